@@ -1,0 +1,92 @@
+"""Every exception headrace raises on purpose.
+
+::
+
+    HeadraceError
+    ├── NoRecordingsError   (FileNotFoundError)  a pattern matched nothing, or nothing readable
+    ├── CatalogError        (ValueError)         a table that is no catalog; an id that is not unique
+    ├── WindowsError        (ValueError)         windows that cannot be cut, or views in a wrong order
+    ├── MemoryBudgetError   (ValueError)         a budget that the smallest loader does not fit into
+    ├── ReadError           (OSError)            a window that could not be read
+    ├── StateError          (ValueError)         a state that belongs to other windows
+    └── ClosedError         (RuntimeError)       a loader used after its end
+
+    HeadraceWarning         (UserWarning)        something was left out, and you should know
+
+Each message names the file or argument and says what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.records import Failure
+
+__all__ = [
+    "CatalogError",
+    "ClosedError",
+    "HeadraceError",
+    "HeadraceWarning",
+    "MemoryBudgetError",
+    "NoRecordingsError",
+    "ReadError",
+    "StateError",
+    "WindowsError",
+]
+
+
+class HeadraceError(Exception):
+    """Base of every exception that headrace raises on purpose."""
+
+
+class NoRecordingsError(HeadraceError, FileNotFoundError):
+    """A pattern matched no file, or no file that could be read."""
+
+
+class CatalogError(HeadraceError, ValueError):
+    """A table is not a catalog, or two recordings have the same id."""
+
+
+class WindowsError(HeadraceError, ValueError):
+    """Windows that cannot be cut from these recordings, or views built in a refused order."""
+
+
+class MemoryBudgetError(HeadraceError, ValueError):
+    """The memory budget is smaller than the smallest loader.
+
+    Attributes
+    ----------
+    needed : int
+        The smallest budget, in bytes, that would do.
+    """
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+
+
+class ReadError(HeadraceError, OSError):
+    """A window could not be read.
+
+    Attributes
+    ----------
+    failure : Failure
+        The file, the span, and the cause.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+class StateError(HeadraceError, ValueError):
+    """A saved state belongs to other windows than this loader's."""
+
+
+class ClosedError(HeadraceError, RuntimeError):
+    """A loader, or an iteration over it, was used after its end."""
+
+
+class HeadraceWarning(UserWarning):
+    """Something was left out, and you should know."""

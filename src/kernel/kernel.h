@@ -1,0 +1,51 @@
+// The arithmetic of headrace: what every instruction set must compute, to the bit.
+//
+// Nothing here allocates, locks, or knows of Python. Every function is safe to call from any number
+// of threads at once, because it touches only its arguments.
+#pragma once
+#include <cstdint>
+
+namespace headrace {
+
+// Outputs computed side by side. Fixed, whatever the vector width: it shapes the coefficient table.
+constexpr int LANES = 16;
+
+// The coefficients of one ratio of rates, in the order in which they are used.
+//
+// Outputs come in blocks of `block_out`, anchored at output 0 of the recording, and a block in
+// `groups` of LANES outputs. The outputs of group g of block b are b*block_out + g*LANES + lane;
+// all of them are sums over the same `span` inputs, the first of which is b*block_in + first[g].
+// coefficients[(g*span + i)*LANES + lane] multiplies input i of the span; where a lane's filter does
+// not reach that input it is zero, which leaves a finite chain of fused multiply-adds unchanged.
+struct Bank {
+  const float* coefficients;
+  const int64_t* first;
+  int64_t groups;
+  int64_t span;
+  int64_t block_in;
+  int64_t block_out;
+};
+
+// y[m - y_start] for m in [y_start, y_stop). x[0] is input number x_start of the recording, and x
+// holds every input of every group that has an output in that range.
+using ResampleFn = void (*)(const Bank& bank, const float* x, int64_t x_start, float* y,
+                            int64_t y_start, int64_t y_stop);
+
+namespace portable {
+void resample(const Bank&, const float*, int64_t, float*, int64_t, int64_t);
+}
+namespace avx2 {
+void resample(const Bank&, const float*, int64_t, float*, int64_t, int64_t);
+}
+namespace avx512 {
+void resample(const Bank&, const float*, int64_t, float*, int64_t, int64_t);
+}
+
+constexpr int MIX = -1;  // the mean of all channels, added in channel order
+
+// Interleaved PCM -> float32, one channel or the mean of all. Integers are scaled by 2^-15 (int16)
+// or 2^-31 (int32). Returns whether every result is finite.
+template <typename Sample>
+bool convert(const Sample* pcm, int64_t frames, int channels, int channel, float* out);
+
+}  // namespace headrace

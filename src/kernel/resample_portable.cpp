@@ -1,0 +1,39 @@
+// Any machine: fmaf is exact by the C standard, an instruction where the baseline has one (NEON on
+// aarch64), otherwise the C library's.
+#include <math.h>
+
+#include "kernel.h"
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace headrace::portable {
+
+#if defined(__aarch64__)
+struct Vec {
+  static constexpr int WIDTH = 4;
+  float32x4_t v;
+  static Vec zero() { return {vdupq_n_f32(0.0f)}; }
+  static Vec load(const float* p) { return {vld1q_f32(p)}; }
+  static Vec splat(const float* p) { return {vdupq_n_f32(*p)}; }
+  static Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+  void store(float* p) const { vst1q_f32(p, v); }
+};
+constexpr int TILE = 6;  // 24 accumulators, 4 coefficients and 1 input, of 32 registers
+#else
+struct Vec {
+  static constexpr int WIDTH = 1;
+  float v;
+  static Vec zero() { return {0.0f}; }
+  static Vec load(const float* p) { return {*p}; }
+  static Vec splat(const float* p) { return {*p}; }
+  static Vec fma(Vec a, Vec b, Vec c) { return {fmaf(a.v, b.v, c.v)}; }
+  void store(float* p) const { *p = v; }
+};
+constexpr int TILE = 4;
+#endif
+
+#include "resample_impl.h"
+
+}  // namespace headrace::portable
