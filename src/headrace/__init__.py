@@ -1,1 +1,57 @@
-"""headrace."""
+"""headrace: fixed-length audio windows from recordings to models.
+
+Threaded, bounded in memory, exact, and reproducible::
+
+    import headrace
+
+    windows = headrace.scan("raw_data/**/*.wav").windows(sample_rate=16_000, window_s=5.0)
+    for audio, file_id, offset in windows.loader(workers=8):
+        ...
+"""
+
+from headrace.catalog import Catalog, load_catalog, scan
+from headrace.course import audio_chunk_dataloader, audio_chunk_dataloader_threaded
+from headrace.errors import (
+    CatalogError,
+    ClosedError,
+    HeadraceError,
+    HeadraceWarning,
+    MemoryBudgetError,
+    NoRecordingsError,
+    ReadError,
+    StateError,
+    WindowsError,
+)
+from headrace.loader import Loader
+from headrace.records import AudioExample, Batch, Code, Coverage, Failure, Recording, WindowSpec
+from headrace.stats import Stats
+from headrace.windows import Windows
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AudioExample",
+    "Batch",
+    "Catalog",
+    "CatalogError",
+    "ClosedError",
+    "Code",
+    "Coverage",
+    "Failure",
+    "HeadraceError",
+    "HeadraceWarning",
+    "Loader",
+    "MemoryBudgetError",
+    "NoRecordingsError",
+    "ReadError",
+    "Recording",
+    "StateError",
+    "Stats",
+    "WindowSpec",
+    "Windows",
+    "WindowsError",
+    "audio_chunk_dataloader",
+    "audio_chunk_dataloader_threaded",
+    "load_catalog",
+    "scan",
+]

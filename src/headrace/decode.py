@@ -31,10 +31,12 @@ _FORMATS: Final = {code: name for name, code in soundfile._formats.items()}  # n
 _SUBTYPES: Final = {code: name for name, code in soundfile._subtypes.items()}  # noqa: SLF001
 _FORMAT_MASK: Final = 0x0FFF0000  # SF_FORMAT_TYPEMASK of sndfile.h
 _SUBTYPE_MASK: Final = 0x0000FFFF  # SF_FORMAT_SUBMASK of sndfile.h
+_SYSTEM_ERROR: Final = 2  # SF_ERR_SYSTEM of sndfile.h
 _UNKNOWN_LENGTH: Final = 1 << 62  # a stream of no declared length reports SF_COUNT_MAX, 2^63 - 1
 
 EXTENSIONS: Final = frozenset(
-    """.aif .aifc .aiff .au .caf .flac .mp3 .oga .ogg .opus .rf64 .snd .w64 .wav .wave .wavex""".split()
+    {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64"}
+    | {".snd", ".w64", ".wav", ".wave", ".wavex"}
 )
 """What a folder is searched for, in lower case."""
 
@@ -42,11 +44,17 @@ _INT16: Final = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "ALAC_16"})
 _INT32: Final = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
 
 # Where sf_seek lands on the frame it was asked for, each pair earned by tests/test_decode.py, which
-# compares hundreds of random spans on reused handles with the decode from the start. Everything else
-# is decoded from the start, or carries on from where its decoder stands.
+# compares random spans on reused handles with the decode from the start. Everything else is decoded
+# from the start, or carries on from where its decoder stands.
 _SEEKABLE_FORMATS: Final = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC"})
 _SEEKABLE_SUBTYPES: Final = frozenset(
     {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+)
+
+# Where sf_readf itself is wrong: what it gives, or how much, depends on the sizes of the reads.
+_INEXACT: Final = frozenset(
+    {("AIFF", "DWVW_12"), ("AIFF", "DWVW_16"), ("AIFF", "DWVW_24"), ("PAF", "PCM_24")}
+    | {("SDS", "PCM_S8"), ("SDS", "PCM_16"), ("SDS", "PCM_24")}
 )
 
 
@@ -70,13 +78,15 @@ def sample_type(recording: Recording) -> np.dtype[Any]:
 def decoder_bytes(recording: Recording) -> int:
     """Return an upper bound on the memory of one open decoder.
 
-    Measured per open handle with libsndfile 1.2.2 after reading a minute: WAV and AIFF 11 KiB (25 as
-    ADPCM), FLAC 192 KiB a channel, Opus 84 KiB and 28 for each further channel, MP3 73 KiB, ALAC 551
-    KiB for stereo. A Vorbis decoder's size is its encoder's choice; 1 MiB is a number with room.
+    What libsndfile 1.2.2 takes from malloc for one (tests/test_decode.py): WAV and AIFF 11 KiB, 27
+    as ADPCM, more with long texts in the header; FLAC 293 KiB a channel in blocks of 4,096 frames,
+    512 in the 16,384 that the format advises at most; Opus 80 KiB and 33 for each further channel;
+    MP3 73 KiB; ALAC 1.2 MiB and 5 bytes for each 4,096 frames of the file. A Vorbis decoder's size
+    is its encoder's choice, 190 to 310 KiB here.
     """
     if recording.format != "FLAC" and recording.subtype in _SEEKABLE_SUBTYPES:
-        return 32 << 10
-    return (1 << 20) + (256 << 10) * recording.channels
+        return 64 << 10
+    return (1 << 20) + (512 << 10) * recording.channels + recording.frames // 512
 
 
 class DecodeFault(Exception):  # noqa: N818  not an error until the loader says so
@@ -90,6 +100,10 @@ class DecodeFault(Exception):  # noqa: N818  not an error until the loader says 
 
 class Decoder:
     """One open file, standing at one frame; used by one thread at a time.
+
+    What one span gives never depends on the spans asked for before it. So a decoder that came to a
+    stop, or complained, is done with: libsndfile's FLAC then refuses every frame of the file, and
+    its MP3 may go on with audio from somewhere behind the damage. `move_to` opens the file afresh.
 
     Parameters
     ----------
@@ -113,13 +127,16 @@ class Decoder:
             "float64": ("double *", _snd.sf_readf_double),
         }[self._type.name]
         self._handle: Any = None
+        self._stopped = False
         self._open()
 
     def _open(self) -> None:
         self.close()
         self._handle, info = _open(self.recording.path)
         self.position = 0
+        self._stopped = False
         for name, now, then in (
+            ("the format {}", _format(info), self.recording.format),
             ("a sample rate of {} Hz", info.samplerate, self.recording.sample_rate),
             ("{} channels", info.channels, self.recording.channels),
             ("the sample format {}", _subtype(info), self.recording.subtype),
@@ -133,7 +150,7 @@ class Decoder:
                 )
 
     def close(self) -> None:
-        """Let go of the file; again does nothing."""
+        """Let go of the file; again does nothing. Only `move_to` opens it again."""
         if self._handle is not None:
             _ffi.release(self._handle)
             self._handle = None
@@ -157,18 +174,23 @@ class Decoder:
         DecodeFault
             The file ends before `frame`, or the decoder refuses.
         """
+        exact = seeks(self.recording)
+        if self._stopped and not exact and frame > self.position:
+            self._ended()  # decoding from the start would stop there again
+        if self._handle is None or (self._stopped if exact else frame < self.position):
+            self._open()
         if self.position == frame:
             return
-        if seeks(self.recording):
-            landed = int(_snd.sf_seek(self._handle, frame, os.SEEK_SET))
-            if landed != frame:
+        if exact:
+            if int(_snd.sf_seek(self._handle, frame, os.SEEK_SET)) != frame:
+                self._stopped = True
                 raise DecodeFault(
-                    Code.TRUNCATED, f"the decoder cannot go to frame {frame}: {self._complaint()}"
+                    Code.TRUNCATED,
+                    f"the decoder cannot go to frame {frame} of {self.recording.frames}: "
+                    f"the file is cut short or damaged{self._complaint()}",
                 )
             self.position = frame
             return
-        if frame < self.position:
-            self._open()
         room = len(scratch) // self.recording.channels
         while self.position < frame and not cancelled():
             wanted = min(room, frame - self.position)
@@ -186,13 +208,29 @@ class Decoder:
         Returns
         -------
         int
-            Frames read: fewer than asked for only at the end of what can be decoded.
+            Frames read: fewer than asked for only where decoding stops, and 0 from there on.
+
+        Raises
+        ------
+        DecodeFault
+            The decoder filled `out`, but says that what it decoded is damaged.
         """
         wanted = len(out) // self.recording.channels
         if out.dtype != self._type or not out.flags.c_contiguous:
             raise TypeError(f"out must be contiguous {self._type}, not {out.dtype}")
+        if self._handle is None:
+            raise ValueError("the decoder is closed: move_to opens it again")
+        if self._stopped:
+            return 0
         got = int(self._read(self._handle, _ffi.cast(self._c_type, out.ctypes.data), wanted))
         self.position += got
+        complaint = self._complaint()
+        self._stopped = got < wanted or bool(complaint)
+        if got == wanted and complaint:
+            raise DecodeFault(
+                Code.IO,
+                f"damaged between frames {self.position - got} and {self.position}{complaint}",
+            )
         return got
 
     def read_exactly(self, out: NDArray[Any]) -> None:
@@ -207,15 +245,18 @@ class Decoder:
             self._ended()
 
     def _ended(self) -> None:
-        declared = self.recording.frames
+        system = _snd.sf_error(self._handle) == _SYSTEM_ERROR
         raise DecodeFault(
-            Code.TRUNCATED,
-            f"the file ends after {self.position} frames, its header declares {declared} "
-            f"({self._complaint()})",
+            Code.IO if system else Code.TRUNCATED,
+            f"decoding stops at frame {self.position} of {self.recording.frames}: "
+            f"the file {'cannot be read' if system else 'is cut short or damaged'}"
+            f"{self._complaint()}",
         )
 
     def _complaint(self) -> str:
-        return _text(_snd.sf_strerror(self._handle)).rstrip(".")
+        if not _snd.sf_error(self._handle):
+            return ""
+        return f" ({_text(_snd.sf_strerror(self._handle)).rstrip('.')})"
 
 
 def probe(path: str, file_id: str) -> Recording | Failure:
@@ -235,20 +276,7 @@ def probe(path: str, file_id: str) -> Recording | Failure:
     """
     try:
         status = os.stat(path)  # noqa: PTH116  a Path object for each of a million files
-        if not stat.S_ISREG(status.st_mode):
-            raise DecodeFault(Code.NOT_AUDIO, "not a regular file")
-        if status.st_size == 0:
-            raise DecodeFault(Code.EMPTY, "the file has 0 bytes")
-        handle, info = _open(path)
-        _ffi.release(handle)
-        if info.frames >= _UNKNOWN_LENGTH:
-            raise DecodeFault(
-                Code.UNSUPPORTED, "the header declares no length: convert the file to WAV or FLAC"
-            )
-        if info.frames <= 0:
-            raise DecodeFault(Code.EMPTY, "the file holds no audio frames")
-        if info.samplerate <= 0:
-            raise DecodeFault(Code.UNSUPPORTED, "the header declares no sample rate")
+        info = _header(path, status)
     except OSError as error:
         return Failure(file_id, path, *_os_fault(error))
     except DecodeFault as fault:
@@ -259,11 +287,37 @@ def probe(path: str, file_id: str) -> Recording | Failure:
         sample_rate=info.samplerate,
         channels=info.channels,
         frames=info.frames,
-        format=_FORMATS.get(info.format & _FORMAT_MASK, "?"),
+        format=_format(info),
         subtype=_subtype(info),
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
     )
+
+
+def _header(path: str, status: os.stat_result) -> Any:  # noqa: ANN401  a C struct
+    """Return the SF_INFO of a file that can be used."""
+    if not stat.S_ISREG(status.st_mode):
+        raise DecodeFault(Code.NOT_AUDIO, "not a regular file")
+    if status.st_size == 0:
+        raise DecodeFault(Code.EMPTY, "the file has 0 bytes")
+    handle, info = _open(path)
+    _ffi.release(handle)
+    if info.frames >= _UNKNOWN_LENGTH:
+        raise DecodeFault(
+            Code.UNSUPPORTED, "the header declares no length: convert the file to WAV or FLAC"
+        )
+    if info.frames <= 0:
+        raise DecodeFault(Code.EMPTY, "the file holds no audio frames")
+    if info.samplerate <= 0:
+        raise DecodeFault(Code.UNSUPPORTED, "the header declares no sample rate")
+    kind = (_format(info), _subtype(info))
+    if kind in _INEXACT:
+        raise DecodeFault(
+            Code.UNSUPPORTED,
+            f"the decoder of {kind[0]} {kind[1]} gives other frames when read in other pieces: "
+            "convert the file to WAV or FLAC",
+        )
+    return info
 
 
 def _open(path: str) -> tuple[Any, Any]:
@@ -292,9 +346,13 @@ def _os_fault(error: OSError) -> tuple[Code, str]:
     return Code.IO, f"the system says: {error.strerror or error}"
 
 
+def _format(info: Any) -> str:  # noqa: ANN401  a C struct
+    return str(_FORMATS.get(info.format & _FORMAT_MASK, "?"))
+
+
 def _subtype(info: Any) -> str:  # noqa: ANN401  a C struct
-    return _SUBTYPES.get(info.format & _SUBTYPE_MASK, "?")
+    return str(_SUBTYPES.get(info.format & _SUBTYPE_MASK, "?"))
 
 
 def _text(message: Any) -> str:  # noqa: ANN401  a C string
-    return _ffi.string(message).decode("utf-8", "replace")  # type: ignore[no-any-return]
+    return str(_ffi.string(message), "utf-8", "replace")

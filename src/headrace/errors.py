@@ -3,15 +3,15 @@
 ::
 
     HeadraceError
-    ├── NoRecordingsError   (FileNotFoundError)  a pattern matched nothing, or nothing readable
-    ├── CatalogError        (ValueError)         a table that is no catalog; an id that is not unique
-    ├── WindowsError        (ValueError)         windows that cannot be cut, or views in a wrong order
-    ├── MemoryBudgetError   (ValueError)         a budget that the smallest loader does not fit into
-    ├── ReadError           (OSError)            a window that could not be read
-    ├── StateError          (ValueError)         a state that belongs to other windows
-    └── ClosedError         (RuntimeError)       a loader used after its end
+    ├── NoRecordingsError  (FileNotFoundError)  a pattern matched nothing, or nothing readable
+    ├── CatalogError       (ValueError)         a table that is no catalog; an id that is not unique
+    ├── WindowsError       (ValueError)         windows that cannot be cut; views in a wrong order
+    ├── MemoryBudgetError  (ValueError)         a budget that the smallest loader does not fit into
+    ├── ReadError          (OSError)            a window that could not be read
+    ├── StateError         (ValueError)         a state that belongs to other windows
+    └── ClosedError        (RuntimeError)       a loader used after its end
 
-    HeadraceWarning         (UserWarning)        something was left out, and you should know
+    HeadraceWarning        (UserWarning)        something was left out, and you should know
 
 Each message names the file or argument and says what to do next.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from headrace.errors import WindowsError
@@ -119,10 +120,10 @@ class WindowSpec:
     channel: Channel = "mix"
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate", "size", "hop"):
+        for name, least in (("sample_rate", 1), ("size", 1), ("hop", 1), ("min_tail", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise WindowsError(f"{name} must be a positive whole number, not {value!r}.")
+            if not isinstance(value, int) or value < least:
+                raise WindowsError(f"{name} must be a whole number from {least} up, not {value!r}.")
         if self.tail not in get_args(Tail):
             raise WindowsError(f'tail must be "pad", "shift" or "drop", not {self.tail!r}.')
         if isinstance(self.channel, bool) or not (
@@ -161,29 +162,33 @@ class WindowSpec:
         WindowsError
             An argument is not a positive number, or is less than one sample long.
         """
-        if isinstance(sample_rate, float) and sample_rate.is_integer():
-            sample_rate = int(sample_rate)
-        hop_s = window_s if hop_s is None else hop_s
-        min_tail_s = window_s / 4 if min_tail_s is None else min_tail_s
-        for name, value, least in (
-            ("sample_rate", sample_rate, 1),
-            ("window_s", window_s, 0.5 / sample_rate if sample_rate else 0),
-            ("hop_s", hop_s, 0.5 / sample_rate if sample_rate else 0),
-            ("min_tail_s", min_tail_s, 0),
-        ):
-            if not isinstance(value, int | float) or not math.isfinite(value) or value < least:
+        rate = int(_number("sample_rate", sample_rate))
+        if rate != sample_rate or rate < 1:
+            raise WindowsError(
+                f"sample_rate must be a positive whole number of Hz, not {sample_rate!r}."
+            )
+        window_s = _number("window_s", window_s)
+        hop_s = window_s if hop_s is None else _number("hop_s", hop_s)
+        min_tail_s = window_s / 4 if min_tail_s is None else _number("min_tail_s", min_tail_s)
+        for name, seconds in (("window_s", window_s), ("hop_s", hop_s)):
+            if seconds * rate < 0.5:  # noqa: PLR2004  what rounds to no sample
                 raise WindowsError(
-                    f"{name}={value!r} is not usable: give a finite number"
-                    + (" of seconds, at least one sample long." if least else ", not negative.")
+                    f"{name}={seconds!r} is less than one sample at {rate} Hz: give more seconds."
                 )
         return cls(
-            sample_rate=sample_rate,
-            size=max(1, round(window_s * sample_rate)),
-            hop=max(1, round(hop_s * sample_rate)),
+            sample_rate=rate,
+            size=max(1, round(window_s * rate)),
+            hop=max(1, round(hop_s * rate)),
             tail=tail,
-            min_tail=round(min_tail_s * sample_rate),
+            min_tail=round(min_tail_s * rate),
             channel=channel,
         )
+
+
+def _number(name: str, value: float) -> float:
+    if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+        raise WindowsError(f"{name} must be a finite number, not negative, and is {value!r}.")
+    return float(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +258,9 @@ class AudioExample:
 
     Attributes
     ----------
-    audio : ndarray of float32, shape ``(samples,)``, or ``(channels, samples)`` for ``channel="all"``
-        In [-1, 1] for PCM (a resampler's overshoot may pass it slightly); zeros behind the end of
-        the recording.
+    audio : ndarray of float32, shape ``(samples,)``
+        With ``channel="all"`` of shape ``(channels, samples)``. In [-1, 1] for PCM (a resampler's
+        overshoot may pass it slightly); zeros behind the end of the recording.
     file_id : str
         The recording's id; in the course functions its path.
     offset : float

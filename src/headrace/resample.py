@@ -30,17 +30,19 @@ if TYPE_CHECKING:
 __all__ = ["Resampler", "resampler", "table_bytes"]
 
 STOP_BAND_DB = 105.0
-"""Rejection, and with a Kaiser window also the pass band's error, in dB: soxr HQ's specification,
-five more than the 100 dB that are promised."""
+"""Rejection, and with a Kaiser window also the pass band's error, in dB: the 100 dB that are promised
+and a margin, since Kaiser's estimate of the length falls about 1 dB short. 16-bit audio has 98 dB.
+(soxr HQ is designed for 20 bits, 120 dB, which would cost 15 % more multiplications.)"""
 
 PASS_BAND = 0.913
 """End of the pass band as a fraction of the lower Nyquist frequency: soxr HQ's specification. The
-stop band begins at 1, so nothing aliases."""
+stop band begins at 1, so what aliases is `STOP_BAND_DB` down."""
 
 _CUTOFF = (1 + PASS_BAND) / 2
 # Kaiser's estimates for attenuation A > 50 dB: beta = 0.1102 (A - 8.7), and a length of
 # (A - 8) / (2.285 dw) samples for a transition of dw radians per sample (Kaiser, "Nonrecursive
-# digital filter design using the I0-sinh window function", 1974; Oppenheim and Schafer, section 7.6).
+# digital filter design using the I0-sinh window function", 1974; Oppenheim and Schafer,
+# section 7.6).
 _BETA = 0.1102 * (STOP_BAND_DB - 8.7)
 _HALF_WIDTH = (STOP_BAND_DB - 8) / (2.285 * math.pi * (1 - PASS_BAND)) / 2
 
@@ -179,7 +181,7 @@ class Resampler:
 
     @property
     def _span(self) -> int:
-        return self._coefficients.shape[1]
+        return int(self._coefficients.shape[1])
 
     @property
     def _block_out(self) -> int:
@@ -209,7 +211,8 @@ def resampler(rate_in: int, rate_out: int) -> Resampler:
     lanes = np.arange(_kernel.LANES, dtype=np.int64)
     outputs = np.arange(0, math.lcm(up, _kernel.LANES), _kernel.LANES, dtype=np.int64)
     first = outputs * down // up - reach + 1
-    span = 2 * reach + int(((outputs + _kernel.LANES - 1) * down // up - outputs * down // up).max())
+    last = (outputs + _kernel.LANES - 1) * down // up - reach + 1
+    span = 2 * reach + int((last - first).max())
     inputs = np.arange(span, dtype=np.int64)[:, None]
 
     table = np.empty((len(outputs), span, _kernel.LANES), np.float32)

@@ -16,7 +16,8 @@ constexpr int LANES = 16;
 // `groups` of LANES outputs. The outputs of group g of block b are b*block_out + g*LANES + lane;
 // all of them are sums over the same `span` inputs, the first of which is b*block_in + first[g].
 // coefficients[(g*span + i)*LANES + lane] multiplies input i of the span; where a lane's filter does
-// not reach that input it is zero, which leaves a finite chain of fused multiply-adds unchanged.
+// not reach that input it is +0, which leaves a finite chain of fused multiply-adds unchanged (but for
+// the sign of a zero, which is made + at the end).
 struct Bank {
   const float* coefficients;
   const int64_t* first;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "float_mode.h"
 #include "kernel.h"
 
 namespace nb = nanobind;
@@ -47,19 +48,35 @@ const std::vector<InstructionSet>& instruction_sets() {
 
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
+// Positions beyond this are refused, so that sums of two cannot overflow: 2^60 samples are years of
+// audio at any rate.
+constexpr int64_t FURTHEST = int64_t{1} << 60;
+bool too_far(int64_t position) { return position < -FURTHEST || position > FURTHEST; }
+
 void resample(Vector<const float> coefficients, Vector<const int64_t> first, int64_t block_in,
               int64_t block_out, Vector<const float> x, int64_t x_start, Vector<float> y,
               int64_t y_start, const std::string& instruction_set) {
   const int64_t groups = static_cast<int64_t>(first.size());
-  if (groups < 1 || block_in < 1 || block_out != groups * LANES ||
+  if (groups < 1 || block_in < 1 || too_far(block_in) || block_out != groups * LANES ||
       coefficients.size() % (static_cast<size_t>(groups) * LANES) != 0)
     throw std::invalid_argument("coefficients, first and block_out do not fit each other");
+  // A group never starts before the one it follows, within a block and from block to block. So the
+  // first and the last group of a call hold the extremes of what it reads.
+  for (int64_t g = 0; g < groups; ++g)
+    if (too_far(first.data()[g]) || (g > 0 && first.data()[g] < first.data()[g - 1]))
+      throw std::invalid_argument("first must rise");
+  if (first.data()[groups - 1] - first.data()[0] > block_in)
+    throw std::invalid_argument("first must rise from block to block");
   const Bank bank{coefficients.data(), first.data(),
                   groups, static_cast<int64_t>(coefficients.size()) / (groups * LANES),
                   block_in, block_out};
-  const int64_t y_stop = y_start + static_cast<int64_t>(y.size());
-  if (y_stop == y_start) return;
-  // first[] rises with g, so the first and the last group hold the extremes.
+  const int64_t outputs = static_cast<int64_t>(y.size());
+  if (outputs == 0) return;
+  if (too_far(x_start) || too_far(y_start) ||
+      floor_div(y_start, block_out) < -(FURTHEST / block_in) ||
+      floor_div(y_start + outputs, block_out) > FURTHEST / block_in)
+    throw std::invalid_argument("x_start or y_start is further than any recording reaches");
+  const int64_t y_stop = y_start + outputs;
   const auto at = [&](int64_t m) {
     const int64_t block = floor_div(m, block_out);
     return block * block_in + bank.first[(m - block * block_out) / LANES];
@@ -70,6 +87,7 @@ void resample(Vector<const float> coefficients, Vector<const int64_t> first, int
   for (const InstructionSet& set : instruction_sets()) {
     if (!instruction_set.empty() && set.name != instruction_set) continue;
     nb::gil_scoped_release release;
+    const headrace::DefaultFloatMode mode;
     set.resample(bank, x.data(), x_start, y.data(), y_start, y_stop);
     return;
   }
@@ -83,6 +101,7 @@ bool convert(Vector<const Sample> pcm, int channels, int channel, Vector<float> 
   if (pcm.size() != out.size() * static_cast<size_t>(channels))
     throw std::invalid_argument("pcm holds frames x channels samples, out holds frames");
   nb::gil_scoped_release release;
+  const headrace::DefaultFloatMode mode;
   return headrace::convert(pcm.data(), static_cast<int64_t>(out.size()), channels, channel,
                            out.data());
 }

@@ -1,13 +1,16 @@
 // The body of resample(), compiled once per instruction set.
 //
 // The including file is in the namespace of its set and has defined
-//   Vec         WIDTH floats, with load(p), splat(p), zero(), store(p), and fma(a, b, c) = a*b + c
-//               rounded once,
+//   Vec         WIDTH floats, with load(p), splat(p), zero(), store(p), add(a, b), and
+//               fma(a, b, c) = a*b + c rounded once,
 //   TILE        how many blocks share one pass over the coefficients (accumulators in registers).
 //
 // Each output is one chain of fused multiply-adds in the order of its inputs, starting from +0, so
-// the result does not depend on WIDTH or TILE. No library code may be used here: an inline function
-// compiled for this set could be chosen by the linker for a machine that lacks it.
+// the result does not depend on WIDTH or TILE. +0 is added at the end: otherwise a sum that
+// underflows to -0 would keep or lose its sign by the signs of inputs that its filter does not reach.
+//
+// No library code may be used here: an inline function compiled for this set could be chosen by the
+// linker for a machine that lacks it.
 
 constexpr int VECTORS = LANES / Vec::WIDTH;
 
@@ -26,7 +29,8 @@ static inline void tile(const float* c, int64_t span, const float* x, int64_t x_
     }
   }
   for (int b = 0; b < BLOCKS; ++b)
-    for (int v = 0; v < VECTORS; ++v) sum[b][v].store(out + b * out_stride + v * Vec::WIDTH);
+    for (int v = 0; v < VECTORS; ++v)
+      Vec::add(sum[b][v], Vec::zero()).store(out + b * out_stride + v * Vec::WIDTH);
 }
 
 static inline int64_t ceil_div(int64_t a, int64_t b) {  // b > 0

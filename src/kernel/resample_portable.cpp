@@ -17,6 +17,7 @@ struct Vec {
   static Vec zero() { return {vdupq_n_f32(0.0f)}; }
   static Vec load(const float* p) { return {vld1q_f32(p)}; }
   static Vec splat(const float* p) { return {vdupq_n_f32(*p)}; }
+  static Vec add(Vec a, Vec b) { return {vaddq_f32(a.v, b.v)}; }
   static Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
   void store(float* p) const { vst1q_f32(p, v); }
 };
@@ -28,6 +29,7 @@ struct Vec {
   static Vec zero() { return {0.0f}; }
   static Vec load(const float* p) { return {*p}; }
   static Vec splat(const float* p) { return {*p}; }
+  static Vec add(Vec a, Vec b) { return {a.v + b.v}; }
   static Vec fma(Vec a, Vec b, Vec c) { return {fmaf(a.v, b.v, c.v)}; }
   void store(float* p) const { *p = v; }
 };

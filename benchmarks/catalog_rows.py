@@ -1,0 +1,113 @@
+"""A catalog of a million recordings: seconds for each step, and the process's peak memory.
+
+    python benchmarks/catalog_rows.py [--rows 1000000] [--json FILE]
+
+The recordings are synthetic and none exists: a catalog is a table, and nothing here opens a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.catalog import Catalog, load_catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def synthetic(rows: int) -> pa.Table:
+    """Return a table of recordings of a minute, with names as recorders give them."""
+    numbers = pa.array(np.arange(rows))
+    site = pc.utf8_lpad(pc.cast(pa.array(np.arange(rows) // 2000), "string"), 5, "0")
+    number = pc.utf8_lpad(pc.cast(numbers, "string"), 10, "0")
+    return pa.table(
+        {
+            "id": pc.binary_join_element_wise("SITE_", site, "/REC_", number, ".wav", ""),
+            "sample_rate": np.full(rows, 22_050, np.int32),
+            "channels": np.ones(rows, np.int32),
+            "frames": 1_323_000 + np.arange(rows) % 1000,
+            "format": pa.array(["WAV"]).take(np.zeros(rows, np.int64)),
+            "subtype": pa.array(["PCM_16"]).take(np.zeros(rows, np.int64)),
+            "size": 2_646_044 + 2 * (np.arange(rows) % 1000),
+            "mtime_ns": 1_700_000_000_000_000_000 + np.arange(rows),
+            "site": pc.binary_join_element_wise("SITE_", site, ""),
+        }
+    )
+
+
+def peak_mb() -> float:
+    """Return the most memory (MB) that the process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--json", type=Path, help="where the figures are written as well")
+    arguments = parser.parse_args()
+    steps: list[dict[str, float | str]] = []
+
+    @contextmanager
+    def step(name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - start
+        steps.append({"step": name, "s": seconds, "peak_mb": peak_mb()})
+        print(f"{name:34}{seconds:8.3f} s   peak so far {peak_mb():6.0f} MB")
+
+    print(
+        f"{arguments.rows:,} recordings; Python "
+        f"{platform.python_version()}, pyarrow {pa.__version__}, {platform.machine()}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "catalog.parquet"
+        with step("the synthetic table itself"):
+            table = synthetic(arguments.rows)
+        with step("Catalog.from_table"):
+            catalog = Catalog.from_table(table, root="/archive")
+        del table
+        with step("catalog.save"):
+            catalog.save(file)
+        with step("catalog.fingerprint"):
+            before = catalog.fingerprint
+        del catalog
+        with step("load_catalog"):
+            catalog = load_catalog(file)
+        del catalog
+        with step("load_catalog(root=...)"):
+            catalog = load_catalog(file, root="/elsewhere")
+        with step("fingerprint of the loaded one"):
+            after = catalog.fingerprint
+        with step("catalog.windows"):
+            windows = catalog.windows(sample_rate=16_000, window_s=5.0)
+        with step("a look at 1,000 recordings"):
+            for row in range(0, len(catalog), max(1, len(catalog) // 1000)):
+                catalog.recording(row)
+        with step("filter(mask)"):
+            catalog.filter(catalog.frames % 2 == 0)
+    if before != after:
+        raise SystemExit("the fingerprint did not survive saving and loading")
+    total = sum(float(taken["s"]) for taken in steps)
+    print(f"{'together':34}{total:8.3f} s   peak {peak_mb():13.0f} MB   {len(windows):,} windows")
+    if arguments.json:
+        facts = {"rows": arguments.rows, "python": platform.python_version(), "steps": steps}
+        arguments.json.write_text(json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main()

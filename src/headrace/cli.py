@@ -1,0 +1,358 @@
+"""The command line: arguments → one library call → a printed table.
+
+Exit codes: 0 done; 1 the data are at fault (nothing matched, damaged files); 2 the
+arguments are at fault; 130 interrupted. What was asked for goes to standard output, everything else
+to standard error.
+
+The examples in a command's docstring are printed line by line: no line is longer than a terminal of
+80 columns shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator  # noqa: TC003  typer reads annotations at run time
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headrace.errors import CatalogError, HeadraceError, HeadraceWarning, StateError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from headrace.catalog import Catalog
+    from headrace.windows import Windows
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="headrace",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a bug's traceback is for its report, not for decoration
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Patterns = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATTERN",
+        help="Globs, folders or files. Quote a glob, so that ** reaches headrace.",
+        show_default=False,
+    ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder that the recordings' ids are relative to. Default: the one they share.",
+    ),
+]
+Json = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help='Write the raw figures as JSON; "-" writes them to standard output, without a table.',
+    ),
+]
+SampleRate = Annotated[int, typer.Option(min=1, metavar="HZ", help="Target sample rate.")]
+WindowS = Annotated[float, typer.Option(metavar="SECONDS", help="Length of a window.")]
+BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Windows in a batch.")]
+Rounds = Annotated[int, typer.Option(min=1, metavar="N", help="Rounds that count.")]
+
+
+class Shuffled(StrEnum):
+    """What `bench --shuffle` shuffles."""
+
+    WINDOW = "window"
+    FILE = "file"
+
+
+@app.callback()
+def headrace(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda asked: _version() if asked else None,
+            is_eager=True,
+            help="Print the version and end.",
+        ),
+    ] = False,
+) -> None:
+    """From recordings to fixed-length windows for a model: threaded, bounded, exact.
+
+    See what it is for, look at your recordings, find the best number of workers:
+
+    [cyan]headrace demo
+    headrace scan  "recordings/**/*.wav"
+    headrace bench "recordings/**/*.wav"[/cyan]
+    """
+
+
+@app.command("demo")
+def demo_command(
+    *,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Your own recordings instead; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the synthetic archive here and keep it. Default: a temporary folder.",
+        ),
+    ] = None,
+    rounds: Rounds = 3,
+    json_file: Json = None,
+    recordings: Annotated[int, typer.Option(min=1, hidden=True)] = 60,
+    seconds: Annotated[float, typer.Option(min=1, hidden=True)] = 60.0,
+    budget_s: Annotated[float, typer.Option(min=0, hidden=True)] = 18.0,
+) -> None:
+    """Show what threads are good for, on a synthetic archive or your own recordings.
+
+    A stand-in model works on each batch, fed by the plain loader and by
+    the threaded one. The table tells how long the model waited for them.
+    Takes half a minute.
+
+    [cyan]headrace demo
+    headrace demo --data "recordings/**/*.wav"
+    headrace demo --keep archive[/cyan]
+    """
+    with _one_sentence(), tempfile.TemporaryDirectory(prefix="headrace-") as temporary:
+        if data and keep:
+            raise typer.BadParameter(
+                "--keep keeps the synthetic archive: leave it out with --data."
+            )
+        if data:
+            patterns = data
+        else:
+            from headrace.synthetic import write_archive  # noqa: PLC0415
+
+            folder = temporary if keep is None else keep
+            archive = write_archive(folder, recordings=recordings, seconds=seconds)
+            patterns = [archive.pattern]
+        windows = _scan(patterns, None).windows(sample_rate=16_000, window_s=5.0)
+
+        from headrace.demo import demo  # noqa: PLC0415
+        from headrace.report import demo_report, hours  # noqa: PLC0415
+
+        with _progress("measuring") as progress:
+            result = demo(windows, rounds=rounds, budget_s=budget_s, progress=progress)
+        count = len(windows.catalog)
+        source = (
+            f"{count:,} recordings, {hours(windows.coverage.audio_s)} of audio"
+            if data
+            else f"{count:,} synthetic recordings, {hours(archive.audio_s)} of audio"
+            + (f", kept in {keep}" if keep else "")
+        )
+        _answer(result.as_json(), lambda: demo_report(result, source), json_file)
+
+
+@app.command("scan")
+def scan_command(
+    patterns: Patterns,
+    *,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.parquet",
+            help="Save the catalog, for headrace.load_catalog.",
+        ),
+    ] = None,
+    root: Root = None,
+    json_file: Json = None,
+) -> None:
+    """Tell what recordings there are, and which files are damaged.
+
+    Reads headers only. Ends with exit code 1 if a file is damaged.
+
+    [cyan]headrace scan "recordings/**/*.wav"
+    headrace scan site1 site2 --save catalog.parquet[/cyan]
+    """
+    with _one_sentence(warn=False):  # the answer tells of damaged files, and more of them
+        from headrace.report import scan_report  # noqa: PLC0415
+        from headrace.summary import summarise  # noqa: PLC0415
+
+        catalog = _scan(patterns, root)
+        summary = summarise(catalog)
+        if save is not None:
+            catalog.save(save)
+        _answer(summary.as_json(), lambda: scan_report(summary), json_file)
+        if save is not None:
+            _say(f"saved {len(catalog):,} recordings in {save}.")
+        if summary.failures:
+            count = len(summary.failures)
+            are = "files are damaged and were" if count > 1 else "file is damaged and was"
+            _say(f"{count:,} {are} left out.")
+            raise typer.Exit(1)
+
+
+@app.command("bench")
+def bench_command(
+    patterns: Patterns,
+    *,
+    sample_rate: SampleRate = 16_000,
+    window_s: WindowS = 5.0,
+    hop_s: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="From window to window. Default: no overlap."),
+    ] = None,
+    batch_size: BatchSize = 32,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="Numbers of workers. Default: 0,1,2,4 ... to the first beyond the processors.",
+        ),
+    ] = None,
+    rounds: Rounds = 3,
+    max_windows: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Use at most the first N windows.")
+    ] = 2_000,
+    shuffle: Annotated[
+        Shuffled | None, typer.Option(help="Shuffle windows, or files. Default: in order.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help='Limit for a loader, as "256 MiB". Default: none.'),
+    ] = None,
+    root: Root = None,
+    json_file: Json = None,
+) -> None:
+    """Measure the loader with 0, 1, 2, 4 ... workers and recommend a number.
+
+    All are measured in turn, round after round. A first round brings the
+    files into the page cache and is not counted.
+
+    [cyan]headrace bench "recordings/**/*.wav"
+    headrace bench recordings --workers 1,2,3 --shuffle window
+    headrace bench recordings --json bench.json[/cyan]
+    """
+    counts = _numbers(workers)
+    with _one_sentence():
+        from headrace.report import bench_report  # noqa: PLC0415
+        from headrace.sweep import sweep  # noqa: PLC0415
+
+        catalog = _scan(patterns, root)
+        windows: Windows = catalog.windows(sample_rate=sample_rate, window_s=window_s, hop_s=hop_s)
+        windows = windows[:max_windows]
+        if shuffle is not None:
+            windows = windows.shuffle(by=shuffle.value)
+        with _progress("measuring") as progress:
+            measured = sweep(
+                windows,
+                counts,
+                rounds=rounds,
+                batch_size=batch_size,
+                memory=memory,
+                progress=progress,
+            )
+        _answer(measured.as_json(), lambda: bench_report(measured), json_file)
+
+
+def main() -> None:
+    """Run the command line and exit; a reader that went away (``| head``) is no error message."""
+    try:
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _scan(patterns: list[str], root: Path | None) -> Catalog:
+    from headrace.catalog import scan  # noqa: PLC0415
+
+    return scan(patterns, root=root)
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    words = text.replace(",", " ").split()
+    if not words or not all(word.isascii() and word.isdigit() for word in words):
+        raise typer.BadParameter(
+            f'"{text}" is no list of whole numbers, as 0,1,2,4.', param_hint="--workers"
+        )
+    return tuple(int(word) for word in words)
+
+
+def _version() -> None:
+    from importlib.metadata import version  # noqa: PLC0415
+
+    typer.echo(f"headrace {version('headrace')}")
+    raise typer.Exit
+
+
+def _say(sentence: str) -> None:
+    typer.echo(f"headrace: {sentence}", err=True)
+
+
+@contextmanager
+def _one_sentence(*, warn: bool = True) -> Iterator[None]:
+    """Turn what the library raises and warns of into a sentence on standard error."""
+
+    def say(message: Warning | str, *_: object, **__: object) -> None:
+        _say(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always" if warn else "ignore", HeadraceWarning)
+        warnings.showwarning = say
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            raise
+        except (CatalogError, StateError, OSError) as error:
+            _say(str(error))
+            raise typer.Exit(1) from error
+        except (HeadraceError, ValueError) as error:
+            _say(str(error))
+            raise typer.Exit(2) from error
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal while it runs, and nothing elsewhere."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _answer(
+    figures: dict[str, Any], report: Callable[[], RenderableType], json_file: str | None
+) -> None:
+    """Print the report, or the raw figures, and write the latter where they were asked for."""
+    if json_file is not None:
+        text = json.dumps(figures, indent=2) + "\n"
+        if json_file == "-":
+            typer.echo(text, nl=False)
+            return
+        Path(json_file).write_text(text, encoding="utf-8")
+    from rich.console import Console  # noqa: PLC0415
+
+    Console(highlight=False).print(report())

@@ -1,0 +1,139 @@
+"""Rows of audio -> the `AudioExample` or `Batch` that a consumer gets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headrace.errors import ReadError
+from headrace.plan import Group, Plan, Read
+from headrace.read import Reader
+from headrace.records import AudioExample, Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from headrace.windows import Rows, Windows
+
+__all__ = ["batch_of", "examples_of", "read_one"]
+
+
+def examples_of(
+    windows: Windows,
+    rows: Rows,
+    audio: Iterable[NDArray[np.float32]],
+    failed: Collection[int] = (),
+) -> Iterator[AudioExample]:
+    """Yield an example for each row; those in `failed` have no valid samples."""
+    ids, paths = _names(windows, rows)
+    spec = windows.spec
+    for row, samples in enumerate(audio):
+        start = int(rows.start[row])
+        yield AudioExample(
+            audio=samples,
+            file_id=ids[row],
+            offset=start / spec.sample_rate,
+            sample_rate=spec.sample_rate,
+            path=paths[row],
+            index=int(rows.index[row]),
+            end_s=(start + spec.size) / spec.sample_rate,
+            valid_samples=0 if row in failed else int(rows.valid[row]),
+        )
+
+
+def batch_of(
+    windows: Windows,
+    rows: Rows,
+    slab: NDArray[np.float32],
+    failed: Collection[int],
+    state: Mapping[str, Any],
+    *,
+    skip: bool,
+    pad: bool,
+) -> Batch:
+    """Return the batch of `rows`, whose audio is in the first rows of `slab`.
+
+    Parameters
+    ----------
+    windows : Windows
+        Whose rows they are.
+    rows : Rows
+        As many as the slab has, or fewer.
+    slab : ndarray of float32, shape ``(batch, *windows.shape)``
+        Becomes the batch's audio.
+    failed : collection of int
+        Rows of zeros, whose window could not be read.
+    state : mapping
+        The batch's `state`.
+    skip : bool
+        Leave failed rows out, moving the others up, rather than marking them not valid.
+    pad : bool
+        Fill the slab with rows of zeros.
+    """
+    rate = windows.spec.sample_rate
+    ids, paths = _names(windows, rows)
+    index, start, samples = rows.index, rows.start, rows.valid.copy()
+    valid = np.ones(len(index), bool)
+    bad = sorted(failed)
+    valid[bad], samples[bad] = False, 0
+    if bad and skip:
+        good = np.flatnonzero(valid)
+        for to, row in enumerate(good):  # rising, so that no row is overwritten before it moves
+            slab[to] = slab[row]
+        index, start, samples, valid = index[good], start[good], samples[good], valid[good]
+        ids, paths = [ids[i] for i in good], [paths[i] for i in good]
+    end_s = (start + windows.spec.size) / rate
+    offset = start / rate
+    if pad and (missing := len(slab) - len(index)):
+        slab[len(index) :] = 0
+        ids, paths = ids + [""] * missing, paths + [""] * missing
+        index = np.pad(index, (0, missing), constant_values=-1)
+        samples, valid, offset, end_s = (
+            np.pad(a, (0, missing)) for a in (samples, valid, offset, end_s)
+        )
+    return Batch(
+        audio=slab[: len(index)],
+        file_id=tuple(ids),
+        offset=offset,
+        sample_rate=rate,
+        path=tuple(paths),
+        index=index,
+        end_s=end_s,
+        valid_samples=samples,
+        valid=valid,
+        state=state,
+    )
+
+
+def read_one(windows: Windows, index: int) -> AudioExample:
+    """Return the window at place `index` of the unshuffled set, read in this thread.
+
+    Raises
+    ------
+    ReadError
+        It could not be read.
+    """
+    plan = Plan(windows, batch_size=None, workers=0, prefetch="auto", memory=None, last="keep")
+    rows = windows.rows(np.array([index], np.int64))
+    audio = np.empty(windows.shape, np.float32)
+    reader = Reader(plan)
+    try:
+        group = Group((Read(int(rows.recording[0]), (int(rows.start[0]),), 0),), None)
+        result = reader.read(group, [audio], lambda: False)
+    finally:
+        reader.close()
+    if result.failures:
+        raise ReadError(replace(result.failures[0], index=index))
+    return next(examples_of(windows, rows, [audio]))
+
+
+def _names(windows: Windows, rows: Rows) -> tuple[list[str], list[str]]:
+    table = windows.catalog.to_arrow()
+    return (
+        table.column("id").take(rows.recording).to_pylist(),
+        table.column("path").take(rows.recording).to_pylist(),
+    )

@@ -1,0 +1,156 @@
+"""Headers of many files, read in threads.
+
+Guarantees
+----------
+- Results come in the order of the files, one for each.
+- At most `_AHEAD` batches a thread are submitted and not yet taken, however many files there are.
+- However the iteration ends (its end, `close`, an exception, Ctrl-C), the threads have ended
+  before it returns: each stops after the header it is reading. Abandoned without `close`, they end
+  when the generator is collected: use `contextlib.closing`.
+- Only `decode.probe` is called in threads, and it shares nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Literal
+
+from headrace.cpus import available
+from headrace.decode import probe
+from headrace.paths import join
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from headrace.records import Failure, Recording
+
+__all__ = ["read_headers", "worker_count"]
+
+_AHEAD: Final = 4
+_BATCH: Final = (
+    32  # a header takes some 30 µs from a warm disk, about what handing over a task costs
+)
+
+
+def worker_count(workers: int | Literal["auto"]) -> int:
+    """Return how many threads read headers.
+
+    Parameters
+    ----------
+    workers : int or "auto"
+        0 reads in the calling thread. ``"auto"`` is four for each processor that this process may
+        use, at most 32: on anything but a local disk they mostly wait.
+
+    Raises
+    ------
+    ValueError
+        `workers` is neither.
+    """
+    if workers == "auto":
+        return min(32, 4 * available())
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise ValueError(f'workers must be "auto" or a number of threads from 0, not {workers!r}.')
+    return workers
+
+
+def read_headers(
+    root: str,
+    ids: Sequence[str],
+    *,
+    known: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    workers: int = 0,
+    progress: bool | None = None,
+) -> Generator[Recording | Failure | None]:
+    """Read the header of each file.
+
+    Parameters
+    ----------
+    root, ids
+        The files are at ``root/id``.
+    known : pair of int64 arrays, shape ``(len(ids),)``, optional
+        Size (bytes) and time of last change (ns) that a file had when it was read before; a size of
+        -1 where it was not.
+    workers : int
+        Threads; 0 reads in the calling thread.
+    progress : bool, optional
+        Whether a bar is drawn on standard error; default if that is a terminal.
+
+    Yields
+    ------
+    Recording, Failure or None
+        None: the file is as `known` says.
+    """
+    stop = threading.Event()
+
+    def read(span: range) -> list[Recording | Failure | None]:
+        out: list[Recording | Failure | None] = []
+        for row in span:
+            if stop.is_set():
+                break
+            path = join(root, ids[row])
+            unchanged = known is not None and _is_unchanged(path, known[0][row], known[1][row])
+            out.append(None if unchanged else probe(path, ids[row]))
+        return out
+
+    size = max(1, min(_BATCH, len(ids) // (_AHEAD * max(1, workers))))
+    spans = [range(at, min(at + size, len(ids))) for at in range(0, len(ids), size)]
+    with _bar(len(ids), progress) as advance:
+        if workers == 0:
+            for span in spans:
+                yield from read(span)
+                advance(len(span))
+            return
+        threads = ThreadPoolExecutor(workers, "headrace-scan")
+        try:
+            pending: deque[Future[list[Recording | Failure | None]]] = deque()
+            for span in spans:
+                pending.append(threads.submit(read, span))
+                if len(pending) >= _AHEAD * workers:
+                    done = pending.popleft().result()
+                    yield from done
+                    advance(len(done))
+            while pending:
+                done = pending.popleft().result()
+                yield from done
+                advance(len(done))
+        finally:
+            stop.set()
+            threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_unchanged(path: str, size: np.int64, mtime_ns: np.int64) -> bool:
+    if size < 0:
+        return False
+    try:
+        status = os.stat(path)  # noqa: PTH116  a Path object for each of a million files
+    except OSError:
+        return False
+    return bool(status.st_size == size and status.st_mtime_ns == mtime_ns)
+
+
+@contextmanager
+def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int], None]]:
+    if progress is None:
+        progress = sys.stderr is not None and sys.stderr.isatty()
+    if not progress:
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415  only where there is a terminal
+    from rich.progress import MofNCompleteColumn, Progress  # noqa: PLC0415
+
+    with Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("Reading headers", total=total)
+        yield lambda files: bar.advance(task, files)

@@ -1,0 +1,466 @@
+"""`Loader`: how to load. The only place where plan, threads and memory meet.
+
+Guarantees
+----------
+- Between iterations a loader has no thread and no open file: both belong to the iteration. An
+  iteration's threads are joined and its files closed when it is exhausted, closed, dropped, or ended
+  by an exception, by a newer iteration of the same loader, or by the interpreter's exit.
+- A loader and its iterations are used by one thread at a time; `close` may be called from any.
+- Two loaders over the same `Windows` share nothing but immutable values.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from headrace import cpus
+from headrace.deliver import batch_of, examples_of
+from headrace.errors import ClosedError, ReadError, StateError, WindowsError
+from headrace.memory import parse_bytes
+from headrace.plan import Group, Plan, Unit
+from headrace.prefetch import Job, Prefetcher, Task
+from headrace.read import GroupResult, Reader
+from headrace.records import AudioExample, Batch, Failure
+from headrace.slabs import Slabs
+from headrace.stats import Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from headrace.windows import Windows
+
+__all__ = ["Loader"]
+
+Last = Literal["keep", "drop", "pad"]
+OnError = Literal["raise", "skip", "mask"]
+
+_STATE_VERSION = 1
+
+
+@dataclass(slots=True, eq=False)
+class _Made:
+    """A unit, its memory, and what became of its groups."""
+
+    unit: Unit
+    rows: NDArray[np.float32] | list[NDArray[np.float32]]
+    results: list[GroupResult] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Meter:
+    """What `Stats` is made of."""
+
+    windows: int = 0
+    wall_s: float = 0.0
+    wait_s: float = 0.0
+    decode_s: float = 0.0
+    resample_s: float = 0.0
+    busy_s: float = 0.0
+    peak_bytes: int = 0
+
+
+class Loader:
+    """An iterable over windows that are loaded ahead of their turn, within a memory bound.
+
+    Made by `Windows.loader`, which tells what the parameters mean. Each ``iter()`` is the next epoch,
+    after a ``break`` too; only `load_state_dict` resumes inside one.
+
+    Attributes
+    ----------
+    windows : Windows
+        What is loaded.
+    batch_size : int or None
+        Windows in a batch; None where single examples are delivered.
+    epoch : int
+        The epoch of the newest iteration; before the first, the one that it will be.
+    failures : tuple of Failure
+        Windows that could not be read, in the order of their turns, over all iterations.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        *,
+        batch_size: int | None = None,
+        workers: int | Literal["auto"] = "auto",
+        prefetch: int | Literal["auto"] = "auto",
+        memory: str | int | None = None,
+        last: Last = "keep",
+        on_error: OnError = "raise",
+    ) -> None:
+        for name, value, choices in (
+            ("last", last, get_args(Last)),
+            ("on_error", on_error, get_args(OnError)),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+        for name, number, least in (
+            ("batch_size", batch_size, 1),
+            ("workers", workers, 0),
+            ("prefetch", prefetch, 1),
+        ):
+            automatic = None if name == "batch_size" else "auto"
+            if number == automatic and type(number) is type(automatic):
+                continue
+            if not isinstance(number, int) or isinstance(number, bool) or number < least:
+                raise ValueError(
+                    f"{name} must be a whole number from {least} up, or {automatic!r}, "
+                    f"not {number!r}."
+                )
+        if not len(windows):
+            raise WindowsError("there are no windows to load: the slice or filter left none.")
+        self.windows = windows
+        self.batch_size = batch_size
+        self.epoch = 0
+        self._last = last
+        self._on_error = on_error
+        self._plan = Plan(
+            windows,
+            batch_size=batch_size,
+            workers=cpus.per_rank() if workers == "auto" else workers,
+            prefetch=prefetch,
+            memory=None if memory is None else parse_bytes(memory),
+            last=last,
+        )
+        if not self._plan.deliveries():
+            raise WindowsError(
+                f'batch_size={batch_size} with last="drop" leaves nothing of {len(windows)} windows: '
+                'give a smaller batch_size, or last="keep".'
+            )
+        self._slabs = None
+        if batch_size is not None:
+            self._slabs = Slabs((batch_size, *windows.shape), self._plan.prefetch + 2)
+        self._failures: list[Failure] = []
+        self._meter = _Meter()
+        self._resume: tuple[int, int] | None = (0, 0)
+        self._state = (0, 0)  # epoch and position of what follows the last delivery
+        self._running: weakref.ref[Prefetcher[_Made]] | None = None
+        self._since: float | None = None  # when the running iteration's wall clock was last read
+        self._closed = False
+
+    # What it is
+
+    @property
+    def workers(self) -> int:
+        """Threads that load; 0: the caller's."""
+        return self._plan.workers
+
+    @property
+    def prefetch(self) -> int:
+        """Deliveries that are ready or being made, at most; 0 without workers."""
+        return self._plan.prefetch
+
+    @property
+    def memory_bound(self) -> int:
+        """Bytes that loading takes at most, beside the process, the catalog, and what you keep.
+
+        (prefetch + 2) deliveries + workers x scratch + open decoders + tables. It depends neither on
+        how slow the consumer is nor on how long the recordings are.
+        """
+        return self._plan.memory_bound
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Windows that could not be read."""
+        return tuple(self._failures)
+
+    def __len__(self) -> int:
+        """Return the planned deliveries of an epoch; ``on_error="skip"`` may make fewer."""
+        return self._plan.deliveries()
+
+    def __repr__(self) -> str:
+        what = "examples" if self.batch_size is None else f"batches of {self.batch_size}"
+        return (
+            f"<Loader: {len(self):,} {what} an epoch, workers={self.workers}, "
+            f"prefetch={self.prefetch}, memory_bound={self.memory_bound:,} bytes, "
+            f"epoch {self.epoch}>"
+        )
+
+    # Iterating
+
+    def __iter__(self) -> Iterator[Any]:
+        """Begin the next epoch, or go on inside the one that `load_state_dict` restored.
+
+        An iteration of this loader that is still under way ends: its next use raises `ClosedError`.
+        """
+        if self._resume is not None:
+            (self.epoch, position), self._resume = self._resume, None
+        else:
+            self.epoch, position = self.epoch + 1, 0
+        return self._begin(iter([(self.epoch, position)]), None)
+
+    def steps(self, n: int | None) -> Iterator[Any]:
+        """Yield `n` deliveries from where the last one left off, across epochs.
+
+        Parameters
+        ----------
+        n : int or None
+            How many; None: without end.
+
+        Yields
+        ------
+        AudioExample or Batch
+        """
+        if n is not None and (not isinstance(n, int) or n < 0):
+            raise ValueError(f"n must be a whole number from 0 up, or None, not {n!r}.")
+        epoch, position = self._resume or self._state
+        self.epoch, self._resume = epoch, None
+        spans = ((e, position if e == epoch else 0) for e in count(epoch))
+        return self._begin(spans, n)
+
+    def _begin(self, spans: Iterator[tuple[int, int]], n: int | None) -> Iterator[Any]:
+        if self._closed:
+            raise ClosedError("the loader is closed: make another with windows.loader(...).")
+        self._end_running()
+        self._state = next_state = next(spans)
+        return self._deliver(_chain(next_state, spans), n)
+
+    def _deliver(self, spans: Iterator[tuple[int, int]], n: int | None) -> Iterator[Any]:
+        """Yield up to `n` deliveries of `spans`; owns the iteration's threads and files."""
+        if n == 0:
+            return
+        plan = self._plan
+        reader = Reader(plan)
+        units = (unit for epoch, position in spans for unit in plan.units(epoch, position))
+        prefetcher = Prefetcher(
+            (self._job(reader, unit) for unit in units), workers=plan.workers, depth=plan.depth
+        )
+        self._running = weakref.ref(prefetcher)
+        self._since = time.perf_counter()
+        left = n
+        lost = 0
+        try:
+            for made in self._made(prefetcher, reader):
+                for box in self._deliveries(made):
+                    lost = 0
+                    yield box.pop()  # leaving no reference here: the slab is the consumer's
+                    if left is not None:
+                        left -= 1
+                        if left == 0:
+                            return
+                lost += len(made.unit.rows.index)
+                if lost >= 2 * len(self.windows):  # steps() would go round for ever
+                    raise ReadError(self._failures[-1])
+        finally:
+            prefetcher.close()
+            reader.close()
+            self._clock()
+            if self._running is not None and self._running() is prefetcher:
+                self._running = self._since = None
+
+    def _made(self, prefetcher: Prefetcher[_Made], reader: Reader) -> Iterator[_Made]:
+        """Yield what is made, metering."""
+        meter = self._meter
+        waited = 0.0
+        while True:
+            try:
+                made = next(prefetcher)
+            except StopIteration:
+                return
+            finally:
+                meter.wait_s += prefetcher.waited_s - waited
+                waited = prefetcher.waited_s
+            for result in made.results:
+                meter.decode_s += result.decode_s
+                meter.resample_s += result.resample_s
+                meter.busy_s += result.busy_s
+            meter.peak_bytes = max(meter.peak_bytes, self._plan_bytes(reader))
+            self._clock()
+            yield made
+
+    def _job(self, reader: Reader, unit: Unit) -> Job[_Made]:
+        """Give a unit its memory, and each of its groups to a task."""
+        made: _Made
+        if self._slabs is not None:
+            made = _Made(unit, self._slabs.lease())
+        else:  # single examples own their memory, each its own
+            made = _Made(unit, [np.empty(self.windows.shape, np.float32) for _ in unit.rows.index])
+        return Job(made, [Task(_run(reader, group, made), group.key) for group in unit.groups])
+
+    def _deliveries(self, made: _Made) -> Iterator[list[AudioExample | Batch]]:
+        """Turn what was made into what is delivered, each alone in a list; count at delivery."""
+        unit = made.unit
+        failures = self._failures_of(made)
+        after = (unit.epoch + 1, 0) if unit.final else (unit.epoch, unit.stop)
+        self.epoch = unit.epoch
+        if self.batch_size is None:
+            begin = unit.stop - len(unit.rows.index)
+            examples = examples_of(self.windows, unit.rows, made.rows, failures)
+            for row, example in enumerate(examples):
+                self._account(failures.get(row))
+                last = row == len(unit.rows.index) - 1
+                self._state = after if last else (unit.epoch, begin + row + 1)
+                if row not in failures or self._on_error == "mask":
+                    self._meter.windows += row not in failures
+                    yield [example]
+            return
+        for row in sorted(failures):
+            self._account(failures[row])
+        self._state = after
+        slab, made.rows = made.rows, []  # from here on the batch alone refers to the slab
+        assert isinstance(slab, np.ndarray)
+        box: list[AudioExample | Batch] = [
+            batch_of(
+                self.windows,
+                unit.rows,
+                slab,
+                failures,
+                self.state_dict(),
+                skip=self._on_error == "skip",
+                pad=self._last == "pad" and unit.final,
+            )
+        ]
+        del slab
+        self._meter.windows += len(unit.rows.index) - len(failures)
+        if len(box[0].audio):
+            yield box
+
+    def _account(self, failure: Failure | None) -> None:
+        if failure is None:
+            return
+        self._failures.append(failure)
+        if self._on_error == "raise":
+            raise ReadError(failure)
+
+    def _failures_of(self, made: _Made) -> dict[int, Failure]:
+        return {
+            row: replace(failure, index=int(made.unit.rows.index[row]))
+            for result in made.results
+            for row, failure in result.failures.items()
+        }
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return from where what follows the last delivery can be resumed: a small JSON-able dict."""
+        epoch, position = self._resume or self._state
+        return {
+            "version": _STATE_VERSION,
+            "windows": self.windows.fingerprint,
+            "epoch": epoch,
+            "position": position,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Make the next iteration go on from `state`, which any loader of these windows gave.
+
+        It survives another number of workers, prefetch, batch size and place of the files.
+
+        Raises
+        ------
+        StateError
+            It is no such state, or it belongs to other windows.
+        """
+        try:
+            version, epoch, position = (int(state[k]) for k in ("version", "epoch", "position"))
+            windows = state["windows"]
+        except (KeyError, TypeError, ValueError):
+            raise StateError(f"this is no state of a loader: {state!r}.") from None
+        if version != _STATE_VERSION:
+            raise StateError(f"the state has version {version}, this headrace reads {_STATE_VERSION}.")
+        if windows != self.windows.fingerprint:
+            raise StateError(
+                "the state belongs to other windows: the recordings, how they are cut or chosen, or "
+                "the shuffle's seed have changed since it was saved. Restore those, or begin anew."
+            )
+        if epoch < 0 or not 0 <= position < len(self.windows):
+            raise StateError(f"the state's epoch {epoch}, position {position} does not exist.")
+        self._end_running()
+        self._resume = self._state = (epoch, position)
+        self.epoch = epoch
+
+    # Ending and looking back
+
+    def close(self) -> None:
+        """End the iteration under way, joining its threads; again does nothing."""
+        self._closed = True
+        self._end_running()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def stats(self) -> Stats:
+        """Return what has been done since the loader was made; also during an iteration."""
+        self._clock()
+        meter, spec = self._meter, self.windows.spec
+        kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
+        return Stats(
+            windows=meter.windows,
+            failed=len(self._failures),
+            audio_s=meter.windows * spec.size / spec.sample_rate,
+            wall_s=meter.wall_s,
+            wait_s=meter.wait_s,
+            decode_s=meter.decode_s,
+            resample_s=meter.resample_s,
+            other_s=max(0.0, meter.busy_s - meter.decode_s - meter.resample_s),
+            workers=self.workers,
+            memory_bound=self.memory_bound,
+            peak_bytes=meter.peak_bytes,
+            kept_bytes=kept,
+        )
+
+    def _end_running(self) -> None:
+        self._clock()
+        self._since = None
+        running, self._running = self._running, None
+        prefetcher = running() if running is not None else None
+        if prefetcher is not None:
+            prefetcher.close()
+
+    def _clock(self) -> None:
+        """Add the time since the last look to the run."""
+        if self._since is not None:
+            now = time.perf_counter()
+            self._meter.wall_s += now - self._since
+            self._since = now
+
+    def _plan_bytes(self, reader: Reader) -> int:
+        """Return the bytes in use now, as the bound counts them."""
+        plan = self._plan
+        if self._slabs is not None:
+            rows = min(self._slabs.allocated, self._slabs.count) * self._slabs.slab_bytes
+        else:
+            rows = (plan.prefetch + 2) * plan.row_bytes
+        return (
+            rows
+            + max(1, plan.workers) * plan.scratch.nbytes
+            + reader.pool.peak * plan.stream_bytes
+            + plan.table_bytes
+        )
+
+
+def _run(
+    reader: Reader, group: Group, made: _Made
+) -> Callable[[Callable[[], bool]], None]:
+    """Return a task that reads `group`; it refers to no `Loader`."""
+    rows: Sequence[NDArray[np.float32]] = made.rows  # type: ignore[assignment]  rows of a slab
+
+    def run(cancelled: Callable[[], bool]) -> None:
+        made.results.append(reader.read(group, rows, cancelled))
+
+    return run
+
+
+def _chain(
+    first: tuple[int, int], rest: Iterator[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    yield first
+    yield from rest

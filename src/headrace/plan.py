@@ -1,0 +1,341 @@
+"""`Plan`: an order of windows -> the reads that make each delivery, and the memory that takes.
+
+Pure: no file is opened and no thread is started here. What comes out is what a `Loader` carries
+out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from headrace import decode
+from headrace._kernel import LANES
+from headrace.errors import MemoryBudgetError
+from headrace.memory import format_bytes
+from headrace.records import Recording
+from headrace.resample import resampler, table_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from headrace.windows import Rows, Windows
+
+__all__ = ["Group", "Plan", "Read", "ScratchSize", "Unit"]
+
+_GROUP_SAMPLES = 1 << 18
+"""Output samples in a group of reads. A handful of milliseconds of work: handing over pieces of a
+tenth of that lost 13 to 32 % to Python, and ten times as long keeps workers from sharing a
+batch."""
+
+_CHUNK_INPUTS = 1 << 16
+"""Frames decoded before they are resampled, about: two such buffers stay in a core's second
+cache."""
+
+_AUTO_MEMORY = 1 << 30
+"""What ``prefetch="auto"`` stays under, by making less of it, where no memory is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Windows of one file whose audio is continuous: decoded and resampled once.
+
+    Attributes
+    ----------
+    recording : int
+        Place in the catalog.
+    starts : tuple of int
+        Rising first samples of the windows, each not behind the end of the one before.
+    row : int
+        Row of the first window in its unit; the others follow.
+    """
+
+    recording: int
+    starts: tuple[int, ...]
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Reads that one worker makes in one go.
+
+    Attributes
+    ----------
+    reads : tuple of Read
+    key : int or None
+        Groups of the same key are made one after the other, in order: the decoder carries on.
+    """
+
+    reads: tuple[Read, ...]
+    key: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit:
+    """What is made together: a batch, or a few single examples.
+
+    Attributes
+    ----------
+    epoch, stop : int
+        Its epoch, and the position in the order behind its last window.
+    rows : Rows
+        Its windows, in the order of delivery.
+    groups : tuple of Group
+        What has to be read for it.
+    final : bool
+        Whether nothing of the epoch follows.
+    """
+
+    epoch: int
+    stop: int
+    rows: Rows
+    groups: tuple[Group, ...]
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchSize:
+    """What one worker needs beside the rows it writes.
+
+    Attributes
+    ----------
+    pcm : int
+        Bytes of decoded samples.
+    planes, inputs, outputs : int
+        Channels side by side, and samples of each before and after resampling.
+    """
+
+    pcm: int
+    planes: int
+    inputs: int
+    outputs: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in all."""
+        return self.pcm + 4 * self.planes * (self.inputs + self.outputs)
+
+
+def chunk_outputs(rate_in: int, rate_out: int) -> int:
+    """Return how many outputs are made at a time, so that their input stays in the cache."""
+    return max(1024, _CHUNK_INPUTS * rate_out // max(rate_in, rate_out))
+
+
+class Plan:
+    """How a set of windows will be loaded.
+
+    Parameters
+    ----------
+    windows : Windows
+        What.
+    batch_size : int or None
+        Windows in a batch; None for single examples.
+    workers : int
+        Threads; 0 for none.
+    prefetch : int or "auto"
+        Deliveries ready or in the making, at most.
+    memory : int or None
+        Bytes that `memory_bound` may not pass.
+    last : {"keep", "drop", "pad"}
+        What becomes of a last batch that is not full.
+
+    Raises
+    ------
+    MemoryBudgetError
+        Even a prefetch of 1 passes `memory`.
+
+    Attributes
+    ----------
+    prefetch : int
+        What `memory` left of it; 0 without workers.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        *,
+        batch_size: int | None,
+        workers: int,
+        prefetch: int | Literal["auto"],
+        memory: int | None,
+        last: Literal["keep", "drop", "pad"],
+    ) -> None:
+        self.windows = windows
+        self.batch_size = batch_size
+        self.workers = workers
+        self.last = last
+        self.row_bytes = 4 * int(np.prod(windows.shape))
+        self._group_rows = max(1, _GROUP_SAMPLES * 4 // self.row_bytes)
+        self.prefetch = self._choose_prefetch(prefetch, memory)
+        # Single examples are made a few at a time, so that a worker's task is worth its handing
+        # over; few enough that there are two tasks for every worker within the prefetch.
+        self.unit_rows = batch_size or max(
+            1, min(self._group_rows, self.prefetch // (2 * max(1, workers)))
+        )
+        if batch_size is None:
+            # Ready examples of the unit being handed out count against prefetch too.
+            units = self.prefetch // self.unit_rows
+            self.depth = units if self.unit_rows == 1 else units - 1
+        else:
+            self.depth = self.prefetch
+
+    def _choose_prefetch(self, prefetch: int | Literal["auto"], memory: int | None) -> int:
+        if self.workers == 0:
+            chosen = 0
+        elif isinstance(prefetch, int):
+            chosen = prefetch
+        else:
+            if self.batch_size is None:
+                chosen = (2 * self.workers + 2) * self._group_rows
+            else:
+                groups = -(-self.batch_size // self._group_rows)
+                chosen = 1 + max(1, -(-2 * self.workers // groups))
+            if memory is None:
+                fits = (_AUTO_MEMORY - self.bound(0)) // self._delivery_bytes
+                return max(2, min(chosen, fits))
+        if memory is not None:
+            needed = self.bound(min(chosen, 1))
+            if needed > memory:
+                batches = f" and batch_size={self.batch_size}" if self.batch_size else ""
+                raise MemoryBudgetError(
+                    f"memory={format_bytes(memory)} is too small: the smallest that would do with "
+                    f"workers={self.workers}{batches} is {needed} bytes. "
+                    f'Give memory="{-(-needed >> 20)} MiB".',
+                    needed=needed,
+                )
+            chosen = min(chosen, (memory - self.bound(0)) // self._delivery_bytes)
+        return chosen
+
+    @property
+    def _delivery_bytes(self) -> int:
+        return self.row_bytes * (self.batch_size or 1)
+
+    @property
+    def memory_bound(self) -> int:
+        """Bytes that loading takes at most: see `bound`."""
+        return self.bound(self.prefetch)
+
+    def bound(self, prefetch: int) -> int:
+        """Return the bytes for `prefetch` deliveries.
+
+        (prefetch + 2) deliveries + workers x scratch + open decoders + tables. The two more are the
+        batch that the consumer is looking at and the one it is being handed: a ``for`` statement
+        lets go of the old one only when it has the new one.
+        """
+        return (
+            (prefetch + 2) * self._delivery_bytes
+            + max(1, self.workers) * self.scratch.nbytes
+            + self.open_decoders * self.stream_bytes
+            + self.table_bytes
+        )
+
+    @cached_property
+    def _kinds(self) -> list[Recording]:
+        return [
+            Recording("", "", rate, channels, 0, container, subtype)
+            for rate, channels, container, subtype in self.windows.kinds
+        ]
+
+    @cached_property
+    def scratch(self) -> ScratchSize:
+        """The scratch of one worker: enough for every kind of recording in the catalog."""
+        target = self.windows.spec.sample_rate
+        pcm = inputs = outputs = 0
+        for kind in self._kinds:
+            chunk = chunk_outputs(kind.sample_rate, target)
+            table = resampler(kind.sample_rate, target)
+            # The chunk, two groups of lanes at its ends, and the filter's reach on both sides.
+            span = -(-(chunk + 2 * LANES) * table.down // table.up) + 2 * table.reach + 4
+            pcm = max(pcm, span * kind.channels * decode.sample_type(kind).itemsize)
+            inputs, outputs = max(inputs, span), max(outputs, chunk)
+        planes = self.windows.shape[0] if self.windows.spec.channel == "all" else 1
+        return ScratchSize(pcm, planes, inputs, outputs)
+
+    @property
+    def open_decoders(self) -> int:
+        """Files open at once: one for each worker, and as many and two more waiting to carry on."""
+        return 2 * max(1, self.workers) + 2
+
+    def keep(self, recording: Recording) -> int:
+        """Return how many inputs a stream of `recording` remembers, where it cannot seek.
+
+        The next group's first window begins up to ``size - hop`` samples, and a filter's reach on
+        both sides, before the end of this one's last.
+        """
+        if decode.seeks(recording):
+            return 0
+        spec = self.windows.spec
+        table = resampler(recording.sample_rate, spec.sample_rate)
+        overlap = max(0, spec.size - spec.hop)
+        return -(-overlap * table.down // table.up) + 2 * table.reach + 2
+
+    @cached_property
+    def stream_bytes(self) -> int:
+        """Bytes of the largest decoder and what its stream remembers."""
+        planes = self.scratch.planes
+        return max(  # twice, for the moment in which what is remembered moves up
+            decode.decoder_bytes(kind) + 2 * 4 * planes * self.keep(kind) for kind in self._kinds
+        )
+
+    @cached_property
+    def table_bytes(self) -> int:
+        """Bytes of the resamplers' coefficients and of the order."""
+        target = self.windows.spec.sample_rate
+        rates = {kind.sample_rate for kind in self._kinds}
+        return sum(table_bytes(rate, target) for rate in rates) + self.windows.order.nbytes
+
+    def deliveries(self, position: int = 0) -> int:
+        """Return how many deliveries an epoch has from `position` on."""
+        rows = len(self.windows) - position
+        if self.batch_size is None:
+            return rows
+        return rows // self.batch_size if self.last == "drop" else -(-rows // self.batch_size)
+
+    def units(self, epoch: int, position: int = 0) -> Iterator[Unit]:
+        """Yield what is to be made in `epoch` from `position` on, in order."""
+        order = self.windows.order.epoch(epoch)
+        total = len(self.windows)
+        if self.last == "drop" and self.batch_size is not None:
+            total = position + (total - position) // self.batch_size * self.batch_size
+        while position < total:
+            stop = min(position + self.unit_rows, total)
+            rows = self.windows.rows(order(np.arange(position, stop, dtype=np.int64)))
+            yield Unit(epoch, stop, rows, tuple(self._groups(rows)), final=stop == total)
+            position = stop
+
+    def _groups(self, rows: Rows) -> Iterator[Group]:
+        """Join rows that are continuous into reads, and reads into groups."""
+        size = self.windows.spec.size
+        recordings, starts = rows.recording.tolist(), rows.start.tolist()
+        reads: list[Read] = []
+        begin = 0  # of the read
+        taken = 0  # rows in the group before the read
+        key = None
+        for row in range(1, len(starts) + 1):
+            end = row == len(starts)
+            if not end and (
+                recordings[row] == recordings[begin]
+                and starts[row - 1] < starts[row] <= starts[row - 1] + size
+                and taken + row - begin < self._group_rows
+            ):
+                continue
+            reads.append(Read(recordings[begin], tuple(starts[begin:row]), begin))
+            key = self._key(recordings[begin])
+            taken += row - begin
+            begin = row
+            if end or taken >= self._group_rows or key != self._key(recordings[row]):
+                yield Group(tuple(reads), key)
+                reads, taken = [], 0
+
+    def _key(self, recording: int) -> int | None:
+        """Return what chains reads of `recording` to each other, None where each stands alone."""
+        if self.windows.jumps or self._all_seek:
+            return None
+        return None if decode.seeks(self.windows.catalog[recording]) else recording
+
+    @cached_property
+    def _all_seek(self) -> bool:
+        return all(map(decode.seeks, self._kinds))

@@ -1,0 +1,173 @@
+"""Values → what a terminal shows of them. Nothing is measured or decided here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from headrace.memory import format_bytes
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from headrace.demo import Demo
+    from headrace.summary import Summary
+    from headrace.sweep import Row, Sweep
+
+__all__ = ["bench_report", "demo_report", "scan_report"]
+
+_SHOWN_FAILURES: Final = 10
+
+
+def scan_report(summary: Summary) -> RenderableType:
+    """Return what `headrace scan` prints."""
+    head = Text.assemble(
+        (f"{_count(summary.recordings, 'recording')}", "bold"),
+        f", {hours(summary.audio_s)}, {format_bytes(summary.bytes)}, in {summary.root}",
+    )
+    kinds = _table("format", "rate", "channels", "files", "audio", "shortest", "longest")
+    kinds.columns[0].justify = "left"
+    for kind in summary.kinds:
+        kinds.add_row(
+            f"{kind.format} {kind.subtype}",
+            f"{kind.sample_rate:,} Hz",
+            f"{kind.channels}",
+            f"{kind.recordings:,}",
+            hours(kind.audio_s),
+            hours(kind.shortest_s),
+            hours(kind.longest_s),
+        )
+    parts: list[RenderableType] = [head, _indented(kinds)]
+    if summary.failures:
+        parts.append(Text(f"{_count(len(summary.failures), 'damaged file')}", style="bold red"))
+        bad = _table("code", "file", "why")
+        for column in bad.columns:
+            column.justify = "left"
+            column.overflow = "fold"
+        for failure in summary.failures[:_SHOWN_FAILURES]:
+            bad.add_row(str(failure.code), failure.file_id, failure.message)
+        parts.append(_indented(bad))
+        hidden = len(summary.failures) - _SHOWN_FAILURES
+        if hidden > 0:
+            parts.append(Text(f"  and {hidden:,} more: --json FILE has them all.", style="dim"))
+    return Group(*parts)
+
+
+def demo_report(result: Demo, source: str) -> RenderableType:
+    """Return what `headrace demo` prints; `source` says what was streamed."""
+    measured = result.sweep
+    head = Text(
+        f"{source}\n{_what(measured)}.\n"
+        f"Loading a batch takes {result.load_s * 1e3:,.0f} ms, the stand-in model "
+        f"{result.model_s * 1e3:,.0f} ms."
+    )
+    table = _table("loader", "windows/s", "times real time", "the model waited")
+    table.columns[0].justify = "left"
+    for row in measured.rows:
+        table.add_row(
+            "plain" if not row.workers else f"threaded, {_count(row.workers, 'worker')}",
+            f"{row.windows_per_s:,.0f}",
+            f"{row.times_real_time:,.0f}",
+            Text(f"{row.wait_share:.1%}", style="red" if row.wait_share > 0.1 else "green"),  # noqa: PLR2004
+        )
+    plain, *threaded = measured.rows
+    best = max(threaded, key=lambda row: row.windows_per_s)
+    lesson = Text(
+        "The plain loader and the model take turns: while one works, the other waits. "
+        "The threaded loader makes the next batches while the model works on this one: "
+        f"{best.windows_per_s / plain.windows_per_s:.2f} times as fast with "
+        f"{_count(best.workers, 'worker')}."
+    )
+    verdict = Text.assemble(("Verdict  ", "bold"), result.verdict)
+    return Group(head, _indented(table), lesson, verdict, *_doubt(measured))
+
+
+def bench_report(measured: Sweep) -> RenderableType:
+    """Return what `headrace bench` prints."""
+    rounds = len(measured.rows[0].runs)
+    head = Text(
+        f"{_what(measured)}; {_count(measured.processors, 'processor')}.\n"
+        f"Median of {_count(rounds, 'interleaved round')}, after one that is not counted: "
+        "it brings the files into the page cache."
+    )
+    table = _table("workers", "windows/s", "times real time", "spread", "memory bound", "")
+    for row in measured.rows:
+        chosen = row.workers == measured.recommended
+        table.add_row(
+            f"{row.workers}",
+            f"{row.windows_per_s:,.0f}",
+            f"{row.times_real_time:,.0f}",
+            f"{row.spread:.0%}",
+            format_bytes(row.memory_bound),
+            _remark(row, chosen=chosen),
+            style="bold" if chosen else "",
+        )
+    table.columns[-1].justify = "left"
+    answer = Text(measured.reason, style="green")
+    caveat = Text(
+        "Measured without a model. A model that works on the processor itself leaves fewer for the "
+        "loader; one on an accelerator does not.",
+        style="dim",
+    )
+    return Group(head, _indented(table), answer, *_doubt(measured), caveat)
+
+
+def hours(seconds: float) -> str:
+    """Return a duration in the unit that suits it."""
+    if seconds < 120:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    if seconds < 7_200:  # noqa: PLR2004
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3_600:,.1f} h"
+
+
+def _what(measured: Sweep) -> str:
+    times = f", {measured.epochs} times over" if measured.epochs > 1 else ""
+    return (
+        f"{_count(measured.windows, 'window')} of {measured.window_s:g} s at "
+        f"{measured.sample_rate:,} Hz, in batches of {measured.batch_size}{times}"
+    )
+
+
+def _remark(row: Row, *, chosen: bool) -> str:
+    if chosen:
+        return "◀ recommended"
+    return "plain" if not row.workers else ""
+
+
+def _doubt(measured: Sweep) -> list[RenderableType]:
+    notes = []
+    if measured.failed:
+        notes.append(
+            f"{_count(measured.failed, 'window')} could not be read and were left out: "
+            "see `headrace scan`."
+        )
+    if measured.doubt:
+        notes.append(measured.doubt)
+    return [Text(note, style="yellow") for note in notes]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + "s" * (number != 1)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        header_style="dim",
+    )
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _indented(table: Table) -> RenderableType:
+    return Padding(table, (1, 0, 1, 2))

@@ -1,0 +1,99 @@
+"""`Slabs`: batch memory, allocated once, leased, and returned by whoever lets go of it last.
+
+Guarantees
+----------
+- A slab to which anything still refers is never leased again: each lease is a new owner object
+  behind the array, every view of the array refers to the owner, and the memory comes back when the
+  owner is collected.
+- Coming back is one `queue.SimpleQueue.put`, which may run in any thread, inside any other code of
+  that thread, even inside this module; no lock is taken and nothing else is done there.
+- `lease` never waits. If the consumer keeps slabs, fresh ones replace them; what exceeds `count`
+  is let go of when it comes back.
+- `lease` is called by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Slabs"]
+
+
+class _Owner:
+    """One lease of one slab: lives as long as any array over it."""
+
+    __slots__ = ("__array_interface__", "__weakref__", "memory")
+
+    def __init__(self, memory: NDArray[np.float32]) -> None:
+        self.memory = memory
+        self.__array_interface__ = memory.__array_interface__
+
+
+class Slabs:
+    """A supply of float32 arrays of one shape.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of every slab.
+    count : int
+        How many are kept for reuse.
+
+    Attributes
+    ----------
+    allocated : int
+        Slabs that exist: waiting, being written, and with the consumer.
+    peak : int
+        The most that existed at once.
+    """
+
+    def __init__(self, shape: tuple[int, ...], count: int) -> None:
+        self.shape = shape
+        self.count = count
+        self.allocated = 0
+        self.peak = 0
+        self._returned: SimpleQueue[NDArray[np.float32]] = SimpleQueue()
+        self._waiting: list[NDArray[np.float32]] = []
+
+    @property
+    def slab_bytes(self) -> int:
+        """Bytes of one slab."""
+        return 4 * math.prod(self.shape)
+
+    @property
+    def kept(self) -> int:
+        """Slabs beyond `count` that the consumer keeps."""
+        self._collect()
+        return max(0, self.allocated - self.count)
+
+    def lease(self) -> NDArray[np.float32]:
+        """Return an array of `shape` that nothing else refers to; its contents are undefined."""
+        self._collect()
+        if self._waiting:
+            memory = self._waiting.pop()
+        else:
+            memory = np.empty(self.shape, np.float32)
+            self.allocated += 1
+            self.peak = max(self.peak, self.allocated)
+        owner = _Owner(memory)
+        weakref.finalize(owner, self._returned.put, memory).atexit = False
+        return np.asarray(owner)
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                memory = self._returned.get_nowait()
+            except Empty:
+                return
+            if self.allocated > self.count:
+                self.allocated -= 1
+            else:
+                self._waiting.append(memory)

@@ -1,0 +1,114 @@
+"""`Stats`: where the time went, and who waited for whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace.memory import format_bytes
+
+__all__ = ["Stats"]
+
+_NOTHING = 0.01
+"""A wait below this share of the run is none: law 5's figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a loader has done since it was made.
+
+    Attributes
+    ----------
+    windows : int
+        Windows delivered.
+    failed : int
+        Windows that could not be read.
+    audio_s : float
+        Seconds of audio in the windows delivered.
+    wall_s : float
+        Seconds during which an iteration was under way.
+    wait_s : float
+        Seconds of it that the consumer waited for the loader.
+    decode_s, resample_s, other_s : float
+        Busy seconds of all workers together: reading, decoding and mixing; resampling; the rest.
+    workers : int
+        Threads; 0: the consumer's own.
+    memory_bound, peak_bytes : int
+        Bytes that loading may take, and the most that it has taken.
+    kept_bytes : int
+        Bytes of batches that the consumer keeps; they are its own, outside the bound.
+    """
+
+    windows: int
+    failed: int
+    audio_s: float
+    wall_s: float
+    wait_s: float
+    decode_s: float
+    resample_s: float
+    other_s: float
+    workers: int
+    memory_bound: int
+    peak_bytes: int
+    kept_bytes: int
+
+    @property
+    def windows_per_s(self) -> float:
+        """Windows delivered per second of the run."""
+        return self.windows / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def times_real_time(self) -> float:
+        """Seconds of audio delivered per second of the run."""
+        return self.audio_s / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def wait_share(self) -> float:
+        """Share of the run that the consumer waited, 0 to 1."""
+        return self.wait_s / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def busy_s(self) -> float:
+        """Busy seconds of all workers together."""
+        return self.decode_s + self.resample_s + self.other_s
+
+    @property
+    def verdict(self) -> str:
+        """One line: who waited for whom, and what to do about it."""
+        if not self.windows:
+            return "Nothing has been delivered yet."
+        share = f"{self.wait_share:.1%}"
+        if self.workers == 0:
+            return (
+                f"The consumer did the loading itself, {share} of the run: "
+                "workers=1 or more would load while it works."
+            )
+        if self.wait_share < _NOTHING:
+            return f"The loader waited for the consumer, which waited {share} of the run."
+        loaded = self.busy_s / (self.workers * self.wall_s)
+        where = max(
+            (self.decode_s, "decoding"), (self.resample_s, "resampling"), (self.other_s, "the rest")
+        )[1]
+        if loaded > 0.8:  # noqa: PLR2004  busy nearly all of the time
+            return (
+                f"The consumer waited for the loader {share} of the run; its {self.workers} "
+                f"workers were busy {loaded:.0%} of it, mostly with {where}: more workers help "
+                "where there are processors for them."
+            )
+        return (
+            f"The consumer waited for the loader {share} of the run although its {self.workers} "
+            f"workers were busy only {loaded:.0%} of it: more prefetch helps, or fewer threads "
+            "beside it."
+        )
+
+    def __str__(self) -> str:
+        audio = f"({self.audio_s:,.1f} s of audio)"
+        busy = f"decode {self.decode_s:.2f} s, resample {self.resample_s:.2f} s"
+        peak = f"peak {format_bytes(self.peak_bytes)} of at most {format_bytes(self.memory_bound)}"
+        rows = {
+            "windows": f"{self.windows:,} {audio}, {self.failed:,} failed",
+            "speed": f"{self.windows_per_s:,.1f} windows/s, {self.times_real_time:,.0f} x real time",
+            "run": f"{self.wall_s:.2f} s, of which the consumer waited {self.wait_s:.2f} s",
+            f"{self.workers} workers": f"{busy}, other {self.other_s:.2f} s",
+            "memory": f"{peak}, kept by the consumer {format_bytes(self.kept_bytes)}",
+        }
+        return "\n".join([*(f"{name:<10} {text}" for name, text in rows.items()), self.verdict])

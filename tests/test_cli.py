@@ -1,0 +1,377 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from headrace import catalog, cli, sweep
+from headrace.errors import ReadError
+from headrace.records import Code, Failure
+from headrace.synthetic import Archive, write_archive
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int | str | None
+    out: str
+    err: str
+
+
+Run = Callable[..., Answer]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return what the console script does with some arguments, on a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: str | Path) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["headrace", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Answer(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    """Return three recordings of two seconds at one site."""
+    return write_archive(tmp_path / "archive", recordings=3, seconds=2, sites=1)
+
+
+def _sentence(text: str) -> str:
+    """Return the one sentence that `text` is, without its prefix."""
+    lines = text.splitlines()
+    assert len(lines) == 1, text
+    assert lines[0].startswith("headrace: ")
+    assert "Traceback" not in text
+    return lines[0].removeprefix("headrace: ")
+
+
+# help
+
+
+def test_the_help_fits_a_screen_and_shows_examples(run: Run) -> None:
+    """24 lines of 80 columns hold the whole of `headrace --help`."""
+    answer = run("--help")
+
+    assert answer.code == 0
+    assert len(answer.out.rstrip().splitlines()) <= 24
+    assert max(map(len, answer.out.splitlines())) <= 80
+    for command in ("demo", "scan", "bench"):
+        assert re.search(rf"^ headrace {command}\b", answer.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["demo", "scan", "bench"])
+def test_each_commands_help_shows_an_example(run: Run, command: str) -> None:
+    """An example stands on a line of its own, so that it can be copied."""
+    answer = run(command, "-h")
+
+    assert answer.code == 0
+    assert re.search(rf"^ headrace {command}[^|]*$", answer.out, re.MULTILINE)
+    assert "hidden" not in answer.out
+    assert "--budget-s" not in answer.out
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    """`--version` prints the installed version and nothing else."""
+    assert run("--version").out == f"headrace {version('headrace')}\n"
+
+
+# scan
+
+
+def test_scan_tells_what_there_is(run: Run, archive: Archive) -> None:
+    """Count, length, rate, format and channels are on the screen; nothing is on standard error."""
+    answer = run("scan", archive.pattern)
+
+    assert answer.code == 0
+    assert answer.err == ""
+    assert "3 recordings, 6.0 s" in answer.out
+    row = next(line for line in answer.out.splitlines() if "PCM_16" in line)
+    assert " ".join(row.split()) == "WAV PCM_16 22,050 Hz 1 3 6.0 s 2.0 s 2.0 s"
+
+
+def test_scan_shows_damaged_files_and_fails(run: Run, archive: Archive) -> None:
+    """Each damaged file has its code and reason; one sentence says so, and the exit code is 1."""
+    archive.audio[1].write_bytes(b"")
+    archive.audio[2].write_bytes(b"no audio at all")
+
+    answer = run("scan", archive.folder / "raw_data")
+
+    assert answer.code == 1
+    assert _sentence(answer.err) == "2 files are damaged and were left out."
+    assert "1 recording," in answer.out
+    lines = answer.out.splitlines()
+    assert any("EMPTY" in line and archive.audio[1].stem in line for line in lines)
+    assert any("NOT_AUDIO" in line and archive.audio[2].stem in line for line in lines)
+
+
+def test_scan_writes_figures_and_a_catalog(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """`--json` gives what the table shows, `--save` what `load_catalog` loads, `--root` the ids."""
+    archive.audio[1].write_bytes(b"")
+    saved = tmp_path / "catalog.parquet"
+
+    answer = run("scan", archive.pattern, "--json", "-", "--save", saved, "--root", archive.folder)
+
+    figures = json.loads(answer.out)
+    assert figures["recordings"] == 2
+    assert figures["audio_s"] == 4.0
+    assert figures["bytes"] == 2 * archive.audio[0].stat().st_size
+    assert figures["root"] == str(archive.folder)
+    assert [kind["recordings"] for kind in figures["kinds"]] == [2]
+    (failure,) = figures["failures"]
+    assert failure["code"] == "EMPTY"
+    assert failure["file_id"] == archive.audio[1].relative_to(archive.folder).as_posix()
+    loaded = catalog.load_catalog(saved)
+    assert [recording.id for recording in loaded] == [
+        archive.audio[place].relative_to(archive.folder).as_posix() for place in (0, 2)
+    ]
+
+
+def test_scan_tells_kinds_apart(run: Run, tmp_path: Path) -> None:
+    """Recordings of another rate, format or number of channels have a row of their own."""
+    soundfile.write(tmp_path / "a.wav", [0.0] * 800, 8_000, subtype="PCM_16")
+    soundfile.write(tmp_path / "b.wav", [[0.0, 0.0]] * 800, 8_000, subtype="PCM_16")
+    soundfile.write(tmp_path / "c.flac", [0.0] * 1_600, 16_000, subtype="PCM_24")
+
+    figures = json.loads(run("scan", tmp_path, "--json", "-").out)
+
+    assert {
+        (kind["format"], kind["subtype"], kind["sample_rate"], kind["channels"])
+        for kind in figures["kinds"]
+    } == {
+        ("WAV", "PCM_16", 8_000, 1),
+        ("WAV", "PCM_16", 8_000, 2),
+        ("FLAC", "PCM_24", 16_000, 1),
+    }
+    assert figures["audio_s"] == pytest.approx(0.3)
+
+
+# bench
+
+
+def test_bench_recommends_what_its_figures_say(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """The table's recommendation is that of the raw figures, which are consistent in themselves."""
+    file = tmp_path / "bench.json"
+
+    answer = run(
+        *("bench", archive.pattern, "--workers", "0,1,2", "--rounds", "2", "--window-s", "0.5"),
+        *("--batch-size", "4", "--max-windows", "10", "--shuffle", "file", "--json", file),
+    )
+
+    assert answer.code == 0
+    assert answer.err == ""
+    figures = json.loads(file.read_text())
+    assert figures["windows"] == 10
+    assert [row["workers"] for row in figures["rows"]] == [0, 1, 2]
+    for row in figures["rows"]:
+        rates = [run["windows"] / run["wall_s"] for run in row["runs"]]
+        assert len(rates) == 2
+        assert row["windows_per_s"] == pytest.approx(sum(rates) / 2)
+        assert row["times_real_time"] == pytest.approx(0.5 * row["windows_per_s"])
+        assert row["spread"] == pytest.approx((max(rates) - min(rates)) / (sum(rates) / 2))
+    assert f"workers={figures['recommended']}: " in answer.out
+    marked = next(line for line in answer.out.splitlines() if "recommended" in line)
+    assert marked.split()[0] == str(figures["recommended"])
+    assert "after one that is not counted" in answer.out
+
+
+def test_bench_can_write_nothing_but_json(run: Run, archive: Archive) -> None:
+    """With `--json -`, standard output is JSON from the first byte to the last."""
+    answer = run("bench", archive.pattern, "--workers", "1", "--rounds", "1", "--json", "-")
+
+    assert answer.code == 0
+    assert json.loads(answer.out)["recommended"] == 1
+
+
+# demo
+
+
+TINY = ("--recordings", "2", "--seconds", "10", "--rounds", "1", "--budget-s", "0")
+
+
+def test_demo_compares_the_loaders(run: Run) -> None:
+    """The table has the plain loader, then the threaded one, then a verdict."""
+    answer = run("demo", *TINY)
+
+    assert answer.code == 0
+    assert answer.err == ""
+    assert re.search(r"^ +plain +[\d,]+ +[\d,]+ +\d+\.\d% *$", answer.out, re.MULTILINE)
+    assert re.search(r"^ +threaded, 1 worker +[\d,]+", answer.out, re.MULTILINE)
+    assert re.search(r"^ +threaded, 2 workers +[\d,]+", answer.out, re.MULTILINE)
+    assert "Verdict" in answer.out
+
+
+def test_demo_keeps_the_archive_when_asked(run: Run, tmp_path: Path) -> None:
+    """`--keep` leaves recordings and labels behind; the raw figures count their windows."""
+    answer = run("demo", *TINY, "--keep", tmp_path / "kept", "--json", "-")
+
+    assert json.loads(answer.out)["windows"] == 4
+    assert len(list((tmp_path / "kept").rglob("raw_data/*/*.wav"))) == 2
+    assert len(list((tmp_path / "kept").rglob("strong_labels/*/*.txt"))) == 2
+
+
+def test_demo_leaves_nothing_behind(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `--keep` the temporary folder is gone afterwards."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    assert run("demo", *TINY).code == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_demo_takes_recordings_of_the_users_own(run: Run, archive: Archive) -> None:
+    """`--data` streams the user's recordings and says how many there are."""
+    answer = run("demo", "--data", archive.pattern, "--rounds", "1", "--budget-s", "0")
+
+    assert answer.code == 0
+    assert "3 recordings, 6.0 s of audio" in answer.out
+
+
+# what goes wrong
+
+
+@pytest.mark.parametrize("command", [["scan"], ["bench"], ["demo", "--data"]])
+def test_a_pattern_that_matches_nothing_is_bad_data(
+    run: Run, tmp_path: Path, command: list[str]
+) -> None:
+    """One sentence shows the pattern; the exit code is 1."""
+    answer = run(*command, tmp_path / "*.wav")
+
+    assert answer.code == 1
+    assert answer.out == ""
+    assert "*.wav" in _sentence(answer.err)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--window-s", "0"], "window_s"),
+        (["--hop-s", "-1"], "hop_s"),
+        (["--memory", "1 KiB"], "memory"),
+        (["--memory", "plenty"], "memory"),
+    ],
+)
+def test_a_value_the_library_refuses_is_bad_usage(
+    run: Run, archive: Archive, options: list[str], named: str
+) -> None:
+    """The library's own sentence is shown; the exit code is 2."""
+    answer = run("bench", archive.pattern, *options)
+
+    assert answer.code == 2
+    assert named in _sentence(answer.err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench"],
+        ["scan"],
+        ["bench", "x.wav", "--rounds", "0"],
+        ["bench", "x.wav", "--workers", "two"],
+        ["bench", "x.wav", "--workers", ","],
+        ["bench", "x.wav", "--shuffle", "channels"],
+        ["demo", "--data", "x.wav", "--keep", "folder"],
+        ["levitate"],
+    ],
+)
+def test_what_cannot_be_parsed_is_bad_usage(run: Run, arguments: list[str]) -> None:
+    """Standard error says what is wrong, standard output says nothing; the exit code is 2."""
+    answer = run(*arguments)
+
+    assert answer.code == 2
+    assert answer.out == ""
+    assert "Traceback" not in answer.err
+    assert answer.err
+
+
+def test_unreadable_audio_is_bad_data(
+    run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A window that cannot be read ends the command with its sentence and exit code 1."""
+    failure = Failure("a.wav", "/data/a.wav", Code.IO, "the disk is gone")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ReadError(failure)
+
+    monkeypatch.setattr(sweep, "sweep", refuse)
+    answer = run("bench", archive.pattern)
+
+    assert answer.code == 1
+    assert _sentence(answer.err) == str(failure)
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(
+    run: Run, archive: Archive, tmp_path: Path
+) -> None:
+    """`--json` into a folder that does not exist names it."""
+    answer = run("scan", archive.pattern, "--json", tmp_path / "nowhere" / "x.json")
+
+    assert answer.code == 1
+    assert "nowhere" in _sentence(answer.err)
+
+
+def test_an_interrupt_is_quiet(run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends with 130 and not a word."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "sweep", interrupt)
+
+    assert run("bench", archive.pattern) == Answer(130, "", "")
+
+
+def test_a_bug_is_not_hidden(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the library does not raise on purpose keeps its traceback."""
+
+    def stumble(*_: object, **__: object) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(sweep, "sweep", stumble)
+    monkeypatch.setattr(sys, "argv", ["headrace", "bench", archive.pattern])
+
+    with pytest.raises(TypeError, match="a bug"):
+        cli.main()
+
+
+def test_a_reader_that_goes_away_is_no_error_message(archive: Archive) -> None:
+    """`headrace scan ... | head -0` prints neither a traceback nor a complaint."""
+    receive, send = os.pipe()
+    os.close(receive)
+    with os.fdopen(send, "wb") as closed:
+        ended = subprocess.run(
+            [sys.executable, "-m", "headrace", "scan", archive.pattern, "--json", "-"],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+
+    assert ended.stderr == b""
+    assert ended.returncode == 1
+
+
+def test_importing_headrace_imports_no_command_line() -> None:
+    """Typer, rich and pyarrow are paid for by those who use them."""
+    code = (
+        "import sys, headrace, headrace.synthetic, headrace.sweep, headrace.demo\n"
+        "print([name for name in ('typer', 'rich', 'pyarrow', 'pandas') if name in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert ended.stdout == "[]\n"

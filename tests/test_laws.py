@@ -1,0 +1,322 @@
+"""The five laws of headrace, each as a property over a small archive of many formats."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import tracemalloc
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import headrace
+from headrace import _kernel
+from headrace.prefetch import Job, Prefetcher, Task
+from headrace.resample import resampler
+from sounds import medley, recording_of, whole, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from headrace import AudioExample, Batch, Catalog, Windows
+
+ARCHIVE = (
+    # name, container, sample format, rate, channels, frames
+    ("a/long.wav", "WAV", "PCM_16", 22_050, 1, 70_001),
+    ("a/stereo.wav", "WAV", "PCM_16", 48_000, 2, 60_000),
+    ("a/deep.WAV", "WAV", "PCM_24", 44_100, 1, 50_003),
+    ("a/float.wav", "WAV", "FLOAT", 16_000, 3, 20_000),
+    ("b/adpcm.wav", "WAV", "IMA_ADPCM", 22_050, 1, 40_000),
+    ("b/loss.flac", "FLAC", "PCM_16", 32_000, 2, 50_000),
+    ("b/old.aiff", "AIFF", "PCM_16", 11_025, 1, 17_777),
+    ("c/song.ogg", "OGG", "VORBIS", 44_100, 1, 60_000),
+    ("c/song.mp3", "MP3", "MPEG_LAYER_III", 22_050, 2, 50_000),
+    ("c/tiny.wav", "WAV", "PCM_U8", 8_000, 1, 7),
+)
+
+# A law is looked for over one archive, made once: making it anew for each example is what
+# Hypothesis's check of function-scoped fixtures is about, and no example writes to it.
+laws = settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("archive")
+    for seed, (name, kind, subtype, rate, channels, frames) in enumerate(ARCHIVE):
+        path = root / name
+        path.parent.mkdir(exist_ok=True)
+        write(path, medley(frames, channels, seed), rate, kind, subtype)
+    return root
+
+
+@pytest.fixture(scope="module")
+def catalog(folder: Path) -> Catalog:
+    return headrace.scan(folder)
+
+
+@st.composite
+def cuts(draw: st.DrawFn) -> dict[str, Any]:
+    """Ways to cut: from windows that touch to windows that overlap, or leave gaps."""
+    window_s = draw(st.floats(0.05, 1.5))
+    return {
+        "sample_rate": draw(st.sampled_from([8_000, 16_000, 22_050, 32_000])),
+        "window_s": window_s,
+        "hop_s": window_s * draw(st.sampled_from([0.3, 0.5, 1.0, 1.0, 1.7])),
+        "tail": draw(st.sampled_from(["pad", "shift"])),
+        "channel": draw(st.sampled_from(["mix", 0])),
+    }
+
+
+def orders(windows: Windows) -> st.SearchStrategy[Windows]:
+    return st.one_of(
+        st.just(windows),
+        st.builds(windows.shuffle, st.integers(0, 9), st.sampled_from(["window", "file"])),
+    )
+
+
+LOADERS = st.fixed_dictionaries(
+    {
+        "batch_size": st.sampled_from([None, 1, 3, 16]),
+        "workers": st.sampled_from([0, 1, 2, 8]),
+        "prefetch": st.integers(1, 9),
+    }
+)
+
+
+def unbatched(deliveries: Any) -> Iterator[tuple[NDArray[np.float32], str, float, int]]:
+    """Yield audio, id, offset and index of each window, however it was delivered."""
+    for one in deliveries:
+        if isinstance(one, headrace.Batch):
+            yield from zip(one.audio.copy(), one.file_id, one.offset, one.index, strict=True)
+        else:
+            yield one.audio, one.file_id, one.offset, one.index
+
+
+def reference(catalog: Catalog, windows: Windows) -> dict[str, NDArray[np.float32]]:
+    """Return every recording decoded, mixed and resampled whole, in one go."""
+    out = {}
+    for recording in catalog:
+        pcm = whole(recording)
+        table = resampler(recording.sample_rate, windows.spec.sample_rate)
+        total = table.output_frames(len(pcm))
+        begin, end = table.span(0, total)
+        x = np.zeros(end - begin, np.float32)
+        channel = _kernel.MIX if windows.spec.channel == "mix" else int(windows.spec.channel)
+        _kernel.convert(
+            pcm.reshape(-1), recording.channels, channel, x[-begin : len(pcm) - begin]
+        )
+        out[recording.id] = np.zeros(total, np.float32)
+        table(x, begin, out[recording.id], 0)
+    return out
+
+
+@laws
+@given(data=st.data(), cut=cuts(), how=LOADERS)
+def test_a_window_is_a_slice(
+    catalog: Catalog, data: st.DataObject, cut: dict[str, Any], how: dict[str, Any]
+) -> None:
+    """Law 1: however it is reached, a window is a slice of its whole file, bit for bit."""
+    windows = data.draw(orders(catalog.windows(**cut)))
+    files = reference(catalog, windows)
+    spec = windows.spec
+
+    for audio, file_id, offset, _ in unbatched(windows.loader(**how)):
+        start = round(offset * spec.sample_rate)
+        expected = files[file_id][start : start + spec.size]
+        assert np.array_equal(
+            audio[: len(expected)].view(np.int32), expected.view(np.int32)
+        ), (file_id, start)
+        assert not audio[len(expected) :].any()
+
+
+@settings(laws, max_examples=12)
+@given(cut=cuts(), how=LOADERS, keep=st.booleans())
+def test_memory_is_a_number_you_can_read_beforehand(
+    catalog: Catalog, cut: dict[str, Any], how: dict[str, Any], keep: bool
+) -> None:
+    """Law 2: what Python and NumPy allocate while loading stays under the bound.
+
+    Kept batches are the consumer's, so they are subtracted. The constant is for the interpreter's
+    own objects (threads, names, this test), which no audio is in.
+    """
+    windows = catalog.windows(**cut)
+    windows[0]  # imports and caches are not the loader's
+    kept: list[AudioExample | Batch] = []
+    gc.collect()
+    tracemalloc.start()
+    try:
+        loader = windows.loader(**how)
+        for delivery in loader:
+            if keep:
+                kept.append(delivery)
+        peak = tracemalloc.get_traced_memory()[1] - sum(one.audio.nbytes for one in kept)
+    finally:
+        tracemalloc.stop()
+
+    assert peak <= loader.memory_bound + (1 << 20)
+
+
+@laws
+@given(data=st.data(), cut=cuts(), how=LOADERS, again=LOADERS)
+def test_order_is_a_pure_function(
+    catalog: Catalog,
+    data: st.DataObject,
+    cut: dict[str, Any],
+    how: dict[str, Any],
+    again: dict[str, Any],
+) -> None:
+    """Law 3: workers, prefetch and batch size never change the order, nor does resuming anywhere."""
+    windows = data.draw(orders(catalog.windows(**cut)))
+    loader = windows.loader(**how)
+    first = [index for *_, index in unbatched(loader)]
+    second = [index for *_, index in unbatched(loader)]
+    assert sorted(first) == sorted(second) == list(range(len(windows)))
+
+    other = windows.loader(**again)
+    stop = data.draw(st.integers(0, len(other)))
+    seen = []
+    for delivery in other.steps(stop):
+        seen += [index for *_, index in unbatched([delivery])]
+    resumed = windows.loader(**how)
+    resumed.load_state_dict(other.state_dict())
+
+    if len(seen) < len(first):
+        rest = [index for *_, index in unbatched(resumed)]
+        assert seen + rest == first
+    rest = [index for *_, index in unbatched(resumed)]
+    assert rest == second
+
+
+def truncate(path: Path, at: float) -> None:
+    with path.open("r+b") as file:
+        file.truncate(int(path.stat().st_size * at))
+
+
+def poison(path: Path, at: float) -> None:
+    """Put a NaN into a file of 32-bit floats."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(44 + 80 + int((size - 200) * at) // 4 * 4)
+        file.write(np.float32(np.nan).tobytes())
+
+
+def remove(path: Path, at: float) -> None:
+    del at
+    path.unlink()
+
+
+def replace(path: Path, at: float) -> None:
+    del at
+    write(path, medley(9_000), 12_345, "WAV", "PCM_16")
+
+
+DAMAGES = {
+    "a/long.wav": truncate,
+    "a/deep.WAV": remove,
+    "a/float.wav": poison,
+    "a/stereo.wav": replace,
+    "b/loss.flac": truncate,
+    "c/song.mp3": truncate,
+    "c/song.ogg": truncate,
+}
+
+
+@laws
+@given(
+    data=st.data(),
+    cut=cuts(),
+    how=LOADERS,
+    on_error=st.sampled_from(["skip", "mask"]),
+    bad=st.sets(st.sampled_from(sorted(DAMAGES)), min_size=1),
+    at=st.floats(0.2, 0.9),
+)
+def test_nothing_is_lost_silently(
+    folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+    cut: dict[str, Any],
+    how: dict[str, Any],
+    on_error: Any,
+    bad: set[str],
+    at: float,
+) -> None:
+    """Law 4: for every file, windows expected = delivered + failed; good windows are exact."""
+    copy = tmp_path_factory.mktemp("damaged") / "archive"
+    shutil.copytree(folder, copy)
+    catalog = headrace.scan(copy)
+    windows = data.draw(orders(catalog.windows(**cut)))
+    good = {name: recording_of(copy / name) for name in catalog.to_arrow()["id"].to_pylist()}
+    files = reference(catalog, windows)
+    for name in bad:
+        DAMAGES[name](copy / name, at)
+
+    loader = windows.loader(**how, on_error=on_error)
+    delivered: Counter[str] = Counter()
+    indices: list[int] = []
+    for delivery in loader:
+        if isinstance(delivery, headrace.Batch):
+            ok = delivery.valid
+            rows = [row for row, fine in zip(unbatched([delivery]), ok, strict=True) if fine]
+            assert on_error == "mask" or ok.all()
+        else:
+            rows = list(unbatched([delivery])) if delivery.valid_samples else []
+        for audio, file_id, offset, index in rows:
+            start = round(offset * windows.spec.sample_rate)
+            expected = files[file_id][start : start + windows.spec.size]
+            assert np.array_equal(audio[: len(expected)], expected), (file_id, start)
+            delivered[file_id] += 1
+            indices.append(int(index))
+    failed = Counter(failure.file_id for failure in loader.failures)
+    expected_windows = Counter(windows.table()["id"].to_pylist())
+
+    assert delivered + failed == expected_windows
+    assert set(failed) <= bad
+    assert set(indices) | {f.index for f in loader.failures} == set(range(len(windows)))
+    assert all(f.message and f.code and f.path for f in loader.failures)
+    assert loader.stats().windows == sum(delivered.values())
+    assert loader.stats().failed == sum(failed.values())
+    assert set(good) >= bad
+    shutil.rmtree(copy)
+
+
+@laws
+@given(
+    jobs=st.integers(0, 40),
+    depth=st.integers(1, 6),
+    workers=st.integers(1, 4),
+    tasks=st.integers(1, 3),
+)
+def test_the_consumer_never_waits_for_what_could_have_been_ready(
+    jobs: int, depth: int, workers: int, tasks: int
+) -> None:
+    """Law 5: whenever the consumer has something to work on, all that the bound allows is under way.
+
+    So a loader that is fast enough is never waited for; how long it is waited for in practice is
+    measured in benchmarks/, not here.
+    """
+    taken = 0
+
+    def source() -> Iterator[Job[int]]:
+        nonlocal taken
+        for number in range(jobs):
+            taken += 1
+            yield Job(number, [Task(lambda cancelled: None) for _ in range(tasks)])
+
+    prefetcher = Prefetcher(source(), workers=workers, depth=depth)
+    under_way = []
+    got = []
+    for value in prefetcher:
+        got.append(value)
+        under_way.append(taken - len(got))
+
+    assert got == list(range(jobs))
+    assert under_way == [min(depth, jobs - done) for done in range(1, jobs + 1)]
