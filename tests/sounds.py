@@ -1,4 +1,4 @@
-"""Sounds for the tests, and files of every kind that soundfile can write and libsndfile can read."""
+"""Sounds for the tests, and files of every kind that soundfile can write and headrace reads."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def tones(frames: int, channels: int = 1, seed: int = 0) -> NDArray[np.float64]:
     """Return three steady tones a channel, shape ``(frames, channels)``, in [-0.9, 0.9]."""
     turns = np.random.default_rng(seed).uniform(0.001, 0.45, size=(3, channels))
     steps = np.arange(frames)[:, None, None]
-    return 0.3 * np.sin(2 * np.pi * steps * turns).sum(axis=1)
+    audio: NDArray[np.float64] = 0.3 * np.sin(2 * np.pi * steps * turns).sum(axis=1)
+    return audio
 
 
 def speechlike(frames: int, channels: int = 1, seed: int = 0) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import sounds
 from headrace import decode
-from headrace.decode import DecodeFault, Decoder, decoder_bytes, probe, sample_type, seeks
+from headrace.decode import DecodeFault, Decoder, probe, sample_type, seeks
 from headrace.records import Code, Failure, Recording
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def fault_of(decoder: Decoder, start: int, stop: int) -> DecodeFault | None:
 
 
 def failure_of(path: Path | str) -> Failure:
+    """Return why the file at `path` cannot be used."""
     found = probe(str(path), "id")
     assert isinstance(found, Failure)
     assert (found.file_id, found.path) == ("id", str(path))
@@ -83,7 +84,7 @@ def failure_of(path: Path | str) -> Failure:
 def test_every_seek_of_the_table_is_exact(
     tmp_path: Path, kind: str, subtype: str, channels: int
 ) -> None:
-    """Random spans on a reused handle equal the decode from the start, for every pair that seeks."""
+    """Random spans on a reused handle equal the decode from the start, for each pair that seeks."""
     audio = sounds.medley(24_001, channels, seed=channels)
     recording = sounds.write(tmp_path / "a", audio, 22_050, kind, subtype)
     reference = sounds.whole(recording)
@@ -104,8 +105,13 @@ def test_every_seek_in_a_longer_flac_is_exact(tmp_path: Path, signal: str, level
 
 @pytest.mark.parametrize(
     ("kind", "subtype", "endian"),
-    [("WAV", "PCM_24", "BIG"), ("AIFF", "PCM_16", "LITTLE"), ("CAF", "FLOAT", "LITTLE")]
-    + [("AU", "PCM_32", "LITTLE"), ("CAF", "DOUBLE", "BIG")],
+    [
+        ("WAV", "PCM_24", "BIG"),
+        ("AIFF", "PCM_16", "LITTLE"),
+        ("AU", "PCM_32", "LITTLE"),
+        ("CAF", "FLOAT", "LITTLE"),
+        ("CAF", "DOUBLE", "BIG"),
+    ],
 )
 def test_the_other_byte_order_seeks_as_well(
     tmp_path: Path, kind: str, subtype: str, endian: str
@@ -208,8 +214,14 @@ def test_any_pieces_equal_one_read(
 
 @pytest.mark.parametrize(
     ("subtype", "dtype"),
-    [("PCM_U8", np.int16), ("PCM_16", np.int16), ("PCM_24", np.int32), ("PCM_32", np.int32)]
-    + [("FLOAT", np.float32), ("DOUBLE", np.float64)],
+    [
+        ("PCM_U8", np.int16),
+        ("PCM_16", np.int16),
+        ("PCM_24", np.int32),
+        ("PCM_32", np.int32),
+        ("FLOAT", np.float32),
+        ("DOUBLE", np.float64),
+    ],
 )
 def test_a_file_is_decoded_in_its_own_type(tmp_path: Path, subtype: str, dtype: Any) -> None:
     """Every bit that a file holds arrives: PCM as whole numbers, left-aligned; float as it is."""
@@ -329,7 +341,7 @@ def without_privileges() -> Iterator[None]:
 def test_what_may_not_be_read_is_permission(
     tmp_path: Path, hidden: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file without read permission, or in a folder without, is PERMISSION for probe and Decoder."""
+    """A file that may not be read, or in a closed folder, is PERMISSION for probe and Decoder."""
     recording = sounds.write(tmp_path / "a.wav", sounds.noise(100), 8_000, "WAV", "PCM_16")
     path = Path(recording.path)
     status = path.stat()
@@ -386,7 +398,7 @@ def test_what_cannot_be_read_in_pieces_is_unsupported(
 
 
 def test_a_wav_cut_short_before_the_scan_has_the_frames_that_are_there(tmp_path: Path) -> None:
-    """libsndfile believes a WAV's size before its header, so every frame can be read."""
+    """A WAV's size is believed before its header, so every frame found can be read."""
     recording = sounds.write(tmp_path / "a.wav", sounds.noise(1_000), 8_000, "WAV", "PCM_16")
     reference = sounds.whole(recording)
     os.truncate(recording.path, 44 + 2 * 600)
@@ -481,6 +493,36 @@ def test_damage_in_a_flac_costs_only_the_windows_that_touch_it(tmp_path: Path) -
         assert lost[0] == lost[1] == lost[2]
         assert lost[0]
         assert max(lost[0]) - min(lost[0]) < 40_000  # the tones are 6,000 bytes long or so
+
+
+def test_a_turned_bit_in_a_flac_never_gives_wrong_audio(tmp_path: Path) -> None:
+    """A frame whose checksum is wrong is a fault, also where the decoder fills the memory with it."""
+    path = tmp_path / "a.flac"
+    recording = sounds.write(path, sounds.tones(30_000), 48_000, "FLAC", "PCM_16")
+    reference = sounds.whole(recording)
+    starts = np.arange(0, recording.frames - 1_000, 1_000)
+    content = path.read_bytes()
+    rng = np.random.default_rng(7)
+    codes = set()
+    for _ in range(40):
+        damaged = bytearray(content)
+        damaged[rng.integers(1_000, len(content) - 1_000)] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        lost = []
+        for order in (starts, rng.permutation(starts)):
+            decoder, failed = Decoder(recording), set()
+            for start in order.tolist():
+                try:
+                    found = span(decoder, start, start + 1_000)
+                except DecodeFault as fault:
+                    failed.add(start)
+                    codes.add(fault.code)
+                else:
+                    assert found.tobytes() == reference[start : start + 1_000].tobytes()
+            lost.append(failed)
+        assert lost[0] == lost[1]
+        assert lost[0]
+    assert codes == {Code.TRUNCATED, Code.IO}
 
 
 @pytest.mark.parametrize(("kind", "subtype"), LOSSY)
@@ -589,7 +631,7 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     ]
     (tmp_path / "text").write_text("no audio in here")
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for number in range(200):
         recording = made[number % len(made)]
         decoder = Decoder(recording)
@@ -602,7 +644,7 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
             Decoder(replace(recording, channels=7))
         probe(recording.path, "id")
         probe(str(tmp_path / "text"), "id")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_many_threads_may_open_files_at_once(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ HALF_SUBNORMAL = 2.0**-150
 """Largest error of rounding to float32 where the result is subnormal."""
 
 SERIES = 4e-15
-"""Between our sinc and I0 and the libraries', relative to 1 and to I0 itself: at most 30 terms, each
-rounded by 1.1e-16, against library functions good to a few times that."""
+"""Between our sinc and I0 and the libraries', relative to 1 and to I0 itself: at most 30 terms,
+each rounded by 1.1e-16, against library functions good to a few times that."""
 
 PROMISED_DB = -100.0
 """The resampler's promise: pass-band error and leakage, relative to the tone."""

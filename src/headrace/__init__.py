@@ -7,25 +7,39 @@ Threaded, bounded in memory, exact, and reproducible::
     windows = headrace.scan("raw_data/**/*.wav").windows(sample_rate=16_000, window_s=5.0)
     for audio, file_id, offset in windows.loader(workers=8):
         ...
+
+Each name is imported when it is first used, so that ``import headrace`` costs next to nothing.
 """
 
-from headrace.catalog import Catalog, load_catalog, scan
-from headrace.course import audio_chunk_dataloader, audio_chunk_dataloader_threaded
-from headrace.errors import (
-    CatalogError,
-    ClosedError,
-    HeadraceError,
-    HeadraceWarning,
-    MemoryBudgetError,
-    NoRecordingsError,
-    ReadError,
-    StateError,
-    WindowsError,
-)
-from headrace.loader import Loader
-from headrace.records import AudioExample, Batch, Code, Coverage, Failure, Recording, WindowSpec
-from headrace.stats import Stats
-from headrace.windows import Windows
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.catalog import Catalog, load_catalog, scan
+    from headrace.course import audio_chunk_dataloader, audio_chunk_dataloader_threaded
+    from headrace.errors import (
+        CatalogError,
+        ClosedError,
+        HeadraceError,
+        HeadraceWarning,
+        MemoryBudgetError,
+        NoRecordingsError,
+        ReadError,
+        StateError,
+        WindowsError,
+    )
+    from headrace.loader import Loader
+    from headrace.records import (
+        AudioExample,
+        Batch,
+        Code,
+        Coverage,
+        Failure,
+        Recording,
+        WindowSpec,
+    )
+    from headrace.stats import Stats
+    from headrace.windows import Windows
 
 __version__ = "0.1.0"
 
@@ -55,3 +69,33 @@ __all__ = [
     "load_catalog",
     "scan",
 ]
+
+_HOMES = {
+    "catalog": ("Catalog", "load_catalog", "scan"),
+    "course": ("audio_chunk_dataloader", "audio_chunk_dataloader_threaded"),
+    "loader": ("Loader",),
+    "records": (
+        "AudioExample",
+        "Batch",
+        "Code",
+        "Coverage",
+        "Failure",
+        "Recording",
+        "WindowSpec",
+    ),
+    "stats": ("Stats",),
+    "windows": ("Windows",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+    value: object = getattr(import_module(f"headrace.{_HOME.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
 import numpy as np
 
@@ -93,10 +93,10 @@ class Catalog(Sequence[Recording]):
         return int(self._table.num_rows)
 
     @overload
-    def __getitem__(self, index: int) -> Recording: ...
+    def __getitem__(self, index: SupportsIndex) -> Recording: ...
     @overload
     def __getitem__(self, index: slice) -> Catalog: ...
-    def __getitem__(self, index: int | slice) -> Recording | Catalog:
+    def __getitem__(self, index: SupportsIndex | slice) -> Recording | Catalog:
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step == 1:
@@ -150,7 +150,7 @@ class Catalog(Sequence[Recording]):
         return values
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return a column as NumPy, shape ``(len(catalog),)``; strings as objects, null as None.
+        """Return a column as NumPy, shape ``(len(catalog),)``; null is NaN in numbers, else None.
 
         ``catalog.filter(catalog.column("site") == "A")`` compares all rows at once. For Arrow, say
         ``catalog.to_arrow()[name]``.

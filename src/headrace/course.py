@@ -60,6 +60,7 @@ def audio_chunk_dataloader_threaded(
     prefetch: int | Literal["auto"] = "auto",
 ) -> Iterator[AudioExample]:
     """Yield the same windows in the same order, loaded by threads ahead of their turn.
+
     Parameters
     ----------
     file_glob, target_sample_rate, window_size_s, shuffle

@@ -175,8 +175,6 @@ class Decoder:
             The file ends before `frame`, or the decoder refuses.
         """
         exact = seeks(self.recording)
-        if self._stopped and not exact and frame > self.position:
-            self._ended()  # decoding from the start would stop there again
         if self._handle is None or (self._stopped if exact else frame < self.position):
             self._open()
         if self.position == frame:

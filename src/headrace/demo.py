@@ -142,8 +142,11 @@ def demo(
     """
     counts = tuple(workers)
     load_s, batch = _time_loading(windows, batch_size)
-    layer_s = _time_model(StandInModel(1), batch)
-    model = StandInModel(max(1, round(ratio * load_s / layer_s)))
+    depth = 8
+    for _ in range(2):  # a call's fixed part, the copy of the batch, makes the first guess wrong
+        model_s = _time_model(StandInModel(depth), batch)
+        depth = max(1, round(depth * ratio * load_s / model_s))
+    model = StandInModel(depth)
     model_s = _time_model(model, batch)
 
     # Plain, a batch takes loading and model in turn; threaded, the longer of the two.
@@ -155,7 +158,7 @@ def demo(
         rounds=rounds,
         batch_size=batch_size,
         consume=model,
-        least_s=budget_s / (2 * (rounds + 1) * len(counts)),
+        least_s=budget_s / ((rounds + 1) * len(counts)),
         progress=progress,
     )
     return Demo(measured, model.depth, load_s, model_s)

@@ -159,23 +159,7 @@ class _Search:
         stack = [("", reached[0], above)]
         while stack:
             prefix, states, ancestors = stack.pop()
-            folder = join(self.folder, prefix)
-            try:
-                identity = _identity(folder)
-                if identity in ancestors:
-                    continue
-                with os.scandir(folder) as names:
-                    entries = list(names)
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # gone since its name was read, or never there
-            except OSError as error:
-                code = Code.PERMISSION if isinstance(error, PermissionError) else Code.IO
-                message = f"the folder cannot be looked into: {error.strerror or error}"
-                path = folder.rstrip("/")
-                lost.append(
-                    Failure(_printable(path), _printable(path), code, message),
-                )
-                continue
+            identity, entries = _look_into(join(self.folder, prefix), ancestors, lost)
             inside = ancestors | {identity}
             for entry in entries:
                 matched, deeper = self._step(states, entry.name, reached)
@@ -310,6 +294,26 @@ def _common_folder(searches: list[_Search]) -> str:
             "The patterns have no common folder that ids could be relative to: scan each by itself."
         ) from None
     return common.replace(os.sep, "/")
+
+
+def _look_into(
+    folder: str, ancestors: frozenset[tuple[int, int]], lost: list[Failure]
+) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
+    """Return which folder it is and what is in it: nothing if it is one of its own ancestors."""
+    identity = (0, 0)
+    try:
+        identity = _identity(folder)
+        if identity not in ancestors:
+            with os.scandir(folder) as names:
+                return identity, list(names)
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # gone since its name was read
+    except OSError as error:
+        path = _printable(folder.rstrip("/"))
+        code = Code.PERMISSION if isinstance(error, PermissionError) else Code.IO
+        message = f"the folder cannot be looked into: {error.strerror or error}"
+        lost.append(Failure(path, path, code, message))
+    return identity, []
 
 
 def _identity(folder: str) -> tuple[int, int]:

@@ -138,9 +138,8 @@ def _is_unchanged(path: str, size: np.int64, mtime_ns: np.int64) -> bool:
 
 @contextmanager
 def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int], None]]:
-    if progress is None:
-        progress = sys.stderr is not None and sys.stderr.isatty()
-    if not progress:
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    if not (terminal if progress is None else progress):
         yield lambda _: None
         return
     from rich.console import Console  # noqa: PLC0415  only where there is a terminal
@@ -150,7 +149,7 @@ def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int], None]]:
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
         console=Console(stderr=True),
-        transient=True,
+        transient=terminal,
     ) as bar:
         task = bar.add_task("Reading headers", total=total)
         yield lambda files: bar.advance(task, files)

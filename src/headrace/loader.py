@@ -3,8 +3,8 @@
 Guarantees
 ----------
 - Between iterations a loader has no thread and no open file: both belong to the iteration. An
-  iteration's threads are joined and its files closed when it is exhausted, closed, dropped, or ended
-  by an exception, by a newer iteration of the same loader, or by the interpreter's exit.
+  iteration's threads are joined and its files closed when it is exhausted, closed, dropped, or
+  ended by an exception, by a newer iteration of the same loader, or by the interpreter's exit.
 - A loader and its iterations are used by one thread at a time; `close` may be called from any.
 - Two loaders over the same `Windows` share nothing but immutable values.
 """
@@ -26,17 +26,17 @@ from headrace.memory import parse_bytes
 from headrace.plan import Group, Plan, Unit
 from headrace.prefetch import Job, Prefetcher, Task
 from headrace.read import GroupResult, Reader
-from headrace.records import AudioExample, Batch, Failure
 from headrace.slabs import Slabs
 from headrace.stats import Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from numpy.typing import NDArray
 
+    from headrace.records import AudioExample, Batch, Failure
     from headrace.windows import Windows
 
 __all__ = ["Loader"]
@@ -56,6 +56,23 @@ class _Made:
     results: list[GroupResult] = field(default_factory=list)
 
 
+class _Iteration:
+    """What one iteration owns, from its first use on."""
+
+    def __init__(self) -> None:
+        self.prefetcher: Prefetcher[_Made] | None = None
+        self.reader: Reader | None = None
+        self.ended = False
+
+    def close(self) -> None:
+        """Join the threads, close the files; the next use raises `ClosedError`."""
+        self.ended = True
+        if self.prefetcher is not None:
+            self.prefetcher.close()
+        if self.reader is not None:
+            self.reader.close()
+
+
 @dataclass(slots=True)
 class _Meter:
     """What `Stats` is made of."""
@@ -72,8 +89,8 @@ class _Meter:
 class Loader:
     """An iterable over windows that are loaded ahead of their turn, within a memory bound.
 
-    Made by `Windows.loader`, which tells what the parameters mean. Each ``iter()`` is the next epoch,
-    after a ``break`` too; only `load_state_dict` resumes inside one.
+    Made by `Windows.loader`, which tells what the parameters mean. Each ``iter()`` is the next
+    epoch, after a ``break`` too; only `load_state_dict` resumes inside one.
 
     Attributes
     ----------
@@ -134,8 +151,8 @@ class Loader:
         )
         if not self._plan.deliveries():
             raise WindowsError(
-                f'batch_size={batch_size} with last="drop" leaves nothing of {len(windows)} windows: '
-                'give a smaller batch_size, or last="keep".'
+                f'batch_size={batch_size} with last="drop" leaves nothing of {len(windows)} '
+                'windows: give a smaller batch_size, or last="keep".'
             )
         self._slabs = None
         if batch_size is not None:
@@ -144,7 +161,7 @@ class Loader:
         self._meter = _Meter()
         self._resume: tuple[int, int] | None = (0, 0)
         self._state = (0, 0)  # epoch and position of what follows the last delivery
-        self._running: weakref.ref[Prefetcher[_Made]] | None = None
+        self._running: weakref.ref[_Iteration] | None = None
         self._since: float | None = None  # when the running iteration's wall clock was last read
         self._closed = False
 
@@ -164,8 +181,8 @@ class Loader:
     def memory_bound(self) -> int:
         """Bytes that loading takes at most, beside the process, the catalog, and what you keep.
 
-        (prefetch + 2) deliveries + workers x scratch + open decoders + tables. It depends neither on
-        how slow the consumer is nor on how long the recordings are.
+        (prefetch + 2) deliveries + workers x scratch + open decoders + tables. It depends neither
+        on how slow the consumer is nor on how long the recordings are.
         """
         return self._plan.memory_bound
 
@@ -223,19 +240,23 @@ class Loader:
             raise ClosedError("the loader is closed: make another with windows.loader(...).")
         self._end_running()
         self._state = next_state = next(spans)
-        return self._deliver(_chain(next_state, spans), n)
+        iteration = _Iteration()
+        self._running = weakref.ref(iteration)
+        return self._deliver(iteration, _chain(next_state, spans), n)
 
-    def _deliver(self, spans: Iterator[tuple[int, int]], n: int | None) -> Iterator[Any]:
+    def _deliver(
+        self, iteration: _Iteration, spans: Iterator[tuple[int, int]], n: int | None
+    ) -> Iterator[Any]:
         """Yield up to `n` deliveries of `spans`; owns the iteration's threads and files."""
+        _refuse_ended(iteration)
         if n == 0:
             return
         plan = self._plan
-        reader = Reader(plan)
+        iteration.reader = reader = Reader(plan)
         units = (unit for epoch, position in spans for unit in plan.units(epoch, position))
-        prefetcher = Prefetcher(
+        iteration.prefetcher = prefetcher = Prefetcher(
             (self._job(reader, unit) for unit in units), workers=plan.workers, depth=plan.depth
         )
-        self._running = weakref.ref(prefetcher)
         self._since = time.perf_counter()
         left = n
         lost = 0
@@ -244,6 +265,7 @@ class Loader:
                 for box in self._deliveries(made):
                     lost = 0
                     yield box.pop()  # leaving no reference here: the slab is the consumer's
+                    _refuse_ended(iteration)
                     if left is not None:
                         left -= 1
                         if left == 0:
@@ -252,10 +274,9 @@ class Loader:
                 if lost >= 2 * len(self.windows):  # steps() would go round for ever
                     raise ReadError(self._failures[-1])
         finally:
-            prefetcher.close()
-            reader.close()
-            self._clock()
-            if self._running is not None and self._running() is prefetcher:
+            iteration.close()
+            if self._running is not None and self._running() is iteration:
+                self._clock()
                 self._running = self._since = None
 
     def _made(self, prefetcher: Prefetcher[_Made], reader: Reader) -> Iterator[_Made]:
@@ -295,7 +316,8 @@ class Loader:
         self.epoch = unit.epoch
         if self.batch_size is None:
             begin = unit.stop - len(unit.rows.index)
-            examples = examples_of(self.windows, unit.rows, made.rows, failures)
+            rows, made.rows = made.rows, []
+            examples = examples_of(self.windows, unit.rows, _let_go(rows), failures)
             for row, example in enumerate(examples):
                 self._account(failures.get(row))
                 last = row == len(unit.rows.index) - 1
@@ -342,7 +364,7 @@ class Loader:
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """Return from where what follows the last delivery can be resumed: a small JSON-able dict."""
+        """Return from where what follows the last delivery resumes: a small JSON-able dict."""
         epoch, position = self._resume or self._state
         return {
             "version": _STATE_VERSION,
@@ -367,11 +389,14 @@ class Loader:
         except (KeyError, TypeError, ValueError):
             raise StateError(f"this is no state of a loader: {state!r}.") from None
         if version != _STATE_VERSION:
-            raise StateError(f"the state has version {version}, this headrace reads {_STATE_VERSION}.")
+            raise StateError(
+                f"the state has version {version}, this headrace reads {_STATE_VERSION}."
+            )
         if windows != self.windows.fingerprint:
             raise StateError(
-                "the state belongs to other windows: the recordings, how they are cut or chosen, or "
-                "the shuffle's seed have changed since it was saved. Restore those, or begin anew."
+                "the state belongs to other windows: the recordings, how they are cut or chosen, "
+                "or the shuffle's seed have changed since it was saved. Restore those, or begin "
+                "anew."
             )
         if epoch < 0 or not 0 <= position < len(self.windows):
             raise StateError(f"the state's epoch {epoch}, position {position} does not exist.")
@@ -421,9 +446,9 @@ class Loader:
         self._clock()
         self._since = None
         running, self._running = self._running, None
-        prefetcher = running() if running is not None else None
-        if prefetcher is not None:
-            prefetcher.close()
+        iteration = running() if running is not None else None
+        if iteration is not None:
+            iteration.close()
 
     def _clock(self) -> None:
         """Add the time since the last look to the run."""
@@ -447,11 +472,9 @@ class Loader:
         )
 
 
-def _run(
-    reader: Reader, group: Group, made: _Made
-) -> Callable[[Callable[[], bool]], None]:
+def _run(reader: Reader, group: Group, made: _Made) -> Callable[[Callable[[], bool]], None]:
     """Return a task that reads `group`; it refers to no `Loader`."""
-    rows: Sequence[NDArray[np.float32]] = made.rows  # type: ignore[assignment]  rows of a slab
+    rows: Sequence[NDArray[np.float32]] = made.rows  # type: ignore[assignment]  # rows of a slab
 
     def run(cancelled: Callable[[], bool]) -> None:
         made.results.append(reader.read(group, rows, cancelled))
@@ -459,8 +482,19 @@ def _run(
     return run
 
 
-def _chain(
-    first: tuple[int, int], rest: Iterator[tuple[int, int]]
-) -> Iterator[tuple[int, int]]:
+def _let_go(rows: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """Yield `rows`, a list, leaving none of those yielded in it."""
+    assert isinstance(rows, list)
+    rows.reverse()
+    while rows:
+        yield rows.pop()
+
+
+def _refuse_ended(iteration: _Iteration) -> None:
+    if iteration.ended:
+        raise ClosedError("this iteration was closed: iterate over the loader again.")
+
+
+def _chain(first: tuple[int, int], rest: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     yield first
     yield from rest

@@ -5,7 +5,9 @@ Guarantees
 - A stream that is leased is in nobody else's hands.
 - At most `idle` streams are open beside the leased ones; the one unused for longest is closed
   first.
-- One lock, held for a few dictionary operations: never while a file is opened, read or closed.
+- One lock, held for a few dictionary operations: never while a file is opened, read or closed. It
+  is reentrant, because the collector, or a signal's handler, may run `close` inside a section that
+  holds it; the read that was interrupted there is one that has been given up.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class StreamPool:
     def __init__(self, make: Callable[[int], Stream], idle: int) -> None:
         self._make = make
         self._room = idle
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle: OrderedDict[int, list[Stream]] = OrderedDict()  # least recently used first
         self._count = 0
         self._leased = 0
@@ -45,6 +47,7 @@ class StreamPool:
 
     def lease(self, recording: int, start: int) -> Stream:
         """Return a stream of `recording`, if possible one that reaches `start` going forwards.
+
         Raises
         ------
         DecodeFault

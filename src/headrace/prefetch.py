@@ -11,16 +11,20 @@ Guarantees
   waits for a key, it takes another task.
 - **Errors.** An exception in a task is raised in `__next__` when the job's turn has come; if
   several tasks failed, that of the first. One from the iterator of jobs is raised after the jobs
-  before it.
+  before it. An interrupt (Ctrl-C) while waiting loses nothing; one at another place in `__next__`
+  closes, so that no job is missed silently.
 - **End.** After the last job, after `close`, when the prefetcher is collected and at the
   interpreter's exit, waiting tasks are dropped, running ones are told (by the function that they
-  are given), and every thread has been joined when that returns.
+  are given), and every thread has been joined when that returns. Only a worker cannot join itself:
+  where it is the one that closes, the threads end on their own.
 
-One reentrant lock guards the state: reentrant, because the collector may run `close` in any thread
-at any allocation, also inside a section that holds it. Workers are daemon threads, so that an exit
-never waits for them unasked, and refer to the core only, never to the `Prefetcher`, so that a
-dropped one is collected. `wake_workers` means "a task is ready, or we are closing"; `wake_consumer`
-means "a job has ended, or we are closing". Nothing here assumes a GIL.
+The collector, and a signal's handler, may run `close` in any thread between any two instructions.
+So the consumer and `close` take no lock; what they say to the workers, and are told, are tokens in
+`SimpleQueue`s, which cannot get lost between a look and a wait. `wake_workers` holds one for each
+task in the inbox, and one for ever once we are closing; one in `wake_consumer` means "a job has
+ended, or we are closing". The lock is among workers. They are daemon threads, so that an exit never
+waits for them unasked, and refer to the core only, never to the `Prefetcher`, so that a dropped one
+is collected. Nothing here assumes a GIL.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ import time
 import weakref
 from collections import deque
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from headrace.errors import ClosedError
@@ -66,94 +70,99 @@ class Job(Generic[T]):
 
     value: T
     tasks: Sequence[Task]
-    _left: int = field(default=0, init=False)
 
 
-# A task with its job, and its number: the older goes first. A task does not refer to its job, or the
-# two would live until the collector comes round, and the memory that the job fills with them.
-_Numbered = tuple[int, Task, "Job[object]"]
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """How many of a job's tasks have not ended: all that a worker knows of the job."""
+
+    left: int
+
+
+_Ticket = tuple[Task, _Pending]
 
 
 class _Core:
     """What workers and consumer share."""
 
     def __init__(self) -> None:
-        lock = threading.RLock()
-        self.lock = lock
-        self.wake_workers = threading.Condition(lock)
-        self.wake_consumer = threading.Condition(lock)
-        self.ready: list[_Numbered] = []  # a heap: the oldest task first
-        self.behind: dict[Hashable, deque[_Numbered]] = {}  # per running or ready key
-        self.submitted = 0
+        self.inbox: deque[_Ticket] = deque()  # the oldest task first
+        self.wake_workers: SimpleQueue[None] = SimpleQueue()
+        self.wake_consumer: SimpleQueue[None] = SimpleQueue()
+        self.lock = threading.Lock()
+        self.behind: dict[Hashable, deque[_Ticket]] = {}  # per running key, what waits for it
         self.closing = False
         self.threads: list[threading.Thread] = []
 
     def is_closing(self) -> bool:
         return self.closing
 
-    def submit(self, job: Job[object]) -> None:
-        with self.lock:
-            job._left = len(job.tasks)  # noqa: SLF001  the one module that makes jobs run
-            for task in job.tasks:
-                numbered = (self.submitted, task, job)
-                self.submitted += 1
-                if task.key is None:
-                    heappush(self.ready, numbered)
-                elif task.key in self.behind:
-                    self.behind[task.key].append(numbered)
-                else:
-                    self.behind[task.key] = deque()
-                    heappush(self.ready, numbered)
-            self.wake_workers.notify(len(job.tasks))
+    def submit(self, tasks: Sequence[Task]) -> _Pending:
+        pending = _Pending(len(tasks))
+        for task in tasks:
+            self.inbox.append((task, pending))
+            self.wake_workers.put(None)
+        return pending
 
     def work(self) -> None:
-        while True:
-            with self.lock:
-                while not self.ready and not self.closing:
-                    self.wake_workers.wait()
-                if self.closing:
-                    return
-                _, task, job = heappop(self.ready)
+        ticket = None
+        while ticket := ticket or self._take():
+            task, pending = ticket
             try:
                 task.run(self.is_closing)
             except BaseException as error:  # noqa: BLE001  it is the consumer's
                 task.error = error
+            # Before the consumer hears of it: what the task wrote to is the consumer's alone.
+            task.run = _spent
+            key = task.key
+            del task
+            # What waited for the key is older than all in the inbox.
+            ticket = self._ended(key, pending)
+
+    def _take(self) -> _Ticket | None:
+        """Return the oldest task that can run; None when closing."""
+        while True:
+            self.wake_workers.get()
             with self.lock:
                 if self.closing:
-                    return
-                self._ended(task, job)
-            del task, job  # an idle worker refers to no job
+                    self.wake_workers.put(None)  # for the next worker
+                    return None
+                ticket = self.inbox.popleft()
+                key = ticket[0].key
+                if key is None:
+                    return ticket
+                if key not in self.behind:
+                    self.behind[key] = deque()
+                    return ticket
+                self.behind[key].append(ticket)
 
-    def _ended(self, task: Task, job: Job[object]) -> None:
-        if task.key is not None:
-            behind = self.behind[task.key]
-            if behind:
-                heappush(self.ready, behind.popleft())
-                self.wake_workers.notify()
-            else:
-                del self.behind[task.key]
-        job._left -= 1  # noqa: SLF001
-        if not job._left:  # noqa: SLF001
-            self.wake_consumer.notify_all()
-
-    def wait(self, job: Job[object]) -> None:
+    def _ended(self, key: Hashable, pending: _Pending) -> _Ticket | None:
+        """Return what waited for the key, if anything did."""
         with self.lock:
-            while job._left and not self.closing:  # noqa: SLF001
-                self.wake_consumer.wait()
-            if self.closing:
-                raise ClosedError("this iteration was closed: iterate over the loader again.")
+            pending.left -= 1
+            if not pending.left and self.wake_consumer.empty():
+                self.wake_consumer.put(None)
+            if key is None or self.closing:
+                return None
+            if self.behind[key]:
+                return self.behind[key].popleft()
+            del self.behind[key]
+            return None
+
+    def wait(self, pending: _Pending) -> None:
+        while pending.left and not self.closing:
+            self.wake_consumer.get()
 
     def close(self) -> None:
-        with self.lock:
-            self.closing = True
-            self.ready.clear()
-            self.behind.clear()
-            self.wake_workers.notify_all()
-            self.wake_consumer.notify_all()
-            threads = list(self.threads)
-        for thread in threads:
-            if thread is not threading.current_thread():  # collected inside a worker
-                thread.join()
+        self.closing = True
+        self.wake_workers.put(None)
+        self.wake_consumer.put(None)
+        if threading.current_thread() in self.threads:
+            return  # and the others may need this one's lock to end
+        for thread in list(self.threads):
+            thread.join()
+        self.inbox.clear()
+        self.behind.clear()
 
 
 class Prefetcher(Generic[T]):
@@ -179,7 +188,7 @@ class Prefetcher(Generic[T]):
         self._jobs = jobs
         self._workers = workers
         self._depth = max(1, depth)
-        self._flight: deque[Job[T]] = deque()
+        self._flight: deque[tuple[Job[T], _Pending]] = deque()
         self._exhausted = False  # no more jobs to take
         self._finished = False  # and the last one is delivered
         self._error: BaseException | None = None
@@ -202,71 +211,100 @@ class Prefetcher(Generic[T]):
         """
         if self._finished:
             raise StopIteration
-        if self._core.closing:
-            raise ClosedError("this iteration was closed: iterate over the loader again.")
         if self._workers == 0:
             return self._next_here()
-        self._top_up()
-        if not self._flight:
+        flight = self._flight
+        self._top_up(flight, self._depth)
+        if not flight and not self._core.closing:
             self._finished = True
             self.close()
             if self._error is not None:
                 error, self._error = self._error, None
                 raise error
             raise StopIteration
-        job = self._flight[0]
         began = time.perf_counter()
         try:
-            self._core.wait(job)  # type: ignore[arg-type]  a job of any value
+            if flight:
+                self._core.wait(flight[0][1])
         finally:
             self.waited_s += time.perf_counter() - began
-        self._flight.popleft()  # only now: an interrupt while waiting loses nothing
-        self._top_up()  # and not at the next call only: the slot is free while the consumer works
+        self._refuse_closed()
+        # Not at the next call only: the job's place is free while the consumer works with it.
+        self._top_up(flight, self._depth + 1)
+        job, _ = flight.popleft()  # last: an interrupt before it loses nothing
         return self._value(job)
 
     def close(self) -> None:
         """Drop what waits, tell what runs, join every thread; again does nothing."""
-        self._flight.clear()
-        self._finalizer()
+        self._flight = deque()  # a new one: the consumer may be looking at the old one
         self._core.close()  # a second caller comes back only when the threads are gone, too
+        self._finalizer.detach()
+
+    def _refuse_closed(self) -> None:
+        if self._core.closing:
+            self.close()  # a thread may have been started since
+            raise ClosedError("this iteration was closed: iterate over the loader again.")
 
     def _next_here(self) -> T:
+        self._refuse_closed()
         began = time.perf_counter()
         try:
-            job = next(self._jobs)
-            for task in job.tasks:
-                task.run(self._core.is_closing)
-        except StopIteration:
+            job = self._job_here()
+        except Exception:
             self._finished = True
+            raise
+        except BaseException:  # an interrupt: the job, or the rest of them, may be lost
+            self.close()
             raise
         finally:
             self.waited_s += time.perf_counter() - began
-        return job.value
+        self._refuse_closed()
+        return self._value(job)
 
-    def _top_up(self) -> None:
-        while not self._exhausted and len(self._flight) < self._depth:
+    def _job_here(self) -> Job[T]:
+        job = next(self._jobs)
+        for task in job.tasks:
             try:
-                job = next(self._jobs)
-            except StopIteration:
-                self._exhausted = True
-                return
-            except Exception as error:  # noqa: BLE001  raised when its turn has come
-                self._exhausted = True
-                self._error = error
-                return
-            if len(self._core.threads) < self._workers:
-                self._start()
-            self._flight.append(job)
-            self._core.submit(job)  # type: ignore[arg-type]  a job of any value
+                task.run(self._core.is_closing)
+            except Exception as error:  # noqa: BLE001  raised as a worker's would be
+                task.error = error
+                break
+        return job
+
+    def _top_up(self, flight: deque[tuple[Job[T], _Pending]], depth: int) -> None:
+        try:
+            while len(flight) < depth and not self._exhausted and not self._core.closing:
+                self._take(flight)
+        except BaseException:  # an interrupt: a job, or the rest of them, may be lost
+            self.close()
+            raise
+
+    def _take(self, flight: deque[tuple[Job[T], _Pending]]) -> None:
+        try:
+            job = next(self._jobs)
+        except StopIteration:
+            self._exhausted = True
+        except Exception as error:  # noqa: BLE001  raised when its turn has come
+            self._exhausted = True
+            self._error = error
+        else:
+            self._start()
+            flight.append((job, self._core.submit(job.tasks)))
 
     def _start(self) -> None:
-        for i in range(self._workers):
+        for i in range(len(self._core.threads), self._workers):
             thread = threading.Thread(target=self._core.work, name=f"headrace-{i}", daemon=True)
             thread.start()
             self._core.threads.append(thread)
 
     def _value(self, job: Job[T]) -> T:
         for task in job.tasks:
+            if isinstance(task.error, StopIteration):  # as itself, it would look like the end
+                raise RuntimeError("a task raised StopIteration") from task.error  # noqa: TRY004
             if task.error is not None:
                 raise task.error
         return job.value
+
+
+def _spent(_cancelled: Callable[[], bool]) -> None:
+    """Stand for a task that has run."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -169,9 +170,9 @@ class Reader:
             size = self._spec.size
             segments = [(start, min(start + size, total)) for start in starts]
             direct = size >= _DIRECT and all(
-                this[1] <= following[0]
-                for this, following in zip(segments, segments[1:], strict=False)
+                this[1] <= following[0] for this, following in pairwise(segments)
             )
+            pieces: list[tuple[int, int, NDArray[np.float32] | None]]
             if direct:
                 pieces = [(b, e, row) for (b, e), row in zip(segments, rows, strict=True)]
             else:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.memory import format_bytes
+from headrace.sweep import CLOSE_ENOUGH
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -77,11 +78,15 @@ def demo_report(result: Demo, source: str) -> RenderableType:
         )
     plain, *threaded = measured.rows
     best = max(threaded, key=lambda row: row.windows_per_s)
+    gain = best.windows_per_s / plain.windows_per_s
     lesson = Text(
         "The plain loader and the model take turns: while one works, the other waits. "
         "The threaded loader makes the next batches while the model works on this one: "
-        f"{best.windows_per_s / plain.windows_per_s:.2f} times as fast with "
-        f"{_count(best.workers, 'worker')}."
+        + (
+            f"{gain:.2f} times as fast with {_count(best.workers, 'worker')}."
+            if gain > 1 + CLOSE_ENOUGH
+            else "here without gain, for want of an idle processor."
+        )
     )
     verdict = Text.assemble(("Verdict  ", "bold"), result.verdict)
     return Group(head, _indented(table), lesson, verdict, *_doubt(measured))

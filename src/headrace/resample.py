@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Resampler", "resampler", "table_bytes"]
 
 STOP_BAND_DB = 105.0
-"""Rejection, and with a Kaiser window also the pass band's error, in dB: the 100 dB that are promised
-and a margin, since Kaiser's estimate of the length falls about 1 dB short. 16-bit audio has 98 dB.
-(soxr HQ is designed for 20 bits, 120 dB, which would cost 15 % more multiplications.)"""
+"""Rejection, and with a Kaiser window also the pass band's error, in dB: the 100 dB that are
+promised and a margin, since Kaiser's estimate of the length falls about 1 dB short. 16-bit audio
+has 98 dB. (soxr HQ is designed for 20 bits, 120 dB, which would cost 15 % more multiplications.)"""
 
 PASS_BAND = 0.913
 """End of the pass band as a fraction of the lower Nyquist frequency: soxr HQ's specification. The

@@ -38,7 +38,9 @@ def earlier_scan(cache: str | os.PathLike[str]) -> tuple[pa.Table | None, str]:
     """
     storage.parent_of(cache)
     try:
-        return storage.read(cache), ""
+        table = storage.read(cache)
+        whole, _ = tables.checked(table)
+        return whole.replace_schema_metadata(table.schema.metadata), ""
     except NoRecordingsError:
         return None, ""
     except storage.DamagedError as error:

@@ -102,11 +102,12 @@ class Stats:
 
     def __str__(self) -> str:
         audio = f"({self.audio_s:,.1f} s of audio)"
+        speed = f"{self.times_real_time:,.0f} x real time"
         busy = f"decode {self.decode_s:.2f} s, resample {self.resample_s:.2f} s"
         peak = f"peak {format_bytes(self.peak_bytes)} of at most {format_bytes(self.memory_bound)}"
         rows = {
             "windows": f"{self.windows:,} {audio}, {self.failed:,} failed",
-            "speed": f"{self.windows_per_s:,.1f} windows/s, {self.times_real_time:,.0f} x real time",
+            "speed": f"{self.windows_per_s:,.1f} windows/s, {speed}",
             "run": f"{self.wall_s:.2f} s, of which the consumer waited {self.wait_s:.2f} s",
             f"{self.workers} workers": f"{busy}, other {self.other_s:.2f} s",
             "memory": f"{peak}, kept by the consumer {format_bytes(self.kept_bytes)}",

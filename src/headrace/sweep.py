@@ -132,10 +132,10 @@ class Sweep:
                 f"within {max(loss, 0.001):.1%} of the fastest, which has {fastest.workers}; "
                 "more only take more memory"
             )
-        elif chosen is threaded[-1]:
+        elif chosen is threaded[-1] and chosen.workers <= self.processors:
             why = "the fastest and the most that were measured, so more may be faster still"
         else:
-            why = "the fastest; more gain nothing"
+            why = f"the fastest, on {self.processors} processors"
         plain = next((row for row in self.rows if not row.workers), None)
         if plain is not None:
             gain = chosen.windows_per_s / plain.windows_per_s

@@ -245,7 +245,7 @@ class Windows(Sequence[AudioExample]):
             raise WindowsError(
                 "coverage is told of all windows or of a run of them, not of each nth."
             )
-        return self._geometry.coverage(self._chosen.start, self._chosen.stop)
+        return self._geometry.coverage(self._chosen.start, self._chosen.start + len(self))
 
     def table(self) -> pa.Table:
         """Return an Arrow table with a row for each window, unshuffled.

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sounds import speechlike, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LENGTHS = ((8_000, 2.5), (11_025, 1.25), (16_000, 3.0), (22_050, 0.7), (22_050, 2.0))
+"""Sample rate (Hz) and seconds of each recording of `archive`."""
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_outlives_a_test() -> Iterator[None]:
+    yield
+    alive = [thread.name for thread in threading.enumerate() if thread.name.startswith("headrace-")]
+    assert not alive
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> str:
+    """Return the pattern of five short WAV files, of several lengths and sample rates."""
+    for i, (rate, seconds) in enumerate(LENGTHS):
+        audio = speechlike(round(rate * seconds), seed=i)
+        write(tmp_path / f"{i}.wav", audio, rate, "WAV", "PCM_16")
+    return str(tmp_path / "*.wav")
