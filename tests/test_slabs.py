@@ -29,11 +29,11 @@ CONSUMERS: dict[str, Callable[[NDArray[np.float32]], Any]] = {
     "a row": lambda slab: slab[1],
     "some rows": lambda slab: slab[1:3],
     "a view of a view": lambda slab: slab[1:3][:, 2:].T[1:],
-    "a memoryview": lambda slab: memoryview(slab)[1:2],
+    "a memoryview": lambda slab: slab.data[1:2],
     "another array over the same memory": lambda slab: np.asarray(slab).T,
     "another type over the same memory": lambda slab: slab.view(np.int32),
     "an array made of the buffer": lambda slab: np.frombuffer(slab, np.float32),
-    "an iterator over it": lambda slab: iter(slab),
+    "an iterator over it": iter,
 }
 
 
@@ -84,7 +84,7 @@ def test_returned_slabs_are_leased_again_without_an_allocation() -> None:
 
 
 def test_slabs_that_the_consumer_keeps_are_counted_and_replaced() -> None:
-    """`lease` goes on beside a consumer that keeps everything; `kept` says how many are too many."""
+    """A consumer that keeps everything is served on; `kept` says how many are beyond the count."""
     slabs = Slabs(SHAPE, count=2)
 
     held = [slabs.lease() for _ in range(5)]
@@ -149,7 +149,8 @@ def test_slabs_alive_at_exit_are_left_to_the_interpreter() -> None:
     code = (
         "from headrace.slabs import Slabs; import atexit\n"
         "slabs = Slabs((2,), 1)\n"
-        "atexit.register(lambda: print(slabs._returned.qsize()))\n"  # registered first, so run after weakref's own
+        # Registered first, so run last: after weakref's own.
+        "atexit.register(lambda: print(slabs._returned.qsize()))\n"
         "slab = slabs.lease()\n"
     )
     done = subprocess.run(

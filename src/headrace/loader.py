@@ -11,9 +11,7 @@ Guarantees
 
 from __future__ import annotations
 
-import time
 import weakref
-from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -21,22 +19,25 @@ import numpy as np
 
 from headrace import cpus
 from headrace.deliver import batch_of, examples_of
-from headrace.errors import ClosedError, ReadError, StateError, WindowsError
+from headrace.errors import ClosedError, ReadError, WindowsError
+from headrace.made import Made, job_of
 from headrace.memory import parse_bytes
-from headrace.plan import Group, Plan, Unit
-from headrace.prefetch import Job, Prefetcher, Task
-from headrace.read import GroupResult, Reader
+from headrace.meter import Meter
+from headrace.plan import Plan
+from headrace.prefetch import Prefetcher
+from headrace.read import Reader
 from headrace.slabs import Slabs
-from headrace.stats import Stats
+from headrace.state import place_of, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
-    from numpy.typing import NDArray
-
+    from headrace.plan import Unit
+    from headrace.prefetch import Job
     from headrace.records import AudioExample, Batch, Failure
+    from headrace.stats import Stats
     from headrace.windows import Windows
 
 __all__ = ["Loader"]
@@ -44,23 +45,12 @@ __all__ = ["Loader"]
 Last = Literal["keep", "drop", "pad"]
 OnError = Literal["raise", "skip", "mask"]
 
-_STATE_VERSION = 1
-
-
-@dataclass(slots=True, eq=False)
-class _Made:
-    """A unit, its memory, and what became of its groups."""
-
-    unit: Unit
-    rows: NDArray[np.float32] | list[NDArray[np.float32]]
-    results: list[GroupResult] = field(default_factory=list)
-
 
 class _Iteration:
     """What one iteration owns, from its first use on."""
 
     def __init__(self) -> None:
-        self.prefetcher: Prefetcher[_Made] | None = None
+        self.prefetcher: Prefetcher[Made] | None = None
         self.reader: Reader | None = None
         self.ended = False
 
@@ -71,19 +61,6 @@ class _Iteration:
             self.prefetcher.close()
         if self.reader is not None:
             self.reader.close()
-
-
-@dataclass(slots=True)
-class _Meter:
-    """What `Stats` is made of."""
-
-    windows: int = 0
-    wall_s: float = 0.0
-    wait_s: float = 0.0
-    decode_s: float = 0.0
-    resample_s: float = 0.0
-    busy_s: float = 0.0
-    peak_bytes: int = 0
 
 
 class Loader:
@@ -158,11 +135,10 @@ class Loader:
         if batch_size is not None:
             self._slabs = Slabs((batch_size, *windows.shape), self._plan.prefetch + 2)
         self._failures: list[Failure] = []
-        self._meter = _Meter()
+        self._meter = Meter()
         self._resume: tuple[int, int] | None = (0, 0)
         self._state = (0, 0)  # epoch and position of what follows the last delivery
         self._running: weakref.ref[_Iteration] | None = None
-        self._since: float | None = None  # when the running iteration's wall clock was last read
         self._closed = False
 
     # What it is
@@ -257,7 +233,7 @@ class Loader:
         iteration.prefetcher = prefetcher = Prefetcher(
             (self._job(reader, unit) for unit in units), workers=plan.workers, depth=plan.depth
         )
-        self._since = time.perf_counter()
+        self._meter.start()
         left = n
         lost = 0
         try:
@@ -276,10 +252,10 @@ class Loader:
         finally:
             iteration.close()
             if self._running is not None and self._running() is iteration:
-                self._clock()
-                self._running = self._since = None
+                self._meter.stop()
+                self._running = None
 
-    def _made(self, prefetcher: Prefetcher[_Made], reader: Reader) -> Iterator[_Made]:
+    def _made(self, prefetcher: Prefetcher[Made], reader: Reader) -> Iterator[Made]:
         """Yield what is made, metering."""
         meter = self._meter
         waited = 0.0
@@ -291,33 +267,28 @@ class Loader:
             finally:
                 meter.wait_s += prefetcher.waited_s - waited
                 waited = prefetcher.waited_s
-            for result in made.results:
-                meter.decode_s += result.decode_s
-                meter.resample_s += result.resample_s
-                meter.busy_s += result.busy_s
+            meter.add(made.results)
             meter.peak_bytes = max(meter.peak_bytes, self._plan_bytes(reader))
-            self._clock()
+            meter.tick()
             yield made
 
-    def _job(self, reader: Reader, unit: Unit) -> Job[_Made]:
+    def _job(self, reader: Reader, unit: Unit) -> Job[Made]:
         """Give a unit its memory, and each of its groups to a task."""
-        made: _Made
         if self._slabs is not None:
-            made = _Made(unit, self._slabs.lease())
-        else:  # single examples own their memory, each its own
-            made = _Made(unit, [np.empty(self.windows.shape, np.float32) for _ in unit.rows.index])
-        return Job(made, [Task(_run(reader, group, made), group.key) for group in unit.groups])
+            return job_of(reader, unit, self._slabs.lease())
+        # Single examples own their memory, each its own.
+        rows = [np.empty(self.windows.shape, np.float32) for _ in unit.rows.index]
+        return job_of(reader, unit, rows)
 
-    def _deliveries(self, made: _Made) -> Iterator[list[AudioExample | Batch]]:
+    def _deliveries(self, made: Made) -> Iterator[list[AudioExample | Batch]]:
         """Turn what was made into what is delivered, each alone in a list; count at delivery."""
         unit = made.unit
-        failures = self._failures_of(made)
+        failures = made.failures()
         after = (unit.epoch + 1, 0) if unit.final else (unit.epoch, unit.stop)
         self.epoch = unit.epoch
         if self.batch_size is None:
             begin = unit.stop - len(unit.rows.index)
-            rows, made.rows = made.rows, []
-            examples = examples_of(self.windows, unit.rows, _let_go(rows), failures)
+            examples = examples_of(self.windows, unit.rows, made.let_go(), failures)
             for row, example in enumerate(examples):
                 self._account(failures.get(row))
                 last = row == len(unit.rows.index) - 1
@@ -354,24 +325,11 @@ class Loader:
         if self._on_error == "raise":
             raise ReadError(failure)
 
-    def _failures_of(self, made: _Made) -> dict[int, Failure]:
-        return {
-            row: replace(failure, index=int(made.unit.rows.index[row]))
-            for result in made.results
-            for row, failure in result.failures.items()
-        }
-
     # State
 
     def state_dict(self) -> dict[str, Any]:
         """Return from where what follows the last delivery resumes: a small JSON-able dict."""
-        epoch, position = self._resume or self._state
-        return {
-            "version": _STATE_VERSION,
-            "windows": self.windows.fingerprint,
-            "epoch": epoch,
-            "position": position,
-        }
+        return state_of(self.windows, *(self._resume or self._state))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next iteration go on from `state`, which any loader of these windows gave.
@@ -383,26 +341,10 @@ class Loader:
         StateError
             It is no such state, or it belongs to other windows.
         """
-        try:
-            version, epoch, position = (int(state[k]) for k in ("version", "epoch", "position"))
-            windows = state["windows"]
-        except (KeyError, TypeError, ValueError):
-            raise StateError(f"this is no state of a loader: {state!r}.") from None
-        if version != _STATE_VERSION:
-            raise StateError(
-                f"the state has version {version}, this headrace reads {_STATE_VERSION}."
-            )
-        if windows != self.windows.fingerprint:
-            raise StateError(
-                "the state belongs to other windows: the recordings, how they are cut or chosen, "
-                "or the shuffle's seed have changed since it was saved. Restore those, or begin "
-                "anew."
-            )
-        if epoch < 0 or not 0 <= position < len(self.windows):
-            raise StateError(f"the state's epoch {epoch}, position {position} does not exist.")
+        place = place_of(self.windows, state)
         self._end_running()
-        self._resume = self._state = (epoch, position)
-        self.epoch = epoch
+        self._resume = self._state = place
+        self.epoch = place[0]
 
     # Ending and looking back
 
@@ -424,38 +366,22 @@ class Loader:
 
     def stats(self) -> Stats:
         """Return what has been done since the loader was made; also during an iteration."""
-        self._clock()
-        meter, spec = self._meter, self.windows.spec
+        spec = self.windows.spec
         kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
-        return Stats(
-            windows=meter.windows,
+        return self._meter.stats(
+            window_s=spec.size / spec.sample_rate,
             failed=len(self._failures),
-            audio_s=meter.windows * spec.size / spec.sample_rate,
-            wall_s=meter.wall_s,
-            wait_s=meter.wait_s,
-            decode_s=meter.decode_s,
-            resample_s=meter.resample_s,
-            other_s=max(0.0, meter.busy_s - meter.decode_s - meter.resample_s),
             workers=self.workers,
             memory_bound=self.memory_bound,
-            peak_bytes=meter.peak_bytes,
             kept_bytes=kept,
         )
 
     def _end_running(self) -> None:
-        self._clock()
-        self._since = None
+        self._meter.stop()
         running, self._running = self._running, None
         iteration = running() if running is not None else None
         if iteration is not None:
             iteration.close()
-
-    def _clock(self) -> None:
-        """Add the time since the last look to the run."""
-        if self._since is not None:
-            now = time.perf_counter()
-            self._meter.wall_s += now - self._since
-            self._since = now
 
     def _plan_bytes(self, reader: Reader) -> int:
         """Return the bytes in use now, as the bound counts them."""
@@ -470,24 +396,6 @@ class Loader:
             + reader.pool.peak * plan.stream_bytes
             + plan.table_bytes
         )
-
-
-def _run(reader: Reader, group: Group, made: _Made) -> Callable[[Callable[[], bool]], None]:
-    """Return a task that reads `group`; it refers to no `Loader`."""
-    rows: Sequence[NDArray[np.float32]] = made.rows  # type: ignore[assignment]  # rows of a slab
-
-    def run(cancelled: Callable[[], bool]) -> None:
-        made.results.append(reader.read(group, rows, cancelled))
-
-    return run
-
-
-def _let_go(rows: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-    """Yield `rows`, a list, leaving none of those yielded in it."""
-    assert isinstance(rows, list)
-    rows.reverse()
-    while rows:
-        yield rows.pop()
 
 
 def _refuse_ended(iteration: _Iteration) -> None:

@@ -262,14 +262,15 @@ class Plan:
     def keep(self, recording: Recording) -> int:
         """Return how many inputs a stream of `recording` remembers, where it cannot seek.
 
-        The next group's first window begins up to ``size - hop`` samples, and a filter's reach on
-        both sides, before the end of this one's last.
+        The next group's first window begins up to ``size - hop`` samples (less than ``size`` where
+        the last window is shifted), and a filter's reach on both sides, before the end of this
+        one's last.
         """
         if decode.seeks(recording):
             return 0
         spec = self.windows.spec
         table = resampler(recording.sample_rate, spec.sample_rate)
-        overlap = max(0, spec.size - spec.hop)
+        overlap = spec.size if spec.tail == "shift" else max(0, spec.size - spec.hop)
         return -(-overlap * table.down // table.up) + 2 * table.reach + 2
 
     @cached_property

@@ -1,0 +1,201 @@
+#include "source.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#ifndef _WIN32
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
+
+namespace headrace {
+namespace {
+
+constexpr int READ_MODE = 0x10;         // SFM_READ
+constexpr int FROM_START = 0;           // SEEK_SET
+constexpr int SYSTEM_ERROR = 2;         // SF_ERR_SYSTEM
+constexpr int FORMAT_PARTS = 0x0FFFFFFF;  // container and sample format, without byte order
+
+std::string quoted(const char* text) {
+  std::string why(text ? text : "");
+  while (!why.empty() && (why.back() == '.' || why.back() == '\n')) why.pop_back();
+  return why.empty() ? "" : " (" + why + ")";
+}
+
+[[noreturn]] void throw_system(int number) {
+  if (number == ENOENT || number == ENOTDIR) throw Fault("MISSING", "the file is not there");
+  if (number == EACCES || number == EPERM)
+    throw Fault("PERMISSION", "the file may not be read: check its permissions");
+  throw Fault("IO", std::string("the system says: ") + std::strerror(number));
+}
+
+#ifndef _WIN32
+
+class File : public Bytes {
+ public:
+  explicit File(int descriptor) : descriptor_(descriptor) {
+    struct stat status;
+    if (fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode)) size_ = status.st_size;
+  }
+  ~File() override { ::close(descriptor_); }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  int64_t size() const override { return size_; }
+  int64_t read(int64_t offset, void* to, int64_t count) const override {
+    int64_t done = 0;
+    while (done < count) {
+      const ssize_t got = ::pread(descriptor_, static_cast<char*>(to) + done,
+                                  static_cast<size_t>(count - done), offset + done);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return -1;
+      if (got == 0) break;
+      done += got;
+    }
+    return done;
+  }
+
+ private:
+  int descriptor_;
+  int64_t size_ = 0;
+};
+
+// The samples of a plain WAV, at their offset.
+class WavSource : public Source {
+ public:
+  WavSource(std::unique_ptr<File> file, const WavLayout& layout)
+      : file_(std::move(file)), layout_(layout) {}
+
+  int64_t read(void* to, int64_t frames) override {
+    if (frames > layout_.frames - position_) frames = layout_.frames - position_;
+    const int64_t encoded = encoded_bytes(layout_.encoding);
+    const int64_t samples = frames * layout_.channels;
+    // Samples that widen are read into the end of the memory that they will fill.
+    const int64_t widened = layout_.encoding == Encoding::UINT8   ? 2
+                            : layout_.encoding == Encoding::INT24 ? 4
+                                                                  : encoded;
+    unsigned char* raw = static_cast<unsigned char*>(to) + samples * (widened - encoded);
+    const int64_t got = file_->read(layout_.data_offset + position_ * layout_.channels * encoded, raw,
+                                    samples * encoded);
+    failed_ = got < 0;
+    const int64_t whole = failed_ ? 0 : got / (layout_.channels * encoded);
+    const int64_t count = whole * layout_.channels;
+    if (layout_.encoding == Encoding::UINT8) {
+      int16_t* out = static_cast<int16_t*>(to);
+      for (int64_t i = 0; i < count; ++i) out[i] = static_cast<int16_t>((raw[i] - 128) * 256);
+    } else if (layout_.encoding == Encoding::INT24) {
+      int32_t* out = static_cast<int32_t*>(to);
+      for (int64_t i = 0; i < count; ++i) {
+        const unsigned char* p = raw + 3 * i;
+        out[i] = static_cast<int32_t>(static_cast<uint32_t>(p[0]) << 8 |
+                                      static_cast<uint32_t>(p[1]) << 16 |
+                                      static_cast<uint32_t>(p[2]) << 24);
+      }
+    }
+    position_ += whole;
+    return whole;
+  }
+
+  void seek(int64_t frame) override { position_ = frame; }
+  std::string complaint() override { return failed_ ? quoted(std::strerror(errno)) : ""; }
+  bool system_failed() override { return failed_; }
+
+ private:
+  std::unique_ptr<File> file_;
+  WavLayout layout_;
+  int64_t position_ = 0;
+  bool failed_ = false;
+};
+
+std::unique_ptr<Source> open_wav(const Facts& facts) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+  return nullptr;
+#endif
+  const int descriptor = ::open(facts.path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw_system(errno);
+  auto file = std::make_unique<File>(descriptor);
+  WavLayout layout;
+  if (!parse_wav(*file, &layout) || static_cast<int>(layout.encoding) != facts.wav_encoding ||
+      layout.channels != facts.channels || layout.sample_rate != facts.sample_rate ||
+      layout.frames != facts.frames)
+    return nullptr;  // libsndfile shall say what it is
+  return std::make_unique<WavSource>(std::move(file), layout);
+}
+
+#endif  // _WIN32
+
+class SndfileSource : public Source {
+ public:
+  SndfileSource(const Facts& facts, const Sndfile& library) : library_(library), type_(facts.type) {
+    Sndfile::Info info = {};
+    handle_ = library.open(facts.path.c_str(), READ_MODE, &info);
+    if (!handle_) {
+#ifndef _WIN32
+      // libsndfile calls everything "System error": ask the system itself.
+      const int descriptor = ::open(facts.path.c_str(), O_RDONLY | O_CLOEXEC);
+      if (descriptor < 0) throw_system(errno);
+      ::close(descriptor);
+#endif
+      throw Fault("NOT_AUDIO", "no decoder recognises it" + quoted(library.strerror(nullptr)));
+    }
+    const char* what = nullptr;
+    int now = 0, then = 0;
+    if ((info.format & FORMAT_PARTS) != facts.format) {
+      what = "format", now = info.format & FORMAT_PARTS, then = facts.format;
+    } else if (info.samplerate != facts.sample_rate) {
+      what = "sample rate", now = info.samplerate, then = facts.sample_rate;
+    } else if (info.channels != facts.channels) {
+      what = "number of channels", now = info.channels, then = facts.channels;
+    }
+    if (what) {
+      library_.close(handle_);
+      char text[160];
+      std::snprintf(text, sizeof text,
+                    what[0] == 'f' ? "the file's %s is 0x%x, but was 0x%x when it was scanned: scan again"
+                                   : "the file's %s is %d, but was %d when it was scanned: scan again",
+                    what, now, then);
+      throw Fault("CHANGED", text);
+    }
+  }
+  ~SndfileSource() override { library_.close(handle_); }
+  SndfileSource(const SndfileSource&) = delete;
+  SndfileSource& operator=(const SndfileSource&) = delete;
+
+  int64_t read(void* to, int64_t frames) override {
+    const int64_t got = library_.readf[static_cast<int>(type_)](handle_, to, frames);
+    if (got == frames && library_.error(handle_))
+      throw Fault("IO", "the decoder says that the audio is damaged" + complaint());
+    return got < 0 ? 0 : got;
+  }
+  void seek(int64_t frame) override {
+    if (library_.seek(handle_, frame, FROM_START) != frame)
+      throw Fault("TRUNCATED", "the decoder cannot go to frame " + std::to_string(frame) +
+                                   ": the file is cut short or damaged" + complaint());
+  }
+  std::string complaint() override {
+    return library_.error(handle_) ? quoted(library_.strerror(handle_)) : "";
+  }
+  bool system_failed() override { return library_.error(handle_) == SYSTEM_ERROR; }
+
+ private:
+  const Sndfile& library_;
+  SampleType type_;
+  void* handle_;
+};
+
+}  // namespace
+
+int sample_bytes(SampleType type) {
+  return type == SampleType::INT16 ? 2 : type == SampleType::FLOAT64 ? 8 : 4;
+}
+
+std::unique_ptr<Source> open_source(const Facts& facts, const Sndfile& library) {
+#ifndef _WIN32
+  if (facts.wav_encoding >= 0)
+    if (auto source = open_wav(facts)) return source;
+#endif
+  return std::make_unique<SndfileSource>(facts, library);
+}
+
+}  // namespace headrace

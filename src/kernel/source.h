@@ -1,0 +1,65 @@
+// Source: one open file that gives PCM frames, sequentially, in one of four sample types.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "riff.h"
+
+namespace headrace {
+
+enum class SampleType : int { INT16, INT32, FLOAT32, FLOAT64 };
+int sample_bytes(SampleType type);
+
+// Frames that could not be had, on the way to becoming a Failure; `code` is one of records.Code.
+struct Fault : std::runtime_error {
+  Fault(const char* c, const std::string& message) : std::runtime_error(message), code(c) {}
+  const char* code;
+};
+
+// libsndfile's functions, as addresses from the library that the soundfile package ships, and the part
+// of its stable binary interface that is used (sndfile.h).
+struct Sndfile {
+  struct Info {
+    int64_t frames;
+    int samplerate, channels, format, sections, seekable;
+  };
+  void* (*open)(const void* path, int mode, Info* info);
+  int (*close)(void*);
+  int64_t (*seek)(void*, int64_t frames, int whence);
+  int64_t (*readf[4])(void*, void* to, int64_t frames);  // by SampleType
+  int (*error)(void*);
+  const char* (*strerror)(void*);
+};
+
+// What the catalog says of a recording, which its file has to be still.
+struct Facts {
+  std::string path;  // as the system's open() takes it; on Windows UTF-16
+  int64_t frames;
+  int sample_rate;
+  int channels;
+  int format;         // libsndfile's container and sample format
+  SampleType type;    // in which it is decoded
+  bool seekable;      // whether seeking is exact
+  int wav_encoding;   // an Encoding if it may be a plain WAV, else -1
+};
+
+class Source {
+ public:
+  virtual ~Source() = default;
+  // Fill `to` with up to `frames` frames; fewer only where decoding ends. Throws Fault.
+  virtual int64_t read(void* to, int64_t frames) = 0;
+  // Go to `frame`; only where Facts::seekable. Throws Fault.
+  virtual void seek(int64_t frame) = 0;
+  // What the decoder has to say about having ended: " (why)", or nothing.
+  virtual std::string complaint() = 0;
+  // Whether it ended because the system could not read.
+  virtual bool system_failed() = 0;
+};
+
+// Open a recording: by our own reader if it is the plain WAV that the catalog says, else by
+// libsndfile. Throws Fault if it cannot be opened or is not what was scanned.
+std::unique_ptr<Source> open_source(const Facts& facts, const Sndfile& library);
+
+}  // namespace headrace

@@ -1,0 +1,153 @@
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace import audio_chunk_dataloader, audio_chunk_dataloader_threaded, scan
+from headrace.errors import NoRecordingsError
+from headrace.records import AudioExample
+from sounds import noise, write
+
+Course = Callable[..., Iterator[AudioExample]]
+
+FACES: list[Any] = [
+    pytest.param(audio_chunk_dataloader, id="plain"),
+    *(
+        pytest.param(partial(audio_chunk_dataloader_threaded, max_workers=n), id=f"{n} workers")
+        for n in (1, 2, 8)
+    ),
+    pytest.param(partial(audio_chunk_dataloader_threaded, prefetch=1), id="prefetch=1"),
+]
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Nine recordings of 0.35 to 1.15 s."""
+    folder = tmp_path_factory.mktemp("raw_data")
+    for i in range(9):
+        (folder / f"site {i % 2}").mkdir(exist_ok=True)
+        audio = noise(2_800 + 800 * i, seed=i)
+        write(folder / f"site {i % 2}" / f"{i}.wav", audio, 8_000, "WAV", "PCM_16")
+    return f"{folder}/**/*.wav"
+
+
+def _files(examples: list[AudioExample]) -> list[str]:
+    """Return the files in the order in which they come first."""
+    return list(dict.fromkeys(example.file_id for example in examples))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("face", FACES)
+def test_plain_and_threaded_give_the_same_windows(
+    pattern: str, face: Course, *, shuffle: bool
+) -> None:
+    """Audio, file and offset agree to the bit, in the same order, with any number of workers."""
+    plain = list(audio_chunk_dataloader(pattern, 4_000, 0.25, shuffle))
+
+    threaded = list(face(pattern, 4_000, 0.25, shuffle))
+
+    assert len(threaded) == len(plain) == 29
+    for one, two in zip(plain, threaded, strict=True):
+        (audio, file, offset), (other_audio, other_file, other_offset) = one, two
+        np.testing.assert_array_equal(audio, other_audio)
+        assert (file, offset) == (other_file, other_offset)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_an_example_is_audio_file_and_offset(pattern: str, face: Course) -> None:
+    """float32 of one length, the path of a file that can be opened, seconds from its start."""
+    for audio, file, offset in face(pattern, 4_000, 0.25):
+        assert audio.dtype == np.float32
+        assert audio.shape == (1_000,)
+        assert Path(file).is_file()
+        assert offset % 0.25 == 0
+
+
+def test_without_shuffle_files_are_sorted(pattern: str) -> None:
+    """Files come in the order of their names, windows in that of time."""
+    examples = list(audio_chunk_dataloader(pattern, 4_000, 0.25))
+
+    places = [(example.file_id, example.offset) for example in examples]
+
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_shuffle_shuffles_the_files(pattern: str, face: Course) -> None:
+    """The files come in another order, the same each time; each file's windows stay together."""
+    examples = list(face(pattern, 4_000, 0.25, shuffle=True))
+
+    again = list(face(pattern, 4_000, 0.25, shuffle=True))
+    ordered = list(face(pattern, 4_000, 0.25))
+
+    assert _files(examples) == _files(again) != _files(ordered)
+    assert sorted(_files(examples)) == _files(ordered)
+    for file in _files(examples):
+        places = [i for i, example in enumerate(examples) if example.file_id == file]
+        offsets = [examples[i].offset for i in places]
+        assert places == list(range(places[0], places[0] + len(places)))
+        assert offsets == sorted(offsets)
+
+
+def test_the_windows_are_those_of_the_library(pattern: str) -> None:
+    """The course functions are faces: what they give is what `Windows` holds."""
+    windows = scan(pattern).windows(sample_rate=4_000, window_s=0.25)
+
+    for one, two in zip(audio_chunk_dataloader(pattern, 4_000, 0.25), windows, strict=True):
+        np.testing.assert_array_equal(one.audio, two.audio)
+        assert (one.file_id, one.offset, one.index) == (two.path, two.offset, two.index)
+
+
+def test_leaving_the_loop_ends_the_threads(pattern: str) -> None:
+    """After a `break`, once the generator is let go of, no worker is left."""
+    generator = audio_chunk_dataloader_threaded(pattern, 4_000, 0.25, max_workers=3)
+
+    for _ in generator:
+        during = _workers()
+        break
+    del generator
+
+    assert during == 3
+    assert _workers() == 0
+
+
+def test_an_error_in_the_loop_ends_the_threads(pattern: str) -> None:
+    """A consumer that raises takes its own exception home, and no worker is left."""
+
+    def consume() -> None:
+        for example in audio_chunk_dataloader_threaded(pattern, 4_000, 0.25):
+            assert _workers() == 2
+            _ = 1 / example.index
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        consume()
+    del caught  # its traceback holds the loop's frame, and that the generator
+
+    assert _workers() == 0
+
+
+def _workers() -> int:
+    return sum(thread.name.startswith("headrace") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_pattern_that_matches_nothing_is_an_error(tmp_path: Path, face: Course) -> None:
+    """Not an empty loop that trains on nothing: the message shows the pattern."""
+    with pytest.raises(NoRecordingsError, match=r"nothing/\*\.wav"):
+        next(face(f"{tmp_path}/nothing/*.wav", 16_000, 5.0))
+
+
+def test_the_functions_have_the_signatures_of_the_notebook() -> None:
+    """Arguments, their order and defaults are what the course's cells call."""
+    plain = inspect.signature(audio_chunk_dataloader).parameters.values()
+    threaded = inspect.signature(audio_chunk_dataloader_threaded).parameters.values()
+
+    names = ["file_glob", "target_sample_rate", "window_size_s", "shuffle"]
+    assert [one.name for one in plain] == names
+    assert [one.name for one in threaded] == [*names, "max_workers", "prefetch"]
+    assert [one.default for one in threaded][3:] == [False, 2, "auto"]

@@ -1,0 +1,236 @@
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import headrace
+
+SOURCE = Path(headrace.__file__).parent
+
+LAYERS = (
+    "errors _kernel cpus memory order paths slabs",
+    "records resample stats pool prefetch",
+    "decode geometry",
+    "storage tables stream",
+    "survey rows",
+    "finder headers",
+    "scanner",
+    "catalog",
+    "windows state",
+    "plan",
+    "read",
+    "deliver made meter",
+    "loader",
+    "course",
+    "__init__",
+    "synthetic summary sweep",
+    "demo report",
+    "cli",
+    "__main__",
+)
+"""Modules may import those of earlier lines when they are imported themselves."""
+
+DOORS = {
+    ("catalog", "Catalog.windows"): {"windows"},
+    ("windows", "Windows.__getitem__"): {"deliver"},
+    ("windows", "Windows.loader"): {"loader"},
+    ("cli", "_scan"): {"catalog"},
+    ("cli", "bench_command"): {"report", "sweep"},
+    ("cli", "demo_command"): {"demo", "report", "synthetic"},
+    ("cli", "scan_command"): {"report", "summary"},
+}
+"""Functions that import a module of ours when they are called: the doors from what to how, and
+commands that load no more than they need."""
+
+HEAVY = {"pyarrow", "pandas", "rich", "scipy", "torch", "typer", "matplotlib"}
+
+MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
+
+
+def _imports(module: str) -> Iterator[tuple[str, str]]:
+    """Yield the function, or "" for the module itself, and the module of ours that it imports.
+
+    What only a type checker sees is left out.
+    """
+
+    def visit(node: ast.AST, scope: tuple[str, ...], *, inside: bool) -> Iterator[tuple[str, str]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                for other in child.orelse:
+                    yield from visit(other, scope, inside=inside)
+            elif isinstance(child, ast.ClassDef):
+                yield from visit(child, (*scope, child.name), inside=inside)
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield from visit(child, (*scope, child.name), inside=True)
+            elif isinstance(child, ast.Import | ast.ImportFrom):
+                for name in _ours(child):
+                    yield ".".join(scope) if inside else "", name
+            else:
+                yield from visit(child, scope, inside=inside)
+
+    yield from visit(ast.parse((SOURCE / f"{module}.py").read_text("utf-8")), (), inside=False)
+
+
+def _ours(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        parents = [node.module or ""]
+        if node.module == "headrace":
+            parents = [
+                f"headrace.{alias.name}"
+                for alias in node.names
+                if (SOURCE / f"{alias.name}.py").exists() or alias.name == "_kernel"
+            ] or ["headrace.__init__"]
+    else:
+        parents = [alias.name for alias in node.names]
+    for name in parents:
+        if name.split(".")[0] == "headrace":
+            yield name.removeprefix("headrace.") if name != "headrace" else "__init__"
+
+
+def _run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.strip()
+
+
+def test_the_public_surface_is_this_list() -> None:
+    """A name is public because someone chose so: here, and nowhere else."""
+    assert headrace.__all__ == [
+        "AudioExample",
+        "Batch",
+        "Catalog",
+        "CatalogError",
+        "ClosedError",
+        "Code",
+        "Coverage",
+        "Failure",
+        "HeadraceError",
+        "HeadraceWarning",
+        "Loader",
+        "MemoryBudgetError",
+        "NoRecordingsError",
+        "ReadError",
+        "Recording",
+        "StateError",
+        "Stats",
+        "WindowSpec",
+        "Windows",
+        "WindowsError",
+        "audio_chunk_dataloader",
+        "audio_chunk_dataloader_threaded",
+        "load_catalog",
+        "scan",
+    ]
+    assert all(hasattr(headrace, name) for name in headrace.__all__)
+
+
+def test_every_module_has_a_layer() -> None:
+    """The list above is complete, and nothing in it is gone or stands twice."""
+    listed = [name for layer in LAYERS for name in layer.split()]
+    assert sorted(listed) == sorted([*MODULES, "_kernel"])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_one_way(module: str) -> None:
+    """A module that is imported imports only modules of the layers before its own."""
+    layer_of = {name: i for i, layer in enumerate(LAYERS) for name in layer.split()}
+
+    for scope, name in _imports(module):
+        if not scope:
+            assert layer_of[name] < layer_of[module], f"{module} imports {name}"
+
+
+def test_only_these_functions_import_when_called() -> None:
+    """The list above is complete: everything else is imported at the top of its module."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for module in MODULES:
+        for scope, name in _imports(module):
+            if scope:
+                found.setdefault((module, scope), set()).add(name)
+
+    assert found == DOORS
+
+
+def test_what_type_checkers_see_is_what_there_is() -> None:
+    """Names that come when used are imported for type checkers from where they come from."""
+    tree = ast.parse((SOURCE / "__init__.py").read_text("utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    homes = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert sorted(homes) == headrace.__all__
+    for name, home in homes.items():
+        assert getattr(headrace, name).__module__ == home
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    """Names that come when used do not hide a typo."""
+    with pytest.raises(AttributeError, match="module 'headrace' has no attribute 'scann'"):
+        headrace.scann  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize("code", ["import headrace", "from headrace import *"])
+def test_importing_headrace_imports_nothing_heavy(code: str) -> None:
+    """Its price is at most NumPy and soundfile; tables and terminals come when used."""
+    loaded = _run(f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})")
+
+    assert "headrace" in loaded.split()
+    assert not HEAVY & set(loaded.split())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_stay_short(module: str) -> None:
+    """One noun for each module: what grows past 400 lines holds a second one."""
+    assert len((SOURCE / f"{module}.py").read_text("utf-8").splitlines()) <= 400
+
+
+def _public(name: str) -> Iterator[tuple[str, object]]:
+    """Yield a public name and, for a class, its public methods and properties."""
+    thing = getattr(headrace, name)
+    yield name, thing
+    if inspect.isclass(thing):
+        for attribute, value in vars(thing).items():
+            described = isinstance(value, property | classmethod | staticmethod)
+            described = described or inspect.isfunction(value) or hasattr(value, "func")
+            if not attribute.startswith("_") and described:
+                yield f"{name}.{attribute}", value
+
+
+@pytest.mark.parametrize("name", headrace.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    """Classes, functions, methods and properties each have a docstring of their own."""
+    for full, thing in _public(name):
+        documented = thing.__func__ if isinstance(thing, classmethod | staticmethod) else thing
+        text = inspect.cleandoc(documented.__doc__ or "")
+        assert text.partition("\n")[0].rstrip().endswith("."), full
+        assert not text.startswith(f"{name}("), f"{full} has only what dataclass wrote"
+
+
+def test_every_error_is_one_of_ours_and_a_builtin_of_its_kind() -> None:
+    """One `except` catches all of headrace's errors, and each also is what it naturally is."""
+    natural = {
+        "CatalogError": ValueError,
+        "ClosedError": RuntimeError,
+        "MemoryBudgetError": ValueError,
+        "NoRecordingsError": FileNotFoundError,
+        "ReadError": OSError,
+        "StateError": ValueError,
+        "WindowsError": ValueError,
+    }
+    errors = {n for n in headrace.__all__ if n.endswith("Error")} - {"HeadraceError"}
+
+    assert errors == set(natural)
+    for name, builtin in natural.items():
+        assert issubclass(getattr(headrace, name), headrace.HeadraceError)
+        assert issubclass(getattr(headrace, name), builtin)
+    assert issubclass(headrace.HeadraceWarning, UserWarning)
