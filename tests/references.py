@@ -52,9 +52,7 @@ class Reference:
         x = np.zeros(end - begin, np.float32)
         assert self.spec.channel != "all"
         channel = _kernel.MIX if self.spec.channel == "mix" else self.spec.channel
-        _kernel.convert(
-            pcm.reshape(-1), recording.channels, channel, x[-begin : len(pcm) - begin]
-        )
+        _kernel.convert(pcm.reshape(-1), recording.channels, channel, x[-begin : len(pcm) - begin])
         y = np.empty(total, np.float32)
         table(x, begin, y, 0)
         return y

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import _kernel
-from headrace.resample import resampler
+from headrace.resample import _table, resampler
 from tolerances import assert_same_bits
 
 if TYPE_CHECKING:
@@ -76,15 +76,17 @@ def test_each_output_is_one_chain_of_fused_multiply_adds(pair: tuple[int, int]) 
     start, stop = -3, 2 * _kernel.LANES + 5
     begin, end = filtered.span(start, stop)
     x = np.random.default_rng(3).standard_normal(end - begin).astype(np.float32)
-    groups, span, lanes = filtered._coefficients.shape
+    coefficients, firsts, _ = _table(filtered.up, filtered.down)
+    groups, span, lanes = coefficients.shape
+    block_in = groups * lanes // filtered.up * filtered.down
     want = np.empty(stop - start, np.float32)
     for m in range(start, stop):
         block, within = divmod(m, groups * lanes)
         group, lane = divmod(within, lanes)
-        first = block * filtered._block_in + int(filtered._first[group]) - begin
+        first = block * block_in + int(firsts[group]) - begin
         total = 0.0
         for i in range(span):
-            total = fmaf(float(x[first + i]), float(filtered._coefficients[group, i, lane]), total)
+            total = fmaf(float(x[first + i]), float(coefficients[group, i, lane]), total)
         want[m - start] = total + 0.0
 
     for name in SETS:
@@ -210,21 +212,29 @@ def test_the_gil_is_released() -> None:
     assert any(seen_half_written() for _ in range(50))
 
 
+STAGE = {"coefficients", "first", "up", "down", "reach"}
+
+
 def call(**changes: Any) -> None:
-    """Call the kernel for 40 outputs as `Resampler` would, with some arguments changed."""
-    filtered = resampler(22_050, 16_000)
-    begin, end = filtered.span(0, 40)
+    """Make a filter and 40 outputs as `Resampler` would, with some arguments changed."""
+    coefficients, first, reach = _table(320, 441)
+    begin, end = resampler(22_050, 16_000).span(0, 40)
+    stage = {
+        "coefficients": coefficients.reshape(-1),
+        "first": first,
+        "up": 320,
+        "down": 441,
+        "reach": reach,
+    }
     arguments: dict[str, Any] = {
-        "coefficients": filtered._coefficients.reshape(-1),
-        "first": filtered._first,
-        "block_in": filtered._block_in,
-        "block_out": filtered._block_out,
         "x": np.zeros(end - begin, np.float32),
         "x_start": begin,
         "y": np.zeros(40, np.float32),
         "y_start": 0,
     }
-    _kernel.resample(**{**arguments, **changes})
+    stage |= {name: value for name, value in changes.items() if name in STAGE}
+    arguments |= {name: value for name, value in changes.items() if name not in STAGE}
+    _kernel.Filter([tuple(stage.values())]).apply(**arguments)
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -270,17 +280,24 @@ def test_arguments_of_another_type_are_refused(changes: dict[str, Any]) -> None:
         ({"y_start": -1}, "does not hold"),
         ({"y_start": 10**9}, "does not hold"),
         ({"y_start": -(10**9)}, "does not hold"),
-        ({"y_start": 2**63 - 1}, "further than any recording"),
-        ({"y_start": -(2**63)}, "further than any recording"),
-        ({"y_start": 2**59, "block_in": 2**40}, "further than any recording"),
-        ({"x_start": 2**63 - 1}, "further than any recording"),
-        ({"x_start": -(2**63)}, "further than any recording"),
-        ({"block_in": 0}, "do not fit"),
-        ({"block_in": 2**62}, "do not fit"),
-        ({"block_out": 319}, "do not fit"),
-        ({"block_out": 0}, "do not fit"),
+        ({"y_start": 2**63 - 1}, "further away"),
+        ({"y_start": -(2**63)}, "further away"),
+        ({"x_start": 2**63 - 1}, "does not hold"),
+        ({"x_start": -(2**63)}, "does not hold"),
+        ({"up": 0}, "not a ratio"),
+        ({"down": 0}, "not a ratio"),
+        ({"down": 2**62}, "not a ratio"),
+        ({"down": 440}, "not a ratio"),
+        ({"up": 321}, "not a ratio"),
+        ({"up": 319}, "do not fit"),
+        ({"reach": 0}, "not the length"),
+        ({"reach": 109}, "do not fit"),
+        ({"reach": 2**40}, "not the length"),
         ({"coefficients": np.zeros(321, np.float32)}, "do not fit"),
+        ({"coefficients": np.zeros(320, np.float32)}, "do not fit"),
+        ({"coefficients": np.zeros(0, np.float32)}, "do not fit"),
         ({"first": np.zeros(0, np.int64)}, "do not fit"),
+        ({"first": np.zeros(20, np.int64)}, "do not fit"),
         ({"first": np.arange(20, 0, -1)}, "must rise"),
         ({"first": np.arange(20) * 10**6}, "must rise"),
         ({"first": np.full(20, 2**62)}, "must rise"),

@@ -49,6 +49,7 @@ laws = settings(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of every kind of recording that matters."""
     root = tmp_path_factory.mktemp("archive")
     for seed, (name, kind, subtype, rate, channels, frames) in enumerate(ARCHIVE):
         path = root / name
@@ -59,6 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def catalog(folder: Path) -> Catalog:
+    """Return the catalog of that folder."""
     return headrace.scan(folder)
 
 
@@ -76,6 +78,7 @@ def cuts(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def orders(windows: Windows) -> st.SearchStrategy[Windows]:
+    """Windows as they are, or shuffled either way."""
     return st.one_of(
         st.just(windows),
         st.builds(windows.shuffle, st.integers(0, 9), st.sampled_from(["window", "file"])),
@@ -132,7 +135,7 @@ def test_memory_is_a_number_you_can_read_beforehand(
         loader = windows.loader(**how)
         for delivery in loader:
             if keep:
-                kept.append(delivery)
+                kept.append(delivery)  # noqa: PERF401  one at a time, as a consumer does
         peak = tracemalloc.get_traced_memory()[1] - sum(one.audio.nbytes for one in kept)
     finally:
         tracemalloc.stop()
@@ -149,7 +152,7 @@ def test_order_is_a_pure_function(
     how: dict[str, Any],
     again: dict[str, Any],
 ) -> None:
-    """Law 3: workers, prefetch and batch size never change the order, nor does resuming anywhere."""
+    """Law 3: workers, prefetch and batch size never change the order, nor does resuming."""
     windows = data.draw(orders(catalog.windows(**cut)))
     loader = windows.loader(**how)
     first = [index for *_, index in unbatched(loader)]
@@ -172,6 +175,7 @@ def test_order_is_a_pure_function(
 
 
 def truncate(path: Path, at: float) -> None:
+    """Cut the file short."""
     with path.open("r+b") as file:
         file.truncate(int(path.stat().st_size * at))
 
@@ -185,11 +189,13 @@ def poison(path: Path, at: float) -> None:
 
 
 def remove(path: Path, at: float) -> None:
+    """Take the file away."""
     del at
     path.unlink()
 
 
 def replace(path: Path, at: float) -> None:
+    """Put another recording in its place."""
     del at
     write(path, medley(9_000), 12_345, "WAV", "PCM_16")
 
@@ -271,7 +277,7 @@ def test_nothing_is_lost_silently(
 def test_the_consumer_never_waits_for_what_could_have_been_ready(
     jobs: int, depth: int, workers: int, tasks: int
 ) -> None:
-    """Law 5: whenever the consumer has something to work on, all that the bound allows is under way.
+    """Law 5: while the consumer has something to work on, all that the bound allows is under way.
 
     So a loader that is fast enough is never waited for; how long it is waited for in practice is
     measured in benchmarks/, not here.
@@ -282,7 +288,7 @@ def test_the_consumer_never_waits_for_what_could_have_been_ready(
         nonlocal taken
         for number in range(jobs):
             taken += 1
-            yield Job(number, [Task(lambda cancelled: None) for _ in range(tasks)])
+            yield Job(number, [Task(lambda _: None) for _ in range(tasks)])
 
     prefetcher = Prefetcher(source(), workers=workers, depth=depth)
     under_way = []

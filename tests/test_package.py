@@ -23,7 +23,7 @@ LAYERS = (
     "windows state",
     "plan",
     "read",
-    "deliver made meter",
+    "deliver iteration made meter",
     "loader",
     "course",
     "__init__",
@@ -160,7 +160,7 @@ def test_only_these_functions_import_when_called() -> None:
 def test_what_type_checkers_see_is_what_there_is() -> None:
     """Names that come when used are imported for type checkers from where they come from."""
     tree = ast.parse((SOURCE / "__init__.py").read_text("utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     homes = {
         alias.name: node.module
         for node in block.body

@@ -182,6 +182,16 @@ def test_when_a_job_is_delivered_no_worker_refers_to_what_its_tasks_used() -> No
     class Memory:
         pass
 
+    refs: list[weakref.ref[Memory]] = []
+    looked = threading.Event()
+
+    class Pausing(SimpleQueue[None]):
+        """Keeps the worker that wakes the consumer from going on before it has looked."""
+
+        def put(self, item: None, block: bool = True, timeout: float | None = None) -> None:
+            super().put(item, block, timeout)
+            _await_event(looked)
+
     def make(i: int) -> Job[int]:
         memory = Memory()
         refs.append(weakref.ref(memory))
@@ -191,14 +201,17 @@ def test_when_a_job_is_delivered_no_worker_refers_to_what_its_tasks_used() -> No
 
         return _job(i, run)
 
-    refs: list[weakref.ref[Memory]] = []
-    prefetcher = Prefetcher(map(make, range(100)), workers=2, depth=3)
+    prefetcher = Prefetcher(map(make, range(2)), workers=1, depth=1)
+    core: Any = prefetcher._core
+    core.wake_consumer = Pausing()
     gc.disable()
     try:
-        for i in prefetcher:
-            assert refs[i]() is None
+        next(prefetcher)
+        assert refs[0]() is None
     finally:
         gc.enable()
+        looked.set()
+    prefetcher.close()
 
 
 # Keys

@@ -27,6 +27,7 @@ real = pytest.mark.skipif(not AUDIO.is_dir(), reason="no folder of real recordin
 
 
 def scan(folder: str) -> Catalog:
+    """Return the catalog of one folder of the real recordings."""
     if folder == "field":  # holds a file that declares audio and has none
         with pytest.warns(HeadraceWarning, match=r"empty_2c\.wav"):
             return headrace.scan(AUDIO / folder)
@@ -53,7 +54,7 @@ def assert_exact(windows: headrace.Windows) -> None:
 @real
 @pytest.mark.parametrize("folder", ["indices", "field", "events", "codecs"])
 def test_real_windows_are_slices(folder: str) -> None:
-    """Plain and threaded loaders give the same windows in the same order, each a slice, bit for bit."""
+    """Plain and threaded loaders give the same windows in the same order, each an exact slice."""
     windows = scan(folder).windows(sample_rate=16_000, window_s=5.0)
     assert_exact(windows)
 
@@ -84,7 +85,7 @@ def test_real_counts() -> None:
 
 
 def test_counts_where_the_tail_is_short(tmp_path: Path) -> None:
-    """48 recordings of 220,000 frames at 22,050 Hz hold 48 full windows of 5 s and 48 that do not fill.
+    """48 recordings of 220,000 frames at 22,050 Hz hold 48 full windows of 5 s, and 48 nearly full.
 
     The second window lacks 362 of its 80,000 samples: 220,000 frames are 159,638 samples at 16 kHz.
     """
@@ -99,7 +100,7 @@ def test_counts_where_the_tail_is_short(tmp_path: Path) -> None:
 
 @real
 def test_the_damaged_file_is_told() -> None:
-    """A 45-byte WAV that declares 116 bytes of data is a failure of the catalog, not of the scan."""
+    """A 45-byte WAV that declares 116 bytes is a failure of the catalog, not of the scan."""
     catalog = scan("field")
     assert [(one.file_id, one.code) for one in catalog.failures] == [
         ("empty_2c.wav", headrace.Code.EMPTY)

@@ -20,7 +20,8 @@ import numpy as np
 from headrace import cpus
 from headrace.deliver import batch_of, examples_of
 from headrace.errors import ClosedError, ReadError, WindowsError
-from headrace.made import Made, job_of
+from headrace.iteration import Iteration
+from headrace.made import job_of
 from headrace.memory import parse_bytes
 from headrace.meter import Meter
 from headrace.plan import Plan
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from headrace.made import Made
     from headrace.plan import Unit
     from headrace.prefetch import Job
     from headrace.records import AudioExample, Batch, Failure
@@ -44,23 +46,6 @@ __all__ = ["Loader"]
 
 Last = Literal["keep", "drop", "pad"]
 OnError = Literal["raise", "skip", "mask"]
-
-
-class _Iteration:
-    """What one iteration owns, from its first use on."""
-
-    def __init__(self) -> None:
-        self.prefetcher: Prefetcher[Made] | None = None
-        self.reader: Reader | None = None
-        self.ended = False
-
-    def close(self) -> None:
-        """Join the threads, close the files; the next use raises `ClosedError`."""
-        self.ended = True
-        if self.prefetcher is not None:
-            self.prefetcher.close()
-        if self.reader is not None:
-            self.reader.close()
 
 
 class Loader:
@@ -138,7 +123,7 @@ class Loader:
         self._meter = Meter()
         self._resume: tuple[int, int] | None = (0, 0)
         self._state = (0, 0)  # epoch and position of what follows the last delivery
-        self._running: weakref.ref[_Iteration] | None = None
+        self._running: weakref.ref[Iteration] | None = None
         self._closed = False
 
     # What it is
@@ -216,15 +201,15 @@ class Loader:
             raise ClosedError("the loader is closed: make another with windows.loader(...).")
         self._end_running()
         self._state = next_state = next(spans)
-        iteration = _Iteration()
+        iteration = Iteration()
         self._running = weakref.ref(iteration)
         return self._deliver(iteration, _chain(next_state, spans), n)
 
     def _deliver(
-        self, iteration: _Iteration, spans: Iterator[tuple[int, int]], n: int | None
+        self, iteration: Iteration, spans: Iterator[tuple[int, int]], n: int | None
     ) -> Iterator[Any]:
         """Yield up to `n` deliveries of `spans`; owns the iteration's threads and files."""
-        _refuse_ended(iteration)
+        iteration.refuse_ended()
         if n == 0:
             return
         plan = self._plan
@@ -241,7 +226,7 @@ class Loader:
                 for box in self._deliveries(made):
                     lost = 0
                     yield box.pop()  # leaving no reference here: the slab is the consumer's
-                    _refuse_ended(iteration)
+                    iteration.refuse_ended()
                     if left is not None:
                         left -= 1
                         if left == 0:
@@ -396,11 +381,6 @@ class Loader:
             + reader.pool.peak * plan.stream_bytes
             + plan.table_bytes
         )
-
-
-def _refuse_ended(iteration: _Iteration) -> None:
-    if iteration.ended:
-        raise ClosedError("this iteration was closed: iterate over the loader again.")
 
 
 def _chain(first: tuple[int, int], rest: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -86,6 +86,8 @@ class Resampler:
         L and M: `rate_out` and `rate_in` over their greatest common divisor.
     reach : int
         An output at position p of the input (in samples) uses no input further than this from p.
+    filter : _kernel.Filter
+        The compiled part, for native code.
     """
 
     rate_in: int
@@ -93,18 +95,17 @@ class Resampler:
     up: int
     down: int
     reach: int
-    _coefficients: NDArray[np.float32]
-    _first: NDArray[np.int64]
+    filter: _kernel.Filter
 
     @property
     def nbytes(self) -> int:
         """Bytes of the table."""
-        return self._coefficients.nbytes + self._first.nbytes
+        return self.filter.nbytes
 
     @property
     def identity(self) -> bool:
         """Whether the rates are equal: then there is no filter."""
-        return self.up == self.down
+        return self.filter.identity
 
     def output_frames(self, frames: int) -> int:
         """Return how many output samples a recording of `frames` has: ceil(frames R / r)."""
@@ -115,12 +116,7 @@ class Resampler:
 
         Not clipped to the recording: it may begin below 0 and end behind the last frame.
         """
-        if self.identity:
-            return start, stop
-        return (
-            start * self.down // self.up - self.reach + 1,
-            (stop - 1) * self.down // self.up + self.reach + 1,
-        )
+        return self.filter.support(start, stop)
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
         """Return the range of inputs that must be in memory for outputs [start, stop).
@@ -128,9 +124,7 @@ class Resampler:
         It contains `support` and reaches a little further, since outputs are computed in groups;
         what lies outside `support` only has to be finite.
         """
-        if self.identity:
-            return start, stop
-        return self._first_input(start), self._first_input(stop - 1) + self._span
+        return self.filter.span(start, stop)
 
     def __call__(
         self,
@@ -161,39 +155,7 @@ class Resampler:
         ValueError
             `x` does not hold the span of these outputs.
         """
-        if self.identity:
-            begin = y_start - x_start
-            if begin < 0 or begin + len(y) > len(x):
-                raise ValueError("x does not hold the inputs that these outputs need")
-            y[:] = x[begin : begin + len(y)]
-            return
-        _kernel.resample(
-            self._coefficients.reshape(-1),
-            self._first,
-            self._block_in,
-            self._block_out,
-            x,
-            x_start,
-            y,
-            y_start,
-            instruction_set,
-        )
-
-    @property
-    def _span(self) -> int:
-        return int(self._coefficients.shape[1])
-
-    @property
-    def _block_out(self) -> int:
-        return len(self._first) * _kernel.LANES
-
-    @property
-    def _block_in(self) -> int:
-        return self._block_out * self.down // self.up
-
-    def _first_input(self, output: int) -> int:
-        block, within = divmod(output, self._block_out)
-        return block * self._block_in + int(self._first[within // _kernel.LANES])
+        self.filter.apply(x, x_start, y, y_start, instruction_set)
 
 
 @lru_cache(maxsize=32)
@@ -202,9 +164,14 @@ def resampler(rate_in: int, rate_out: int) -> Resampler:
     divisor = math.gcd(rate_in, rate_out)
     up, down = rate_out // divisor, rate_in // divisor
     if up == down:
-        nothing = np.zeros((0, 0, _kernel.LANES), np.float32)
-        return Resampler(rate_in, rate_out, 1, 1, 0, nothing, np.zeros(0, np.int64))
+        return Resampler(rate_in, rate_out, 1, 1, 0, _kernel.Filter([]))
+    table, first, reach = _table(up, down)
+    stage = (table.reshape(-1), first, up, down, reach)
+    return Resampler(rate_in, rate_out, up, down, reach, _kernel.Filter([stage]))
 
+
+def _table(up: int, down: int) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
+    """Return coefficients by group, input and lane, each group's first input, and the reach."""
     stretch = max(1.0, down / up)  # the filter is as long as the lower rate needs
     half_width = _HALF_WIDTH * stretch
     reach = math.ceil(half_width)
@@ -219,9 +186,7 @@ def resampler(rate_in: int, rate_out: int) -> Resampler:
     for group, output in enumerate(outputs):  # one group at a time, so that memory stays small
         distance = ((output + lanes) * down - (first[group] + inputs) * up) / up
         table[group] = _impulse_response(distance, half_width, _CUTOFF / stretch)
-    table.flags.writeable = False
-    first.flags.writeable = False
-    return Resampler(rate_in, rate_out, up, down, reach, table, first)
+    return table, first, reach
 
 
 def table_bytes(rate_in: int, rate_out: int) -> int:

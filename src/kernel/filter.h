@@ -44,8 +44,16 @@ class Filter {
   void apply(ResampleFn resample, const float* x, int64_t x_start, float* y, int64_t y_start,
              int64_t y_stop, float* scratch) const;
 
+  // Outputs from -furthest() to furthest() can be computed without a position that overflows: years
+  // of audio at any rate.
+  int64_t furthest() const { return furthest_; }
+
+  // Bytes of all tables.
+  int64_t nbytes() const;
+
  private:
   std::vector<Stage> stages_;
+  int64_t furthest_;
 };
 
 }  // namespace headrace

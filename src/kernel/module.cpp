@@ -1,18 +1,23 @@
 // The Python face of the kernel: checks every size, lets go of the GIL, calls.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <stdexcept>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
+#include "filter.h"
 #include "float_mode.h"
 #include "kernel.h"
 
 namespace nb = nanobind;
-using headrace::Bank;
+using headrace::Filter;
 using headrace::LANES;
 
 namespace {
@@ -46,52 +51,63 @@ const std::vector<InstructionSet>& instruction_sets() {
   return sets;
 }
 
-int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+const InstructionSet& instruction_set_of(const std::string& name) {
+  for (const InstructionSet& set : instruction_sets())
+    if (name.empty() || set.name == name) return set;
+  throw std::invalid_argument("this machine has no instruction set " + name);
+}
 
-// Positions beyond this are refused, so that sums of two cannot overflow: 2^60 samples are years of
-// audio at any rate.
-constexpr int64_t FURTHEST = int64_t{1} << 60;
-bool too_far(int64_t position) { return position < -FURTHEST || position > FURTHEST; }
+using StageParts =
+    std::tuple<Vector<const float>, Vector<const int64_t>, int64_t, int64_t, int64_t>;
 
-void resample(Vector<const float> coefficients, Vector<const int64_t> first, int64_t block_in,
-              int64_t block_out, Vector<const float> x, int64_t x_start, Vector<float> y,
-              int64_t y_start, const std::string& instruction_set) {
-  const int64_t groups = static_cast<int64_t>(first.size());
-  if (groups < 1 || block_in < 1 || too_far(block_in) || block_out != groups * LANES ||
-      coefficients.size() % (static_cast<size_t>(groups) * LANES) != 0)
-    throw std::invalid_argument("coefficients, first and block_out do not fit each other");
-  // A group never starts before the one it follows, within a block and from block to block. So the
-  // first and the last group of a call hold the extremes of what it reads.
-  for (int64_t g = 0; g < groups; ++g)
-    if (too_far(first.data()[g]) || (g > 0 && first.data()[g] < first.data()[g - 1]))
-      throw std::invalid_argument("first must rise");
-  if (first.data()[groups - 1] - first.data()[0] > block_in)
-    throw std::invalid_argument("first must rise from block to block");
-  const Bank bank{coefficients.data(), first.data(),
-                  groups, static_cast<int64_t>(coefficients.size()) / (groups * LANES),
-                  block_in, block_out};
+void make_filter(Filter* self, const std::vector<StageParts>& stages) {
+  std::vector<headrace::Stage> made;
+  for (const auto& [coefficients, first, up, down, reach] : stages)
+    made.push_back({{coefficients.data(), coefficients.data() + coefficients.size()},
+                    {first.data(), first.data() + first.size()},
+                    up, down, reach});
+  new (self) Filter(std::move(made));
+}
+
+void check_outputs(const Filter& filter, int64_t start, int64_t stop) {
+  if (start < -filter.furthest() || stop > filter.furthest() || start > stop)
+    throw std::invalid_argument("outputs are further away than any recording reaches");
+}
+
+std::pair<int64_t, int64_t> support(const Filter& filter, int64_t start, int64_t stop) {
+  check_outputs(filter, start, stop);
+  const headrace::Span inputs = filter.support(start, stop);
+  return {inputs.begin, inputs.end};
+}
+
+std::pair<int64_t, int64_t> span(const Filter& filter, int64_t start, int64_t stop) {
+  check_outputs(filter, start, stop);
+  const headrace::Span inputs = filter.span(start, stop);
+  return {inputs.begin, inputs.end};
+}
+
+int64_t scratch(const Filter& filter, int64_t outputs) {
+  check_outputs(filter, 0, outputs);
+  return filter.scratch(outputs);
+}
+
+void apply(const Filter& filter, Vector<const float> x, int64_t x_start, Vector<float> y,
+           int64_t y_start, const std::string& instruction_set) {
+  const InstructionSet& set = instruction_set_of(instruction_set);
   const int64_t outputs = static_cast<int64_t>(y.size());
   if (outputs == 0) return;
-  if (too_far(x_start) || too_far(y_start) ||
-      floor_div(y_start, block_out) < -(FURTHEST / block_in) ||
-      floor_div(y_start + outputs, block_out) > FURTHEST / block_in)
-    throw std::invalid_argument("x_start or y_start is further than any recording reaches");
+  if (y_start > filter.furthest()) check_outputs(filter, 0, y_start);  // or the sum might overflow
   const int64_t y_stop = y_start + outputs;
-  const auto at = [&](int64_t m) {
-    const int64_t block = floor_div(m, block_out);
-    return block * block_in + bank.first[(m - block * block_out) / LANES];
-  };
-  if (at(y_start) < x_start ||
-      at(y_stop - 1) + bank.span > x_start + static_cast<int64_t>(x.size()))
+  check_outputs(filter, y_start, y_stop);
+  const headrace::Span inputs = filter.span(y_start, y_stop);
+  const int64_t held = static_cast<int64_t>(x.size());
+  if (inputs.begin < x_start || inputs.end - inputs.begin > held ||
+      inputs.end - held > x_start)
     throw std::invalid_argument("x does not hold the inputs that these outputs need");
-  for (const InstructionSet& set : instruction_sets()) {
-    if (!instruction_set.empty() && set.name != instruction_set) continue;
-    nb::gil_scoped_release release;
-    const headrace::DefaultFloatMode mode;
-    set.resample(bank, x.data(), x_start, y.data(), y_start, y_stop);
-    return;
-  }
-  throw std::invalid_argument("this machine has no instruction set " + instruction_set);
+  nb::gil_scoped_release release;
+  std::vector<float> scratch(static_cast<size_t>(filter.scratch(outputs)));
+  const headrace::DefaultFloatMode mode;
+  filter.apply(set.resample, x.data(), x_start, y.data(), y_start, y_stop, scratch.data());
 }
 
 template <typename Sample>
@@ -119,9 +135,15 @@ NB_MODULE(_kernel, m) {
   m.attr("LANES") = LANES;
   m.attr("MIX") = headrace::MIX;
   m.def("instruction_sets", &names);
-  m.def("resample", &resample, "coefficients"_a.noconvert(), "first"_a.noconvert(), "block_in"_a,
-        "block_out"_a, "x"_a.noconvert(), "x_start"_a, "y"_a.noconvert(), "y_start"_a,
-        "instruction_set"_a = "");
+  nb::class_<Filter>(m, "Filter")
+      .def("__init__", &make_filter, "stages"_a.noconvert())
+      .def_prop_ro("identity", &Filter::identity)
+      .def_prop_ro("nbytes", &Filter::nbytes)
+      .def("support", &support, "start"_a, "stop"_a)
+      .def("span", &span, "start"_a, "stop"_a)
+      .def("scratch", &scratch, "outputs"_a)
+      .def("apply", &apply, "x"_a.noconvert(), "x_start"_a, "y"_a.noconvert(), "y_start"_a,
+           "instruction_set"_a = "");
   m.def("convert", &convert<int16_t>, "pcm"_a.noconvert(), "channels"_a, "channel"_a,
         "out"_a.noconvert());
   m.def("convert", &convert<int32_t>, "pcm"_a.noconvert(), "channels"_a, "channel"_a,

@@ -1,7 +1,6 @@
 #include "source.h"
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #ifndef _WIN32
@@ -139,23 +138,18 @@ class SndfileSource : public Source {
 #endif
       throw Fault("NOT_AUDIO", "no decoder recognises it" + quoted(library.strerror(nullptr)));
     }
-    const char* what = nullptr;
-    int now = 0, then = 0;
-    if ((info.format & FORMAT_PARTS) != facts.format) {
-      what = "format", now = info.format & FORMAT_PARTS, then = facts.format;
-    } else if (info.samplerate != facts.sample_rate) {
-      what = "sample rate", now = info.samplerate, then = facts.sample_rate;
-    } else if (info.channels != facts.channels) {
-      what = "number of channels", now = info.channels, then = facts.channels;
-    }
-    if (what) {
+    std::string change;
+    if ((info.format & FORMAT_PARTS) != facts.format)
+      change = "the file has another format than";
+    else if (info.samplerate != facts.sample_rate)
+      change = "the file has a sample rate of " + std::to_string(info.samplerate) + " Hz, but had " +
+               std::to_string(facts.sample_rate);
+    else if (info.channels != facts.channels)
+      change = "the file has " + std::to_string(info.channels) + " channels, but had " +
+               std::to_string(facts.channels);
+    if (!change.empty()) {
       library_.close(handle_);
-      char text[160];
-      std::snprintf(text, sizeof text,
-                    what[0] == 'f' ? "the file's %s is 0x%x, but was 0x%x when it was scanned: scan again"
-                                   : "the file's %s is %d, but was %d when it was scanned: scan again",
-                    what, now, then);
-      throw Fault("CHANGED", text);
+      throw Fault("CHANGED", change + " when it was scanned: scan again");
     }
   }
   ~SndfileSource() override { library_.close(handle_); }

@@ -1,0 +1,31 @@
+"""Grain's reading threads around soundfile and soxr HQ."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import grain
+from rivals.soundfile_soxr import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from work import Work
+
+DEPTH = 4  # times the workers
+
+
+def run(work: Work, workers: int) -> Iterator[NDArray[np.float32]]:
+    """Load whole recordings, or window by window if they are shuffled."""
+    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=DEPTH * workers)
+    yield from (
+        grain.MapDataset.source(list(work.jobs()))
+        .map(partial(load, work))
+        .to_iter_dataset(options)
+    )
+
+
+RIVALS = {"Grain": run}

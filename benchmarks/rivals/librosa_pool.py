@@ -1,0 +1,42 @@
+"""`librosa.load` in a thread pool, as in the course notebook; it resamples with soxr HQ."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import librosa
+from rivals.shared import ordered
+from work import WINDOW_S, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from work import Job, Work
+
+DEPTH = 4  # times the workers
+
+
+def load(work: Work, job: Job) -> NDArray[np.float32]:
+    """Return the windows of a job."""
+    if job.whole:
+        x, _ = librosa.load(job.path, sr=work.rate_out, mono=True)
+    else:
+        x, _ = librosa.load(
+            job.path,
+            sr=work.rate_out,
+            mono=True,
+            offset=float(job.windows[0] * WINDOW_S),
+            duration=float(WINDOW_S),
+        )
+    return rows(x, len(job.windows), work.size)
+
+
+def run(work: Work, workers: int) -> Iterator[NDArray[np.float32]]:
+    """Load whole recordings, or window by window if they are shuffled."""
+    return ordered(partial(load, work), work.jobs(), workers, DEPTH * workers)
+
+
+RIVALS = {"librosa": run}

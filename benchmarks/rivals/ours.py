@@ -1,0 +1,45 @@
+"""headrace itself, in four forms."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from work import WINDOW_S
+
+import headrace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from work import Work
+
+BATCH = 64
+
+
+def run(
+    work: Work, workers: int, *, batch_size: int | None = BATCH, instead: int | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Load at least the work's windows, across epochs; `instead` is another number of workers."""
+    windows = headrace.scan(work.folder).windows(sample_rate=work.rate_out, window_s=WINDOW_S)
+    if work.at_random:
+        windows = windows.shuffle(seed=0)
+    loader = windows.loader(batch_size=batch_size, workers=instead or workers)
+    left = len(work.order)
+    for delivery in loader.steps(None):
+        audio = delivery.audio if batch_size else delivery.audio[None]
+        left -= len(audio)
+        del delivery
+        yield audio
+        if left <= 0:
+            return
+
+
+RIVALS = {
+    "headrace": run,
+    "headrace, examples": partial(run, batch_size=None),
+    "headrace, 16 workers": partial(run, instead=16),
+    "headrace, 16 workers, examples": partial(run, batch_size=None, instead=16),
+}

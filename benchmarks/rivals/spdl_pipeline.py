@@ -1,0 +1,73 @@
+"""SPDL: its FFmpeg decoder, which also mixes and resamples, and its WAV reader before soxr HQ."""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import spdl.io
+from rivals.shared import ordered
+from rivals.soundfile_soxr import resampled
+from work import WINDOW_S, UnsupportedError, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+    from work import Job, Work
+
+DEPTH = 4  # times the workers
+
+_mapped = threading.local()
+
+
+def load(work: Work, job: Job) -> NDArray[np.float32]:
+    """Return the windows of a job through FFmpeg."""
+    count = len(job.windows)
+    timestamp = None
+    if not job.whole:
+        start = job.windows[0] * WINDOW_S
+        timestamp = (float(start), float(start + WINDOW_S))
+    packets = spdl.io.demux_audio(job.path, timestamp=timestamp)
+    frames = spdl.io.decode_packets(
+        packets,
+        filter_desc=spdl.io.get_audio_filter_desc(
+            sample_rate=work.rate_out,
+            num_channels=1,
+            timestamp=timestamp,
+            num_frames=count * work.size,
+        ),
+    )
+    audio = spdl.io.to_numpy(spdl.io.convert_frames(frames))
+    return rows(audio[0], count, work.size)
+
+
+def load_wav(work: Work, job: Job) -> NDArray[np.float32]:
+    """Return the windows of a job of WAV files: no copy before the conversion to float."""
+    if job.whole:
+        x = np.asarray(spdl.io.load_wav(Path(job.path).read_bytes()))
+    else:
+        maps = _mapped.__dict__
+        if job.path not in maps:
+            with Path(job.path).open("rb") as file:
+                maps[job.path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        x = np.asarray(
+            spdl.io.load_wav(maps[job.path], float(job.windows[0] * WINDOW_S), float(WINDOW_S))
+        )
+    return resampled(work, x[:, 0] if x.shape[1] == 1 else x, len(job.windows))
+
+
+def run(
+    load: Callable[[Work, Job], NDArray[np.float32]], work: Work, workers: int
+) -> Iterator[NDArray[np.float32]]:
+    """Load whole recordings, or window by window if they are shuffled."""
+    if load is load_wav and not work.paths[0].endswith(".wav"):
+        raise UnsupportedError("reads only WAV")
+    return ordered(partial(load, work), work.jobs(), workers, DEPTH * workers)
+
+
+RIVALS = {"SPDL": partial(run, load), "SPDL load_wav + soxr": partial(run, load_wav)}

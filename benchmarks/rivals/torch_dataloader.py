@@ -1,0 +1,57 @@
+"""PyTorch's `DataLoader` with worker processes, around two decoders."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from work import Job, Work
+
+PREFETCH = 4  # items for each process
+
+
+class Windows(Dataset[torch.Tensor]):
+    """The jobs of a work: an item is a recording's windows, or one window."""
+
+    def __init__(self, work: Work, load: Callable[[Work, Job], NDArray[np.float32]]) -> None:
+        self._work = work
+        self._jobs = list(work.jobs())
+        self._load = load
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __getitem__(self, place: int) -> torch.Tensor:
+        return torch.from_numpy(self._load(self._work, self._jobs[place]))
+
+
+def run(decoder: str, work: Work, workers: int) -> Iterator[Any]:
+    """Load in `workers` processes; tensors come back through shared memory."""
+    if decoder == "torchcodec":
+        from rivals.torchcodec_pool import load
+    else:
+        from rivals.soundfile_soxr import load
+    loader = DataLoader(
+        Windows(work, load),
+        batch_size=BATCH if work.at_random else None,
+        num_workers=workers,
+        prefetch_factor=PREFETCH,
+        collate_fn=torch.cat if work.at_random else None,
+    )
+    for windows in loader:
+        yield windows.numpy()
+
+
+BATCH = 16
+RIVALS = {
+    "DataLoader, soundfile": partial(run, "soundfile"),
+    "DataLoader, torchcodec": partial(run, "torchcodec"),
+}

@@ -1,0 +1,198 @@
+// The Python face of Reader: turns its arguments into plain values, lets go of the GIL, calls.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "bindings.h"
+#include "reader.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace headrace {
+namespace {
+
+using Rows = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
+using Flag = nb::ndarray<unsigned char, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+constexpr int64_t LONGEST = int64_t{1} << 44;  // frames: years; times a rate it still fits 63 bits
+
+std::string path_of(nb::handle bytes) {
+  const nb::bytes path = nb::cast<nb::bytes>(bytes);
+#ifdef _WIN32
+  return std::string(path.c_str(), path.size()) + std::string(2, '\0');  // UTF-16
+#else
+  return std::string(path.c_str(), path.size());
+#endif
+}
+
+template <typename Function>
+Function* address(const nb::dict& library, const char* name) {
+  return reinterpret_cast<Function*>(nb::cast<uintptr_t>(library[name]));
+}
+
+Sndfile library_of(const nb::dict& library) {
+  Sndfile functions;
+  functions.open = address<void*(const void*, int, Sndfile::Info*)>(library, "open");
+  functions.close = address<int(void*)>(library, "close");
+  functions.seek = address<int64_t(void*, int64_t, int)>(library, "seek");
+  const char* const reads[] = {"readf_short", "readf_int", "readf_float", "readf_double"};
+  for (int i = 0; i < 4; ++i)
+    functions.readf[i] = address<int64_t(void*, void*, int64_t)>(library, reads[i]);
+  functions.error = address<int(void*)>(library, "error");
+  functions.strerror = address<const char*(void*)>(library, "strerror");
+  return functions;
+}
+
+// A Reader and what it refers to.
+class PyReader {
+ public:
+  PyReader(nb::list kinds, nb::dict library, const std::string& instruction_set, int64_t size,
+           int channel, nb::tuple scratch, int64_t idle)
+      : kinds_(kinds), size_(size) {
+    std::vector<Kind> plain;
+    for (nb::handle one : kinds) {
+      const nb::tuple t = nb::cast<nb::tuple>(one);
+      Kind kind;
+      kind.facts = Facts{{},
+                         0,
+                         nb::cast<int>(t[0]),
+                         nb::cast<int>(t[1]),
+                         nb::cast<int>(t[2]),
+                         static_cast<SampleType>(nb::cast<int>(t[3])),
+                         nb::cast<bool>(t[4]),
+                         nb::cast<int>(t[5])};
+      kind.filter = nb::cast<const Filter*>(t[6]);
+      kind.output_up = nb::cast<int64_t>(t[7]);
+      kind.output_down = nb::cast<int64_t>(t[8]);
+      kind.chunk = nb::cast<int64_t>(t[9]);
+      kind.keep = nb::cast<int64_t>(t[10]);
+      plain.push_back(kind);
+    }
+    kinds_count_ = static_cast<int>(plain.size());
+    planes_ = nb::cast<int64_t>(scratch[1]);
+    reader_ = std::make_unique<Reader>(
+        std::move(plain), library_of(library), find_instruction_set(instruction_set), size, channel,
+        ScratchSize{nb::cast<int64_t>(scratch[0]), planes_, nb::cast<int64_t>(scratch[2]),
+                    nb::cast<int64_t>(scratch[3])},
+        idle);
+  }
+
+  // recordings: (id, kind, frames, path); reads: (recording, starts, row); rows: one array of all the
+  // unit's rows, or a list with an array for each.
+  nb::tuple read(nb::list recordings, nb::list reads, nb::object rows, Flag cancel) {
+    std::vector<Recording> files;
+    for (nb::handle one : recordings) {
+      const nb::tuple t = nb::cast<nb::tuple>(one);
+      files.push_back(Recording{nb::cast<int64_t>(t[0]), nb::cast<int>(t[1]),
+                                nb::cast<int64_t>(t[2]), path_of(t[3])});
+      if (files.back().kind < 0 || files.back().kind >= kinds_count_ || files.back().frames < 0 ||
+          files.back().frames > LONGEST)
+        throw std::invalid_argument("a recording's kind or length is out of range");
+    }
+    const std::vector<float*> pointers = pointers_of(rows);
+    std::vector<Read> plain;
+    for (nb::handle one : reads) {
+      const nb::tuple t = nb::cast<nb::tuple>(one);
+      Read read{nb::cast<int>(t[0]), nb::cast<std::vector<int64_t>>(t[1]), nb::cast<int64_t>(t[2])};
+      if (read.recording < 0 || read.recording >= static_cast<int>(files.size()) ||
+          read.starts.empty() || read.starts[0] < 0 || read.row < 0 ||
+          read.row + read.starts.size() > pointers.size())
+        throw std::invalid_argument("a read is out of range");
+      for (size_t i = 1; i < read.starts.size(); ++i)
+        if (read.starts[i] < read.starts[i - 1] || read.starts[i] > read.starts[i - 1] + size_)
+          throw std::invalid_argument("a read's windows have to follow or overlap each other");
+      plain.push_back(std::move(read));
+    }
+    if (cancel.size() < 1) throw std::invalid_argument("cancel has to be a byte");
+    Outcome outcome;
+    {
+      nb::gil_scoped_release release;
+      outcome = reader_->read(files, plain, pointers.data(), cancel.data());
+    }
+    nb::list lost;
+    for (const Lost& one : outcome.lost)
+      lost.append(nb::make_tuple(
+          one.row, one.code,
+          nb::steal(PyUnicode_DecodeUTF8(one.message.data(),
+                                         static_cast<Py_ssize_t>(one.message.size()), "replace"))));
+    return nb::make_tuple(lost, outcome.decode_s, outcome.resample_s, outcome.busy_s,
+                          outcome.cancelled);
+  }
+
+  void close() {
+    nb::gil_scoped_release release;
+    reader_->close();
+  }
+  int64_t most_open() const { return reader_->most_open(); }
+
+ private:
+  std::vector<float*> pointers_of(nb::handle rows) const {
+    const size_t row_floats = static_cast<size_t>(planes_ * size_);
+    std::vector<float*> pointers;
+    if (nb::isinstance<nb::list>(rows)) {
+      for (nb::handle row : nb::cast<nb::list>(rows)) {
+        const Rows array = nb::cast<Rows>(row, false);
+        if (array.size() != row_floats) throw std::invalid_argument("a row has another size");
+        pointers.push_back(array.data());
+      }
+      return pointers;
+    }
+    const Rows array = nb::cast<Rows>(rows, false);
+    if (array.ndim() < 2 || array.size() != array.shape(0) * row_floats)
+      throw std::invalid_argument("the rows have another size");
+    for (size_t i = 0; i < array.shape(0); ++i) pointers.push_back(array.data() + i * row_floats);
+    return pointers;
+  }
+
+  nb::list kinds_;  // keeps the filters
+  int64_t size_, planes_ = 0;
+  int kinds_count_ = 0;
+  std::unique_ptr<Reader> reader_;
+};
+
+// Bytes of a piece of memory, for parse_wav's tests.
+class Memory : public Bytes {
+ public:
+  explicit Memory(nb::bytes bytes) : bytes_(bytes) {}
+  int64_t size() const override { return static_cast<int64_t>(bytes_.size()); }
+  int64_t read(int64_t offset, void* to, int64_t count) const override {
+    if (offset < 0 || offset >= size()) return 0;
+    const int64_t some = std::min(count, size() - offset);
+    std::memcpy(to, bytes_.c_str() + offset, static_cast<size_t>(some));
+    return some;
+  }
+
+ private:
+  nb::bytes bytes_;
+};
+
+nb::object wav_layout(nb::bytes bytes) {
+  WavLayout layout;
+  if (!parse_wav(Memory(bytes), &layout)) return nb::none();
+  return nb::make_tuple(static_cast<int>(layout.encoding), layout.channels, layout.sample_rate,
+                        layout.data_offset, layout.frames);
+}
+
+}  // namespace
+
+void bind_reader(nb::module_& m) {
+  m.attr("ALL") = Reader::ALL;
+  m.def("wav_layout", &wav_layout, "bytes"_a);
+  nb::class_<PyReader>(m, "Reader")
+      .def(nb::init<nb::list, nb::dict, const std::string&, int64_t, int, nb::tuple, int64_t>(),
+           "kinds"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a, "scratch"_a, "idle"_a)
+      .def("read", &PyReader::read, "recordings"_a, "reads"_a, "rows"_a, "cancel"_a)
+      .def("close", &PyReader::close)
+      .def_prop_ro("most_open", &PyReader::most_open);
+}
+
+}  // namespace headrace
