@@ -13,9 +13,9 @@ SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
     "errors _kernel cpus memory order paths slabs",
-    "records resample stats pool prefetch",
+    "records resample stats prefetch",
     "decode geometry",
-    "storage tables stream",
+    "storage tables",
     "survey rows",
     "finder headers",
     "scanner",

@@ -292,7 +292,7 @@ def test_the_bound_is_deliveries_scratch_decoders_and_tables(
     """One more delivery costs its bytes; everything else does not depend on prefetch."""
     plan = _plan(windows, workers=workers, batch_size=batch_size, prefetch=prefetch)
     delivery = 4 * 100 * (batch_size or 1)
-    streams = plan.open_decoders * plan.stream_bytes
+    streams = plan.open_files * plan.stream_bytes
     rest = max(1, workers) * plan.scratch.nbytes + streams + plan.table_bytes
 
     assert plan.prefetch == (prefetch if workers else 0)

@@ -210,6 +210,24 @@ def test_shuffled_files_keep_their_windows_together() -> None:
     assert sorted(piece) == [0, 1, 2, 3]
 
 
+@given(data=st.data(), frames=st.lists(st.integers(1, 600), min_size=1, max_size=8))
+@settings(deadline=None)
+def test_any_choice_of_windows_is_shuffled_by_file(data: st.DataObject, frames: list[int]) -> None:
+    """Of any slice, the windows that each file has in it stand together, in order."""
+    bound = st.none() | st.integers(-12, 12)
+    piece = slice(data.draw(bound), data.draw(bound), data.draw(st.integers(1, 4)))
+    windows = made_up(frames).windows(1_000, 0.1)[piece]
+    places = _places(windows)
+
+    order = _order(windows.shuffle(data.draw(st.integers(0, 9)), by="file"))
+
+    assert sorted(order) == list(range(len(windows)))
+    files = list(dict.fromkeys(places[item][0] for item in order))
+    assert [places[item] for item in order] == sorted(
+        places, key=lambda place: (files.index(place[0]), place[1])
+    )
+
+
 def test_recordings_without_windows_take_no_part_in_the_order() -> None:
     """A file of no window among shuffled files neither shifts nor repeats another."""
     catalog = made_up([30, 400, 20, 10, 300, 5])

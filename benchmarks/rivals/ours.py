@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from work import WINDOW_S
@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 BATCH = 64
 
 
+@lru_cache
+def opened(folder: str, rate_out: int) -> headrace.Windows:
+    """Return all windows of a folder; its headers are read once, as the others are told them."""
+    return headrace.scan(folder).windows(sample_rate=rate_out, window_s=WINDOW_S)
+
+
 def run(
     work: Work, workers: int, *, batch_size: int | None = BATCH, instead: int | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """Load at least the work's windows, across epochs; `instead` is another number of workers."""
-    windows = headrace.scan(work.folder).windows(sample_rate=work.rate_out, window_s=WINDOW_S)
+    windows = opened(work.folder, work.rate_out)
     if work.at_random:
         windows = windows.shuffle(seed=0)
     loader = windows.loader(batch_size=batch_size, workers=instead or workers)

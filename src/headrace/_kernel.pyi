@@ -49,3 +49,37 @@ class Filter:
 
 def convert(pcm: NDArray[Any], channels: int, channel: int, out: NDArray[np.float32]) -> bool:
     """Write one channel (or `MIX`) of interleaved `pcm` into `out`; tell whether all is finite."""
+
+ALL: int
+
+def wav_layout(bytes: bytes) -> tuple[int, int, int, int, int] | None:  # noqa: A002
+    """Return encoding, channels, sample rate, data offset and frames of a plain WAV, else None."""
+
+class Reader:
+    """Groups of reads -> rows of audio: see src/kernel/reader.h."""
+
+    def __init__(
+        self,
+        kinds: list[tuple[int, int, int, int, bool, int, Filter, int, int, int, int]],
+        library: dict[str, int],
+        instruction_set: str,
+        size: int,
+        channel: int,
+        scratch: tuple[int, int, int, int],
+        idle: int,
+    ) -> None: ...
+    def read(
+        self,
+        recordings: list[tuple[int, int, int, bytes]],
+        reads: list[tuple[int, tuple[int, ...], int]],
+        rows: NDArray[np.float32] | list[NDArray[np.float32]],
+        cancel: bytearray,
+    ) -> tuple[list[tuple[int, str, str]], float, float, float, bool]:
+        """Fill rows; return what was lost, seconds of work, and whether it was cancelled."""
+
+    def close(self) -> None:
+        """Close the idle files."""
+
+    @property
+    def most_open(self) -> int:
+        """The most files that were open at once."""

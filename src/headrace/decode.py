@@ -89,6 +89,47 @@ def decoder_bytes(recording: Recording) -> int:
     return (1 << 20) + (512 << 10) * recording.channels + recording.frames // 512
 
 
+_CODES: Final = {"int16": 0, "int32": 1, "float32": 2, "float64": 3}  # source.h's SampleType
+_PLAIN: Final = dict(PCM_U8=0, PCM_16=1, PCM_24=2, PCM_32=3, FLOAT=4, DOUBLE=5)  # riff.h's Encoding
+
+
+def native_library() -> dict[str, int]:
+    """Return the addresses of libsndfile's functions, for calling them without the GIL.
+
+    They are those of the library that the soundfile package has loaded: no second copy, no headers.
+    """
+    opening = "sf_wchar_open" if sys.platform == "win32" else "sf_open"
+    names = ["close", "seek", "error", "strerror"]
+    names += [f"readf_{type_}" for type_ in ("short", "int", "float", "double")]
+    library = {name: f"sf_{name}" for name in names} | {"open": opening}
+    return {
+        name: int(_ffi.cast("intptr_t", _ffi.addressof(_snd, symbol)))
+        for name, symbol in library.items()
+    }
+
+
+def native_path(path: str) -> bytes:
+    """Return `path` as the system's open function takes it."""
+    return path.encode("utf-16-le") if sys.platform == "win32" else os.fsencode(path)
+
+
+def native_facts(recording: Recording) -> tuple[int, int, int, int, bool, int]:
+    """Return what the native reader wants to know of a kind of recording (source.h's Facts).
+
+    Sample rate, channels, libsndfile's format, sample type, whether seeking is exact, and the encoding
+    if it may be a WAV file of plain samples, else -1.
+    """
+    plain = recording.format in {"WAV", "WAVEX", "RF64"}
+    return (
+        recording.sample_rate,
+        recording.channels,
+        soundfile._formats[recording.format] | soundfile._subtypes[recording.subtype],  # noqa: SLF001
+        _CODES[sample_type(recording).name],
+        seeks(recording),
+        _PLAIN.get(recording.subtype, -1) if plain else -1,
+    )
+
+
 class DecodeFault(Exception):  # noqa: N818  not an error until the loader says so
     """Frames that could not be had: a value on its way to becoming a `Failure`."""
 

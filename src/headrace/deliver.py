@@ -9,6 +9,7 @@ import numpy as np
 
 from headrace.errors import ReadError
 from headrace.plan import Group, Plan, Read
+from headrace.prefetch import Closing
 from headrace.read import Reader
 from headrace.records import AudioExample, Batch
 
@@ -123,7 +124,7 @@ def read_one(windows: Windows, index: int) -> AudioExample:
     reader = Reader(plan)
     try:
         group = Group((Read(int(rows.recording[0]), (int(rows.start[0]),), 0),), None)
-        result = reader.read(group, [audio], lambda: False)
+        result = reader.read(group, [audio], Closing())
     finally:
         reader.close()
     if result.failures:

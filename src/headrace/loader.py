@@ -378,7 +378,7 @@ class Loader:
         return (
             rows
             + max(1, plan.workers) * plan.scratch.nbytes
-            + reader.pool.peak * plan.stream_bytes
+            + reader.most_open * plan.stream_bytes
             + plan.table_bytes
         )
 

@@ -63,11 +63,11 @@ def job_of(
     return Job(made, [Task(_run(reader, group, made), group.key) for group in unit.groups])
 
 
-def _run(reader: Reader, group: Group, made: Made) -> Callable[[Callable[[], bool]], None]:
+def _run(reader: Reader, group: Group, made: Made) -> Callable[[Closing], None]:
     """Return a task that reads `group`; it refers to no `Loader`."""
-    rows: Sequence[NDArray[np.float32]] = made.rows  # type: ignore[assignment]  # rows of a slab
+    rows = made.rows
 
-    def run(cancelled: Callable[[], bool]) -> None:
-        made.results.append(reader.read(group, rows, cancelled))
+    def run(closing: Closing) -> None:
+        made.results.append(reader.read(group, rows, closing))
 
     return run

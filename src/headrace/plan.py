@@ -228,12 +228,13 @@ class Plan:
         return (
             (prefetch + 2) * self._delivery_bytes
             + max(1, self.workers) * self.scratch.nbytes
-            + self.open_decoders * self.stream_bytes
+            + self.open_files * self.stream_bytes
             + self.table_bytes
         )
 
     @cached_property
-    def _kinds(self) -> list[Recording]:
+    def kinds(self) -> list[Recording]:
+        """A stand-in for each kind of recording in the catalog, in the order of `Windows.kinds`."""
         return [
             Recording("", "", rate, channels, 0, container, subtype)
             for rate, channels, container, subtype in self.windows.kinds
@@ -244,7 +245,7 @@ class Plan:
         """The scratch of one worker: enough for every kind of recording in the catalog."""
         target = self.windows.spec.sample_rate
         pcm = inputs = outputs = 0
-        for kind in self._kinds:
+        for kind in self.kinds:
             chunk = chunk_outputs(kind.sample_rate, target)
             table = resampler(kind.sample_rate, target)
             # The chunk, two groups of lanes at its ends, and the filter's reach on both sides.
@@ -255,7 +256,7 @@ class Plan:
         return ScratchSize(pcm, planes, inputs, outputs)
 
     @property
-    def open_decoders(self) -> int:
+    def open_files(self) -> int:
         """Files open at once: one for each worker, and as many and two more waiting to carry on."""
         return 2 * max(1, self.workers) + 2
 
@@ -278,14 +279,14 @@ class Plan:
         """Bytes of the largest decoder and what its stream remembers."""
         planes = self.scratch.planes
         return max(  # twice, for the moment in which what is remembered moves up
-            decode.decoder_bytes(kind) + 2 * 4 * planes * self.keep(kind) for kind in self._kinds
+            decode.decoder_bytes(kind) + 2 * 4 * planes * self.keep(kind) for kind in self.kinds
         )
 
     @cached_property
     def table_bytes(self) -> int:
         """Bytes of the resamplers' coefficients and of the order."""
         target = self.windows.spec.sample_rate
-        rates = {kind.sample_rate for kind in self._kinds}
+        rates = {kind.sample_rate for kind in self.kinds}
         return sum(table_bytes(rate, target) for rate in rates) + self.windows.order.nbytes
 
     def deliveries(self, position: int = 0) -> int:
@@ -339,4 +340,4 @@ class Plan:
 
     @cached_property
     def _all_seek(self) -> bool:
-        return all(map(decode.seeks, self._kinds))
+        return all(map(decode.seeks, self.kinds))

@@ -42,9 +42,27 @@ from headrace.errors import ClosedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
-__all__ = ["Job", "Prefetcher", "Task"]
+__all__ = ["Closing", "Job", "Prefetcher", "Task"]
 
 T = TypeVar("T")
+
+
+class Closing:
+    """Tells a task whether to give up: called from Python, or read as a byte from native code.
+
+    Attributes
+    ----------
+    flag : bytearray
+        One byte: 0, or 1 once nobody waits for the result any more.
+    """
+
+    __slots__ = ("flag",)
+
+    def __init__(self) -> None:
+        self.flag = bytearray(1)
+
+    def __call__(self) -> bool:
+        return bool(self.flag[0])
 
 
 @dataclass(slots=True, eq=False)
@@ -54,12 +72,12 @@ class Task:
     Attributes
     ----------
     run : callable
-        Called once, with a function that tells whether to give up.
+        Called once, with a `Closing` that tells whether to give up.
     key : hashable or None
         Tasks of the same key run in order, one at a time.
     """
 
-    run: Callable[[Callable[[], bool]], None]
+    run: Callable[[Closing], None]
     key: Hashable = None
     error: BaseException | None = field(default=None, init=False)
 
@@ -91,11 +109,12 @@ class _Core:
         self.wake_consumer: SimpleQueue[None] = SimpleQueue()
         self.lock = threading.Lock()
         self.behind: dict[Hashable, deque[_Ticket]] = {}  # per running key, what waits for it
-        self.closing = False
+        self.is_closing = Closing()
         self.threads: list[threading.Thread] = []
 
-    def is_closing(self) -> bool:
-        return self.closing
+    @property
+    def closing(self) -> bool:
+        return self.is_closing()
 
     def submit(self, tasks: Sequence[Task]) -> _Pending:
         pending = _Pending(len(tasks))
@@ -154,7 +173,7 @@ class _Core:
             self.wake_consumer.get()
 
     def close(self) -> None:
-        self.closing = True
+        self.is_closing.flag[0] = 1
         self.wake_workers.put(None)
         self.wake_consumer.put(None)
         if threading.current_thread() in self.threads:
@@ -306,5 +325,5 @@ class Prefetcher(Generic[T]):
         return job.value
 
 
-def _spent(_cancelled: Callable[[], bool]) -> None:
+def _spent(_closing: Closing) -> None:
     """Stand for a task that has run."""

@@ -1,39 +1,40 @@
 """`Reader`: a group of reads -> rows of audio: decode, mix, resample.
 
-It knows no threads, but may be called from many: what a call uses, streams and scratch, is its own
-while the call lasts.
+Guarantees
+----------
+- A group is one native call, which needs no GIL between opening its first file and its last row.
+- `read` may be called by many threads at once: what a call uses, open files and scratch, is its own
+  while the call lasts (src/kernel/reader.h).
+- `read` looks at its `Closing` between reads and within long ones.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from itertools import pairwise
-from queue import SimpleQueue
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from headrace.decode import DecodeFault
+from headrace import _kernel, decode
 from headrace.plan import chunk_outputs
-from headrace.pool import StreamPool
-from headrace.records import Failure
+from headrace.records import Code, Failure
 from headrace.resample import resampler
-from headrace.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
+    import numpy as np
     from numpy.typing import NDArray
 
     from headrace.plan import Group, Plan
-    from headrace.resample import Resampler
+    from headrace.prefetch import Closing
+    from headrace.records import Recording
 
-__all__ = ["GroupResult", "Reader"]
+__all__ = ["GaveUp", "GroupResult", "Reader"]
 
-_DIRECT = 1 << 14
-"""Samples from which on a window that touches no other is resampled straight into its row; shorter
-ones are made many at a time and copied, which costs less than their calls."""
+_REMEMBERED = 1 << 12
+"""Recordings whose path and length are at hand: a quarter of a kilobyte each."""
+
+
+class GaveUp(Exception):  # noqa: N818  nobody waits for the result
+    """The work was cancelled on the way."""
 
 
 @dataclass(slots=True)
@@ -54,16 +55,6 @@ class GroupResult:
     busy_s: float = 0.0
 
 
-class _Scratch:
-    """The memory of one call; bounded by `Plan.scratch`, however long a read is."""
-
-    def __init__(self, plan: Plan) -> None:
-        size = plan.scratch
-        self.pcm = np.empty(size.pcm, np.uint8)
-        self.x = np.empty((size.planes, size.inputs), np.float32)
-        self.y = np.empty((size.planes, size.outputs), np.float32)
-
-
 class Reader:
     """Reads what a plan says.
 
@@ -71,28 +62,55 @@ class Reader:
     ----------
     plan : Plan
         Whose groups will be read.
+    instruction_set : str
+        One of ``_kernel.instruction_sets()``; default the best. All agree to the bit.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        windows = plan.windows
-        self._plan = plan
-        self._catalog = windows.catalog
-        self._spec = windows.spec
-        self._scratch: SimpleQueue[_Scratch] = SimpleQueue()
-        for _ in range(max(1, plan.workers)):  # one for every call that can be under way
-            self._scratch.put(_Scratch(plan))
-        self.pool = StreamPool(self._open, plan.open_decoders - max(1, plan.workers))
+    def __init__(self, plan: Plan, instruction_set: str = "") -> None:
+        spec, scratch = plan.windows.spec, plan.scratch
+        self._catalog = plan.windows.catalog
+        self._spec = spec
+        self._kinds = {kind: place for place, kind in enumerate(plan.windows.kinds)}
+        kinds = []
+        for kind in plan.kinds:
+            table = resampler(kind.sample_rate, spec.sample_rate)
+            chunk = chunk_outputs(kind.sample_rate, spec.sample_rate)
+            kinds.append(
+                (
+                    *decode.native_facts(kind),
+                    table.filter,
+                    table.up,
+                    table.down,
+                    chunk,
+                    plan.keep(kind),
+                )
+            )
+        channel = {"mix": _kernel.MIX, "all": _kernel.ALL}.get(str(spec.channel), spec.channel)
+        self._native = _kernel.Reader(
+            kinds,
+            decode.native_library(),
+            instruction_set,
+            spec.size,
+            int(channel),
+            (scratch.pcm, scratch.planes, scratch.inputs, scratch.outputs),
+            plan.open_files - max(1, plan.workers),
+        )
+        self._facts = lru_cache(maxsize=_REMEMBERED)(self._facts_of)
+
+    @property
+    def most_open(self) -> int:
+        """The most files that were open at once."""
+        return self._native.most_open
 
     def close(self) -> None:
         """Close the open files."""
-        self.pool.close()
-
-    def _open(self, index: int) -> Stream:
-        recording = self._catalog[index]
-        return Stream(recording, self._spec.channel, self._plan.keep(recording))
+        self._native.close()
 
     def read(
-        self, group: Group, rows: Sequence[NDArray[np.float32]], cancelled: Callable[[], bool]
+        self,
+        group: Group,
+        rows: NDArray[np.float32] | list[NDArray[np.float32]],
+        closing: Closing,
     ) -> GroupResult:
         """Fill the rows of `group`.
 
@@ -100,10 +118,11 @@ class Reader:
         ----------
         group : Group
             What to read.
-        rows : sequence of ndarray of float32, shape ``(samples,)`` or ``(channels, samples)``
-            All rows of the unit; only the group's are written.
-        cancelled : callable
-            Asked between reads and within long ones.
+        rows : ndarray or list of ndarray of float32
+            All rows of the unit, shape ``(rows, samples)`` or ``(rows, channels, samples)``, or a
+            list of that many arrays; only the group's are written.
+        closing : Closing
+            Looked at between reads and within long ones.
 
         Returns
         -------
@@ -112,141 +131,44 @@ class Reader:
         Raises
         ------
         GaveUp
-            `cancelled` said so; the rows are undefined.
+            `closing` said so; the rows are undefined.
         """
-        began = time.perf_counter()
-        result = GroupResult()
-        scratch = self._scratch.get()
-        try:
-            for read in group.reads:
-                targets = rows[read.row : read.row + len(read.starts)]
-                try:
-                    self._read(read.recording, read.starts, targets, scratch, cancelled, result)
-                except DecodeFault:
-                    # One of the windows is lost; which ones, each has to find out for itself.
-                    for i, start in enumerate(read.starts):
-                        row = read.row + i
-                        try:
-                            self._read(
-                                read.recording, (start,), rows[row : row + 1], scratch, cancelled,
-                                result,
-                            )  # fmt: skip
-                        except DecodeFault as fault:
-                            rows[row][...] = 0
-                            result.failures[row] = self._failure(read.recording, start, fault)
-        finally:
-            self._scratch.put(scratch)
-        result.busy_s = time.perf_counter() - began
-        return result
+        recordings: list[tuple[int, int, int, bytes]] = []
+        places: dict[int, int] = {}
+        reads = []
+        for read in group.reads:
+            if read.recording not in places:
+                places[read.recording] = len(recordings)
+                recordings.append(self._facts(read.recording))
+            reads.append((places[read.recording], read.starts, read.row))
+        lost, decode_s, resample_s, busy_s, cancelled = self._native.read(
+            recordings, reads, rows, closing.flag
+        )
+        if cancelled:
+            raise GaveUp
+        failures = {row: self._failure(group, row, Code(code), why) for row, code, why in lost}
+        return GroupResult(failures, decode_s, resample_s, busy_s)
 
-    def _failure(self, index: int, start: int, fault: DecodeFault) -> Failure:
-        recording, rate = self._catalog[index], self._spec.sample_rate
+    def _facts_of(self, index: int) -> tuple[int, int, int, bytes]:
+        recording: Recording = self._catalog[index]
+        kind = (
+            recording.sample_rate,
+            recording.channels,
+            recording.format,
+            recording.subtype,
+        )
+        return index, self._kinds[kind], recording.frames, decode.native_path(recording.path)
+
+    def _failure(self, group: Group, row: int, code: Code, message: str) -> Failure:
+        read = next(r for r in group.reads if r.row <= row < r.row + len(r.starts))
+        recording, rate = self._catalog[read.recording], self._spec.sample_rate
+        start = read.starts[row - read.row]
         return Failure(
             file_id=recording.id,
             path=recording.path,
-            code=fault.code,
-            message=fault.message,
+            code=code,
+            message=message,
             start_s=start / rate,
             stop_s=(start + self._spec.size) / rate,
             windows=1,
         )
-
-    def _read(
-        self,
-        index: int,
-        starts: tuple[int, ...],
-        rows: Sequence[NDArray[np.float32]],
-        scratch: _Scratch,
-        cancelled: Callable[[], bool],
-        result: GroupResult,
-    ) -> None:
-        """Read windows of one recording that follow or overlap each other."""
-        stream = self.pool.lease(index, starts[0])
-        whole = False
-        try:
-            recording = stream.recording
-            table = resampler(recording.sample_rate, self._spec.sample_rate)
-            total = table.output_frames(recording.frames)
-            size = self._spec.size
-            segments = [(start, min(start + size, total)) for start in starts]
-            direct = size >= _DIRECT and all(
-                this[1] <= following[0] for this, following in pairwise(segments)
-            )
-            pieces: list[tuple[int, int, NDArray[np.float32] | None]]
-            if direct:
-                pieces = [(b, e, row) for (b, e), row in zip(segments, rows, strict=True)]
-            else:
-                pieces = [(segments[0][0], segments[-1][1], None)]
-            inputs = _Inputs(stream, table, scratch, segments[0][0], segments[-1][1])
-            chunk = min(scratch.y.shape[1], chunk_outputs(table.rate_in, table.rate_out))
-            for begin, end, row in pieces:
-                for c in range(begin, end, chunk):
-                    stop = min(c + chunk, end)
-                    t0 = time.perf_counter()
-                    inputs.load(c, stop, cancelled)
-                    t1 = time.perf_counter()
-                    if row is None:
-                        y = scratch.y[:, : stop - c]
-                    else:
-                        y = row.reshape(-1, size)[:, c - begin : stop - begin]
-                    for x_plane, y_plane in zip(scratch.x, y, strict=True):
-                        table(x_plane, inputs.begin, y_plane, c)
-                    if row is None:
-                        _scatter(y, c, stop, segments, rows)
-                    result.decode_s += t1 - t0
-                    result.resample_s += time.perf_counter() - t1
-            for (start, end), row in zip(segments, rows, strict=True):
-                row[..., end - start :] = 0
-            whole = True
-        finally:
-            self.pool.give_back(index, stream, reuse=whole)
-
-
-class _Inputs:
-    """The inputs of a rising sequence of outputs, sliding through ``scratch.x``."""
-
-    def __init__(
-        self, stream: Stream, table: Resampler, scratch: _Scratch, begin: int, stop: int
-    ) -> None:
-        self._stream = stream
-        self._table = table
-        self._scratch = scratch
-        low, high = table.support(begin, stop)
-        self._low, self._high = max(0, low), min(stream.recording.frames, high)
-        self.begin = table.span(begin, begin + 1)[0]
-        self._filled = self.begin  # x holds the inputs [begin, filled)
-
-    def load(self, start: int, stop: int, cancelled: Callable[[], bool]) -> None:
-        """Make ``scratch.x`` hold what outputs [start, stop) need, from input `begin` on.
-
-        Zeros stand for what is outside the file, or outside what the whole read depends on.
-        """
-        x = self._scratch.x
-        begin, end = self._table.span(start, stop)
-        left = self._filled - begin
-        if left > 0:
-            x[:, :left] = x[:, begin - self.begin : self._filled - self.begin]
-        self.begin = begin
-        self._filled = max(self._filled, begin)
-        low, high = max(self._low, self._filled), min(self._high, end)
-        if low >= high:
-            x[:, self._filled - begin : end - begin] = 0
-        else:
-            x[:, self._filled - begin : low - begin] = 0
-            self._stream.read(low, x[:, low - begin : high - begin], self._scratch.pcm, cancelled)
-            x[:, high - begin : end - begin] = 0
-        self._filled = max(self._filled, end)
-
-
-def _scatter(
-    y: NDArray[np.float32],
-    begin: int,
-    stop: int,
-    segments: Sequence[tuple[int, int]],
-    rows: Sequence[NDArray[np.float32]],
-) -> None:
-    """Copy outputs [begin, stop) to every row that has some of them."""
-    for (first, last), row in zip(segments, rows, strict=True):
-        low, high = max(begin, first), min(stop, last)
-        if low < high:
-            row[..., low - first : high - first] = y[:, low - begin : high - begin]

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "filter.h"
+#include "bindings.h"
 #include "float_mode.h"
 #include "kernel.h"
 
@@ -130,6 +131,12 @@ std::vector<std::string> names() {
 
 }  // namespace
 
+namespace headrace {
+
+ResampleFn find_instruction_set(const std::string& name) { return instruction_set_of(name).resample; }
+
+}  // namespace headrace
+
 NB_MODULE(_kernel, m) {
   using namespace nb::literals;
   m.attr("LANES") = LANES;
@@ -152,4 +159,5 @@ NB_MODULE(_kernel, m) {
         "out"_a.noconvert());
   m.def("convert", &convert<double>, "pcm"_a.noconvert(), "channels"_a, "channel"_a,
         "out"_a.noconvert());
+  headrace::bind_reader(m);
 }

@@ -1,0 +1,347 @@
+"""headrace beside other loaders: the same windows, the same number of workers, in one run.
+
+    python benchmarks/compare.py FOLDER [--rounds 5] [--only NAME ...] [--works WORD ...]
+    python benchmarks/compare.py --table RESULTS.json
+
+Every loader lives in a process of its own, which sleeps while the others run. Rounds are interleaved:
+each loader once, in an order that turns from round to round. Before them, each shows that it
+delivers the right audio and is timed once, which fills the page cache and tells how many windows
+make about `--round-s` seconds. Ratios are taken within a round; figures are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import json
+import multiprocessing
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import corpus
+import numpy as np
+import work as works
+from rivals import ours
+from work import WINDOW_S, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    Run = Callable[[Work, int], Iterator[NDArray[np.float32]]]
+
+RIVALS = {
+    "headrace": "ours",
+    "headrace, examples": "ours",
+    "headrace, 16 workers": "ours",
+    "headrace, 16 workers, examples": "ours",
+    "soundfile + soxr": "soundfile_soxr",
+    "librosa": "librosa_pool",
+    "torchcodec": "torchcodec_pool",
+    "DataLoader, soundfile": "torch_dataloader",
+    "DataLoader, torchcodec": "torch_dataloader",
+    "SPDL": "spdl_pipeline",
+    "SPDL load_wav + soxr": "spdl_pipeline",
+    "Grain": "grain_threads",
+    "mlx-data": "mlx_data",
+}
+"""Name to module in `rivals`."""
+
+PACKAGES = ("soxr", "librosa", "torch", "torchcodec", "spdl_io", "grain", "mlx-data")
+
+CHECKED = 24  # windows whose audio is compared
+TOLERANCE_DB = -40.0
+"""Nobody measures nothing: this is 40 dB worse than any of them should be, and far better than audio
+of the wrong place, scale or rate."""
+
+COMPARED = 0.6  # of the lower Nyquist: libsamplerate's fastest filter falls off from there on
+LONGEST_LAG = 2_500  # samples: MP3 decoders differ in how much of the encoder's delay they cut off
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a loader showed before it was timed: level of the difference, and its lag in samples."""
+
+    worst_db: float
+    lag: int
+    windows_per_s: float
+
+
+@dataclass
+class Entry:
+    """One loader at one work."""
+
+    skipped: str = ""
+    worst_db: float = 0.0
+    lag: int = 0
+    windows: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def speeds(self) -> list[float]:
+        """Times real time, by round."""
+        return [n * WINDOW_S / s for n, s in zip(self.windows, self.seconds, strict=True)]
+
+
+# In a loader's own process
+
+
+def _run_of(name: str) -> Run:
+    run: Run = importlib.import_module(f"rivals.{RIVALS[name]}").RIVALS[name]
+    return run
+
+
+def timed(name: str, work: Work, workers: int) -> tuple[int, float]:
+    """Return how many windows came, and the seconds that took."""
+    run = _run_of(name)
+    count = 0
+    began = time.perf_counter()
+    for windows in run(work, workers):
+        count += len(windows)
+    return count, time.perf_counter() - began
+
+
+def checked(name: str, work: Work, workers: int, deadline_s: float) -> Checked:
+    """Compare the first windows with what headrace makes of them, and guess the speed."""
+    run = _run_of(name)
+    if name not in ours.RIVALS:
+        worst_db, lag = _compared(work, run(work.cut(CHECKED), workers))
+    else:
+        worst_db, lag = -np.inf, 0
+    count = 0
+    began = time.perf_counter()
+    loading = run(work, workers)
+    for windows in loading:
+        count += len(windows)
+        if time.perf_counter() - began > deadline_s:
+            break
+    seconds = time.perf_counter() - began
+    del loading
+    return Checked(float(worst_db), lag, count / seconds)
+
+
+def _compared(work: Work, delivered: Iterator[NDArray[np.float32]]) -> tuple[float, int]:
+    """Return the worst level of a window's difference, in dB, and the lag it was taken at."""
+    expected = ours.opened(work.folder, work.rate_out)
+    order = iter(work.cut(CHECKED).order)
+    worst, lag = -np.inf, 0
+    for windows in delivered:
+        if windows.dtype != np.float32 or windows.ndim != 2 or windows.shape[1] != work.size:
+            raise AssertionError(f"delivers {windows.dtype} of shape {windows.shape}")
+        for got in windows:
+            file, number = next(order)
+            reference = expected[file * work.per_file + number].audio
+            level, lag = _difference_db(got, reference, work)
+            worst = max(worst, level)
+            if level > TOLERANCE_DB:
+                raise AssertionError(
+                    f"delivers other audio: window {number} of {work.paths[file]} differs by "
+                    f"{level:.1f} dB at a lag of {lag} samples"
+                )
+    if next(order, None) is not None:
+        raise AssertionError("delivers too few windows")
+    return worst, lag
+
+
+def _difference_db(
+    got: NDArray[np.float32], reference: NDArray[np.float32], work: Work
+) -> tuple[float, int]:
+    """Compare the middle half of a window in the band that every resampler passes."""
+    size = len(reference)
+    lag = 0
+    if work.paths[0].endswith(".mp3"):
+        product = np.fft.irfft(np.fft.rfft(got) * np.conj(np.fft.rfft(reference)))
+        lags = np.r_[0 : LONGEST_LAG + 1, -LONGEST_LAG:0]
+        lag = int(lags[np.argmax(product[lags])])
+    middle = slice(size // 4, size - size // 4)
+    taper = np.hanning(size - 2 * (size // 4))
+    band = int(COMPARED * min(work.rate_in, work.rate_out) / work.rate_out * len(taper) / 2)
+    a = np.fft.rfft(np.roll(got, -lag)[middle] * taper)[:band]
+    b = np.fft.rfft(reference[middle] * taper)[:band]
+    return float(20 * np.log10(np.linalg.norm(a - b) / np.linalg.norm(b) + 1e-12)), lag
+
+
+# In the process that asks them
+
+
+class Crew:
+    """A process for each loader's module."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, ProcessPoolExecutor] = {}
+
+    def ask(self, function: Callable[..., Any], name: str, *arguments: object) -> Any:  # noqa: ANN401
+        """Call a function of this module in the loader's process."""
+        module = RIVALS[name]
+        if module not in self._pools:
+            self._pools[module] = ProcessPoolExecutor(
+                1, mp_context=multiprocessing.get_context("spawn")
+            )
+        return self._pools[module].submit(function, name, *arguments).result()
+
+    def close(self) -> None:
+        """End the processes."""
+        for pool in self._pools.values():
+            pool.shutdown()
+
+
+def compare(
+    crew: Crew, work: Work, names: list[str], *, workers: int, rounds: int, round_s: float
+) -> dict[str, Entry]:
+    """Measure all loaders at one work."""
+    entries: dict[str, Entry] = {}
+    cuts: dict[str, Work] = {}
+    for name in names:
+        entries[name] = entry = Entry()
+        try:
+            shown = crew.ask(checked, name, work, workers, max(0.3, round_s))
+        except Exception as error:  # noqa: BLE001  whatever stops a rival is its printed reason
+            lines = str(error).strip().splitlines() or [""]
+            entry.skipped = f"{type(error).__name__}: {lines[0]}".removeprefix("UnsupportedError: ")
+            print(f"  {name}: skipped, {entry.skipped}", flush=True)
+            continue
+        entry.worst_db, entry.lag = shown.worst_db, shown.lag
+        cuts[name] = work.cut(max(1, round(shown.windows_per_s * round_s)))
+    running = [name for name in names if name in cuts]
+    for number in range(rounds):
+        turn = number % max(1, len(running))
+        for name in running[turn:] + running[:turn]:
+            count, seconds = crew.ask(timed, name, cuts[name], workers)
+            entries[name].windows.append(count)
+            entries[name].seconds.append(seconds)
+    return entries
+
+
+def report(work: str, entries: dict[str, Entry]) -> None:
+    """Print one work."""
+    print(f"\n{work}: times real time, its share of headrace's")
+    base = entries.get("headrace")
+    for name, entry in entries.items():
+        if not entry.speeds:
+            continue
+        share = f"{_ratio(entry, base):6.2f}" if base and base.speeds else "     -"
+        lag = f", {entry.lag} samples late" if entry.lag else ""
+        ours_or = "" if name in ours.RIVALS else f"   (differs by {entry.worst_db:.0f} dB{lag})"
+        print(f"  {statistics.median(entry.speeds):9,.0f} {share}  {name}{ours_or}", flush=True)
+
+
+def _ratio(one: Entry, other: Entry) -> float:
+    pairs = zip(one.speeds, other.speeds, strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def table(results: dict[str, Any]) -> None:
+    """Print the Markdown tables of a run: times real time, and headrace's lead."""
+    loaders = {
+        work: {name: Entry(**entry) for name, entry in entries.items()}
+        for work, entries in results["works"].items()
+    }
+    names = list(dict.fromkeys(name for entries in loaders.values() for name in entries))
+    rivals = [name for name in names if name not in ours.RIVALS]
+    print(f"{results['machine']}\n{results['packages']}\n")
+    print(f"Times real time, {results['workers']} workers, median of {results['rounds']} rounds:\n")
+    print("| work | " + " | ".join(names) + " |\n|---" + "|---:" * len(names) + "|")
+    for work, entries in loaders.items():
+        cells = [
+            f"{statistics.median(entries[name].speeds):,.0f}"
+            if name in entries and entries[name].speeds
+            else "–"
+            for name in names
+        ]
+        print(f"| {work} | " + " | ".join(cells) + " |")
+    print("\nHow many times as fast headrace was, median of the rounds' ratios:\n")
+    print("| work | the best rival | " + " | ".join(rivals) + " |")
+    print("|---|---" + "|---:" * len(rivals) + "|")
+    for work, entries in loaders.items():
+        ratios = {
+            name: _ratio(entries["headrace"], entries[name])
+            for name in rivals
+            if name in entries and entries[name].speeds
+        }
+        if not ratios:
+            continue
+        best = min(ratios, key=ratios.__getitem__)
+        cells = [f"{ratios[name]:.2f}" if name in ratios else "–" for name in rivals]
+        print(f"| {work} | **{ratios[best]:.2f}** ({best}) | " + " | ".join(cells) + " |")
+
+
+def _packages() -> str:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    return ", ".join(found)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", help="where the corpora are, or are made")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--round-s", type=float, default=0.8, help="seconds of a loader's turn")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="loaders whose name holds it")
+    parser.add_argument("--works", nargs="+", metavar="WORD", help="works whose name holds it")
+    parser.add_argument("--files", type=int, default=60, help="short recordings")
+    parser.add_argument("--seconds", type=int, default=60, help="length of a short recording")
+    parser.add_argument("--long-s", type=int, default=3_600, help="length of a long recording")
+    parser.add_argument("--json", type=Path, help="write every round's figure to this file")
+    parser.add_argument("--table", type=Path, help="print the tables of such a file, and end")
+    arguments = parser.parse_args()
+    if arguments.table:
+        table(json.loads(arguments.table.read_text(encoding="utf-8")))
+        return
+    if not arguments.folder:
+        parser.error("name a folder for the corpora, or --table with a file of results.")
+
+    def chosen(names: list[str], words: list[str] | None) -> list[str]:
+        lower = [word.lower() for word in words or [""]]
+        return [name for name in names if any(word in name.lower() for word in lower)]
+
+    names = chosen(list(RIVALS), arguments.only)
+    results: dict[str, Any] = {
+        "machine": corpus.machine(),
+        "packages": _packages(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **{name: getattr(arguments, name) for name in ("workers", "rounds", "round_s")},
+        "works": {},
+    }
+    print(f"{results['machine']}\n{results['packages']}", flush=True)
+    crew = Crew()
+    try:
+        for name in chosen(list(works.NAMES), arguments.works):
+            work = works.make(
+                name,
+                arguments.folder,
+                files=arguments.files,
+                seconds=arguments.seconds,
+                long_s=arguments.long_s,
+            )
+            entries = compare(
+                crew,
+                work,
+                names,
+                workers=arguments.workers,
+                rounds=arguments.rounds,
+                round_s=arguments.round_s,
+            )
+            report(name, entries)
+            results["works"][name] = {n: vars(entry) for n, entry in entries.items()}
+            if arguments.json:
+                arguments.json.parent.mkdir(parents=True, exist_ok=True)
+                arguments.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    finally:
+        crew.close()
+
+
+if __name__ == "__main__":
+    main()
