@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from headrace.cpus import available
 from headrace.decode import probe
 from headrace.paths import join
+from headrace.prefetch import Closing, Job, Prefetcher, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -35,9 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["read_headers", "worker_count"]
 
 _AHEAD: Final = 4
-_BATCH: Final = (
-    32  # a header takes some 30 µs from a warm disk, about what handing over a task costs
-)
+_BATCH: Final = 32
+"""Headers in a task: one takes some 30 µs from a warm disk, about what handing over a task costs."""
 
 
 def worker_count(workers: int | Literal["auto"]) -> int:
@@ -88,42 +86,27 @@ def read_headers(
     Recording, Failure or None
         None: the file is as `known` says.
     """
-    stop = threading.Event()
-
-    def read(span: range) -> list[Recording | Failure | None]:
-        out: list[Recording | Failure | None] = []
+    def read(span: range, headers: list[Recording | Failure | None], cancelled: Closing) -> None:
         for row in span:
-            if stop.is_set():
+            if cancelled():
                 break
             path = join(root, ids[row])
             unchanged = known is not None and _is_unchanged(path, known[0][row], known[1][row])
-            out.append(None if unchanged else probe(path, ids[row]))
-        return out
+            headers.append(None if unchanged else probe(path, ids[row]))
+
+    def job(span: range) -> Job[list[Recording | Failure | None]]:
+        headers: list[Recording | Failure | None] = []
+        return Job(headers, [Task(partial(read, span, headers))])
 
     size = max(1, min(_BATCH, len(ids) // (_AHEAD * max(1, workers))))
-    spans = [range(at, min(at + size, len(ids))) for at in range(0, len(ids), size)]
-    with _bar(len(ids), progress) as advance:
-        if workers == 0:
-            for span in spans:
-                yield from read(span)
-                advance(len(span))
-            return
-        threads = ThreadPoolExecutor(workers, "headrace-scan")
-        try:
-            pending: deque[Future[list[Recording | Failure | None]]] = deque()
-            for span in spans:
-                pending.append(threads.submit(read, span))
-                if len(pending) >= _AHEAD * workers:
-                    done = pending.popleft().result()
-                    yield from done
-                    advance(len(done))
-            while pending:
-                done = pending.popleft().result()
-                yield from done
-                advance(len(done))
-        finally:
-            stop.set()
-            threads.shutdown(wait=True, cancel_futures=True)
+    spans = (range(at, min(at + size, len(ids))) for at in range(0, len(ids), size))
+    prefetcher = Prefetcher(
+        map(job, spans), workers=workers, depth=_AHEAD * workers, name="headrace-scan"
+    )
+    with closing(prefetcher), _bar(len(ids), progress) as advance:
+        for headers in prefetcher:
+            yield from headers
+            advance(len(headers))
 
 
 def _is_unchanged(path: str, size: np.int64, mtime_ns: np.int64) -> bool:

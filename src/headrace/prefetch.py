@@ -46,6 +46,9 @@ __all__ = ["Closing", "Job", "Prefetcher", "Task"]
 
 T = TypeVar("T")
 
+_BEGINS_S = 1.0
+"""A thread that has been started begins to run in some microseconds; this is out of the air."""
+
 
 class Closing:
     """Tells a task whether to give up: called from Python, or read as a byte from native code.
@@ -123,7 +126,8 @@ class _Core:
             self.wake_workers.put(None)
         return pending
 
-    def work(self) -> None:
+    def work(self, begun: threading.Event) -> None:
+        begun.set()
         ticket = None
         while ticket := ticket or self._take():
             task, pending = ticket
@@ -195,6 +199,8 @@ class Prefetcher(Generic[T]):
         Threads; 0 runs each job's tasks inside `__next__`.
     depth : int
         Jobs taken and not delivered, at most; at least 1 is meant.
+    name : str
+        What the threads' names begin with.
 
     Attributes
     ----------
@@ -202,8 +208,11 @@ class Prefetcher(Generic[T]):
         Seconds that `__next__` waited for tasks (or, without workers, ran them).
     """
 
-    def __init__(self, jobs: Iterator[Job[T]], *, workers: int, depth: int) -> None:
+    def __init__(
+        self, jobs: Iterator[Job[T]], *, workers: int, depth: int, name: str = "headrace"
+    ) -> None:
         self.waited_s = 0.0
+        self._name = name
         self._jobs = jobs
         self._workers = workers
         self._depth = max(1, depth)
@@ -312,8 +321,16 @@ class Prefetcher(Generic[T]):
 
     def _start(self) -> None:
         for i in range(len(self._core.threads), self._workers):
-            thread = threading.Thread(target=self._core.work, name=f"headrace-{i}", daemon=True)
-            thread.start()
+            begun = threading.Event()
+            thread = threading.Thread(
+                target=self._core.work, args=(begun,), name=f"{self._name}-{i}", daemon=True
+            )
+            try:
+                thread.start()
+            except BaseException:  # an interrupt, which may come after the thread has begun
+                if begun.wait(_BEGINS_S):
+                    self._core.threads.append(thread)
+                raise
             self._core.threads.append(thread)
 
     def _value(self, job: Job[T]) -> T:
