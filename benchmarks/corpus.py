@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+import headrace
+from headrace import _kernel
 
 BLOCK = 1 << 16
 
@@ -53,12 +58,6 @@ def make(
 
 def machine() -> str:
     """Return one line about the machine and the libraries that decide a figure."""
-    import os
-    import platform
-
-    import headrace
-    from headrace import _kernel
-
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,6 +1,6 @@
 """What `import headrace` costs beside importing numpy and soundfile, in fresh interpreters.
 
-    python benchmarks/imports.py
+python benchmarks/imports.py
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Law 5, measured: how long does a model wait that is a little slower than the loader?
+"""Law 5, measured: how long a model waits that is a little slower than the loader.
 
     python benchmarks/wait.py FOLDER
 
-The stand-in model sleeps 1.3 times as long as the loader needs for a batch, which is measured in the
-same round. Reported is the share of the run after the first batch that the model waited.
+The stand-in model sleeps 1.3 times as long as the loader needs for a batch, which is measured in
+the same round. Reported is the share of the run after the first batch that the model waited.
 """
 
 from __future__ import annotations

@@ -234,7 +234,8 @@ def call(**changes: Any) -> None:
     }
     stage |= {name: value for name, value in changes.items() if name in STAGE}
     arguments |= {name: value for name, value in changes.items() if name not in STAGE}
-    _kernel.Filter([tuple(stage.values())]).apply(**arguments)
+    parts: Any = tuple(stage.values())
+    _kernel.Filter([parts]).apply(**arguments)
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -151,9 +151,7 @@ def test_output_frames_is_the_ceiling(
     if over is not None:  # at a whole number of outputs or one input over: where floats go wrong
         frames += over - frames % (rate_in // divisor)
     nothing = _kernel.Filter([])
-    no_table = Resampler(
-        rate_in, rate_out, rate_out // divisor, rate_in // divisor, 0, nothing
-    )
+    no_table = Resampler(rate_in, rate_out, rate_out // divisor, rate_in // divisor, 0, nothing)
 
     assert no_table.output_frames(frames) == math.ceil(Fraction(frames * rate_out, rate_in))
 

@@ -86,11 +86,12 @@ def decoder_bytes(recording: Recording) -> int:
     """
     if recording.format != "FLAC" and recording.subtype in _SEEKABLE_SUBTYPES:
         return 64 << 10
-    return (1 << 20) + (512 << 10) * recording.channels + recording.frames // 512
+    table = recording.frames // 512 if recording.subtype.startswith("ALAC") else 0
+    return (1 << 20) + (512 << 10) * recording.channels + table
 
 
 _CODES: Final = {"int16": 0, "int32": 1, "float32": 2, "float64": 3}  # source.h's SampleType
-_PLAIN: Final = dict(PCM_U8=0, PCM_16=1, PCM_24=2, PCM_32=3, FLOAT=4, DOUBLE=5)  # riff.h's Encoding
+_PLAIN: Final = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # riff.h's Encoding
 
 
 def native_library() -> dict[str, int]:
@@ -116,8 +117,8 @@ def native_path(path: str) -> bytes:
 def native_facts(recording: Recording) -> tuple[int, int, int, int, bool, int]:
     """Return what the native reader wants to know of a kind of recording (source.h's Facts).
 
-    Sample rate, channels, libsndfile's format, sample type, whether seeking is exact, and the encoding
-    if it may be a WAV file of plain samples, else -1.
+    Sample rate, channels, libsndfile's format, sample type, whether seeking is exact, and the
+    encoding if it may be a WAV file of plain samples, else -1.
     """
     plain = recording.format in {"WAV", "WAVEX", "RF64"}
     return (
@@ -126,7 +127,7 @@ def native_facts(recording: Recording) -> tuple[int, int, int, int, bool, int]:
         soundfile._formats[recording.format] | soundfile._subtypes[recording.subtype],  # noqa: SLF001
         _CODES[sample_type(recording).name],
         seeks(recording),
-        _PLAIN.get(recording.subtype, -1) if plain else -1,
+        _PLAIN.index(recording.subtype) if plain and recording.subtype in _PLAIN else -1,
     )
 
 

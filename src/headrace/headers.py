@@ -35,7 +35,7 @@ __all__ = ["read_headers", "worker_count"]
 
 _AHEAD: Final = 4
 _BATCH: Final = 32
-"""Headers in a task: one takes some 30 µs from a warm disk, about what handing over a task costs."""
+"""Headers in a task: one takes some 30 µs from a warm disk, about what handing it over costs."""
 
 
 def worker_count(workers: int | Literal["auto"]) -> int:
@@ -86,6 +86,7 @@ def read_headers(
     Recording, Failure or None
         None: the file is as `known` says.
     """
+
     def read(span: range, headers: list[Recording | Failure | None], cancelled: Closing) -> None:
         for row in span:
             if cancelled():

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from headrace.prefetch import Job, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
 
     from headrace.plan import Group, Unit
+    from headrace.prefetch import Closing
     from headrace.read import GroupResult, Reader
     from headrace.records import Failure
 

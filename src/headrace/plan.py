@@ -234,9 +234,10 @@ class Plan:
 
     @cached_property
     def kinds(self) -> list[Recording]:
-        """A stand-in for each kind of recording in the catalog, in the order of `Windows.kinds`."""
+        """A stand-in for each kind of recording, as long as the longest; as in `Windows.kinds`."""
+        longest = int(self.windows.catalog.frames.max())
         return [
-            Recording("", "", rate, channels, 0, container, subtype)
+            Recording("", "", rate, channels, longest, container, subtype)
             for rate, channels, container, subtype in self.windows.kinds
         ]
 

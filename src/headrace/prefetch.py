@@ -65,6 +65,7 @@ class Closing:
         self.flag = bytearray(1)
 
     def __call__(self) -> bool:
+        """Return whether to give up."""
         return bool(self.flag[0])
 
 

@@ -85,18 +85,19 @@ class Stats:
         if self.wait_share < _NOTHING:
             return f"The loader waited for the consumer, which waited {share} of the run."
         loaded = self.busy_s / (self.workers * self.wall_s)
+        its = "its one worker was" if self.workers == 1 else f"its {self.workers} workers were"
         where = max(
             (self.decode_s, "decoding"), (self.resample_s, "resampling"), (self.other_s, "the rest")
         )[1]
         if loaded > 0.8:  # noqa: PLR2004  busy nearly all of the time
             return (
-                f"The consumer waited for the loader {share} of the run; its {self.workers} "
-                f"workers were busy {loaded:.0%} of it, mostly with {where}: more workers help "
+                f"The consumer waited for the loader {share} of the run; "
+                f"{its} busy {loaded:.0%} of it, mostly with {where}: more workers help "
                 "where there are processors for them."
             )
         return (
-            f"The consumer waited for the loader {share} of the run although its {self.workers} "
-            f"workers were busy only {loaded:.0%} of it: more prefetch helps, or fewer threads "
+            f"The consumer waited for the loader {share} of the run although "
+            f"{its} busy only {loaded:.0%} of it: more prefetch helps, or fewer threads "
             "beside it."
         )
 
@@ -109,7 +110,7 @@ class Stats:
             "windows": f"{self.windows:,} {audio}, {self.failed:,} failed",
             "speed": f"{self.windows_per_s:,.1f} windows/s, {speed}",
             "run": f"{self.wall_s:.2f} s, of which the consumer waited {self.wait_s:.2f} s",
-            f"{self.workers} workers": f"{busy}, other {self.other_s:.2f} s",
+            f"{self.workers} worker{'' if self.workers == 1 else 's'}": f"{busy}, other {self.other_s:.2f} s",
             "memory": f"{peak}, kept by the consumer {format_bytes(self.kept_bytes)}",
         }
         return "\n".join([*(f"{name:<10} {text}" for name, text in rows.items()), self.verdict])
