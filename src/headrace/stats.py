@@ -106,11 +106,12 @@ class Stats:
         speed = f"{self.times_real_time:,.0f} x real time"
         busy = f"decode {self.decode_s:.2f} s, resample {self.resample_s:.2f} s"
         peak = f"peak {format_bytes(self.peak_bytes)} of at most {format_bytes(self.memory_bound)}"
+        workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
         rows = {
             "windows": f"{self.windows:,} {audio}, {self.failed:,} failed",
             "speed": f"{self.windows_per_s:,.1f} windows/s, {speed}",
             "run": f"{self.wall_s:.2f} s, of which the consumer waited {self.wait_s:.2f} s",
-            f"{self.workers} worker{'' if self.workers == 1 else 's'}": f"{busy}, other {self.other_s:.2f} s",
+            workers: f"{busy}, other {self.other_s:.2f} s",
             "memory": f"{peak}, kept by the consumer {format_bytes(self.kept_bytes)}",
         }
         return "\n".join([*(f"{name:<10} {text}" for name, text in rows.items()), self.verdict])
