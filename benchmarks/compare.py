@@ -62,7 +62,8 @@ TOLERANCE_DB = -40.0
 of the wrong place, scale or rate."""
 
 COMPARED = 0.6  # of the lower Nyquist: libsamplerate's fastest filter falls off from there on
-LONGEST_LAG = 2_500  # samples: MP3 decoders differ in how much of the encoder's delay they cut off
+LONGEST_LAG = 1.0  # samples: after a seek, FFmpeg's resampler begins where a packet does
+MP3_LAG = 2_500  # samples: MP3 decoders differ in how much of the encoder's delay they cut off
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Checked:
     """What a loader showed before it was timed: level of the difference, and its lag in samples."""
 
     worst_db: float
-    lag: int
+    lag: float
     windows_per_s: float
 
 
@@ -80,7 +81,7 @@ class Entry:
 
     skipped: str = ""
     worst_db: float = 0.0
-    lag: int = 0
+    lag: float = 0.0
     windows: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
@@ -114,7 +115,7 @@ def checked(name: str, work: Work, workers: int, deadline_s: float) -> Checked:
     if name not in ours.RIVALS:
         worst_db, lag = _compared(work, run(work.cut(CHECKED), workers))
     else:
-        worst_db, lag = -np.inf, 0
+        worst_db, lag = -np.inf, 0.0
     count = 0
     began = time.perf_counter()
     loading = run(work, workers)
@@ -127,45 +128,56 @@ def checked(name: str, work: Work, workers: int, deadline_s: float) -> Checked:
     return Checked(float(worst_db), lag, count / seconds)
 
 
-def _compared(work: Work, delivered: Iterator[NDArray[np.float32]]) -> tuple[float, int]:
-    """Return the worst level of a window's difference, in dB, and the lag it was taken at."""
+def _compared(work: Work, delivered: Iterator[NDArray[np.float32]]) -> tuple[float, float]:
+    """Return the worst level of a window's difference, in dB, and the largest lag."""
     expected = ours.opened(work.folder, work.rate_out)
     order = iter(work.cut(CHECKED).order)
-    worst, lag = -np.inf, 0
+    longest = MP3_LAG if work.paths[0].endswith(".mp3") else LONGEST_LAG
+    shown = []
     for windows in delivered:
         if windows.dtype != np.float32 or windows.ndim != 2 or windows.shape[1] != work.size:
             raise AssertionError(f"delivers {windows.dtype} of shape {windows.shape}")
         for got in windows:
             file, number = next(order)
-            reference = expected[file * work.per_file + number].audio
-            level, lag = _difference_db(got, reference, work)
-            worst = max(worst, level)
-            if level > TOLERANCE_DB:
+            level, lag = _difference(got, expected[file * work.per_file + number].audio, work)
+            shown.append((level, lag))
+            if level > TOLERANCE_DB or abs(lag) > longest:
                 raise AssertionError(
-                    f"delivers other audio: window {number} of {work.paths[file]} differs by "
-                    f"{level:.1f} dB at a lag of {lag} samples"
+                    f"delivers other audio: window {number} of {Path(work.paths[file]).name} "
+                    f"differs by {level:.1f} dB at a lag of {lag:.2f} samples"
                 )
     if next(order, None) is not None:
         raise AssertionError("delivers too few windows")
-    return worst, lag
+    return max(level for level, _ in shown), max((lag for _, lag in shown), key=abs)
 
 
-def _difference_db(
+def _difference(
     got: NDArray[np.float32], reference: NDArray[np.float32], work: Work
-) -> tuple[float, int]:
-    """Compare the middle half of a window in the band that every resampler passes."""
+) -> tuple[float, float]:
+    """Return the level of the difference, in dB, once `got` is moved by its lag, in samples.
+
+    Compared is the middle half of the window, in the band that every resampler passes.
+    """
+    product = np.fft.irfft(np.fft.rfft(got) * np.conj(np.fft.rfft(reference)))
+    lags = np.r_[0 : MP3_LAG + 1, -MP3_LAG:0]
+    whole = int(lags[np.argmax(product[lags])])
+
     size = len(reference)
-    lag = 0
-    if work.paths[0].endswith(".mp3"):
-        product = np.fft.irfft(np.fft.rfft(got) * np.conj(np.fft.rfft(reference)))
-        lags = np.r_[0 : LONGEST_LAG + 1, -LONGEST_LAG:0]
-        lag = int(lags[np.argmax(product[lags])])
     middle = slice(size // 4, size - size // 4)
-    taper = np.hanning(size - 2 * (size // 4))
-    band = int(COMPARED * min(work.rate_in, work.rate_out) / work.rate_out * len(taper) / 2)
-    a = np.fft.rfft(np.roll(got, -lag)[middle] * taper)[:band]
+    count = size - 2 * (size // 4)
+    band = int(COMPARED * min(work.rate_in, work.rate_out) / work.rate_out * count / 2)
+    taper = np.hanning(count)
+    a = np.fft.rfft(np.roll(got, -whole)[middle] * taper)[:band]
     b = np.fft.rfft(reference[middle] * taper)[:band]
-    return float(20 * np.log10(np.linalg.norm(a - b) / np.linalg.norm(b) + 1e-12)), lag
+    cross = a * np.conj(b)
+    turns = np.arange(band) / count
+    finer = np.arange(-1, 1.01, 0.05)  # of a sample
+    part = finer[np.argmax([np.real(cross @ np.exp(2j * np.pi * turns * lag)) for lag in finer])]
+    rest = np.angle(cross * np.exp(2j * np.pi * turns * part))
+    weight = np.abs(cross) * turns
+    part -= weight @ rest / (weight @ turns) / (2 * np.pi)
+    difference = np.linalg.norm(a * np.exp(2j * np.pi * turns * part) - b)
+    return float(20 * np.log10(difference / np.linalg.norm(b) + 1e-12)), float(whole + part)
 
 
 # In the process that asks them
@@ -227,7 +239,7 @@ def report(work: str, entries: dict[str, Entry]) -> None:
         if not entry.speeds:
             continue
         share = f"{_ratio(entry, base):6.2f}" if base and base.speeds else "     -"
-        lag = f", {entry.lag} samples late" if entry.lag else ""
+        lag = f", up to {entry.lag:.2f} samples off" if abs(entry.lag) > 0.01 else ""
         ours_or = "" if name in ours.RIVALS else f"   (differs by {entry.worst_db:.0f} dB{lag})"
         print(f"  {statistics.median(entry.speeds):9,.0f} {share}  {name}{ours_or}", flush=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from work import Job, Work
 
 PREFETCH = 4  # items for each process
+BATCH = 16  # windows in an item, if they are shuffled
 
 
 class Windows(Dataset[torch.Tensor]):
@@ -45,12 +47,12 @@ def run(decoder: str, work: Work, workers: int) -> Iterator[Any]:
         num_workers=workers,
         prefetch_factor=PREFETCH,
         collate_fn=torch.cat if work.at_random else None,
+        multiprocessing_context="fork" if sys.platform == "linux" else None,
     )
     for windows in loader:
         yield windows.numpy()
 
 
-BATCH = 16
 RIVALS = {
     "DataLoader, soundfile": partial(run, "soundfile"),
     "DataLoader, torchcodec": partial(run, "torchcodec"),

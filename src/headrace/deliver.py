@@ -30,7 +30,7 @@ def examples_of(
     failed: Collection[int] = (),
 ) -> Iterator[AudioExample]:
     """Yield an example for each row; those in `failed` have no valid samples."""
-    ids, paths = _names(windows, rows)
+    ids, paths = windows.catalog.names(rows.recording)
     spec = windows.spec
     for row, samples in enumerate(audio):
         start = int(rows.start[row])
@@ -76,7 +76,7 @@ def batch_of(
         Fill the slab with rows of zeros.
     """
     rate = windows.spec.sample_rate
-    ids, paths = _names(windows, rows)
+    ids, paths = windows.catalog.names(rows.recording)
     index, start, samples = rows.index, rows.start, rows.valid.copy()
     valid = np.ones(len(index), bool)
     bad = sorted(failed)
@@ -130,11 +130,3 @@ def read_one(windows: Windows, index: int) -> AudioExample:
     if result.failures:
         raise ReadError(replace(result.failures[0], index=index))
     return next(examples_of(windows, rows, [audio]))
-
-
-def _names(windows: Windows, rows: Rows) -> tuple[list[str], list[str]]:
-    table = windows.catalog.to_arrow()
-    return (
-        table.column("id").take(rows.recording).to_pylist(),
-        table.column("path").take(rows.recording).to_pylist(),
-    )
