@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from headrace.finder import find
 from headrace.headers import worker_count
 from headrace.paths import absolute, join
 from headrace.records import Channel, Failure, Recording, Tail
-from headrace.rows import Row, each_recording, each_row
+from headrace.rows import Row, each_recording, each_row, texts
 from headrace.scanner import earlier_scan, take_stock
 from headrace.survey import contents, damaged, told
 
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from headrace.windows import Windows
 
 __all__ = ["Catalog", "Row", "load_catalog", "scan"]
-
-_FEW: Final = 8
-"""Up to so many names are fetched one by one: at 1 µs each, against 20 for a take of any size."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -125,11 +122,7 @@ class Catalog(Sequence[Recording]):
 
     def names(self, rows: NDArray[np.int64]) -> tuple[list[str], list[str]]:
         """Return the ids and the paths of the recordings in `rows`."""
-        ids, paths = self._built_in[:2]
-        if len(rows) <= _FEW:  # cheaper one by one than to set a take going
-            places = rows.tolist()
-            return [ids[i].as_py() for i in places], [paths[i].as_py() for i in places]
-        return ids.take(rows).to_pylist(), paths.take(rows).to_pylist()
+        return texts(self._built_in[0], rows), texts(self._built_in[1], rows)
 
     @cached_property
     def _built_in(self) -> tuple[pa.ChunkedArray, ...]:
