@@ -342,9 +342,8 @@ def scan(
     Parameters
     ----------
     patterns : str, path, or several
-        Recursive globs (``"raw_data/**/*.wav"``), files, or folders, of which everything below with
-        an extension of audio counts. Extensions are matched without regard to case, hidden names
-        only by a component that begins with a dot.
+        Recursive globs (``"raw_data/**/*.wav"``), files, or folders: all audio below them. Case
+        does not matter in extensions; hidden names match a component that begins with a dot.
     root : str or path, optional
         What ids are relative to; default the common folder of all patterns, each taken up to its
         first wildcard.
@@ -380,9 +379,7 @@ def scan(
         earlier, warning = earlier_scan(cache)
         if warning:
             warnings.warn(warning, HeadraceWarning, stacklevel=2)
-    found = find(patterns, root)
-    table, failures = take_stock(found, earlier, threads, progress)
-    catalog = Catalog(table, found.root, failures)
+    catalog = Catalog(*take_stock(find(patterns, root), earlier, threads, progress))
     if not len(catalog):
         raise NoRecordingsError(
             f"None of the {len(catalog.failures)} files that match can be used: "

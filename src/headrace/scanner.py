@@ -51,7 +51,7 @@ def earlier_scan(cache: str | os.PathLike[str]) -> tuple[pa.Table | None, str]:
 
 def take_stock(
     found: Found, earlier: pa.Table | None, workers: int, progress: bool | None
-) -> tuple[pa.Table, tuple[Failure, ...]]:
+) -> tuple[pa.Table, str, tuple[Failure, ...]]:
     """Read the headers that are not known, and put the table together.
 
     Parameters
@@ -102,7 +102,7 @@ def take_stock(
     failures.sort(key=lambda failure: failure.file_id)
     if earlier is not None and rows is not None:
         table = _merged(table, earlier, found, rows=rows, unchanged=unchanged, usable=usable)
-    return table, tuple(failures)
+    return table, found.root, tuple(failures)
 
 
 def _merged(
