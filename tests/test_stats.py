@@ -10,6 +10,7 @@ STATS = Stats(
     audio_s=6_000.0,
     wall_s=20.0,
     wait_s=0.1,
+    first_wait_s=0.0,
     decode_s=11.0,
     resample_s=7.0,
     other_s=2.0,
@@ -92,3 +93,11 @@ def test_printed_stats_have_every_figure() -> None:
         "memory     peak 200 MiB of at most 300 MiB, kept by the consumer 10 MiB",
         STATS.verdict,
     ]
+
+
+def test_a_wait_for_the_first_delivery_blames_nobody() -> None:
+    """Before the first delivery nothing could be ready, and no number of workers changes that."""
+    begun = replace(STATS, wait_s=1.0, first_wait_s=0.9)
+
+    assert begun.verdict.startswith("The loader waited for the consumer, which waited 5.0%")
+    assert begun.verdict.endswith("nearly all of it for the first delivery.")

@@ -32,6 +32,7 @@ def _stats(workers: int, windows_per_s: float) -> Stats:
         audio_s=5_000.0,
         wall_s=1_000 / windows_per_s,
         wait_s=0.0,
+        first_wait_s=0.0,
         decode_s=0.0,
         resample_s=0.0,
         other_s=0.0,

@@ -251,6 +251,8 @@ class Loader:
                 return
             finally:
                 meter.wait_s += prefetcher.waited_s - waited
+                if not waited:
+                    meter.first_wait_s += prefetcher.waited_s
                 waited = prefetcher.waited_s
             meter.add(made.results)
             meter.peak_bytes = max(meter.peak_bytes, self._plan_bytes(reader))

@@ -26,12 +26,15 @@ class Meter:
         Windows delivered.
     wait_s : float
         Seconds that the consumer waited.
+    first_wait_s : float
+        Seconds of that before the first delivery of an iteration.
     peak_bytes : int
         The most memory that loading has taken.
     """
 
     windows: int = 0
     wait_s: float = 0.0
+    first_wait_s: float = 0.0
     peak_bytes: int = 0
     _wall_s: float = 0.0
     _decode_s: float = 0.0
@@ -73,6 +76,7 @@ class Meter:
             audio_s=self.windows * window_s,
             wall_s=self._wall_s,
             wait_s=self.wait_s,
+            first_wait_s=self.first_wait_s,
             decode_s=self._decode_s,
             resample_s=self._resample_s,
             other_s=max(0.0, self._busy_s - self._decode_s - self._resample_s),

@@ -28,6 +28,8 @@ class Stats:
         Seconds during which an iteration was under way.
     wait_s : float
         Seconds of it that the consumer waited for the loader.
+    first_wait_s : float
+        Seconds of that before the first delivery of each iteration, when nothing could be ready.
     decode_s, resample_s, other_s : float
         Busy seconds of all workers together: reading, decoding and mixing; resampling; the rest.
     workers : int
@@ -43,6 +45,7 @@ class Stats:
     audio_s: float
     wall_s: float
     wait_s: float
+    first_wait_s: float
     decode_s: float
     resample_s: float
     other_s: float
@@ -84,6 +87,11 @@ class Stats:
             )
         if self.wait_share < _NOTHING:
             return f"The loader waited for the consumer, which waited {share} of the run."
+        if self.wait_s - self.first_wait_s < _NOTHING * self.wall_s:
+            return (
+                f"The loader waited for the consumer, which waited {share} of the run, nearly all "
+                "of it for the first delivery."
+            )
         loaded = self.busy_s / (self.workers * self.wall_s)
         its = "its one worker was" if self.workers == 1 else f"its {self.workers} workers were"
         where = max(
