@@ -385,7 +385,9 @@ def test_scratch_holds_what_any_chunk_of_outputs_needs(
     assert (stop - first) * channels * 4 <= scratch.pcm
     assert chunk <= scratch.outputs
     assert scratch.planes == (channels if everything else 1)
-    assert scratch.nbytes == scratch.pcm + 4 * scratch.planes * (scratch.inputs + scratch.outputs)
+    assert scratch.between >= resampler(rate, target).filter.scratch(chunk)
+    floats = scratch.planes * (scratch.inputs + scratch.outputs) + scratch.between
+    assert scratch.nbytes == scratch.pcm + 4 * floats
 
 
 def test_scratch_is_enough_for_every_kind_of_recording() -> None:

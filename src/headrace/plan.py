@@ -35,6 +35,9 @@ _CHUNK_INPUTS = 1 << 16
 """Frames decoded before they are resampled, about: two such buffers stay in a core's second
 cache."""
 
+_MOST_STAGES = 4
+"""Stages of a filter, at most: room is left for their lanes."""
+
 _AUTO_MEMORY = 1 << 30
 """What ``prefetch="auto"`` stays under, by making less of it, where no memory is given."""
 
@@ -106,17 +109,20 @@ class ScratchSize:
         Bytes of decoded samples.
     planes, inputs, outputs : int
         Channels side by side, and samples of each before and after resampling.
+    between : int
+        Samples between the stages of a filter.
     """
 
     pcm: int
     planes: int
     inputs: int
     outputs: int
+    between: int
 
     @property
     def nbytes(self) -> int:
         """Bytes in all."""
-        return self.pcm + 4 * self.planes * (self.inputs + self.outputs)
+        return self.pcm + 4 * (self.planes * (self.inputs + self.outputs) + self.between)
 
 
 def chunk_outputs(rate_in: int, rate_out: int) -> int:
@@ -245,16 +251,19 @@ class Plan:
     def scratch(self) -> ScratchSize:
         """The scratch of one worker: enough for every kind of recording in the catalog."""
         target = self.windows.spec.sample_rate
-        pcm = inputs = outputs = 0
+        pcm = inputs = outputs = between = 0
         for kind in self.kinds:
             chunk = chunk_outputs(kind.sample_rate, target)
             table = resampler(kind.sample_rate, target)
-            # The chunk, two groups of lanes at its ends, and the filter's reach on both sides.
-            span = -(-(chunk + 2 * LANES) * table.down // table.up) + 2 * table.reach + 4
+            # The chunk, the filter's reach on both sides, and groups of lanes at both ends of each
+            # of its stages.
+            lanes = _MOST_STAGES * 2 * LANES * (1 + table.down // table.up)
+            span = -(-chunk * table.down // table.up) + 2 * table.reach + lanes
             pcm = max(pcm, span * kind.channels * decode.sample_type(kind).itemsize)
             inputs, outputs = max(inputs, span), max(outputs, chunk)
+            between = max(between, table.filter.scratch(chunk))
         planes = self.windows.shape[0] if self.windows.spec.channel == "all" else 1
-        return ScratchSize(pcm, planes, inputs, outputs)
+        return ScratchSize(pcm, planes, inputs, outputs, between)
 
     @property
     def open_files(self) -> int:

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <stdexcept>
 
 #include "float_mode.h"
 
@@ -187,6 +188,7 @@ struct Reader::Inputs {
   // outside the file, or outside what the read depends on.
   void load(int64_t start, int64_t stop, const Call& call) {
     const Span need = filter.span(start, stop);
+    if (need.end - need.begin > stride) throw std::logic_error("the scratch is too small");
     float* x = call.scratch.x.data();
     const int64_t left = filled - need.begin;
     for (size_t p = 0; p < file.channels.size() && left > 0; ++p) {
