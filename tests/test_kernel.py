@@ -3,10 +3,13 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import itertools
+import math
 import platform
 import sys
 import threading
 from contextlib import contextmanager
+from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import _kernel
-from headrace.resample import _table, resampler
+from headrace.resample import Stage, resampler, stages
 from tolerances import assert_same_bits
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ PAIRS = [
     (32_000, 48_000),
     (8_000, 48_000),
     (384_000, 16_000),
+    (48_000, 22_050),
+    (44_101, 44_100),
     (7, 3),
     (97, 101),
 ]
@@ -42,12 +47,19 @@ def c_library() -> ctypes.CDLL:
     return ctypes.CDLL(ctypes.util.find_library("m") or "ucrtbase")
 
 
+@cache
 def fused_multiply_add() -> Callable[[float, float, float], float]:
     """Return C's fmaf, which rounds once by definition."""
     fmaf = c_library().fmaf
     fmaf.restype = ctypes.c_float
     fmaf.argtypes = [ctypes.c_float] * 3
     return fmaf
+
+
+def parts(stage: Stage) -> tuple[NDArray[np.float32], NDArray[np.int64], int, int, int, int]:
+    """Return what `_kernel.Filter` is made of."""
+    table, first = stage.table()
+    return table.reshape(-1), first, stage.up, stage.down, stage.reach, stage.phases
 
 
 @st.composite
@@ -68,26 +80,53 @@ def test_the_portable_set_is_always_there_and_last() -> None:
     assert len(set(SETS)) == len(SETS)
 
 
+tables = cache(Stage.table)
+
+
+def twin(stage: Stage, x: NDArray[np.float32], x_start: int, m: int) -> float:
+    """Return output `m` of a stage: fmaf in the order of the inputs, then + 0."""
+    fmaf = fused_multiply_add()
+    table, firsts = tables(stage)
+    lane = m % _kernel.LANES
+    if stage.phases:
+        # How far the group's first output stands behind an input, in phases, as an exact fraction.
+        position = Fraction((m - lane) * stage.down, stage.up)
+        behind = (position - math.floor(position)) * stage.phases
+        phase = math.floor(behind)
+        t = float(np.float32(float(behind - phase)))
+        first = math.floor(position) + int(firsts[0])
+        coefficients = [
+            fmaf(fmaf(float(row[2, lane]), t, float(row[1, lane])), t, float(row[0, lane]))
+            for row in table[phase]
+        ]
+    else:
+        block, group = divmod(m // _kernel.LANES, len(firsts))
+        block_in = len(firsts) * _kernel.LANES * stage.down // stage.up
+        first = block * block_in + int(firsts[group])
+        coefficients = table[group, :, lane].tolist()
+    total = 0.0
+    for i, coefficient in enumerate(coefficients):
+        at = first + i - x_start
+        # What is not there is not within reach: its coefficient is 0.
+        total = fmaf(float(x[at]) if 0 <= at < len(x) else 0.0, coefficient, total)
+    return total + 0.0
+
+
 @pytest.mark.parametrize("pair", PAIRS)
 def test_each_output_is_one_chain_of_fused_multiply_adds(pair: tuple[int, int]) -> None:
-    """Every set equals the scalar twin to the bit: fmaf in the order of the inputs, then + 0."""
-    fmaf = fused_multiply_add()
+    """Every set equals the scalar twin to the bit, stage by stage."""
     filtered = resampler(*pair)
-    start, stop = -3, 2 * _kernel.LANES + 5
+    start, stop = -3, _kernel.LANES + 5
     begin, end = filtered.span(start, stop)
     x = np.random.default_rng(3).standard_normal(end - begin).astype(np.float32)
-    coefficients, firsts, _ = _table(filtered.up, filtered.down)
-    groups, span, lanes = coefficients.shape
-    block_in = groups * lanes // filtered.up * filtered.down
-    want = np.empty(stop - start, np.float32)
-    for m in range(start, stop):
-        block, within = divmod(m, groups * lanes)
-        group, lane = divmod(within, lanes)
-        first = block * block_in + int(firsts[group]) - begin
-        total = 0.0
-        for i in range(span):
-            total = fmaf(float(x[first + i]), float(coefficients[group, i, lane]), total)
-        want[m - start] = total + 0.0
+    ranges = [(start, stop)]  # of outputs, last stage first
+    for stage in reversed(stages(*pair)[1:]):
+        low, high = ranges[-1]
+        ranges.append(_kernel.Filter([parts(stage)]).support(low, high))
+    want, at = x, begin
+    for stage, (low, high) in zip(stages(*pair), reversed(ranges), strict=True):
+        want = np.array([twin(stage, want, at, m) for m in range(low, high)], np.float32)
+        at = low
 
     for name in SETS:
         got = np.empty(stop - start, np.float32)
@@ -212,30 +251,23 @@ def test_the_gil_is_released() -> None:
     assert any(seen_half_written() for _ in range(50))
 
 
-STAGE = {"coefficients", "first", "up", "down", "reach"}
+STAGE = ("coefficients", "first", "up", "down", "reach", "phases")
 
 
 def call(**changes: Any) -> None:
     """Make a filter and 40 outputs as `Resampler` would, with some arguments changed."""
-    coefficients, first, reach = _table(320, 441)
     begin, end = resampler(22_050, 16_000).span(0, 40)
-    stage = {
-        "coefficients": coefficients.reshape(-1),
-        "first": first,
-        "up": 320,
-        "down": 441,
-        "reach": reach,
-    }
+    (stage,) = stages(22_050, 16_000)
+    values = dict(zip(STAGE, parts(stage), strict=True))
     arguments: dict[str, Any] = {
         "x": np.zeros(end - begin, np.float32),
         "x_start": begin,
         "y": np.zeros(40, np.float32),
         "y_start": 0,
     }
-    stage |= {name: value for name, value in changes.items() if name in STAGE}
-    arguments |= {name: value for name, value in changes.items() if name not in STAGE}
-    parts: Any = tuple(stage.values())
-    _kernel.Filter([parts]).apply(**arguments)
+    for name, value in changes.items():
+        (values if name in STAGE else arguments)[name] = value
+    _kernel.Filter([tuple(values.values())]).apply(**arguments)  # type: ignore[list-item]
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -292,6 +324,10 @@ def test_arguments_of_another_type_are_refused(changes: dict[str, Any]) -> None:
         ({"up": 321}, "not a ratio"),
         ({"up": 319}, "do not fit"),
         ({"reach": 0}, "not the length"),
+        ({"phases": -1}, "phases and first"),
+        ({"phases": 64}, "phases and first"),
+        ({"phases": 64, "first": np.array([-107])}, "do not fit"),
+        ({"phases": 2**20, "first": np.array([-107])}, "phases and first"),
         ({"reach": 109}, "do not fit"),
         ({"reach": 2**40}, "not the length"),
         ({"coefficients": np.zeros(321, np.float32)}, "do not fit"),

@@ -13,8 +13,8 @@ SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
     "errors _kernel cpus memory order paths slabs",
-    "records resample stats prefetch",
-    "decode geometry",
+    "kernel records stats prefetch",
+    "decode geometry resample",
     "storage tables",
     "survey rows",
     "finder headers",
@@ -112,6 +112,7 @@ def test_the_public_surface_is_this_list() -> None:
         "Failure",
         "HeadraceError",
         "HeadraceWarning",
+        "KernelInfo",
         "Loader",
         "MemoryBudgetError",
         "NoRecordingsError",
@@ -124,6 +125,7 @@ def test_the_public_surface_is_this_list() -> None:
         "WindowsError",
         "audio_chunk_dataloader",
         "audio_chunk_dataloader_threaded",
+        "kernel_info",
         "load_catalog",
         "scan",
     ]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StateError,
         WindowsError,
     )
+    from headrace.kernel import KernelInfo, kernel_info
     from headrace.loader import Loader
     from headrace.records import (
         AudioExample,
@@ -54,6 +55,7 @@ __all__ = [
     "Failure",
     "HeadraceError",
     "HeadraceWarning",
+    "KernelInfo",
     "Loader",
     "MemoryBudgetError",
     "NoRecordingsError",
@@ -66,6 +68,7 @@ __all__ = [
     "WindowsError",
     "audio_chunk_dataloader",
     "audio_chunk_dataloader_threaded",
+    "kernel_info",
     "load_catalog",
     "scan",
 ]
@@ -73,6 +76,7 @@ __all__ = [
 _HOMES = {
     "catalog": ("Catalog", "load_catalog", "scan"),
     "course": ("audio_chunk_dataloader", "audio_chunk_dataloader_threaded"),
+    "kernel": ("KernelInfo", "kernel_info"),
     "loader": ("Loader",),
     "records": (
         "AudioExample",

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 LANES: int
 MIX: int
+MOST_TAPS: int
 
 def instruction_sets() -> list[str]:
     """Return the instruction sets this machine can run, best first."""
@@ -14,11 +15,11 @@ def instruction_sets() -> list[str]:
 class Filter:
     """The resampling from one rate to another: see src/kernel/filter.h.
 
-    Each stage is its coefficients, its groups' first inputs, up, down and reach.
+    Each stage is its coefficients, its groups' first inputs, up, down, reach and phases.
     """
 
     def __init__(
-        self, stages: list[tuple[NDArray[np.float32], NDArray[np.int64], int, int, int]]
+        self, stages: list[tuple[NDArray[np.float32], NDArray[np.int64], int, int, int, int]]
     ) -> None: ...
     @property
     def identity(self) -> bool:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from headrace import _kernel, decode
+from headrace.kernel import kernel_info
 from headrace.plan import chunk_outputs
 from headrace.records import Code, Failure
 from headrace.resample import resampler
@@ -63,7 +64,12 @@ class Reader:
     plan : Plan
         Whose groups will be read.
     instruction_set : str
-        One of ``_kernel.instruction_sets()``; default the best. All agree to the bit.
+        One of ``_kernel.instruction_sets()``; default that of `kernel_info`. All agree to the bit.
+
+    Raises
+    ------
+    ValueError
+        There is no such instruction set here.
     """
 
     def __init__(self, plan: Plan, instruction_set: str = "") -> None:
@@ -89,7 +95,7 @@ class Reader:
         self._native = _kernel.Reader(
             kinds,
             decode.native_library(),
-            instruction_set,
+            instruction_set or kernel_info().instruction_set,
             spec.size,
             int(channel),
             (scratch.pcm, scratch.planes, scratch.inputs, scratch.outputs),

@@ -1,6 +1,7 @@
 #include "filter.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <numeric>
 #include <stdexcept>
@@ -10,7 +11,14 @@ namespace headrace {
 namespace {
 
 constexpr int64_t LARGEST_RATE = int64_t{1} << 31;
+constexpr int64_t MOST_PHASES = 1 << 16;
 constexpr int64_t FURTHEST = int64_t{1} << 58;
+constexpr int64_t CACHE_LINE = 64;
+
+// Floats that stay in the second cache from stage to stage, beside the tables; and a piece of outputs
+// that is long enough beside what the next one computes again.
+constexpr int64_t NEAR = 1 << 16;
+constexpr int64_t SHORTEST_PIECE = 1 << 10;
 
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
@@ -20,53 +28,18 @@ int64_t scale(int64_t a, int64_t b, int64_t c) {
   return whole * b + (a - whole * c) * b / c;
 }
 
-Bank bank_of(const Stage& stage) {
-  const int64_t groups = static_cast<int64_t>(stage.first.size());
-  const int64_t block_out = groups * LANES;
-  return {stage.coefficients.data(),
-          stage.first.data(),
-          groups,
-          static_cast<int64_t>(stage.coefficients.size()) / block_out,
-          block_out / stage.up * stage.down,
-          block_out};
-}
-
-int64_t first_input(const Bank& bank, int64_t output) {
-  const int64_t block = floor_div(output, bank.block_out);
-  return block * bank.block_in + bank.first[(output - block * bank.block_out) / LANES];
-}
-
-// The inputs of one stage, as Filter::support and Filter::span have them for all.
-Span support_of(const Stage& stage, Span outputs) {
-  return {scale(outputs.begin, stage.down, stage.up) - stage.reach + 1,
-          scale(outputs.end - 1, stage.down, stage.up) + stage.reach + 1};
-}
-
-Span span_of(const Stage& stage, Span outputs) {
-  const Bank bank = bank_of(stage);
-  return {first_input(bank, outputs.begin), first_input(bank, outputs.end - 1) + bank.span};
-}
-
-// No fewer than `span_of` any so many outputs has.
-int64_t longest_span(const Stage& stage, int64_t outputs) {
-  const Bank bank = bank_of(stage);
-  int64_t low = FURTHEST, high = -FURTHEST;
-  for (int64_t g = 0; g < bank.groups; ++g) {
-    const int64_t offset = bank.first[g] - scale(g * LANES, stage.down, stage.up);
-    low = std::min(low, offset);
-    high = std::max(high, offset);
-  }
-  return scale(outputs + LANES, stage.down, stage.up) + 2 + high - low + bank.span;
-}
-
 void check(const Stage& stage) {
   const int64_t groups = static_cast<int64_t>(stage.first.size());
   if (stage.up < 1 || stage.down < 1 || stage.up >= LARGEST_RATE || stage.down >= LARGEST_RATE ||
       std::gcd(stage.up, stage.down) != 1)
     throw std::invalid_argument("up and down are not a ratio of rates in lowest terms");
-  if (groups < 1 || groups * LANES % stage.up != 0 ||
-      groups * LANES / stage.up >= LARGEST_RATE / stage.down || stage.coefficients.empty() ||
-      stage.coefficients.size() % (static_cast<size_t>(groups) * LANES) != 0)
+  if (stage.phases < 0 || stage.phases > MOST_PHASES || (stage.phases > 0 && groups != 1))
+    throw std::invalid_argument("phases and first do not fit each other");
+  const size_t row = stage.phases > 0 ? static_cast<size_t>(stage.phases) * 3 * LANES
+                                      : static_cast<size_t>(groups) * LANES;
+  if (groups < 1 || stage.coefficients.empty() || stage.coefficients.size() % row != 0 ||
+      (stage.phases == 0 && (groups * LANES % stage.up != 0 ||
+                             groups * LANES / stage.up >= LARGEST_RATE / stage.down)))
     throw std::invalid_argument("coefficients, first and up do not fit each other");
   if (stage.reach < 1 || stage.reach >= LARGEST_RATE)
     throw std::invalid_argument("reach is not the length of a filter");
@@ -76,51 +49,149 @@ void check(const Stage& stage) {
     if (stage.first[g] <= -LARGEST_RATE || stage.first[g] >= LARGEST_RATE ||
         (g > 0 && stage.first[g] < stage.first[g - 1]))
       throw std::invalid_argument("first must rise");
-  if (stage.first[groups - 1] - stage.first[0] > bank_of(stage).block_in)
+  if (stage.phases == 0 &&
+      stage.first[groups - 1] - stage.first[0] > groups * LANES / stage.up * stage.down)
     throw std::invalid_argument("first must rise from block to block");
-  // The groups hold what the outputs depend on.
-  const Bank bank = bank_of(stage);
-  for (int64_t m = 0; m < bank.block_out; ++m) {
-    const Span needed = support_of(stage, {m, m + 1});
-    const int64_t begin = first_input(bank, m);
-    if (needed.begin < begin || needed.end > begin + bank.span)
-      throw std::invalid_argument("coefficients, first and reach do not fit each other");
-  }
 }
 
 }  // namespace
 
-Filter::Filter(std::vector<Stage> stages) : stages_(std::move(stages)) {
+Filter::Table::Table(Stage stage) : first(std::move(stage.first)), reach(stage.reach) {
+  const size_t count = stage.coefficients.size();
+  memory = std::move(stage.coefficients);
+  memory.resize(count + CACHE_LINE / sizeof(float));
+  const size_t misplaced = reinterpret_cast<uintptr_t>(memory.data()) % CACHE_LINE;
+  const size_t shift = misplaced == 0 ? 0 : (CACHE_LINE - misplaced) / sizeof(float);
+  std::memmove(memory.data() + shift, memory.data(), count * sizeof(float));
+
+  const int64_t groups = static_cast<int64_t>(first.size());
+  bank = {};
+  bank.coefficients = memory.data() + shift;
+  bank.first = first.data();
+  bank.groups = groups;
+  bank.phases = stage.phases;
+  bank.up = stage.up;
+  bank.down = stage.down;
+  if (bank.phases > 0) {
+    bank.span = static_cast<int64_t>(count) / (bank.phases * 3 * LANES);
+  } else {
+    bank.block_out = groups * LANES;
+    bank.block_in = bank.block_out / stage.up * stage.down;
+    bank.span = static_cast<int64_t>(count) / bank.block_out;
+    find_zeros();
+    find_taps();
+  }
+  // The groups hold what their outputs depend on. Where coefficients are interpolated, a group's
+  // first output may stand anywhere between two inputs.
+  bool held = true;
+  for (int64_t m = 0; m < (bank.phases > 0 ? LANES : bank.block_out); ++m) {
+    const Span needed = support({m, m + 1});
+    const int64_t begin = first_input(m), late = bank.phases > 0 ? 1 : 0;
+    held = held && needed.begin >= begin && needed.end + late <= begin + bank.span;
+  }
+  if (!held) throw std::invalid_argument("coefficients, first and reach do not fit each other");
+}
+
+void Filter::Table::find_zeros() {
+  bank.low_end = 0;
+  bank.high_begin = bank.span;
+  for (int64_t g = 0; g < bank.groups; ++g)
+    for (int64_t i = 0; i < bank.span; ++i) {
+      const float* row = bank.coefficients + (g * bank.span + i) * LANES;
+      const auto nonzero = [](float c) { return c != 0.0f; };
+      if (std::any_of(row, row + HALF, nonzero)) bank.low_end = std::max(bank.low_end, i + 1);
+      if (std::any_of(row + HALF, row + LANES, nonzero))
+        bank.high_begin = std::min(bank.high_begin, i);
+    }
+  bank.high_begin = std::min(bank.high_begin, bank.low_end);
+}
+
+void Filter::Table::find_taps() {
+  if (bank.up != 1 || bank.down != 2 || bank.groups != 1) return;
+  for (int64_t i = 0; i < bank.span; ++i)
+    if (bank.coefficients[i * LANES] != 0.0f) {
+      tap.push_back(bank.coefficients[i * LANES]);
+      tap_row.push_back(i);
+    }
+  if (tap.empty() || tap.size() > MOST_TAPS || tap_row.back() - tap_row.front() > 4 * MOST_TAPS)
+    return;
+  for (int64_t i = 0; i < bank.span; ++i)  // every lane has the filter of lane 0, in its place
+    for (int64_t lane = 0; lane < LANES; ++lane) {
+      const int64_t row = i - 2 * lane;
+      const float same = row >= 0 ? bank.coefficients[row * LANES] : 0.0f;
+      if (bank.coefficients[i * LANES + lane] != same) return;
+    }
+  bank.taps = static_cast<int64_t>(tap.size());
+  bank.tap = tap.data();
+  bank.tap_row = tap_row.data();
+}
+
+int64_t Filter::Table::first_input(int64_t output) const {
+  if (bank.phases > 0)
+    return scale(floor_div(output, LANES) * LANES, bank.down, bank.up) + bank.first[0];
+  const int64_t block = floor_div(output, bank.block_out);
+  return block * bank.block_in + bank.first[(output - block * bank.block_out) / LANES];
+}
+
+Span Filter::Table::support(Span outputs) const {
+  return {scale(outputs.begin, bank.down, bank.up) - reach + 1,
+          scale(outputs.end - 1, bank.down, bank.up) + reach + 1};
+}
+
+Span Filter::Table::span(Span outputs) const {
+  return {first_input(outputs.begin), first_input(outputs.end - 1) + bank.span};
+}
+
+// No fewer than `span` any so many outputs has.
+int64_t Filter::Table::longest_span(int64_t outputs) const {
+  int64_t low = FURTHEST, high = -FURTHEST;
+  for (int64_t g = 0; g < bank.groups; ++g) {
+    const int64_t offset = bank.first[g] - scale(g * LANES, bank.down, bank.up);
+    low = std::min(low, offset);
+    high = std::max(high, offset);
+  }
+  return scale(outputs + LANES, bank.down, bank.up) + 2 + high - low + bank.span;
+}
+
+Filter::Filter(std::vector<Stage> stages) {
+  tables_.reserve(stages.size());
+  for (Stage& stage : stages) {
+    check(stage);
+    tables_.emplace_back(std::move(stage));
+  }
   double largest = 1, ratio = 1;
-  for (auto stage = stages_.rbegin(); stage != stages_.rend(); ++stage) {
-    check(*stage);
-    ratio *= static_cast<double>(stage->down) / static_cast<double>(stage->up);
+  for (auto table = tables_.rbegin(); table != tables_.rend(); ++table) {
+    ratio *= static_cast<double>(table->bank.down) / static_cast<double>(table->bank.up);
     largest = std::max(largest, ratio);
   }
   furthest_ = static_cast<int64_t>(static_cast<double>(FURTHEST) / largest);
+  piece_ = FURTHEST;
+  if (tables_.size() > 1)
+    for (piece_ = SHORTEST_PIECE; scratch_of(2 * piece_) <= NEAR && piece_ < NEAR;) piece_ *= 2;
 }
 
 Span Filter::support(int64_t start, int64_t stop) const {
   Span at{start, stop};
-  for (auto stage = stages_.rbegin(); stage != stages_.rend(); ++stage) at = support_of(*stage, at);
+  for (size_t s = tables_.size(); s-- > 0;) at = tables_[s].support(at);
   return at;
 }
 
 Span Filter::span(int64_t start, int64_t stop) const {
   Span at{start, stop};
-  for (size_t s = stages_.size(); s-- > 0;)
-    at = s > 0 ? support_of(stages_[s], at) : span_of(stages_[s], at);
+  for (size_t s = tables_.size(); s-- > 0;) at = s > 0 ? tables_[s].support(at) : tables_[s].span(at);
   return at;
 }
 
-int64_t Filter::scratch(int64_t outputs) const {
+int64_t Filter::scratch_of(int64_t outputs) const {
   int64_t floats = 0;
-  for (size_t s = stages_.size(); s-- > 1;) {
-    outputs = longest_span(stages_[s], outputs);
+  for (size_t s = tables_.size(); s-- > 1;) {
+    outputs = tables_[s].longest_span(outputs);
     floats += outputs;
   }
   return floats;
 }
+
+int64_t Filter::scratch(int64_t outputs) const { return scratch_of(std::min(outputs, piece_)); }
 
 void Filter::apply(ResampleFn resample, const float* x, int64_t x_start, float* y, int64_t y_start,
                    int64_t y_stop, float* scratch) const {
@@ -129,33 +200,42 @@ void Filter::apply(ResampleFn resample, const float* x, int64_t x_start, float* 
     std::memcpy(y, x + (y_start - x_start), static_cast<size_t>(y_stop - y_start) * sizeof(float));
     return;
   }
-  for (size_t s = 0; s < stages_.size(); ++s) {
+  for (int64_t begin = y_start; begin < y_stop;) {
+    // Pieces end where groups of outputs do.
+    const int64_t end = std::min(y_stop, floor_div(begin + piece_, LANES) * LANES);
+    apply_piece(resample, x, x_start, y + (begin - y_start), begin, end, scratch);
+    begin = end;
+  }
+}
+
+void Filter::apply_piece(ResampleFn resample, const float* x, int64_t x_start, float* y,
+                         int64_t y_start, int64_t y_stop, float* scratch) const {
+  for (size_t s = 0; s + 1 < tables_.size(); ++s) {
     // What this stage has to make, and where the next one looks for it.
-    Span made{y_start, y_stop}, held{y_start, y_stop};
-    for (size_t later = stages_.size(); later-- > s + 1;) {
-      held = span_of(stages_[later], made);
-      made = support_of(stages_[later], made);
-    }
-    const Bank bank = bank_of(stages_[s]);
-    if (s + 1 == stages_.size()) {
-      resample(bank, x, x_start, y, y_start, y_stop);
-      return;
+    Span made{y_start, y_stop}, held = made;
+    for (size_t later = tables_.size(); later-- > s + 1;) {
+      held = tables_[later].span(made);
+      made = tables_[later].support(made);
     }
     // Only what the outputs depend on is computed: the rest could overflow, and infinity times zero
     // is not a number.
-    std::fill(scratch, scratch + (made.begin - held.begin), 0.0f);
-    resample(bank, x, x_start, scratch + (made.begin - held.begin), made.begin, made.end);
-    std::fill(scratch + (made.end - held.begin), scratch + (held.end - held.begin), 0.0f);
+    float* begin = scratch + (made.begin - held.begin);
+    float* end = scratch + (made.end - held.begin);
+    std::fill(scratch, begin, 0.0f);
+    resample(tables_[s].bank, x, x_start, begin, made.begin, made.end);
+    std::fill(end, scratch + (held.end - held.begin), 0.0f);
     x = scratch;
     x_start = held.begin;
     scratch += held.end - held.begin;
   }
+  resample(tables_.back().bank, x, x_start, y, y_start, y_stop);
 }
 
 int64_t Filter::nbytes() const {
   size_t bytes = 0;
-  for (const Stage& stage : stages_)
-    bytes += stage.coefficients.size() * sizeof(float) + stage.first.size() * sizeof(int64_t);
+  for (const Table& table : tables_)
+    bytes += (table.memory.size() + table.tap.size()) * sizeof(float) +
+             (table.first.size() + table.tap_row.size()) * sizeof(int64_t);
   return static_cast<int64_t>(bytes);
 }
 

@@ -10,11 +10,13 @@
 namespace headrace {
 
 // One bank and the ratio it makes: `up`/`down` of the rate that comes in, in lowest terms. An output
-// at position p of its input uses no input further from p than `reach`.
+// at position p of its input uses no input further from p than `reach`. Where `phases` is not 0, the
+// coefficients are interpolated between so many: see kernel.h.
 struct Stage {
   std::vector<float> coefficients;
   std::vector<int64_t> first;
   int64_t up, down, reach;
+  int64_t phases = 0;
 };
 
 struct Span {
@@ -26,8 +28,10 @@ class Filter {
   // No stage at all: the rates are equal. Throws std::invalid_argument if a stage's parts do not fit
   // each other.
   explicit Filter(std::vector<Stage> stages);
+  Filter(const Filter&) = delete;
+  Filter& operator=(const Filter&) = delete;
 
-  bool identity() const { return stages_.empty(); }
+  bool identity() const { return tables_.empty(); }
 
   // The inputs that outputs [start, stop) depend on; not clipped to the recording.
   Span support(int64_t start, int64_t stop) const;
@@ -52,8 +56,29 @@ class Filter {
   int64_t nbytes() const;
 
  private:
-  std::vector<Stage> stages_;
+  // A stage that has been checked, its coefficients where whole vectors lie in one cache line.
+  struct Table {
+    std::vector<float> memory, tap;
+    std::vector<int64_t> first, tap_row;
+    int64_t reach;
+    Bank bank;  // points into these
+
+    explicit Table(Stage stage);
+    Span support(Span outputs) const;
+    Span span(Span outputs) const;
+    int64_t first_input(int64_t output) const;
+    int64_t longest_span(int64_t outputs) const;
+    void find_zeros();
+    void find_taps();
+  };
+
+  int64_t scratch_of(int64_t outputs) const;
+  void apply_piece(ResampleFn resample, const float* x, int64_t x_start, float* y, int64_t y_start,
+                   int64_t y_stop, float* scratch) const;
+
+  std::vector<Table> tables_;
   int64_t furthest_;
+  int64_t piece_;  // outputs made through all stages at a time, or all where there is one stage
 };
 
 }  // namespace headrace

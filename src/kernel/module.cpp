@@ -12,6 +12,11 @@
 #include <utility>
 #include <vector>
 
+#if defined(HEADRACE_X86_SETS) && defined(_MSC_VER)
+#include <immintrin.h>
+#include <intrin.h>
+#endif
+
 #include "filter.h"
 #include "bindings.h"
 #include "float_mode.h"
@@ -31,17 +36,47 @@ struct InstructionSet {
   headrace::ResampleFn resample;
 };
 
-// Best first. The compiler's feature test asks cpuid for the instructions and xgetbv for whether the
-// operating system keeps the registers.
+#ifdef HEADRACE_X86_SETS
+struct X86 {
+  bool avx2, avx512;
+};
+
+// What cpuid says of the processor, and xgetbv of the registers that the operating system keeps.
+X86 x86() {
+#ifdef _MSC_VER
+  const auto bits = [](uint64_t word, uint64_t mask) { return (word & mask) == mask; };
+  int leaf[4];  // eax, ebx, ecx, edx
+  __cpuidex(leaf, 0, 0);
+  if (leaf[0] < 7) return {false, false};
+  __cpuidex(leaf, 1, 0);
+  // FMA, OSXSAVE and AVX; without the second there is no xgetbv.
+  if (!bits(leaf[2], 1u << 12 | 1u << 27 | 1u << 28)) return {false, false};
+  const uint64_t kept = _xgetbv(0);
+  __cpuidex(leaf, 7, 0);
+  const uint64_t has = static_cast<uint32_t>(leaf[1]);
+  // xmm and ymm registers; for AVX-512 also masks, the upper halves of zmm, and zmm16 to zmm31.
+  const bool avx2 = bits(kept, 0x06) && bits(has, 1u << 5);
+  const bool avx512 =
+      avx2 && bits(kept, 0xe6) && bits(has, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31);  // F DQ BW VL
+  return {avx2, avx512};
+#else
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512bw");
+  return {avx2, avx512};
+#endif
+}
+#endif
+
+// Best first.
 std::vector<InstructionSet> detect() {
   std::vector<InstructionSet> sets;
 #ifdef HEADRACE_X86_SETS
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
-    sets.push_back({"avx512", headrace::avx512::resample});
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    sets.push_back({"avx2", headrace::avx2::resample});
+  const X86 machine = x86();
+  if (machine.avx512) sets.push_back({"avx512", headrace::avx512::resample});
+  if (machine.avx2) sets.push_back({"avx2", headrace::avx2::resample});
 #endif
   sets.push_back({"portable", headrace::portable::resample});
   return sets;
@@ -59,14 +94,14 @@ const InstructionSet& instruction_set_of(const std::string& name) {
 }
 
 using StageParts =
-    std::tuple<Vector<const float>, Vector<const int64_t>, int64_t, int64_t, int64_t>;
+    std::tuple<Vector<const float>, Vector<const int64_t>, int64_t, int64_t, int64_t, int64_t>;
 
 void make_filter(Filter* self, const std::vector<StageParts>& stages) {
   std::vector<headrace::Stage> made;
-  for (const auto& [coefficients, first, up, down, reach] : stages)
+  for (const auto& [coefficients, first, up, down, reach, phases] : stages)
     made.push_back({{coefficients.data(), coefficients.data() + coefficients.size()},
                     {first.data(), first.data() + first.size()},
-                    up, down, reach});
+                    up, down, reach, phases});
   new (self) Filter(std::move(made));
 }
 
@@ -140,6 +175,7 @@ ResampleFn find_instruction_set(const std::string& name) { return instruction_se
 NB_MODULE(_kernel, m) {
   using namespace nb::literals;
   m.attr("LANES") = LANES;
+  m.attr("MOST_TAPS") = headrace::MOST_TAPS;
   m.attr("MIX") = headrace::MIX;
   m.def("instruction_sets", &names);
   nb::class_<Filter>(m, "Filter")

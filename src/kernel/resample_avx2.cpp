@@ -14,7 +14,18 @@ struct Vec {
   static Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
 };
-constexpr int TILE = 6;  // 12 accumulators, 2 coefficients and 1 input, of 16 registers
+using Half = Vec;
+constexpr int TILE = 6;    // 12 accumulators, 2 coefficients and 1 input, of 16 registers
+constexpr int DENSE = 12;  // 12 accumulators, 1 coefficient and 1 input
+
+static inline void split(const float* p, int64_t n, float* even, float* odd) {
+  for (int64_t i = 0; i < n; i += 8) {
+    const __m256 a = _mm256_loadu_ps(p + 2 * i), b = _mm256_loadu_ps(p + 2 * i + 8);
+    const __m256 e = _mm256_shuffle_ps(a, b, 0x88), o = _mm256_shuffle_ps(a, b, 0xdd);
+    _mm256_storeu_ps(even + i, _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(e), 0xd8)));
+    _mm256_storeu_ps(odd + i, _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(o), 0xd8)));
+  }
+}
 
 #include "resample_impl.h"
 

@@ -4,6 +4,17 @@
 
 namespace headrace::avx512 {
 
+struct Half {
+  static constexpr int WIDTH = 8;
+  __m256 v;
+  static Half zero() { return {_mm256_setzero_ps()}; }
+  static Half load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static Half splat(const float* p) { return {_mm256_broadcast_ss(p)}; }
+  static Half add(Half a, Half b) { return {_mm256_add_ps(a.v, b.v)}; }
+  static Half fma(Half a, Half b, Half c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+};
+
 struct Vec {
   static constexpr int WIDTH = 16;
   __m512 v;
@@ -13,8 +24,24 @@ struct Vec {
   static Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
   static Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
+  Half low() const { return {_mm512_castps512_ps256(v)}; }
+  Half high() const { return {_mm512_extractf32x8_ps(v, 1)}; }
+  static Vec join(Half low, Half high) {
+    return {_mm512_insertf32x8(_mm512_castps256_ps512(low.v), high.v, 1)};
+  }
 };
-constexpr int TILE = 12;  // of 32 registers
+constexpr int TILE = 12;   // of 32 registers
+constexpr int DENSE = 16;  // of 32 registers
+
+static inline void split(const float* p, int64_t n, float* even, float* odd) {
+  const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odds = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  for (int64_t i = 0; i < n; i += 16) {
+    const __m512 a = _mm512_loadu_ps(p + 2 * i), b = _mm512_loadu_ps(p + 2 * i + 16);
+    _mm512_storeu_ps(even + i, _mm512_permutex2var_ps(a, evens, b));
+    _mm512_storeu_ps(odd + i, _mm512_permutex2var_ps(a, odds, b));
+  }
+}
 
 #include "resample_impl.h"
 

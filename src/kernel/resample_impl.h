@@ -2,79 +2,228 @@
 //
 // The including file is in the namespace of its set and has defined
 //   Vec         WIDTH floats, with load(p), splat(p), zero(), store(p), add(a, b), and
-//               fma(a, b, c) = a*b + c rounded once,
-//   TILE        how many blocks share one pass over the coefficients (accumulators in registers).
+//               fma(a, b, c) = a*b + c rounded once; where WIDTH is LANES also low() and high(), the
+//               halves, and join(low, high),
+//   Half        the same for half the lanes, or fewer,
+//   split(p, n, even, odd)  even[i] = p[2 i], odd[i] = p[2 i + 1] for i < n, a multiple of LANES,
+//   TILE        how many blocks share one pass over the coefficients (accumulators in registers),
+//   DENSE       how many Halves of neighbouring outputs share one pass over a halver's taps.
 //
 // Each output is one chain of fused multiply-adds in the order of its inputs, starting from +0, so
-// the result does not depend on WIDTH or TILE. +0 is added at the end: otherwise a sum that
+// the result does not depend on any of these. +0 is added at the end: otherwise a sum that
 // underflows to -0 would keep or lose its sign by the signs of inputs that its filter does not reach.
 //
 // No library code may be used here: an inline function compiled for this set could be chosen by the
 // linker for a machine that lacks it.
 
-constexpr int VECTORS = LANES / Vec::WIDTH;
+// Rows of coefficients that are asked for early: a table may stand in the third cache.
+constexpr int AHEAD = 24;
 
-template <int BLOCKS>
-static inline void tile(const float* c, int64_t span, const float* x, int64_t x_stride,
-                        float* out, int64_t out_stride) {
-  Vec sum[BLOCKS][VECTORS];
-  for (int b = 0; b < BLOCKS; ++b)
-    for (int v = 0; v < VECTORS; ++v) sum[b][v] = Vec::zero();
-  for (int64_t i = 0; i < span; ++i, c += LANES) {
-    Vec k[VECTORS];
-    for (int v = 0; v < VECTORS; ++v) k[v] = Vec::load(c + v * Vec::WIDTH);
-    for (int b = 0; b < BLOCKS; ++b) {
-      const Vec input = Vec::splat(x + b * x_stride + i);
-      for (int v = 0; v < VECTORS; ++v) sum[b][v] = Vec::fma(input, k[v], sum[b][v]);
+// Sums stay in registers only where their loops are gone.
+#define UNROLL _Pragma("GCC unroll 16")
+
+// Floats of a table that stays in the second cache beside its inputs.
+constexpr int64_t SMALL_TABLE = 1 << 17;
+
+// Adds rows [0, rows) to the sums of all blocks, for the vectors from BEGIN to END.
+template <int BEGIN, int END, class V, int BLOCKS, int N>
+static inline void add_rows(const float* c, int64_t rows, const float* x, int64_t x_stride,
+                            V (&sum)[BLOCKS][N]) {
+  for (int64_t i = 0; i < rows; ++i, c += LANES) {
+    V k[N];
+    UNROLL for (int v = BEGIN; v < END; ++v) k[v] = V::load(c + v * V::WIDTH);
+    __builtin_prefetch(c + AHEAD * LANES);
+    UNROLL for (int b = 0; b < BLOCKS; ++b) {
+      const V input = V::splat(x + b * x_stride + i);
+      UNROLL for (int v = BEGIN; v < END; ++v) sum[b][v] = V::fma(input, k[v], sum[b][v]);
     }
   }
-  for (int b = 0; b < BLOCKS; ++b)
-    for (int v = 0; v < VECTORS; ++v)
-      Vec::add(sum[b][v], Vec::zero()).store(out + b * out_stride + v * Vec::WIDTH);
 }
 
-static inline int64_t ceil_div(int64_t a, int64_t b) {  // b > 0
-  return a >= 0 ? (a + b - 1) / b : -(-a / b);
+// One group of so many blocks.
+template <class V, int BLOCKS>
+static inline void tile(const Bank& bank, const float* c, const float* x, int64_t x_stride,
+                        float* out, int64_t out_stride) {
+  const int64_t low_end = bank.low_end, high_begin = bank.high_begin;
+  const float* c_high = c + high_begin * LANES;
+  const float* c_low_end = c + low_end * LANES;
+  if constexpr (V::WIDTH == LANES) {
+    Half half[BLOCKS][1];
+    V sum[BLOCKS][1];
+    UNROLL for (int b = 0; b < BLOCKS; ++b) half[b][0] = Half::zero();
+    add_rows<0, 1>(c, high_begin, x, x_stride, half);
+    UNROLL for (int b = 0; b < BLOCKS; ++b) sum[b][0] = V::join(half[b][0], Half::zero());
+    add_rows<0, 1>(c_high, low_end - high_begin, x + high_begin, x_stride, sum);
+    UNROLL for (int b = 0; b < BLOCKS; ++b) half[b][0] = sum[b][0].high();
+    add_rows<0, 1>(c_low_end + HALF, bank.span - low_end, x + low_end, x_stride, half);
+    UNROLL for (int b = 0; b < BLOCKS; ++b) {
+      Half::add(sum[b][0].low(), Half::zero()).store(out + b * out_stride);
+      Half::add(half[b][0], Half::zero()).store(out + b * out_stride + HALF);
+    }
+  } else {
+    constexpr int N = LANES / V::WIDTH;
+    V sum[BLOCKS][N];
+    UNROLL for (int b = 0; b < BLOCKS; ++b)
+      UNROLL for (int v = 0; v < N; ++v) sum[b][v] = V::zero();
+    add_rows<0, N / 2>(c, high_begin, x, x_stride, sum);
+    add_rows<0, N>(c_high, low_end - high_begin, x + high_begin, x_stride, sum);
+    add_rows<N / 2, N>(c_low_end, bank.span - low_end, x + low_end, x_stride, sum);
+    UNROLL for (int b = 0; b < BLOCKS; ++b)
+      UNROLL for (int v = 0; v < N; ++v)
+        V::add(sum[b][v], V::zero()).store(out + b * out_stride + v * V::WIDTH);
+  }
+}
+
+template <int BLOCKS>
+static inline void tiles(const Bank& bank, const float* c, int64_t blocks, const float* x, float* y) {
+  if constexpr (BLOCKS > 0) {
+    if (blocks == BLOCKS)
+      tile<Vec, BLOCKS>(bank, c, x, bank.block_in, y, bank.block_out);
+    else
+      tiles<BLOCKS - 1>(bank, c, blocks, x, y);
+  }
+}
+
+static inline int64_t floor_div(int64_t a, int64_t b) {  // b > 0
+  return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+static inline int64_t ceil_div(int64_t a, int64_t b) { return -floor_div(-a, b); }
+
+// A group of which not all outputs are asked for.
+static inline void part(const Bank& bank, const float* c, const float* x, float* y, int64_t m,
+                        int64_t y_start, int64_t y_stop) {
+  float lanes[LANES];
+  tile<Vec, 1>(bank, c, x, 0, lanes, 0);
+  for (int lane = 0; lane < LANES; ++lane)
+    if (m + lane >= y_start && m + lane < y_stop) y[m + lane - y_start] = lanes[lane];
+}
+
+// All tiles of one group among `blocks` blocks from `begin` on.
+static inline void group(const Bank& bank, int64_t g, int64_t begin, int64_t blocks, const float* x,
+                         int64_t x_start, float* y, int64_t y_start, int64_t y_stop) {
+  const float* c = bank.coefficients + g * bank.span * LANES;
+  const float* in = x + (bank.first[g] - x_start);
+  const int64_t lane0 = g * LANES;
+  // Blocks in which this group has at least one output in the range, and those wholly in it.
+  const int64_t some = ceil_div(y_start - lane0 - (LANES - 1), bank.block_out);
+  const int64_t some_end = ceil_div(y_stop - lane0, bank.block_out);
+  const int64_t whole = ceil_div(y_start - lane0, bank.block_out);
+  const int64_t whole_end = ceil_div(y_stop - lane0 - (LANES - 1), bank.block_out);
+  const int64_t end = begin + blocks < some_end ? begin + blocks : some_end;
+  int64_t b = begin > some ? begin : some;
+  while (b < end) {
+    const float* from = in + b * bank.block_in;
+    const int64_t m = b * bank.block_out + lane0;
+    if (b < whole || b >= whole_end) {
+      part(bank, c, from, y, m, y_start, y_stop);
+      b += 1;
+      continue;
+    }
+    // Tiles of nearly equal size: a tile of few blocks would not keep the multipliers busy.
+    const int64_t left = (whole_end < end ? whole_end : end) - b;
+    const int64_t passes = (left + TILE - 1) / TILE;
+    const int64_t together = (left + passes - 1) / passes;
+    tiles<TILE>(bank, c, together, from, y + (m - y_start));
+    b += together;
+  }
+}
+
+static void resample_blocks(const Bank& bank, const float* x, int64_t x_start, float* y,
+                            int64_t y_start, int64_t y_stop) {
+  // A small table is passed over again for every tile, so that the inputs stay in the first cache; a
+  // large one is passed over once.
+  const int64_t begin = floor_div(y_start, bank.block_out);
+  const int64_t blocks = floor_div(y_stop - 1, bank.block_out) + 1 - begin;
+  const int64_t passes = (blocks + TILE - 1) / TILE;
+  const bool small = bank.groups * bank.span * LANES <= SMALL_TABLE;
+  const int64_t together = small ? (blocks + passes - 1) / passes : blocks;
+  for (int64_t b = begin; b < begin + blocks; b += together)
+    for (int64_t g = 0; g < bank.groups; ++g)
+      group(bank, g, b, together, x, x_start, y, y_start, y_stop);
+}
+
+// One output for two inputs, by the taps that are not zero: the inputs are parted into even and odd
+// ones, so that neighbouring outputs use neighbouring numbers.
+static void halve(const Bank& bank, const float* x, int64_t x_start, float* y, int64_t y_start,
+                  int64_t y_stop) {
+  constexpr int OUTPUTS = DENSE * Half::WIDTH;  // a multiple of LANES
+  constexpr int ROOM = 4 * OUTPUTS;
+  alignas(64) float parted[2][ROOM + 4 * MOST_TAPS];
+  alignas(64) float made[OUTPUTS];
+  for (int64_t piece = y_start; piece < y_stop; piece += ROOM) {
+    const int64_t piece_stop = y_stop - piece < ROOM ? y_stop : piece + ROOM;
+    const float* in = x + (2 * piece + bank.first[0] + bank.tap_row[0] - x_start);
+    const int64_t rows = bank.tap_row[bank.taps - 1] - bank.tap_row[0];
+    const int64_t evens = piece_stop - piece + rows / 2;
+    const int64_t odds = piece_stop - piece + (rows - 1) / 2;  // evens, or one fewer
+    // Whole vectors, and the rest one by one: nothing behind the last input is read.
+    const int64_t vectors = odds / LANES * LANES;
+    split(in, vectors, parted[0], parted[1]);
+    for (int64_t i = vectors; i < evens; ++i) parted[0][i] = in[2 * i];
+    for (int64_t i = vectors; i < odds; ++i) parted[1][i] = in[2 * i + 1];
+    for (int64_t m = piece; m < piece_stop; m += OUTPUTS) {
+      Half sum[DENSE];
+      for (int d = 0; d < DENSE; ++d) sum[d] = Half::zero();
+      for (int64_t t = 0; t < bank.taps; ++t) {
+        const int64_t row = bank.tap_row[t] - bank.tap_row[0];
+        const float* p = parted[row & 1] + (m - piece) + row / 2;
+        const Half k = Half::splat(bank.tap + t);
+        for (int d = 0; d < DENSE; ++d)
+          sum[d] = Half::fma(Half::load(p + d * Half::WIDTH), k, sum[d]);
+      }
+      const bool whole = piece_stop - m >= OUTPUTS;
+      float* out = whole ? y + (m - y_start) : made;
+      for (int d = 0; d < DENSE; ++d)
+        Half::add(sum[d], Half::zero()).store(out + d * Half::WIDTH);
+      if (!whole)
+        for (int64_t i = 0; i < piece_stop - m; ++i) y[m - y_start + i] = made[i];
+    }
+  }
+}
+
+// Coefficients between phases: a parabola in how far a group stands behind its phase, the same for
+// all lanes, whose distances from each other are exact in the table.
+static void interpolate(const Bank& bank, const float* x, int64_t x_start, float* y,
+                        int64_t y_start, int64_t y_stop) {
+  for (int64_t g = floor_div(y_start, LANES); g * LANES < y_stop; ++g) {
+    const int64_t m = g * LANES;
+    const int64_t period = floor_div(m, bank.up);
+    const int64_t turn = (m - period * bank.up) * bank.down;
+    const int64_t input = turn / bank.up;
+    const int64_t behind = (turn - input * bank.up) * bank.phases;
+    const int64_t phase = behind / bank.up;
+    const float t = static_cast<float>(static_cast<double>(behind - phase * bank.up) /
+                                       static_cast<double>(bank.up));
+    const float* c = bank.coefficients + phase * bank.span * 3 * LANES;
+    const float* in = x + (period * bank.down + input + bank.first[0] - x_start);
+    constexpr int N = LANES / Vec::WIDTH;
+    const Vec along = Vec::splat(&t);
+    Vec sum[N];
+    for (int v = 0; v < N; ++v) sum[v] = Vec::zero();
+    for (int64_t i = 0; i < bank.span; ++i, c += 3 * LANES) {
+      const Vec sample = Vec::splat(in + i);
+      UNROLL for (int v = 0; v < N; ++v) {
+        const float* p = c + v * Vec::WIDTH;
+        const Vec slope = Vec::fma(Vec::load(p + 2 * LANES), along, Vec::load(p + LANES));
+        sum[v] = Vec::fma(sample, Vec::fma(slope, along, Vec::load(p)), sum[v]);
+      }
+    }
+    const bool whole = m >= y_start && m + LANES <= y_stop;
+    float lanes[LANES];
+    float* out = whole ? y + (m - y_start) : lanes;
+    for (int v = 0; v < N; ++v) Vec::add(sum[v], Vec::zero()).store(out + v * Vec::WIDTH);
+    if (!whole)
+      for (int lane = 0; lane < LANES; ++lane)
+        if (m + lane >= y_start && m + lane < y_stop) y[m + lane - y_start] = lanes[lane];
+  }
 }
 
 void resample(const Bank& bank, const float* x, int64_t x_start, float* y, int64_t y_start,
               int64_t y_stop) {
-  for (int64_t g = 0; g < bank.groups; ++g) {
-    const float* c = bank.coefficients + g * bank.span * LANES;
-    const int64_t lane0 = g * LANES;
-    // Blocks in which this group has at least one output in the range, and those wholly in it.
-    const int64_t begin = ceil_div(y_start - lane0 - (LANES - 1), bank.block_out);
-    const int64_t end = ceil_div(y_stop - lane0, bank.block_out);
-    const int64_t whole_begin = ceil_div(y_start - lane0, bank.block_out);
-    const int64_t whole_end = ceil_div(y_stop - lane0 - (LANES - 1), bank.block_out);
-
-    int64_t b = begin;
-    while (b < end) {
-      const float* in = x + (b * bank.block_in + bank.first[g] - x_start);
-      const int64_t m = b * bank.block_out + lane0;
-      if (b < whole_begin || b >= whole_end) {
-        float lanes[LANES];
-        tile<1>(c, bank.span, in, 0, lanes, 0);
-        for (int lane = 0; lane < LANES; ++lane)
-          if (m + lane >= y_start && m + lane < y_stop) y[m + lane - y_start] = lanes[lane];
-        b += 1;
-        continue;
-      }
-      float* out = y + (m - y_start);
-      const int64_t left = whole_end - b;
-      if (left >= TILE) {
-        tile<TILE>(c, bank.span, in, bank.block_in, out, bank.block_out);
-        b += TILE;
-      } else if (left >= 4) {
-        tile<4>(c, bank.span, in, bank.block_in, out, bank.block_out);
-        b += 4;
-      } else if (left >= 2) {
-        tile<2>(c, bank.span, in, bank.block_in, out, bank.block_out);
-        b += 2;
-      } else {
-        tile<1>(c, bank.span, in, 0, out, 0);
-        b += 1;
-      }
-    }
-  }
+  if (bank.phases > 0)
+    interpolate(bank, x, x_start, y, y_start, y_stop);
+  else if (bank.taps > 0)
+    halve(bank, x, x_start, y, y_start, y_stop);
+  else
+    resample_blocks(bank, x, x_start, y, y_start, y_stop);
 }

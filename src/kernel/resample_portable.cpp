@@ -21,7 +21,8 @@ struct Vec {
   static Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
   void store(float* p) const { vst1q_f32(p, v); }
 };
-constexpr int TILE = 6;  // 24 accumulators, 4 coefficients and 1 input, of 32 registers
+constexpr int TILE = 6;    // 24 accumulators, 4 coefficients and 1 input, of 32 registers
+constexpr int DENSE = 16;  // 16 accumulators, 1 coefficient and 1 input
 #else
 struct Vec {
   static constexpr int WIDTH = 1;
@@ -34,7 +35,17 @@ struct Vec {
   void store(float* p) const { *p = v; }
 };
 constexpr int TILE = 4;
+constexpr int DENSE = 16;
 #endif
+
+using Half = Vec;
+
+static inline void split(const float* p, int64_t n, float* even, float* odd) {
+  for (int64_t i = 0; i < n; ++i) {
+    even[i] = p[2 * i];
+    odd[i] = p[2 * i + 1];
+  }
+}
 
 #include "resample_impl.h"
 

@@ -1,0 +1,205 @@
+"""How near the pipeline comes to its floor: bare decoding and the bare kernel over the same bytes.
+
+    python benchmarks/limit.py FOLDER [--rounds 5] [--works WORD ...] [--json FILE]
+
+The floor is what `--workers` processes need that share nothing and hand nothing over: each goes
+through its part of the windows three times, once to decode into reused memory, once to convert to
+float32 and mix, once to resample into the rows of a batch; the times are added. Plain WAV is decoded
+by `preadv`, everything else by libsndfile. headrace itself runs in the same rounds with as many
+threads. Efficiency is the floor's time through headrace's, the median of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import corpus
+import numpy as np
+import work as works
+from rivals import ours
+
+from headrace import _kernel
+from headrace.decode import Decoder, probe, sample_type
+from headrace.records import Failure
+from headrace.resample import resampler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from work import Work
+
+    Place = Callable[[int, NDArray[Any]], object]
+
+ROWS = 64
+
+
+def _plain(path: str, frame_bytes: int, files: ExitStack) -> Place:
+    """Return the call that fills memory with the frames from the given one on: a system call."""
+    descriptor = os.open(path, os.O_RDONLY)
+    files.callback(os.close, descriptor)
+    data = os.pread(descriptor, 4_096, 0).index(b"data") + 8
+
+    def read(frame: int, out: NDArray[Any]) -> None:
+        if os.preadv(descriptor, [out], data + frame * frame_bytes) != out.nbytes:
+            raise EOFError(path)
+
+    return read
+
+
+def _decoded(path: str, files: ExitStack) -> Place:
+    recording = probe(path, path)
+    if isinstance(recording, Failure):
+        raise TypeError(recording)
+    decoder = Decoder(recording)
+    files.callback(decoder.close)
+
+    def read(frame: int, out: NDArray[Any]) -> None:
+        if frame != decoder.position:
+            decoder.move_to(frame, out)
+        decoder.read_exactly(out)
+
+    return read
+
+
+def _files(work: Work, files: ExitStack) -> Callable[[str], Place]:
+    """Return what opens a recording; at random, each stays open."""
+    frame_bytes = 2 * work.channels
+    wav = work.paths[0].endswith(".wav")
+    known: dict[str, Place] = {}
+
+    def opened(path: str) -> Place:
+        if path in known:
+            return known[path]
+        if not work.at_random:
+            files.close()
+        place = _plain(path, frame_bytes, files) if wav else _decoded(path, files)
+        if work.at_random:
+            known[path] = place
+        return place
+
+    return opened
+
+
+def floor(work: Work) -> tuple[float, float, float]:
+    """Return the seconds that decoding, converting and resampling take, each by itself."""
+    recording = probe(work.paths[0], "")
+    if isinstance(recording, Failure):
+        raise TypeError(recording)
+    frames = work.frames_in
+    table = resampler(work.rate_in, work.rate_out)
+    begin, end = table.span(0, work.size)
+    pcm = np.zeros(frames * work.channels, sample_type(recording))
+    x = np.zeros(max(end - begin, frames), np.float32)
+    y = np.zeros((ROWS, work.size), np.float32)
+    channel = _kernel.MIX if work.channels > 1 else 0
+    count = len(work.order)
+
+    took = []
+    with ExitStack() as files:
+        opened = _files(work, files)
+        began = time.perf_counter()
+        for job in work.jobs():
+            read = opened(job.path)
+            for window in job.windows:
+                read(window * frames, pcm)
+        took.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    for number in range(count):  # equal rates: straight into the row
+        out = y[number % ROWS] if table.identity else x[:frames]
+        _kernel.convert(pcm, work.channels, channel, out)
+    took.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    if not table.identity:
+        for number in range(count):
+            table(x, begin, y[number % ROWS], 0)
+    took.append(time.perf_counter() - began)
+    return took[0], took[1], took[2]
+
+
+def pipeline(work: Work, workers: int) -> float:
+    """Return headrace's seconds for a window."""
+    count = 0
+    began = time.perf_counter()
+    for windows in ours.run(work, workers):
+        count += len(windows)
+    return (time.perf_counter() - began) / count
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the corpora are, or are made")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--windows", type=int, default=2_880, help="in each run")
+    parser.add_argument("--works", nargs="+", metavar="WORD", help="works whose name holds it")
+    parser.add_argument("--files", type=int, default=60, help="short recordings")
+    parser.add_argument("--seconds", type=int, default=60, help="length of a short recording")
+    parser.add_argument("--long-s", type=int, default=3_600, help="length of a long recording")
+    parser.add_argument("--json", type=Path, help="write every round's figure to this file")
+    arguments = parser.parse_args()
+    machine = corpus.machine()
+    print(f"{machine}\n")
+    print(f"Times real time, {arguments.workers} workers, medians of {arguments.rounds} rounds:\n")
+    print("| work | decode | convert | resample | floor | headrace | efficiency |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    raw: dict[str, list[dict[str, float]]] = {}
+    words = [word.lower() for word in arguments.works or [""]]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.workers, mp_context=context) as pool:
+        for name in works.NAMES:
+            if not any(word in name.lower() for word in words):
+                continue
+            work = works.make(
+                name,
+                arguments.folder,
+                files=arguments.files,
+                seconds=arguments.seconds,
+                long_s=arguments.long_s,
+            )
+            raw[name] = [
+                _round(pool, work.cut(arguments.windows), arguments.workers)
+                for _ in range(arguments.rounds + 1)
+            ][1:]  # the first fills the page cache
+            speeds = [
+                works.WINDOW_S / max(1e-12, statistics.median(one[column] for one in raw[name]))
+                for column in ("decode", "convert", "resample", "floor", "headrace")
+            ]
+            if work.rate_in == work.rate_out:
+                speeds[2] = float("nan")
+            cells = ["–" if speed != speed else f"{speed:,.0f}" for speed in speeds]  # noqa: PLR0124
+            efficiency = statistics.median(one["floor"] / one["headrace"] for one in raw[name])
+            print(f"| {name} | {' | '.join(cells)} | {efficiency:.2f} |", flush=True)
+    if arguments.json:
+        facts = {name: getattr(arguments, name) for name in ("workers", "rounds", "windows")}
+        content = {"machine": machine, **facts, "seconds_per_window": raw}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _round(pool: ProcessPoolExecutor, work: Work, workers: int) -> dict[str, float]:
+    """Return the seconds for a window of each step of the floor, and of headrace."""
+    shares = [work.cut(len(work.order) // workers)] * workers
+    parts = list(pool.map(floor, shares))
+    count = sum(len(share.order) for share in shares)
+    slowest = [max(step) / count for step in zip(*parts, strict=True)]
+    seconds = dict(zip(("decode", "convert", "resample"), slowest, strict=True))
+    seconds["floor"] = max(map(sum, parts)) / count
+    seconds["headrace"] = pipeline(work, workers)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

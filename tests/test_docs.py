@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+
+from headrace import cli
+from headrace.synthetic import write_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_SHAPE = re.compile(r"# float32, shape (\([\d, ]+\))")
+_SHORT = {
+    "bench": "--rounds 1 --max-windows 8".split(),
+    "demo": "--recordings 2 --seconds 12 --rounds 1 --budget-s 0".split(),
+}
+"""What is added to a command that would take long."""
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def _text(page: Path) -> str:
+    return page.read_text("utf-8")
+
+
+def _blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
+    """Yield each block of a language and the number of its first line, from 0."""
+    text = _text(page)
+    for fence in _FENCE.finditer(text):
+        if fence[1] == language:
+            yield text.count("\n", 0, fence.start(2)), fence[2]
+
+
+def _prose(page: Path) -> str:
+    return _FENCE.sub("", _text(page))
+
+
+def _commands() -> Iterator[list[str]]:
+    """Yield the words of each command in the blocks for a shell."""
+    for page in PAGES:
+        for _, block in _blocks(page, "sh"):
+            for line in re.split(r"\n|&&|\|", block.replace("\\\n", " ")):
+                if words := shlex.split(line, comments=True):
+                    yield words
+
+
+def _ours() -> list[list[str]]:
+    return [words[1:] for words in _commands() if Path(words[0]).name == "headrace"]
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return what the headings are linked by, made as GitHub makes it."""
+    headings = re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder to work in, with recordings at two sites under ``raw_data``."""
+    write_archive(tmp_path, recordings=6, seconds=56, sites=2)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class _Shown(ast.NodeTransformer):
+    """Hands the value of each statement that is an expression to ``_show``, with its line."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr:
+        show = ast.Name("_show", ast.Load())
+        call = ast.Call(show, [ast.Constant(node.lineno), node.value], [])
+        return ast.copy_location(ast.Expr(call), node)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("page", [p for p in PAGES if any(_blocks(p, "python"))], ids=_name)
+def test_python_runs_as_printed(page: Path) -> None:
+    """The blocks of a page run one after the other, and give the shapes that they say."""
+    seen: dict[int, set[str]] = {}
+
+    def show(line: int, value: Any) -> None:
+        seen.setdefault(line, set()).add(str(getattr(value, "shape", None)))
+        if hasattr(value, "dtype"):
+            assert value.dtype == "float32"
+
+    names = {"__name__": page.stem, "_show": show, "train_on": lambda audio: audio}
+    for first, block in _blocks(page, "python"):
+        tree = _Shown().visit(ast.parse("\n" * first + block, str(page)))
+        exec(compile(ast.fix_missing_locations(tree), str(page), "exec"), names)
+
+    for number, line in enumerate(_text(page).splitlines(), 1):
+        if shape := _SHAPE.search(line):
+            assert shape[1] in seen[number], f"{page.name}, line {number}: {line}"
+
+
+@pytest.mark.parametrize("words", _ours(), ids=" ".join)
+def test_every_command_line_is_understood(words: list[str]) -> None:
+    """The commands and options that the pages show exist."""
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+
+    assert commands[words[0]].make_context(words[0], words[1:]).params
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("words", _ours(), ids=" ".join)
+def test_every_command_line_runs(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends well and prints something, where the recordings are those of the pages."""
+    monkeypatch.setattr(sys, "argv", ["headrace", *words, *_SHORT.get(words[0], [])])
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code in {0, None}
+    assert capsys.readouterr().out
+
+
+def test_the_extras_that_are_installed_exist() -> None:
+    """Each ``pip install '.[extra]'`` names extras of the project."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = {
+        extra
+        for words in _commands()
+        for extras in re.findall(r"\.\[([\w,-]+)\]", " ".join(words))
+        for extra in extras.split(",")
+    }
+
+    assert "test" in named
+    assert named <= set(project["optional-dependencies"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """A link inside the project names a file or folder that is there, and a heading in it."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+        if re.match(r"\w+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), f"{page.name}: {link}"
+        assert not anchor or anchor in _anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    """A path into the project, in the text or in a command, is one."""
+    for path in re.findall(r"(?<![\w./-])(?:benchmarks|docs|src|tests)/[\w./-]*\w", _text(page)):
+        assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def _first_column(heading: str) -> list[str]:
+    """Return the names in the first column of the architecture's table with this heading."""
+    text = _text(ROOT / "docs" / "architecture.md")
+    rows = text.partition(f"\n| {heading} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+
+
+def test_every_module_stands_once_in_the_architecture() -> None:
+    """Who looks for a noun finds its module there, and finds no module that is gone."""
+    modules = {path.stem for path in (ROOT / "src" / "headrace").glob("*.py")}
+
+    assert sorted(_first_column("module")) == sorted(
+        {"_kernel", *modules} - {"__init__", "__main__"}
+    )
+
+
+def test_every_unit_of_the_kernel_stands_once_in_the_architecture() -> None:
+    """The same for C++: a name stands for its header and its source."""
+    units = {path.stem for path in (ROOT / "src" / "kernel").iterdir()}
+
+    assert sorted(_first_column("unit")) == sorted(units)
