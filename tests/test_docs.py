@@ -22,9 +22,10 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SHAPE = re.compile(r"# float32, shape (\([\d, ]+\))")
+_FOLDERS = "benchmarks|docs|src|tests"
 _SHORT = {
-    "bench": "--rounds 1 --max-windows 8".split(),
-    "demo": "--recordings 2 --seconds 12 --rounds 1 --budget-s 0".split(),
+    "bench": ["--rounds", "1", "--max-windows", "8"],
+    "demo": ["--recordings", "2", "--seconds", "12", "--rounds", "1", "--budget-s", "0"],
 }
 """What is added to a command that would take long."""
 
@@ -157,9 +158,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_files_that_are_named_exist(page: Path) -> None:
-    """A path into the project, in the text or in a command, is one."""
-    for path in re.findall(r"(?<![\w./-])(?:benchmarks|docs|src|tests)/[\w./-]*\w", _text(page)):
-        assert (ROOT / path).exists(), f"{page.name}: {path}"
+    """A path into the project is one; a command may also name a file that it makes."""
+    for text, ending in ((_prose(page), ""), (_text(page), r"\.py")):
+        for path in re.findall(rf"(?<![\w./-])(?:{_FOLDERS})/[\w./-]*\w{ending}\b", text):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
 def _first_column(heading: str) -> list[str]:

@@ -3,9 +3,11 @@ from fractions import Fraction
 from math import ceil
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.errors import WindowsError
 from headrace.geometry import Geometry
 from headrace.records import Coverage, Tail, WindowSpec
 
@@ -213,3 +215,9 @@ def test_an_archive_without_windows_is_all_left_out() -> None:
         left_out_s=10.2,
         padded_s=0.0,
     )
+
+
+def test_a_length_that_would_overflow_is_refused() -> None:
+    """Where frames times rate do not fit 63 bits, there is an error and not a wrong number."""
+    with pytest.raises(WindowsError, match=r"1152921504606846976 frames cannot be cut at 16000 Hz"):
+        _geometry(WindowSpec(16_000, 100, 100), [99, 1 << 60], [8_000, 16_000])

@@ -111,7 +111,7 @@ def test_the_resampler_uses_what_is_forced_or_given(
 def test_a_name_that_is_none_of_this_machines_is_refused_in_a_sentence(
     archive: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence names the variable, what it says, and what it may say; then all is well again."""
+    """The sentence names the variable and what is available; without it all is well again."""
     windows = _windows(archive)
     loader = windows.loader(batch_size=2, workers=1)
     monkeypatch.setenv(VARIABLE, "AVX9")

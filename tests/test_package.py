@@ -21,7 +21,7 @@ LAYERS = (
     "scanner",
     "catalog",
     "windows state",
-    "plan",
+    "plan native",
     "read",
     "deliver iteration made meter",
     "loader",

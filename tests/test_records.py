@@ -104,6 +104,16 @@ def test_seconds_become_the_nearest_number_of_samples(rate: int, window_s: float
     assert abs(spec.min_tail - Fraction(window_s) * rate / 4) <= Fraction(500_001, 1_000_000)
 
 
+@pytest.mark.parametrize("name", ["window_s", "hop_s", "min_tail_s"])
+@pytest.mark.parametrize("seconds", [1e12, 1e300, 1.7e308])
+def test_more_samples_than_can_be_counted_are_refused(name: str, seconds: float) -> None:
+    """The argument is named, before it overflows."""
+    arguments: dict[str, Any] = {"window_s": 1.0, name: seconds}
+
+    with pytest.raises(WindowsError, match=rf"{name}=1.*is more than 2\^44 samples at 8000 Hz"):
+        WindowSpec.from_seconds(8_000, **arguments)
+
+
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from catalogs import table, three
 from headrace.catalog import Catalog, load_catalog
+from headrace.decode import MOST_FRAMES, MOST_HZ
 from headrace.errors import CatalogError, NoRecordingsError
 from headrace.records import Code, Failure
 
@@ -30,9 +31,9 @@ class TestDisk:
         rows=st.dictionaries(
             TEXT,
             st.tuples(
-                st.integers(1, 2**31 - 1),
+                st.integers(1, MOST_HZ),
                 st.integers(1, 64),
-                st.integers(1, 2**62),
+                st.integers(1, MOST_FRAMES),
                 st.none() | TEXT,
                 st.none() | st.floats(allow_nan=False),
             ),

@@ -1,4 +1,7 @@
-"""Grain's reading threads around soundfile and soxr HQ."""
+"""Grain's reading threads around soundfile and soxr HQ.
+
+Tried: 2, 4, 8 and 16 jobs in the prefetch buffer for each thread (best with 2 to 4).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import grain
+
 from rivals.soundfile_soxr import load
 
 if TYPE_CHECKING:
@@ -22,9 +26,7 @@ def run(work: Work, workers: int) -> Iterator[NDArray[np.float32]]:
     """Load whole recordings, or window by window if they are shuffled."""
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=DEPTH * workers)
     yield from (
-        grain.MapDataset.source(list(work.jobs()))
-        .map(partial(load, work))
-        .to_iter_dataset(options)
+        grain.MapDataset.source(list(work.jobs())).map(partial(load, work)).to_iter_dataset(options)
     )
 
 

@@ -1,4 +1,8 @@
-"""`librosa.load` in a thread pool, as in the course notebook; it resamples with soxr HQ."""
+"""`librosa.load` in a thread pool, as in the course notebook; it resamples with soxr HQ.
+
+Tried: 2, 4, 8 and 16 recordings or windows in flight for each worker (no difference in order; 4 at
+random).
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import librosa
-from rivals.shared import ordered
 from work import WINDOW_S, rows
+
+from rivals.shared import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""mlx-data: it reads with libsndfile and resamples with libsamplerate."""
+"""mlx-data: it reads with libsndfile and resamples with libsamplerate, here in its default quality.
+
+That is the fastest of those that filter; the others, linear and zero-order hold, do not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""headrace itself, in four forms."""
+"""headrace itself, in three forms."""
 
 from __future__ import annotations
 
@@ -47,5 +47,4 @@ RIVALS = {
     "headrace": run,
     "headrace, examples": partial(run, batch_size=None),
     "headrace, 16 workers": partial(run, instead=16),
-    "headrace, 16 workers, examples": partial(run, batch_size=None, instead=16),
 }

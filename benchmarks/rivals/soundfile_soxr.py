@@ -1,9 +1,9 @@
 """A thread pool around soundfile and soxr HQ.
 
-Tried: reading as int16 or as float32 (int16, except what is lossy and may be louder than full scale);
-2, 4 and 8 recordings or windows in flight for each worker; files kept open by each thread or opened
-for each window (the same for short files); resampling whole recordings or streaming them in pieces of
-2^14, 2^16 and 2^17 frames (the last as fast for WAV, slower for FLAC).
+Tried: reading as int16 or as float32 (int16 is faster, but not for lossy files, which may be louder
+than full scale); 2, 4 and 8 recordings or windows in flight for each worker; files kept open by
+each thread or opened for each window (the same for short files); resampling whole recordings or
+streaming them in pieces of 2^14, 2^16 and 2^17 frames (the last as fast for WAV, slower for FLAC).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 import soxr
-from rivals.shared import ordered
 from work import rows
+
+from rivals.shared import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

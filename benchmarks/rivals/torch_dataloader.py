@@ -1,7 +1,12 @@
-"""PyTorch's `DataLoader` with worker processes, around two decoders."""
+"""PyTorch's `DataLoader` with worker processes, around two decoders.
+
+Processes are forked on Linux: spawned, each would first import torch. Tried: prefetching 2, 4 and 8
+items for each process; at random, items of 8, 16, 32 and 64 windows.
+"""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,10 +42,7 @@ class Windows(Dataset[torch.Tensor]):
 
 def run(decoder: str, work: Work, workers: int) -> Iterator[Any]:
     """Load in `workers` processes; tensors come back through shared memory."""
-    if decoder == "torchcodec":
-        from rivals.torchcodec_pool import load
-    else:
-        from rivals.soundfile_soxr import load
+    load = importlib.import_module(f"rivals.{decoder}").load
     loader = DataLoader(
         Windows(work, load),
         batch_size=BATCH if work.at_random else None,
@@ -54,6 +56,6 @@ def run(decoder: str, work: Work, workers: int) -> Iterator[Any]:
 
 
 RIVALS = {
-    "DataLoader, soundfile": partial(run, "soundfile"),
-    "DataLoader, torchcodec": partial(run, "torchcodec"),
+    "DataLoader, soundfile": partial(run, "soundfile_soxr"),
+    "DataLoader, torchcodec": partial(run, "torchcodec_pool"),
 }

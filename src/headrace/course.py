@@ -32,7 +32,8 @@ def audio_chunk_dataloader(
     target_sample_rate : int
         Hz.
     window_size_s : float
-        Seconds; the tail of a file is padded with zeros.
+        Seconds; the tail of a file is padded with zeros, and left out if it is less than a quarter
+        of a window.
     shuffle : bool
         Shuffle the order of the files, with a fixed seed; the windows of a file stay in order.
 

@@ -40,6 +40,13 @@ EXTENSIONS: Final = frozenset(
 )
 """What a folder is searched for, in lower case."""
 
+MOST_FRAMES: Final = 1 << 44
+"""Frames of a recording, at most: years at any rate, and times a rate they still fit 63 bits."""
+
+MOST_HZ: Final = 10_000_000
+"""Sample rate of a recording, at most. Ultrasound recorders reach 1 MHz; a damaged header reaches
+anything, and scratch for it would take everybody's memory."""
+
 _INT16: Final = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "ALAC_16"})
 _INT32: Final = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
 
@@ -56,6 +63,11 @@ _INEXACT: Final = frozenset(
     {("AIFF", "DWVW_12"), ("AIFF", "DWVW_16"), ("AIFF", "DWVW_24"), ("PAF", "PCM_24")}
     | {("SDS", "PCM_S8"), ("SDS", "PCM_16"), ("SDS", "PCM_24")}
 )
+
+
+def names_of_kinds() -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of all containers, and of all sample formats."""
+    return frozenset(_FORMATS.values()), frozenset(_SUBTYPES.values())
 
 
 def seeks(recording: Recording) -> bool:
@@ -88,47 +100,6 @@ def decoder_bytes(recording: Recording) -> int:
         return 64 << 10
     table = recording.frames // 512 if recording.subtype.startswith("ALAC") else 0
     return (1 << 20) + (512 << 10) * recording.channels + table
-
-
-_CODES: Final = {"int16": 0, "int32": 1, "float32": 2, "float64": 3}  # source.h's SampleType
-_PLAIN: Final = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # riff.h's Encoding
-
-
-def native_library() -> dict[str, int]:
-    """Return the addresses of libsndfile's functions, for calling them without the GIL.
-
-    They are those of the library that the soundfile package has loaded: no second copy, no headers.
-    """
-    opening = "sf_wchar_open" if sys.platform == "win32" else "sf_open"
-    names = ["close", "seek", "error", "strerror"]
-    names += [f"readf_{type_}" for type_ in ("short", "int", "float", "double")]
-    library = {name: f"sf_{name}" for name in names} | {"open": opening}
-    return {
-        name: int(_ffi.cast("intptr_t", _ffi.addressof(_snd, symbol)))
-        for name, symbol in library.items()
-    }
-
-
-def native_path(path: str) -> bytes:
-    """Return `path` as the system's open function takes it."""
-    return path.encode("utf-16-le") if sys.platform == "win32" else os.fsencode(path)
-
-
-def native_facts(recording: Recording) -> tuple[int, int, int, int, bool, int]:
-    """Return what the native reader wants to know of a kind of recording (source.h's Facts).
-
-    Sample rate, channels, libsndfile's format, sample type, whether seeking is exact, and the
-    encoding if it may be a WAV file of plain samples, else -1.
-    """
-    plain = recording.format in {"WAV", "WAVEX", "RF64"}
-    return (
-        recording.sample_rate,
-        recording.channels,
-        soundfile._formats[recording.format] | soundfile._subtypes[recording.subtype],  # noqa: SLF001
-        _CODES[sample_type(recording).name],
-        seeks(recording),
-        _PLAIN.index(recording.subtype) if plain and recording.subtype in _PLAIN else -1,
-    )
 
 
 class DecodeFault(Exception):  # noqa: N818  not an error until the loader says so
@@ -345,6 +316,12 @@ def _header(path: str, status: os.stat_result) -> Any:  # noqa: ANN401  a C stru
     if info.frames >= _UNKNOWN_LENGTH:
         raise DecodeFault(
             Code.UNSUPPORTED, "the header declares no length: convert the file to WAV or FLAC"
+        )
+    if info.frames > MOST_FRAMES or info.samplerate > MOST_HZ:
+        raise DecodeFault(
+            Code.UNSUPPORTED,
+            f"the header declares {info.frames} frames at {info.samplerate} Hz, more than any "
+            "recording has: it is damaged",
         )
     if info.frames <= 0:
         raise DecodeFault(Code.EMPTY, "the file holds no audio frames")

@@ -62,8 +62,11 @@ class MemoryBudgetError(HeadraceError, ValueError):
     """
 
     def __init__(self, message: str, needed: int) -> None:
-        super().__init__(message)
+        super().__init__(message, needed)
         self.needed = needed
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ReadError(HeadraceError, OSError):
@@ -76,8 +79,11 @@ class ReadError(HeadraceError, OSError):
     """
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(str(failure))
+        super().__init__(failure)
         self.failure = failure
+
+    def __str__(self) -> str:
+        return str(self.failure)
 
 
 class StateError(HeadraceError, ValueError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headrace.errors import WindowsError
 from headrace.records import Coverage
 
 if TYPE_CHECKING:
@@ -44,7 +45,19 @@ class Geometry:
     def of(
         cls, spec: WindowSpec, frames: NDArray[np.int64], sample_rates: NDArray[np.int64]
     ) -> Geometry:
-        """Cut recordings of `frames` frames at `sample_rates` Hz."""
+        """Cut recordings of `frames` frames at `sample_rates` Hz.
+
+        Raises
+        ------
+        WindowsError
+            A recording is so long, or the rate so high, that 63 bits do not hold their product.
+        """
+        longest = int(frames.max(initial=0))
+        if longest * spec.sample_rate >= 1 << 63:
+            raise WindowsError(
+                f"a recording of {longest} frames cannot be cut at {spec.sample_rate} Hz: leave it "
+                "out with filter, or give a lower sample_rate."
+            )
         divisor = np.gcd(sample_rates, spec.sample_rate)
         samples = -(-frames * (spec.sample_rate // divisor) // (sample_rates // divisor))
         full = np.where(samples >= spec.size, (samples - spec.size) // spec.hop + 1, 0)

@@ -41,4 +41,7 @@ class Iteration:
     def refuse_ended(self) -> None:
         """Raise `ClosedError` after `close`."""
         if self._ended:
-            raise ClosedError("this iteration was closed: iterate over the loader again.")
+            raise ClosedError(
+                "this iteration was closed, or ended by a newer one over the same loader: iterate "
+                "over the loader again, or make a loader for each loop."
+            )

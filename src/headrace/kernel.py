@@ -56,7 +56,7 @@ def kernel_info() -> KernelInfo:
     chosen = os.environ.get(_VARIABLE) or available[0]
     if chosen not in available:
         raise ValueError(
-            f"{_VARIABLE}={chosen} is not usable here: set it to {' or '.join(available)}, or unset "
-            "it for the best."
+            f"{_VARIABLE}={chosen} is not usable here: set it to {' or '.join(available)}, or "
+            "unset it for the best."
         )
     return KernelInfo(chosen, available, _kernel.LANES)

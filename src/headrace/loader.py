@@ -12,8 +12,9 @@ Guarantees
 from __future__ import annotations
 
 import weakref
-from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from itertools import chain, count
+from operator import index
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeVar, get_args
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from headrace.iteration import Iteration
 from headrace.made import job_of
 from headrace.memory import parse_bytes
 from headrace.meter import Meter
-from headrace.plan import Plan
+from headrace.plan import Plan, enough
 from headrace.prefetch import Prefetcher
 from headrace.read import Reader
 from headrace.slabs import Slabs
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from headrace.windows import Windows
 
 __all__ = ["Loader"]
+
+T = TypeVar("T")
 
 Last = Literal["keep", "drop", "pad"]
 OnError = Literal["raise", "skip", "mask"]
@@ -83,19 +86,9 @@ class Loader:
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-        for name, number, least in (
-            ("batch_size", batch_size, 1),
-            ("workers", workers, 0),
-            ("prefetch", prefetch, 1),
-        ):
-            automatic = None if name == "batch_size" else "auto"
-            if number == automatic and type(number) is type(automatic):
-                continue
-            if not isinstance(number, int) or isinstance(number, bool) or number < least:
-                raise ValueError(
-                    f"{name} must be a whole number from {least} up, or {automatic!r}, "
-                    f"not {number!r}."
-                )
+        batch_size = _number("batch_size", batch_size, 1, None)
+        workers = _number("workers", workers, 0, "auto")
+        prefetch = _number("prefetch", prefetch, 1, "auto")
         if not len(windows):
             raise WindowsError("there are no windows to load: the slice or filter left none.")
         self.windows = windows
@@ -189,8 +182,7 @@ class Loader:
         ------
         AudioExample or Batch
         """
-        if n is not None and (not isinstance(n, int) or n < 0):
-            raise ValueError(f"n must be a whole number from 0 up, or None, not {n!r}.")
+        n = _number("n", n, 0, None)
         epoch, position = self._resume or self._state
         self.epoch, self._resume = epoch, None
         spans = ((e, position if e == epoch else 0) for e in count(epoch))
@@ -203,7 +195,7 @@ class Loader:
         self._state = next_state = next(spans)
         iteration = Iteration()
         self._running = weakref.ref(iteration)
-        return self._deliver(iteration, _chain(next_state, spans), n)
+        return self._deliver(iteration, chain([next_state], spans), n)
 
     def _deliver(
         self, iteration: Iteration, spans: Iterator[tuple[int, int]], n: int | None
@@ -214,7 +206,10 @@ class Loader:
             return
         plan = self._plan
         iteration.reader = reader = Reader(plan)
+        units: Iterator[Unit]
         units = (unit for epoch, position in spans for unit in plan.units(epoch, position))
+        if n is not None and self._on_error != "skip":  # then a unit may deliver less
+            units = enough(units, n, each=self.batch_size is None)
         iteration.prefetcher = prefetcher = Prefetcher(
             (self._job(reader, unit) for unit in units), workers=plan.workers, depth=plan.depth
         )
@@ -385,6 +380,14 @@ class Loader:
         )
 
 
-def _chain(first: tuple[int, int], rest: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    yield first
-    yield from rest
+def _number(name: str, value: int | T, least: int, automatic: T) -> int | T:
+    """Return `value` as a whole number, or `automatic`, which stands for choosing one."""
+    if type(value) is type(automatic) and value == automatic:
+        return automatic
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        number = index(value)
+        if number >= least:
+            return number
+    raise ValueError(
+        f"{name} must be a whole number from {least} up, or {automatic!r}, not {value!r}."
+    )

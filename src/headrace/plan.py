@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from headrace.windows import Rows, Windows
 
-__all__ = ["Group", "Plan", "Read", "ScratchSize", "Unit"]
+__all__ = ["Group", "Plan", "Read", "ScratchSize", "Unit", "chunk_outputs", "enough"]
 
 _GROUP_SAMPLES = 1 << 18
 """Output samples in a group of reads. A handful of milliseconds of work: handing over pieces of a
@@ -351,3 +351,15 @@ class Plan:
     @cached_property
     def _all_seek(self) -> bool:
         return all(map(decode.seeks, self.kinds))
+
+
+def enough(units: Iterator[Unit], n: int, *, each: bool) -> Iterator[Unit]:
+    """Yield units until they deliver `n`, so that nothing is loaded for nobody.
+
+    A unit is one delivery, or with `each` as many as it has rows.
+    """
+    for unit in units:
+        yield unit
+        n -= len(unit.rows.index) if each else 1
+        if n <= 0:
+            return

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from headrace import _kernel, decode
+from headrace import _kernel, native
 from headrace.kernel import kernel_info
 from headrace.plan import chunk_outputs
 from headrace.records import Code, Failure
@@ -83,7 +83,7 @@ class Reader:
             chunk = chunk_outputs(kind.sample_rate, spec.sample_rate)
             kinds.append(
                 (
-                    *decode.native_facts(kind),
+                    *native.facts_of(kind),
                     table.filter,
                     table.up,
                     table.down,
@@ -94,7 +94,7 @@ class Reader:
         channel = {"mix": _kernel.MIX, "all": _kernel.ALL}.get(str(spec.channel), spec.channel)
         self._native = _kernel.Reader(
             kinds,
-            decode.native_library(),
+            native.library(),
             instruction_set or kernel_info().instruction_set,
             spec.size,
             int(channel),
@@ -163,7 +163,7 @@ class Reader:
             recording.format,
             recording.subtype,
         )
-        return index, self._kinds[kind], recording.frames, decode.native_path(recording.path)
+        return index, self._kinds[kind], recording.frames, native.path_of(recording.path)
 
     def _failure(self, group: Group, row: int, code: Code, message: str) -> Failure:
         read = next(r for r in group.reads if r.row <= row < r.row + len(r.starts))

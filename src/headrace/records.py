@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from headrace.errors import WindowsError
@@ -31,6 +31,9 @@ __all__ = [
 Tail = Literal["pad", "shift", "drop"]
 Channel = Literal["mix", "all"] | int
 
+_MOST = 1 << 44
+"""Samples in a window: years of audio, and far enough from what int64 holds."""
+
 
 class Code(StrEnum):
     """Why a file or a window was lost."""
@@ -44,7 +47,7 @@ class Code(StrEnum):
     TRUNCATED = "TRUNCATED"
     """The file ends before the frames its header declares."""
     CHANGED = "CHANGED"
-    """The file has another sample rate, channel count or length than when it was scanned."""
+    """The file has another format, sample rate or channel count than when it was scanned."""
     MISSING = "MISSING"
     """The file is not there any more."""
     PERMISSION = "PERMISSION"
@@ -160,7 +163,7 @@ class WindowSpec:
         Raises
         ------
         WindowsError
-            An argument is not a positive number, or is less than one sample long.
+            An argument is not a positive number, or is less than one sample long, or too long.
         """
         rate = int(_number("sample_rate", sample_rate))
         if rate != sample_rate or rate < 1:
@@ -175,6 +178,13 @@ class WindowSpec:
                 raise WindowsError(
                     f"{name}={seconds!r} is less than one sample at {rate} Hz: give more seconds."
                 )
+        for name, seconds in (("window_s", window_s), ("hop_s", hop_s), ("min_tail_s", min_tail_s)):
+            if seconds * rate > _MOST:
+                raise WindowsError(
+                    f"{name}={seconds!r} is more than 2^44 samples at {rate} Hz: give less."
+                )
+        if isinstance(channel, Integral) and not isinstance(channel, bool):
+            channel = int(channel)  # NumPy's integers too
         return cls(
             sample_rate=rate,
             size=max(1, round(window_s * rate)),

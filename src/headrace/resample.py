@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace import _kernel
+from headrace.kernel import kernel_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -349,14 +350,16 @@ class Resampler:
         y_start : int
             The number in the recording of ``y[0]``.
         instruction_set : str
-            One of ``_kernel.instruction_sets()``; default the best. All agree to the bit.
+            One of ``_kernel.instruction_sets()``; default that of `kernel_info`. All agree to the
+            bit.
 
         Raises
         ------
         ValueError
-            `x` does not hold the span of these outputs.
+            `x` does not hold the span of these outputs, or there is no such instruction set here.
         """
-        self.filter.apply(x, x_start, y, y_start, instruction_set)
+        chosen = instruction_set or kernel_info().instruction_set
+        self.filter.apply(x, x_start, y, y_start, chosen)
 
 
 @lru_cache(maxsize=32)

@@ -37,7 +37,7 @@ def place_of(windows: Windows, state: Mapping[str, Any]) -> tuple[int, int]:
     try:
         version, epoch, position = (int(state[k]) for k in ("version", "epoch", "position"))
         fingerprint = state["windows"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         raise StateError(f"this is no state of a loader: {state!r}.") from None
     if version != _VERSION:
         raise StateError(f"the state has version {version}, this headrace reads {_VERSION}.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from headrace.decode import MOST_FRAMES, MOST_HZ, names_of_kinds
 from headrace.errors import CatalogError
 from headrace.paths import join
 
@@ -196,6 +197,19 @@ def _check_values(table: pa.Table) -> None:
             row = pc.index(pc.less_equal(table[name], 0), value=True).as_py()
             raise CatalogError(
                 f"{ids[row].as_py()!r} has {name}={table[name][row]}: it must be positive."
+            )
+    for name, most in (("sample_rate", MOST_HZ), ("frames", MOST_FRAMES)):
+        if len(table) and pc.max(table[name]).as_py() > most:
+            row = pc.index(pc.greater(table[name], most), value=True).as_py()
+            raise CatalogError(
+                f"{ids[row].as_py()!r} has {name}={table[name][row]}: more than any recording has."
+            )
+    for name, known in zip(("format", "subtype"), names_of_kinds(), strict=True):
+        for value in set(pc.unique(table[name]).to_pylist()) - known:
+            row = pc.index(table[name], value=value).as_py()
+            raise CatalogError(
+                f"{ids[row].as_py()!r} has {name}={value!r}, which libsndfile does not know: the "
+                f"names are {', '.join(sorted(known))}."
             )
     repeated = _repeated(ids)
     if repeated is not None:

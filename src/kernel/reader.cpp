@@ -120,15 +120,17 @@ struct Reader::OpenFile {
   }
 
   void exactly(unsigned char* pcm, int64_t frames) {
+    wanted = position + frames;
     const int64_t got = source->read(pcm, frames);
     position += got;
     if (got == frames) return;
     const bool system = source->system_failed();
     ended = !system;
+    // Where exactly it stopped is not said: a decoder may give up a whole piece for a fault in it.
     throw Fault(system ? "IO" : "TRUNCATED",
-                "decoding stops at frame " + std::to_string(position) + " of " +
-                    std::to_string(facts.frames) + ": the file " +
-                    (system ? "cannot be read" : "is cut short or damaged") + source->complaint());
+                std::string(system ? "the file cannot be read" : "the file is cut short or damaged") +
+                    ": fewer than its " + std::to_string(facts.frames) + " frames can be decoded" +
+                    source->complaint());
   }
 
   bool convert_any(const unsigned char* pcm, int64_t frames, int channel, float* to) const {
@@ -162,6 +164,7 @@ struct Reader::OpenFile {
   const Sndfile& library;
   std::unique_ptr<Source> source;
   int64_t position = 0;  // the frame that the source gives next
+  int64_t wanted = 0;    // the end of the piece that was decoded last, or could not be
   bool ended = false;    // before the frames that were declared
   std::vector<int> channels;
   std::vector<float> kept;
@@ -284,12 +287,16 @@ void Reader::give_back(std::unique_ptr<OpenFile> file) {
 void Reader::check_end(int64_t recording, int64_t input) {
   const std::lock_guard<std::mutex> guard(mutex_);
   const auto end = ends_.find(recording);
-  if (end != ends_.end() && input > end->second.first) throw end->second.second;
+  if (end != ends_.end() && input >= end->second.first) throw end->second.second;
 }
 
 void Reader::note_end(int64_t recording, int64_t frame, const Fault& fault) {
   const std::lock_guard<std::mutex> guard(mutex_);
-  if (ends_.size() < MOST_ENDS) ends_.emplace(recording, std::make_pair(frame, fault));
+  const auto known = ends_.find(recording);
+  if (known != ends_.end())
+    known->second.first = std::min(known->second.first, frame);
+  else if (ends_.size() < MOST_ENDS)
+    ends_.emplace(recording, std::make_pair(frame, fault));
 }
 
 void Reader::windows(OpenFile& file, const std::vector<int64_t>& starts, float* const* rows,
@@ -303,6 +310,19 @@ void Reader::windows(OpenFile& file, const std::vector<int64_t>& starts, float* 
   const auto end_of = [&](size_t i) {
     return std::max(starts[i], std::min(starts[i] + size_, total));
   };
+  if (direct && file.kind.filter->identity()) {  // what is decoded is what is delivered
+    for (size_t i = 0; i < count; ++i) {
+      const double t0 = now_s();
+      const int64_t length = end_of(i) - starts[i];
+      if (!file.facts.seekable) check_end(file.id, starts[i] + length);
+      if (length > 0) file.read(starts[i], rows[i], size_, length, call);
+      for (int64_t p = 0; p < planes; ++p)
+        std::memset(rows[i] + p * size_ + length, 0,
+                    static_cast<size_t>(size_ - length) * sizeof(float));
+      call.outcome.decode_s += now_s() - t0;
+    }
+    return;
+  }
   Inputs inputs(file, stride, starts[0], std::max(starts[0] + 1, end_of(count - 1)));
   if (!file.facts.seekable) check_end(file.id, inputs.high);
   Scratch& scratch = call.scratch;
@@ -369,7 +389,7 @@ Outcome Reader::read(const std::vector<Recording>& recordings, const std::vector
     try {
       windows(*file, starts, to, call);
     } catch (const Fault& fault) {
-      if (!file->facts.seekable && file->ended) note_end(file->id, file->position, fault);
+      if (!file->facts.seekable && file->ended) note_end(file->id, file->wanted, fault);
       file.reset();
       give_back(nullptr);
       throw;
@@ -380,21 +400,28 @@ Outcome Reader::read(const std::vector<Recording>& recordings, const std::vector
     }
     give_back(std::move(file));
   };
+  const auto lose = [&](int64_t row, const Fault& fault) {
+    std::memset(rows[row], 0, static_cast<size_t>(scratch_size_.planes * size_) * sizeof(float));
+    outcome.lost.push_back({row, fault.code, fault.what()});
+  };
   try {
     for (const Read& read : reads) {
       if (call.cancelled()) throw GaveUp();
       const Recording& recording = recordings[static_cast<size_t>(read.recording)];
       try {
         attempt(recording, read.starts, rows + read.row);
-      } catch (const Fault&) {
+      } catch (const Fault& fault) {
+        if (read.starts.size() == 1) {
+          lose(read.row, fault);
+          continue;
+        }
         // One of the windows is lost; which ones, each has to find out for itself.
         for (size_t i = 0; i < read.starts.size(); ++i) {
           float* const* row = rows + read.row + i;
           try {
             attempt(recording, {read.starts[i]}, row);
-          } catch (const Fault& fault) {
-            std::memset(*row, 0, static_cast<size_t>(scratch_size_.planes * size_) * sizeof(float));
-            outcome.lost.push_back({read.row + static_cast<int64_t>(i), fault.code, fault.what()});
+          } catch (const Fault& its_own) {
+            lose(read.row + static_cast<int64_t>(i), its_own);
           }
         }
       }

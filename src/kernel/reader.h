@@ -102,8 +102,8 @@ class Reader {
   std::mutex mutex_;
   std::list<std::unique_ptr<OpenFile>> idle_;  // least recently used first
   std::vector<std::unique_ptr<Scratch>> scratches_;
-  // Where decoding from the start stopped early, and what was said: a decode to behind it would only
-  // take its time to say so again.
+  // By where decoding from the start had stopped early, and what was said: a decode to there or behind
+  // would only take its time to say so again.
   std::map<int64_t, std::pair<int64_t, Fault>> ends_;
   int64_t leased_ = 0;
   bool closed_ = false;

@@ -20,7 +20,13 @@
 constexpr int AHEAD = 24;
 
 // Sums stay in registers only where their loops are gone.
+#if defined(_MSC_VER) && !defined(__clang__)  // it knows neither, and will be slower
+#define UNROLL
+#define PREFETCH(p)
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#define PREFETCH(p) __builtin_prefetch(p)
+#endif
 
 // Floats of a table that stays in the second cache beside its inputs.
 constexpr int64_t SMALL_TABLE = 1 << 17;
@@ -32,7 +38,7 @@ static inline void add_rows(const float* c, int64_t rows, const float* x, int64_
   for (int64_t i = 0; i < rows; ++i, c += LANES) {
     V k[N];
     UNROLL for (int v = BEGIN; v < END; ++v) k[v] = V::load(c + v * V::WIDTH);
-    __builtin_prefetch(c + AHEAD * LANES);
+    PREFETCH(c + AHEAD * LANES);
     UNROLL for (int b = 0; b < BLOCKS; ++b) {
       const V input = V::splat(x + b * x_stride + i);
       UNROLL for (int v = BEGIN; v < END; ++v) sum[b][v] = V::fma(input, k[v], sum[b][v]);
