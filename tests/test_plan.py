@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headrace import decode
 from headrace.errors import MemoryBudgetError
 from headrace.memory import parse_bytes
-from headrace.plan import Plan, Unit, chunk_outputs
+from headrace.plan import Plan, Read, Unit, chunk_outputs
 from headrace.records import Tail
 from headrace.resample import resampler
 from headrace.windows import Windows
@@ -169,11 +169,13 @@ def test_windows_side_by_side_are_one_read() -> None:
 
 
 def test_a_long_unit_is_several_groups() -> None:
-    """Windows of 5 s at 48 kHz: a group holds one, so that workers share a batch."""
+    """Windows of 5 s at 48 kHz: a group holds one to three, and every worker gets two of a batch."""
     windows = made_up([48_000 * 60], 48_000).windows(48_000, 5.0)
 
-    (unit,) = _plan(windows, batch_size=12).units(0)
+    (few,) = _plan(windows, batch_size=12, workers=1).units(0)
+    (unit,) = _plan(windows, batch_size=12, workers=6).units(0)
 
+    assert len(few.groups) == 4
     assert len(unit.groups) == 12
     assert [read.row for group in unit.groups for read in group.reads] == list(range(12))
 
@@ -231,8 +233,11 @@ def test_a_plan_is_the_same_every_time() -> None:
     one = _plan(windows, batch_size=7, workers=1, prefetch=1)
     two = _plan(windows, batch_size=7, workers=5, memory=1 << 30)
 
-    assert [unit.groups for unit in one.units(3)] == [unit.groups for unit in two.units(3)]
-    assert [unit.groups for unit in one.units(3)] != [unit.groups for unit in one.units(4)]
+    def reads(plan: Plan, epoch: int) -> list[tuple[Read, ...]]:
+        return [group.reads for unit in plan.units(epoch) for group in unit.groups]
+
+    assert reads(one, 3) == reads(two, 3)
+    assert reads(one, 3) != reads(one, 4)
 
 
 # Memory

@@ -133,7 +133,7 @@ def test_a_slab_may_come_back_in_the_middle_of_a_lease() -> None:
     class Collecting:
         """A queue whose every look is preceded by a collection."""
 
-        def get_nowait(self) -> NDArray[np.float32]:
+        def get_nowait(self) -> Any:
             gc.collect()
             return queue.get_nowait()
 

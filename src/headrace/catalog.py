@@ -18,7 +18,7 @@ from headrace.finder import find
 from headrace.headers import worker_count
 from headrace.paths import absolute, join
 from headrace.records import Channel, Failure, Recording, Tail
-from headrace.rows import Row, each_recording, each_row, texts
+from headrace.rows import Row, each_recording, each_row
 from headrace.scanner import earlier_scan, take_stock
 from headrace.survey import contents, damaged, told
 
@@ -119,10 +119,6 @@ class Catalog(Sequence[Recording]):
     def recording(self, row: int) -> Recording:
         """Return the recording in this row, from 0."""
         return Recording(*(column[row].as_py() for column in self._built_in))
-
-    def names(self, rows: NDArray[np.int64]) -> tuple[list[str], list[str]]:
-        """Return the ids and the paths of the recordings in `rows`."""
-        return texts(self._built_in[0], rows), texts(self._built_in[1], rows)
 
     @cached_property
     def _built_in(self) -> tuple[pa.ChunkedArray, ...]:

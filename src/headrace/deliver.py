@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headrace.errors import ReadError
-from headrace.plan import Group, Plan, Read
+from headrace.plan import Group, Plan
 from headrace.prefetch import Closing
 from headrace.read import Reader
 from headrace.records import AudioExample, Batch
@@ -26,11 +26,12 @@ __all__ = ["batch_of", "examples_of", "read_one"]
 def examples_of(
     windows: Windows,
     rows: Rows,
+    names: tuple[list[str], list[str]],
     audio: Iterable[NDArray[np.float32]],
     failed: Collection[int] = (),
 ) -> Iterator[AudioExample]:
     """Yield an example for each row; those in `failed` have no valid samples."""
-    ids, paths = windows.catalog.names(rows.recording)
+    ids, paths = names
     spec = windows.spec
     for row, samples in enumerate(audio):
         start = int(rows.start[row])
@@ -49,6 +50,7 @@ def examples_of(
 def batch_of(
     windows: Windows,
     rows: Rows,
+    names: tuple[list[str], list[str]],
     slab: NDArray[np.float32],
     failed: Collection[int],
     state: Mapping[str, Any],
@@ -64,6 +66,8 @@ def batch_of(
         Whose rows they are.
     rows : Rows
         As many as the slab has, or fewer.
+    names : pair of list of str
+        The ids and the paths of their recordings.
     slab : ndarray of float32, shape ``(batch, *windows.shape)``
         Becomes the batch's audio.
     failed : collection of int
@@ -76,7 +80,7 @@ def batch_of(
         Fill the slab with rows of zeros.
     """
     rate = windows.spec.sample_rate
-    ids, paths = windows.catalog.names(rows.recording)
+    ids, paths = names
     index, start, samples = rows.index, rows.start, rows.valid.copy()
     valid = np.ones(len(index), bool)
     bad = sorted(failed)
@@ -123,10 +127,10 @@ def read_one(windows: Windows, index: int) -> AudioExample:
     audio = np.empty(windows.shape, np.float32)
     reader = Reader(plan)
     try:
-        group = Group((Read(int(rows.recording[0]), (int(rows.start[0]),), 0),), None)
+        group = Group(rows, 0, 1, windows.spec.size, None)
         result = reader.read(group, [audio], Closing())
     finally:
         reader.close()
     if result.failures:
         raise ReadError(replace(result.failures[0], index=index))
-    return next(examples_of(windows, rows, [audio]))
+    return next(examples_of(windows, rows, (result.ids, result.paths), [audio]))

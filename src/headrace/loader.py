@@ -12,6 +12,7 @@ Guarantees
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from itertools import chain, count
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeVar, get_args
@@ -19,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeVar, get_args
 import numpy as np
 
 from headrace import cpus
-from headrace.deliver import batch_of, examples_of
+from headrace.deliver import examples_of
 from headrace.errors import ClosedError, ReadError, WindowsError
 from headrace.iteration import Iteration
-from headrace.made import job_of
+from headrace.made import Made, job_of
 from headrace.memory import parse_bytes
 from headrace.meter import Meter
 from headrace.plan import Plan, enough
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from headrace.made import Made
     from headrace.plan import Unit
     from headrace.prefetch import Job
     from headrace.records import AudioExample, Batch, Failure
@@ -109,6 +109,10 @@ class Loader:
                 f'batch_size={batch_size} with last="drop" leaves nothing of {len(windows)} '
                 'windows: give a smaller batch_size, or last="keep".'
             )
+        # Refers to the windows and not to the loader, which a worker must not keep alive.
+        self._assemble = partial(
+            Made.assemble, windows=windows, skip=on_error == "skip", pad=last == "pad"
+        )
         self._slabs = None
         if batch_size is not None:
             self._slabs = Slabs((batch_size, *windows.shape), self._plan.prefetch + 2)
@@ -217,7 +221,7 @@ class Loader:
         left = n
         lost = 0
         try:
-            for made in self._made(prefetcher, reader):
+            for made in self._made(prefetcher):
                 for box in self._deliveries(made):
                     lost = 0
                     yield box.pop()  # leaving no reference here: the slab is the consumer's
@@ -231,11 +235,12 @@ class Loader:
                     raise ReadError(self._failures[-1])
         finally:
             iteration.close()
+            self._note_peak(reader)
             if self._running is not None and self._running() is iteration:
                 self._meter.stop()
                 self._running = None
 
-    def _made(self, prefetcher: Prefetcher[Made], reader: Reader) -> Iterator[Made]:
+    def _made(self, prefetcher: Prefetcher[Made]) -> Iterator[Made]:
         """Yield what is made, metering."""
         meter = self._meter
         waited = 0.0
@@ -250,14 +255,13 @@ class Loader:
                     meter.first_wait_s += prefetcher.waited_s
                 waited = prefetcher.waited_s
             meter.add(made.results)
-            meter.peak_bytes = max(meter.peak_bytes, self._plan_bytes(reader))
             meter.tick()
             yield made
 
     def _job(self, reader: Reader, unit: Unit) -> Job[Made]:
         """Give a unit its memory, and each of its groups to a task."""
         if self._slabs is not None:
-            return job_of(reader, unit, self._slabs.lease())
+            return job_of(reader, unit, self._slabs.lease(), self._assemble)
         # Single examples own their memory, each its own.
         rows = [np.empty(self.windows.shape, np.float32) for _ in unit.rows.index]
         return job_of(reader, unit, rows)
@@ -265,37 +269,25 @@ class Loader:
     def _deliveries(self, made: Made) -> Iterator[list[AudioExample | Batch]]:
         """Turn what was made into what is delivered, each alone in a list; count at delivery."""
         unit = made.unit
-        failures = made.failures()
-        after = (unit.epoch + 1, 0) if unit.final else (unit.epoch, unit.stop)
+        failures = made.failures
         self.epoch = unit.epoch
         if self.batch_size is None:
             begin = unit.stop - len(unit.rows.index)
-            examples = examples_of(self.windows, unit.rows, made.let_go(), failures)
+            examples = examples_of(self.windows, unit.rows, made.names(), made.let_go(), failures)
             for row, example in enumerate(examples):
                 self._account(failures.get(row))
                 last = row == len(unit.rows.index) - 1
-                self._state = after if last else (unit.epoch, begin + row + 1)
+                self._state = unit.after if last else (unit.epoch, begin + row + 1)
                 if row not in failures or self._on_error == "mask":
                     self._meter.windows += row not in failures
                     yield [example]
             return
         for row in sorted(failures):
             self._account(failures[row])
-        self._state = after
-        slab, made.rows = made.rows, []  # from here on the batch alone refers to the slab
-        assert isinstance(slab, np.ndarray)
-        box: list[AudioExample | Batch] = [
-            batch_of(
-                self.windows,
-                unit.rows,
-                slab,
-                failures,
-                self.state_dict(),
-                skip=self._on_error == "skip",
-                pad=self._last == "pad" and unit.final,
-            )
-        ]
-        del slab
+        self._state = unit.after
+        assert made.batch is not None
+        box: list[AudioExample | Batch] = [made.batch]
+        made.batch = None  # from here on the consumer alone refers to the slab
         self._meter.windows += len(unit.rows.index) - len(failures)
         if len(box[0].audio):
             yield box
@@ -348,6 +340,9 @@ class Loader:
 
     def stats(self) -> Stats:
         """Return what has been done since the loader was made; also during an iteration."""
+        running = self._running() if self._running is not None else None
+        if running is not None:
+            self._note_peak(running.reader)
         spec = self.windows.spec
         kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
         return self._meter.stats(
@@ -365,19 +360,22 @@ class Loader:
         if iteration is not None:
             iteration.close()
 
-    def _plan_bytes(self, reader: Reader) -> int:
-        """Return the bytes in use now, as the bound counts them."""
+    def _note_peak(self, reader: Reader | None) -> None:
+        """Note the most bytes that an iteration has used, as the bound counts them."""
+        if reader is None:
+            return
         plan = self._plan
         if self._slabs is not None:
-            rows = min(self._slabs.allocated, self._slabs.count) * self._slabs.slab_bytes
+            rows = min(self._slabs.peak, self._slabs.count) * self._slabs.slab_bytes
         else:
             rows = (plan.prefetch + 2) * plan.row_bytes
-        return (
+        peak = (
             rows
             + max(1, plan.workers) * plan.scratch.nbytes
             + reader.most_open * plan.stream_bytes
             + plan.table_bytes
         )
+        self._meter.peak_bytes = max(self._meter.peak_bytes, peak)
 
 
 def _number(name: str, value: int | T, least: int, automatic: T) -> int | T:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import count
 from typing import TYPE_CHECKING
 
+from headrace.deliver import batch_of
 from headrace.prefetch import Job, Task
+from headrace.state import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,12 +20,13 @@ if TYPE_CHECKING:
     from headrace.plan import Group, Unit
     from headrace.prefetch import Closing
     from headrace.read import GroupResult, Reader
-    from headrace.records import Failure
+    from headrace.records import Batch, Failure
+    from headrace.windows import Windows
 
 __all__ = ["Made", "job_of"]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Made:
     """A unit, its memory, and what became of its groups.
 
@@ -33,19 +38,32 @@ class Made:
         Where; nothing once it has been let go of.
     results : list of GroupResult
         One for each group that has been read, in any order.
+    batch : Batch or None
+        What is delivered, once all groups have been read; None where single examples are.
     """
 
     unit: Unit
     rows: NDArray[np.float32] | list[NDArray[np.float32]]
     results: list[GroupResult] = field(default_factory=list)
+    batch: Batch | None = None
 
+    @cached_property
     def failures(self) -> dict[int, Failure]:
-        """Return what could not be read, by row of the unit."""
+        """What could not be read, by row of the unit; asked for once all groups have been read."""
         return {
             row: replace(failure, index=int(self.unit.rows.index[row]))
             for result in self.results
             for row, failure in result.failures.items()
         }
+
+    def names(self) -> tuple[list[str], list[str]]:
+        """Return the ids and the paths of the recordings of all rows."""
+        ids: list[str] = []
+        paths: list[str] = []
+        for result in sorted(self.results, key=lambda result: result.begin):
+            ids += result.ids
+            paths += result.paths
+        return ids, paths
 
     def let_go(self) -> Iterator[NDArray[np.float32]]:
         """Yield single rows, leaving none of those yielded here: they are the consumer's."""
@@ -55,20 +73,42 @@ class Made:
         while rows:
             yield rows.pop()
 
+    def assemble(self, windows: Windows, *, skip: bool, pad: bool) -> None:
+        """Make the batch, to which alone the slab then belongs."""
+        slab, self.rows = self.rows, []
+        assert not isinstance(slab, list)
+        self.batch = batch_of(
+            windows,
+            self.unit.rows,
+            self.names(),
+            slab,
+            self.failures,
+            state_of(windows, *self.unit.after),
+            skip=skip,
+            pad=pad and self.unit.final,
+        )
+
 
 def job_of(
-    reader: Reader, unit: Unit, rows: NDArray[np.float32] | list[NDArray[np.float32]]
+    reader: Reader,
+    unit: Unit,
+    rows: NDArray[np.float32] | list[NDArray[np.float32]],
+    assemble: Callable[[Made], None] | None = None,
 ) -> Job[Made]:
-    """Return the job of making `unit` in `rows`, a task for each of its groups."""
+    """Return the job of making `unit` in `rows`, a task for each of its groups.
+
+    The task that ends last calls `assemble`, so that the consumer need not. Nothing here refers to
+    a `Loader`.
+    """
     made = Made(unit, rows)
-    return Job(made, [Task(_run(reader, group, made), group.key) for group in unit.groups])
+    left = count(len(unit.groups) - 1, -1)  # next() is one step, whatever thread takes it
 
+    def task(group: Group) -> Task:
+        def run(closing: Closing) -> None:
+            made.results.append(reader.read(group, rows, closing))
+            if assemble is not None and next(left) == 0:
+                assemble(made)
 
-def _run(reader: Reader, group: Group, made: Made) -> Callable[[Closing], None]:
-    """Return a task that reads `group`; it refers to no `Loader`."""
-    rows = made.rows
+        return Task(run, group.key)
 
-    def run(closing: Closing) -> None:
-        made.results.append(reader.read(group, rows, closing))
-
-    return run
+    return Job(made, [task(group) for group in unit.groups])

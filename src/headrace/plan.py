@@ -26,10 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Group", "Plan", "Read", "ScratchSize", "Unit", "chunk_outputs", "enough"]
 
+_ROWS_AHEAD = 1 << 10
+"""Windows whose places are worked out at once: the microseconds that array operations cost the
+consumer are shared by so many."""
+
 _GROUP_SAMPLES = 1 << 18
-"""Output samples in a group of reads. A handful of milliseconds of work: handing over pieces of a
+"""Output samples in a group of reads, at least. Some milliseconds of work: handing over pieces of a
 tenth of that lost 13 to 32 % to Python, and ten times as long keeps workers from sharing a
 batch."""
+
+_LARGE_GROUP = 3
+"""How many times as long a group may be where each worker gets two of a batch all the same."""
 
 _CHUNK_INPUTS = 1 << 16
 """Frames decoded before they are resampled, about: two such buffers stay in a core's second
@@ -61,19 +68,48 @@ class Read:
     row: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)  # not frozen: that costs more than all else about it, for every group
 class Group:
-    """Reads that one worker makes in one go.
+    """Rows of a unit that one worker reads in one go.
 
     Attributes
     ----------
-    reads : tuple of Read
+    rows : Rows
+        All rows of the unit.
+    begin, stop : int
+        Which of them: half-open.
+    size : int
+        Samples in a window.
     key : int or None
         Groups of the same key are made one after the other, in order: the decoder carries on.
     """
 
-    reads: tuple[Read, ...]
+    rows: Rows
+    begin: int
+    stop: int
+    size: int
     key: int | None
+
+    @cached_property
+    def reads(self) -> tuple[Read, ...]:
+        """The reads that fill the rows, in order: rows whose audio is continuous are one read.
+
+        Worked out by the worker that asks: the consumer has better things to do.
+        """
+        recordings = self.rows.recording[self.begin : self.stop].tolist()
+        starts = self.rows.start[self.begin : self.stop].tolist()
+        reads = []
+        first = 0
+        for row in range(1, len(starts) + 1):
+            if (
+                row < len(starts)
+                and recordings[row] == recordings[first]
+                and starts[row - 1] < starts[row] <= starts[row - 1] + self.size
+            ):
+                continue
+            reads.append(Read(recordings[first], tuple(starts[first:row]), self.begin + first))
+            first = row
+        return tuple(reads)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +133,11 @@ class Unit:
     rows: Rows
     groups: tuple[Group, ...]
     final: bool
+
+    @property
+    def after(self) -> tuple[int, int]:
+        """The epoch and the position in it from which what follows is delivered."""
+        return (self.epoch + 1, 0) if self.final else (self.epoch, self.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +216,9 @@ class Plan:
         self.last = last
         self.row_bytes = 4 * int(np.prod(windows.shape))
         self._group_rows = max(1, _GROUP_SAMPLES * 4 // self.row_bytes)
+        if batch_size is not None:
+            share = -(-batch_size // (2 * max(1, workers)))
+            self._group_rows = max(self._group_rows, min(share, _LARGE_GROUP * self._group_rows))
         self.prefetch = self._choose_prefetch(prefetch, memory)
         # Single examples are made a few at a time, so that a worker's task is worth its handing
         # over; few enough that there are two tasks for every worker within the prefetch.
@@ -312,40 +356,31 @@ class Plan:
         total = len(self.windows)
         if self.last == "drop" and self.batch_size is not None:
             total = position + (total - position) // self.batch_size * self.batch_size
-        while position < total:
-            stop = min(position + self.unit_rows, total)
-            rows = self.windows.rows(order(np.arange(position, stop, dtype=np.int64)))
-            yield Unit(epoch, stop, rows, tuple(self._groups(rows)), final=stop == total)
-            position = stop
+        stride = max(1, _ROWS_AHEAD // self.unit_rows) * self.unit_rows
+        for begin in range(position, total, stride):
+            end = min(begin + stride, total)
+            ahead = self.windows.rows(order(np.arange(begin, end, dtype=np.int64)))
+            for first in range(begin, end, self.unit_rows):
+                stop = min(first + self.unit_rows, total)
+                rows = ahead[first - begin : stop - begin]
+                yield Unit(epoch, stop, rows, tuple(self._groups(rows)), final=stop == total)
 
     def _groups(self, rows: Rows) -> Iterator[Group]:
-        """Join rows that are continuous into reads, and reads into groups."""
-        size = self.windows.spec.size
-        recordings, starts = rows.recording.tolist(), rows.start.tolist()
-        reads: list[Read] = []
-        begin = 0  # of the read
-        taken = 0  # rows in the group before the read
-        key = None
-        for row in range(1, len(starts) + 1):
-            end = row == len(starts)
-            if not end and (
-                recordings[row] == recordings[begin]
-                and starts[row - 1] < starts[row] <= starts[row - 1] + size
-                and taken + row - begin < self._group_rows
-            ):
-                continue
-            reads.append(Read(recordings[begin], tuple(starts[begin:row]), begin))
-            key = self._key(recordings[begin])
-            taken += row - begin
-            begin = row
-            if end or taken >= self._group_rows or key != self._key(recordings[row]):
-                yield Group(tuple(reads), key)
-                reads, taken = [], 0
+        """Cut rows into groups, each with a single key."""
+        count, step, size = len(rows.index), self._group_rows, self.windows.spec.size
+        if self.windows.jumps or self._all_seek:  # nothing carries on
+            for begin in range(0, count, step):
+                yield Group(rows, begin, min(begin + step, count), size, None)
+            return
+        keys = [self._key(recording) for recording in rows.recording.tolist()]
+        begin = 0
+        for row in range(1, count + 1):
+            if row == count or row - begin >= step or keys[row] != keys[begin]:
+                yield Group(rows, begin, row, size, keys[begin])
+                begin = row
 
     def _key(self, recording: int) -> int | None:
         """Return what chains reads of `recording` to each other, None where each stands alone."""
-        if self.windows.jumps or self._all_seek:
-            return None
         return None if decode.seeks(self.windows.catalog[recording]) else recording
 
     @cached_property

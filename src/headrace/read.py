@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["GaveUp", "GroupResult", "Reader"]
 
 _REMEMBERED = 1 << 12
-"""Recordings whose path and length are at hand: a quarter of a kilobyte each."""
+"""Recordings whose path and length are at hand: half a kilobyte each."""
 
 
 class GaveUp(Exception):  # noqa: N818  nobody waits for the result
@@ -44,12 +44,19 @@ class GroupResult:
 
     Attributes
     ----------
+    begin : int
+        The group's first row.
+    ids, paths : list of str
+        Of the recording of each of its rows.
     failures : dict of int to Failure
         By row of the unit; those rows hold zeros.
     decode_s, resample_s, busy_s : float
         Seconds of work: decoding and mixing, resampling, and everything.
     """
 
+    begin: int = 0
+    ids: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     decode_s: float = 0.0
     resample_s: float = 0.0
@@ -142,20 +149,25 @@ class Reader:
         recordings: list[tuple[int, int, int, bytes]] = []
         places: dict[int, int] = {}
         reads = []
+        ids: list[str] = []
+        paths: list[str] = []
         for read in group.reads:
+            recording, facts = self._facts(read.recording)
             if read.recording not in places:
                 places[read.recording] = len(recordings)
-                recordings.append(self._facts(read.recording))
+                recordings.append(facts)
             reads.append((places[read.recording], read.starts, read.row))
+            ids += [recording.id] * len(read.starts)
+            paths += [recording.path] * len(read.starts)
         lost, decode_s, resample_s, busy_s, cancelled = self._native.read(
             recordings, reads, rows, closing.flag
         )
         if cancelled:
             raise GaveUp
         failures = {row: self._failure(group, row, Code(code), why) for row, code, why in lost}
-        return GroupResult(failures, decode_s, resample_s, busy_s)
+        return GroupResult(group.begin, ids, paths, failures, decode_s, resample_s, busy_s)
 
-    def _facts_of(self, index: int) -> tuple[int, int, int, bytes]:
+    def _facts_of(self, index: int) -> tuple[Recording, tuple[int, int, int, bytes]]:
         recording: Recording = self._catalog[index]
         kind = (
             recording.sample_rate,
@@ -163,7 +175,8 @@ class Reader:
             recording.format,
             recording.subtype,
         )
-        return index, self._kinds[kind], recording.frames, native.path_of(recording.path)
+        path = native.path_of(recording.path)
+        return recording, (index, self._kinds[kind], recording.frames, path)
 
     def _failure(self, group: Group, row: int, code: Code, message: str) -> Failure:
         read = next(r for r in group.reads if r.row <= row < r.row + len(r.starts))

@@ -11,16 +11,11 @@ from headrace.tables import BUILT_IN
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import numpy as np
     import pyarrow as pa
-    from numpy.typing import NDArray
 
-__all__ = ["Row", "each_recording", "each_row", "texts"]
+__all__ = ["Row", "each_recording", "each_row"]
 
 _CHUNK: Final = 8192  # rows that are Python objects at any one time
-
-_FEW: Final = 8
-"""Up to so many values are fetched one by one: at 1 µs each, against 20 for a take of any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +57,3 @@ def each_row(table: pa.Table) -> Iterator[Row]:
                 *values,
                 further={name: one[place] for name, one in zip(further, extra, strict=True)},
             )
-
-
-def texts(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> list[str]:
-    """Return the values of a column of strings in some rows."""
-    if len(rows) <= _FEW:
-        return [column[row].as_py() for row in rows.tolist()]
-    values: list[str] = column.take(rows).to_pylist()
-    return values

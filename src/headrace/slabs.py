@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import weakref
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 __all__ = ["Slabs"]
 
 
+_Slab = tuple["NDArray[np.float32]", dict[str, Any]]  # memory and how NumPy describes it
+
+
 class _Owner:
     """One lease of one slab: lives as long as any array over it."""
 
     __slots__ = ("__array_interface__", "__weakref__", "memory")
 
-    def __init__(self, memory: NDArray[np.float32]) -> None:
+    def __init__(self, memory: NDArray[np.float32], interface: dict[str, Any]) -> None:
         self.memory = memory
-        self.__array_interface__ = memory.__array_interface__
+        self.__array_interface__ = interface
 
 
 class Slabs:
@@ -60,8 +63,8 @@ class Slabs:
         self.count = count
         self.allocated = 0
         self.peak = 0
-        self._returned: SimpleQueue[NDArray[np.float32]] = SimpleQueue()
-        self._waiting: list[NDArray[np.float32]] = []
+        self._returned: SimpleQueue[_Slab] = SimpleQueue()
+        self._waiting: list[_Slab] = []
 
     @property
     def slab_bytes(self) -> int:
@@ -78,22 +81,23 @@ class Slabs:
         """Return an array of `shape` that nothing else refers to; its contents are undefined."""
         self._collect()
         if self._waiting:
-            memory = self._waiting.pop()
+            slab = self._waiting.pop()
         else:
             memory = np.empty(self.shape, np.float32)
+            slab = memory, memory.__array_interface__
             self.allocated += 1
             self.peak = max(self.peak, self.allocated)
-        owner = _Owner(memory)
-        weakref.finalize(owner, self._returned.put, memory).atexit = False
+        owner = _Owner(*slab)
+        weakref.finalize(owner, self._returned.put, slab).atexit = False
         return np.asarray(owner)
 
     def _collect(self) -> None:
         while True:
             try:
-                memory = self._returned.get_nowait()
+                slab = self._returned.get_nowait()
             except Empty:
                 return
             if self.allocated > self.count:
                 self.allocated -= 1
             else:
-                self._waiting.append(memory)
+                self._waiting.append(slab)

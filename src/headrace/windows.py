@@ -48,6 +48,10 @@ class Rows:
     start: NDArray[np.int64]
     valid: NDArray[np.int64]
 
+    def __getitem__(self, rows: slice) -> Rows:
+        """Return some of the rows."""
+        return Rows(self.index[rows], self.recording[rows], self.start[rows], self.valid[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class Shuffle:
