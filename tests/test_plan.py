@@ -169,13 +169,13 @@ def test_windows_side_by_side_are_one_read() -> None:
 
 
 def test_a_long_unit_is_several_groups() -> None:
-    """Windows of 5 s at 48 kHz: a group holds one to three; every worker gets two of a batch."""
+    """Windows of 5 s at 48 kHz: a group holds one to four; every worker gets two of a batch."""
     windows = made_up([48_000 * 60], 48_000).windows(48_000, 5.0)
 
     (few,) = _plan(windows, batch_size=12, workers=1).units(0)
     (unit,) = _plan(windows, batch_size=12, workers=6).units(0)
 
-    assert len(few.groups) == 4
+    assert len(few.groups) == 3
     assert len(unit.groups) == 12
     assert [read.row for group in unit.groups for read in group.reads] == list(range(12))
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "Shuffle", "Windows"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Rows:
     """Where some windows are: one row each, all arrays of int64, shape ``(rows,)``.
 
