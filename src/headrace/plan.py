@@ -42,7 +42,7 @@ _CHUNK_INPUTS = 1 << 16
 """Frames decoded before they are resampled, about: two such buffers stay in a core's second
 cache."""
 
-_MOST_STAGES = 4
+_MOST_STAGES = 8
 """Stages of a filter, at most: room is left for their lanes."""
 
 _AUTO_MEMORY = 1 << 30
