@@ -514,3 +514,25 @@ print([t.name for t in threading.enumerate() if t.name.startswith("headrace-")])
     assert done.stdout == "[]\n"
     assert done.stderr.rstrip().endswith("LookupError: mine")
     assert done.stderr.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_steps_loads_nothing_for_nobody(
+    make: Callable[..., Loader], monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """`steps(n)` reads what it delivers, of single examples at most the rest of their unit more."""
+    read = Reader.read
+    rows: list[int] = []  # appended to by workers; counted once they have been joined
+
+    def counting(self: Reader, group: Any, *args: Any) -> Any:
+        rows.append(group.stop - group.begin)
+        return read(self, group, *args)
+
+    monkeypatch.setattr(Reader, "read", counting)
+    loader = make(workers=workers)
+    n = 2 * loader._plan.unit_rows + 1  # ends inside a unit, where a unit has several examples
+
+    delivered = sum(np.size(one.index) for one in loader.steps(n))
+
+    together = loader._plan.unit_rows
+    assert sum(rows) == -(-delivered // together) * together

@@ -14,7 +14,7 @@ Guarantees
   before it. An interrupt (Ctrl-C) while waiting loses nothing; one at another place in `__next__`
   closes, so that no job is missed silently.
 - **End.** After the last job, after `close`, when the prefetcher is collected and at the
-  interpreter's exit, waiting tasks are dropped, running ones are told (by the function that they
+  interpreter's exit, waiting tasks are dropped, running ones are told (by the `Closing` that they
   are given), and every thread has been joined when that returns. Only a worker cannot join itself:
   where it is the one that closes, the threads end on their own.
 

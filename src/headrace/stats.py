@@ -37,7 +37,8 @@ class Stats:
     memory_bound, peak_bytes : int
         Bytes that loading may take, and the most that it has taken.
     kept_bytes : int
-        Bytes of batches that the consumer keeps; they are its own, outside the bound.
+        Bytes of batches that the consumer keeps beyond those that the bound has for it; they are
+        its own.
     """
 
     windows: int
