@@ -1,6 +1,7 @@
 """A span of one file as PCM frames, exactly as a decode from the start gives them.
 
-The only module that knows libsndfile (through the `soundfile` package, which ships it). Files are
+What a file is, and how it may be read, is known here and nowhere else; `native` passes it on to the
+kernel, which loads. `Decoder` is the kernel's oracle, written over the same calls. Files are
 opened by path, never through a Python file object: libsndfile would call back into Python for every
 read, and letting go of the GIL would be worth nothing. `SoundFile.read` is not used either, because
 it seeks after every read, and not every decoder comes back to where it was.
