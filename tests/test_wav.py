@@ -55,6 +55,27 @@ def test_windows_of_plain_files_are_what_libsndfile_decodes(
         assert example.audio.tobytes() == reference.window(example).tobytes()
 
 
+@pytest.mark.parametrize(("channels", "channel"), [(1, "mix"), (2, "mix"), (3, 1), (3, "all")])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize("size", [4_096, 5_001, 9_999])
+def test_windows_at_the_files_own_rate_fill_rows_at_any_address(
+    tmp_path: Path, size: int, subtype: str, channels: int, channel: Any
+) -> None:
+    """What passes the caches by ends where it should, and nowhere else: rows of odd lengths too."""
+    write(tmp_path / "a.wav", medley(33_333, channels), 16_000, "WAV", subtype)
+    catalog = headrace.scan(tmp_path)
+    windows = catalog.windows(16_000, size / 16_000, channel=channel)
+    planes = range(channels) if channel == "all" else [channel]
+    references = [
+        Reference(catalog.windows(16_000, size / 16_000, channel=plane)) for plane in planes
+    ]
+
+    for batch in windows.loader(batch_size=3, workers=2):
+        for row, offset in enumerate(batch.offset):
+            expected = [reference.slice("a.wav", offset) for reference in references]
+            assert batch.audio[row].tobytes() == np.array(expected).tobytes()
+
+
 def with_chunk(data: bytes, at: int, chunk: bytes) -> bytes:
     """Insert `chunk`."""
     return data[:at] + chunk + data[at:]

@@ -1,7 +1,13 @@
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include <type_traits>
+
+#if defined(__SSE2__) || defined(_M_X64)
+#include <emmintrin.h>
+#define HEADRACE_STREAM
+#endif
 
 #include "kernel.h"
 
@@ -19,8 +25,10 @@ inline float to_float(Sample s) {
 
 template <typename Sample>
 bool convert(const Sample* pcm, int64_t frames, int channels, int channel, float* out) {
-  if (channels == 1 || channel != MIX) {
-    const Sample* p = pcm + (channel == MIX ? 0 : channel);
+  if (channels == 1) {  // by itself, because only neighbours can be loaded as a vector
+    for (int64_t i = 0; i < frames; ++i) out[i] = to_float(pcm[i]);
+  } else if (channel != MIX) {
+    const Sample* p = pcm + channel;
     for (int64_t i = 0; i < frames; ++i) out[i] = to_float(p[i * channels]);
   } else if (channels == 2) {
     for (int64_t i = 0; i < frames; ++i)
@@ -38,6 +46,18 @@ bool convert(const Sample* pcm, int64_t frames, int channels, int channel, float
   int bad = 0;  // no early exit: this loop is a vector loop
   for (int64_t i = 0; i < frames; ++i) bad |= !(fabsf(out[i]) <= FLT_MAX);
   return !bad;
+}
+
+void stream(const float* from, int64_t count, float* to) {
+#ifdef HEADRACE_STREAM
+  int64_t i = 0;
+  for (; i < count && reinterpret_cast<uintptr_t>(to + i) % 16; ++i) to[i] = from[i];
+  for (; i + 4 <= count; i += 4) _mm_stream_ps(to + i, _mm_loadu_ps(from + i));
+  for (; i < count; ++i) to[i] = from[i];
+  _mm_sfence();
+#else
+  memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+#endif
 }
 
 template bool convert(const int16_t*, int64_t, int, int, float*);

@@ -70,4 +70,8 @@ constexpr int MIX = -1;  // the mean of all channels, added in channel order
 template <typename Sample>
 bool convert(const Sample* pcm, int64_t frames, int channels, int channel, float* out);
 
+// Copy to memory that is not wanted in the caches: half the traffic, because what is overwritten need
+// not be fetched first. Other threads see it after this returns, as they do after any copy.
+void stream(const float* from, int64_t count, float* to);
+
 }  // namespace headrace

@@ -21,6 +21,9 @@ struct GaveUp {};
 // How many files' early ends are remembered: some dozens of bytes each.
 constexpr size_t MOST_ENDS = 1 << 12;
 
+// Samples converted at a time on their way past the caches: they stay in the first of them.
+constexpr int64_t BLOCK = 1 << 10;
+
 // Windows from this many samples on that touch no other are resampled straight into their rows;
 // shorter ones are made many at a time and copied.
 constexpr int64_t DIRECT = 1 << 12;
@@ -64,8 +67,10 @@ struct Reader::OpenFile {
 
   int64_t begin() const { return position - kept_count; }
 
-  // Fill `count` inputs from `start` on into planes that are `stride` floats apart.
-  void read(int64_t start, float* to, int64_t stride, int64_t count, const Call& call) {
+  // Fill `count` inputs from `start` on into planes that are `stride` floats apart. Those that nobody
+  // here will look at again, `past` the caches: a slab is larger than they are.
+  void read(int64_t start, float* to, int64_t stride, int64_t count, const Call& call,
+            bool past = false) {
     int64_t done = 0;
     if (begin() <= start && start < position) {
       done = std::min(count, position - start);
@@ -87,12 +92,15 @@ struct Reader::OpenFile {
       exactly(pcm, frames);
       for (size_t p = 0; p < channels.size(); ++p) {
         float* plane = to + static_cast<int64_t>(p) * stride + done;
-        if (!convert_any(pcm, frames, channels[p], plane)) {
-          int64_t bad = 0;
-          while (std::isfinite(plane[bad])) ++bad;
-          throw Fault("NON_FINITE", "the audio holds NaN or infinity at frame " +
-                                        std::to_string(start + done + bad) +
-                                        ": repair or leave out the file");
+        if (!past) {
+          convert_to(plane, pcm, frames, channels[p], start + done);
+          continue;
+        }
+        for (int64_t at = 0; at < frames; at += BLOCK) {
+          const int64_t some = std::min(BLOCK, frames - at);
+          float* block = call.scratch.y.data();
+          convert_to(block, pcm + at * frame_bytes, some, channels[p], start + done + at);
+          stream(block, some, plane + at);
         }
       }
       done += frames;
@@ -131,6 +139,16 @@ struct Reader::OpenFile {
                 std::string(system ? "the file cannot be read" : "the file is cut short or damaged") +
                     ": fewer than its " + std::to_string(facts.frames) + " frames can be decoded" +
                     source->complaint());
+  }
+
+  // `frame` is the number of the first.
+  void convert_to(float* to, const unsigned char* pcm, int64_t frames, int channel,
+                  int64_t frame) const {
+    if (convert_any(pcm, frames, channel, to)) return;
+    int64_t bad = 0;
+    while (std::isfinite(to[bad])) ++bad;
+    throw Fault("NON_FINITE", "the audio holds NaN or infinity at frame " +
+                                  std::to_string(frame + bad) + ": repair or leave out the file");
   }
 
   bool convert_any(const unsigned char* pcm, int64_t frames, int channel, float* to) const {
@@ -315,7 +333,7 @@ void Reader::windows(OpenFile& file, const std::vector<int64_t>& starts, float* 
       const double t0 = now_s();
       const int64_t length = end_of(i) - starts[i];
       if (!file.facts.seekable) check_end(file.id, starts[i] + length);
-      if (length > 0) file.read(starts[i], rows[i], size_, length, call);
+      if (length > 0) file.read(starts[i], rows[i], size_, length, call, true);
       for (int64_t p = 0; p < planes; ++p)
         std::memset(rows[i] + p * size_ + length, 0,
                     static_cast<size_t>(size_ - length) * sizeof(float));
