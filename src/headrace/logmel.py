@@ -1,0 +1,229 @@
+"""`LogMel`: audio -> log-mel spectrograms, in NumPy alone.
+
+The definition is librosa's ``power_to_db(feature.melspectrogram(...))``, with the names of its
+parameters and its defaults; ``tests/test_logmel.py`` holds both together. Mel scales: M. Slaney,
+"Auditory Toolbox" version 2, Interval Research report 1998-010; and the formula of the HTK Book,
+section 5.4.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from headrace.errors import HeadraceWarning
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["LogMel"]
+
+_LINEAR_HZ: Final = 200 / 3  # Slaney: so many Hz a mel up to 1 kHz,
+_KNEE_HZ: Final = 1000.0
+_LOG_STEP: Final = math.log(6.4) / 27  # and 27 steps from there to 6.4 kHz
+
+_LEAST: Final = 1e-10
+"""Power that stands for less: librosa's ``amin``, -100 dB."""
+
+_AT_ONCE: Final = 1 << 17
+"""Samples of frames that are transformed at once: 1 MiB, which a core's second cache holds."""
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """A function from audio to log-mel spectrograms, in decibels.
+
+    ``LogMel(16_000)(batch.audio)`` has the shape ``(batch, n_mels, frames)``. It keeps no state:
+    any number of threads may use one, it equals any other with the same parameters, and it pickles
+    small. What becomes of a clip does not depend on the batch it is in.
+
+    Parameters
+    ----------
+    sample_rate : int
+        Hz of the audio.
+    n_fft : int
+        Samples in a frame, under a Hann window.
+    hop : int
+        Samples between the starts of neighbouring frames.
+    n_mels : int
+        Mel bands.
+    fmin, fmax : float
+        Hz that the bands span; the default of `fmax` is half the sample rate.
+    power : float
+        Exponent of the magnitudes: 2 is power.
+    top_db : float or None
+        Decibels below its loudest value at which a spectrogram is cut off; None does not cut.
+    htk : bool
+        HTK's mel scale in place of Slaney's.
+    norm : "slaney" or None
+        Whether bands have the same area, or the same height.
+    center : bool
+        Whether frame t is centred at sample t * hop, with padding at both ends, or begins there.
+    pad_mode : {"constant", "reflect"}
+        What the padding is: zeros, or the audio backwards.
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of its range.
+
+    Warns
+    -----
+    HeadraceWarning
+        Some bands are so narrow that no frequency of the transform lies in them.
+    """
+
+    sample_rate: int
+    n_fft: int = 2048
+    hop: int = 512
+    n_mels: int = 128
+    fmin: float = 0.0
+    fmax: float | None = None
+    power: float = 2.0
+    top_db: float | None = 80.0
+    htk: bool = False
+    norm: Literal["slaney"] | None = "slaney"
+    center: bool = True
+    pad_mode: Literal["constant", "reflect"] = "constant"
+
+    def __post_init__(self) -> None:
+        for name, least in (("sample_rate", 1), ("n_fft", 2), ("hop", 1), ("n_mels", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or value < least:
+                raise ValueError(f"{name} must be a whole number from {least} up, not {value!r}.")
+        top = self.sample_rate / 2 if self.fmax is None else self.fmax
+        if not 0 <= self.fmin < top <= self.sample_rate / 2:
+            raise ValueError(
+                f"fmin={self.fmin!r} and fmax={self.fmax!r} must rise from 0 to half of "
+                f"sample_rate={self.sample_rate}."
+            )
+        if not self.power > 0 or not (self.top_db is None or self.top_db >= 0):
+            raise ValueError(
+                f"power={self.power!r} must be positive, and top_db={self.top_db!r} not negative."
+            )
+        if self.norm not in ("slaney", None) or self.pad_mode not in ("constant", "reflect"):
+            raise ValueError(
+                f'norm={self.norm!r} must be "slaney" or None, and pad_mode={self.pad_mode!r} '
+                '"constant" or "reflect".'
+            )
+        empty = int(np.sum(~self.filters.any(axis=1)))
+        if empty:
+            warnings.warn(
+                f"{empty} of {self.n_mels} mel bands hold no frequency of n_fft={self.n_fft} and "
+                "are always silent: give fewer n_mels, or a larger n_fft.",
+                HeadraceWarning,
+                stacklevel=3,
+            )
+
+    @property
+    def filters(self) -> NDArray[np.float32]:
+        """What each frequency adds to each band: shape ``(n_mels, n_fft // 2 + 1)``, read-only."""
+        top = self.sample_rate / 2 if self.fmax is None else self.fmax
+        return _filters(
+            self.sample_rate, self.n_fft, self.n_mels, self.fmin, top, self.htk, self.norm
+        )
+
+    def frames(self, samples: int) -> int:
+        """Return how many frames audio of so many samples has."""
+        if self.center:
+            samples += 2 * (self.n_fft // 2)
+        return 1 + (samples - self.n_fft) // self.hop
+
+    def __call__(self, audio: ArrayLike) -> NDArray[np.float32]:
+        """Return the spectrograms of some audio.
+
+        Parameters
+        ----------
+        audio : array of float, shape ``(..., samples)``
+            Any number of clips.
+
+        Returns
+        -------
+        ndarray of float32, shape ``(..., n_mels, frames)``
+            Decibels, 0 for a power of 1.
+
+        Raises
+        ------
+        ValueError
+            The audio is shorter than a frame (or than half a one, to be reflected).
+        """
+        clips = np.asarray(audio, np.float32)
+        samples = clips.shape[-1] if clips.ndim else 0
+        half = self.n_fft // 2
+        least = (half + 1 if self.pad_mode == "reflect" else 1) if self.center else self.n_fft
+        if samples < least:
+            raise ValueError(
+                f"audio of shape {clips.shape} is too short for n_fft={self.n_fft}: it must have "
+                f"at least {least} samples."
+            )
+        flat = clips.reshape(-1, samples)
+        out = np.empty((len(flat), self.n_mels, self.frames(samples)), np.float32)
+        for clip, mel in zip(flat, out, strict=True):
+            self._powers(clip, mel)
+            np.log10(np.maximum(mel, np.float32(_LEAST), out=mel), out=mel)
+            np.multiply(mel, np.float32(10), out=mel)
+            if self.top_db is not None:
+                np.maximum(mel, mel.max() - np.float32(self.top_db), out=mel)
+        return out.reshape(*clips.shape[:-1], *out.shape[1:])
+
+    def _powers(self, clip: NDArray[np.float32], mel: NDArray[np.float32]) -> None:
+        """Write one clip's mel spectrogram, before the logarithm."""
+        if self.center:
+            mode: Any = self.pad_mode
+            clip = np.pad(clip, self.n_fft // 2, mode=mode)
+        frames = np.lib.stride_tricks.sliding_window_view(clip, self.n_fft)[:: self.hop]
+        window, filters = _hann(self.n_fft), self.filters
+        step = max(1, _AT_ONCE // self.n_fft)
+        for begin in range(0, len(frames), step):
+            spectrum = np.fft.rfft(frames[begin : begin + step] * window)
+            # In double precision up to here: in single, what is 100 dB below a frame's loudest
+            # would be rounding noise.
+            powers = spectrum.real**2 + spectrum.imag**2
+            if self.power != 2:  # noqa: PLR2004  squares
+                powers **= self.power / 2
+            np.matmul(filters, powers.astype(np.float32).T, out=mel[:, begin : begin + step])
+
+
+@lru_cache(maxsize=16)
+def _hann(size: int) -> NDArray[np.float64]:
+    """Return a Hann window of which the next value would be the first again: shape ``(size,)``."""
+    window: NDArray[np.float64] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    window.flags.writeable = False
+    return window
+
+
+@lru_cache(maxsize=16)
+def _filters(
+    sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float, htk: bool, norm: str | None
+) -> NDArray[np.float32]:
+    """Return triangles between each mel and the next but one: see `LogMel.filters`."""
+    ends = _hz(np.linspace(_mel(fmin, htk=htk), _mel(fmax, htk=htk), n_mels + 2), htk=htk)
+    low, peak, high = ends[:-2, None], ends[1:-1, None], ends[2:, None]
+    hz = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
+    triangles = np.minimum((hz - low) / (peak - low), (high - hz) / (high - peak)).clip(min=0)
+    if norm == "slaney":
+        triangles *= 2 / (high - low)
+    filters = triangles.astype(np.float32)
+    filters.flags.writeable = False
+    return filters
+
+
+def _mel(hz: float, *, htk: bool) -> float:
+    if htk:
+        return 2595 * math.log10(1 + hz / 700)
+    if hz < _KNEE_HZ:
+        return hz / _LINEAR_HZ
+    return _KNEE_HZ / _LINEAR_HZ + math.log(hz / _KNEE_HZ) / _LOG_STEP
+
+
+def _hz(mel: NDArray[np.float64], *, htk: bool) -> NDArray[np.float64]:
+    if htk:
+        return np.asarray(700 * (10 ** (mel / 2595) - 1))
+    knee = _KNEE_HZ / _LINEAR_HZ
+    above = _KNEE_HZ * np.exp(_LOG_STEP * (np.maximum(mel, knee) - knee))
+    return np.where(mel < knee, mel * _LINEAR_HZ, above)
