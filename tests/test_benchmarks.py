@@ -159,6 +159,15 @@ class TestScripts:
 
         assert 0 <= _figures(printed.splitlines()[-1])[1] <= 100
 
+    def test_labels_scale(self) -> None:
+        """There are about as many windows as asked for, all events, and labels for them."""
+        printed = _run("labels_scale.py", "--windows", 1_000, "--events", 300, "--labels", 4)
+
+        windows, events, classes, labels, *_ = _figures(printed.splitlines()[-1])
+        assert 900 <= windows <= 1_000
+        assert (events, classes) == (300, 4)
+        assert labels > 300
+
     def test_imports(self) -> None:
         """Importing costs time, and the base is its own measure."""
         rows = [row for row in _run("imports.py", "--rounds", 1).splitlines() if " ms " in row]

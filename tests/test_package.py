@@ -13,13 +13,13 @@ SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
     "errors _kernel cpus memory order paths slabs",
-    "kernel records stats prefetch",
+    "kernel logmel records stats prefetch",
     "decode geometry resample",
     "storage tables",
-    "survey rows",
-    "finder headers",
-    "scanner",
-    "catalog",
+    "survey rows matching annotation_tables",
+    "finder headers labels",
+    "scanner labelled annotation_files",
+    "catalog annotations",
     "windows state",
     "plan native",
     "read",
@@ -103,6 +103,8 @@ def _run(code: str) -> str:
 def test_the_public_surface_is_this_list() -> None:
     """A name is public because someone chose so: here, and nowhere else."""
     assert headrace.__all__ == [
+        "AnnotationError",
+        "Annotations",
         "AudioExample",
         "Batch",
         "Catalog",
@@ -115,6 +117,7 @@ def test_the_public_surface_is_this_list() -> None:
         "HeadraceWarning",
         "KernelInfo",
         "Loader",
+        "LogMel",
         "MemoryBudgetError",
         "NoRecordingsError",
         "ReadError",
@@ -222,6 +225,7 @@ def test_every_public_name_is_documented(name: str) -> None:
 def test_every_error_is_one_of_ours_and_a_builtin_of_its_kind() -> None:
     """One `except` catches all of headrace's errors, and each also is what it naturally is."""
     natural = {
+        "AnnotationError": ValueError,
         "CatalogError": ValueError,
         "ClosedError": RuntimeError,
         "MemoryBudgetError": ValueError,

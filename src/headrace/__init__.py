@@ -15,9 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headrace.annotations import Annotations
     from headrace.catalog import Catalog, load_catalog, scan
     from headrace.course import audio_chunk_dataloader, audio_chunk_dataloader_threaded
     from headrace.errors import (
+        AnnotationError,
         CatalogError,
         ClosedError,
         HeadraceError,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     )
     from headrace.kernel import KernelInfo, kernel_info
     from headrace.loader import Loader
+    from headrace.logmel import LogMel
     from headrace.records import (
         AudioExample,
         Batch,
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnnotationError",
+    "Annotations",
     "AudioExample",
     "Batch",
     "Catalog",
@@ -57,6 +62,7 @@ __all__ = [
     "HeadraceWarning",
     "KernelInfo",
     "Loader",
+    "LogMel",
     "MemoryBudgetError",
     "NoRecordingsError",
     "ReadError",
@@ -74,10 +80,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "annotations": ("Annotations",),
     "catalog": ("Catalog", "load_catalog", "scan"),
     "course": ("audio_chunk_dataloader", "audio_chunk_dataloader_threaded"),
     "kernel": ("KernelInfo", "kernel_info"),
     "loader": ("Loader",),
+    "logmel": ("LogMel",),
     "records": (
         "AudioExample",
         "Batch",

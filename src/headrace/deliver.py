@@ -33,6 +33,7 @@ def examples_of(
     """Yield an example for each row; those in `failed` have no valid samples."""
     ids, paths = names
     spec = windows.spec
+    labels, mask = _labels(windows, rows, list(failed))
     for row, samples in enumerate(audio):
         start = int(rows.start[row])
         yield AudioExample(
@@ -44,6 +45,8 @@ def examples_of(
             index=int(rows.index[row]),
             end_s=(start + spec.size) / spec.sample_rate,
             valid_samples=0 if row in failed else int(rows.valid[row]),
+            labels=None if labels is None else labels[row],
+            label_mask=None if mask is None else mask[row],
         )
 
 
@@ -85,12 +88,15 @@ def batch_of(
     valid = np.ones(len(index), bool)
     bad = sorted(failed)
     valid[bad], samples[bad] = False, 0
+    labels, mask = _labels(windows, rows, bad)
     if bad and skip:
         good = np.flatnonzero(valid)
         for to, row in enumerate(good):  # rising, so that no row is overwritten before it moves
             slab[to] = slab[row]
         index, start, samples, valid = index[good], start[good], samples[good], valid[good]
         ids, paths = [ids[i] for i in good], [paths[i] for i in good]
+        if labels is not None and mask is not None:
+            labels, mask = labels[good], mask[good]
     end_s = (start + windows.spec.size) / rate
     offset = start / rate
     if pad and (missing := len(slab) - len(index)):
@@ -100,6 +106,9 @@ def batch_of(
         samples, valid, offset, end_s = (
             np.pad(a, (0, missing)) for a in (samples, valid, offset, end_s)
         )
+        if labels is not None and mask is not None:
+            labels = np.pad(labels, ((0, missing), (0, 0)))
+            mask = np.pad(mask, ((0, missing), (0, 0)))
     return Batch(
         audio=slab[: len(index)],
         file_id=tuple(ids),
@@ -111,7 +120,20 @@ def batch_of(
         valid_samples=samples,
         valid=valid,
         state=state,
+        labels=labels,
+        label_mask=mask,
     )
+
+
+def _labels(
+    windows: Windows, rows: Rows, failed: list[int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | tuple[None, None]:
+    """Return the labels of some windows and where they are known; nowhere in rows of zeros."""
+    if windows.labels is None:
+        return None, None
+    labels, mask = windows.labels.rows(rows.recording, rows.start)
+    labels[failed], mask[failed] = 0, False
+    return labels, mask
 
 
 def read_one(windows: Windows, index: int) -> AudioExample:

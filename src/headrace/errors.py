@@ -5,6 +5,7 @@
     HeadraceError
     ├── NoRecordingsError  (FileNotFoundError)  a pattern matched nothing, or nothing readable
     ├── CatalogError       (ValueError)         a table that is no catalog; an id that is not unique
+    ├── AnnotationError    (ValueError)         labels that cannot be read, or matched to recordings
     ├── WindowsError       (ValueError)         windows that cannot be cut; views in a wrong order
     ├── MemoryBudgetError  (ValueError)         a budget that the smallest loader does not fit into
     ├── ReadError          (OSError)            a window that could not be read
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from headrace.records import Failure
 
 __all__ = [
+    "AnnotationError",
     "CatalogError",
     "ClosedError",
     "HeadraceError",
@@ -46,6 +48,10 @@ class NoRecordingsError(HeadraceError, FileNotFoundError):
 
 class CatalogError(HeadraceError, ValueError):
     """A table is not a catalog, or two recordings have the same id."""
+
+
+class AnnotationError(HeadraceError, ValueError):
+    """Labels that cannot be read, or cannot be matched to the recordings they are about."""
 
 
 class WindowsError(HeadraceError, ValueError):

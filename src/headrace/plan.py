@@ -261,7 +261,7 @@ class Plan:
 
     @property
     def _delivery_bytes(self) -> int:
-        return self.row_bytes * (self.batch_size or 1)
+        return (self.row_bytes + self.windows.label_row_bytes) * (self.batch_size or 1)
 
     @property
     def memory_bound(self) -> int:
@@ -338,10 +338,10 @@ class Plan:
 
     @cached_property
     def table_bytes(self) -> int:
-        """Bytes of the resamplers' coefficients and of the order."""
+        """Bytes of the resamplers' coefficients, of the order and of the labels."""
         target = self.windows.spec.sample_rate
-        rates = {kind.sample_rate for kind in self.kinds}
-        return sum(table_bytes(rate, target) for rate in rates) + self.windows.order.nbytes
+        tables = sum(table_bytes(rate, target) for rate in {one.sample_rate for one in self.kinds})
+        return tables + self.windows.order.nbytes + self.windows.label_bytes
 
     def deliveries(self, position: int = 0) -> int:
         """Return how many deliveries an epoch has from `position` on."""

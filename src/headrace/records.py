@@ -286,6 +286,10 @@ class AudioExample:
     valid_samples : int
         Samples that are of the recording, not padding; 0 for a failed window under
         ``on_error="mask"``.
+    labels : ndarray of float32, shape ``(classes,)``, or None
+        1 for each of the windows' ``classes`` that is heard, else 0; None without labels.
+    label_mask : ndarray of bool, shape ``(classes,)``, or None
+        True where that is known; nowhere for a failed window.
     """
 
     audio: NDArray[np.float32]
@@ -296,6 +300,8 @@ class AudioExample:
     index: int
     end_s: float
     valid_samples: int
+    labels: NDArray[np.float32] | None = None
+    label_mask: NDArray[np.bool_] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.audio, self.file_id, self.offset))
@@ -321,6 +327,8 @@ class Batch:
         Hz.
     state : mapping
         What follows this batch resumes from here: see `Loader.load_state_dict`.
+    labels, label_mask : ndarray of float32 and of bool, shape ``(batch, classes)``, or None
+        As in `AudioExample`: multi-hot rows, and where they are known.
     """
 
     audio: NDArray[np.float32]
@@ -333,6 +341,8 @@ class Batch:
     valid_samples: NDArray[np.int64]
     valid: NDArray[np.bool_]
     state: Mapping[str, Any]
+    labels: NDArray[np.float32] | None = None
+    label_mask: NDArray[np.bool_] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.audio, self.file_id, self.offset))

@@ -16,6 +16,7 @@ import numpy as np
 
 from headrace.errors import HeadraceWarning, WindowsError
 from headrace.geometry import Geometry
+from headrace.labelled import Labelled
 from headrace.order import ByFile, ByWindow, InOrder, Order
 from headrace.records import AudioExample, Channel, Coverage, Tail, WindowSpec
 
@@ -61,7 +62,7 @@ class Shuffle:
     by: Literal["window", "file"]
 
 
-class Windows(Sequence[AudioExample]):
+class Windows(Labelled, Sequence[AudioExample]):
     """Fixed-length windows of a catalog's recordings, at one sample rate.
 
     Made by `Catalog.windows`. Indexing with an integer decodes that window here and now; slicing
@@ -328,6 +329,7 @@ class Windows(Sequence[AudioExample]):
 
     def _view(self, chosen: range, order: Shuffle | None) -> Windows:
         view = Windows(self.catalog, self._geometry, chosen, order)
+        view.labels = self.labels
         view.__dict__["kinds"] = self.kinds  # one look at the catalog serves every view
         return view
 

@@ -1,0 +1,399 @@
+"""`Annotations`: who calls when, as somebody has written it down; an immutable table of events."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headrace.annotation_files import Reading, anuraset, audacity, raven, read, separated
+from headrace.annotation_tables import NAMED, Malformed, checked, masked, of_lists
+from headrace.errors import AnnotationError, HeadraceWarning
+from headrace.matching import Unmatched, match, told, unmatched
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from headrace.catalog import Catalog
+    from headrace.matching import By
+
+    Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+__all__ = ["Annotations"]
+
+_TOLD = 3  # malformed lines in a warning
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Annotations:
+    """Events in recordings, and which recordings were annotated at all.
+
+    Made by one of the readers or `from_table`; immutable. `Windows.label` makes targets of them.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Every annotated file as the labels refer to it, each once; also those without an event.
+    malformed : tuple of Malformed
+        Lines that are no event, with file, line and reason. They are left out, and warned of.
+    matched : bool
+        Whether `files` are ids of a catalog, and whoever matched them has been told of the rest.
+    """
+
+    _table: pa.Table
+    files: tuple[str, ...]
+    malformed: tuple[Malformed, ...] = ()
+    matched: bool = False
+
+    # Readers
+
+    @classmethod
+    def read_anuraset(cls, files: Files, *, quality: str = "LMH") -> Annotations:
+        """Read strong labels as AnuraSet has them.
+
+        One text file for each recording, a line for each event, without a header: start (s),
+        end (s), ``<SPECIES>_<L|M|H>``.
+
+        Parameters
+        ----------
+        files : str, path, or several
+            Files, globs, or folders (all ``.txt`` below). A file is about the recording of the same
+            path relative to the common folder, whatever the extension.
+        quality : str
+            The qualities to keep, as ``"MH"``. A file of which nothing is kept counts as annotated.
+
+        Raises
+        ------
+        NoRecordingsError
+            A pattern matches nothing.
+
+        Warns
+        -----
+        HeadraceWarning
+            Some lines are malformed; they are in `malformed`.
+        """
+        if not quality or set(quality) - set("LMH"):
+            raise AnnotationError(f'quality is made of "L", "M" and "H", not {quality!r}.')
+        return cls._of(read(files, anuraset(quality), ".txt"))
+
+    @classmethod
+    def read_raven(cls, files: Files, *, label: str | None = None) -> Annotations:
+        """Read Raven selection tables.
+
+        A selection's rows for several views are one event. ``Begin Path`` or ``Begin File`` says
+        which recording, and ``File Offset (s)`` where in it; without them a table is about the
+        recording of its own name. A selection without a label is an event without one.
+
+        Parameters
+        ----------
+        files : str, path, or several
+            Files, globs, or folders (all ``.txt`` below).
+        label : str, optional
+            The column of labels; default ``Annotation``, ``Species`` or ``Label``, if there.
+
+        Raises
+        ------
+        NoRecordingsError
+            A pattern matches nothing.
+        AnnotationError
+            A file has no times, or not the column `label`.
+
+        Warns
+        -----
+        HeadraceWarning
+            Some lines are malformed; they are in `malformed`.
+        """
+        return cls._of(read(files, raven(label), ".txt"))
+
+    @classmethod
+    def read_audacity(cls, files: Files) -> Annotations:
+        """Read Audacity label tracks, with frequencies where there are any.
+
+        Parameters
+        ----------
+        files : str, path, or several
+            Files, globs, or folders (all ``.txt`` below). A file is about the recording of the same
+            path relative to the common folder, whatever the extension.
+
+        Raises
+        ------
+        NoRecordingsError
+            A pattern matches nothing.
+
+        Warns
+        -----
+        HeadraceWarning
+            Some lines are malformed; they are in `malformed`.
+        """
+        return cls._of(read(files, audacity, ".txt"))
+
+    @classmethod
+    def read_csv(
+        cls,
+        files: Files,
+        *,
+        file: str = "file",
+        start_s: str | None = "start_s",
+        end_s: str | None = "end_s",
+        label: str = "label",
+        low_hz: str | None = "low_hz",
+        high_hz: str | None = "high_hz",
+        quality: str | None = "quality",
+        delimiter: str = ",",
+    ) -> Annotations:
+        """Read tables of comma-separated values, with a header.
+
+        Parameters
+        ----------
+        files : str, path, or several
+            Files, globs, or folders (all ``.csv`` below).
+        file, start_s, end_s, label, low_hz, high_hz, quality : str or None
+            The table's names of these columns. Without times, labels are of whole recordings.
+        delimiter : str
+            What stands between values.
+
+        Raises
+        ------
+        NoRecordingsError
+            A pattern matches nothing.
+        AnnotationError
+            A column is missing, or there seem to be times that none of the names is of.
+
+        Warns
+        -----
+        HeadraceWarning
+            Some lines are malformed; they are in `malformed`.
+        """
+        names = _names(file, start_s, end_s, label, low_hz, high_hz, quality)
+        return cls._of(read(files, separated(names, delimiter), ".csv", own=False))
+
+    @classmethod
+    def read_parquet(
+        cls,
+        source: str | os.PathLike[str],
+        **columns: Any,  # noqa: ANN401  those of from_table
+    ) -> Annotations:
+        """Read a Parquet file: `from_table` of its table, with the same parameters."""
+        import pyarrow.parquet as pq  # noqa: PLC0415  as heavy as numpy and soundfile together
+
+        return cls.from_table(pq.read_table(source), **columns)
+
+    @classmethod
+    def from_table(
+        cls,
+        table: pa.Table | pd.DataFrame,
+        *,
+        file: str = "file",
+        start_s: str | None = "start_s",
+        end_s: str | None = "end_s",
+        label: str = "label",
+        low_hz: str | None = "low_hz",
+        high_hz: str | None = "high_hz",
+        quality: str | None = "quality",
+        files: Iterable[str] = (),
+    ) -> Annotations:
+        """Make annotations of an Arrow table or a pandas DataFrame.
+
+        Parameters
+        ----------
+        table : Arrow table or pandas DataFrame
+            A row for each event.
+        file, start_s, end_s, label, low_hz, high_hz, quality : str or None
+            The table's names of these columns. Without times, labels are of whole recordings.
+        files : iterable of str
+            Further files that are annotated and have no event.
+
+        Raises
+        ------
+        AnnotationError
+            A column is missing or of a wrong type, or there seem to be times that none of the names
+            is of.
+
+        Warns
+        -----
+        HeadraceWarning
+            Some rows have no file or impossible times; they are in `malformed`.
+        """
+        import pyarrow.compute as pc  # noqa: PLC0415  as heavy as numpy and soundfile together
+
+        names = _names(file, start_s, end_s, label, low_hz, high_hz, quality)
+        good, malformed = checked(table, names)
+        every = dict.fromkeys([*pc.unique(good["file"]).to_pylist(), *files])
+        return _told(cls(good, tuple(every), malformed), 3)
+
+    @classmethod
+    def from_folders(cls, catalog: Catalog) -> Annotations:
+        """Label each recording as a whole with the name of the folder that it lies in.
+
+        Recordings that lie in no folder below the catalog's root are not annotated.
+
+        Raises
+        ------
+        AnnotationError
+            No recording lies in a folder.
+        """
+        reading = Reading()
+        ids: list[str] = catalog.to_arrow()["id"].to_pylist()
+        for row, name in enumerate(ids):
+            folder = Path(name).parent.name
+            if folder:
+                reading.event(row, name, (0, math.inf), folder, file=name)
+        if not reading.files:
+            raise AnnotationError(
+                f"No recording lies in a folder below {catalog.root!r}, the first being "
+                f"{ids[0] if ids else None!r}: scan the folder above, or give root= to scan."
+            )
+        return cls._of(reading)
+
+    @classmethod
+    def _of(cls, reading: Reading) -> Annotations:
+        table = of_lists(reading.columns)
+        return _told(cls(table, tuple(reading.files), tuple(reading.malformed)), 4)
+
+    # What they are
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def __repr__(self) -> str:
+        bad = f", {len(self.malformed)} malformed lines" if self.malformed else ""
+        what = f"{len(self):,} events of {len(self.labels)} labels in {len(self.files):,} files"
+        return f"<Annotations: {what}{bad}>"
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The distinct labels, sorted."""
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        return tuple(sorted(pc.unique(self._table["label"]).drop_null().to_pylist()))
+
+    def to_arrow(self) -> pa.Table:
+        """Return an Arrow table with a row for each event.
+
+        Columns: ``file`` (as the labels refer to it), ``start_s``, ``end_s`` (half-open; infinite
+        for labels of whole recordings), ``label``, ``low_hz``, ``high_hz``, ``quality`` (null where
+        not known), ``source`` and ``line`` (where it is written).
+        """
+        return self._table
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return `to_arrow` as a pandas DataFrame; needs pandas."""
+        frame: pd.DataFrame = self._table.to_pandas()
+        return frame
+
+    def filter(self, mask: Any) -> Annotations:  # noqa: ANN401  whatever holds bools
+        """Return some of the events; the files that were annotated stay so.
+
+        Parameters
+        ----------
+        mask : sequence of bool
+            One for each event, in NumPy, Arrow, pandas or a list. Null is not true.
+
+        Raises
+        ------
+        AnnotationError
+            The mask is not of bools, or not one for each event.
+        """
+        return Annotations(masked(self._table, mask), self.files, self.malformed, self.matched)
+
+    def __add__(self, other: Annotations) -> Annotations:
+        """Return both, one after the other."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        return Annotations(
+            pa.concat_tables([self._table, other._table]),
+            tuple(dict.fromkeys([*self.files, *other.files])),
+            self.malformed + other.malformed,
+            self.matched and other.matched,
+        )
+
+    # What they are about
+
+    def match(self, catalog: Catalog, by: By = "path") -> Annotations:
+        """Return the annotations of the catalog's recordings, referring to them by id.
+
+        `Windows.label` does so itself, by path, where this has not been called.
+
+        Parameters
+        ----------
+        catalog : Catalog
+            The recordings.
+        by : "path", "stem" or function
+            By path, one of the reference and the recording's path (or its id, folder and all) ends
+            with the other. By stem, only the name counts, without folder and extension. A function
+            is given the reference and returns the id, or None.
+
+        Raises
+        ------
+        AnnotationError
+            A reference may mean two recordings, or none means any.
+
+        Warns
+        -----
+        HeadraceWarning
+            Annotated files are no recording, or recordings are not annotated: see `unmatched`.
+        """
+        import pyarrow as pa  # noqa: PLC0415
+
+        places = match(self.files, catalog, by)
+        told(self.files, catalog, places, both=True, stacklevel=3)
+        of_event = places[self.file_numbers]
+        ids = catalog.to_arrow()["id"]
+        table = self._table.filter(pa.array(of_event >= 0))
+        table = table.set_column(0, "file", ids.take(pa.array(of_event[of_event >= 0])))
+        files = ids.take(pa.array(np.unique(places[places >= 0]))).to_pylist()
+        return Annotations(table, tuple(files), self.malformed, matched=True)
+
+    def unmatched(self, catalog: Catalog, by: By = "path") -> Unmatched:
+        """Return the annotated files that are no recording, and the recordings not annotated.
+
+        Parameters
+        ----------
+        catalog, by
+            As in `match`.
+
+        Raises
+        ------
+        AnnotationError
+            A reference may mean two recordings.
+        """
+        return unmatched(self.files, catalog, match(self.files, catalog, by))
+
+    @cached_property
+    def file_numbers(self) -> NDArray[np.int64]:
+        """The place in `files` of each event's file: int64, shape ``(len(annotations),)``."""
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        numbers = pc.index_in(self._table["file"], value_set=pa.array(self.files, pa.string()))
+        return np.asarray(numbers.to_numpy(), np.int64)
+
+
+def _told(annotations: Annotations, stacklevel: int) -> Annotations:
+    """Warn of malformed lines."""
+    malformed = annotations.malformed
+    if malformed:
+        more = len(malformed) - _TOLD
+        warnings.warn(
+            f"{len(malformed)} lines are no events and are left out: "
+            + "; ".join(map(str, malformed[:_TOLD]))
+            + (f"; and {more} more, in annotations.malformed." if more > 0 else "."),
+            HeadraceWarning,
+            stacklevel=stacklevel,
+        )
+    return annotations
+
+
+def _names(*names: str | None) -> dict[str, str | None]:
+    """Return the user's names of the columns that a user names, by ours."""
+    return dict(zip(NAMED, names, strict=True))

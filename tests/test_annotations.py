@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import pickle
+from math import inf, nan
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from headrace import Annotations
+from headrace.errors import AnnotationError, HeadraceWarning
+from nowhere import made_up
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TABLE = pa.table({
+    "file": ["r0", "r0", "r2"],
+    "start_s": [0.0, 1.5, 2.0],
+    "end_s": [1.0, 2.5, 3.0],
+    "label": ["B", "A", None],
+    "quality": ["H", "L", None],
+})  # fmt: skip
+
+
+def _rows(annotations: Annotations, *names: str) -> list[tuple[Any, ...]]:
+    names = names or ("file", "start_s", "end_s", "label")
+    columns = [annotations.to_arrow()[name].to_pylist() for name in names]
+    return list(zip(*columns, strict=True))
+
+
+def test_a_table_is_arrow_or_pandas_or_parquet(tmp_path: Path) -> None:
+    """All three give the same events, with the same types, under whatever names."""
+    pq.write_table(TABLE, tmp_path / "events.parquet")
+    renamed = TABLE.rename_columns(["name", "from", "to", "species", "grade"]).to_pandas()
+    made = [
+        Annotations.from_table(TABLE),
+        Annotations.from_table(TABLE.to_pandas()),
+        Annotations.from_table(
+            renamed, file="name", start_s="from", end_s="to", label="species", quality="grade"
+        ),
+        Annotations.read_parquet(tmp_path / "events.parquet"),
+    ]
+
+    for one in made:
+        assert one.to_arrow().equals(made[0].to_arrow())
+        assert one.files == ("r0", "r2")
+        assert one.labels == ("A", "B")
+        assert len(one) == 3
+    assert _rows(made[0]) == [("r0", 0, 1, "B"), ("r0", 1.5, 2.5, "A"), ("r2", 2, 3, None)]
+    assert repr(made[0]) == "<Annotations: 3 events of 2 labels in 2 files>"
+    assert made[0].to_pandas()["low_hz"].isna().all()
+
+
+def test_rows_that_are_no_events_are_counted_and_shown() -> None:
+    """A row without a file or with impossible times is left out and told, with its number."""
+    table = pd.DataFrame({
+        "file": ["a", None, "c", "d", "e", "f"],
+        "start_s": [0, 1, 2, nan, -1, inf],
+        "end_s": [1, 2, 1, 4, 5, inf],
+        "label": ["A"] * 6,
+    })  # fmt: skip
+
+    with pytest.warns(HeadraceWarning, match=r"5 lines.*row 1: no file.*and 2 more") as warned:
+        annotations = Annotations.from_table(table)
+
+    assert warned[0].filename == __file__
+    assert _rows(annotations, "file") == [("a",)]
+    assert [one.line for one in annotations.malformed] == [1, 2, 3, 4, 5]
+    assert repr(annotations).endswith("in 1 files, 5 malformed lines>")
+
+
+@pytest.mark.parametrize(("table", "message"), [
+    (pa.table({"file": ["a"]}), "no 'label'"),
+    (pa.table({"file": ["a"], "label": ["A"], "start_s": ["x"], "end_s": [1]}), "'start_s' cannot"),
+    ([1, 2], "An Arrow table or a pandas DataFrame is wanted, not list"),
+])  # fmt: skip
+def test_what_is_no_table_of_events_is_refused(table: Any, message: str) -> None:
+    """The message names the column."""
+    with pytest.raises(AnnotationError, match=message):
+        Annotations.from_table(table)
+
+
+def test_files_without_events_can_be_given() -> None:
+    """A table has no place for a recording in which nothing calls: `files` has."""
+    assert Annotations.from_table(TABLE, files=["r1", "r0"]).files == ("r0", "r2", "r1")
+
+
+def test_folders_are_labels() -> None:
+    """A recording's label is the folder it lies in; one at the root has none."""
+    names = ["dog/1", "dog/2", "x/cat/1", "3"]
+    catalog = made_up([1_000] * 4).from_table(
+        made_up([1_000] * 4).to_arrow().set_column(0, "id", pa.array(names)), root="/there"
+    )
+
+    annotations = Annotations.from_folders(catalog)
+
+    assert _rows(annotations) == [
+        ("dog/1", 0, inf, "dog"), ("dog/2", 0, inf, "dog"), ("x/cat/1", 0, inf, "cat"),
+    ]  # fmt: skip
+    assert annotations.unmatched(catalog) == ((), ("3",))
+    with pytest.raises(AnnotationError, match="scan the folder above"):
+        Annotations.from_folders(made_up([1_000]))
+
+
+def test_a_filter_keeps_what_was_annotated() -> None:
+    """Events go, files stay: that nothing is left in one is knowledge too."""
+    annotations = Annotations.from_table(TABLE)
+
+    some = annotations.filter(np.array(annotations.to_arrow()["quality"].to_pylist()) == "H")
+
+    assert _rows(some, "label") == [("B",)]
+    assert some.files == annotations.files
+    with pytest.raises(AnnotationError, match="2 values for 3 events"):
+        annotations.filter([True, False])
+
+
+def test_two_are_added() -> None:
+    """The sum has the events of both, and each file once."""
+    one = Annotations.from_table(TABLE, files=["r1"])
+    other = Annotations.from_table(pa.table({"file": ["r1"], "label": ["C"]}))
+    both = one + other
+    assert both.labels == ("A", "B", "C")
+    assert both.files == ("r0", "r2", "r1")
+    assert len(both) == 4
+
+
+def test_matching_is_loud_on_both_sides() -> None:
+    """One warning counts what has no counterpart and names the first; `unmatched` has all."""
+    catalog = made_up([1_000] * 6)
+    annotations = Annotations.from_table(TABLE, files=["/old/r1.wav", "b", "c", "d"])
+
+    with pytest.warns(HeadraceWarning) as warned:
+        matched = annotations.match(catalog)
+
+    (message,) = [str(one.message) for one in warned]
+    assert message == (
+        "4 of 6 annotated files are no recording of the catalog (/old/r1.wav, b, c, ...); "
+        "4 of 6 recordings are not annotated (r1, r3, r4, ...). See annotations.unmatched(catalog)"
+        ", and annotations.match for other ways to match."
+    )
+    assert warned[0].filename == __file__
+    assert annotations.unmatched(catalog) == (
+        ("/old/r1.wav", "b", "c", "d"), ("r1", "r3", "r4", "r5"),
+    )  # fmt: skip
+    assert annotations.unmatched(catalog, by="stem").files == ("b", "c", "d")
+    assert matched.files == ("r0", "r2")
+    assert _rows(matched, "file") == _rows(annotations, "file")
+
+
+def test_matched_annotations_have_the_recordings_ids() -> None:
+    """Whatever the labels called them, and in whatever order; events of others are gone."""
+    catalog = made_up([1_000] * 3)
+    annotations = Annotations.from_table(
+        pa.table({"file": ["two", "gone", "two", "one"], "label": list("ABCD")})
+    )
+    names = {"one": "r1", "two": "r0"}
+
+    with pytest.warns(HeadraceWarning, match=r"\(gone\); 1 of 3 .* \(r2\)"):
+        matched = annotations.match(catalog, by=names.get)
+
+    assert _rows(matched, "file", "label") == [("r0", "A"), ("r0", "C"), ("r1", "D")]
+    with pytest.raises(AnnotationError, match=r"None of 3 .* first is 'two', the catalog's 'r0'"):
+        annotations.match(catalog)
+
+
+def test_they_pickle() -> None:
+    """What comes back has the same events and files."""
+    annotations = Annotations.from_table(TABLE, files=["r1"])
+    again = pickle.loads(pickle.dumps(annotations))
+    assert again.to_arrow().equals(annotations.to_arrow())
+    assert again.files == annotations.files
