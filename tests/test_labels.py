@@ -395,12 +395,13 @@ def test_classes_are_chosen_and_ordered() -> None:
     assert labelled.classes == ("C", "A")
     assert _heard(labelled)[:3] == ["A", "C", ""]
     assert labelled.label_counts() == {"C": 1, "A": 1}
-    with pytest.warns(
-        HeadraceWarning, match=r"1 of 2 classes are no event's label \(D\)"
-    ) as warned:
+    slip = r"1 of 2 classes .* label \(D\), while 2 labels are no class \(B, C\)"
+    with pytest.warns(HeadraceWarning, match=slip) as warned:
         labelled = _windows().label(annotations, ["A", "D"])
     assert warned[0].filename == __file__
     assert labelled.label_counts() == {"A": 1, "D": 0}
+    rare = _windows().label(annotations, ["A", "B", "C", "D"])  # no slip
+    assert rare.label_counts()["D"] == 0
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -480,6 +481,29 @@ def test_counts_and_weights_do_not_depend_on_the_block(monkeypatch: pytest.Monke
     np.testing.assert_array_equal(labelled.balanced_weights(), weights)
 
 
+def test_labels_of_several_catalogs_are_joined() -> None:
+    """Recordings are numbered through; what is not known of one is known of the next."""
+    parts = [
+        _windows().label(_annotations(("r0", 3, 4, "B"), ("r2", 0, 3, "A"))),
+        _windows().label(_annotations(("r1", 0, 1, "A"), files=()), ["A", "B"], unannotated="mask"),
+        _windows().label(_annotations(("r0", 0, 1, "B"), ("r2", 1, 2, "A"))),
+    ]  # fmt: skip
+    rows = parts[0].rows(np.arange(len(parts[0]), dtype=np.int64))
+    labels = [part.labels for part in parts if part.labels is not None]
+
+    joined = Labels.joined(labels)
+    got = joined.rows(
+        np.concatenate([rows.recording + 3 * at for at in range(3)]), np.tile(rows.start, 3)
+    )
+
+    for at, which in enumerate(got):
+        np.testing.assert_array_equal(which, np.concatenate([_rows(part)[at] for part in parts]))
+    other = _windows().label(_annotations(("r0", 0, 1, "C"))).labels
+    assert other is not None
+    with pytest.raises(AnnotationError, match="same classes, not <Labels: 2 classes, A, B> and"):
+        Labels.joined([*labels, other])
+
+
 def test_a_window_may_start_before_its_recording() -> None:
     """Windows cut around an event may; the labels of the recording before do not reach them."""
     labels = _windows().label(_annotations(("r0", 3.9, 4, "A"), ("r1", 0, 0.2, "B"))).labels
@@ -490,8 +514,7 @@ def test_a_window_may_start_before_its_recording() -> None:
 
 def test_annotations_without_any_event_have_classes_that_are_given() -> None:
     """An archive in which nothing calls can be labelled; without classes it cannot."""
-    with pytest.warns(HeadraceWarning, match="1 of 1 classes"):
-        labelled = _windows().label(_annotations(), ["A"])
+    labelled = _windows().label(_annotations(), ["A"])
     assert labelled.label_counts() == {"A": 0}
     np.testing.assert_allclose(labelled.balanced_weights(), 1 / 8)
     with pytest.raises(AnnotationError, match="none at all"):

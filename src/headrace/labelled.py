@@ -75,8 +75,8 @@ class Labelled:
         Warns
         -----
         HeadraceWarning
-            Annotated files are no recording, events lie behind the end of theirs, or a class is no
-            event's label.
+            Annotated files are no recording; events lie behind the end of theirs; a class is no
+            event's label, while other labels are no class.
         """
         view = copy.copy(self)
         view.labels = Labels.of(

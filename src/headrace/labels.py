@@ -8,6 +8,8 @@ be known of any window, wherever it starts, is which of these spans its start li
 search. Nothing is kept for each window, however many there are and however they overlap.
 """
 
+# ruff: noqa: SLF001  several are joined to one
+
 from __future__ import annotations
 
 import warnings
@@ -21,7 +23,7 @@ from headrace.geometry import Geometry
 from headrace.matching import first_few, match, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -62,6 +64,8 @@ class Labels:
     """For each span the first of its entries in `_class`, and their number."""
     _class: NDArray[np.int32]
     """Places in `classes`; their number stands for whatever is not known."""
+    _end: int
+    """Where the line ends."""
 
     def __repr__(self) -> str:
         return f"<Labels: {len(self.classes)} classes, {first_few(self.classes)}>"
@@ -191,9 +195,8 @@ class Labels:
         good &= whole | (need <= np.minimum(length, spec.size))
         first[whole], last[whole] = -spec.size, samples[recording[whole]]
 
-        base = np.zeros(len(samples) + 1, np.int64)
-        np.cumsum(samples + spec.size + 1, out=base[1:])
-        base = base[:-1] + spec.size
+        ends = np.append(0, np.cumsum(samples + spec.size + 1))
+        base, end = ends[:-1] + spec.size, int(ends[-1])
         # From here on all is on the line: starts, and ends behind the last start.
         here = recording[good]
         begins = base[here] + np.maximum(first[good], -spec.size)
@@ -201,7 +204,36 @@ class Labels:
         begins = np.concatenate([begins, base[unknown] - spec.size])
         ends = np.concatenate([ends, base[unknown] + samples[unknown] + 1])
         kinds = np.concatenate([number[good], np.full(len(unknown), len(names))])
-        return cls(names, spec.size, base, *_spans(begins, ends, kinds))
+        return cls(names, spec.size, base, *_spans(begins, ends, kinds), end)
+
+    @classmethod
+    def joined(cls, labels: Sequence[Labels]) -> Labels:
+        """Return the labels of several catalogs' windows, recordings numbered through.
+
+        Raises
+        ------
+        AnnotationError
+            They have other classes, or are of windows of another length.
+        """
+        first = labels[0]
+        for one in labels:
+            if (one.classes, one._size) != (first.classes, first._size):
+                raise AnnotationError(
+                    f"labels of windows that are joined have the same classes, not {first!r} and "
+                    f"{one!r}: say windows.label(annotations, classes=[...]) with the same for all."
+                )
+        shift = np.append(0, np.cumsum([one._end for one in labels]))
+        entries = np.append(0, np.cumsum([len(one._class) for one in labels]))
+        parts = list(zip(labels, shift.tolist(), entries.tolist(), strict=False))
+        return cls(
+            first.classes,
+            first._size,
+            np.concatenate([one._base + begin for one, begin, _ in parts]),
+            np.concatenate([one._span + begin for one, begin, _ in parts]),
+            np.append(np.concatenate([one._first[:-1] + at for one, _, at in parts]), entries[-1]),
+            np.concatenate([one._class for one in labels]),
+            int(shift[-1]),
+        )
 
 
 def _itself(name: str) -> str:
@@ -230,10 +262,13 @@ def _classes(
             f"classes must be some labels, each once, and none that is ignored, not {names!r}. "
             f"The labels are {', '.join(annotations.labels) or 'none at all'}."
         )
-    if strangers := [one for one in names if one not in annotations.labels]:
+    strangers = [one for one in names if one not in annotations.labels]
+    others = [one for one in annotations.labels if one not in names and one not in ignored]
+    if strangers and others:  # is it a slip? Without others, it is a class that is rare
         warnings.warn(
             f"{len(strangers)} of {len(names)} classes are no event's label "
-            f"({first_few(strangers)}): they will be 0 everywhere.",
+            f"({first_few(strangers)}), while {len(others)} labels are no class "
+            f"({first_few(others)}).",
             HeadraceWarning,
             stacklevel=4,
         )
