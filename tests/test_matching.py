@@ -56,6 +56,14 @@ def test_a_path_matches_where_one_ends_with_the_other(
     assert _matched(reference) == recording
 
 
+def test_ids_need_not_be_paths() -> None:
+    """Where a table gave recordings other ids, they are found by their paths."""
+    table = columns(2, id=["one", "two"], path=["/data/S1/x.wav", "/data/S2/x.wav"])
+    catalog = Catalog.from_table(pa.table(table))
+    assert match(["S2/x", "one", "/data/S1/x.wav"], catalog).tolist() == [1, 0, 0]
+    assert match(["x"], Catalog.from_table(pa.table(table).slice(1)), "stem").tolist() == [0]
+
+
 def test_a_stem_matches_in_any_folder() -> None:
     """Folders and extensions do not matter."""
     assert _matched("somewhere/else/y.mp3", by="stem") == "S1/y.FLAC"

@@ -87,6 +87,8 @@ class Reading:
 
 def _hz(value: Any) -> float | None:  # noqa: ANN401  whatever stands in a table
     """Return a frequency; None where there is none, as Audacity's -1."""
+    if value is None:
+        return None
     try:
         hz = float(value)
     except (TypeError, ValueError):

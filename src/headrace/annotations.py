@@ -329,9 +329,9 @@ class Annotations:
         catalog : Catalog
             The recordings.
         by : "path", "stem" or function
-            By path, one of the reference and the recording's path (or its id, folder and all) ends
-            with the other. By stem, only the name counts, without folder and extension. A function
-            is given the reference and returns the id, or None.
+            By path, the recording's path ends with the reference, or else the reference with the
+            recording's id, folder and all. By stem, only the name counts, without folder and
+            extension. A function is given the reference and returns the id, or None.
 
         Raises
         ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -52,63 +52,104 @@ def match(references: Sequence[str], catalog: Catalog, by: By = "path") -> NDArr
     Parameters
     ----------
     references : sequence of str
-        An id, with or without its extension, means its recording, unless `by` is a function.
+        An id means its recording, unless `by` is a function.
     catalog : Catalog
         The recordings.
     by : "path", "stem" or function
-        With ``"path"`` one of the reference and the recording's path must end with the other, name
-        by name, or the reference with the recording's id, folder and all; if several do, the one
-        with most names in common is meant. ``"stem"`` compares the last names without extensions,
-        in whatever folder.
-        A function returns the id for a reference, or None. References without the extension of an
-        audio file are compared without.
+        With ``"path"``, a reference means the recording whose path ends with it, name by name; if
+        there is none, the one whose id it ends with, folder and all: the longest such. ``"stem"``
+        compares the last names without extensions, in whatever folder. A function returns the id
+        for a reference, or None. Where a reference has no extension of an audio file, recordings
+        are compared without theirs.
 
     Raises
     ------
     AnnotationError
         A reference may mean two recordings, or `by` is none of the above.
     """
-    if by not in ("path", "stem") and not callable(by):
-        raise AnnotationError(f'by must be "path", "stem" or a function, not {by!r}.')
-    table = catalog.to_arrow()
-    ids: list[str] = table["id"].to_pylist()
     if callable(by):
-        number = {name: place for place, name in enumerate(ids)}
-        wanted = [by(one) for one in references]
-        return np.array([-1 if one is None else number.get(one, -1) for one in wanted], np.int64)
-    places = _by_id(references, ids)
-    tails = {row: _tail(references[row]) for row in np.flatnonzero(places < 0).tolist()}
-    named: dict[str, list[int]] = {_stem(tail[-1]): [] for tail in tails.values()}
-    for place, name in enumerate(ids if tails else ()):
-        stem = _stem(name.rpartition("/")[2])
-        if stem in named:
-            named[stem].append(place)
-    for row, tail in tails.items():
-        some = named[_stem(tail[-1])]
-        if by == "path":
-            common = [_common(tail, ids[at], table["path"][at].as_py()) for at in some]
-            most = max(common, default=0)
-            some = [at for at, names in zip(some, common, strict=True) if names == most > 0]
-        if len(some) > 1:
+        return _equal([by(one) for one in references], catalog)
+    if by not in ("path", "stem"):
+        raise AnnotationError(f'by must be "path", "stem" or a function, not {by!r}.')
+    places = _equal(references, catalog)
+    left = np.flatnonzero(places < 0)
+    if len(left):
+        find = _by_path if by == "path" else _by_stem
+        places[left] = find([references[row] for row in left.tolist()], catalog)
+    return places
+
+
+def _equal(references: Sequence[str | None], catalog: Catalog) -> NDArray[np.int64]:
+    """Return the places of ids, -1 for what is none."""
+    import pyarrow as pa  # noqa: PLC0415  as heavy as numpy and soundfile together
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    wanted = pa.array(references, pa.string())
+    places = pc.fill_null(pc.index_in(wanted, value_set=catalog.to_arrow()["id"]), -1)
+    return np.where(wanted.is_null(), -1, places).astype(np.int64)
+
+
+def _by_stem(references: list[str], catalog: Catalog) -> list[int]:
+    stems = [_stem(_names(one)[-1]) for one in references]
+    index = _Index(stems)
+    for place, path in enumerate(catalog.to_arrow()["path"].to_pylist()):
+        index.add(_stem(path.rpartition("/")[2]), place)
+    return [index.only(stem, one, catalog) for stem, one in zip(stems, references, strict=True)]
+
+
+def _by_path(references: list[str], catalog: Catalog) -> list[int]:
+    names = [_names(one) for one in references]
+    ends = [_ends(one) for one in names]
+    paths = _Index(one[0] for one in ends)
+    ids = _Index(end for one in ends for end in one)
+    lengths = sorted({len(one) for one in names})
+    table = catalog.to_arrow()
+    for place, (name, path) in enumerate(
+        zip(table["id"].to_pylist(), table["path"].to_pylist(), strict=True)
+    ):
+        for key in (_lowered(name), _stem(name)):
+            ids.add(key, place)
+        for many in lengths:
+            end = "/".join(path.rsplit("/", many)[-many:])
+            for key in (_lowered(end), _stem(end)):
+                paths.add(key, place)
+    found = []
+    for reference, own in zip(references, ends, strict=True):
+        place = ids.only(own[0], reference, catalog)  # exactly this, but for the extension
+        if place < 0:
+            place = paths.only(own[0], reference, catalog)
+        for end in own[1:-1]:  # a bare name in another folder may be another recording
+            if place < 0:
+                place = ids.only(end, reference, catalog)
+        found.append(place)
+    return found
+
+
+class _Index:
+    """Names that are looked for, and the first two recordings of each."""
+
+    def __init__(self, wanted: Iterable[str]) -> None:
+        self._first = dict.fromkeys(wanted, -1)
+        self._second: dict[str, int] = {}
+
+    def add(self, name: str, place: int) -> None:
+        """Note a recording's name, if it is looked for."""
+        first = self._first.get(name)
+        if first == -1:
+            self._first[name] = place
+        elif first is not None and first != place:
+            self._second.setdefault(name, place)
+
+    def only(self, name: str, reference: str, catalog: Catalog) -> int:
+        """Return the one recording of this name, or -1."""
+        first = self._first[name]
+        if name in self._second:
+            one, other = catalog[first].id, catalog[self._second[name]].id
             raise AnnotationError(
-                f"{references[row]!r} may mean {ids[some[0]]!r} or {ids[some[1]]!r}: give more of "
-                "the path, leave one out with catalog.filter, or match by a function that says."
+                f"{reference!r} may mean {one!r} or {other!r}: give more of the path, leave one "
+                "out with catalog.filter, or match by a function that says."
             )
-        places[row] = some[0] if some else -1
-    return places
-
-
-def _by_id(references: Sequence[str], ids: list[str]) -> NDArray[np.int64]:
-    """Return the places of references that are ids, or those of one recording without extension."""
-    number = {name: place for place, name in enumerate(ids)}
-    places = np.array([number.get(one, -1) for one in references], np.int64)
-    if np.any(places < 0):
-        bare: dict[str, int] = {}
-        for place, name in enumerate(ids):
-            stem = _stem(name)
-            bare[stem] = -1 if stem in bare else place
-        places = np.where(places < 0, [bare.get(one, -1) for one in references], places)
-    return places
+        return first
 
 
 def unmatched(references: Sequence[str], catalog: Catalog, places: NDArray[np.int64]) -> Unmatched:
@@ -162,34 +203,24 @@ def told(
         )
 
 
-def _tail(reference: str) -> list[str]:
+def _names(reference: str) -> list[str]:
     """Return a path's names, whatever machine it is of."""
     names = [one for one in reference.replace("\\", "/").split("/") if one not in ("", ".")]
     return names or [""]
 
 
-def _stem(name: str) -> str:
-    """Return a file's name without an extension of audio."""
-    stem, dot, extension = name.rpartition(".")
-    return stem if dot and f".{extension.lower()}" in EXTENSIONS else name
+def _ends(names: list[str]) -> list[str]:
+    """Return what a path ends with: all its names, all but the first, ..., the last."""
+    return [_lowered("/".join(names[first:])) for first in range(len(names))]
 
 
-def _common(tail: list[str], file_id: str, path: str) -> int:
-    """Return how many names at their ends a reference and a recording share; 0 if they differ."""
-    best = 0
-    for whole, is_id in ((file_id.split("/"), True), (_tail(path), False)):
-        theirs = list(whole)
-        if _stem(tail[-1]) == tail[-1]:
-            theirs[-1] = _stem(theirs[-1])
-        names = min(len(tail), len(theirs))
-        if is_id and (names < len(theirs) or names == 1 < len(tail)):
-            continue  # a bare name in another folder may be another recording
-        mine, theirs = tail[-names:], theirs[-names:]
-        if mine[:-1] == theirs[:-1] and _same(mine[-1], theirs[-1]):
-            best = max(best, names)
-    return best
+def _stem(path: str) -> str:
+    """Return a path without an extension of audio."""
+    stem, dot, extension = path.rpartition(".")
+    return stem if dot and f".{extension.lower()}" in EXTENSIONS else path
 
 
-def _same(one: str, other: str) -> bool:
-    """Compare names, the case of their extensions apart."""
-    return one == other or (_stem(one), one.lower()) == (_stem(other), other.lower())
+def _lowered(path: str) -> str:
+    """Return a path with an extension of audio in lower case, as which cases are compared."""
+    stem = _stem(path)
+    return stem + path[len(stem) :].lower()
