@@ -491,7 +491,7 @@ def test_labels_of_several_catalogs_are_joined() -> None:
     rows = parts[0].rows(np.arange(len(parts[0]), dtype=np.int64))
     labels = [part.labels for part in parts if part.labels is not None]
 
-    joined = Labels.joined(labels)
+    joined = Labels.joined(labels, [np.arange(3) + 3 * at for at in range(3)])
     got = joined.rows(
         np.concatenate([rows.recording + 3 * at for at in range(3)]), np.tile(rows.start, 3)
     )
@@ -501,7 +501,11 @@ def test_labels_of_several_catalogs_are_joined() -> None:
     other = _windows().label(_annotations(("r0", 0, 1, "C"))).labels
     assert other is not None
     with pytest.raises(AnnotationError, match="same classes, not <Labels: 2 classes, A, B> and"):
-        Labels.joined([*labels, other])
+        Labels.joined([labels[0], other], [np.arange(3), np.arange(3, 6)])
+    with pytest.raises(AnnotationError, match="one set of labels"):
+        Labels.joined(labels[:2], [np.arange(3), np.arange(2, 5)])
+    again = Labels.joined([labels[0]] * 2, [np.arange(3)] * 2)  # two slices of the same windows
+    np.testing.assert_array_equal(again.rows(rows.recording, rows.start)[0], _rows(parts[0])[0])
 
 
 def test_a_window_may_start_before_its_recording() -> None:

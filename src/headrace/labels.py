@@ -207,32 +207,50 @@ class Labels:
         return cls(names, spec.size, base, *_spans(begins, ends, kinds), end)
 
     @classmethod
-    def joined(cls, labels: Sequence[Labels]) -> Labels:
-        """Return the labels of several catalogs' windows, recordings numbered through.
+    def joined(cls, labels: Sequence[Labels], numbers: Sequence[NDArray[np.int64]]) -> Labels:
+        """Return the labels of several catalogs' windows.
+
+        Parameters
+        ----------
+        labels : sequence of Labels
+            Of windows of one length.
+        numbers : sequence of ndarray of int64
+            For each of them, the numbers that its recordings have among all.
 
         Raises
         ------
         AnnotationError
-            They have other classes, or are of windows of another length.
+            They have other classes; or other labels of the same recordings.
         """
         first = labels[0]
         for one in labels:
-            if (one.classes, one._size) != (first.classes, first._size):
+            if one.classes != first.classes:
                 raise AnnotationError(
                     f"labels of windows that are joined have the same classes, not {first!r} and "
                     f"{one!r}: say windows.label(annotations, classes=[...]) with the same for all."
                 )
-        shift = np.append(0, np.cumsum([one._end for one in labels]))
-        entries = np.append(0, np.cumsum([len(one._class) for one in labels]))
-        parts = list(zip(labels, shift.tolist(), entries.tolist(), strict=False))
+        distinct = list({id(one): one for one in labels}.values())
+        shift = np.append(0, np.cumsum([one._end for one in distinct])).tolist()
+        entries = np.append(0, np.cumsum([len(one._class) for one in distinct])).tolist()
+        base = np.full(1 + max(int(some.max(initial=-1)) for some in numbers), -1)
+        for one, some in zip(labels, numbers, strict=True):
+            mine = one._base + shift[next(k for k, same in enumerate(distinct) if same is one)]
+            if np.any((base[some] >= 0) & (base[some] != mine)):
+                raise AnnotationError(
+                    "windows of one catalog that are joined have one set of labels: label them "
+                    "first, then take parts of them."
+                )
+            base[some] = mine
+        parts = list(zip(distinct, shift, entries, strict=False))
+        firsts = [one._first[:-1] + at for one, _, at in parts]
         return cls(
             first.classes,
             first._size,
-            np.concatenate([one._base + begin for one, begin, _ in parts]),
+            base,
             np.concatenate([one._span + begin for one, begin, _ in parts]),
-            np.append(np.concatenate([one._first[:-1] + at for one, _, at in parts]), entries[-1]),
-            np.concatenate([one._class for one in labels]),
-            int(shift[-1]),
+            np.append(np.concatenate(firsts), entries[-1]),
+            np.concatenate([one._class for one in distinct]),
+            shift[-1],
         )
 
 
