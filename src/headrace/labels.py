@@ -238,7 +238,7 @@ class Labels:
             if np.any((base[some] >= 0) & (base[some] != mine)):
                 raise AnnotationError(
                     "windows of one catalog that are joined have one set of labels: label them "
-                    "first, then take parts of them."
+                    "first, take parts of them, and join those once."
                 )
             base[some] = mine
         parts = list(zip(distinct, shift, entries, strict=False))
