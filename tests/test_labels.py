@@ -150,6 +150,13 @@ def test_labels_of_whole_recordings_are_every_windows() -> None:
     assert set(_heard(labelled)[count + 2 :]) == {""}
 
 
+def test_an_event_without_an_end_lasts_to_the_recordings() -> None:
+    """From where it starts; of a whole recording is only what starts at 0."""
+    events = _annotations(("r0", 1.9, float("inf"), "A"), ("r1", 0.0, float("inf"), "B"))
+    assert _heard(_windows().label(events)) == ["", "A", "A", "A", "B", "", "", ""]
+    assert _heard(_windows().label(events, min_fraction=0.2))[:4] == ["", "", "A", "A"]
+
+
 _times = st.integers(0, 2_999).flatmap(
     lambda start: st.integers(start, 4_000).map(lambda end: (start / 1_000, end / 1_000))
 )

@@ -280,9 +280,9 @@ class Annotations:
     def to_arrow(self) -> pa.Table:
         """Return an Arrow table with a row for each event.
 
-        Columns: ``file`` (as the labels refer to it), ``start_s``, ``end_s`` (half-open; infinite
-        for labels of whole recordings), ``label``, ``low_hz``, ``high_hz``, ``quality`` (null where
-        not known), ``source`` and ``line`` (where it is written).
+        Columns: ``file`` (as the labels refer to it), ``start_s``, ``end_s`` (half-open; 0 and
+        infinity for labels of whole recordings), ``label``, ``low_hz``, ``high_hz``, ``quality``
+        (null where not known), ``source`` and ``line`` (where it is written).
         """
         return self._table
 

@@ -335,9 +335,9 @@ def _numbers(
 def _samples(
     table: pa.Table, rate: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return where events begin and how long they are, in samples, and which have no end."""
+    """Return where events begin, how long they are, and which are of whole recordings."""
     start, end = table["start_s"].to_numpy(), table["end_s"].to_numpy()
-    whole = np.isinf(end)
+    whole = (start == 0) & np.isinf(end)
     farthest = float(1 << 62)
     begin = np.minimum(np.rint(start * rate), farthest).astype(np.int64)
     stop = np.minimum(np.rint(np.where(whole, start, end) * rate), farthest).astype(np.int64)
