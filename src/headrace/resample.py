@@ -7,7 +7,7 @@ One stage takes input at rate r to output at rate R, with r/R = M/L in lowest te
 where c is the cutoff as a fraction of the input's Nyquist frequency, w is Kaiser's window and h is
 zero for abs(t) > H. x is zero outside the recording. h is finite, so an output needs a known, short
 span of input and is the same however it is reached. `stages` chooses one stage or several,
-whichever multiplies least. The signal between two stages has every whole number as an index,
+whichever costs least. The signal between two stages has every whole number as an index,
 negative ones too.
 
 The tables are built from additions, multiplications, divisions and square roots alone. IEEE 754
@@ -57,7 +57,9 @@ PHASES = 64
 derivative times PHASES^-3 / 192, which is below -130 dB."""
 
 _HALF_BAND = 0.5
-_SMALL = sorted({Fraction(p, q) for p in range(1, 9) for q in range(1, 9)})
+_SMALL = sorted({Fraction(p, q) for p in range(1, 13) for q in range(1, 13)})
+_SAME_LINES = 1024  # floats: so far apart, numbers compete for the same lines of the first cache
+_LONG_BLOCK = 3000  # outputs: few longer blocks are in a piece to share the coefficients that are loaded
 _NODES = (0.5 - math.sqrt(3) / 4, 0.5, 0.5 + math.sqrt(3) / 4)  # Chebyshev's: the least error
 
 
@@ -155,13 +157,17 @@ class Stage:
 
     @property
     def cost(self) -> float:
-        """Multiplications per output, or what takes as long."""
+        """Multiplications per output, or what takes as long: fitted to what stages take."""
         ratio = self.down / self.up
         if self.taps:
-            return 1.4 * self.taps + 6  # an input is loaded for each, and parted before
+            return 1.1 * self.taps + 11  # inputs are parted before, outputs woven after
         if self.phases:
             return 5.0 * (2 * self.half_width + (_kernel.LANES - 1) * ratio)  # three, and loads
-        return 2 * self.half_width + _kernel.LANES / 2 * ratio
+        cost = 1.02 * (2 * self.half_width + _kernel.LANES / 2 * ratio) + 6
+        block = math.lcm(self.up, _kernel.LANES)
+        if block // self.up * self.down % _SAME_LINES == 0:
+            cost *= 1.1
+        return cost * max(1, block / _LONG_BLOCK)
 
     def table(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the coefficients and the groups' first inputs.
@@ -254,7 +260,7 @@ def _chains(rate_in: Fraction, rate_out: Fraction) -> Iterator[tuple[Stage, ...]
 
 @lru_cache(maxsize=256)
 def stages(rate_in: int, rate_out: int) -> tuple[Stage, ...]:
-    """Return the chain that multiplies least among those within `TABLE_LIMIT`.
+    """Return the chain that costs least among those within `TABLE_LIMIT`.
 
     At equal rates there is none.
     """

@@ -5,9 +5,10 @@
 //               fma(a, b, c) = a*b + c rounded once; where WIDTH is LANES also low() and high(), the
 //               halves, and join(low, high),
 //   Half        the same for half the lanes, or fewer,
-//   split(p, n, even, odd)  even[i] = p[2 i], odd[i] = p[2 i + 1] for i < n, a multiple of LANES,
+//   split(p, n, out, stride)  out[r stride + i] = p[4 i + r] for r < 4 and i < n, a multiple of LANES,
+//   weave(a, b, p)  stores a's and b's numbers in turns,
 //   TILE        how many blocks share one pass over the coefficients (accumulators in registers),
-//   DENSE       how many Halves of neighbouring outputs share one pass over a halver's taps.
+//   DENSE       how many Vecs of even outputs, and of odd ones, share one pass over a halver's taps.
 //
 // Each output is one chain of fused multiply-adds in the order of its inputs, starting from +0, so
 // the result does not depend on any of these. +0 is added at the end: otherwise a sum that
@@ -23,9 +24,15 @@ constexpr int AHEAD = 24;
 #if defined(_MSC_VER) && !defined(__clang__)  // it knows neither, and will be slower
 #define UNROLL
 #define PREFETCH(p)
+#define IN_REGISTER(v)
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #define PREFETCH(p) __builtin_prefetch(p)
+#if defined(__x86_64__)  // GCC would load what two instructions use twice
+#define IN_REGISTER(v) asm("" : "+v"(v))
+#else
+#define IN_REGISTER(v)
+#endif
 #endif
 
 // Floats of a table that stays in the second cache beside its inputs.
@@ -148,39 +155,70 @@ static void resample_blocks(const Bank& bank, const float* x, int64_t x_start, f
       group(bank, g, b, together, x, x_start, y, y_start, y_stop);
 }
 
-// One output for two inputs, by the taps that are not zero: the inputs are parted into even and odd
-// ones, so that neighbouring outputs use neighbouring numbers.
+// One output for two inputs, by the taps that are not zero. The inputs are parted by fours and the
+// outputs by twos, so that an input that is loaded for an output is there for its neighbour, two rows
+// earlier in its filter: vectors that lie across cache lines are loaded at half the speed of arithmetic.
 static void halve(const Bank& bank, const float* x, int64_t x_start, float* y, int64_t y_start,
                   int64_t y_stop) {
-  constexpr int OUTPUTS = DENSE * Half::WIDTH;  // a multiple of LANES
-  constexpr int ROOM = 4 * OUTPUTS;
-  alignas(64) float parted[2][ROOM + 4 * MOST_TAPS];
+  constexpr int PAIRS = DENSE * Vec::WIDTH;
+  constexpr int OUTPUTS = 2 * PAIRS;
+  constexpr int ROOM = (1024 + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
+  constexpr int STRIDE = ROOM / 2 + MOST_TAPS + LANES;  // rows reach to 4 MOST_TAPS and 2 more
+  alignas(64) float parted[4 * STRIDE];
   alignas(64) float made[OUTPUTS];
+  const int64_t rows = bank.tap_row[bank.taps - 1] - bank.tap_row[0];
+  // Where the even and the odd outputs find the inputs of each tap.
+  int64_t for_even[MOST_TAPS], for_odd[MOST_TAPS];
+  for (int64_t t = 0; t < bank.taps; ++t) {
+    const int64_t row = bank.tap_row[t] - bank.tap_row[0];
+    for_even[t] = (row & 3) * STRIDE + row / 4;
+    for_odd[t] = ((row + 2) & 3) * STRIDE + (row + 2) / 4;
+  }
   for (int64_t piece = y_start; piece < y_stop; piece += ROOM) {
     const int64_t piece_stop = y_stop - piece < ROOM ? y_stop : piece + ROOM;
     const float* in = x + (2 * piece + bank.first[0] + bank.tap_row[0] - x_start);
-    const int64_t rows = bank.tap_row[bank.taps - 1] - bank.tap_row[0];
-    const int64_t evens = piece_stop - piece + rows / 2;
-    const int64_t odds = piece_stop - piece + (rows - 1) / 2;  // evens, or one fewer
-    // Whole vectors, and the rest one by one: nothing behind the last input is read.
-    const int64_t vectors = odds / LANES * LANES;
-    split(in, vectors, parted[0], parted[1]);
-    for (int64_t i = vectors; i < evens; ++i) parted[0][i] = in[2 * i];
-    for (int64_t i = vectors; i < odds; ++i) parted[1][i] = in[2 * i + 1];
+    // Whole vectors, the last of them once more where they do not fill the span, and what is left one
+    // by one: nothing behind the last input is read.
+    const int64_t inputs = 2 * (piece_stop - piece - 1) + rows + 1;
+    const int64_t fours = inputs / 4, vectors = fours / LANES * LANES;
+    split(in, vectors, parted, STRIDE);
+    const int64_t again = fours - LANES;
+    if (again >= 0) split(in + 4 * again, LANES, parted + again, STRIDE);
+    for (int64_t i = again >= 0 ? 4 * fours : 0; i < inputs; ++i)
+      parted[(i & 3) * STRIDE + i / 4] = in[i];
     for (int64_t m = piece; m < piece_stop; m += OUTPUTS) {
-      Half sum[DENSE];
-      for (int d = 0; d < DENSE; ++d) sum[d] = Half::zero();
-      for (int64_t t = 0; t < bank.taps; ++t) {
-        const int64_t row = bank.tap_row[t] - bank.tap_row[0];
-        const float* p = parted[row & 1] + (m - piece) + row / 2;
-        const Half k = Half::splat(bank.tap + t);
-        for (int d = 0; d < DENSE; ++d)
-          sum[d] = Half::fma(Half::load(p + d * Half::WIDTH), k, sum[d]);
+      const float* base = parted + (m - piece) / 2;
+      Vec even[DENSE], odd[DENSE];
+      UNROLL for (int d = 0; d < DENSE; ++d) even[d] = odd[d] = Vec::zero();
+      const auto add = [](Vec(&sum)[DENSE], const float* p, Vec k) {
+        UNROLL for (int d = 0; d < DENSE; ++d)
+          sum[d] = Vec::fma(Vec::load(p + d * Vec::WIDTH), k, sum[d]);
+      };
+      // The odd outputs are one tap behind, where the even ones' inputs are theirs.
+      Vec before = Vec::splat(bank.tap);
+      add(even, base, before);
+      for (int64_t t = 1; t < bank.taps; ++t) {
+        const Vec k = Vec::splat(bank.tap + t);
+        const float* p = base + for_even[t];
+        if (for_even[t] == for_odd[t - 1]) {
+          UNROLL for (int d = 0; d < DENSE; ++d) {
+            Vec input = Vec::load(p + d * Vec::WIDTH);
+            IN_REGISTER(input.v);
+            even[d] = Vec::fma(input, k, even[d]);
+            odd[d] = Vec::fma(input, before, odd[d]);
+          }
+        } else {
+          add(even, p, k);
+          add(odd, base + for_odd[t - 1], before);
+        }
+        before = k;
       }
+      add(odd, base + for_odd[bank.taps - 1], before);
       const bool whole = piece_stop - m >= OUTPUTS;
       float* out = whole ? y + (m - y_start) : made;
-      for (int d = 0; d < DENSE; ++d)
-        Half::add(sum[d], Half::zero()).store(out + d * Half::WIDTH);
+      UNROLL for (int d = 0; d < DENSE; ++d)
+        weave(Vec::add(even[d], Vec::zero()), Vec::add(odd[d], Vec::zero()),
+              out + 2 * d * Vec::WIDTH);
       if (!whole)
         for (int64_t i = 0; i < piece_stop - m; ++i) y[m - y_start + i] = made[i];
     }

@@ -21,8 +21,21 @@ struct Vec {
   static Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
   void store(float* p) const { vst1q_f32(p, v); }
 };
+using Half = Vec;
 constexpr int TILE = 6;    // 24 accumulators, 4 coefficients and 1 input, of 32 registers
-constexpr int DENSE = 16;  // 16 accumulators, 1 coefficient and 1 input
+constexpr int DENSE = 12;  // 24 accumulators, 2 coefficients and 1 input
+
+static inline void split(const float* p, int64_t n, float* out, int64_t stride) {
+  for (int64_t i = 0; i < n; i += 4) {
+    const float32x4x4_t fours = vld4q_f32(p + 4 * i);
+    for (int r = 0; r < 4; ++r) vst1q_f32(out + r * stride + i, fours.val[r]);
+  }
+}
+
+static inline void weave(Vec a, Vec b, float* p) {
+  const float32x4x2_t both = {{a.v, b.v}};
+  vst2q_f32(p, both);
+}
 #else
 struct Vec {
   static constexpr int WIDTH = 1;
@@ -34,18 +47,20 @@ struct Vec {
   static Vec fma(Vec a, Vec b, Vec c) { return {fmaf(a.v, b.v, c.v)}; }
   void store(float* p) const { *p = v; }
 };
-constexpr int TILE = 4;
-constexpr int DENSE = 16;
-#endif
-
 using Half = Vec;
+constexpr int TILE = 4;
+constexpr int DENSE = 8;
 
-static inline void split(const float* p, int64_t n, float* even, float* odd) {
-  for (int64_t i = 0; i < n; ++i) {
-    even[i] = p[2 * i];
-    odd[i] = p[2 * i + 1];
-  }
+static inline void split(const float* p, int64_t n, float* out, int64_t stride) {
+  for (int64_t i = 0; i < n; ++i)
+    for (int r = 0; r < 4; ++r) out[r * stride + i] = p[4 * i + r];
 }
+
+static inline void weave(Vec a, Vec b, float* p) {
+  p[0] = a.v;
+  p[1] = b.v;
+}
+#endif
 
 #include "resample_impl.h"
 
