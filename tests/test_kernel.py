@@ -134,6 +134,23 @@ def test_each_output_is_one_chain_of_fused_multiply_adds(pair: tuple[int, int]) 
         assert_same_bits(got, want)
 
 
+@pytest.mark.parametrize("cutoff", [0.5, 0.45], ids=["every second tap", "every tap"])
+@pytest.mark.parametrize("count", [1, 15, 300, 1_100])
+def test_a_halver_is_its_chain_whichever_taps_it_has(cutoff: float, count: int) -> None:
+    """Neighbouring outputs share what they load where every second tap is 0, and only there."""
+    stage = Stage(1, 2, 9.5, cutoff, 9.0)
+    halver = _kernel.Filter([parts(stage)])
+    begin, end = halver.span(-7, count - 7)
+    x = np.random.default_rng(4).standard_normal(end - begin).astype(np.float32)
+    want = np.array([twin(stage, x, begin, m) for m in range(-7, count - 7)], np.float32)
+    assert stage.taps == (11 if cutoff == 0.5 else 19)
+
+    for name in SETS:
+        got = np.empty(count, np.float32)
+        halver.apply(x, begin, got, -7, name)
+        assert_same_bits(got, want)
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.sampled_from(PAIRS), st.integers(-(10**9), 10**9), st.integers(1, 1_500), st.data())
 def test_all_instruction_sets_agree_and_stay_within_their_arrays(

@@ -58,8 +58,8 @@ derivative times PHASES^-3 / 192, which is below -130 dB."""
 
 _HALF_BAND = 0.5
 _SMALL = sorted({Fraction(p, q) for p in range(1, 13) for q in range(1, 13)})
-_SAME_LINES = 1024  # floats: so far apart, numbers compete for the same lines of the first cache
-_LONG_BLOCK = 3000  # outputs: few longer blocks are in a piece to share the coefficients that are loaded
+_SAME_LINES = 1024  # floats: so far apart, inputs compete for the same lines of the first cache
+_LONG_BLOCK = 3000  # outputs: too few blocks that are longer share a coefficient that is loaded
 _NODES = (0.5 - math.sqrt(3) / 4, 0.5, 0.5 + math.sqrt(3) / 4)  # Chebyshev's: the least error
 
 
