@@ -56,6 +56,12 @@ ALL: int
 def wav_layout(bytes: bytes) -> tuple[int, int, int, int, int] | None:  # noqa: A002
     """Return encoding, channels, sample rate, data offset and frames of a plain WAV, else None."""
 
+def flac_spans(bytes: bytes, spans: list[tuple[int, int]]) -> list[bytes] | None:  # noqa: A002
+    """Return the samples of spans (start, frames) of a FLAC file, read natively one after the other.
+
+    None if it is not understood; less of a span where the reading ends. Not on Windows.
+    """
+
 class Reader:
     """Groups of reads -> rows of audio: see src/kernel/reader.h."""
 

@@ -1,6 +1,7 @@
 // The Python face of Reader: turns its arguments into plain values, lets go of the GIL, calls.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -13,6 +14,9 @@
 
 #include "bindings.h"
 #include "reader.h"
+#ifndef _WIN32
+#include "flac.h"
+#endif
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -159,7 +163,7 @@ class PyReader {
   std::unique_ptr<Reader> reader_;
 };
 
-// Bytes of a piece of memory, for parse_wav's tests.
+// Bytes of a piece of memory, for the tests of our own readers.
 class Memory : public Bytes {
  public:
   explicit Memory(nb::bytes bytes) : bytes_(bytes) {}
@@ -182,11 +186,34 @@ nb::object wav_layout(nb::bytes bytes) {
                         layout.data_offset, layout.frames);
 }
 
+#ifndef _WIN32
+// What spans of (start, frames) give, one after the other, of a FLAC file in memory.
+nb::object flac_spans(nb::bytes bytes, const std::vector<std::pair<int64_t, int64_t>>& spans) {
+  const auto file = FlacFile::open(std::make_unique<Memory>(bytes));
+  if (!file) return nb::none();
+  const FlacStream& stream = file->stream();
+  const int64_t frame_bytes = stream.channels * (stream.bits <= 16 ? 2 : 4);
+  nb::list out;
+  for (const auto& [start, frames] : spans) {
+    if (start < 0 || frames < 0 || start > stream.frames || frames > stream.frames - start)
+      throw std::invalid_argument("a span is outside of the file");
+    std::vector<char> pcm(static_cast<size_t>(frames * frame_bytes));
+    file->seek(start);
+    const int64_t got = file->read(pcm.data(), frames);
+    out.append(nb::bytes(pcm.data(), static_cast<size_t>(got * frame_bytes)));
+  }
+  return out;
+}
+#endif
+
 }  // namespace
 
 void bind_reader(nb::module_& m) {
   m.attr("ALL") = Reader::ALL;
   m.def("wav_layout", &wav_layout, "bytes"_a);
+#ifndef _WIN32
+  m.def("flac_spans", &flac_spans, "bytes"_a, "spans"_a);
+#endif
   nb::class_<PyReader>(m, "Reader")
       .def(nb::init<nb::list, nb::dict, const std::string&, int64_t, int, nb::tuple, int64_t>(),
            "kinds"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a, "scratch"_a, "idle"_a)

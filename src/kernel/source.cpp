@@ -1,5 +1,6 @@
 #include "source.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -7,6 +8,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "flac.h"
 #endif
 
 namespace headrace {
@@ -16,6 +19,8 @@ constexpr int READ_MODE = 0x10;         // SFM_READ
 constexpr int FROM_START = 0;           // SEEK_SET
 constexpr int SYSTEM_ERROR = 2;         // SF_ERR_SYSTEM
 constexpr int FORMAT_PARTS = 0x0FFFFFFF;  // container and sample format, without byte order
+constexpr int FORMAT_TYPE = 0x0FFF0000;   // SF_FORMAT_TYPEMASK
+constexpr int FLAC = 0x170000;            // SF_FORMAT_FLAC; with the bytes of a sample as its sample format
 
 std::string quoted(const char* text) {
   std::string why(text ? text : "");
@@ -107,13 +112,17 @@ class WavSource : public Source {
   bool failed_ = false;
 };
 
+std::unique_ptr<File> open_file(const Facts& facts) {
+  const int descriptor = ::open(facts.path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw_system(errno);
+  return std::make_unique<File>(descriptor);
+}
+
 std::unique_ptr<Source> open_wav(const Facts& facts) {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
   return nullptr;
 #endif
-  const int descriptor = ::open(facts.path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw_system(errno);
-  auto file = std::make_unique<File>(descriptor);
+  auto file = open_file(facts);
   WavLayout layout;
   if (!parse_wav(*file, &layout) || static_cast<int>(layout.encoding) != facts.wav_encoding ||
       layout.channels != facts.channels || layout.sample_rate != facts.sample_rate ||
@@ -178,6 +187,56 @@ class SndfileSource : public Source {
   void* handle_;
 };
 
+#ifndef _WIN32
+
+// The samples of a FLAC file, and where our own reader comes to an end, what libsndfile has to say.
+class FlacSource : public Source {
+ public:
+  FlacSource(std::unique_ptr<FlacFile> file, const Facts& facts, const Sndfile& library)
+      : file_(std::move(file)), facts_(facts), library_(library) {}
+
+  int64_t read(void* to, int64_t frames) override {
+    if (!other_) {
+      frames = std::min(frames, facts_.frames - position_);
+      if (file_->read(to, frames) == frames) {
+        position_ += frames;
+        return frames;
+      }
+      other_ = std::make_unique<SndfileSource>(facts_, library_);
+      if (position_ > 0) other_->seek(position_);
+    }
+    return other_->read(to, frames);
+  }
+
+  // Back to our own reader, so that what follows depends on nothing before.
+  void seek(int64_t frame) override {
+    other_.reset();
+    file_->seek(frame);
+    position_ = frame;
+  }
+  std::string complaint() override { return other_ ? other_->complaint() : ""; }
+  bool system_failed() override { return other_ && other_->system_failed(); }
+
+ private:
+  std::unique_ptr<FlacFile> file_;
+  const Facts facts_;
+  const Sndfile& library_;
+  std::unique_ptr<Source> other_;
+  int64_t position_ = 0;  // of `file_`, unless there is another
+};
+
+std::unique_ptr<Source> open_flac(const Facts& facts, const Sndfile& library) {
+  auto file = FlacFile::open(open_file(facts));
+  if (!file) return nullptr;
+  const FlacStream& stream = file->stream();
+  if ((facts.format & ~FLAC) != stream.bits / 8 || stream.channels != facts.channels ||
+      stream.sample_rate != facts.sample_rate || stream.frames != facts.frames)
+    return nullptr;
+  return std::make_unique<FlacSource>(std::move(file), facts, library);
+}
+
+#endif  // _WIN32
+
 }  // namespace
 
 int sample_bytes(SampleType type) {
@@ -188,6 +247,8 @@ std::unique_ptr<Source> open_source(const Facts& facts, const Sndfile& library) 
 #ifndef _WIN32
   if (facts.wav_encoding >= 0)
     if (auto source = open_wav(facts)) return source;
+  if ((facts.format & FORMAT_TYPE) == FLAC)
+    if (auto source = open_flac(facts, library)) return source;
 #endif
   return std::make_unique<SndfileSource>(facts, library);
 }

@@ -58,7 +58,7 @@ class Source {
   virtual bool system_failed() = 0;
 };
 
-// Open a recording: by our own reader if it is the plain WAV that the catalog says, else by
+// Open a recording: by our own reader if it is the plain WAV or the FLAC that the catalog says, else by
 // libsndfile. Throws Fault if it cannot be opened or is not what was scanned.
 std::unique_ptr<Source> open_source(const Facts& facts, const Sndfile& library);
 

@@ -1,0 +1,86 @@
+// The bits of a piece of memory, most significant first, never read beyond its end.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+namespace headrace {
+
+// Bytes behind the end of what is read as bits that have to be readable memory, whatever they hold.
+constexpr int64_t BITS_PADDING = 16;
+
+class Bits {
+ public:
+  // What refill makes sure of, and the most that may be taken before the next one.
+  static constexpr int FULL = 56;
+
+  Bits(const unsigned char* begin, int64_t count) : begin_(begin), next_(begin), end_(begin + count) {}
+
+  // Whether all that was taken was there. What was not, was read as zeros or as anything.
+  bool good() const { return !failed_ && 8 * (next_ - begin_) - left <= 8 * (end_ - begin_); }
+  void fail() { failed_ = true; }
+  int64_t position() const { return 8 * (next_ - begin_) - left; }
+
+  // Have FULL bits at the top of `top`. Those beyond `left` are the ones that follow, or zeros.
+  bool refill() {
+    if (next_ > end_) {
+      failed_ = true;
+      top = 0;
+      left = 63;
+      return false;
+    }
+    uint64_t word;
+    std::memcpy(&word, next_, sizeof word);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    top |= word >> left;
+    next_ += (63 - left) >> 3;
+    left |= FULL;
+    return true;
+  }
+
+  // The next `count` bits, 0 to 32.
+  uint32_t take(int count) {
+    if (left < count) refill();
+    const uint64_t value = top >> 1 >> (63 - count);
+    top <<= count;
+    left -= count;
+    return static_cast<uint32_t>(value);
+  }
+
+  int32_t take_signed(int count) {  // 1 to 32
+    return static_cast<int32_t>(take(count) << (32 - count)) >> (32 - count);
+  }
+
+  // How many zeros stand before the next one, which is taken too; fails from `most` on.
+  uint32_t take_unary(uint32_t most) {
+    for (uint32_t zeros = 0;;) {
+      if (!refill()) return 0;
+      const int some = __builtin_clzll(top | 1);
+      if (some < left) {
+        zeros += static_cast<uint32_t>(some);
+        top = top << some << 1;
+        left -= some + 1;
+        if (zeros >= most) break;
+        return zeros;
+      }
+      zeros += static_cast<uint32_t>(left);
+      top <<= left;
+      left = 0;
+      if (zeros >= most) break;
+    }
+    failed_ = true;
+    return 0;
+  }
+
+  uint64_t top = 0;
+  int left = 0;  // how many bits of `top` have been accounted for
+
+ private:
+  const unsigned char* begin_;
+  const unsigned char* next_;
+  const unsigned char* end_;
+  bool failed_ = false;
+};
+
+}  // namespace headrace
