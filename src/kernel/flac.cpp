@@ -111,7 +111,7 @@ int64_t FlacFile::fetch(int64_t offset, int64_t count, int64_t unit, const unsig
 // Decode the frame at `offset`, which has to begin with sample `first`.
 bool FlacFile::decode(int64_t offset, int64_t first) {
   const unsigned char* p;
-  const int64_t count = fetch(offset, most_bytes_, READ, &p);
+  const int64_t count = std::min(fetch(offset, most_bytes_, READ, &p), most_bytes_);
   FlacHeader header;
   const int64_t bytes =
       count > 0 ? decode_flac_frame(p, count, stream_, &header, planes_.data()) : 0;

@@ -17,23 +17,29 @@ class Bits {
 
   // Whether all that was taken was there. What was not, was read as zeros or as anything.
   bool good() const { return !failed_ && 8 * (next_ - begin_) - left <= 8 * (end_ - begin_); }
-  void fail() { failed_ = true; }
+  void fail() {
+    failed_ = true;
+    top = 0;
+    left = 63;
+  }
   int64_t position() const { return 8 * (next_ - begin_) - left; }
 
-  // Have FULL bits at the top of `top`. Those beyond `left` are the ones that follow, or zeros.
+  // Have FULL bits at the top of `top`; behind the end, anything. False once something was taken from
+  // there.
   bool refill() {
     if (next_ > end_) {
-      failed_ = true;
-      top = 0;
-      left = 63;
-      return false;
-    }
-    uint64_t word;
-    std::memcpy(&word, next_, sizeof word);
+      if (!good()) {
+        fail();
+        return false;
+      }
+    } else {
+      uint64_t word;
+      std::memcpy(&word, next_, sizeof word);
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    word = __builtin_bswap64(word);
+      word = __builtin_bswap64(word);
 #endif
-    top |= word >> left;
+      top |= word >> left;
+    }
     next_ += (63 - left) >> 3;
     left |= FULL;
     return true;
@@ -41,7 +47,7 @@ class Bits {
 
   // The next `count` bits, 0 to 32.
   uint32_t take(int count) {
-    if (left < count) refill();
+    if (left < count) refill();  // which leaves 63 zeros where it fails
     const uint64_t value = top >> 1 >> (63 - count);
     top <<= count;
     left -= count;
@@ -69,7 +75,7 @@ class Bits {
       left = 0;
       if (zeros >= most) break;
     }
-    failed_ = true;
+    fail();
     return 0;
   }
 

@@ -185,8 +185,7 @@ void put_subframe(Bits& bits, int width, int32_t* samples, int count) {
     Predictor predictor;
     const bool linear = type >= 32;
     predictor.order = linear ? (type & 31) + 1 : type - 8;
-    if (!linear && (type < 8 || type > 12)) return bits.fail();
-    if (predictor.order > count) return bits.fail();
+    if ((!linear && (type < 8 || type > 12)) || predictor.order >= count) return bits.fail();
     for (int i = 0; i < predictor.order; ++i) samples[i] = bits.take_signed(width);
     predictor.shift = 0;
     if (linear) {

@@ -2,8 +2,8 @@
 //
 //   fuzz_wav SEED COUNT FILE
 //
-// FILE is scratch. Prints "COUNT files, N understood" and exits 0, unless a sanitizer or a check ends
-// the process. Built and run by tests/test_wav_fuzz.py.
+// FILE is scratch. Prints "COUNT files N understood" and exits 0, unless a sanitizer or a check ends
+// the process. Built and run by tests/test_wav.py.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -168,6 +168,6 @@ int main(int argc, char** argv) {
       std::abort();  // a promise that the file does not keep
     read_all(f, layout, argv[3]);
   }
-  std::printf("%ld files, %ld understood\n", count, understood);
+  std::printf("%ld files %ld understood\n", count, understood);
   return 0;
 }
