@@ -57,7 +57,7 @@ def wav_layout(bytes: bytes) -> tuple[int, int, int, int, int] | None:  # noqa: 
     """Return encoding, channels, sample rate, data offset and frames of a plain WAV, else None."""
 
 def flac_spans(bytes: bytes, spans: list[tuple[int, int]]) -> list[bytes] | None:  # noqa: A002
-    """Return the samples of spans (start, frames) of a FLAC file, read natively one after the other.
+    """Return the samples of spans (start, frames) of a FLAC file, read natively one by one.
 
     None if it is not understood; less of a span where the reading ends. Not on Windows.
     """

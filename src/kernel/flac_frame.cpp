@@ -9,7 +9,8 @@ namespace {
 
 constexpr int MOST_ORDER = 32;
 
-// Tables of the two checksums: of a byte, and of a byte followed by up to seven others.
+// Tables of the two checksums: of a byte, and of a byte followed by up to so many others.
+constexpr unsigned AT_ONCE = 16;
 constexpr std::array<uint8_t, 256> crc8_table() {
   std::array<uint8_t, 256> table{};
   for (unsigned i = 0; i < 256; ++i) {
@@ -19,14 +20,14 @@ constexpr std::array<uint8_t, 256> crc8_table() {
   }
   return table;
 }
-constexpr std::array<std::array<uint16_t, 256>, 8> crc16_tables() {
-  std::array<std::array<uint16_t, 256>, 8> tables{};
+constexpr std::array<std::array<uint16_t, 256>, AT_ONCE> crc16_tables() {
+  std::array<std::array<uint16_t, 256>, AT_ONCE> tables{};
   for (unsigned i = 0; i < 256; ++i) {
     unsigned crc = i << 8;
     for (int bit = 0; bit < 8; ++bit) crc = crc << 1 ^ (crc & 0x8000 ? 0x18005 : 0);
     tables[0][i] = static_cast<uint16_t>(crc);
   }
-  for (unsigned k = 1; k < 8; ++k)
+  for (unsigned k = 1; k < AT_ONCE; ++k)
     for (unsigned i = 0; i < 256; ++i) {
       const unsigned crc = tables[k - 1][i];
       tables[k][i] = static_cast<uint16_t>(crc << 8 ^ tables[0][crc >> 8]);
@@ -44,9 +45,11 @@ uint8_t crc8(const unsigned char* p, int64_t count) {
 
 uint16_t crc16(const unsigned char* p, int64_t count) {
   unsigned crc = 0;
-  for (; count >= 8; p += 8, count -= 8)
-    crc = CRC16[7][(crc >> 8) ^ p[0]] ^ CRC16[6][(crc & 0xFF) ^ p[1]] ^ CRC16[5][p[2]] ^
-          CRC16[4][p[3]] ^ CRC16[3][p[4]] ^ CRC16[2][p[5]] ^ CRC16[1][p[6]] ^ CRC16[0][p[7]];
+  for (; count >= AT_ONCE; p += AT_ONCE, count -= AT_ONCE) {
+    unsigned sum = CRC16[AT_ONCE - 1][(crc >> 8) ^ p[0]] ^ CRC16[AT_ONCE - 2][(crc & 0xFF) ^ p[1]];
+    for (unsigned i = 2; i < AT_ONCE; ++i) sum ^= CRC16[AT_ONCE - 1 - i][p[i]];
+    crc = sum;
+  }
   for (; count > 0; ++p, --count) crc = (crc << 8 & 0xFFFF) ^ CRC16[0][(crc >> 8) ^ *p];
   return static_cast<uint16_t>(crc);
 }
@@ -70,26 +73,35 @@ int parse_number(const unsigned char* p, int64_t count, int64_t* number) {
 }
 
 // Samples from residuals: each is the residual and what the ones before predict.
+//
+// In 64 bits a sum cannot overflow while samples fit their bits: a residual has 32 bits, a sample 25, a
+// factor 15, and they are shifted by at most 15. After one that does not, all is thrown away.
 struct Predictor {
   int order;
   int shift;
-  uint64_t half;       // of the range of a sample
-  uint64_t seen;       // all samples, above zero: whether one was out of range
-  int64_t factor[MOST_ORDER];  // of the last sample, the one before it, ...
+  uint64_t half;  // of the range of a sample
+  uint64_t seen;  // all samples, above zero: whether one was out of range
+  uint64_t last, last_but_one;
+  uint64_t factor[MOST_ORDER];  // of the last sample, the one before it, ...
 
-  // With 64 bits, nothing overflows: a residual has 32 bits, a sample 32, a factor 15, and they are
-  // shifted by at most 15.
+  // The last samples are kept at hand: on their way through memory they would be waited for.
+  template <int ORDER>
+  void begin(const int32_t* at) {
+    last = ORDER != 0 ? static_cast<uint64_t>(at[-1]) : 0;
+    last_but_one = order > 1 ? static_cast<uint64_t>(at[-2]) : 0;
+  }
+
   template <int ORDER>
   void put(int32_t* at, int32_t residual) {
-    int64_t sum = static_cast<int64_t>(static_cast<uint64_t>(int64_t{residual}) << shift);
-    if constexpr (ORDER > 0) {
-      for (int j = ORDER - 1; j >= 0; --j) sum += factor[j] * at[-1 - j];
-    } else if constexpr (ORDER < 0) {
-      for (int j = order - 1; j >= 0; --j) sum += factor[j] * at[-1 - j];
-    }
-    sum >>= shift;
-    seen |= static_cast<uint64_t>(sum) + half;
-    *at = static_cast<int32_t>(sum);
+    uint64_t sum = static_cast<uint64_t>(residual) << shift;
+    for (int j = (ORDER < 0 ? order : ORDER) - 1; j >= 2; --j)
+      sum += factor[j] * static_cast<uint64_t>(at[-1 - j]);
+    if (ORDER > 1 || ORDER < 0) sum += factor[1] * last_but_one;
+    if (ORDER != 0) sum += factor[0] * last;
+    last_but_one = last;
+    last = static_cast<uint64_t>(static_cast<int64_t>(sum) >> shift);
+    seen |= last + half;
+    *at = static_cast<int32_t>(last);
   }
 };
 
@@ -116,7 +128,7 @@ void put_coded(Bits& from, Predictor& to, int32_t* at, int32_t* stop, int k) {
       const int zeros = __builtin_clzll(top | 1);
       top <<= zeros;
       code[i] = (top >> (63 - k)) + (static_cast<uint64_t>(zeros) << k) - (uint64_t{1} << k);
-      top = top << 1 << k;
+      top <<= k + 1;
       used += zeros;
     }
     if (used > Bits::FULL) {
@@ -130,6 +142,8 @@ void put_coded(Bits& from, Predictor& to, int32_t* at, int32_t* stop, int k) {
   while (at < stop && bits.good()) put_one_coded<ORDER>(bits, predictor, at++, k);
   from = bits;
   to.seen = predictor.seen;
+  to.last = predictor.last;
+  to.last_but_one = predictor.last_but_one;
 }
 
 // The residual of a subframe of `count` samples, the first `order` of which are there.
@@ -140,6 +154,7 @@ void put_residual(Bits& bits, Predictor& predictor, int32_t* samples, int count)
   const int length = count / partitions, escape = (1 << width) - 1;
   if (method > 1 || length * partitions != count || length < predictor.order) return bits.fail();
   int32_t* at = samples + predictor.order;
+  predictor.begin<ORDER>(at);
   for (int part = 1; part <= partitions && bits.good(); ++part) {
     int32_t* const stop = samples + part * length;
     const int k = static_cast<int>(bits.take(width));
@@ -164,7 +179,7 @@ constexpr PutResidual PUT_RESIDUAL[] = {
     put_residual<0>,  put_residual<1>,  put_residual<2>, put_residual<3>, put_residual<4>,
     put_residual<5>,  put_residual<6>,  put_residual<7>, put_residual<8>, put_residual<9>,
     put_residual<10>, put_residual<11>, put_residual<12>};
-constexpr int64_t FIXED[5][4] = {{}, {1}, {2, -1}, {3, -3, 1}, {4, -6, 4, -1}};
+constexpr int FIXED[5][4] = {{}, {1}, {2, -1}, {3, -3, 1}, {4, -6, 4, -1}};
 
 // One channel of a frame, of `width` bits.
 void put_subframe(Bits& bits, int width, int32_t* samples, int count) {
@@ -192,9 +207,11 @@ void put_subframe(Bits& bits, int width, int32_t* samples, int count) {
       const int precision = static_cast<int>(bits.take(4)) + 1;
       predictor.shift = bits.take_signed(5);
       if (precision == 16 || predictor.shift < 0) return bits.fail();
-      for (int i = 0; i < predictor.order; ++i) predictor.factor[i] = bits.take_signed(precision);
+      for (int i = 0; i < predictor.order; ++i) 
+        predictor.factor[i] = static_cast<uint64_t>(bits.take_signed(precision));
     } else {
-      for (int i = 0; i < predictor.order; ++i) predictor.factor[i] = FIXED[predictor.order][i];
+      for (int i = 0; i < predictor.order; ++i) 
+        predictor.factor[i] = static_cast<uint64_t>(FIXED[predictor.order][i]);
     }
     predictor.half = uint64_t{1} << (width - 1);
     predictor.seen = 0;
