@@ -92,8 +92,9 @@ def decoder_bytes(recording: Recording) -> int:
     """Return an upper bound on the memory of one open decoder.
 
     What libsndfile 1.2.2 takes from malloc for one (tests/test_decode.py): WAV and AIFF 11 KiB, 27
-    as ADPCM, more with long texts in the header; FLAC 293 KiB a channel in blocks of 4,096 frames,
-    an estimated 512 in the 16,384 that the format advises at most; Opus 80 KiB and 33 for each
+    as ADPCM, more with long texts in the header; FLAC 300 KiB a channel in blocks of 4,096 frames
+    and 410 in the 16,384 that the format advises at most, beside which the kernel's own decoder may
+    stand, with 120 a channel at most and 80 more; Opus 80 KiB and 33 for each
     further channel; MP3 73 KiB; ALAC 1.2 MiB and 5 bytes for each 4,096 frames. A Vorbis
     decoder's size is its encoder's choice, 190 to 310 KiB here.
     """
