@@ -79,8 +79,8 @@ class Bits {
     return 0;
   }
 
-  uint64_t top = 0;
-  int left = 0;  // how many bits of `top` have been accounted for
+  uint64_t top = 0;  // the next bits
+  int left = 0;      // how many of them are there for sure
 
  private:
   const unsigned char* begin_;

@@ -105,18 +105,20 @@ struct Predictor {
   }
 };
 
+// 0, 1, 2, 3, ... -> 0, -1, 1, -2, ...
 int32_t unfold(uint64_t code) {
-  return static_cast<int32_t>(static_cast<uint32_t>(code >> 1) ^ (0u - static_cast<uint32_t>(code & 1)));
+  const uint32_t sign = 0u - static_cast<uint32_t>(code & 1);
+  return static_cast<int32_t>(static_cast<uint32_t>(code >> 1) ^ sign);
 }
 
 template <int ORDER>
 void put_one_coded(Bits& bits, Predictor& predictor, int32_t* at, int k) {
-  const uint64_t high = bits.take_unary((1u << (31 - k)));  // the code stays below 2^31
+  const uint64_t high = bits.take_unary(1u << (31 - k));  // the code stays below 2^31
   predictor.put<ORDER>(at, unfold(high << k | bits.take(k)));
 }
 
 // A partition of Rice codes: the code over 2^k in unary, then k bits. GROUP of them are taken from
-// one filling of the register, where they fit.
+// one filling of the register, where they fit; they are below 2^31, since k is 21 at most.
 template <int ORDER, int GROUP>
 void put_coded(Bits& from, Predictor& to, int32_t* at, int32_t* stop, int k) {
   Bits bits = from;  // copies, which no sample that is written can be
@@ -168,7 +170,7 @@ void put_residual(Bits& bits, Predictor& predictor, int32_t* samples, int count)
     } else if (k <= 21) {
       put_coded<ORDER, 2>(bits, predictor, at, stop, k);
     } else {
-      put_coded<ORDER, 1>(bits, predictor, at, stop, k);
+      while (at < stop) put_one_coded<ORDER>(bits, predictor, at++, k);
     }
     at = stop;
   }
@@ -207,10 +209,10 @@ void put_subframe(Bits& bits, int width, int32_t* samples, int count) {
       const int precision = static_cast<int>(bits.take(4)) + 1;
       predictor.shift = bits.take_signed(5);
       if (precision == 16 || predictor.shift < 0) return bits.fail();
-      for (int i = 0; i < predictor.order; ++i) 
+      for (int i = 0; i < predictor.order; ++i)
         predictor.factor[i] = static_cast<uint64_t>(bits.take_signed(precision));
     } else {
-      for (int i = 0; i < predictor.order; ++i) 
+      for (int i = 0; i < predictor.order; ++i)
         predictor.factor[i] = static_cast<uint64_t>(FIXED[predictor.order][i]);
     }
     predictor.half = uint64_t{1} << (width - 1);
@@ -219,8 +221,8 @@ void put_subframe(Bits& bits, int width, int32_t* samples, int count) {
                                                                                samples, count);
     if (predictor.seen >> width) return bits.fail();
   }
-  if (wasted)
-    for (int i = 0; i < count; ++i) samples[i] = static_cast<int32_t>(static_cast<uint32_t>(samples[i]) << wasted);
+  for (int i = 0; i < count && wasted > 0; ++i)
+    samples[i] = static_cast<int32_t>(static_cast<uint32_t>(samples[i]) << wasted);
 }
 
 // Left and right, in place of one of them and their difference, or of their mean and difference.
