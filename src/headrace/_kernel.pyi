@@ -1,5 +1,6 @@
 """The compiled arithmetic: see src/kernel/kernel.h for what each call computes."""
 
+from array import array
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,15 @@ def flac_spans(bytes: bytes, spans: list[tuple[int, int]]) -> list[bytes] | None
     None if it is not understood; less of a span where the reading ends. Not on Windows.
     """
 
+def verify(
+    kind: tuple[int, int, int, int, bool, int],
+    library: dict[str, int],
+    frames: int,
+    path: bytes,
+    cancel: bytearray,
+) -> tuple[int, int, int, int, str, str, bool]:
+    """Decode a file: see src/kernel/verify.h for what is returned, field by field."""
+
 class Reader:
     """Groups of reads -> rows of audio: see src/kernel/reader.h."""
 
@@ -77,10 +87,11 @@ class Reader:
     ) -> None: ...
     def read(
         self,
-        recordings: list[tuple[int, int, int, bytes]],
+        recordings: list[tuple[int, int, int, int, bytes]],
         reads: list[tuple[int, tuple[int, ...], int]],
         rows: NDArray[np.float32] | list[NDArray[np.float32]],
         cancel: bytearray,
+        beat: array[int] | None = None,
     ) -> tuple[list[tuple[int, str, str]], float, float, float, bool]:
         """Fill rows; return what was lost, seconds of work, and whether it was cancelled."""
 

@@ -8,19 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast, overload
 
 import numpy as np
 
 from headrace import storage, tables
-from headrace.errors import CatalogError, HeadraceWarning, NoRecordingsError
+from headrace.errors import CatalogError, HeadraceWarning
 from headrace.finder import find
 from headrace.headers import worker_count
 from headrace.paths import absolute, join
 from headrace.records import Channel, Failure, Recording, Tail
 from headrace.rows import Row, each_recording, each_row
 from headrace.scanner import earlier_scan, take_stock
-from headrace.survey import contents, damaged, told
+from headrace.survey import contents, damaged, refuse_none
+from headrace.verify import verify as decode_all
 
 if TYPE_CHECKING:
     import os
@@ -284,8 +285,7 @@ class Catalog(Sequence[Recording]):
 
     def to_pandas(self) -> pd.DataFrame:
         """Return all columns as a pandas DataFrame; needs pandas."""
-        frame: pd.DataFrame = self._table.to_pandas()
-        return frame
+        return cast("pd.DataFrame", self._table.to_pandas())
 
     def save(self, file: str | os.PathLike[str]) -> None:
         """Save to a Parquet file, which is replaced as a whole or left as it was.
@@ -330,6 +330,7 @@ def scan(
     *,
     root: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
+    verify: Literal["headers", "decode"] = "headers",
     workers: int | Literal["auto"] = "auto",
     progress: bool | None = None,
 ) -> Catalog:
@@ -347,6 +348,9 @@ def scan(
         A Parquet file that holds the catalog of the last scan. Only files that are new, have
         another size or time of change, or could not be used, are read; those gone are dropped;
         further columns are kept, null for new files. It is replaced as a whole, at the end.
+    verify : {"headers", "decode"}
+        Whether headers are believed, or every file is decoded: ``frames`` is then what decoding
+        gives, ``declared_frames`` what the header says. With `cache`, no file is decoded twice.
     workers : int or "auto"
         Threads; 0 reads in the calling thread.
     progress : bool, optional
@@ -355,7 +359,8 @@ def scan(
     Returns
     -------
     Catalog
-        Sorted by id. Damaged files are in ``catalog.failures``.
+        Sorted by id. Damaged files are in ``catalog.failures``; with ``verify="decode"`` those of
+        which a part can be used are in both.
 
     Raises
     ------
@@ -367,26 +372,25 @@ def scan(
     Warns
     -----
     HeadraceWarning
-        Some files cannot be used, or the cache was damaged.
+        Some files are damaged, or the cache was.
     """
     threads = worker_count(workers)
-    earlier = None
-    if cache is not None:
-        earlier, warning = earlier_scan(cache)
-        if warning:
-            warnings.warn(warning, HeadraceWarning, stacklevel=2)
-    catalog = Catalog(*take_stock(find(patterns, root), earlier, threads, progress))
-    if not len(catalog):
-        raise NoRecordingsError(
-            f"None of the {len(catalog.failures)} files that match can be used: "
-            f"{told(catalog.failures)}."
-        )
+    if verify not in ("headers", "decode"):
+        raise ValueError(f'verify must be "headers" or "decode", not {verify!r}.')
+    earlier, warning = earlier_scan(cache)
+    if warning:
+        warnings.warn(warning, HeadraceWarning, stacklevel=2)
+    table, top, failures = take_stock(find(patterns, root), earlier, threads, progress)
+    if verify == "decode":
+        table, failures = decode_all(table, top, failures, cache, workers, progress)
+    refuse_none(table, failures)
+    catalog = Catalog(table, top, failures)
     if cache is not None and (
         earlier is None or not catalog.to_arrow().equals(earlier, check_metadata=True)
     ):
         catalog.save(cache)
     if catalog.failures:
-        warnings.warn(damaged(catalog.failures, len(catalog)), HeadraceWarning, stacklevel=2)
+        warnings.warn(damaged(catalog.failures, table), HeadraceWarning, stacklevel=2)
     return catalog
 
 

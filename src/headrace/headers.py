@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from headrace.records import Failure, Recording
 
-__all__ = ["read_headers", "worker_count"]
+__all__ = ["bar", "read_headers", "worker_count"]
 
 _AHEAD: Final = 4
 _BATCH: Final = 32
@@ -104,7 +104,7 @@ def read_headers(
     prefetcher = Prefetcher(
         map(job, spans), workers=workers, depth=_AHEAD * workers, name="headrace-scan"
     )
-    with closing(prefetcher), _bar(len(ids), progress) as advance:
+    with closing(prefetcher), bar(len(ids), progress, "Reading headers") as advance:
         for headers in prefetcher:
             yield from headers
             advance(len(headers))
@@ -121,7 +121,8 @@ def _is_unchanged(path: str, size: np.int64, mtime_ns: np.int64) -> bool:
 
 
 @contextmanager
-def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int], None]]:
+def bar(total: int, progress: bool | None, what: str) -> Iterator[Callable[[int], None]]:
+    """Draw a bar on standard error: if asked to, or else if that is a terminal."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if not (terminal if progress is None else progress):
         yield lambda _: None
@@ -134,6 +135,6 @@ def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int], None]]:
         MofNCompleteColumn(),
         console=Console(stderr=True),
         transient=terminal,
-    ) as bar:
-        task = bar.add_task("Reading headers", total=total)
-        yield lambda files: bar.advance(task, files)
+    ) as drawn:
+        task = drawn.add_task(what, total=total)
+        yield lambda files: drawn.advance(task, files)

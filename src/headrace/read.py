@@ -146,7 +146,7 @@ class Reader:
         GaveUp
             `closing` said so; the rows are undefined.
         """
-        recordings: list[tuple[int, int, int, bytes]] = []
+        recordings: list[tuple[int, int, int, int, bytes]] = []
         places: dict[int, int] = {}
         reads = []
         ids: list[str] = []
@@ -167,7 +167,7 @@ class Reader:
         failures = {row: self._failure(group, row, Code(code), why) for row, code, why in lost}
         return GroupResult(group.begin, ids, paths, failures, decode_s, resample_s, busy_s)
 
-    def _facts_of(self, index: int) -> tuple[Recording, tuple[int, int, int, bytes]]:
+    def _facts_of(self, index: int) -> tuple[Recording, tuple[int, int, int, int, bytes]]:
         recording: Recording = self._catalog[index]
         kind = (
             recording.sample_rate,
@@ -176,7 +176,7 @@ class Reader:
             recording.subtype,
         )
         path = native.path_of(recording.path)
-        return recording, (index, self._kinds[kind], recording.frames, path)
+        return recording, (index, self._kinds[kind], recording.frames, recording.size, path)
 
     def _failure(self, group: Group, row: int, code: Code, message: str) -> Failure:
         read = next(r for r in group.reads if r.row <= row < r.row + len(r.starts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,9 @@ import numpy as np
 from headrace import storage, tables
 from headrace.errors import NoRecordingsError
 from headrace.headers import read_headers
+from headrace.paths import join
 from headrace.records import Failure, Recording
+from headrace.verify import DECLARED
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +29,7 @@ __all__ = ["earlier_scan", "take_stock"]
 _CHUNK: Final = 8192  # recordings that are Python objects at any one time
 
 
-def earlier_scan(cache: str | os.PathLike[str]) -> tuple[pa.Table | None, str]:
+def earlier_scan(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None, str]:
     """Return the table that `cache` holds, if any, and a warning, or an empty one.
 
     A damaged file is put aside, never overwritten: it may hold columns that the user made.
@@ -36,6 +39,8 @@ def earlier_scan(cache: str | os.PathLike[str]) -> tuple[pa.Table | None, str]:
     CatalogError
         `cache` is something else than a catalog, or lies in a folder that is not there.
     """
+    if cache is None:
+        return None, ""
     storage.parent_of(cache)
     try:
         table = storage.read(cache)
@@ -99,10 +104,32 @@ def take_stock(
                 fresh.append(tables.rows_of(recordings))
                 recordings.clear()
     table = pa.concat_tables([*fresh, tables.rows_of(recordings)])
-    failures.sort(key=lambda failure: failure.file_id)
     if earlier is not None and rows is not None:
+        failures += _still(found, earlier, rows, unchanged)
         table = _merged(table, earlier, found, rows=rows, unchanged=unchanged, usable=usable)
+    failures.sort(key=lambda failure: failure.file_id)
     return table, found.root, tuple(failures)
+
+
+def _still(
+    found: Found, earlier: pa.Table, rows: NDArray[np.int64], unchanged: NDArray[np.bool_]
+) -> list[Failure]:
+    """Return what decoding had found to be wrong with files that have not changed since."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    told = storage.described(earlier)
+    known: dict[str, list[Failure]] = {}
+    for failure in () if told is None else told[1]:
+        known.setdefault(failure.file_id, []).append(failure)
+    if not known:
+        return []
+    places = np.flatnonzero(unchanged)
+    ids = earlier["id"].take(pa.array(rows[places])).to_pylist()
+    return [
+        replace(failure, file_id=found.ids[place], path=join(found.root, found.ids[place]))
+        for place, was in zip(places, ids, strict=True)
+        for failure in known.get(was, ())
+    ]
 
 
 def _merged(
@@ -123,9 +150,12 @@ def _merged(
     places = np.concatenate([np.flatnonzero(unchanged), np.flatnonzero(usable & ~unchanged)])
     table = pa.concat_tables([kept, fresh]).take(np.argsort(places))
     of_usable = pa.array(rows[usable], mask=rows[usable] < 0)
+    of_unchanged = pa.array(rows[usable], mask=~unchanged[usable])
     for name in earlier.column_names:
         if name not in tables.BUILT_IN:
-            table = table.append_column(name, earlier[name].take(of_usable))
+            # What decoding found holds for the file that was decoded; a label is of the recording.
+            taken = of_unchanged if name == DECLARED else of_usable
+            table = table.append_column(name, earlier[name].take(taken))
     return table
 
 

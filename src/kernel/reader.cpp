@@ -46,8 +46,13 @@ struct Reader::Scratch {
 struct Reader::Call {
   Scratch& scratch;
   const volatile unsigned char* cancel;
+  volatile Beat* beat;
   Outcome& outcome;
-  bool cancelled() const { return cancel && *cancel; }
+  bool given_up() const { return beat && beat->given_up; }
+  bool cancelled() const {
+    if (beat) beat->pulse = beat->pulse + 1;
+    return *cancel || given_up();
+  }
 };
 
 // An open source and the inputs that it gave last, as float32 planes.
@@ -56,6 +61,7 @@ struct Reader::OpenFile {
       : id(recording.id), kind(k), facts(k.facts), library(reader.library_) {
     facts.path = recording.path;
     facts.frames = recording.frames;
+    facts.bytes = recording.bytes;
     if (reader.channel_ == ALL)
       for (int c = 0; c < facts.channels; ++c) channels.push_back(c);
     else
@@ -381,7 +387,8 @@ void Reader::windows(OpenFile& file, const std::vector<int64_t>& starts, float* 
 }
 
 Outcome Reader::read(const std::vector<Recording>& recordings, const std::vector<Read>& reads,
-                     float* const* rows, const volatile unsigned char* cancel) {
+                     float* const* rows, const volatile unsigned char* cancel,
+                     volatile Beat* beat) {
   const double began = now_s();
   const DefaultFloatMode mode;
   Outcome outcome;
@@ -398,7 +405,7 @@ Outcome Reader::read(const std::vector<Recording>& recordings, const std::vector
     for (const Kind& kind : kinds_) between = std::max(between, kind.filter->scratch(kind.chunk));
     scratch = std::make_unique<Scratch>(scratch_size_, between);
   }
-  Call call{*scratch, cancel, outcome};
+  Call call{*scratch, cancel, beat, outcome};
 
   // Read some windows with a file of their own; whether it can be used again shows at the end.
   const auto attempt = [&](const Recording& recording, const std::vector<int64_t>& starts,
@@ -424,6 +431,7 @@ Outcome Reader::read(const std::vector<Recording>& recordings, const std::vector
   };
   try {
     for (const Read& read : reads) {
+      if (beat) beat->read = static_cast<uint32_t>(&read - reads.data());
       if (call.cancelled()) throw GaveUp();
       const Recording& recording = recordings[static_cast<size_t>(read.recording)];
       try {
@@ -447,7 +455,7 @@ Outcome Reader::read(const std::vector<Recording>& recordings, const std::vector
   } catch (const GaveUp&) {
     outcome.cancelled = true;
   }
-  {
+  if (!call.given_up()) {  // else another call has taken its place, with another scratch
     const std::lock_guard<std::mutex> guard(mutex_);
     scratches_.push_back(std::move(scratch));
   }

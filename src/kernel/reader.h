@@ -7,6 +7,7 @@
 // - At most `idle` files are open beside those that calls are using; the one unused for longest is
 //   closed first.
 // - The cancel flag is looked at between reads and between pieces of long ones.
+// - A call that was given up keeps its file and scratch until it comes back, and lets go of them then.
 // - After a fault an open file is not used again: what one window gives never depends on another.
 #pragma once
 #include <atomic>
@@ -36,7 +37,7 @@ struct Kind {
 struct Recording {
   int64_t id;
   int kind;
-  int64_t frames;
+  int64_t frames, bytes;
   std::string path;
 };
 
@@ -58,6 +59,13 @@ struct Outcome {
   bool cancelled = false;
 };
 
+// A sign of life from a call, and a word to it: memory that Python reads and writes meanwhile.
+struct Beat {
+  uint32_t given_up;  // once it is not 0, nobody waits for this call any more
+  uint32_t pulse;     // goes up with every piece
+  uint32_t read;      // which of the call's reads is under way
+};
+
 struct ScratchSize {
   int64_t pcm, planes, inputs, outputs;
 };
@@ -70,9 +78,9 @@ class Reader {
          ScratchSize scratch, int64_t idle);
   ~Reader();
 
-  // Fill the rows of `reads`: rows[read.row + i] holds planes x size floats.
+  // Fill the rows of `reads`: rows[read.row + i] holds planes x size floats. `beat` may be null.
   Outcome read(const std::vector<Recording>& recordings, const std::vector<Read>& reads,
-               float* const* rows, const volatile unsigned char* cancel);
+               float* const* rows, const volatile unsigned char* cancel, volatile Beat* beat);
 
   // Close the idle files, and from now on each that a call is done with.
   void close();

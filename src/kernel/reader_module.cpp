@@ -1,6 +1,7 @@
 // The Python face of Reader: turns its arguments into plain values, lets go of the GIL, calls.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -17,6 +19,8 @@
 #ifndef _WIN32
 #include "flac.h"
 #endif
+#include "verify.h"
+#include "without_gil.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -26,6 +30,7 @@ namespace {
 
 using Rows = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using Flag = nb::ndarray<unsigned char, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Words = nb::ndarray<uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 constexpr int64_t LONGEST = int64_t{1} << 44;  // frames: years; times a rate it still fits 63 bits
 
@@ -56,6 +61,23 @@ Sndfile library_of(const nb::dict& library) {
   return functions;
 }
 
+// A kind of recording, of native.facts_of.
+Facts facts_of(const nb::tuple& t) {
+  return Facts{{},
+               0,
+               nb::cast<int>(t[0]),
+               nb::cast<int>(t[1]),
+               nb::cast<int>(t[2]),
+               static_cast<SampleType>(nb::cast<int>(t[3])),
+               nb::cast<bool>(t[4]),
+               nb::cast<int>(t[5])};
+}
+
+nb::str text_of(const std::string& message) {  // a decoder's, in whatever encoding
+  return nb::steal<nb::str>(PyUnicode_DecodeUTF8(
+      message.data(), static_cast<Py_ssize_t>(message.size()), "replace"));
+}
+
 // A Reader and what it refers to.
 class PyReader {
  public:
@@ -66,14 +88,7 @@ class PyReader {
     for (nb::handle one : kinds) {
       const nb::tuple t = nb::cast<nb::tuple>(one);
       Kind kind;
-      kind.facts = Facts{{},
-                         0,
-                         nb::cast<int>(t[0]),
-                         nb::cast<int>(t[1]),
-                         nb::cast<int>(t[2]),
-                         static_cast<SampleType>(nb::cast<int>(t[3])),
-                         nb::cast<bool>(t[4]),
-                         nb::cast<int>(t[5])};
+      kind.facts = facts_of(t);
       kind.filter = nb::cast<const Filter*>(t[6]);
       kind.output_up = nb::cast<int64_t>(t[7]);
       kind.output_down = nb::cast<int64_t>(t[8]);
@@ -90,14 +105,15 @@ class PyReader {
         idle);
   }
 
-  // recordings: (id, kind, frames, path); reads: (recording, starts, row); rows: one array of all the
+  // recordings: (id, kind, frames, bytes, path); reads: (recording, starts, row); rows: one array of all the
   // unit's rows, or a list with an array for each.
-  nb::tuple read(nb::list recordings, nb::list reads, nb::object rows, Flag cancel) {
+  nb::tuple read(nb::list recordings, nb::list reads, nb::object rows, Flag cancel,
+                 std::optional<Words> beat) {
     std::vector<Recording> files;
     for (nb::handle one : recordings) {
       const nb::tuple t = nb::cast<nb::tuple>(one);
       files.push_back(Recording{nb::cast<int64_t>(t[0]), nb::cast<int>(t[1]),
-                                nb::cast<int64_t>(t[2]), path_of(t[3])});
+                                nb::cast<int64_t>(t[2]), nb::cast<int64_t>(t[3]), path_of(t[4])});
       if (files.back().kind < 0 || files.back().kind >= kinds_count_ || files.back().frames < 0 ||
           files.back().frames > LONGEST)
         throw std::invalid_argument("a recording's kind or length is out of range");
@@ -117,17 +133,17 @@ class PyReader {
       plain.push_back(std::move(read));
     }
     if (cancel.size() < 1) throw std::invalid_argument("cancel has to be a byte");
+    if (beat && beat->size() * sizeof(uint32_t) < sizeof(Beat))
+      throw std::invalid_argument("beat has to be three words");
+    volatile Beat* pulse = beat ? reinterpret_cast<volatile Beat*>(beat->data()) : nullptr;
     Outcome outcome;
     {
-      nb::gil_scoped_release release;
-      outcome = reader_->read(files, plain, pointers.data(), cancel.data());
+      const WithoutGil released;
+      outcome = reader_->read(files, plain, pointers.data(), cancel.data(), pulse);
     }
     nb::list lost;
     for (const Lost& one : outcome.lost)
-      lost.append(nb::make_tuple(
-          one.row, one.code,
-          nb::steal(PyUnicode_DecodeUTF8(one.message.data(),
-                                         static_cast<Py_ssize_t>(one.message.size()), "replace"))));
+      lost.append(nb::make_tuple(one.row, one.code, text_of(one.message)));
     return nb::make_tuple(lost, outcome.decode_s, outcome.resample_s, outcome.busy_s,
                           outcome.cancelled);
   }
@@ -162,6 +178,22 @@ class PyReader {
   int kinds_count_ = 0;
   std::unique_ptr<Reader> reader_;
 };
+
+nb::tuple verify_file(nb::tuple kind, nb::dict library, int64_t frames, nb::bytes path, Flag cancel) {
+  Facts facts = facts_of(kind);
+  if (cancel.size() < 1) throw std::invalid_argument("cancel has to be a byte");
+  if (facts.channels < 1) throw std::invalid_argument("there has to be a channel");
+  facts.frames = frames;
+  facts.path = path_of(path);
+  const Sndfile functions = library_of(library);
+  Verified result;
+  {
+    const WithoutGil released;
+    result = verify(facts, functions, cancel.data());
+  }
+  return nb::make_tuple(result.frames, result.non_finite, result.first_bad, result.last_bad,
+                        result.code, text_of(result.message), result.cancelled);
+}
 
 // Bytes of a piece of memory, for the tests of our own readers.
 class Memory : public Bytes {
@@ -214,10 +246,12 @@ void bind_reader(nb::module_& m) {
 #ifndef _WIN32
   m.def("flac_spans", &flac_spans, "bytes"_a, "spans"_a);
 #endif
+  m.def("verify", &verify_file, "kind"_a, "library"_a, "frames"_a, "path"_a, "cancel"_a);
   nb::class_<PyReader>(m, "Reader")
       .def(nb::init<nb::list, nb::dict, const std::string&, int64_t, int, nb::tuple, int64_t>(),
            "kinds"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a, "scratch"_a, "idle"_a)
-      .def("read", &PyReader::read, "recordings"_a, "reads"_a, "rows"_a, "cancel"_a)
+      .def("read", &PyReader::read, "recordings"_a, "reads"_a, "rows"_a, "cancel"_a,
+           "beat"_a = nb::none())
       .def("close", &PyReader::close)
       .def_prop_ro("most_open", &PyReader::most_open);
 }

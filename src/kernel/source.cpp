@@ -1,12 +1,13 @@
 #include "source.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #ifndef _WIN32
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "flac.h"
@@ -35,18 +36,28 @@ std::string quoted(const char* text) {
   throw Fault("IO", std::string("the system says: ") + std::strerror(number));
 }
 
+// A recorder that still writes makes a file longer, and what was scanned of it stays what it is. A file
+// that is shorter is another one, or a part of it.
+[[noreturn]] void throw_shorter(int64_t now, int64_t then) {
+  throw Fault("CHANGED", "the file has " + std::to_string(now) + " bytes, but had " +
+                             std::to_string(then) + " when it was scanned: scan again");
+}
+
 #ifndef _WIN32
 
 class File : public Bytes {
  public:
   explicit File(int descriptor) : descriptor_(descriptor) {
     struct stat status;
-    if (fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode)) size_ = status.st_size;
+    if (fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) return;
+    size_ = status.st_size;
+    regular_ = true;
   }
   ~File() override { ::close(descriptor_); }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
   int64_t size() const override { return size_; }
+  bool shorter_than(int64_t bytes) const { return regular_ && size_ < bytes; }
   int64_t read(int64_t offset, void* to, int64_t count) const override {
     int64_t done = 0;
     while (done < count) {
@@ -63,6 +74,7 @@ class File : public Bytes {
  private:
   int descriptor_;
   int64_t size_ = 0;
+  bool regular_ = false;
 };
 
 // The samples of a plain WAV, at their offset.
@@ -115,7 +127,9 @@ class WavSource : public Source {
 std::unique_ptr<File> open_file(const Facts& facts) {
   const int descriptor = ::open(facts.path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) throw_system(errno);
-  return std::make_unique<File>(descriptor);
+  auto file = std::make_unique<File>(descriptor);
+  if (file->shorter_than(facts.bytes)) throw_shorter(file->size(), facts.bytes);
+  return file;
 }
 
 std::unique_ptr<Source> open_wav(const Facts& facts) {
@@ -132,6 +146,19 @@ std::unique_ptr<Source> open_wav(const Facts& facts) {
 }
 
 #endif  // _WIN32
+
+// libsndfile opens by path; so the system is asked by path, too.
+void check_size(const Facts& facts) {
+#ifdef _WIN32
+  struct _stat64 status;
+  const bool regular = _wstat64(reinterpret_cast<const wchar_t*>(facts.path.data()), &status) == 0 &&
+                       (status.st_mode & _S_IFREG);
+#else
+  struct stat status;
+  const bool regular = ::stat(facts.path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+#endif
+  if (regular && status.st_size < facts.bytes) throw_shorter(status.st_size, facts.bytes);
+}
 
 class SndfileSource : public Source {
  public:
@@ -250,6 +277,7 @@ std::unique_ptr<Source> open_source(const Facts& facts, const Sndfile& library) 
   if ((facts.format & FORMAT_TYPE) == FLAC)
     if (auto source = open_flac(facts, library)) return source;
 #endif
+  check_size(facts);
   return std::make_unique<SndfileSource>(facts, library);
 }
 

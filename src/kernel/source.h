@@ -43,6 +43,7 @@ struct Facts {
   SampleType type;    // in which it is decoded
   bool seekable;      // whether seeking is exact
   int wav_encoding;   // an Encoding if it may be a plain WAV, else -1
+  int64_t bytes = 0;  // of the file, if known
 };
 
 class Source {
