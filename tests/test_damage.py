@@ -11,6 +11,7 @@ import headrace
 from sounds import medley, write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from headrace import Windows
@@ -48,6 +49,13 @@ def take_out(data: bytearray, at: int, rng: np.random.Generator) -> None:
     del data[at : at + int(rng.integers(1, 3_000))]
 
 
+def lost(failures: tuple[headrace.Failure, ...]) -> Iterator[tuple[int, headrace.Code]]:
+    """Yield the index of each lost window, and why."""
+    for failure in failures:
+        for index in range(failure.index, failure.index + failure.windows):
+            yield index, failure.code
+
+
 def outcome(windows: Windows, **how: Any) -> dict[int, bytes | str]:
     """Return each window's audio, or why it was lost, by index."""
     loader = windows.loader(on_error="mask", **how)
@@ -59,7 +67,7 @@ def outcome(windows: Windows, **how: Any) -> dict[int, bytes | str]:
         else:
             out[one.index] = one.audio.tobytes()
     assert len(out) == len(windows)
-    return out | {failure.index: str(failure.code) for failure in loader.failures}
+    return out | {index: str(code) for index, code in lost(loader.failures)}
 
 
 @pytest.mark.parametrize("damage", [cut_off, wipe, scramble, take_out])

@@ -12,7 +12,7 @@ import headrace
 SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
-    "errors _kernel cpus memory order paths slabs",
+    "errors _kernel cpus memory order paths slabs arguments",
     "kernel logmel records stats prefetch",
     "decode geometry resample",
     "storage tables",
@@ -24,7 +24,7 @@ LAYERS = (
     "windows state",
     "plan",
     "read",
-    "deliver iteration meter",
+    "deliver iteration ledger meter",
     "made",
     "loader",
     "course",
@@ -125,6 +125,7 @@ def test_the_public_surface_is_this_list() -> None:
         "Recording",
         "StateError",
         "Stats",
+        "TooManyFailuresError",
         "WindowSpec",
         "Windows",
         "WindowsError",
@@ -233,6 +234,7 @@ def test_every_error_is_one_of_ours_and_a_builtin_of_its_kind() -> None:
         "NoRecordingsError": FileNotFoundError,
         "ReadError": OSError,
         "StateError": ValueError,
+        "TooManyFailuresError": OSError,
         "WindowsError": ValueError,
     }
     errors = {n for n in headrace.__all__ if n.endswith("Error")} - {"HeadraceError"}

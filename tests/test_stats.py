@@ -86,7 +86,7 @@ def test_a_wait_of_one_percent_is_a_wait(wait_s: float, who: str) -> None:
 def test_printed_stats_have_every_figure() -> None:
     """A short table of all that was counted, with the verdict as its last line."""
     assert str(STATS).splitlines() == [
-        "windows    1,200 (6,000.0 s of audio), 3 failed",
+        "windows    1,203 expected = 1,200 delivered (6,000.0 s of audio) + 3 failed",
         "speed      60.0 windows/s, 300 x real time",
         "run        20.00 s, of which the consumer waited 0.10 s",
         "2 workers  decode 11.00 s, resample 7.00 s, other 2.00 s",

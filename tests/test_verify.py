@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 
 import headrace
-from headrace import _kernel, scan, verify
+from headrace import _kernel, scan
 from headrace.catalog import load_catalog
 from headrace.declared import declared_frames
 from headrace.decode import probe
@@ -164,7 +165,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         decoded.append(path)
         return real(kind, library, frames, path, cancel)
 
-    monkeypatch.setattr(verify._kernel, "verify", count)
+    monkeypatch.setattr(_kernel, "verify", count)
     return decoded
 
 
@@ -201,7 +202,7 @@ def test_an_interrupted_scan_goes_on_where_it_was(
     for number in range(60):
         write(folder / f"{number:02}.wav", noise(50), 16_000, "WAV", "PCM_16")
     decoded = counting(monkeypatch)
-    real = verify.time.monotonic
+    real = time.monotonic
     calls = iter(range(1_000))
 
     def interrupted() -> float:
@@ -209,10 +210,10 @@ def test_an_interrupted_scan_goes_on_where_it_was(
             raise KeyboardInterrupt
         return real()
 
-    monkeypatch.setattr(verify.time, "monotonic", interrupted)
+    monkeypatch.setattr(time, "monotonic", interrupted)
     with pytest.raises(KeyboardInterrupt):
         scan(folder, cache=cache, verify="decode", workers=workers)
-    monkeypatch.setattr(verify.time, "monotonic", real)
+    monkeypatch.setattr(time, "monotonic", real)
     kept = load_catalog(cache)
     known = int(np.isfinite(kept.column("declared_frames")).sum())
     assert len(kept) == 66

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         NoRecordingsError,
         ReadError,
         StateError,
+        TooManyFailuresError,
         WindowsError,
     )
     from headrace.kernel import KernelInfo, kernel_info
@@ -69,6 +70,7 @@ __all__ = [
     "Recording",
     "StateError",
     "Stats",
+    "TooManyFailuresError",
     "WindowSpec",
     "Windows",
     "WindowsError",

@@ -9,6 +9,7 @@
     ├── WindowsError       (ValueError)         windows that cannot be cut; views in a wrong order
     ├── MemoryBudgetError  (ValueError)         a budget that the smallest loader does not fit into
     ├── ReadError          (OSError)            a window that could not be read
+    ├── TooManyFailuresError (OSError)          more windows lost than max_failures allows
     ├── StateError         (ValueError)         a state that belongs to other windows
     └── ClosedError        (RuntimeError)       a loader used after its end
 
@@ -34,6 +35,7 @@ __all__ = [
     "NoRecordingsError",
     "ReadError",
     "StateError",
+    "TooManyFailuresError",
     "WindowsError",
 ]
 
@@ -90,6 +92,10 @@ class ReadError(HeadraceError, OSError):
 
     def __str__(self) -> str:
         return str(self.failure)
+
+
+class TooManyFailuresError(HeadraceError, OSError):
+    """More windows could not be read than `max_failures` allows; says which causes and files."""
 
 
 class StateError(HeadraceError, ValueError):

@@ -14,15 +14,16 @@ from __future__ import annotations
 import weakref
 from functools import partial
 from itertools import chain, count
-from operator import index
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from headrace import cpus
+from headrace.arguments import chosen, number
 from headrace.deliver import examples_of
 from headrace.errors import ClosedError, ReadError, WindowsError
 from headrace.iteration import Iteration
+from headrace.ledger import Ledger, limit
 from headrace.made import Made, job_of
 from headrace.memory import parse_bytes
 from headrace.meter import Meter
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    import pyarrow as pa
+
     from headrace.plan import Unit
     from headrace.prefetch import Job
     from headrace.records import AudioExample, Batch, Failure
@@ -44,8 +47,6 @@ if TYPE_CHECKING:
     from headrace.windows import Windows
 
 __all__ = ["Loader"]
-
-T = TypeVar("T")
 
 Last = Literal["keep", "drop", "pad"]
 OnError = Literal["raise", "skip", "mask"]
@@ -66,7 +67,8 @@ class Loader:
     epoch : int
         The epoch of the newest iteration; before the first, the one that it will be.
     failures : tuple of Failure
-        Windows that could not be read, in the order of their turns, over all iterations.
+        Windows that could not be read, over all iterations; neighbours that were lost for one cause
+        are one `Failure`, which says how many.
     """
 
     def __init__(
@@ -79,16 +81,13 @@ class Loader:
         memory: str | int | None = None,
         last: Last = "keep",
         on_error: OnError = "raise",
+        max_failures: float | None = None,
     ) -> None:
-        for name, value, choices in (
-            ("last", last, get_args(Last)),
-            ("on_error", on_error, get_args(OnError)),
-        ):
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-        batch_size = _number("batch_size", batch_size, 1, None)
-        workers = _number("workers", workers, 0, "auto")
-        prefetch = _number("prefetch", prefetch, 1, "auto")
+        chosen("last", last, get_args(Last))
+        chosen("on_error", on_error, get_args(OnError))
+        batch_size = number("batch_size", batch_size, 1, None)
+        workers = number("workers", workers, 0, "auto")
+        prefetch = number("prefetch", prefetch, 1, "auto")
         if not len(windows):
             raise WindowsError("there are no windows to load: the slice or filter left none.")
         self.windows = windows
@@ -116,7 +115,9 @@ class Loader:
         self._slabs = None
         if batch_size is not None:
             self._slabs = Slabs((batch_size, *windows.shape), self._plan.prefetch + 2)
-        self._failures: list[Failure] = []
+        raises = on_error == "raise"
+        most = limit(max_failures, len(windows), raises=raises)
+        self._ledger = Ledger(windows.catalog, raises=raises, most=most)
         self._meter = Meter()
         self._resume: tuple[int, int] | None = (0, 0)
         self._state = (0, 0)  # epoch and position of what follows the last delivery
@@ -147,7 +148,16 @@ class Loader:
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Windows that could not be read."""
-        return tuple(self._failures)
+        return self._ledger.failures
+
+    def ledger(self) -> pa.Table:
+        """Return what became of every recording's windows, over all iterations, as an Arrow table.
+
+        A row for each recording of the catalog, in its order: ``id``, ``expected`` (windows whose
+        turn has come), ``delivered``, ``failed``, and how many of these for each `Code` that
+        occurred. Always expected = delivered + failed.
+        """
+        return self._ledger.table()
 
     def __len__(self) -> int:
         """Return the planned deliveries of an epoch; ``on_error="skip"`` may make fewer."""
@@ -186,7 +196,7 @@ class Loader:
         ------
         AudioExample or Batch
         """
-        n = _number("n", n, 0, None)
+        n = number("n", n, 0, None)
         epoch, position = self._resume or self._state
         self.epoch, self._resume = epoch, None
         spans = ((e, position if e == epoch else 0) for e in count(epoch))
@@ -232,7 +242,8 @@ class Loader:
                             return
                 lost += len(made.unit.rows.index)
                 if lost >= 2 * len(self.windows):  # steps() would go round for ever
-                    raise ReadError(self._failures[-1])
+                    assert self._ledger.last is not None
+                    raise ReadError(self._ledger.last)
         finally:
             iteration.close()
             self._note_peak(reader)
@@ -275,29 +286,25 @@ class Loader:
             begin = unit.stop - len(unit.rows.index)
             examples = examples_of(self.windows, unit.rows, made.names(), made.let_go(), failures)
             for row, example in enumerate(examples):
-                self._account(failures.get(row))
+                if row in failures:
+                    self._ledger.lose(unit.epoch, int(unit.rows.recording[row]), failures[row])
                 last = row == len(unit.rows.index) - 1
                 self._state = unit.after if last else (unit.epoch, begin + row + 1)
                 if row not in failures or self._on_error == "mask":
-                    self._meter.windows += row not in failures
+                    if row not in failures:
+                        self._ledger.deliver(unit.rows.recording[row : row + 1])
                     yield [example]
             return
+        recording = unit.rows.recording
         for row in sorted(failures):
-            self._account(failures[row])
+            self._ledger.lose(unit.epoch, int(recording[row]), failures[row])
         self._state = unit.after
         assert made.batch is not None
         box: list[AudioExample | Batch] = [made.batch]
         made.batch = None  # from here on the consumer alone refers to the slab
-        self._meter.windows += len(unit.rows.index) - len(failures)
+        self._ledger.deliver(np.delete(recording, sorted(failures)) if failures else recording)
         if len(box[0].audio):
             yield box
-
-    def _account(self, failure: Failure | None) -> None:
-        if failure is None:
-            return
-        self._failures.append(failure)
-        if self._on_error == "raise":
-            raise ReadError(failure)
 
     # State
 
@@ -347,7 +354,8 @@ class Loader:
         kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
         return self._meter.stats(
             window_s=spec.size / spec.sample_rate,
-            failed=len(self._failures),
+            delivered=self._ledger.delivered,
+            failed=self._ledger.failed,
             workers=self.workers,
             memory_bound=self.memory_bound,
             kept_bytes=kept,
@@ -376,16 +384,3 @@ class Loader:
             + plan.table_bytes
         )
         self._meter.peak_bytes = max(self._meter.peak_bytes, peak)
-
-
-def _number(name: str, value: int | T, least: int, automatic: T) -> int | T:
-    """Return `value` as a whole number, or `automatic`, which stands for choosing one."""
-    if type(value) is type(automatic) and value == automatic:
-        return automatic
-    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
-        number = index(value)
-        if number >= least:
-            return number
-    raise ValueError(
-        f"{name} must be a whole number from {least} up, or {automatic!r}, not {value!r}."
-    )

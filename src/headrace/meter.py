@@ -22,8 +22,6 @@ class Meter:
 
     Attributes
     ----------
-    windows : int
-        Windows delivered.
     wait_s : float
         Seconds that the consumer waited.
     first_wait_s : float
@@ -32,7 +30,6 @@ class Meter:
         The most memory that loading has taken.
     """
 
-    windows: int = 0
     wait_s: float = 0.0
     first_wait_s: float = 0.0
     peak_bytes: int = 0
@@ -66,14 +63,21 @@ class Meter:
             self._busy_s += result.busy_s
 
     def stats(
-        self, *, window_s: float, failed: int, workers: int, memory_bound: int, kept_bytes: int
+        self,
+        *,
+        window_s: float,
+        delivered: int,
+        failed: int,
+        workers: int,
+        memory_bound: int,
+        kept_bytes: int,
     ) -> Stats:
         """Return what has been counted up to now; `window_s` is a window's length."""
         self.tick()
         return Stats(
-            windows=self.windows,
+            windows=delivered,
             failed=failed,
-            audio_s=self.windows * window_s,
+            audio_s=delivered * window_s,
             wall_s=self._wall_s,
             wait_s=self.wait_s,
             first_wait_s=self.first_wait_s,

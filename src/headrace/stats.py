@@ -21,7 +21,7 @@ class Stats:
     windows : int
         Windows delivered.
     failed : int
-        Windows that could not be read.
+        Windows that could not be read; `expected` is both together.
     audio_s : float
         Seconds of audio in the windows delivered.
     wall_s : float
@@ -54,6 +54,16 @@ class Stats:
     memory_bound: int
     peak_bytes: int
     kept_bytes: int
+
+    @property
+    def delivered(self) -> int:
+        """Windows delivered: the same as `windows`."""
+        return self.windows
+
+    @property
+    def expected(self) -> int:
+        """Windows whose turn has come: delivered and failed."""
+        return self.windows + self.failed
 
     @property
     def windows_per_s(self) -> float:
@@ -117,7 +127,8 @@ class Stats:
         peak = f"peak {format_bytes(self.peak_bytes)} of at most {format_bytes(self.memory_bound)}"
         workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
         rows = {
-            "windows": f"{self.windows:,} {audio}, {self.failed:,} failed",
+            "windows": f"{self.expected:,} expected = {self.windows:,} delivered {audio} + "
+            f"{self.failed:,} failed",
             "speed": f"{self.windows_per_s:,.1f} windows/s, {speed}",
             "run": f"{self.wall_s:.2f} s, of which the consumer waited {self.wait_s:.2f} s",
             workers: f"{busy}, other {self.other_s:.2f} s",

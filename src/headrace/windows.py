@@ -198,6 +198,7 @@ class Windows(Labelled, Sequence[AudioExample]):
         memory: str | int | None = None,
         last: Literal["keep", "drop", "pad"] = "keep",
         on_error: Literal["raise", "skip", "mask"] = "raise",
+        max_failures: float | None = None,
     ) -> Loader:
         """Return a `Loader` of these windows: threads, memory, progress and state.
 
@@ -219,6 +220,9 @@ class Windows(Labelled, Sequence[AudioExample]):
             A window that cannot be read raises `ReadError` when its turn comes, is left out, or is
             delivered as zeros with ``valid`` False (``valid_samples`` 0). All are in
             `Loader.failures`.
+        max_failures : int or float, optional
+            With skip and mask: windows of an epoch (or, less than 1, the share of it) that may be
+            lost; one more raises `TooManyFailuresError`. Default: any number.
 
         Returns
         -------
@@ -241,6 +245,7 @@ class Windows(Labelled, Sequence[AudioExample]):
             memory=memory,
             last=last,
             on_error=on_error,
+            max_failures=max_failures,
         )
 
     @cached_property

@@ -1,0 +1,32 @@
+"""Arguments that users give, checked: one sentence says what is wrong with one."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import TYPE_CHECKING, SupportsIndex, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["chosen", "number"]
+
+T = TypeVar("T")
+
+
+def chosen(name: str, value: object, choices: Collection[str]) -> None:
+    """Raise `ValueError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+
+
+def number(name: str, value: int | T, least: int, automatic: T) -> int | T:
+    """Return `value` as a whole number, or `automatic`, which stands for choosing one."""
+    if type(value) is type(automatic) and value == automatic:
+        return automatic
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        number = index(value)
+        if number >= least:
+            return number
+    raise ValueError(
+        f"{name} must be a whole number from {least} up, or {automatic!r}, not {value!r}."
+    )

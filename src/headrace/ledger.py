@@ -1,0 +1,213 @@
+"""`Ledger`: what became of every window: expected = delivered + failed, per file and in total.
+
+Its memory does not grow with the windows that are lost: counts are eight bytes a recording (and as
+many again for each cause that occurs), and neighbours lost for one cause are one `Failure`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from headrace.errors import ReadError, TooManyFailuresError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from headrace.catalog import Catalog
+    from headrace.records import Code, Failure
+
+__all__ = ["Ledger", "limit"]
+
+_MOST_RUNS: Final = 1 << 16
+"""Failures that are told one by one: some hundred bytes each. Out of the air; what is lost beyond
+is counted all the same."""
+
+_TOLD: Final = 3  # files in a message
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """Windows of one file, each next to another, lost for one cause."""
+
+    number: int  # in the order in which they were lost first
+    first: int
+    last: int
+    windows: int
+    failure: Failure  # of the first
+    stop_s: float
+
+
+class Ledger:
+    """Counts what is delivered and what is lost, and says when that is too much.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Whose windows they are.
+    raises : bool
+        Whether the first loss is too much.
+    most : int or None
+        How many windows of an epoch may be lost.
+
+    Attributes
+    ----------
+    delivered, failed : int
+        Windows.
+    last : Failure or None
+        What was lost last.
+    """
+
+    def __init__(self, catalog: Catalog, *, raises: bool, most: int | None) -> None:
+        self.delivered = 0
+        self.failed = 0
+        self.last: Failure | None = None
+        self._catalog = catalog
+        self._raises = raises
+        self._most = most
+        self._epoch, self._in_epoch = 0, 0
+        self._of_file = np.zeros(len(catalog), np.int64)
+        self._lost: dict[Code, NDArray[np.int64]] = {}
+        self._runs: dict[tuple[str, Code], list[_Run]] = {}  # by their first windows
+        self._count = 0  # of runs
+        self._number = 0
+
+    @property
+    def expected(self) -> int:
+        """Windows whose turn has come."""
+        return self.delivered + self.failed
+
+    def deliver(self, recordings: NDArray[np.int64]) -> None:
+        """Count windows delivered, given the place of each one's recording in the catalog."""
+        self.delivered += len(recordings)
+        np.add.at(self._of_file, recordings, 1)
+
+    def lose(self, epoch: int, recording: int, failure: Failure) -> None:
+        """Count a window lost.
+
+        Raises
+        ------
+        ReadError
+            That is not to be.
+        TooManyFailuresError
+            It is one too many.
+        """
+        if epoch != self._epoch:
+            self._epoch, self._in_epoch = epoch, 0
+        self.failed += 1
+        self._in_epoch += 1
+        self.last = failure
+        if failure.code not in self._lost:
+            self._lost[failure.code] = np.zeros(len(self._of_file), np.int64)
+        self._lost[failure.code][recording] += 1
+        self._note(failure)
+        if self._raises:
+            raise ReadError(failure)
+        if self._most is not None and self._in_epoch > self._most:
+            raise TooManyFailuresError(
+                f"{self._in_epoch:,} windows of epoch {epoch} could not be read, and "
+                f"max_failures allows {self._most:,}: {self._told()}."
+            )
+
+    def _note(self, failure: Failure) -> None:
+        """Put the window into the run that it belongs to, or begin one."""
+        runs = self._runs.setdefault((failure.file_id, failure.code), [])
+        at = bisect_left(runs, failure.index, key=lambda run: run.last + 1)
+        if at < len(runs) and runs[at].first - 1 <= failure.index:
+            run = runs[at]
+        elif self._count < _MOST_RUNS:
+            run = _Run(self._number, failure.index, failure.index, 0, failure, failure.stop_s)
+            runs.insert(at, run)
+            self._count += 1
+            self._number += 1
+        else:
+            return
+        run.windows += 1
+        if failure.index < run.first:
+            run.first, run.failure = failure.index, failure
+        if failure.index > run.last:
+            run.last, run.stop_s = failure.index, failure.stop_s
+        after = runs[at + 1] if at + 1 < len(runs) else None
+        if after is not None and after.first == run.last + 1:
+            run.number = min(run.number, after.number)
+            run.last, run.stop_s = after.last, after.stop_s
+            run.windows += after.windows
+            del runs[at + 1]
+            self._count -= 1
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What was lost, in the order of the first loss."""
+        runs = sorted((run for some in self._runs.values() for run in some), key=_number)
+        return tuple(
+            replace(run.failure, index=run.first, stop_s=run.stop_s, windows=run.windows)
+            for run in runs
+        )
+
+    def table(self) -> pa.Table:
+        """Return a row for each recording: see `Loader.ledger`."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        lost = {str(code): self._lost[code] for code in sorted(self._lost)}
+        failed = sum(lost.values(), np.zeros_like(self._of_file))
+        return pa.table(
+            {
+                "id": self._catalog.to_arrow()["id"],
+                "expected": self._of_file + failed,
+                "delivered": self._of_file.copy(),
+                "failed": failed,
+                **{code: counts.copy() for code, counts in lost.items()},
+            }
+        )
+
+    def _told(self) -> str:
+        """Return what was lost most, by cause and by file."""
+        codes = Counter({str(code): int(counts.sum()) for code, counts in self._lost.items()})
+        files = Counter({key: sum(run.windows for run in runs) for key, runs in self._runs.items()})
+        causes = ", ".join(f"{count:,} {code}" for code, count in codes.most_common())
+        worst = "; ".join(
+            f"{count:,} of {file_id} ({self._runs[file_id, code][0].failure.message}) [{code}]"
+            for (file_id, code), count in files.most_common(_TOLD)
+        )
+        return f"{causes}; most of them {worst}"
+
+
+def limit(most: float | None, windows: int, *, raises: bool) -> int | None:
+    """Return how many windows of an epoch may be lost.
+
+    Parameters
+    ----------
+    most : int, float or None
+        Windows, or a share of the epoch, from 0 and less than 1.
+    windows : int
+        In an epoch.
+    raises : bool
+        Whether the first loss raises anyway.
+
+    Raises
+    ------
+    ValueError
+        `most` is neither, or says nothing because the first loss raises.
+    """
+    if most is None:
+        return None
+    if raises:
+        raise ValueError(
+            'max_failures needs on_error="skip" or "mask": "raise" stops at the first.'
+        )
+    if isinstance(most, int | np.integer) and not isinstance(most, bool) and most >= 0:
+        return int(most)
+    if isinstance(most, float) and 0 <= most < 1:
+        return int(most * windows)
+    raise ValueError(
+        f"max_failures must be a number of windows, or a share from 0 to less than 1, not {most!r}."
+    )
+
+
+def _number(run: _Run) -> int:
+    return run.number
