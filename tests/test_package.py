@@ -12,7 +12,7 @@ import headrace
 SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
-    "errors _kernel cpus memory order paths slabs arguments",
+    "errors _kernel cpus memory order paths slabs arguments stall",
     "kernel logmel records stats prefetch",
     "decode geometry resample",
     "storage tables",

@@ -79,11 +79,11 @@ class Interposed:
         self.empty = queue.empty
         self.put = queue.put
 
-    def get(self) -> None:
+    def get(self, timeout: float | None = None) -> None:
         before, self._before = self._before, None
         if before is not None:
             before()
-        self._queue.get()
+        self._queue.get(timeout=timeout)
 
 
 # Order

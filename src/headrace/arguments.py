@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from operator import index
 from typing import TYPE_CHECKING, SupportsIndex, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["chosen", "number"]
+__all__ = ["chosen", "number", "seconds"]
 
 T = TypeVar("T")
 
@@ -30,3 +32,12 @@ def number(name: str, value: int | T, least: int, automatic: T) -> int | T:
     raise ValueError(
         f"{name} must be a whole number from {least} up, or {automatic!r}, not {value!r}."
     )
+
+
+def seconds(name: str, value: float | None) -> float | None:
+    """Return `value` as seconds, None standing for none."""
+    if value is None:
+        return None
+    if isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf:
+        return float(value)
+    raise ValueError(f"{name} must be a positive number of seconds, or None, not {value!r}.")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from headrace import cpus
-from headrace.arguments import chosen, number
+from headrace.arguments import chosen, number, seconds
 from headrace.deliver import examples_of
 from headrace.errors import ClosedError, ReadError, WindowsError
 from headrace.iteration import Iteration
@@ -82,6 +82,7 @@ class Loader:
         last: Last = "keep",
         on_error: OnError = "raise",
         max_failures: float | None = None,
+        stall_timeout_s: float | None = None,
     ) -> None:
         chosen("last", last, get_args(Last))
         chosen("on_error", on_error, get_args(OnError))
@@ -116,6 +117,9 @@ class Loader:
         if batch_size is not None:
             self._slabs = Slabs((batch_size, *windows.shape), self._plan.prefetch + 2)
         raises = on_error == "raise"
+        self._stall_s = seconds("stall_timeout_s", stall_timeout_s)
+        if stall_timeout_s is not None and not self._plan.workers:
+            raise ValueError("stall_timeout_s needs workers=1 or more: they can be left.")
         most = limit(max_failures, len(windows), raises=raises)
         self._ledger = Ledger(windows.catalog, raises=raises, most=most)
         self._meter = Meter()
@@ -225,7 +229,10 @@ class Loader:
         if n is not None and self._on_error != "skip":  # then a unit may deliver less
             units = enough(units, n, each=self.batch_size is None)
         iteration.prefetcher = prefetcher = Prefetcher(
-            (self._job(reader, unit) for unit in units), workers=plan.workers, depth=plan.depth
+            (self._job(reader, unit) for unit in units),
+            workers=plan.workers,
+            depth=plan.depth,
+            stall_s=self._stall_s,
         )
         self._meter.start()
         left = n

@@ -7,6 +7,8 @@ from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from headrace.deliver import batch_of
 from headrace.prefetch import Job, Task
 from headrace.state import state_of
@@ -14,7 +16,6 @@ from headrace.state import state_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from headrace.plan import Group, Unit
@@ -40,12 +41,16 @@ class Made:
         One for each group that has been read, in any order.
     batch : Batch or None
         What is delivered, once all groups have been read; None where single examples are.
+    moved : dict of int to ndarray, or list of ndarray
+        By the first row of a group whose reading stalled: where it was read again. What stalled
+        may still write to `rows`.
     """
 
     unit: Unit
     rows: NDArray[np.float32] | list[NDArray[np.float32]]
     results: list[GroupResult] = field(default_factory=list)
     batch: Batch | None = None
+    moved: dict[int, NDArray[np.float32] | list[NDArray[np.float32]]] = field(default_factory=dict)
 
     @cached_property
     def failures(self) -> dict[int, Failure]:
@@ -72,6 +77,20 @@ class Made:
         rows.reverse()
         while rows:
             yield rows.pop()
+
+    def settle(self) -> None:
+        """Leave the memory that a stalled read may still write to: it stays with that read."""
+        if not self.moved:
+            return
+        if isinstance(self.rows, list):
+            self.rows = list(self.rows)
+        else:
+            self.rows = self.rows.copy()
+        for group in self.unit.groups:
+            if group.begin in self.moved:
+                memory = self.moved[group.begin]
+                self.rows[group.begin : group.stop] = memory[group.begin : group.stop]
+        self.moved.clear()
 
     def assemble(self, windows: Windows, *, skip: bool, pad: bool) -> None:
         """Make the batch, to which alone the slab then belongs."""
@@ -104,11 +123,26 @@ def job_of(
     left = count(len(unit.groups) - 1, -1)  # next() is one step, whatever thread takes it
 
     def task(group: Group) -> Task:
-        def run(closing: Closing) -> None:
-            made.results.append(reader.read(group, rows, closing))
-            if assemble is not None and next(left) == 0:
-                assemble(made)
+        def run(closing: Closing) -> GroupResult:
+            return reader.read(group, rows, closing)
 
-        return Task(run, group.key)
+        def then(result: GroupResult) -> None:
+            made.results.append(result)
+            if next(left) == 0:
+                made.settle()
+                if assemble is not None:
+                    assemble(made)
+
+        def retry(stalled: Closing) -> Callable[[Closing], GroupResult]:
+            reader.give_up(group, stalled)
+            fresh = (
+                [np.empty_like(row) for row in rows]
+                if isinstance(rows, list)
+                else np.empty_like(rows)  # only the group's rows become memory
+            )
+            made.moved[group.begin] = fresh
+            return lambda closing: reader.read(group, fresh, closing)
+
+        return Task(run, group.key, then, retry)
 
     return Job(made, [task(group) for group in unit.groups])

@@ -13,6 +13,9 @@ Guarantees
   several tasks failed, that of the first. One from the iterator of jobs is raised after the jobs
   before it. An interrupt (Ctrl-C) while waiting loses nothing; one at another place in `__next__`
   closes, so that no job is missed silently.
+- **Stalls.** With `stall_s`, a task that gives no sign of life for so long is given up while the
+  consumer waits: its thread is left to itself, another takes its place and runs the task's `retry`.
+  Whatever the stalled call holds and writes to stays with it, and nobody joins its thread.
 - **End.** After the last job, after `close`, when the prefetcher is collected and at the
   interpreter's exit, waiting tasks are dropped, running ones are told (by the `Closing` that they
   are given), and every thread has been joined when that returns. Only a worker cannot join itself:
@@ -33,14 +36,18 @@ import threading
 import time
 import weakref
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Generic, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from headrace.errors import ClosedError
+from headrace.errors import ClosedError, TooManyFailuresError
+from headrace.stall import Closing, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
+
+    from headrace.stall import Running
 
 __all__ = ["Closing", "Job", "Prefetcher", "Task"]
 
@@ -49,24 +56,12 @@ T = TypeVar("T")
 _BEGINS_S = 1.0
 """A thread that has been started begins to run in some microseconds; this is out of the air."""
 
+_LOOK_S = 1.0
+"""A signal that comes between the interpreter's last look for one and a wait is seen only after the
+wait; on Windows, one that comes in a wait without end is never seen. So no wait is without end."""
 
-class Closing:
-    """Tells a task whether to give up: called from Python, or read as a byte from native code.
-
-    Attributes
-    ----------
-    flag : bytearray
-        One byte: 0, or 1 once nobody waits for the result any more.
-    """
-
-    __slots__ = ("flag",)
-
-    def __init__(self) -> None:
-        self.flag = bytearray(1)
-
-    def __call__(self) -> bool:
-        """Return whether to give up."""
-        return bool(self.flag[0])
+_MOST_STALLED = 64
+"""Threads left behind, at most: so many reads do not stall where anything is left to read."""
 
 
 @dataclass(slots=True, eq=False)
@@ -79,10 +74,17 @@ class Task:
         Called once, with a `Closing` that tells whether to give up.
     key : hashable or None
         Tasks of the same key run in order, one at a time.
+    then : callable or None
+        Called with what `run` returned, unless the task was given up meanwhile.
+    retry : callable or None
+        Called when the task is given up, with the `Closing` that `run` had: returns what is run in
+        its place. It must write to nothing that `run` may still write to.
     """
 
-    run: Callable[[Closing], None]
+    run: Callable[[Closing], Any]
     key: Hashable = None
+    then: Callable[[Any], None] | None = None
+    retry: Callable[[Closing], Callable[[Closing], Any]] | None = None
     error: BaseException | None = field(default=None, init=False)
 
 
@@ -107,7 +109,10 @@ _Ticket = tuple[Task, _Pending]
 class _Core:
     """What workers and consumer share."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, stall_s: float | None) -> None:
+        self.name = name
+        self.watch: Watch[_Ticket] | None = None if stall_s is None else Watch(stall_s)
+        self.stalled = 0
         self.inbox: deque[_Ticket] = deque()  # the oldest task first
         self.wake_workers: SimpleQueue[None] = SimpleQueue()
         self.wake_consumer: SimpleQueue[None] = SimpleQueue()
@@ -127,19 +132,29 @@ class _Core:
             self.wake_workers.put(None)
         return pending
 
-    def work(self, begun: threading.Event) -> None:
+    def work(self, begun: threading.Event, ticket: _Ticket | None) -> None:
         begun.set()
-        ticket = None
         while ticket := ticket or self._take():
+            running = None if self.watch is None else self.watch.begin(ticket, self.is_closing)
             task, pending = ticket
+            error: BaseException | None = None
+            made = None
             try:
-                task.run(self.is_closing)
-            except BaseException as error:  # noqa: BLE001  it is the consumer's
-                task.error = error
+                made = task.run(self.is_closing if running is None else running.closing)
+            except BaseException as caught:  # noqa: BLE001  it is the consumer's
+                error = caught
+            if self.watch is not None and running is not None and not self.watch.end(running):
+                return  # another thread has taken this one's place
+            try:
+                if task.then is not None and error is None:
+                    task.then(made)
+            except BaseException as caught:  # noqa: BLE001
+                error = caught
+            task.error = error
             # Before the consumer hears of it: what the task wrote to is the consumer's alone.
-            task.run = _spent
+            task.run, task.then, task.retry = _spent, None, None
             key = task.key
-            del task
+            del task, made, error, running
             # What waited for the key is older than all in the inbox.
             ticket = self._ended(key, pending)
 
@@ -175,7 +190,44 @@ class _Core:
 
     def wait(self, pending: _Pending) -> None:
         while pending.left and not self.closing:
-            self.wake_consumer.get()
+            look_s = _LOOK_S if self.watch is None else min(_LOOK_S, self.watch.patience())
+            with suppress(Empty):
+                self.wake_consumer.get(timeout=look_s)
+            for running in () if self.watch is None else self.watch.overdue():
+                try:
+                    self._replace(running)
+                except BaseException:  # an interrupt: the task may be in nobody's hands
+                    self.close()
+                    raise
+
+    def _replace(self, running: Running[_Ticket]) -> None:
+        """Give up a task: another thread takes its place, and runs what there is to run instead."""
+        assert self.watch is not None
+        task, _ = running.ticket
+        if task.retry is None or not self.watch.give_up(running):
+            return
+        self.stalled += 1
+        if self.stalled > _MOST_STALLED:
+            raise TooManyFailuresError(
+                f"{self.stalled} reads have not come back after {self.watch.timeout_s} s each: "
+                "is the disk or network that the recordings are on there?"
+            )
+        task.run = task.retry(running.closing)
+        self.threads.remove(running.thread)
+        self.start(running.ticket)
+
+    def start(self, ticket: _Ticket | None = None) -> None:
+        """Start a worker, which runs `ticket` first."""
+        begun = threading.Event()
+        name = f"{self.name}-{len(self.threads) + self.stalled}"
+        thread = threading.Thread(target=self.work, args=(begun, ticket), name=name, daemon=True)
+        try:
+            thread.start()
+        except BaseException:  # an interrupt, which may come after the thread has begun
+            if begun.wait(_BEGINS_S):
+                self.threads.append(thread)
+            raise
+        self.threads.append(thread)
 
     def close(self) -> None:
         self.is_closing.flag[0] = 1
@@ -183,8 +235,9 @@ class _Core:
         self.wake_consumer.put(None)
         if threading.current_thread() in self.threads:
             return  # and the others may need this one's lock to end
+        end = None if self.watch is None else time.monotonic() + self.watch.timeout_s
         for thread in list(self.threads):
-            thread.join()
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
         self.inbox.clear()
         self.behind.clear()
 
@@ -202,6 +255,8 @@ class Prefetcher(Generic[T]):
         Jobs taken and not delivered, at most; at least 1 is meant.
     name : str
         What the threads' names begin with.
+    stall_s : float, optional
+        Seconds without a sign of life after which a task is given up; needs workers.
 
     Attributes
     ----------
@@ -210,10 +265,15 @@ class Prefetcher(Generic[T]):
     """
 
     def __init__(
-        self, jobs: Iterator[Job[T]], *, workers: int, depth: int, name: str = "headrace"
+        self,
+        jobs: Iterator[Job[T]],
+        *,
+        workers: int,
+        depth: int,
+        name: str = "headrace",
+        stall_s: float | None = None,
     ) -> None:
         self.waited_s = 0.0
-        self._name = name
         self._jobs = jobs
         self._workers = workers
         self._depth = max(1, depth)
@@ -221,7 +281,7 @@ class Prefetcher(Generic[T]):
         self._exhausted = False  # no more jobs to take
         self._finished = False  # and the last one is delivered
         self._error: BaseException | None = None
-        self._core = _Core()
+        self._core = _Core(name, stall_s)
         # At exit too: finalize objects run then, after the interpreter stops waiting for threads.
         self._finalizer = weakref.finalize(self, self._core.close)
 
@@ -294,7 +354,9 @@ class Prefetcher(Generic[T]):
         job = next(self._jobs)
         for task in job.tasks:
             try:
-                task.run(self._core.is_closing)
+                made = task.run(self._core.is_closing)
+                if task.then is not None:
+                    task.then(made)
             except Exception as error:  # noqa: BLE001  raised as a worker's would be
                 task.error = error
                 break
@@ -321,18 +383,8 @@ class Prefetcher(Generic[T]):
             flight.append((job, self._core.submit(job.tasks)))
 
     def _start(self) -> None:
-        for i in range(len(self._core.threads), self._workers):
-            begun = threading.Event()
-            thread = threading.Thread(
-                target=self._core.work, args=(begun,), name=f"{self._name}-{i}", daemon=True
-            )
-            try:
-                thread.start()
-            except BaseException:  # an interrupt, which may come after the thread has begun
-                if begun.wait(_BEGINS_S):
-                    self._core.threads.append(thread)
-                raise
-            self._core.threads.append(thread)
+        while len(self._core.threads) < self._workers:
+            self._core.start()
 
     def _value(self, job: Job[T]) -> T:
         for task in job.tasks:

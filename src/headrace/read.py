@@ -6,6 +6,7 @@ Guarantees
 - `read` may be called by many threads at once: what a call uses, open files and scratch, is its own
   while the call lasts (src/kernel/reader.h).
 - `read` looks at its `Closing` between reads and within long ones.
+- A recording at which a read has stalled is not read again by this reader.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ __all__ = ["GaveUp", "GroupResult", "Reader"]
 
 _REMEMBERED = 1 << 12
 """Recordings whose path and length are at hand: half a kilobyte each."""
+
+
+_STALLED = "a read of it did not come back within stall_timeout_s: is its disk or network there?"
 
 
 class GaveUp(Exception):  # noqa: N818  nobody waits for the result
@@ -108,6 +112,7 @@ class Reader:
             (scratch.pcm, scratch.planes, scratch.inputs, scratch.outputs),
             plan.open_files - max(1, plan.workers),
         )
+        self._stalled: set[int] = set()
         self._facts = lru_cache(maxsize=_REMEMBERED)(self._facts_of)
 
     @property
@@ -146,6 +151,7 @@ class Reader:
         GaveUp
             `closing` said so; the rows are undefined.
         """
+        failures: dict[int, Failure] = {}
         recordings: list[tuple[int, int, int, int, bytes]] = []
         places: dict[int, int] = {}
         reads = []
@@ -153,19 +159,32 @@ class Reader:
         paths: list[str] = []
         for read in group.reads:
             recording, facts = self._facts(read.recording)
+            ids += [recording.id] * len(read.starts)
+            paths += [recording.path] * len(read.starts)
+            if read.recording in self._stalled:
+                for row in range(read.row, read.row + len(read.starts)):
+                    rows[row][...] = 0
+                    failures[row] = self._failure(group, row, Code.STALLED, _STALLED)
+                continue
             if read.recording not in places:
                 places[read.recording] = len(recordings)
                 recordings.append(facts)
             reads.append((places[read.recording], read.starts, read.row))
-            ids += [recording.id] * len(read.starts)
-            paths += [recording.path] * len(read.starts)
         lost, decode_s, resample_s, busy_s, cancelled = self._native.read(
-            recordings, reads, rows, closing.flag
+            recordings, reads, rows, closing.flag, closing.beat
         )
         if cancelled:
             raise GaveUp
-        failures = {row: self._failure(group, row, Code(code), why) for row, code, why in lost}
+        for row, code, why in lost:
+            failures[row] = self._failure(group, row, Code(code), why)
         return GroupResult(group.begin, ids, paths, failures, decode_s, resample_s, busy_s)
+
+    def give_up(self, group: Group, stalled: Closing) -> None:
+        """Read no more of the recording that a reading of `group` has stalled at."""
+        recordings = {read.recording for read in group.reads}
+        if stalled.subject is not None:
+            recordings &= {stalled.subject}
+        self._stalled |= recordings
 
     def _facts_of(self, index: int) -> tuple[Recording, tuple[int, int, int, int, bytes]]:
         recording: Recording = self._catalog[index]

@@ -199,6 +199,7 @@ class Windows(Labelled, Sequence[AudioExample]):
         last: Literal["keep", "drop", "pad"] = "keep",
         on_error: Literal["raise", "skip", "mask"] = "raise",
         max_failures: float | None = None,
+        stall_timeout_s: float | None = None,
     ) -> Loader:
         """Return a `Loader` of these windows: threads, memory, progress and state.
 
@@ -223,6 +224,9 @@ class Windows(Labelled, Sequence[AudioExample]):
         max_failures : int or float, optional
             With skip and mask: windows of an epoch (or, less than 1, the share of it) that may be
             lost; one more raises `TooManyFailuresError`. Default: any number.
+        stall_timeout_s : float, optional
+            Seconds after which a read that does not come back is given up: its windows fail with
+            `STALLED`, and nothing waits for it. Default: never. For disks on a network.
 
         Returns
         -------
@@ -246,6 +250,7 @@ class Windows(Labelled, Sequence[AudioExample]):
             last=last,
             on_error=on_error,
             max_failures=max_failures,
+            stall_timeout_s=stall_timeout_s,
         )
 
     @cached_property

@@ -173,6 +173,8 @@ ResampleFn find_instruction_set(const std::string& name) { return instruction_se
 }  // namespace headrace
 
 NB_MODULE(_kernel, m) {
+  // At the interpreter's exit, a read that was given up may still hold what it was called with.
+  nb::set_leak_warnings(false);
   using namespace nb::literals;
   m.attr("LANES") = LANES;
   m.attr("MOST_TAPS") = headrace::MOST_TAPS;

@@ -431,9 +431,9 @@ Outcome Reader::read(const std::vector<Recording>& recordings, const std::vector
   };
   try {
     for (const Read& read : reads) {
-      if (beat) beat->read = static_cast<uint32_t>(&read - reads.data());
-      if (call.cancelled()) throw GaveUp();
       const Recording& recording = recordings[static_cast<size_t>(read.recording)];
+      if (beat) beat->recording = static_cast<uint32_t>(recording.id);
+      if (call.cancelled()) throw GaveUp();
       try {
         attempt(recording, read.starts, rows + read.row);
       } catch (const Fault& fault) {

@@ -61,9 +61,9 @@ struct Outcome {
 
 // A sign of life from a call, and a word to it: memory that Python reads and writes meanwhile.
 struct Beat {
-  uint32_t given_up;  // once it is not 0, nobody waits for this call any more
-  uint32_t pulse;     // goes up with every piece
-  uint32_t read;      // which of the call's reads is under way
+  uint32_t given_up;   // once it is not 0, nobody waits for this call any more
+  uint32_t pulse;      // goes up with every piece
+  uint32_t recording;  // the id of the one that is being read
 };
 
 struct ScratchSize {
