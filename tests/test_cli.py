@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from pyarrow import csv, parquet
 
 from headrace import catalog, cli, sweep
 from headrace.errors import ReadError
@@ -137,6 +138,49 @@ def test_scan_writes_figures_and_a_catalog(run: Run, archive: Archive, tmp_path:
     assert [recording.id for recording in loaded] == [
         archive.audio[place].relative_to(archive.folder).as_posix() for place in (0, 2)
     ]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_scan_decodes_and_writes_what_is_damaged(
+    run: Run, archive: Archive, tmp_path: Path, ending: str
+) -> None:
+    """`--verify decode` finds what headers hide; `--failures` has a row for each."""
+    cut, none, _ = archive.audio
+    cut.write_bytes(cut.read_bytes()[:30_000])
+    none.write_bytes(b"")
+    wanted = tmp_path / f"damaged.{ending}"
+
+    assert "TRUNCATED" not in run("scan", archive.pattern).out
+    answer = run("scan", archive.pattern, "--verify", "decode", "--failures", wanted)
+
+    assert answer.code == 1
+    assert _sentence(answer.err) == "2 files are damaged and were left out, but for parts of 1."
+    assert "2 damaged files: 1 EMPTY, 1 TRUNCATED" in answer.out
+    table = (csv.read_csv if ending == "csv" else parquet.read_table)(wanted)
+    assert sorted(zip(*(table[name].to_pylist() for name in ("code", "path")), strict=True)) == [
+        ("EMPTY", str(none)),
+        ("TRUNCATED", str(cut)),
+    ]
+
+
+def test_scan_writes_what_is_damaged_where_all_is(run: Run, tmp_path: Path) -> None:
+    """With nothing to use there is no catalog, but a list all the same; a name says which kind."""
+    (tmp_path / "a.wav").write_bytes(b"")
+
+    assert run("scan", tmp_path, "--failures", tmp_path / "damaged.csv").code == 1
+    assert csv.read_csv(tmp_path / "damaged.csv")["code"].to_pylist() == ["EMPTY"]
+    answer = run("scan", tmp_path, "--failures", tmp_path / "damaged.txt")
+    assert "must end in .csv or .parquet" in _sentence(answer.err)
+    answer = run("scan", tmp_path, "--failures", tmp_path / "no" / "damaged.csv")
+    assert "make it first" in _sentence(answer.err)
+
+
+def test_scan_keeps_what_it_decoded(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """`--cache` holds the catalog, with declared frames."""
+    kept = tmp_path / "kept.parquet"
+
+    assert run("scan", archive.pattern, "--verify", "decode", "--cache", kept).code == 0
+    assert catalog.load_catalog(kept).column("declared_frames").tolist() == [44_100] * 3
 
 
 def test_scan_tells_kinds_apart(run: Run, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ LAYERS = (
     "loader",
     "course",
     "__init__",
-    "synthetic summary sweep",
+    "failures synthetic summary sweep",
     "demo report",
     "cli",
     "__main__",
@@ -43,7 +43,7 @@ DOORS = {
     ("cli", "_scan"): {"catalog"},
     ("cli", "bench_command"): {"report", "sweep"},
     ("cli", "demo_command"): {"demo", "report", "synthetic"},
-    ("cli", "scan_command"): {"report", "summary"},
+    ("cli", "scan_command"): {"failures", "report", "summary"},
 }
 """Functions that import a module of ours when they are called: the doors from what to how, and
 commands that load no more than they need."""

@@ -19,11 +19,17 @@ from collections.abc import Callable, Iterator  # noqa: TC003  typer reads annot
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from headrace.errors import CatalogError, HeadraceError, HeadraceWarning, StateError
+from headrace.errors import (
+    CatalogError,
+    HeadraceError,
+    HeadraceWarning,
+    NoRecordingsError,
+    StateError,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -76,6 +82,13 @@ class Shuffled(StrEnum):
 
     WINDOW = "window"
     FILE = "file"
+
+
+class Verify(StrEnum):
+    """What `scan --verify` believes."""
+
+    HEADERS = "headers"
+    DECODE = "decode"
 
 
 @app.callback()
@@ -175,31 +188,61 @@ def scan_command(
             help="Save the catalog, for headrace.load_catalog.",
         ),
     ] = None,
+    verify: Annotated[
+        Verify, typer.Option(help="Believe headers, or decode every file to its end.")
+    ] = Verify.HEADERS,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.parquet",
+            help="The catalog of the last scan, brought up to date: what has not changed is not "
+            "read again, and an interrupted scan goes on where it was.",
+        ),
+    ] = None,
+    failures_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--failures",
+            metavar="FILE",
+            help="Write what is wrong with which file to FILE.csv or FILE.parquet.",
+        ),
+    ] = None,
     root: Root = None,
     json_file: Json = None,
 ) -> None:
     """Tell what recordings there are, and which files are damaged.
 
-    Reads headers only. Ends with exit code 1 if a file is damaged.
+    Reads headers, or decodes everything. Ends with exit code 1 if a file is
+    damaged.
 
     [cyan]headrace scan "recordings/**/*.wav"
+    headrace scan recordings --verify decode --failures damaged.csv
     headrace scan site1 site2 --save catalog.parquet[/cyan]
     """
     with _one_sentence(warn=False):  # the answer tells of damaged files, and more of them
+        from headrace.failures import write_failures  # noqa: PLC0415
         from headrace.report import scan_report  # noqa: PLC0415
         from headrace.summary import summarise  # noqa: PLC0415
 
-        catalog = _scan(patterns, root)
+        try:
+            catalog = _scan(patterns, root, verify=verify.value, cache=cache)
+        except NoRecordingsError as error:
+            if failures_file is not None:
+                write_failures(error.failures, failures_file)
+            raise
         summary = summarise(catalog)
+        if failures_file is not None:
+            write_failures(catalog.failures, failures_file)
         if save is not None:
             catalog.save(save)
         _answer(summary.as_json(), lambda: scan_report(summary), json_file)
         if save is not None:
             _say(f"saved {len(catalog):,} recordings in {save}.")
         if summary.failures:
-            count = len(summary.failures)
+            count = summary.damaged
             are = "files are damaged and were" if count > 1 else "file is damaged and was"
-            _say(f"{count:,} {are} left out.")
+            parts = f", but for parts of {summary.partly:,}" if summary.partly else ""
+            _say(f"{count:,} {are} left out{parts}.")
             raise typer.Exit(1)
 
 
@@ -279,10 +322,16 @@ def main() -> None:
         sys.exit(1)
 
 
-def _scan(patterns: list[str], root: Path | None) -> Catalog:
+def _scan(
+    patterns: list[str],
+    root: Path | None,
+    *,
+    verify: Literal["headers", "decode"] = "headers",
+    cache: Path | None = None,
+) -> Catalog:
     from headrace.catalog import scan  # noqa: PLC0415
 
-    return scan(patterns, root=root)
+    return scan(patterns, root=root, verify=verify, cache=cache)
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

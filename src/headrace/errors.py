@@ -45,7 +45,15 @@ class HeadraceError(Exception):
 
 
 class NoRecordingsError(HeadraceError, FileNotFoundError):
-    """A pattern matched no file, or no file that could be read."""
+    """A pattern matched no file, or no file that could be read.
+
+    Attributes
+    ----------
+    failures : tuple of Failure
+        What is wrong with the files that it matched.
+    """
+
+    failures: tuple[Failure, ...] = ()
 
 
 class CatalogError(HeadraceError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from rich import box
@@ -45,17 +46,20 @@ def scan_report(summary: Summary) -> RenderableType:
         )
     parts: list[RenderableType] = [head, _indented(kinds)]
     if summary.failures:
-        parts.append(Text(f"{_count(len(summary.failures), 'damaged file')}", style="bold red"))
+        codes = Counter(str(failure.code) for failure in summary.failures)
+        causes = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
+        parts.append(Text(f"{_count(summary.damaged, 'damaged file')}: {causes}", style="bold red"))
         bad = _table("code", "file", "why")
         for column in bad.columns:
             column.justify = "left"
             column.overflow = "fold"
-        for failure in summary.failures[:_SHOWN_FAILURES]:
+        by_code = sorted(summary.failures, key=lambda failure: failure.code)
+        for failure in by_code[:_SHOWN_FAILURES]:
             bad.add_row(str(failure.code), failure.file_id, failure.message)
         parts.append(_indented(bad))
         hidden = len(summary.failures) - _SHOWN_FAILURES
         if hidden > 0:
-            parts.append(Text(f"  and {hidden:,} more: --json FILE has them all.", style="dim"))
+            parts.append(Text(f"  and {hidden:,} more: --failures FILE has them all.", style="dim"))
     return Group(*parts)
 
 

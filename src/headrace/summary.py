@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from headrace.survey import used_in_part
+
 if TYPE_CHECKING:
     from headrace.catalog import Catalog
     from headrace.records import Failure
@@ -55,7 +57,9 @@ class Summary:
     kinds : tuple of Kind
         The most audio first.
     failures : tuple of Failure
-        Files that were left out because they are damaged.
+        What is wrong with which file.
+    partly : int
+        Files among these of which a part can be used.
     """
 
     root: str
@@ -64,6 +68,12 @@ class Summary:
     bytes: int
     kinds: tuple[Kind, ...]
     failures: tuple[Failure, ...]
+    partly: int
+
+    @property
+    def damaged(self) -> int:
+        """How many files are damaged."""
+        return len({failure.file_id for failure in self.failures})
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as what `json.dump` takes."""
@@ -107,4 +117,5 @@ def summarise(catalog: Catalog) -> Summary:
         bytes=sum(group["size_sum"] for group in groups),
         kinds=ordered,
         failures=tuple(catalog.failures),
+        partly=used_in_part(catalog.failures, catalog.to_arrow()),
     )

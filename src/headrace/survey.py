@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from headrace.records import Failure
 
-__all__ = ["contents", "damaged", "listing", "refuse_none", "survey", "told"]
+__all__ = ["contents", "damaged", "listing", "refuse_none", "survey", "told", "used_in_part"]
 
 _LOOKED_AT: Final = 10_000  # names: a fraction of a second on a local disk
 _SHOWN: Final = 5  # names
@@ -85,31 +85,39 @@ def contents(table: pa.Table, failures: Sequence[Failure]) -> str:
 
 def damaged(failures: Sequence[Failure], table: pa.Table) -> str:
     """Return how many files of a scan are damaged, and where to look; `table` has the usable."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
-
     codes = Counter(str(failure.code) for failure in failures)
     kinds = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
-    ids = pa.array(sorted({failure.file_id for failure in failures}), pa.string())
-    partly = pc.sum(pc.is_in(table["id"], value_set=ids)).as_py() or 0
+    files = len({failure.file_id for failure in failures})
+    partly = used_in_part(failures, table)
     what = (
         f"are damaged ({kinds}), {partly:,} of them are used as far as they go"
         if partly
         else f"cannot be used ({kinds})"
     )
     return (
-        f"{len(ids):,} of {len(ids) - partly + len(table):,} files {what}, "
+        f"{files:,} of {files - partly + len(table):,} files {what}, "
         f"first: {told(failures[:1])}; see catalog.failures"
     )
+
+
+def used_in_part(failures: Sequence[Failure], table: pa.Table) -> int:
+    """Return how many damaged files are in a catalog's table all the same."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    ids = pa.array(sorted({failure.file_id for failure in failures}), pa.string())
+    return int(pc.sum(pc.is_in(table["id"], value_set=ids)).as_py() or 0)
 
 
 def refuse_none(table: pa.Table, failures: Sequence[Failure]) -> None:
     """Raise `NoRecordingsError` where a scan found nothing that can be used."""
     if not len(table):
         files = len({failure.file_id for failure in failures})
-        raise NoRecordingsError(
+        error = NoRecordingsError(
             f"None of the {files} files that match can be used: {told(failures)}."
         )
+        error.failures = tuple(failures)
+        raise error
 
 
 def told(failures: Sequence[Failure]) -> str:

@@ -1,0 +1,61 @@
+"""Failures as a table, and as a file that other programs read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.errors import CatalogError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from headrace.records import Failure
+
+__all__ = ["failures_table", "write_failures"]
+
+_COLUMNS = {
+    "file_id": "string",
+    "path": "string",
+    "code": "string",
+    "message": "string",
+    "start_s": "float64",
+    "stop_s": "float64",
+    "windows": "int64",
+    "index": "int64",
+}
+
+
+def failures_table(failures: Sequence[Failure]) -> pa.Table:
+    """Return an Arrow table with a row for each failure, and a column for each field."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in _COLUMNS.items()])
+    values = {name: [getattr(one, name) for one in failures] for name in _COLUMNS}
+    values["code"] = [str(one.code) for one in failures]
+    return pa.table(values, schema=schema)
+
+
+def write_failures(failures: Sequence[Failure], file: Path) -> None:
+    """Write failures to a file: CSV, or Parquet, as its name ends.
+
+    Raises
+    ------
+    CatalogError
+        The name ends in neither, or there is no such folder.
+    """
+    if file.suffix.lower() not in {".csv", ".parquet"}:
+        raise CatalogError(f"{str(file)!r} must end in .csv or .parquet.")
+    if not file.parent.is_dir():
+        raise CatalogError(f"There is no folder {str(file.parent)!r}: make it first.")
+    table = failures_table(failures)
+    if file.suffix.lower() == ".csv":
+        from pyarrow import csv  # noqa: PLC0415
+
+        csv.write_csv(table, file)
+    else:
+        from pyarrow import parquet  # noqa: PLC0415
+
+        parquet.write_table(table, file)
