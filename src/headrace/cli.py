@@ -193,19 +193,11 @@ def scan_command(
     ] = Verify.HEADERS,
     cache: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.parquet",
-            help="The catalog of the last scan, brought up to date: what has not changed is not "
-            "read again, and an interrupted scan goes on where it was.",
-        ),
+        typer.Option(metavar="FILE.parquet", help="Catalog to bring up to date, or to go on with."),
     ] = None,
-    failures_file: Annotated[
+    failures: Annotated[
         Path | None,
-        typer.Option(
-            "--failures",
-            metavar="FILE",
-            help="Write what is wrong with which file to FILE.csv or FILE.parquet.",
-        ),
+        typer.Option(metavar="FILE", help="Write what is damaged to FILE.csv or FILE.parquet."),
     ] = None,
     root: Root = None,
     json_file: Json = None,
@@ -227,12 +219,12 @@ def scan_command(
         try:
             catalog = _scan(patterns, root, verify=verify.value, cache=cache)
         except NoRecordingsError as error:
-            if failures_file is not None:
-                write_failures(error.failures, failures_file)
+            if failures is not None:
+                write_failures(error.failures, failures)
             raise
         summary = summarise(catalog)
-        if failures_file is not None:
-            write_failures(catalog.failures, failures_file)
+        if failures is not None:
+            write_failures(catalog.failures, failures)
         if save is not None:
             catalog.save(save)
         _answer(summary.as_json(), lambda: scan_report(summary), json_file)
