@@ -443,6 +443,25 @@ for batch in loader:
         pass
 """
 
+CLOSING = """
+import time
+begun = threading.Event()
+def read(self, group, rows, cancelled):
+    begun.set()
+    time.sleep(1)  # and does not look whether to give up
+def consume():
+    try:
+        list(loader)
+    except BaseException:
+        pass
+Reader.read = read
+threading.Thread(target=consume, daemon=True).start()
+begun.wait()
+join = threading.Thread.join
+threading.Thread.join = lambda *args: (ready(), join(*args))
+loader.close()
+"""
+
 EXITS = {
     "the iterator in a global": "it = iter(loader); next(it)",
     "an iterator of examples in a global": (
@@ -460,9 +479,9 @@ it = iter(loader); next(it)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a process")
-@pytest.mark.parametrize("body", [WAITING, WORKING], ids=["waiting", "working"])
+@pytest.mark.parametrize("body", [WAITING, WORKING, CLOSING], ids=["waiting", "working", "closing"])
 def test_ctrl_c_ends_the_process(archive: str, body: str) -> None:
-    """Ctrl-C ends a consumer with `KeyboardInterrupt`, in a wait for the loader or in its body."""
+    """Ctrl-C ends a consumer with `KeyboardInterrupt`: in a wait, in its body, in `close`."""
     with subprocess.Popen(
         [sys.executable, "-c", PRELUDE + body, archive],
         stdout=subprocess.PIPE,

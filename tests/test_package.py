@@ -12,9 +12,9 @@ import headrace
 SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
-    "errors _kernel cpus memory order paths slabs arguments stall",
-    "kernel logmel records stats prefetch",
-    "decode geometry resample",
+    "errors _kernel cpus memory order paths slabs arguments stall forks",
+    "kernel logmel records stats prefetch jobs",
+    "decode geometry resample prefetch",
     "storage tables",
     "survey rows matching annotation_tables",
     "finder headers labels declared native",

@@ -19,7 +19,8 @@ Guarantees
 - **End.** After the last job, after `close`, when the prefetcher is collected and at the
   interpreter's exit, waiting tasks are dropped, running ones are told (by the `Closing` that they
   are given), and every thread has been joined when that returns. Only a worker cannot join itself:
-  where it is the one that closes, the threads end on their own.
+  where it is the one that closes, the threads end on their own. With `stall_s`, a thread that has
+  not ended after so long is left behind. In a forked child, which has no such thread, all is over.
 
 The collector, and a signal's handler, may run `close` in any thread between any two instructions.
 So the consumer and `close` take no lock; what they say to the workers, and are told, are tokens in
@@ -37,15 +38,17 @@ import time
 import weakref
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from headrace.errors import ClosedError, TooManyFailuresError
+from headrace.forks import tell_children
+from headrace.jobs import Job, Task
 from headrace.stall import Closing, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
 
     from headrace.stall import Running
 
@@ -62,38 +65,6 @@ wait; on Windows, one that comes in a wait without end is never seen. So no wait
 
 _MOST_STALLED = 64
 """Threads left behind, at most: so many reads do not stall where anything is left to read."""
-
-
-@dataclass(slots=True, eq=False)
-class Task:
-    """A piece of work.
-
-    Attributes
-    ----------
-    run : callable
-        Called once, with a `Closing` that tells whether to give up.
-    key : hashable or None
-        Tasks of the same key run in order, one at a time.
-    then : callable or None
-        Called with what `run` returned, unless the task was given up meanwhile.
-    retry : callable or None
-        Called when the task is given up, with the `Closing` that `run` had: returns what is run in
-        its place. It must write to nothing that `run` may still write to.
-    """
-
-    run: Callable[[Closing], Any]
-    key: Hashable = None
-    then: Callable[[Any], None] | None = None
-    retry: Callable[[Closing], Callable[[Closing], Any]] | None = None
-    error: BaseException | None = field(default=None, init=False)
-
-
-@dataclass(slots=True, eq=False)
-class Job(Generic[T]):
-    """What is delivered once all of its tasks have ended."""
-
-    value: T
-    tasks: Sequence[Task]
 
 
 @dataclass(slots=True, eq=False)
@@ -120,6 +91,11 @@ class _Core:
         self.behind: dict[Hashable, deque[_Ticket]] = {}  # per running key, what waits for it
         self.is_closing = Closing()
         self.threads: list[threading.Thread] = []
+        tell_children(self)
+
+    def forked(self) -> None:
+        self.is_closing.flag[0] = 1
+        self.threads = []
 
     @property
     def closing(self) -> bool:
@@ -135,15 +111,15 @@ class _Core:
     def work(self, begun: threading.Event, ticket: _Ticket | None) -> None:
         begun.set()
         while ticket := ticket or self._take():
-            running = None if self.watch is None else self.watch.begin(ticket, self.is_closing)
+            running = self.watch and self.watch.begin(ticket, self.is_closing)
             task, pending = ticket
             error: BaseException | None = None
             made = None
             try:
-                made = task.run(self.is_closing if running is None else running.closing)
+                made = task.run(running.closing if running else self.is_closing)
             except BaseException as caught:  # noqa: BLE001  it is the consumer's
                 error = caught
-            if self.watch is not None and running is not None and not self.watch.end(running):
+            if self.watch and running and not self.watch.end(running):
                 return  # another thread has taken this one's place
             try:
                 if task.then is not None and error is None:
@@ -261,7 +237,7 @@ class Prefetcher(Generic[T]):
     Attributes
     ----------
     waited_s : float
-        Seconds that `__next__` waited for tasks (or, without workers, ran them).
+        Seconds that `__next__` waited for tasks (or ran them).
     """
 
     def __init__(
@@ -332,7 +308,9 @@ class Prefetcher(Generic[T]):
     def _refuse_closed(self) -> None:
         if self._core.closing:
             self.close()  # a thread may have been started since
-            raise ClosedError("this iteration was closed: iterate over the loader again.")
+            raise ClosedError(
+                "this iteration was closed, or forked: iterate over the loader again."
+            )
 
     def _next_here(self) -> T:
         self._refuse_closed()
