@@ -105,7 +105,7 @@ def _check(windows: headrace.Windows, rng: np.random.Generator) -> tuple[int, in
         outcomes.append((had, set(lost)))
     (had, lost_here), (other, lost_there) = outcomes
     assert all(had[index] == other[index] for index in set(had) & set(other))
-    # libsndfile's FLAC may or may not complain of damage behind a span, as its handle was used before.
+    # libsndfile's FLAC may complain of damage behind a span, or not, as its handle was used before.
     kinds = dict(zip(windows.catalog.column("id"), windows.catalog.column("format"), strict=True))
     ids = windows.table()["id"].to_pylist()
     assert {kinds[ids[index]] for index in lost_here ^ lost_there} <= {"FLAC"}

@@ -13,8 +13,8 @@ SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
     "errors _kernel cpus memory order paths slabs arguments stall forks",
-    "kernel logmel records stats prefetch jobs",
-    "decode geometry resample prefetch",
+    "kernel logmel records stats jobs",
+    "prefetch decode geometry resample",
     "storage tables",
     "survey rows matching annotation_tables",
     "finder headers labels declared native",
