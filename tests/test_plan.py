@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from headrace import decode
 from headrace.errors import MemoryBudgetError
 from headrace.memory import parse_bytes
-from headrace.plan import Plan, Read, Unit, chunk_outputs
+from headrace.plan import Plan, chunk_outputs
 from headrace.records import Tail
 from headrace.resample import resampler
+from headrace.units import Read, Unit
 from headrace.windows import Windows
 from nowhere import made_up
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headrace.kernel import KernelInfo, kernel_info
     from headrace.loader import Loader
     from headrace.logmel import LogMel
+    from headrace.mixtures import concat, mix
     from headrace.records import (
         AudioExample,
         Batch,
@@ -74,8 +75,10 @@ __all__ = [
     "WindowsError",
     "audio_chunk_dataloader",
     "audio_chunk_dataloader_threaded",
+    "concat",
     "kernel_info",
     "load_catalog",
+    "mix",
     "scan",
 ]
 
@@ -86,6 +89,7 @@ _HOMES = {
     "kernel": ("KernelInfo", "kernel_info"),
     "loader": ("Loader",),
     "logmel": ("LogMel",),
+    "mixtures": ("concat", "mix"),
     "records": (
         "AudioExample",
         "Batch",

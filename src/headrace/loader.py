@@ -26,21 +26,22 @@ from headrace.iteration import Iteration
 from headrace.made import Made, job_of
 from headrace.memory import parse_bytes
 from headrace.meter import Meter
-from headrace.plan import Plan, enough
+from headrace.plan import Plan
 from headrace.prefetch import Prefetcher
 from headrace.read import Reader
 from headrace.slabs import Slabs
 from headrace.state import place_of, state_of
+from headrace.units import enough
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
-    from headrace.plan import Unit
     from headrace.prefetch import Job
     from headrace.records import AudioExample, Batch, Failure
     from headrace.stats import Stats
+    from headrace.units import Unit
     from headrace.windows import Windows
 
 __all__ = ["Loader"]
@@ -91,6 +92,8 @@ class Loader:
         prefetch = _number("prefetch", prefetch, 1, "auto")
         if not len(windows):
             raise WindowsError("there are no windows to load: the slice or filter left none.")
+        if on_error == "skip":
+            windows.share.refuse_skipping()
         self.windows = windows
         self.batch_size = batch_size
         self.epoch = 0
@@ -263,7 +266,7 @@ class Loader:
         if self._slabs is not None:
             return job_of(reader, unit, self._slabs.lease(), self._assemble)
         # Single examples own their memory, each its own.
-        rows = [np.empty(self.windows.shape, np.float32) for _ in unit.rows.index]
+        rows = [np.empty(self.windows.shape, np.float32) for _ in range(unit.count)]
         return job_of(reader, unit, rows)
 
     def _deliveries(self, made: Made) -> Iterator[list[AudioExample | Batch]]:
@@ -272,14 +275,13 @@ class Loader:
         failures = made.failures
         self.epoch = unit.epoch
         if self.batch_size is None:
-            begin = unit.stop - len(unit.rows.index)
             examples = examples_of(self.windows, unit.rows, made.names(), made.let_go(), failures)
             for row, example in enumerate(examples):
                 self._account(failures.get(row))
-                last = row == len(unit.rows.index) - 1
-                self._state = unit.after if last else (unit.epoch, begin + row + 1)
+                left = unit.count - 1 - row
+                self._state = (unit.epoch, unit.stop - left * unit.step) if left else unit.after
                 if row not in failures or self._on_error == "mask":
-                    self._meter.windows += row not in failures
+                    self._meter.windows += row not in failures and example.index >= 0
                     yield [example]
             return
         for row in sorted(failures):
@@ -308,7 +310,8 @@ class Loader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next iteration go on from `state`, which any loader of these windows gave.
 
-        It survives another number of workers, prefetch, batch size and place of the files.
+        It survives another number of workers, prefetch, batch size and place of the files. With
+        `Windows.shard`, any rank's state resumes every rank, of another number of ranks too.
 
         Raises
         ------

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from headrace.plan import Group, Unit
     from headrace.prefetch import Closing
     from headrace.read import GroupResult, Reader
     from headrace.records import Batch, Failure
+    from headrace.units import Group, Unit
     from headrace.windows import Windows
 
 __all__ = ["Made", "job_of"]
@@ -75,17 +75,17 @@ class Made:
 
     def assemble(self, windows: Windows, *, skip: bool, pad: bool) -> None:
         """Make the batch, to which alone the slab then belongs."""
-        slab, self.rows = self.rows, []
+        unit, slab, self.rows = self.unit, self.rows, []
         assert not isinstance(slab, list)
         self.batch = batch_of(
             windows,
-            self.unit.rows,
+            unit.rows,
             self.names(),
             slab,
             self.failures,
-            state_of(windows, *self.unit.after),
+            state_of(windows, *unit.after),
             skip=skip,
-            pad=pad and self.unit.final,
+            added=len(slab) - len(unit.rows.index) if pad and unit.final else unit.filler,
         )
 
 
@@ -111,4 +111,6 @@ def job_of(
 
         return Task(run, group.key)
 
+    if assemble is not None and not unit.groups:  # nothing but rows of zeros
+        assemble(made)
     return Job(made, [task(group) for group in unit.groups])

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from headrace.plan import Group, Plan
+    from headrace.plan import Plan
     from headrace.prefetch import Closing
     from headrace.records import Recording
+    from headrace.units import Group
 
 __all__ = ["GaveUp", "GroupResult", "Reader"]
 
@@ -81,9 +82,9 @@ class Reader:
 
     def __init__(self, plan: Plan, instruction_set: str = "") -> None:
         spec, scratch = plan.windows.spec, plan.scratch
-        self._catalog = plan.windows.catalog
+        self._recordings = plan.windows.recordings
         self._spec = spec
-        self._kinds = {kind: place for place, kind in enumerate(plan.windows.kinds)}
+        self._kinds = {kind: place for place, kind in enumerate(plan.windows.recordings.kinds)}
         kinds = []
         for kind in plan.kinds:
             table = resampler(kind.sample_rate, spec.sample_rate)
@@ -168,7 +169,7 @@ class Reader:
         return GroupResult(group.begin, ids, paths, failures, decode_s, resample_s, busy_s)
 
     def _facts_of(self, index: int) -> tuple[Recording, tuple[int, int, int, bytes]]:
-        recording: Recording = self._catalog[index]
+        recording = self._recordings[index]
         kind = (
             recording.sample_rate,
             recording.channels,
@@ -180,7 +181,7 @@ class Reader:
 
     def _failure(self, group: Group, row: int, code: Code, message: str) -> Failure:
         read = next(r for r in group.reads if r.row <= row < r.row + len(r.starts))
-        recording, rate = self._catalog[read.recording], self._spec.sample_rate
+        recording, rate = self._recordings[read.recording], self._spec.sample_rate
         start = read.starts[row - read.row]
         return Failure(
             file_id=recording.id,

@@ -1,0 +1,103 @@
+"""Windows of several sets: one after the other, or mixed by weight. One loader, one state."""
+
+# ruff: noqa: SLF001  windows are made of the sets of windows
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.arrangement import whole_number
+from headrace.errors import WindowsError
+from headrace.sampling import Mixed, checked_weights, shares
+from headrace.sets import Concat
+from headrace.windows import Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+__all__ = ["concat", "mix"]
+
+
+def concat(windows: Sequence[Windows]) -> Windows:
+    """Return the windows of several `Windows`, one after the other.
+
+    They may be of several catalogs: `AudioExample.source` and `Batch.source` tell which of
+    `windows` each is from. What comes out is a set, to be sliced, shuffled, sampled or concatenated
+    again (`source` then counts in the outermost).
+
+    Parameters
+    ----------
+    windows : sequence of Windows
+        Of one sample rate, length and channel; without order and shard.
+
+    Raises
+    ------
+    WindowsError
+        They differ, have an order, or are none.
+    """
+    return Windows(_joined(windows, "concatenated"))
+
+
+def mix(
+    windows: Sequence[Windows],
+    *,
+    weights: ArrayLike | None = None,
+    n: int | None = None,
+    seed: int = 0,
+) -> Windows:
+    """Return windows of several `Windows` in random order, of each as many as its weight says.
+
+    In every epoch each source has its share of the `n` positions, to the nearest window. It is gone
+    through in random order, and on in the next epoch; none of its windows comes again before all of
+    them have come. So a small source is repeated evenly, and a large one is seen whole in time.
+
+    Parameters
+    ----------
+    windows : sequence of Windows
+        As in `concat`; `AudioExample.source` and `Batch.source` tell which of these each is from.
+    weights : sequence of float, optional
+        One for each of `windows`, not negative; they need not sum to 1. Default: as many windows as
+        each has.
+    n : int, optional
+        Windows in an epoch; default as many as there are in all.
+    seed : int
+
+    Raises
+    ------
+    WindowsError
+        As in `concat`; or the weights are none.
+    """
+    joined = _joined(windows, "mixed")
+    sizes = [len(part) for part in joined.parts]
+    if not all(sizes):
+        raise WindowsError(f"source {sizes.index(0)} of the mixture has no windows: leave it out.")
+    values = checked_weights(sizes if weights is None else weights, len(sizes), "source")
+    counts = shares(values, sum(sizes) if n is None else whole_number("n", n, 1))
+    order = Mixed(tuple(sizes), tuple(counts.tolist()), whole_number("seed", seed))
+    return Windows(joined, order)
+
+
+def _joined(windows: Sequence[Windows], what: str) -> Concat:
+    given = list(windows)
+    for place, one in enumerate(given):
+        if not isinstance(one, Windows):
+            raise WindowsError(f"Windows are {what}, and number {place} is {one!r}.")
+        one._refuse_order(what)
+        first = given[0]
+        same = (one.spec.sample_rate, one.shape, one.spec.channel)
+        if same != (first.spec.sample_rate, first.shape, first.spec.channel):
+            raise WindowsError(
+                f"windows that are {what} have one sample rate, length and channel, but number 0 "
+                f"is {_told(first)} and number {place} is {_told(one)}: cut them alike."
+            )
+    if not given:
+        raise WindowsError(f"no windows to be {what}: the list is empty.")
+    return Concat([one._set for one in given])
+
+
+def _told(windows: Windows) -> str:
+    spec = windows.spec
+    planes = f" of {windows.shape[0]}" if spec.channel == "all" else ""
+    return f"{spec.size} samples at {spec.sample_rate} Hz, channel={spec.channel!r}{planes}"
