@@ -87,7 +87,10 @@ def test_a_mixture_has_its_shares() -> None:
 @pytest.mark.parametrize(
     ("other", "sentence"),
     [
-        ({"sample_rate": 2_000}, "number 0 is 100 samples at 1000 Hz.* number 1 is 200 samples at 2"),
+        (
+            {"sample_rate": 2_000},
+            "number 0 is 100 samples at 1000 Hz.* number 1 is 200 samples at 2",
+        ),
         ({"window_s": 0.2}, "number 1 is 200 samples at 1000 Hz, channel='mix': cut them alike"),
         ({"channel": 0}, "channel='mix' and number 1 is 100 samples at 1000 Hz, channel=0"),
     ],
@@ -107,7 +110,7 @@ def test_all_channels_are_joined_where_there_are_as_many() -> None:
     cut: dict[str, Any] = {"sample_rate": 1_000, "window_s": 0.1, "channel": "all"}
 
     assert headrace.concat([two.windows(**cut), two.windows(**cut, hop_s=0.05)]).shape == (2, 100)
-    with pytest.raises(WindowsError, match="channel='all' of 2 and number 1 is .*'all' of 3"):
+    with pytest.raises(WindowsError, match=r"channel='all' of 2 and number 1 is .*'all' of 3"):
         headrace.mix([two.windows(**cut), three.windows(**cut)])
 
 

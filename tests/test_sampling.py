@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 from math import inf, nan
 from typing import Any
 
@@ -168,7 +169,7 @@ def test_a_source_comes_whole_before_it_comes_again(
         source = np.searchsorted(first, items, side="right") - 1
         assert np.bincount(source, minlength=len(sizes)).tolist() == counts
         seen += np.bincount(items, minlength=len(seen))
-        for a, z in zip(first[:-1], first[1:], strict=True):
+        for a, z in pairwise(first):
             assert seen[a:z].max() - seen[a:z].min() <= 1
 
 
@@ -179,7 +180,9 @@ def test_a_mixture_is_the_same_wherever_it_is_asked(data: st.DataObject, epoch: 
     mixed = Mixed((7, 1, 5_000), (40, 25, 35), 1)
     some = np.array(data.draw(st.lists(st.integers(0, 99), max_size=20)), np.int64)
 
-    np.testing.assert_array_equal(mixed.epoch(epoch)(some), mixed.epoch(epoch)(_everything(100))[some])
+    np.testing.assert_array_equal(
+        mixed.epoch(epoch)(some), mixed.epoch(epoch)(_everything(100))[some]
+    )
 
 
 def test_sources_are_mixed_evenly() -> None:

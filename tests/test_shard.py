@@ -131,7 +131,7 @@ def test_a_step_of_slurm_counts_its_own_tasks() -> None:
 @pytest.mark.parametrize(("rank", "world"), [("8", "8"), ("-1", "8"), ("x", "8"), ("0", "")])
 def test_variables_that_name_no_process_are_refused(rank: str, world: str) -> None:
     """Rather than to train on the wrong share without a word."""
-    with pytest.raises(WindowsError, match="RANK=.* name no process: say shard"):
+    with pytest.raises(WindowsError, match=r"RANK=.* name no process: say shard"):
         this_process({"RANK": rank, "WORLD_SIZE": world})
 
 

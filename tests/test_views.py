@@ -1,5 +1,5 @@
 import pickle
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -86,7 +86,10 @@ def test_a_choice_is_that_of_a_list(drawn: tuple[Windows, list[Place]]) -> None:
 @given(drawn=_chosen(), seed=st.integers(0, 9), by=st.sampled_from(BY), epoch=st.integers(0, 3))
 @settings(deadline=None, max_examples=100)
 def test_any_choice_is_shuffled_in_any_way(
-    drawn: tuple[Windows, list[Place]], seed: int, by: Literal["window", "file", "block"], epoch: int
+    drawn: tuple[Windows, list[Place]],
+    seed: int,
+    by: Literal["window", "file", "block"],
+    epoch: int,
 ) -> None:
     """Each window once; files and blocks stay together, their windows in the order of the set."""
     windows, places = drawn
@@ -100,14 +103,14 @@ def test_any_choice_is_shuffled_in_any_way(
         if len(windows.recordings.catalogs) == 1:
             assert len(runs) == len({recording for recording, _ in places})
     if by == "block":
-        together = sum(places[a][0] == places[b][0] for a, b in zip(order, order[1:], strict=False))
+        together = sum(places[a][0] == places[b][0] for a, b in pairwise(order))
         files = [sum(1 for r, _ in places if r == one) for one in {r for r, _ in places}]
         if len(windows.recordings.catalogs) == 1:
             assert together >= sum(count // 2 for count in files)
 
 
 def test_a_window_may_be_taken_again() -> None:
-    """Repeats are windows of their own, each with its place; an index may be of any integer type."""
+    """Repeats are windows of their own, each with its place; indices may be of any integer type."""
     windows = _ten().take(np.array([3, 3, 0, 255 - 246], np.uint8))
 
     assert _places(windows) == [(0, 300), (0, 300), (0, 0), (3, 100)]
@@ -152,7 +155,10 @@ def test_what_was_given_may_be_changed_later() -> None:
         (lambda w: w.shard(world=2), "world is not said together"),
         (lambda w: w.shard(0, 11), "10 windows are less than one for each of 11 ranks"),
         (lambda w: w.shard(0, 5, by="recording"), "4 recordings are less than one for each of 5"),
-        (lambda w: w.sample([1] * 10).shard(0, 2, by="recording"), "sampled windows cannot be shar"),
+        (
+            lambda w: w.sample([1] * 10).shard(0, 2, by="recording"),
+            "sampled windows cannot be shar",
+        ),
         (lambda w: w.shard(0, 2).loader(on_error="skip"), 'give on_error="mask"'),
     ],
 )
@@ -175,9 +181,13 @@ def test_a_set_is_ordered_once_and_last(ordered: str, then: str) -> None:
         "mix": lambda w: headrace.mix([w]),
     }[ordered](_ten())
 
-    with pytest.raises(WindowsError, match=f"{ordered.rstrip('e')}.*ed windows cannot be .*: choose"):
+    with pytest.raises(
+        WindowsError, match=f"{ordered.rstrip('e')}.*ed windows cannot be .*: choose"
+    ):
         _THEN[then](windows)
-    with pytest.raises(WindowsError, match="a shard of windows cannot be .*: choose windows, then"):
+    with pytest.raises(
+        WindowsError, match=r"a shard of windows cannot be .*: choose windows, then"
+    ):
         _THEN[then](windows.shard(0, 2))
 
 

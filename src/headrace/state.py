@@ -61,9 +61,9 @@ def _recordings(then: str, now: str) -> str:
             "replaced, or another one has come for one that is gone"
         )
     else:
-        one = "recording" if abs(has - was) == 1 else "recordings"
-        change = f"{abs(has - was):,} {one} {'more' if has > was else 'fewer'}"
-        what = f"there are {has:,} recordings, {change} than when it was saved"
+        there = "there is 1 recording" if has == 1 else f"there are {has:,} recordings"
+        more = f"{abs(has - was):,} {'more' if has > was else 'fewer'}"
+        what = f"{there}, {more} than when it was saved"
     return (
         f"the state cannot be resumed from, because {what}. Load the catalog that it was saved "
         "with (catalog.save keeps one), or begin anew."
