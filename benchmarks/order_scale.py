@@ -69,7 +69,8 @@ def measure(rows: int, mixed: int, rounds: int) -> dict[str, float]:
     windows = catalog.windows(RATE, 1.0)
     total = len(windows)
     whole = windows.shuffle(seed=1)
-    state = whole.loader(batch_size=1, workers=0).state_dict() | {"position": total // 3, "epoch": 7}
+    state = whole.loader(batch_size=1, workers=0).state_dict()
+    state |= {"position": total // 3, "epoch": 7}
     begin(windows, state)  # imports, and what a process does once
     times, cut = [], []
     for _ in range(rounds):

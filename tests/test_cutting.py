@@ -104,7 +104,7 @@ def test_what_cannot_be_split_is_one_sentence(parts: Any, by: str, sentence: str
 # Windows at given times
 
 
-TIMES = {"id": ["r1", "r0", "r1", "r0"], "at_s": [0.15, 0.0, 0.29, 0.4]}
+TIMES: dict[str, Any] = {"id": ["r1", "r0", "r1", "r0"], "at_s": [0.15, 0.0, 0.29, 0.4]}
 
 
 @pytest.mark.parametrize("of", [dict, pa.table, pd.DataFrame])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,7 +12,9 @@ import pytest
 import headrace
 from sounds import noise, write
 
-pytest.importorskip("torch", reason="the extra torch is not installed")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="the extra torch is not installed"
+)
 
 
 def test_two_processes_go_through_two_epochs_in_step(tmp_path: Path) -> None:

@@ -175,11 +175,7 @@ def test_a_bad_argument_is_one_sentence(do: Any, sentence: str) -> None:
 @pytest.mark.parametrize("then", ["slice", "take", "filter", "shuffle", "sample", "concat", "mix"])
 def test_a_set_is_ordered_once_and_last(ordered: str, then: str) -> None:
     """What has an order is not chosen from, nor ordered again: the sentence says what to do."""
-    windows = {
-        "shuffle": lambda w: w.shuffle(),
-        "sample": lambda w: w.sample([1] * 10),
-        "mix": lambda w: headrace.mix([w]),
-    }[ordered](_ten())
+    windows = _THEN[ordered](_ten())
 
     with pytest.raises(
         WindowsError, match=f"{ordered.rstrip('e')}.*ed windows cannot be .*: choose"
@@ -198,7 +194,7 @@ _THEN: dict[str, Any] = {
     "shuffle": lambda w: w.shuffle(),
     "sample": lambda w: w.sample([1] * 10),
     "concat": lambda w: headrace.concat([w, w]),
-    "mix": lambda w: headrace.mix([w, w]),
+    "mix": lambda w: headrace.mix([w], n=10),
 }
 
 
