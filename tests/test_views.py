@@ -200,8 +200,11 @@ _THEN: dict[str, Any] = {
 
 def test_a_shard_is_not_sharded_again() -> None:
     """Shards of shards would be a riddle."""
-    with pytest.raises(WindowsError, match="cannot be sharded again"):
-        _ten().shard(0, 2).shard(0, 2)
+    for world in (1, 2):  # what works alone must work among others
+        with pytest.raises(WindowsError, match="cannot be sharded again"):
+            _ten().shard(0, world).shard(0, 2)
+        with pytest.raises(WindowsError, match="a shard of windows cannot be sliced"):
+            _ten().shard(0, world)[1:]
 
 
 # Draws
@@ -316,6 +319,7 @@ def test_the_fingerprint_is_of_what_was_chosen_and_how_it_is_ordered() -> None:
     shuffled = windows.shuffle(3)
     assert shuffled.shard(1, 2).fingerprint == shuffled.fingerprint
     assert shuffled.shard(1, 3, remainder="mask").fingerprint == shuffled.fingerprint
+    assert shuffled.shard(0, 1, by="recording").fingerprint == shuffled.fingerprint
 
 
 def test_what_is_told_stays_short() -> None:

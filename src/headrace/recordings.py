@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
     from headrace.catalog import Catalog
     from headrace.records import Recording
 
-__all__ = ["Recordings"]
+__all__ = ["Recordings", "counted"]
+
+
+def counted(told: str) -> int:
+    """Return how many recordings there are in what is told of them, as ``"12 recordings ..."``."""
+    return sum(map(int, re.findall(r"(\d+) recordings", told)))
 
 
 class Recordings:

@@ -280,7 +280,7 @@ class AudioExample:
     path : str
         The recording's path.
     index : int
-        The window's place in its `Windows`' unshuffled set.
+        The window's place in its `Windows`' unshuffled set; -1 where a shard is filled up.
     end_s : float
         Seconds from the start of the recording to the window's end, padding included.
     valid_samples : int

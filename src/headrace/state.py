@@ -6,10 +6,10 @@ them has changed.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import StateError
+from headrace.recordings import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ def place_of(windows: Windows, state: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _recordings(then: str, now: str) -> str:
-    was, has = (sum(map(int, re.findall(r"(\d+) recordings", text))) for text in (then, now))
+    was, has = counted(then), counted(now)
     if was == has:
         what = (
             f"the {has:,} recordings are not the same as when it was saved: a file was renamed or "

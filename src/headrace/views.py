@@ -161,7 +161,7 @@ def shard(
     WindowsError
         There is no such rank, or there is less than one window or recording for each.
     """
-    if self.share.world > 1:
+    if self._sharded:
         raise WindowsError("shards cannot be sharded again: shard once, last.")
     if rank == "auto":
         if world is not None:

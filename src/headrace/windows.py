@@ -16,6 +16,7 @@ from headrace import views
 from headrace.arrangement import arranged
 from headrace.errors import WindowsError
 from headrace.labelled import Labelled
+from headrace.recordings import counted
 from headrace.records import AudioExample
 from headrace.sets import Concat
 from headrace.shard import Shard
@@ -71,6 +72,7 @@ class Windows(Labelled, Sequence[AudioExample]):
         self._set = chosen
         self._order = order
         self.share = share or Shard()
+        self._sharded = share is not None
 
     @property
     def catalog(self) -> Catalog:
@@ -258,10 +260,10 @@ class Windows(Labelled, Sequence[AudioExample]):
         shards is one.
         """
         told = self._set.told
-        recordings = _brief(told.recordings, f"{len(self.recordings)} recordings")
+        recordings = _brief(told.recordings, f"{counted(told.recordings)} recordings")
         choice = _brief(told.choice, f"{len(self._set)} windows")
         order = "in order" if self._order is None else self._order.told
-        if self.share.by == "recording":
+        if self.share.by == "recording" and self.share.world > 1:
             order += f", {self.share}"
         return {
             "recordings": recordings,
@@ -297,7 +299,7 @@ class Windows(Labelled, Sequence[AudioExample]):
         return view
 
     def _refuse_order(self, what: str) -> None:
-        if self.share.world > 1:
+        if self._sharded:
             raise WindowsError(
                 f"a shard of windows cannot be {what}: choose windows, then order them, then shard."
             )
