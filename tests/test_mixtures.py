@@ -56,6 +56,7 @@ def test_the_outermost_source_counts() -> None:
     outer = headrace.concat([w, inner])[2:]
 
     assert inner.table()["source"].to_pylist() == [0] * 4 + [1] * 4
+    assert outer.take([9, 0]).table()["source"].to_pylist() == [1, 0]
     assert outer.rows(np.arange(10)).source.tolist() == [0] * 2 + [1] * 8
 
 

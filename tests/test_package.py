@@ -21,7 +21,7 @@ LAYERS = (
     "scanner labelled annotation_files",
     "recordings",
     "sets",
-    "arrangement",
+    "arrangement cuts",
     "cutting views",
     "catalog annotations",
     "windows state",

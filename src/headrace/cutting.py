@@ -12,11 +12,11 @@ import numpy as np
 
 from headrace import tables
 from headrace.arrangement import whole_number
+from headrace.cuts import At, Cut
 from headrace.errors import CatalogError, HeadraceWarning, WindowsError
 from headrace.geometry import Geometry
 from headrace.records import Channel, Tail, WindowSpec
 from headrace.sampling import shares
-from headrace.sets import At, Cut
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,8 +1,7 @@
 """Sets of windows: a place in the set -> the recording, the first sample, the valid samples.
 
-Recordings that are cut, and windows at given times; a slice of a set, some of its windows, and
-several sets one after the other. Pure, and vectorised: nothing for each window but what was given
-for each.
+A slice of a set, some of its windows, and several sets one after the other; `cuts` has those that
+the others are made of. Pure, and vectorised: nothing for each window but what was given for each.
 """
 
 from __future__ import annotations
@@ -15,20 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from headrace.errors import WindowsError
-from headrace.geometry import Geometry
-from headrace.order import epoch_key
 from headrace.recordings import Recordings
-from headrace.sampling import below
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from headrace.catalog import Catalog
     from headrace.records import Coverage, WindowSpec
 
-__all__ = ["At", "Concat", "Cut", "Located", "Runs", "Told", "WindowSet"]
+__all__ = ["Concat", "Located", "Runs", "Told", "WindowSet", "digest_of", "rising"]
 
 
 class Located(NamedTuple):
@@ -85,11 +80,14 @@ class WindowSet:
         Their sample rate, length and channel.
     overlap : int
         Samples that two windows one after the other may share, at most.
+    joined : bool
+        Whether they are of several sources.
     """
 
     recordings: Recordings
     spec: WindowSpec
     overlap: int
+    joined: bool = False
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -126,115 +124,12 @@ class WindowSet:
         begins = np.flatnonzero(np.diff(recording[places], prepend=-1))
         return Runs(np.append(begins, len(recording)), places)
 
-    def coverage(self) -> Coverage:
-        """Return what the windows cover of their recordings."""
+    def coverage(self, run: range) -> Coverage:
+        """Return what the windows at these places cover of their recordings."""
+        del run
         raise WindowsError(
             "coverage is told of all windows that a catalog is cut into or of a run of them, not "
             "of each nth, of windows taken one by one, at given times, or from several sets."
-        )
-
-
-class Cut(WindowSet):
-    """All windows that recordings are cut into."""
-
-    def __init__(self, catalog: Catalog, geometry: Geometry) -> None:
-        self.recordings = Recordings(catalog)
-        self.spec = geometry.spec
-        self.geometry = geometry
-        self.overlap = max(0, self.spec.size - self.spec.hop)
-        if self.spec.tail == "shift":
-            self.overlap = self.spec.size
-
-    def __len__(self) -> int:
-        return self.geometry.total
-
-    @property
-    def told(self) -> Told:
-        """Recordings and cut; the choice is all."""
-        return Told(_told_of(self.recordings), _told_cut(self.spec), "all")
-
-    @property
-    def manner(self) -> str:
-        """The hop and the tail."""
-        return f"every {self.spec.hop / self.spec.sample_rate:g} s (tail={self.spec.tail!r})"
-
-    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> Located:
-        """Return where windows are: the same in every epoch."""
-        del epoch
-        return Located(np.zeros(len(places), np.int64), *self.geometry.locate(places))
-
-    def runs(self) -> Runs:
-        """Return which windows are of one recording: those of recordings that have some."""
-        return Runs(_rising(self.geometry.first))
-
-    def coverage(self) -> Coverage:
-        """Return what the windows cover of their recordings."""
-        return self.geometry.coverage(0, len(self))
-
-
-class At(WindowSet):
-    """Windows around given times: moved into the recording where they would pass its ends.
-
-    Parameters
-    ----------
-    catalog : Catalog
-        The recordings.
-    spec : WindowSpec
-        Sample rate, length and channel.
-    recording, start : ndarray of int64
-        Of each window; a start may lie outside the recording.
-    jitter : int
-        Samples that a window is moved by, at most, to either side.
-    seed : int
-        Of the jitter, which is a hash of (seed, epoch, place).
-    """
-
-    def __init__(
-        self,
-        catalog: Catalog,
-        spec: WindowSpec,
-        recording: NDArray[np.int64],
-        start: NDArray[np.int64],
-        jitter: int,
-        seed: int,
-    ) -> None:
-        self.recordings = Recordings(catalog)
-        self.spec = spec
-        self.overlap = spec.size
-        samples = Geometry.of(spec, catalog.frames, catalog.sample_rates).samples
-        self._samples = samples[recording]
-        self._recording, self._start = recording, start
-        self._jitter, self._seed = jitter, seed
-
-    def __len__(self) -> int:
-        return len(self._start)
-
-    @property
-    def told(self) -> Told:
-        """Recordings, length, and a digest of the times."""
-        choice = f"{len(self)} at times {_digest(self._recording, self._start)}"
-        if self._jitter:
-            choice += f" give or take {self._jitter} samples, seed {self._seed}"
-        return Told(_told_of(self.recordings), _told_cut(self.spec), choice)
-
-    @property
-    def manner(self) -> str:
-        """Where they are."""
-        jitter = self._jitter / self.spec.sample_rate
-        return f"at given times{f' give or take {jitter:g} s' if jitter else ''}"
-
-    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> Located:
-        """Return where windows are, in this epoch."""
-        start, samples = self._start[places], self._samples[places]
-        if self._jitter:
-            key = epoch_key(self._seed, epoch, "jitter")
-            start = start + below(2 * self._jitter + 1, places, key) - self._jitter
-        start = np.clip(start, 0, np.maximum(0, samples - self.spec.size))
-        return Located(
-            np.zeros(len(places), np.int64),
-            self._recording[places],
-            start,
-            np.minimum(self.spec.size, samples - start),
         )
 
 
@@ -243,6 +138,7 @@ class _Slice(WindowSet):
 
     def __init__(self, base: WindowSet, chosen: range) -> None:
         self.recordings, self.spec, self.overlap = base.recordings, base.spec, base.overlap
+        self.joined = base.joined
         self._base, self._chosen = base, chosen
 
     def __len__(self) -> int:
@@ -274,13 +170,11 @@ class _Slice(WindowSet):
         if places is not None:
             return super().runs()
         chosen = self._chosen
-        return Runs(_rising(np.clip(-(-(bounds - chosen.start) // chosen.step), 0, len(self))))
+        return Runs(rising(np.clip(-(-(bounds - chosen.start) // chosen.step), 0, len(self))))
 
-    def coverage(self) -> Coverage:
-        """Return what a run of windows covers of their recordings."""
-        if self._chosen.step != 1 or not isinstance(self._base, Cut):
-            return super().coverage()
-        return self._base.geometry.coverage(self._chosen.start, self._chosen.start + len(self))
+    def coverage(self, run: range) -> Coverage:
+        """Return what the set tells of these windows."""
+        return self._base.coverage(self._chosen[run.start : run.stop : run.step])
 
 
 class _Taken(WindowSet):
@@ -288,6 +182,7 @@ class _Taken(WindowSet):
 
     def __init__(self, base: WindowSet, places: NDArray[np.int64]) -> None:
         self.recordings, self.spec, self.overlap = base.recordings, base.spec, base.spec.size
+        self.joined = base.joined
         self._base, self._places = base, places
 
     def __len__(self) -> int:
@@ -297,7 +192,7 @@ class _Taken(WindowSet):
     def told(self) -> Told:
         """The set's, and a digest of the places."""
         told = self._base.told
-        which = f"{len(self)} taken {_digest(self._places)}"
+        which = f"{len(self)} taken {digest_of(self._places)}"
         return told._replace(choice=_of(which, told.choice))
 
     @property
@@ -322,6 +217,8 @@ class _Taken(WindowSet):
 
 class Concat(WindowSet):
     """Several sets one after the other; `source` tells which."""
+
+    joined = True
 
     def __init__(self, parts: Sequence[WindowSet]) -> None:
         self.parts = tuple(parts)
@@ -370,27 +267,17 @@ class Concat(WindowSet):
         return Runs(np.append(np.concatenate(bounds), self.first[-1]))
 
 
-def _rising(bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+def rising(bounds: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return rising bounds without those between which there is nothing."""
     return np.concatenate([bounds[:1], bounds[1:][np.diff(bounds) > 0]])
-
-
-def _told_of(recordings: Recordings) -> str:
-    return " + ".join(f"{len(one)} recordings {one.fingerprint}" for one in recordings.catalogs)
-
-
-def _told_cut(spec: WindowSpec) -> str:
-    return (
-        f"{spec.sample_rate} Hz, {spec.size} samples every {spec.hop}, {spec.tail} from "
-        f"{spec.min_tail}, channel {spec.channel}"
-    )
 
 
 def _of(which: str, choice: str) -> str:
     return which if choice == "all" else f"{which} of ({choice})"
 
 
-def _digest(*arrays: NDArray[np.int64]) -> str:
+def digest_of(*arrays: NDArray[np.int64]) -> str:
+    """Return 16 hexadecimal digits of some numbers, the same on every machine."""
     digest = hashlib.blake2b(digest_size=8)
     for array in arrays:
         digest.update(np.ascontiguousarray(array, "<i8").data)

@@ -18,7 +18,6 @@ from headrace.errors import WindowsError
 from headrace.labelled import Labelled
 from headrace.recordings import counted
 from headrace.records import AudioExample
-from headrace.sets import Concat
 from headrace.shard import Shard
 from headrace.units import Rows
 
@@ -194,7 +193,7 @@ class Windows(Labelled, Sequence[AudioExample]):
         WindowsError
             They are not a run of what a catalog is cut into.
         """
-        return self._set.coverage()
+        return self._set.coverage(range(len(self._set)))
 
     def table(self) -> pa.Table:
         """Return an Arrow table with a row for each window, unshuffled, of all shards.
@@ -213,7 +212,7 @@ class Windows(Labelled, Sequence[AudioExample]):
             "start": rows.start,
             "end": rows.start + self.spec.size,
         }
-        if isinstance(self._set, Concat):
+        if self._set.joined:
             columns["source"] = rows.source
         return pa.table(columns)
 
