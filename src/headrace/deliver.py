@@ -43,10 +43,14 @@ def examples_of(
         if row >= len(ids):
             samples[:] = 0
             nothing = AudioExample(samples, "", 0.0, spec.sample_rate, "", -1, 0.0, 0)
-            yield nothing if windows.labels is None else replace(
-                nothing,
-                labels=np.zeros(len(windows.classes), np.float32),
-                label_mask=np.zeros(len(windows.classes), bool),
+            yield (
+                nothing
+                if windows.labels is None
+                else replace(
+                    nothing,
+                    labels=np.zeros(len(windows.classes), np.float32),
+                    label_mask=np.zeros(len(windows.classes), bool),
+                )
             )
             continue
         start = int(rows.start[row])

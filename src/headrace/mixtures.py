@@ -6,8 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from headrace.arrangement import whole_number
 from headrace.errors import WindowsError
+from headrace.labels import Labels
 from headrace.sampling import Mixed, checked_weights, shares
 from headrace.sets import Concat
 from headrace.windows import Windows
@@ -35,9 +38,11 @@ def concat(windows: Sequence[Windows]) -> Windows:
     Raises
     ------
     WindowsError
-        They differ, have an order, or are none.
+        They differ, have an order, or are none; or some are labelled and some not.
+    AnnotationError
+        Their labels have other classes.
     """
-    return Windows(_joined(windows, "concatenated"))
+    return _labelled(Windows(_joined(windows, "concatenated")), windows)
 
 
 def mix(
@@ -76,7 +81,7 @@ def mix(
     values = checked_weights(sizes if weights is None else weights, len(sizes), "source")
     counts = shares(values, sum(sizes) if n is None else whole_number("n", n, 1))
     order = Mixed(tuple(sizes), tuple(counts.tolist()), whole_number("seed", seed))
-    return Windows(joined, order)
+    return _labelled(Windows(joined, order), windows)
 
 
 def _joined(windows: Sequence[Windows], what: str) -> Concat:
@@ -95,6 +100,22 @@ def _joined(windows: Sequence[Windows], what: str) -> Concat:
     if not given:
         raise WindowsError(f"no windows to be {what}: the list is empty.")
     return Concat([one._set for one in given])
+
+
+def _labelled(joined: Windows, windows: Sequence[Windows]) -> Windows:
+    """Give windows that were joined the labels of all of them."""
+    labels = [one.labels for one in windows if one.labels is not None]
+    if labels and len(labels) < len(windows):
+        bare = next(place for place, one in enumerate(windows) if one.labels is None)
+        raise WindowsError(
+            f"windows that are joined are all labelled or none, and number {bare} is not: say "
+            "windows.label(annotations, classes=[...]) with the same classes for each."
+        )
+    if labels:
+        every = joined.recordings
+        numbers = [one.recordings.within(every, np.arange(len(one.recordings))) for one in windows]
+        joined.labels = Labels.joined(labels, numbers)
+    return joined
 
 
 def _told(windows: Windows) -> str:

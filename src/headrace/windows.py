@@ -235,6 +235,11 @@ class Windows(Labelled, Sequence[AudioExample]):
         return self._arranged[1]
 
     @property
+    def set_size(self) -> int:
+        """How many windows the unshuffled set has, whatever the order and the shard."""
+        return len(self._set)
+
+    @property
     def jumps(self) -> bool:
         """Whether neighbours in the order are mostly from different files."""
         return self._order is not None and self._order.jumps
