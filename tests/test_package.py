@@ -12,9 +12,10 @@ import headrace
 SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
-    "errors _kernel cpus memory order paths slabs units",
+    "arguments errors _kernel cpus memory order paths slabs units",
     "kernel logmel records sampling shard stats prefetch",
-    "decode geometry resample",
+    "decode geometry resample transforms",
+    "batch_maps",
     "storage tables",
     "survey rows matching annotation_tables",
     "finder headers labels",
@@ -28,7 +29,8 @@ LAYERS = (
     "plan native",
     "read",
     "deliver iteration meter",
-    "made",
+    "transforming",
+    "made single",
     "loader mixtures",
     "course",
     "__init__",
@@ -42,7 +44,7 @@ LAYERS = (
 DOORS = {
     ("cutting", "windows"): {"windows"},
     ("cutting", "windows_at"): {"windows"},
-    ("windows", "Windows.__getitem__"): {"deliver"},
+    ("windows", "Windows.__getitem__"): {"single"},
     ("windows", "Windows.loader"): {"loader"},
     ("cli", "_scan"): {"catalog"},
     ("cli", "bench_command"): {"report", "sweep"},

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         NoRecordingsError,
         ReadError,
         StateError,
+        TransformError,
         WindowsError,
     )
     from headrace.kernel import KernelInfo, kernel_info
@@ -70,6 +71,7 @@ __all__ = [
     "Recording",
     "StateError",
     "Stats",
+    "TransformError",
     "WindowSpec",
     "Windows",
     "WindowsError",

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headrace.errors import ReadError
-from headrace.plan import Plan
-from headrace.prefetch import Closing
-from headrace.read import Reader
 from headrace.records import AudioExample, Batch
-from headrace.units import Group
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -22,14 +17,14 @@ if TYPE_CHECKING:
     from headrace.units import Rows
     from headrace.windows import Windows
 
-__all__ = ["batch_of", "examples_of", "read_one"]
+__all__ = ["batch_of", "examples_of"]
 
 
 def examples_of(
     windows: Windows,
     rows: Rows,
     names: tuple[list[str], list[str]],
-    audio: Iterable[NDArray[np.float32]],
+    audio: Iterable[NDArray[Any]],
     failed: Collection[int] = (),
 ) -> Iterator[AudioExample]:
     """Yield an example for each row; those in `failed` have no valid samples.
@@ -73,7 +68,7 @@ def batch_of(
     windows: Windows,
     rows: Rows,
     names: tuple[list[str], list[str]],
-    slab: NDArray[np.float32],
+    slab: NDArray[Any],
     failed: Collection[int],
     state: Mapping[str, Any],
     *,
@@ -90,7 +85,7 @@ def batch_of(
         As many as the slab has, or fewer.
     names : pair of list of str
         The ids and the paths of their recordings.
-    slab : ndarray of float32, shape ``(batch, *windows.shape)``
+    slab : ndarray, shape ``(batch, *windows.shape)``
         Becomes the batch's audio.
     failed : collection of int
         Rows of zeros, whose window could not be read.
@@ -156,29 +151,3 @@ def _labels(
     labels, mask = windows.labels.rows(rows.recording, rows.start)
     labels[failed], mask[failed] = 0, False
     return labels, mask
-
-
-def read_one(windows: Windows, position: int) -> AudioExample:
-    """Return the window at a position of the shard's first epoch, read in this thread.
-
-    Raises
-    ------
-    ReadError
-        It could not be read.
-    """
-    share = windows.share
-    places = share.positions(position * share.step, 1, windows.positions)
-    rows = windows.rows(windows.order.epoch(0)(places))
-    audio = np.empty(windows.shape, np.float32)
-    if not len(places):
-        return next(examples_of(windows, rows, ([], []), [audio]))
-    plan = Plan(windows, batch_size=None, workers=0, prefetch="auto", memory=None, last="keep")
-    reader = Reader(plan)
-    try:
-        group = Group(rows, 0, 1, windows.spec.size, None)
-        result = reader.read(group, [audio], Closing())
-    finally:
-        reader.close()
-    if result.failures:
-        raise ReadError(replace(result.failures[0], index=int(rows.index[0])))
-    return next(examples_of(windows, rows, (result.ids, result.paths), [audio]))

@@ -9,6 +9,7 @@
     ├── WindowsError       (ValueError)         windows that cannot be cut; views in a wrong order
     ├── MemoryBudgetError  (ValueError)         a budget that the smallest loader does not fit into
     ├── ReadError          (OSError)            a window that could not be read
+    ├── TransformError     (RuntimeError)       a function given to map or batch_map went wrong
     ├── StateError         (ValueError)         a state that belongs to other windows
     └── ClosedError        (RuntimeError)       a loader used after its end
 
@@ -34,6 +35,7 @@ __all__ = [
     "NoRecordingsError",
     "ReadError",
     "StateError",
+    "TransformError",
     "WindowsError",
 ]
 
@@ -90,6 +92,10 @@ class ReadError(HeadraceError, OSError):
 
     def __str__(self) -> str:
         return str(self.failure)
+
+
+class TransformError(HeadraceError, RuntimeError):
+    """A function given to `Windows.map` or as ``batch_map`` raised, or gave what does not fit."""
 
 
 class StateError(HeadraceError, ValueError):

@@ -14,12 +14,13 @@ from __future__ import annotations
 import weakref
 from functools import partial
 from itertools import chain, count
-from operator import index
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from headrace import cpus
+from headrace.arguments import number
+from headrace.batch_maps import BatchMap
 from headrace.deliver import examples_of
 from headrace.errors import ClosedError, ReadError, WindowsError
 from headrace.iteration import Iteration
@@ -31,22 +32,23 @@ from headrace.prefetch import Prefetcher
 from headrace.read import Reader
 from headrace.slabs import Slabs
 from headrace.state import place_of, state_of
+from headrace.transforming import reading
 from headrace.units import enough
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
     from headrace.prefetch import Job
+    from headrace.read import GroupResult
     from headrace.records import AudioExample, Batch, Failure
     from headrace.stats import Stats
+    from headrace.transforms import Function
     from headrace.units import Unit
     from headrace.windows import Windows
 
 __all__ = ["Loader"]
-
-T = TypeVar("T")
 
 Last = Literal["keep", "drop", "pad"]
 OnError = Literal["raise", "skip", "mask"]
@@ -80,6 +82,8 @@ class Loader:
         memory: str | int | None = None,
         last: Last = "keep",
         on_error: OnError = "raise",
+        batch_map: Function | None = None,
+        seed: int = 0,
     ) -> None:
         for name, value, choices in (
             ("last", last, get_args(Last)),
@@ -87,9 +91,9 @@ class Loader:
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-        batch_size = _number("batch_size", batch_size, 1, None)
-        workers = _number("workers", workers, 0, "auto")
-        prefetch = _number("prefetch", prefetch, 1, "auto")
+        batch_size = number("batch_size", batch_size, 1, None)
+        workers = number("workers", workers, 0, "auto")
+        prefetch = number("prefetch", prefetch, 1, "auto")
         if not len(windows):
             raise WindowsError("there are no windows to load: the slice or filter left none.")
         if on_error == "skip":
@@ -99,6 +103,11 @@ class Loader:
         self.epoch = 0
         self._last = last
         self._on_error = on_error
+        mapped = None
+        if batch_map is not None:
+            if batch_size is None:
+                raise ValueError("batch_map works on batches: give batch_size, or use windows.map.")
+            mapped = BatchMap(batch_map, seed)
         self._plan = Plan(
             windows,
             batch_size=batch_size,
@@ -106,6 +115,7 @@ class Loader:
             prefetch=prefetch,
             memory=None if memory is None else parse_bytes(memory),
             last=last,
+            batch_bytes=mapped.extra_bytes(windows, batch_size) if mapped and batch_size else 0,
         )
         if not self._plan.deliveries():
             raise WindowsError(
@@ -114,11 +124,16 @@ class Loader:
             )
         # Refers to the windows and not to the loader, which a worker must not keep alive.
         self._assemble = partial(
-            Made.assemble, windows=windows, skip=on_error == "skip", pad=last == "pad"
+            Made.assemble,
+            windows=windows,
+            skip=on_error == "skip",
+            pad=last == "pad",
+            batch_map=mapped,
         )
         self._slabs = None
         if batch_size is not None:
-            self._slabs = Slabs((batch_size, *windows.shape), self._plan.prefetch + 2)
+            shape = (batch_size, *windows.shape)
+            self._slabs = Slabs(shape, self._plan.prefetch + 2, windows.dtype)
         self._failures: list[Failure] = []
         self._meter = Meter()
         self._resume: tuple[int, int] | None = (0, 0)
@@ -189,7 +204,7 @@ class Loader:
         ------
         AudioExample or Batch
         """
-        n = _number("n", n, 0, None)
+        n = number("n", n, 0, None)
         epoch, position = self._resume or self._state
         self.epoch, self._resume = epoch, None
         spans = ((e, position if e == epoch else 0) for e in count(epoch))
@@ -213,12 +228,15 @@ class Loader:
             return
         plan = self._plan
         iteration.reader = reader = Reader(plan)
+        read = reading(reader, self.windows, lenient=self._on_error != "raise")
         units: Iterator[Unit]
         units = (unit for epoch, position in spans for unit in plan.units(epoch, position))
         if n is not None and self._on_error != "skip":  # then a unit may deliver less
             units = enough(units, n, each=self.batch_size is None)
         iteration.prefetcher = prefetcher = Prefetcher(
-            (self._job(reader, unit) for unit in units), workers=plan.workers, depth=plan.depth
+            (self._job(read(unit.epoch), unit) for unit in units),
+            workers=plan.workers,
+            depth=plan.depth,
         )
         self._meter.start()
         left = n
@@ -261,13 +279,13 @@ class Loader:
             meter.tick()
             yield made
 
-    def _job(self, reader: Reader, unit: Unit) -> Job[Made]:
+    def _job(self, read: Callable[..., GroupResult], unit: Unit) -> Job[Made]:
         """Give a unit its memory, and each of its groups to a task."""
         if self._slabs is not None:
-            return job_of(reader, unit, self._slabs.lease(), self._assemble)
+            return job_of(read, unit, self._slabs.lease(), self._assemble)
         # Single examples own their memory, each its own.
-        rows = [np.empty(self.windows.shape, np.float32) for _ in range(unit.count)]
-        return job_of(reader, unit, rows)
+        shape, dtype = self.windows.shape, self.windows.dtype
+        return job_of(read, unit, [np.empty(shape, dtype) for _ in range(unit.count)])
 
     def _deliveries(self, made: Made) -> Iterator[list[AudioExample | Batch]]:
         """Turn what was made into what is delivered, each alone in a list; count at delivery."""
@@ -367,28 +385,7 @@ class Loader:
         """Note the most bytes that an iteration has used, as the bound counts them."""
         if reader is None:
             return
-        plan = self._plan
-        if self._slabs is not None:
-            rows = min(self._slabs.peak, self._slabs.count) * self._slabs.slab_bytes
-        else:
-            rows = (plan.prefetch + 2) * plan.row_bytes
-        peak = (
-            rows
-            + max(1, plan.workers) * plan.scratch.nbytes
-            + reader.most_open * plan.stream_bytes
-            + plan.table_bytes
-        )
+        slabs, plan = self._slabs, self._plan
+        held = plan.prefetch + 2 if slabs is None else min(slabs.peak, slabs.count)
+        peak = plan.nbytes(held, reader.most_open)
         self._meter.peak_bytes = max(self._meter.peak_bytes, peak)
-
-
-def _number(name: str, value: int | T, least: int, automatic: T) -> int | T:
-    """Return `value` as a whole number, or `automatic`, which stands for choosing one."""
-    if type(value) is type(automatic) and value == automatic:
-        return automatic
-    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
-        number = index(value)
-        if number >= least:
-            return number
-    raise ValueError(
-        f"{name} must be a whole number from {least} up, or {automatic!r}, not {value!r}."
-    )

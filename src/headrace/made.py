@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.deliver import batch_of
 from headrace.prefetch import Job, Task
@@ -14,11 +14,11 @@ from headrace.state import state_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
+    from headrace.batch_maps import BatchMap
     from headrace.prefetch import Closing
-    from headrace.read import GroupResult, Reader
+    from headrace.read import GroupResult
     from headrace.records import Batch, Failure
     from headrace.units import Group, Unit
     from headrace.windows import Windows
@@ -34,7 +34,7 @@ class Made:
     ----------
     unit : Unit
         What is made.
-    rows : list of ndarray of float32, or one with a row for each window
+    rows : list of ndarray, or one with a row for each window
         Where; nothing once it has been let go of.
     results : list of GroupResult
         One for each group that has been read, in any order.
@@ -43,7 +43,7 @@ class Made:
     """
 
     unit: Unit
-    rows: NDArray[np.float32] | list[NDArray[np.float32]]
+    rows: NDArray[Any] | list[NDArray[Any]]
     results: list[GroupResult] = field(default_factory=list)
     batch: Batch | None = None
 
@@ -65,7 +65,7 @@ class Made:
             paths += result.paths
         return ids, paths
 
-    def let_go(self) -> Iterator[NDArray[np.float32]]:
+    def let_go(self) -> Iterator[NDArray[Any]]:
         """Yield single rows, leaving none of those yielded here: they are the consumer's."""
         rows, self.rows = self.rows, []
         assert isinstance(rows, list)
@@ -73,7 +73,9 @@ class Made:
         while rows:
             yield rows.pop()
 
-    def assemble(self, windows: Windows, *, skip: bool, pad: bool) -> None:
+    def assemble(
+        self, windows: Windows, *, skip: bool, pad: bool, batch_map: BatchMap | None
+    ) -> None:
         """Make the batch, to which alone the slab then belongs."""
         unit, slab, self.rows = self.unit, self.rows, []
         assert not isinstance(slab, list)
@@ -87,25 +89,28 @@ class Made:
             skip=skip,
             added=len(slab) - len(unit.rows.index) if pad and unit.final else unit.filler,
         )
+        if batch_map is not None and len(self.batch.audio):
+            with self.results[-1].transforming():
+                self.batch = batch_map(self.batch, self.unit.epoch, self.unit.stop)
 
 
 def job_of(
-    reader: Reader,
+    read: Callable[[Group, Any, Closing], GroupResult],
     unit: Unit,
-    rows: NDArray[np.float32] | list[NDArray[np.float32]],
+    rows: NDArray[Any] | list[NDArray[Any]],
     assemble: Callable[[Made], None] | None = None,
 ) -> Job[Made]:
     """Return the job of making `unit` in `rows`, a task for each of its groups.
 
-    The task that ends last calls `assemble`, so that the consumer need not. Nothing here refers to
-    a `Loader`.
+    Each calls `read`, as `Reader.read`. The task that ends last calls `assemble`, so that the
+    consumer need not. Nothing here refers to a `Loader`.
     """
     made = Made(unit, rows)
     left = count(len(unit.groups) - 1, -1)  # next() is one step, whatever thread takes it
 
     def task(group: Group) -> Task:
         def run(closing: Closing) -> None:
-            made.results.append(reader.read(group, rows, closing))
+            made.results.append(read(group, rows, closing))
             if assemble is not None and next(left) == 0:
                 assemble(made)
 

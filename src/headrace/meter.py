@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headrace import cpus
 from headrace.stats import Stats
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Meter:
     _wall_s: float = 0.0
     _decode_s: float = 0.0
     _resample_s: float = 0.0
+    _transform_s: float = 0.0
+    _transform_cpu_s: float = 0.0
     _busy_s: float = 0.0
     _since: float | None = None  # when the running clock was last read
 
@@ -63,6 +66,8 @@ class Meter:
         for result in results:
             self._decode_s += result.decode_s
             self._resample_s += result.resample_s
+            self._transform_s += result.transform_s
+            self._transform_cpu_s += result.transform_cpu_s
             self._busy_s += result.busy_s
 
     def stats(
@@ -79,7 +84,10 @@ class Meter:
             first_wait_s=self.first_wait_s,
             decode_s=self._decode_s,
             resample_s=self._resample_s,
-            other_s=max(0.0, self._busy_s - self._decode_s - self._resample_s),
+            transform_s=self._transform_s,
+            transform_cpu_s=self._transform_cpu_s,
+            processors=cpus.available(),
+            other_s=max(0.0, self._busy_s - self._decode_s - self._resample_s - self._transform_s),
             workers=workers,
             memory_bound=memory_bound,
             peak_bytes=self.peak_bytes,

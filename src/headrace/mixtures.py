@@ -42,7 +42,8 @@ def concat(windows: Sequence[Windows]) -> Windows:
     AnnotationError
         Their labels have other classes.
     """
-    return _labelled(Windows(_joined(windows, "concatenated")), windows)
+    given = list(windows)
+    return _like(given, Windows(_joined(given, "concatenated")))
 
 
 def mix(
@@ -74,28 +75,39 @@ def mix(
     WindowsError
         As in `concat`; or the weights are none.
     """
-    joined = _joined(windows, "mixed")
+    given = list(windows)
+    joined = _joined(given, "mixed")
     sizes = [len(part) for part in joined.parts]
     if not all(sizes):
         raise WindowsError(f"source {sizes.index(0)} of the mixture has no windows: leave it out.")
     values = checked_weights(sizes if weights is None else weights, len(sizes), "source")
     counts = shares(values, sum(sizes) if n is None else whole_number("n", n, 1))
     order = Mixed(tuple(sizes), tuple(counts.tolist()), whole_number("seed", seed))
-    return _labelled(Windows(joined, order), windows)
+    return _like(given, Windows(joined, order))
 
 
-def _joined(windows: Sequence[Windows], what: str) -> Concat:
-    given = list(windows)
+def _like(given: list[Windows], joined: Windows) -> Windows:
+    """Give windows that were joined the transforms of each and the labels of all."""
+    joined.transforms = given[0].transforms
+    return _labelled(joined, given)
+
+
+def _joined(given: list[Windows], what: str) -> Concat:
     for place, one in enumerate(given):
         if not isinstance(one, Windows):
             raise WindowsError(f"Windows are {what}, and number {place} is {one!r}.")
         one._refuse_order(what)
         first = given[0]
-        same = (one.spec.sample_rate, one.shape, one.spec.channel)
-        if same != (first.spec.sample_rate, first.shape, first.spec.channel):
+        same = (one.spec.sample_rate, one.audio_shape, one.spec.channel)
+        if same != (first.spec.sample_rate, first.audio_shape, first.spec.channel):
             raise WindowsError(
                 f"windows that are {what} have one sample rate, length and channel, but number 0 "
                 f"is {_told(first)} and number {place} is {_told(one)}: cut them alike."
+            )
+        if one.transforms != first.transforms:
+            raise WindowsError(
+                f"windows that are {what} have the same transforms, but number {place} has others "
+                "than number 0: call map on what comes out."
             )
     if not given:
         raise WindowsError(f"no windows to be {what}: the list is empty.")
@@ -120,5 +132,5 @@ def _labelled(joined: Windows, windows: Sequence[Windows]) -> Windows:
 
 def _told(windows: Windows) -> str:
     spec = windows.spec
-    planes = f" of {windows.shape[0]}" if spec.channel == "all" else ""
+    planes = f" of {windows.audio_shape[0]}" if spec.channel == "all" else ""
     return f"{spec.size} samples at {spec.sample_rate} Hz, channel={spec.channel!r}{planes}"

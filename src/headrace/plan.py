@@ -99,6 +99,8 @@ class Plan:
         Bytes that `memory_bound` may not pass.
     last : {"keep", "drop", "pad"}
         What becomes of a last batch that is not full.
+    batch_bytes : int
+        Bytes of a batch that are not in its slab.
 
     Raises
     ------
@@ -120,13 +122,16 @@ class Plan:
         prefetch: int | Literal["auto"],
         memory: int | None,
         last: Literal["keep", "drop", "pad"],
+        batch_bytes: int = 0,
     ) -> None:
         self.windows = windows
+        self._batch_bytes = batch_bytes
         self.batch_size = batch_size
         self.workers = workers
         self.last = last
-        self.row_bytes = 4 * int(np.prod(windows.shape))
-        self._group_rows = max(1, _GROUP_SAMPLES * 4 // self.row_bytes)
+        self.row_bytes = windows.dtype.itemsize * int(np.prod(windows.shape))
+        self.audio_bytes = 4 * int(np.prod(windows.audio_shape))
+        self._group_rows = max(1, _GROUP_SAMPLES * 4 // self.audio_bytes)
         if batch_size is not None:
             share = -(-batch_size // (2 * max(1, workers)))
             self._group_rows = max(self._group_rows, min(share, _LARGE_GROUP * self._group_rows))
@@ -155,7 +160,7 @@ class Plan:
                 groups = -(-self.batch_size // self._group_rows)
                 chosen = 1 + max(1, -(-2 * self.workers // groups))
             if memory is None:
-                fits = (_AUTO_MEMORY - self.bound(0)) // self._delivery_bytes
+                fits = (_AUTO_MEMORY - self.bound(0)) // self.delivery_bytes
                 return max(2, min(chosen, fits))
         if memory is not None:
             needed = self.bound(min(chosen, 1))
@@ -167,12 +172,14 @@ class Plan:
                     f'Give memory="{-(-needed >> 20)} MiB".',
                     needed=needed,
                 )
-            chosen = min(chosen, (memory - self.bound(0)) // self._delivery_bytes)
+            chosen = min(chosen, (memory - self.bound(0)) // self.delivery_bytes)
         return chosen
 
     @property
-    def _delivery_bytes(self) -> int:
-        return (self.row_bytes + self.windows.label_row_bytes) * (self.batch_size or 1)
+    def delivery_bytes(self) -> int:
+        """Bytes of a batch, or of a single example."""
+        rows = (self.row_bytes + self.windows.label_row_bytes) * (self.batch_size or 1)
+        return rows + self._batch_bytes
 
     @property
     def memory_bound(self) -> int:
@@ -184,12 +191,17 @@ class Plan:
 
         (prefetch + 2) deliveries + workers x scratch + open decoders + tables. The two more are the
         batch that the consumer is looking at and the one it is being handed: a ``for`` statement
-        lets go of the old one only when it has the new one.
+        lets go of the old one only when it has the new one. What a transform allocates beyond its
+        result is not in it.
         """
+        return self.nbytes(prefetch + 2, self.open_files)
+
+    def nbytes(self, deliveries: int, open_files: int) -> int:
+        """Return the bytes that loading takes with so many deliveries and open files."""
         return (
-            (prefetch + 2) * self._delivery_bytes
-            + max(1, self.workers) * self.scratch.nbytes
-            + self.open_files * self.stream_bytes
+            deliveries * self.delivery_bytes
+            + max(1, self.workers) * (self.scratch.nbytes + self.transform_bytes)
+            + open_files * self.stream_bytes
             + self.table_bytes
         )
 
@@ -217,8 +229,17 @@ class Plan:
             pcm = max(pcm, span * kind.channels * decode.sample_type(kind).itemsize)
             inputs, outputs = max(inputs, span), max(outputs, chunk)
             between = max(between, table.filter.scratch(chunk))
-        planes = self.windows.shape[0] if self.windows.spec.channel == "all" else 1
+        planes = self.windows.audio_shape[0] if self.windows.spec.channel == "all" else 1
         return ScratchSize(pcm, planes, inputs, outputs, between)
+
+    @property
+    def transform_bytes(self) -> int:
+        """Bytes of the audio and of the results that wait for a worker's next transform."""
+        transforms = self.windows.transforms
+        if not transforms:
+            return 0
+        results = sum(t.dtype.itemsize * int(np.prod(t.shape)) for t in transforms)
+        return self._group_rows * self.audio_bytes + results
 
     @property
     def open_files(self) -> int:

@@ -10,6 +10,8 @@ Guarantees
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -21,6 +23,8 @@ from headrace.records import Code, Failure
 from headrace.resample import resampler
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -53,6 +57,8 @@ class GroupResult:
         By row of the unit; those rows hold zeros.
     decode_s, resample_s, busy_s : float
         Seconds of work: decoding and mixing, resampling, and everything.
+    transform_s, transform_cpu_s : float
+        Seconds in transforms, and seconds of them on a processor.
     """
 
     begin: int = 0
@@ -62,6 +68,18 @@ class GroupResult:
     decode_s: float = 0.0
     resample_s: float = 0.0
     busy_s: float = 0.0
+    transform_s: float = 0.0
+    transform_cpu_s: float = 0.0
+
+    @contextmanager
+    def transforming(self) -> Iterator[None]:
+        """Count the time of what is done inside."""
+        began, cpu = time.perf_counter(), time.thread_time()
+        yield
+        seconds = time.perf_counter() - began
+        self.transform_s += seconds
+        self.transform_cpu_s += time.thread_time() - cpu
+        self.busy_s += seconds
 
 
 class Reader:

@@ -56,6 +56,8 @@ class Code(StrEnum):
     """The operating system or the decoder reported an error while reading."""
     NON_FINITE = "NON_FINITE"
     """The window's input holds NaN or infinity."""
+    TRANSFORM = "TRANSFORM"
+    """A function given to `Windows.map` raised an error that may be the window's fault."""
 
 
 @dataclass(frozen=True, slots=True)

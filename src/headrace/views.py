@@ -6,22 +6,27 @@ most once; what would be ambiguous is refused.
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from headrace.arrangement import Shuffle, whole_number
 from headrace.errors import WindowsError
+from headrace.records import AudioExample
 from headrace.sampling import Sampled, checked_weights
 from headrace.shard import Shard, this_process
+from headrace.transforms import Transform, generator
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, DTypeLike
 
     from headrace.shard import Remainder
+    from headrace.transforms import Function, On
     from headrace.windows import Windows
 
-__all__ = ["filter", "sample", "shard", "shuffle", "take"]
+__all__ = ["filter", "map", "sample", "shard", "shuffle", "take"]
 
 
 def take(self: Windows, indices: ArrayLike) -> Windows:
@@ -179,3 +184,65 @@ def shard(
             'remainder="repeat" or "mask".'
         )
     return view
+
+
+def map(  # noqa: A001  it is a method
+    self: Windows,
+    function: Function | None = None,
+    *,
+    factory: Function | None = None,
+    on: On = "audio",
+    out: tuple[tuple[int, ...], DTypeLike] | None = None,
+    seed: int = 0,
+) -> Windows:
+    """Return the same windows, each given to a function that runs in the workers.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(audio)`` returns an array of numbers, which becomes the window's audio. It may
+        work in place. If it has an argument ``rng`` it is handed a `numpy.random.Generator` keyed
+        by (seed, epoch, window): the same for any number of workers, and after a resume.
+    factory : callable, instead of `function`
+        ``factory()`` returns the function: called once for each worker, for functions that keep
+        state on themselves.
+    on : {"audio", "example"}
+        Call it with the audio alone or with the `AudioExample`, labels and all.
+    out : (shape, dtype), optional
+        Of the function's output, the same for all windows; else one call on noise tells.
+    seed : int
+        Keys `rng`.
+
+    Raises
+    ------
+    TransformError
+        The function raised on noise, or gave no array of numbers.
+    WindowsError
+        An argument is none of the above.
+    """
+    transform = Transform.checked(
+        function,
+        factory=factory,
+        on=on,
+        out=out,
+        seed=seed,
+        place=len(self.transforms),
+        example=noise(self),
+    )
+    view = copy(self)
+    view.transforms = (*self.transforms, transform)
+    return view
+
+
+def noise(self: Windows) -> AudioExample:
+    """Return an example of noise, as it would be delivered, to try a function on."""
+    audio = generator(0).uniform(-0.1, 0.1, self.shape).astype(self.dtype)
+    first, spec = self.recordings[0], self.spec
+    seconds = spec.size / spec.sample_rate
+    example = AudioExample(
+        audio, first.id, 0.0, spec.sample_rate, first.path, 0, seconds, spec.size
+    )
+    if self.labels is None:
+        return example
+    classes = len(self.classes)
+    return replace(example, labels=np.zeros(classes, np.float32), label_mask=np.ones(classes, bool))

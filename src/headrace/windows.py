@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from headrace.records import Coverage, WindowSpec
     from headrace.sampling import Mixed, Sampled
     from headrace.sets import WindowSet
+    from headrace.transforms import Function, Transform
 
 __all__ = ["Windows"]
 
@@ -58,7 +59,11 @@ class Windows(Labelled, Sequence[AudioExample]):
         What they are windows of.
     share : Shard
         Which positions of the order are this process's; default all.
+    transforms : tuple of Transform
+        What `map` added: functions that run in the workers on each window, in order.
     """
+
+    transforms: tuple[Transform, ...] = ()
 
     def __init__(
         self,
@@ -114,7 +119,7 @@ class Windows(Labelled, Sequence[AudioExample]):
             if places.step < 1:
                 raise WindowsError("a slice of windows goes forward: order is what shuffle is for.")
             return self._view(self._set.sliced(places))
-        from headrace.deliver import read_one  # noqa: PLC0415  the door from what to how
+        from headrace.single import read_one  # noqa: PLC0415  the door from what to how
 
         try:
             position = range(len(self))[index]
@@ -127,6 +132,8 @@ class Windows(Labelled, Sequence[AudioExample]):
     shuffle = views.shuffle
     sample = views.sample
     shard = views.shard
+    map = views.map
+    noise = views.noise
 
     def loader(
         self,
@@ -137,6 +144,8 @@ class Windows(Labelled, Sequence[AudioExample]):
         memory: str | int | None = None,
         last: Literal["keep", "drop", "pad"] = "keep",
         on_error: Literal["raise", "skip", "mask"] = "raise",
+        batch_map: Function | None = None,
+        seed: int = 0,
     ) -> Loader:
         """Return a `Loader` of these windows: threads, memory, progress and state.
 
@@ -158,6 +167,12 @@ class Windows(Labelled, Sequence[AudioExample]):
             A window that cannot be read raises `ReadError` when its turn comes, is left out, or is
             delivered as zeros with ``valid`` False (``valid_samples`` 0). All are in
             `Loader.failures`.
+        batch_map : callable, optional
+            ``batch_map(batch)`` runs in the workers on each whole batch and returns a `Batch`, or
+            None if it worked in place. If it has an argument ``rng`` it is handed a generator keyed
+            by (seed, epoch, position of the batch).
+        seed : int
+            Keys that `rng`.
 
         Returns
         -------
@@ -167,6 +182,8 @@ class Windows(Labelled, Sequence[AudioExample]):
         ------
         MemoryBudgetError
             `memory` is less than the smallest loader of this batch size needs.
+        TransformError
+            `batch_map` raised when tried on noise, or gave no batch.
         ValueError
             An argument is none of the above.
         """
@@ -180,6 +197,8 @@ class Windows(Labelled, Sequence[AudioExample]):
             memory=memory,
             last=last,
             on_error=on_error,
+            batch_map=batch_map,
+            seed=seed,
         )
 
     @cached_property
@@ -251,6 +270,16 @@ class Windows(Labelled, Sequence[AudioExample]):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of one window as it is delivered: `audio_shape`, or that of the last transform."""
+        return self.transforms[-1].shape if self.transforms else self.audio_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of one window as it is delivered: float32, or that of the last transform."""
+        return self.transforms[-1].dtype if self.transforms else np.dtype(np.float32)
+
+    @property
+    def audio_shape(self) -> tuple[int, ...]:
         """Shape of one window's audio: ``(samples,)`` or ``(channels, samples)``."""
         if self.spec.channel == "all":
             return self.recordings.kinds[0][1], self.spec.size
@@ -286,10 +315,11 @@ class Windows(Labelled, Sequence[AudioExample]):
         rate = self.spec.sample_rate
         order = "" if self._order is None else f", {self._order.called}"
         share = f", {self.share}" if self.share.world > 1 else ""
+        maps = "".join(f", {transform}" for transform in self.transforms)
         return (
             f"<Windows: {len(self):,} of {self.spec.size / rate:g} s {self._set.manner} at {rate} "
             f"Hz from {len(self.recordings):,} recordings, channel={self.spec.channel!r}"
-            f"{order}{share}>"
+            f"{order}{share}{maps}>"
         )
 
     def _view(
@@ -300,6 +330,7 @@ class Windows(Labelled, Sequence[AudioExample]):
     ) -> Windows:
         view = Windows(chosen, order, share)
         view.labels = self.labels
+        view.transforms = self.transforms
         return view
 
     def _refuse_order(self, what: str) -> None:
