@@ -131,6 +131,7 @@ def test_the_public_surface_is_this_list() -> None:
         "Recording",
         "StateError",
         "Stats",
+        "TransformError",
         "WindowSpec",
         "Windows",
         "WindowsError",
