@@ -403,18 +403,10 @@ def spin(audio: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def test_the_verdict_names_a_transform_that_holds_the_gil(windows: Windows) -> None:
     """Python loops in two workers take turns, and the stats say so; a sleeper is only slow."""
-    verdicts = []
-    for _ in range(8):  # beside other programs neither shows: once is enough
-        loader = windows.map(spin).loader(batch_size=5, workers=2)
-        for _ in loader.steps(60):
-            pass
-        stats = loader.stats()
-        assert stats.transform_s > stats.decode_s + stats.resample_s
-        verdicts.append(stats.verdict)
-        if "holds the GIL" in stats.verdict or stats.processors == 1:
-            break
-    else:
-        pytest.fail("\n".join(verdicts))
+    loader = windows.map(spin).loader(batch_size=5, workers=2)
+    for _ in loader.steps(60):
+        pass
+    assert "holds the GIL" in loader.stats().verdict, loader.stats()
 
     def sleepy(audio: NDArray[np.float32]) -> NDArray[np.float32]:
         time.sleep(0.002)

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headrace import cpus
 from headrace.stats import Stats
 
 if TYPE_CHECKING:
@@ -15,6 +14,10 @@ if TYPE_CHECKING:
     from headrace.read import GroupResult
 
 __all__ = ["Meter"]
+
+_GIL_WAIT_S = 1e-3
+"""A wait for the GIL that somebody held: a free one is had in microseconds, and one that is asked
+for is let go of after 5 ms (`sys.getswitchinterval`)."""
 
 
 @dataclass(slots=True)
@@ -41,7 +44,8 @@ class Meter:
     _decode_s: float = 0.0
     _resample_s: float = 0.0
     _transform_s: float = 0.0
-    _transform_cpu_s: float = 0.0
+    _groups: int = 0
+    _gil_waits: int = 0
     _busy_s: float = 0.0
     _since: float | None = None  # when the running clock was last read
 
@@ -67,7 +71,8 @@ class Meter:
             self._decode_s += result.decode_s
             self._resample_s += result.resample_s
             self._transform_s += result.transform_s
-            self._transform_cpu_s += result.transform_cpu_s
+            self._groups += 1
+            self._gil_waits += result.gil_s > _GIL_WAIT_S
             self._busy_s += result.busy_s
 
     def stats(
@@ -85,8 +90,7 @@ class Meter:
             decode_s=self._decode_s,
             resample_s=self._resample_s,
             transform_s=self._transform_s,
-            transform_cpu_s=self._transform_cpu_s,
-            processors=cpus.available(),
+            gil_waits=self._gil_waits / self._groups if self._groups else 0.0,
             other_s=max(0.0, self._busy_s - self._decode_s - self._resample_s - self._transform_s),
             workers=workers,
             memory_bound=memory_bound,

@@ -57,8 +57,10 @@ class GroupResult:
         By row of the unit; those rows hold zeros.
     decode_s, resample_s, busy_s : float
         Seconds of work: decoding and mixing, resampling, and everything.
-    transform_s, transform_cpu_s : float
-        Seconds in transforms, and seconds of them on a processor.
+    transform_s : float
+        Seconds in transforms.
+    gil_s : float
+        Seconds from the end of the native work to the moment when Python let this thread go on.
     """
 
     begin: int = 0
@@ -69,16 +71,15 @@ class GroupResult:
     resample_s: float = 0.0
     busy_s: float = 0.0
     transform_s: float = 0.0
-    transform_cpu_s: float = 0.0
+    gil_s: float = 0.0
 
     @contextmanager
     def transforming(self) -> Iterator[None]:
         """Count the time of what is done inside."""
-        began, cpu = time.perf_counter(), time.thread_time()
+        began = time.perf_counter()
         yield
         seconds = time.perf_counter() - began
         self.transform_s += seconds
-        self.transform_cpu_s += time.thread_time() - cpu
         self.busy_s += seconds
 
 
@@ -178,13 +179,17 @@ class Reader:
             reads.append((places[read.recording], read.starts, read.row))
             ids += [recording.id] * len(read.starts)
             paths += [recording.path] * len(read.starts)
+        began = time.perf_counter()
         lost, decode_s, resample_s, busy_s, cancelled = self._native.read(
             recordings, reads, rows, closing.flag
         )
+        gil_s = time.perf_counter() - began - busy_s
         if cancelled:
             raise GaveUp
         failures = {row: self._failure(group, row, Code(code), why) for row, code, why in lost}
-        return GroupResult(group.begin, ids, paths, failures, decode_s, resample_s, busy_s)
+        return GroupResult(
+            group.begin, ids, paths, failures, decode_s, resample_s, busy_s, gil_s=gil_s
+        )
 
     def _facts_of(self, index: int) -> tuple[Recording, tuple[int, int, int, bytes]]:
         recording = self._recordings[index]

@@ -11,6 +11,10 @@ __all__ = ["Stats"]
 _NOTHING = 0.01
 """A wait below this share of the run is none: law 5's figure."""
 
+_OFTEN = 0.3
+"""Share of the groups that wait for the GIL where somebody holds it: about half of them with two
+workers that do nothing else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stats:
@@ -33,10 +37,8 @@ class Stats:
     decode_s, resample_s, transform_s, other_s : float
         Busy seconds of all workers together: reading, decoding and mixing; resampling; what
         `Windows.map` and ``batch_map`` added; the rest.
-    transform_cpu_s : float
-        Seconds of `transform_s` on a processor: the rest of it was waiting, for the GIL or a disk.
-    processors : int
-        Processors that this process may use.
+    gil_waits : float
+        Share of the groups of reads after which a worker waited for the GIL for a millisecond.
     workers : int
         Threads; 0: the consumer's own.
     memory_bound, peak_bytes : int
@@ -60,8 +62,7 @@ class Stats:
     peak_bytes: int
     kept_bytes: int
     transform_s: float = 0.0
-    transform_cpu_s: float = 0.0
-    processors: int = 1
+    gil_waits: float = 0.0
 
     @property
     def windows_per_s(self) -> float:
@@ -82,17 +83,6 @@ class Stats:
     def busy_s(self) -> float:
         """Busy seconds of all workers together."""
         return self.decode_s + self.resample_s + self.transform_s + self.other_s
-
-    @property
-    def transforms_hold_the_gil(self) -> bool:
-        """Whether transforms seem to run one at a time.
-
-        They were on one processor for most of the run, and neither they nor the native work took
-        what else there was.
-        """
-        most = min(self.workers, self.processors) * self.wall_s
-        waited = self.transform_s - self.transform_cpu_s
-        return self.transform_cpu_s > 0.75 * self.wall_s and self.busy_s - waited < 0.8 * most
 
     @property
     def verdict(self) -> str:
@@ -124,7 +114,7 @@ class Stats:
             (self.transform_s, "transforms"),
             (self.other_s, "the rest"),
         )[1]
-        if where == "transforms" and self.transforms_hold_the_gil:
+        if where == "transforms" and self.workers > 1 and self.gil_waits > _OFTEN:
             return (
                 f"The consumer waited for the loader {share} of the run; {its} busy {loaded:.0%} "
                 "of it, mostly with a transform that holds the GIL, so that one runs while the "
