@@ -242,6 +242,7 @@ def test_every_error_is_one_of_ours_and_a_builtin_of_its_kind() -> None:
         "NoRecordingsError": FileNotFoundError,
         "ReadError": OSError,
         "StateError": ValueError,
+        "TransformError": RuntimeError,
         "WindowsError": ValueError,
     }
     errors = {n for n in headrace.__all__ if n.endswith("Error")} - {"HeadraceError"}
