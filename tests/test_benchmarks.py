@@ -159,6 +159,15 @@ class TestScripts:
 
         assert 0 <= _figures(printed.splitlines()[-1])[1] <= 100
 
+    def test_order_scale(self) -> None:
+        """Beginning anywhere takes memory for recordings, some 65 bytes each, not for windows."""
+        printed = _run("order_scale.py", "--rows", 20_000, "--rounds", 1)
+        rows = [_figures(row)[-1] for row in printed.splitlines() if row.endswith((" ms", " MB"))]
+
+        assert len(rows) == 10
+        assert all(figure > 0 for figure in rows)
+        assert max(row for row in rows[3::5]) < 20_000 * 100 / 1e6
+
     def test_labels_scale(self) -> None:
         """There are about as many windows as asked for, all events, and labels for them."""
         printed = _run("labels_scale.py", "--windows", 1_000, "--events", 300, "--labels", 4)

@@ -54,6 +54,13 @@ def _rows(windows: Windows) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     return windows.labels.rows(rows.recording, rows.start)
 
 
+def _rows_of_set(windows: Windows) -> NDArray[np.float32]:
+    """Return the labels of all windows of the set, whatever their order."""
+    assert windows.labels is not None
+    rows = windows.rows(np.arange(windows.set_size, dtype=np.int64))
+    return windows.labels.rows(rows.recording, rows.start)[0]
+
+
 def _heard(windows: Windows) -> list[str]:
     """Return the labels of each window, joined."""
     labels, _ = _rows(windows)
@@ -320,6 +327,59 @@ def test_every_view_keeps_its_labels(labelled: Windows) -> None:
         plain.label_counts()
     with pytest.raises(WindowsError, match="no labels"):
         plain.balanced_weights()
+
+
+def test_labels_survive_every_view(labelled: Windows) -> None:
+    """Filtered, taken, drawn, sharded: each window comes with its own labels."""
+    everything, _ = _rows(labelled)
+    some = np.arange(len(labelled)) % 3 == 1
+    chosen = np.flatnonzero(some)
+    views = [
+        (labelled.filter(some), chosen),
+        (labelled.take(chosen[::-1]), chosen[::-1]),
+        (labelled.filter(some).shuffle(3), chosen),
+        (labelled.sample(labelled.balanced_weights(), 40, seed=1), np.arange(len(labelled))),
+        (labelled.shuffle(1).shard(1, 2), np.arange(len(labelled))),
+        (labelled.shard(1, 2, by="recording"), np.arange(len(labelled))),
+    ]
+    for view, places in views:
+        for batch in view.loader(batch_size=8, workers=1):
+            assert batch.labels.tolist() == everything[places[batch.index]].tolist()
+        np.testing.assert_array_equal(_rows_of_set(view), everything[places])
+    masked = labelled[:9].shard(1, 2, remainder="mask")
+    *_, last = masked.loader(workers=0)
+    assert last.index == -1
+    assert last.labels.shape == last.label_mask.shape == (len(labelled.classes),)
+    assert not last.labels.any()
+    assert not last.label_mask.any()
+    (batch,) = masked.loader(workers=0, batch_size=5)
+    assert batch.label_mask.any(axis=1).tolist() == batch.valid.tolist() == [True] * 4 + [False]
+
+
+def test_labels_survive_joining(labelled: Windows) -> None:
+    """Concatenated and mixed, slices of one catalog and windows of another; or refused."""
+    other = made_up([500]).windows(16_000, 0.25)  # at 1,000 Hz, nowhere
+    whole = Annotations.from_table(pa.table({"file": ["r0"], "label": ["SYNTHB"]}))
+    other = other.label(whole, labelled.classes)
+    everything, _ = _rows(labelled)
+    joined = headrace.concat([headrace.concat([labelled[5:20], labelled[30:]]), other, other])
+    one_hot = np.tile([one == "SYNTHB" for one in labelled.classes], (2, 1))
+    expected = np.concatenate([everything[5:20], everything[30:], one_hot, one_hot])
+    np.testing.assert_array_equal(_rows_of_set(joined), expected)
+    assert list(joined.label_counts().values()) == expected.sum(axis=0).tolist()
+
+    mixed = headrace.mix([labelled[5:20], labelled[30:]], seed=3)
+    places = np.r_[5:20, 30 : len(labelled)]
+    for batch in mixed.loader(batch_size=8, workers=1):
+        assert batch.labels.tolist() == everything[places[batch.index]].tolist()
+
+    plain = labelled.catalog.windows(16_000, 0.25)
+    with pytest.raises(WindowsError, match="number 1 is not"):
+        headrace.concat([labelled, plain])
+    with pytest.raises(AnnotationError, match="the same classes"):
+        headrace.mix([labelled, made_up([500]).windows(16_000, 0.25).label(whole)])
+    with pytest.raises(WindowsError, match="2 catalogs"):
+        joined.label(whole)
 
 
 def test_rows_without_a_window_have_unknown_labels(tmp_path: Path) -> None:

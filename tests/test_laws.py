@@ -78,10 +78,42 @@ def cuts(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def orders(windows: Windows) -> st.SearchStrategy[Windows]:
-    """Windows as they are, or shuffled either way."""
+    """Windows as they are, or shuffled in any way."""
     return st.one_of(
         st.just(windows),
         st.builds(windows.shuffle, st.integers(0, 9), st.sampled_from(["window", "file"])),
+        st.builds(
+            windows.shuffle, st.integers(0, 9), st.just("block"), block=st.sampled_from([1, 3, 10])
+        ),
+    )
+
+
+@st.composite
+def choices(draw: st.DrawFn, windows: Windows) -> Windows:
+    """Draw some windows, repeated too; draws; windows at any times; or a mixture of both."""
+    seed = draw(st.integers(0, 9))
+    places = draw(st.lists(st.integers(0, len(windows) - 1), min_size=1, max_size=30))
+    table = windows.take(places).table()
+    spec = windows.spec
+    moments = {
+        "id": table["id"],
+        # Up to the end of a recording that is shorter than its last window.
+        "at_s": [draw(st.floats(0, 7 / 8_000)) for _ in places],
+    }
+    at = windows.catalog.windows_at(
+        moments, spec.sample_rate, spec.size / spec.sample_rate, jitter_s=2.0, channel=spec.channel
+    )
+    return draw(
+        st.sampled_from(
+            [
+                windows.take(places),
+                windows.take(places).shuffle(seed, by="file"),
+                windows.sample([1 + i % 3 for i in range(len(windows))], 40, seed),
+                at,
+                headrace.concat([at, windows.take(places)]).shuffle(seed, by="block", block=3),
+                headrace.mix([windows, at], weights=[1, 2], n=40, seed=seed),
+            ]
+        )
     )
 
 
@@ -109,7 +141,8 @@ def test_a_window_is_a_slice(
     catalog: Catalog, data: st.DataObject, cut: dict[str, Any], how: dict[str, Any]
 ) -> None:
     """Law 1: however it is reached, a window is a slice of its whole file, bit for bit."""
-    windows = data.draw(orders(catalog.windows(**cut)))
+    whole = catalog.windows(**cut)
+    windows = data.draw(st.one_of(orders(whole), choices(whole)))
     reference = Reference(windows)
 
     for audio, file_id, offset, _ in unbatched(windows.loader(**how)):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from headrace import Code, Failure, ReadError, TooManyFailuresError, ledger
 from headrace.ledger import Ledger, limit
+from headrace.recordings import Recordings
 from nowhere import made_up
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def failure(index: int, code: Code = Code.IO) -> Failure:
 
 def lost(indices: Sequence[tuple[int, Code]], most: int | None = None) -> Ledger:
     """Return a ledger in which these windows of an epoch are lost."""
-    kept = Ledger(CATALOG, raises=False, most=most)
+    kept = Ledger(Recordings(CATALOG), raises=False, most=most)
     for index, code in indices:
         kept.lose(0, index // EACH, failure(index, code))
     return kept
@@ -102,7 +103,7 @@ def test_one_too_many_says_what_and_where() -> None:
 
 def test_every_epoch_may_lose_as_many() -> None:
     """The limit is of an epoch, not of a loader's life."""
-    kept = Ledger(CATALOG, raises=False, most=1)
+    kept = Ledger(Recordings(CATALOG), raises=False, most=1)
     for epoch in range(5):
         kept.lose(epoch, 0, failure(3))
 
@@ -113,7 +114,7 @@ def test_every_epoch_may_lose_as_many() -> None:
 
 def test_the_first_loss_raises_where_it_shall() -> None:
     """And is counted all the same."""
-    kept = Ledger(CATALOG, raises=True, most=None)
+    kept = Ledger(Recordings(CATALOG), raises=True, most=None)
 
     with pytest.raises(ReadError, match="at 3"):
         kept.lose(0, 0, failure(3))

@@ -53,6 +53,25 @@ def test_long_clips_are_transformed_in_pieces(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(mel(audio), whole, rtol=0, atol=LOGMEL_DB)
 
 
+@pytest.mark.filterwarnings("ignore:.*mel bands hold no frequency")
+@pytest.mark.parametrize("n_fft", [64, 250, 1_024])
+@pytest.mark.parametrize("n_mels", [1, 2, 17, 128])
+@pytest.mark.parametrize(("fmin", "fmax"), [(0.0, None), (300.0, 3_400.0), (1_000.0, 8_000.0)])
+@pytest.mark.parametrize("htk", [False, True])
+def test_sides_of_triangles_are_the_filters(
+    n_fft: int, n_mels: int, fmin: float, fmax: float | None, htk: bool
+) -> None:
+    """Summed one side after the other, powers give what the matrix gives, empty bands included."""
+    mel = LogMel(RATE, n_fft, n_fft // 2, n_mels, fmin, fmax, htk=htk, center=False, top_db=None)
+    audio = signal("noise")[:n_fft].astype(np.float64)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+    powers = np.abs(np.fft.rfft(audio * window)) ** 2
+
+    expected = 10 * np.log10(np.maximum(mel.filters.astype(np.float64) @ powers, 1e-10))
+
+    np.testing.assert_allclose(mel(audio)[:, 0], expected, rtol=0, atol=LOGMEL_DB)
+
+
 def test_it_is_a_value_that_threads_share() -> None:
     """Equal by its parameters, hashable, readable, pickled small, and without a state."""
     mel = LogMel(RATE, n_mels=40)

@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from headrace.order import ByFile, ByWindow, InOrder, Permutation, epoch_key
+from headrace.order import (
+    ByBlock,
+    ByFile,
+    ByWindow,
+    InOrder,
+    Listed,
+    Permutation,
+    Through,
+    epoch_key,
+    permuted,
+)
 
 KEYS = st.integers(0, 2**64 - 1)
 SEEDS = st.integers(-(2**70), 2**70)
@@ -300,3 +310,158 @@ def test_by_file_is_new_in_every_epoch() -> None:
         for epoch in (0, 1)
     }
     assert len(orders) == 4
+
+
+# Backwards, and with a key for each
+
+
+@given(n=st.one_of(st.integers(1, 20_000), st.integers(2**20, 2**63)), key=KEYS, data=st.data())
+@settings(deadline=None, max_examples=60)
+def test_a_permutation_is_undone_by_its_inverse(n: int, key: int, data: st.DataObject) -> None:
+    """From positions to items and back, by table or by network."""
+    positions = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=20)), np.int64)
+    permutation = Permutation(n, key)
+
+    np.testing.assert_array_equal(permutation.inverse(permutation(positions)), positions)
+    np.testing.assert_array_equal(permutation(permutation.inverse(positions)), positions)
+
+
+@given(n=st.integers(1, 300), keys=st.lists(KEYS, min_size=1, max_size=5, unique=True))
+@settings(deadline=None)
+def test_each_key_has_a_permutation_of_its_own(n: int, keys: list[int]) -> None:
+    """Positions of many keys, asked all at once, are permuted as those of each key alone."""
+    places = np.tile(_everything(n), len(keys))
+    together = permuted(n, np.repeat(np.array(keys, np.uint64), n), places).reshape(-1, n)
+
+    for key, items in zip(keys, together, strict=True):
+        _assert_bijection(items, n)
+        one = np.full(n, key, np.uint64)
+        np.testing.assert_array_equal(permuted(n, one, _everything(n)), items)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 13])
+def test_a_few_items_stand_anywhere_as_often_under_many_keys(n: int) -> None:
+    """Over 4,000 keys, every item of a few is in every position equally often."""
+    keys = np.arange(4_000, dtype=np.uint64)
+    counts = np.zeros((n, n), np.int64)
+    for position in range(n):
+        items = permuted(n, keys, np.full(len(keys), position, np.int64))
+        counts[position] = np.bincount(items, minlength=n)
+
+    assert _chi_square(counts, len(keys) / n) < _unlikely((n - 1) ** 2)
+
+
+# Blocks
+
+
+def _blocks(bounds: NDArray[np.int64], block: int) -> list[list[int]]:
+    """Return the items of each block: cut from the begin of each file."""
+    files = pairwise(bounds.tolist())
+    return [list(range(a, min(a + block, z))) for first, z in files for a in range(first, z, block)]
+
+
+@given(
+    counts=st.lists(st.integers(0, 9), max_size=40),
+    block=st.integers(1, 12),
+    seed=SEEDS,
+    epoch=st.integers(0, 2**40),
+)
+@settings(deadline=None, max_examples=200)
+def test_by_block_keeps_the_windows_of_a_block_together_and_in_order(
+    counts: list[int], block: int, seed: int, epoch: int
+) -> None:
+    """Every block's windows come one after the other, rising; all blocks, each once."""
+    bounds = np.cumsum([0, *counts], dtype=np.int64)
+    n = int(bounds[-1])
+    blocks = {one[0]: one for one in _blocks(bounds, block)}
+
+    items = ByBlock(bounds, block, seed).epoch(epoch)(_everything(n)).tolist()
+
+    seen = []
+    while items:
+        one = blocks[items[0]]
+        assert items[: len(one)] == one
+        seen.append(one)
+        items = items[len(one) :]
+    assert sorted(seen) == _blocks(bounds, block)
+
+
+@given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=40), data=st.data())
+@settings(deadline=None)
+def test_by_block_is_the_same_wherever_it_is_asked(counts: list[int], data: st.DataObject) -> None:
+    """Some positions have the items that all of them together have."""
+    bounds = np.cumsum([0, *counts], dtype=np.int64)
+    n = int(bounds[-1])
+    some = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=20)), np.int64)
+    order = ByBlock(bounds, data.draw(st.integers(1, 10)), seed=3)
+
+    np.testing.assert_array_equal(order.epoch(4)(some), order.epoch(4)(_everything(n))[some])
+
+
+def test_blocks_stand_anywhere_as_often() -> None:
+    """Over 3,000 epochs, each of six blocks, long or short, is in each place equally often."""
+    bounds = np.array([0, 7, 8, 14], np.int64)  # 0-2 3-5 6 | 7 | 8-10 11-13
+    starts = [one[0] for one in _blocks(bounds, 3)]
+    counts = np.zeros((6, 6), np.int64)
+    for epoch in range(3_000):
+        items = ByBlock(bounds, 3, seed=0).epoch(epoch)(_everything(14)).tolist()
+        order = [starts.index(item) for item in items if item in starts]
+        counts[range(6), order] += 1
+
+    assert _chi_square(counts, 500) < _unlikely(25)
+
+
+def test_neighbouring_blocks_are_strangers() -> None:
+    """Where a block ends, the next one of its file follows no more often than any other."""
+    bounds = 64 * _everything(1_001)
+    items = ByBlock(bounds, 8, seed=1).epoch(0)(_everything(64_000))
+
+    jumps = np.diff(items)[7::8]
+
+    assert np.count_nonzero(jumps == 1) < 10  # chance: 1 on average
+    assert abs(np.corrcoef(items[:-8:8], items[8::8])[0, 1]) < 5 / 8_000**0.5
+
+
+def test_blocks_are_new_in_every_epoch_and_for_every_length() -> None:
+    """The order of one epoch is not that of the next, nor of another seed or block."""
+    bounds = 12 * _everything(20)
+    orders = {
+        tuple(ByBlock(bounds, block, seed).epoch(epoch)(_everything(228))[::12].tolist())
+        for seed in (0, 1)
+        for epoch in (0, 1)
+        for block in (2, 3)
+    }
+    assert len(orders) == 8
+
+
+def test_blocks_need_nothing_for_each_window() -> None:
+    """Blocks of 2^60 windows are ordered with a few numbers for each file."""
+    bounds = np.array([0, 2**58 + 5, 2**59, 2**60], np.int64)
+    order = ByBlock(bounds, 1_000, seed=0)
+
+    items = order.epoch(0)(np.array([0, 1, 2**59, 2**60 - 1], np.int64))
+
+    assert items[1] == items[0] + 1
+    assert order.nbytes == 7 * 4 * 8
+
+
+def test_blocks_are_in_the_order_they_always_were() -> None:
+    """The order by block never changes between versions either."""
+    bounds = np.array([0, 5, 6, 10], np.int64)
+    items = ByBlock(bounds, 2, seed=1).epoch(2)(_everything(10))
+    assert items.tolist() == [2, 3, 8, 9, 6, 7, 5, 4, 0, 1]
+
+
+# Of some
+
+
+def test_an_order_of_some_items_goes_through_where_they_stand() -> None:
+    """Items in runs, or in a list, are named by what they are elsewhere."""
+    runs = Through(InOrder(), np.array([10, 3, 7], np.int64), np.array([0, 2, 3, 6], np.int64))
+    listed = Listed(InOrder(), np.array([9, 9, 4], np.int64))
+    shuffled = Listed(ByWindow(3, 5), np.array([9, 8, 4], np.int64))
+
+    assert runs.epoch(0)(_everything(6)).tolist() == [10, 11, 3, 7, 8, 9]
+    assert listed.epoch(1)(_everything(3)).tolist() == [9, 9, 4]
+    assert sorted(shuffled.epoch(2)(_everything(3)).tolist()) == [4, 8, 9]
+    assert (runs.nbytes, listed.nbytes, shuffled.nbytes) == (56, 24, 48)

@@ -12,21 +12,27 @@ import headrace
 SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
-    "errors _kernel cpus memory order paths slabs arguments stall forks",
-    "kernel logmel records stats jobs",
-    "prefetch decode geometry resample",
+    "arguments errors _kernel cpus memory order paths slabs stall forks units",
+    "kernel logmel records sampling shard stats jobs",
+    "prefetch decode geometry resample transforms",
+    "batch_maps",
     "storage tables",
     "survey rows matching annotation_tables",
     "finder headers labels declared native",
     "verify",
     "scanner labelled annotation_files",
+    "recordings",
+    "sets",
+    "arrangement cuts",
+    "cutting views",
     "catalog annotations",
     "windows state",
     "plan",
     "read",
     "deliver iteration ledger meter",
-    "made",
-    "loader",
+    "transforming",
+    "made single",
+    "loader mixtures",
     "course",
     "__init__",
     "failures synthetic summary sweep",
@@ -37,8 +43,9 @@ LAYERS = (
 """Modules may import those of earlier lines when they are imported themselves."""
 
 DOORS = {
-    ("catalog", "Catalog.windows"): {"windows"},
-    ("windows", "Windows.__getitem__"): {"deliver"},
+    ("cutting", "windows"): {"windows"},
+    ("cutting", "windows_at"): {"windows"},
+    ("windows", "Windows.__getitem__"): {"single"},
     ("windows", "Windows.loader"): {"loader"},
     ("cli", "_scan"): {"catalog"},
     ("cli", "bench_command"): {"report", "sweep"},
@@ -126,13 +133,16 @@ def test_the_public_surface_is_this_list() -> None:
         "StateError",
         "Stats",
         "TooManyFailuresError",
+        "TransformError",
         "WindowSpec",
         "Windows",
         "WindowsError",
         "audio_chunk_dataloader",
         "audio_chunk_dataloader_threaded",
+        "concat",
         "kernel_info",
         "load_catalog",
+        "mix",
         "scan",
     ]
     assert all(hasattr(headrace, name) for name in headrace.__all__)
@@ -235,6 +245,7 @@ def test_every_error_is_one_of_ours_and_a_builtin_of_its_kind() -> None:
         "ReadError": OSError,
         "StateError": ValueError,
         "TooManyFailuresError": OSError,
+        "TransformError": RuntimeError,
         "WindowsError": ValueError,
     }
     errors = {n for n in headrace.__all__ if n.endswith("Error")} - {"HeadraceError"}

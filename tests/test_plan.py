@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from headrace import decode
 from headrace.errors import MemoryBudgetError
 from headrace.memory import parse_bytes
-from headrace.plan import Plan, Read, Unit, chunk_outputs
+from headrace.plan import Plan, chunk_outputs
 from headrace.records import Tail
 from headrace.resample import resampler
+from headrace.units import Read, Unit
 from headrace.windows import Windows
 from nowhere import made_up
 
@@ -48,9 +49,16 @@ def _any_windows(draw: st.DrawFn) -> Windows:
         draw(st.sampled_from([0.03, 0.1, 0.14])),
         tail=draw(st.sampled_from(["pad", "shift"])),
     )[:: draw(st.sampled_from([1, 1, 2]))]
-    ways: list[Literal["window", "file"] | None] = [None, "window", "file"]
-    by = draw(st.sampled_from(ways))
-    return windows if by is None else windows.shuffle(draw(st.integers(0, 99)), by=by)
+    seed = draw(st.integers(0, 99))
+    way = draw(st.sampled_from(["in order", "window", "file", "block", "sample", "take"]))
+    if way == "take":
+        places = st.integers(0, len(windows) - 1)
+        return windows.take(draw(st.lists(places, min_size=1, max_size=30)))
+    if way == "sample":
+        return windows.sample([1.0] * len(windows), draw(st.integers(1, 60)), seed)
+    if way == "block":
+        return windows.shuffle(seed, by="block", block=draw(st.integers(1, 5)))
+    return windows if way == "in order" else windows.shuffle(seed, by=way)  # type: ignore[arg-type]
 
 
 # Units, groups, reads

@@ -22,6 +22,7 @@ BATCH = Batch(
     index=np.array([3, 4]),
     end_s=np.array([2.0, 0.5]),
     valid_samples=np.array([4, 4]),
+    source=np.array([0, 0]),
     valid=np.array([True, True]),
     state={},
 )

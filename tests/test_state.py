@@ -42,8 +42,8 @@ def test_garbage_is_no_state(windows: Windows, garbage: Any) -> None:
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"version": 2}, "has version 2"),
-        ({"windows": "0"}, "belongs to other windows"),
+        ({"version": 1}, "has version 1"),
+        ({"cut": "0"}, "how recordings are cut differs"),
         ({"epoch": -1}, "epoch -1, position 0 does not exist"),
         ({"position": -1}, "position -1 does not exist"),
         ({"position": 1 << 40}, "position 1099511627776 does not exist"),
@@ -61,6 +61,10 @@ def test_another_cut_or_seed_is_other_windows(windows: Windows) -> None:
     """A position in one order says nothing about another."""
     state = state_of(windows, 0, 0)
 
-    for other in (windows.shuffle(), windows[1:], three().windows(8_000, 0.001)):
-        with pytest.raises(StateError, match="belongs to other windows"):
+    for what, other in {
+        "their order": windows.shuffle(),
+        "which windows are chosen": windows[1:],
+        "how recordings are cut": three().windows(8_000, 0.001),
+    }.items():
+        with pytest.raises(StateError, match=f"because {what} differs: .* or begin anew"):
             place_of(other, state)

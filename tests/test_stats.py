@@ -95,6 +95,34 @@ def test_printed_stats_have_every_figure() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("transform_s", "gil_waits", "workers", "named"),
+    [
+        (38.0, 0.9, 2, True),
+        (38.0, 0.1, 2, False),  # side by side, or asleep
+        (38.0, 0.9, 1, False),  # held by the consumer
+        (0.5, 0.9, 2, False),  # something else takes the time
+    ],
+)
+def test_a_transform_that_holds_the_gil_is_named(
+    transform_s: float, gil_waits: float, workers: int, *, named: bool
+) -> None:
+    """Where transforms take most of the time, and workers wait for the GIL after reading."""
+    stats = replace(
+        STATS,
+        decode_s=1.0,
+        resample_s=0.5,
+        other_s=0.1,
+        wait_s=15.0,
+        workers=workers,
+        transform_s=transform_s,
+        gil_waits=gil_waits,
+    )
+
+    assert ("holds the GIL" in stats.verdict) == named
+    assert f"transforms {transform_s:.2f} s" in str(stats)
+
+
 def test_a_wait_for_the_first_delivery_blames_nobody() -> None:
     """Before the first delivery nothing could be ready, and no number of workers changes that."""
     begun = replace(STATS, wait_s=1.0, first_wait_s=0.9)

@@ -240,7 +240,7 @@ def test_recordings_without_windows_take_no_part_in_the_order() -> None:
 @pytest.mark.parametrize("by", ["Window", "files", None, 1])
 def test_an_unknown_way_to_shuffle_is_refused(by: Any) -> None:
     """A typo in `by` says what there is."""
-    with pytest.raises(WindowsError, match='by must be "window" or "file", not '):
+    with pytest.raises(WindowsError, match='by must be "window", "file" or "block", not '):
         _ten().shuffle(by=by)
 
 
@@ -299,8 +299,8 @@ def test_windows_say_what_they_are() -> None:
     windows = made_up([400_000] * 3, 44_100).windows(window_s=2.5, channel=0).shuffle(by="file")
 
     assert repr(windows) == (
-        "<Windows: 12 of 2.5 s every 2.5 s at 16000 Hz from 3 recordings, "
-        "tail='pad', channel=0, shuffled by file>"
+        "<Windows: 12 of 2.5 s every 2.5 s (tail='pad') at 16000 Hz from 3 recordings, "
+        "channel=0, shuffled by file>"
     )
 
 

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
         ReadError,
         StateError,
         TooManyFailuresError,
+        TransformError,
         WindowsError,
     )
     from headrace.kernel import KernelInfo, kernel_info
     from headrace.loader import Loader
     from headrace.logmel import LogMel
+    from headrace.mixtures import concat, mix
     from headrace.records import (
         AudioExample,
         Batch,
@@ -71,13 +73,16 @@ __all__ = [
     "StateError",
     "Stats",
     "TooManyFailuresError",
+    "TransformError",
     "WindowSpec",
     "Windows",
     "WindowsError",
     "audio_chunk_dataloader",
     "audio_chunk_dataloader_threaded",
+    "concat",
     "kernel_info",
     "load_catalog",
+    "mix",
     "scan",
 ]
 
@@ -88,6 +93,7 @@ _HOMES = {
     "kernel": ("KernelInfo", "kernel_info"),
     "loader": ("Loader",),
     "logmel": ("LogMel",),
+    "mixtures": ("concat", "mix"),
     "records": (
         "AudioExample",
         "Batch",

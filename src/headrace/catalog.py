@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast, overload
 
 import numpy as np
 
-from headrace import storage, tables
+from headrace import cutting, storage, tables
 from headrace.errors import CatalogError, HeadraceWarning
 from headrace.finder import find
 from headrace.headers import worker_count
 from headrace.paths import absolute, join
-from headrace.records import Channel, Failure, Recording, Tail
+from headrace.records import Failure, Recording
 from headrace.rows import Row, each_recording, each_row
 from headrace.scanner import earlier_scan, take_stock
 from headrace.survey import contents, damaged, refuse_none
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
-
-    from headrace.windows import Windows
 
 __all__ = ["Catalog", "Row", "load_catalog", "scan"]
 
@@ -88,7 +86,11 @@ class Catalog(Sequence[Recording]):
             root = absolute(root) if has_ids else Path(root).as_posix()
             failures = tuple(replace(one, path=join(root, one.file_id)) for one in failures)
         whole, found = tables.checked(arrow, root)
-        return cls(whole, was if found is None else found, failures)
+        catalog = cls(whole, was if found is None else found, failures)
+        # Now and not when the first loader is made, which then begins at once: some 70 ms for a
+        # million recordings, beside the rest of loading them.
+        catalog.fingerprint, catalog.kinds  # noqa: B018
+        return catalog
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -172,6 +174,11 @@ class Catalog(Sequence[Recording]):
         return float(np.sum(self.frames / self.sample_rates))
 
     @cached_property
+    def kinds(self) -> tuple[tuple[int, int, str, str], ...]:
+        """The distinct (sample rate, channels, format, subtype), sorted."""
+        return tables.kinds(self._table)
+
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of ids, frames and sample rates, in order: 32 hexadecimal digits.
 
@@ -235,49 +242,9 @@ class Catalog(Sequence[Recording]):
             new[name] = tables.column_of(name, given, ids)
         return self._view(tables.with_columns(self._table, new))
 
-    def windows(
-        self,
-        sample_rate: int | None = 16_000,
-        window_s: float = 5.0,
-        hop_s: float | None = None,
-        *,
-        tail: Tail = "pad",
-        min_tail_s: float | None = None,
-        channel: Channel = "mix",
-    ) -> Windows:
-        """Cut the recordings into windows of one length; reads nothing.
-
-        Parameters
-        ----------
-        sample_rate : int or None
-            Hz of the windows; None for the recordings' own, which must then be one.
-        window_s, hop_s : float
-            Seconds of a window, and between the starts of two; default one after the other.
-        tail : {"pad", "shift", "drop"}
-            What becomes of audio after the last full window: one more window filled up with zeros,
-            one more that ends with the recording, or nothing.
-        min_tail_s : float, optional
-            With ``"pad"``, the least audio (s) that is worth one more window; default a quarter of
-            `window_s`.
-        channel : "mix", "all" or int
-            The mean of all channels; every channel; or one, from 0.
-
-        Raises
-        ------
-        WindowsError
-            These recordings cannot be cut so.
-        """
-        from headrace.windows import Windows  # noqa: PLC0415  windows are made of catalogs
-
-        return Windows.cut(
-            self,
-            sample_rate=sample_rate,
-            window_s=window_s,
-            hop_s=hop_s,
-            tail=tail,
-            min_tail_s=min_tail_s,
-            channel=channel,
-        )
+    split = cutting.split
+    windows = cutting.windows
+    windows_at = cutting.windows_at
 
     def to_arrow(self) -> pa.Table:
         """Return all columns as an Arrow table; root and failures are in its metadata."""

@@ -7,10 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headrace.errors import ReadError
-from headrace.plan import Group, Plan
-from headrace.prefetch import Closing
-from headrace.read import Reader
 from headrace.records import AudioExample, Batch
 
 if TYPE_CHECKING:
@@ -18,23 +14,40 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from headrace.windows import Rows, Windows
+    from headrace.units import Rows
+    from headrace.windows import Windows
 
-__all__ = ["batch_of", "examples_of", "read_one"]
+__all__ = ["batch_of", "examples_of"]
 
 
 def examples_of(
     windows: Windows,
     rows: Rows,
     names: tuple[list[str], list[str]],
-    audio: Iterable[NDArray[np.float32]],
+    audio: Iterable[NDArray[Any]],
     failed: Collection[int] = (),
 ) -> Iterator[AudioExample]:
-    """Yield an example for each row; those in `failed` have no valid samples."""
+    """Yield an example for each row; those in `failed` have no valid samples.
+
+    Audio beyond the rows is filled with zeros.
+    """
     ids, paths = names
     spec = windows.spec
     labels, mask = _labels(windows, rows, list(failed))
     for row, samples in enumerate(audio):
+        if row >= len(ids):
+            samples[:] = 0
+            nothing = AudioExample(samples, "", 0.0, spec.sample_rate, "", -1, 0.0, 0)
+            yield (
+                nothing
+                if windows.labels is None
+                else replace(
+                    nothing,
+                    labels=np.zeros(len(windows.classes), np.float32),
+                    label_mask=np.zeros(len(windows.classes), bool),
+                )
+            )
+            continue
         start = int(rows.start[row])
         yield AudioExample(
             audio=samples,
@@ -45,6 +58,7 @@ def examples_of(
             index=int(rows.index[row]),
             end_s=(start + spec.size) / spec.sample_rate,
             valid_samples=0 if row in failed else int(rows.valid[row]),
+            source=int(rows.source[row]),
             labels=None if labels is None else labels[row],
             label_mask=None if mask is None else mask[row],
         )
@@ -54,12 +68,12 @@ def batch_of(
     windows: Windows,
     rows: Rows,
     names: tuple[list[str], list[str]],
-    slab: NDArray[np.float32],
+    slab: NDArray[Any],
     failed: Collection[int],
     state: Mapping[str, Any],
     *,
     skip: bool,
-    pad: bool,
+    added: int,
 ) -> Batch:
     """Return the batch of `rows`, whose audio is in the first rows of `slab`.
 
@@ -71,7 +85,7 @@ def batch_of(
         As many as the slab has, or fewer.
     names : pair of list of str
         The ids and the paths of their recordings.
-    slab : ndarray of float32, shape ``(batch, *windows.shape)``
+    slab : ndarray, shape ``(batch, *windows.shape)``
         Becomes the batch's audio.
     failed : collection of int
         Rows of zeros, whose window could not be read.
@@ -79,12 +93,12 @@ def batch_of(
         The batch's `state`.
     skip : bool
         Leave failed rows out, moving the others up, rather than marking them not valid.
-    pad : bool
-        Fill the slab with rows of zeros.
+    added : int
+        Rows of zeros to follow.
     """
     rate = windows.spec.sample_rate
     ids, paths = names
-    index, start, samples = rows.index, rows.start, rows.valid.copy()
+    index, source, start, samples = rows.index, rows.source, rows.start, rows.valid.copy()
     valid = np.ones(len(index), bool)
     bad = sorted(failed)
     valid[bad], samples[bad] = False, 0
@@ -93,22 +107,24 @@ def batch_of(
         good = np.flatnonzero(valid)
         for to, row in enumerate(good):  # rising, so that no row is overwritten before it moves
             slab[to] = slab[row]
-        index, start, samples, valid = index[good], start[good], samples[good], valid[good]
+        index, source, start, samples, valid = (
+            a[good] for a in (index, source, start, samples, valid)
+        )
         ids, paths = [ids[i] for i in good], [paths[i] for i in good]
         if labels is not None and mask is not None:
             labels, mask = labels[good], mask[good]
     end_s = (start + windows.spec.size) / rate
     offset = start / rate
-    if pad and (missing := len(slab) - len(index)):
-        slab[len(index) :] = 0
-        ids, paths = ids + [""] * missing, paths + [""] * missing
-        index = np.pad(index, (0, missing), constant_values=-1)
-        samples, valid, offset, end_s = (
-            np.pad(a, (0, missing)) for a in (samples, valid, offset, end_s)
+    if added:
+        slab[len(index) : len(index) + added] = 0
+        ids, paths = ids + [""] * added, paths + [""] * added
+        index = np.pad(index, (0, added), constant_values=-1)
+        source, samples, valid, offset, end_s = (
+            np.pad(a, (0, added)) for a in (source, samples, valid, offset, end_s)
         )
         if labels is not None and mask is not None:
-            labels = np.pad(labels, ((0, missing), (0, 0)))
-            mask = np.pad(mask, ((0, missing), (0, 0)))
+            labels = np.pad(labels, ((0, added), (0, 0)))
+            mask = np.pad(mask, ((0, added), (0, 0)))
     return Batch(
         audio=slab[: len(index)],
         file_id=tuple(ids),
@@ -118,6 +134,7 @@ def batch_of(
         index=index,
         end_s=end_s,
         valid_samples=samples,
+        source=source,
         valid=valid,
         state=state,
         labels=labels,
@@ -134,25 +151,3 @@ def _labels(
     labels, mask = windows.labels.rows(rows.recording, rows.start)
     labels[failed], mask[failed] = 0, False
     return labels, mask
-
-
-def read_one(windows: Windows, index: int) -> AudioExample:
-    """Return the window at place `index` of the unshuffled set, read in this thread.
-
-    Raises
-    ------
-    ReadError
-        It could not be read.
-    """
-    plan = Plan(windows, batch_size=None, workers=0, prefetch="auto", memory=None, last="keep")
-    rows = windows.rows(np.array([index], np.int64))
-    audio = np.empty(windows.shape, np.float32)
-    reader = Reader(plan)
-    try:
-        group = Group(rows, 0, 1, windows.spec.size, None)
-        result = reader.read(group, [audio], Closing())
-    finally:
-        reader.close()
-    if result.failures:
-        raise ReadError(replace(result.failures[0], index=index))
-    return next(examples_of(windows, rows, (result.ids, result.paths), [audio]))

@@ -10,6 +10,7 @@
     ├── MemoryBudgetError  (ValueError)         a budget that the smallest loader does not fit into
     ├── ReadError          (OSError)            a window that could not be read
     ├── TooManyFailuresError (OSError)          more windows lost than max_failures allows
+    ├── TransformError     (RuntimeError)       a function given to map or batch_map went wrong
     ├── StateError         (ValueError)         a state that belongs to other windows
     └── ClosedError        (RuntimeError)       a loader used after its end
 
@@ -36,6 +37,7 @@ __all__ = [
     "ReadError",
     "StateError",
     "TooManyFailuresError",
+    "TransformError",
     "WindowsError",
 ]
 
@@ -104,6 +106,10 @@ class ReadError(HeadraceError, OSError):
 
 class TooManyFailuresError(HeadraceError, OSError):
     """More windows could not be read than `max_failures` allows; says which causes and files."""
+
+
+class TransformError(HeadraceError, RuntimeError):
+    """A function given to `Windows.map` or as ``batch_map`` raised, or gave what does not fit."""
 
 
 class StateError(HeadraceError, ValueError):

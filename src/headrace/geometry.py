@@ -58,6 +58,8 @@ class Geometry:
                 f"a recording of {longest} frames cannot be cut at {spec.sample_rate} Hz: leave it "
                 "out with filter, or give a lower sample_rate."
             )
+        if (sample_rates == sample_rates[:1]).all():  # as mostly: a tenth of the time
+            sample_rates = sample_rates[:1]
         divisor = np.gcd(sample_rates, spec.sample_rate)
         samples = -(-frames * (spec.sample_rate // divisor) // (sample_rates // divisor))
         full = np.where(samples >= spec.size, (samples - spec.size) // spec.hop + 1, 0)

@@ -124,8 +124,8 @@ class Labelled:
 
         Returns
         -------
-        ndarray of float64, shape ``(len(windows),)``
-            In the order of the unshuffled set; their sum is 1.
+        ndarray of float64, one for each window
+            In the order of the unshuffled set, as `sample` wants them; their sum is 1.
 
         Raises
         ------

@@ -116,7 +116,7 @@ class Labels:
         """Return a weight for each window: see `Windows.balanced_weights`."""
         totals, nothing = self._totals(windows)
         each = np.append(1 / np.maximum(totals, 1), 0.0)
-        weights = np.zeros(len(windows))
+        weights = np.zeros(windows.set_size)
         for begin, rows, (row, number) in self._blocks(windows):
             some = np.bincount(row, minlength=rows) > 0
             sums = np.bincount(row, each[number], minlength=rows)
@@ -135,8 +135,8 @@ class Labels:
 
     def _blocks(self, windows: Windows) -> Iterator[tuple[int, int, Pairs]]:
         """Yield the first of some windows, how many, and their pairs."""
-        for begin in range(0, len(windows), _ROWS_AT_ONCE):
-            end = min(begin + _ROWS_AT_ONCE, len(windows))
+        for begin in range(0, windows.set_size, _ROWS_AT_ONCE):
+            end = min(begin + _ROWS_AT_ONCE, windows.set_size)
             rows = windows.rows(np.arange(begin, end, dtype=np.int64))
             yield begin, end - begin, self._pairs(rows.recording, rows.start)
 
@@ -304,8 +304,8 @@ def _unannotated(
         return np.flatnonzero(~there)
     if unannotated == "error" and not there.all():
         wanted = np.zeros(len(catalog), bool)
-        for begin in range(0, len(windows), _ROWS_AT_ONCE):
-            end = min(begin + _ROWS_AT_ONCE, len(windows))
+        for begin in range(0, windows.set_size, _ROWS_AT_ONCE):
+            end = min(begin + _ROWS_AT_ONCE, windows.set_size)
             wanted[windows.rows(np.arange(begin, end, dtype=np.int64)).recording] = True
         missing = np.flatnonzero(wanted & ~there)
         if len(missing):

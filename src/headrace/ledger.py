@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from headrace.catalog import Catalog
+    from headrace.recordings import Recordings
     from headrace.records import Code, Failure
 
 __all__ = ["Ledger", "limit"]
@@ -48,7 +48,7 @@ class Ledger:
 
     Parameters
     ----------
-    catalog : Catalog
+    recordings : Recordings
         Whose windows they are.
     raises : bool
         Whether the first loss is too much.
@@ -63,17 +63,17 @@ class Ledger:
         What was lost last.
     """
 
-    def __init__(self, catalog: Catalog, *, raises: bool, most: int | None) -> None:
+    def __init__(self, recordings: Recordings, *, raises: bool, most: int | None) -> None:
         self.delivered = 0
         self.failed = 0
         self.last: Failure | None = None
-        self._catalog = catalog
+        self._recordings = recordings
         self._raises = raises
         self._most = most
         self._epoch, self._in_epoch = 0, 0
-        self._of_file = np.zeros(len(catalog), np.int64)
+        self._of_file = np.zeros(len(recordings), np.int64)
         self._lost: dict[Code, NDArray[np.int64]] = {}
-        self._runs: dict[tuple[str, Code], list[_Run]] = {}  # by their first windows
+        self._runs: dict[tuple[int, Code], list[_Run]] = {}  # by their first windows
         self._count = 0  # of runs
         self._number = 0
 
@@ -83,7 +83,7 @@ class Ledger:
         return self.delivered + self.failed
 
     def deliver(self, recordings: NDArray[np.int64]) -> None:
-        """Count windows delivered, given the place of each one's recording in the catalog."""
+        """Count windows delivered, given the number of each one's recording."""
         self.delivered += len(recordings)
         np.add.at(self._of_file, recordings, 1)
 
@@ -105,7 +105,7 @@ class Ledger:
         if failure.code not in self._lost:
             self._lost[failure.code] = np.zeros(len(self._of_file), np.int64)
         self._lost[failure.code][recording] += 1
-        self._note(failure)
+        self._note(recording, failure)
         if self._raises:
             raise ReadError(failure)
         if self._most is not None and self._in_epoch > self._most:
@@ -114,9 +114,9 @@ class Ledger:
                 f"max_failures allows {self._most:,}: {self._told()}."
             )
 
-    def _note(self, failure: Failure) -> None:
+    def _note(self, recording: int, failure: Failure) -> None:
         """Put the window into the run that it belongs to, or begin one."""
-        runs = self._runs.setdefault((failure.file_id, failure.code), [])
+        runs = self._runs.setdefault((recording, failure.code), [])
         at = bisect_left(runs, failure.index, key=lambda run: run.last + 1)
         if at < len(runs) and runs[at].first - 1 <= failure.index:
             run = runs[at]
@@ -157,7 +157,7 @@ class Ledger:
         failed = sum(lost.values(), np.zeros_like(self._of_file))
         return pa.table(
             {
-                "id": self._catalog.to_arrow()["id"],
+                "id": self._recordings.ids(np.arange(len(self._recordings))),
                 "expected": self._of_file + failed,
                 "delivered": self._of_file.copy(),
                 "failed": failed,
@@ -171,8 +171,10 @@ class Ledger:
         files = Counter({key: sum(run.windows for run in runs) for key, runs in self._runs.items()})
         causes = ", ".join(f"{count:,} {code}" for code, count in codes.most_common())
         worst = "; ".join(
-            f"{count:,} of {file_id} ({self._runs[file_id, code][0].failure.message}) [{code}]"
-            for (file_id, code), count in files.most_common(_TOLD)
+            f"{count:,} of {failure.file_id} ({failure.message}) [{failure.code}]"
+            for failure, count in (
+                (self._runs[key][0].failure, count) for key, count in files.most_common(_TOLD)
+            )
         )
         return f"{causes}; most of them {worst}"
 

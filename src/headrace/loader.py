@@ -20,6 +20,7 @@ import numpy as np
 
 from headrace import cpus
 from headrace.arguments import chosen, number, seconds
+from headrace.batch_maps import BatchMap
 from headrace.deliver import examples_of
 from headrace.errors import ClosedError, ReadError, WindowsError
 from headrace.iteration import Iteration
@@ -27,23 +28,27 @@ from headrace.ledger import Ledger, limit
 from headrace.made import Made, job_of
 from headrace.memory import parse_bytes
 from headrace.meter import Meter
-from headrace.plan import Plan, enough
+from headrace.plan import Plan
 from headrace.prefetch import Prefetcher
 from headrace.read import Reader
 from headrace.slabs import Slabs
 from headrace.state import place_of, state_of
+from headrace.transforming import reading
+from headrace.units import enough
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
     import pyarrow as pa
 
-    from headrace.plan import Unit
     from headrace.prefetch import Job
+    from headrace.read import GroupResult
     from headrace.records import AudioExample, Batch, Failure
     from headrace.stats import Stats
+    from headrace.transforms import Function
+    from headrace.units import Unit
     from headrace.windows import Windows
 
 __all__ = ["Loader"]
@@ -83,6 +88,8 @@ class Loader:
         on_error: OnError = "raise",
         max_failures: float | None = None,
         stall_timeout_s: float | None = None,
+        batch_map: Function | None = None,
+        seed: int = 0,
     ) -> None:
         chosen("last", last, get_args(Last))
         chosen("on_error", on_error, get_args(OnError))
@@ -91,11 +98,18 @@ class Loader:
         prefetch = number("prefetch", prefetch, 1, "auto")
         if not len(windows):
             raise WindowsError("there are no windows to load: the slice or filter left none.")
+        if on_error == "skip":
+            windows.share.refuse_skipping()
         self.windows = windows
         self.batch_size = batch_size
         self.epoch = 0
         self._last = last
         self._on_error = on_error
+        mapped = None
+        if batch_map is not None:
+            if batch_size is None:
+                raise ValueError("batch_map works on batches: give batch_size, or use windows.map.")
+            mapped = BatchMap(batch_map, seed)
         self._plan = Plan(
             windows,
             batch_size=batch_size,
@@ -103,6 +117,7 @@ class Loader:
             prefetch=prefetch,
             memory=None if memory is None else parse_bytes(memory),
             last=last,
+            batch_bytes=mapped.extra_bytes(windows, batch_size) if mapped and batch_size else 0,
         )
         if not self._plan.deliveries():
             raise WindowsError(
@@ -110,18 +125,20 @@ class Loader:
                 'windows: give a smaller batch_size, or last="keep".'
             )
         # Refers to the windows and not to the loader, which a worker must not keep alive.
+        skip, pad = on_error == "skip", last == "pad"
         self._assemble = partial(
-            Made.assemble, windows=windows, skip=on_error == "skip", pad=last == "pad"
+            Made.assemble, windows=windows, skip=skip, pad=pad, batch_map=mapped
         )
         self._slabs = None
         if batch_size is not None:
-            self._slabs = Slabs((batch_size, *windows.shape), self._plan.prefetch + 2)
+            shape = (batch_size, *windows.shape)
+            self._slabs = Slabs(shape, self._plan.prefetch + 2, windows.dtype)
         raises = on_error == "raise"
         self._stall_s = seconds("stall_timeout_s", stall_timeout_s)
         if stall_timeout_s is not None and not self._plan.workers:
             raise ValueError("stall_timeout_s needs workers=1 or more: they can be left.")
         most = limit(max_failures, len(windows), raises=raises)
-        self._ledger = Ledger(windows.catalog, raises=raises, most=most)
+        self._ledger = Ledger(windows.recordings, raises=raises, most=most)
         self._meter = Meter()
         self._resume: tuple[int, int] | None = (0, 0)
         self._state = (0, 0)  # epoch and position of what follows the last delivery
@@ -224,12 +241,13 @@ class Loader:
             return
         plan = self._plan
         iteration.reader = reader = Reader(plan)
+        read = reading(reader, self.windows, lenient=self._on_error != "raise")
         units: Iterator[Unit]
         units = (unit for epoch, position in spans for unit in plan.units(epoch, position))
         if n is not None and self._on_error != "skip":  # then a unit may deliver less
             units = enough(units, n, each=self.batch_size is None)
         iteration.prefetcher = prefetcher = Prefetcher(
-            (self._job(reader, unit) for unit in units),
+            (self._job(read(unit.epoch), reader.give_up, unit) for unit in units),
             workers=plan.workers,
             depth=plan.depth,
             stall_s=self._stall_s,
@@ -276,13 +294,16 @@ class Loader:
             meter.tick()
             yield made
 
-    def _job(self, reader: Reader, unit: Unit) -> Job[Made]:
+    def _job(
+        self, read: Callable[..., GroupResult], give_up: Callable[..., None], unit: Unit
+    ) -> Job[Made]:
         """Give a unit its memory, and each of its groups to a task."""
         if self._slabs is not None:
-            return job_of(reader, unit, self._slabs.lease(), self._assemble)
+            return job_of(read, unit, self._slabs.lease(), give_up, self._assemble)
         # Single examples own their memory, each its own.
-        rows = [np.empty(self.windows.shape, np.float32) for _ in unit.rows.index]
-        return job_of(reader, unit, rows)
+        shape, dtype = self.windows.shape, self.windows.dtype
+        rows = [np.empty(shape, dtype) for _ in range(unit.count)]
+        return job_of(read, unit, rows, give_up)
 
     def _deliveries(self, made: Made) -> Iterator[list[AudioExample | Batch]]:
         """Turn what was made into what is delivered, each alone in a list; count at delivery."""
@@ -290,13 +311,12 @@ class Loader:
         failures = made.failures
         self.epoch = unit.epoch
         if self.batch_size is None:
-            begin = unit.stop - len(unit.rows.index)
             examples = examples_of(self.windows, unit.rows, made.names(), made.let_go(), failures)
             for row, example in enumerate(examples):
                 if row in failures:
                     self._ledger.lose(unit.epoch, int(unit.rows.recording[row]), failures[row])
-                last = row == len(unit.rows.index) - 1
-                self._state = unit.after if last else (unit.epoch, begin + row + 1)
+                left = unit.count - 1 - row
+                self._state = (unit.epoch, unit.stop - left * unit.step) if left else unit.after
                 if row not in failures or self._on_error == "mask":
                     if row not in failures:
                         self._ledger.deliver(unit.rows.recording[row : row + 1])
@@ -322,7 +342,8 @@ class Loader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next iteration go on from `state`, which any loader of these windows gave.
 
-        It survives another number of workers, prefetch, batch size and place of the files.
+        It survives another number of workers, prefetch, batch size and place of the files. With
+        `Windows.shard`, any rank's state resumes every rank, of another number of ranks too.
 
         Raises
         ------
@@ -357,16 +378,8 @@ class Loader:
         running = self._running() if self._running is not None else None
         if running is not None:
             self._note_peak(running.reader)
-        spec = self.windows.spec
         kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
-        return self._meter.stats(
-            window_s=spec.size / spec.sample_rate,
-            delivered=self._ledger.delivered,
-            failed=self._ledger.failed,
-            workers=self.workers,
-            memory_bound=self.memory_bound,
-            kept_bytes=kept,
-        )
+        return self._meter.stats(self._plan, self._ledger, kept)
 
     def _end_running(self) -> None:
         self._meter.stop()
@@ -379,15 +392,7 @@ class Loader:
         """Note the most bytes that an iteration has used, as the bound counts them."""
         if reader is None:
             return
-        plan = self._plan
-        if self._slabs is not None:
-            rows = min(self._slabs.peak, self._slabs.count) * self._slabs.slab_bytes
-        else:
-            rows = (plan.prefetch + 2) * plan.row_bytes
-        peak = (
-            rows
-            + max(1, plan.workers) * plan.scratch.nbytes
-            + reader.most_open * plan.stream_bytes
-            + plan.table_bytes
-        )
+        slabs, plan = self._slabs, self._plan
+        held = plan.prefetch + 2 if slabs is None else min(slabs.peak, slabs.count)
+        peak = plan.nbytes(held, reader.most_open)
         self._meter.peak_bytes = max(self._meter.peak_bytes, peak)

@@ -123,10 +123,12 @@ class LogMel:
     @property
     def filters(self) -> NDArray[np.float32]:
         """What each frequency adds to each band: shape ``(n_mels, n_fft // 2 + 1)``, read-only."""
+        return _filters(*self._triangles)
+
+    @property
+    def _triangles(self) -> tuple[int, int, int, float, float, bool, str | None]:
         top = self.sample_rate / 2 if self.fmax is None else self.fmax
-        return _filters(
-            self.sample_rate, self.n_fft, self.n_mels, self.fmin, top, self.htk, self.norm
-        )
+        return self.sample_rate, self.n_fft, self.n_mels, self.fmin, top, self.htk, self.norm
 
     def frames(self, samples: int) -> int:
         """Return how many frames audio of so many samples has."""
@@ -177,7 +179,8 @@ class LogMel:
             mode: Any = self.pad_mode
             clip = np.pad(clip, self.n_fft // 2, mode=mode)
         frames = np.lib.stride_tricks.sliding_window_view(clip, self.n_fft)[:: self.hop]
-        window, filters = _hann(self.n_fft), self.filters
+        window = _hann(self.n_fft)
+        bands = _bands(*self._triangles)
         step = max(1, _AT_ONCE // self.n_fft)
         for begin in range(0, len(frames), step):
             spectrum = np.fft.rfft(frames[begin : begin + step] * window)
@@ -186,7 +189,12 @@ class LogMel:
             powers = spectrum.real**2 + spectrum.imag**2
             if self.power != 2:  # noqa: PLR2004  squares
                 powers **= self.power / 2
-            np.matmul(filters, powers.astype(np.float32).T, out=mel[:, begin : begin + step])
+            # Not a matrix product: BLAS would share each one among all processors, which are busy
+            # with loading, and wait for the slowest.
+            out = np.zeros((len(powers), self.n_mels))
+            for band, begins, weights in bands:
+                out[:, band] += np.add.reduceat(powers[:, : len(weights)] * weights, begins, axis=1)
+            mel[:, begin : begin + step] = out.T
 
 
 @lru_cache(maxsize=16)
@@ -202,7 +210,7 @@ def _filters(
     sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float, htk: bool, norm: str | None
 ) -> NDArray[np.float32]:
     """Return triangles between each mel and the next but one: see `LogMel.filters`."""
-    ends = _hz(np.linspace(_mel(fmin, htk=htk), _mel(fmax, htk=htk), n_mels + 2), htk=htk)
+    ends = _ends(n_mels, fmin, fmax, htk=htk)
     low, peak, high = ends[:-2, None], ends[1:-1, None], ends[2:, None]
     hz = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
     triangles = np.minimum((hz - low) / (peak - low), (high - hz) / (high - peak)).clip(min=0)
@@ -211,6 +219,34 @@ def _filters(
     filters = triangles.astype(np.float32)
     filters.flags.writeable = False
     return filters
+
+
+@lru_cache(maxsize=16)
+def _bands(
+    sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float, htk: bool, norm: str | None
+) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]], ...]:
+    """Return the filters as what they are: sides of triangles, those that rise and those that fall.
+
+    A frequency is on the rising side of one band at most, and on the falling side of one. For each
+    kind of side: the bands that have some, where each begins, and the weight of each frequency.
+    """
+    filters = _filters(sample_rate, n_fft, n_mels, fmin, fmax, htk, norm)
+    peak = _ends(n_mels, fmin, fmax, htk=htk)[1:-1, None]
+    rises = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft) <= peak
+    sides = []
+    for chosen in (rises, ~rises):
+        side = np.where(chosen, filters, 0)
+        band = np.flatnonzero(side.any(axis=1))
+        if len(band):
+            stop = int(np.flatnonzero(side.any(axis=0))[-1]) + 1
+            weights = side.sum(axis=0, dtype=np.float64)[:stop]
+            sides.append((band, (side[band] > 0).argmax(axis=1), weights))
+    return tuple(sides)
+
+
+def _ends(n_mels: int, fmin: float, fmax: float, *, htk: bool) -> NDArray[np.float64]:
+    """Return the Hz between which the triangles stand: shape ``(n_mels + 2,)``."""
+    return _hz(np.linspace(_mel(fmin, htk=htk), _mel(fmax, htk=htk), n_mels + 2), htk=htk)
 
 
 def _mel(hz: float, *, htk: bool) -> float:

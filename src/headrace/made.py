@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from headrace.plan import Group, Unit
+    from headrace.batch_maps import BatchMap
     from headrace.prefetch import Closing
-    from headrace.read import GroupResult, Reader
+    from headrace.read import GroupResult
     from headrace.records import Batch, Failure
+    from headrace.units import Group, Unit
     from headrace.windows import Windows
 
 __all__ = ["Made", "job_of"]
@@ -35,7 +36,7 @@ class Made:
     ----------
     unit : Unit
         What is made.
-    rows : list of ndarray of float32, or one with a row for each window
+    rows : list of ndarray, or one with a row for each window
         Where; nothing once it has been let go of.
     results : list of GroupResult
         One for each group that has been read, in any order.
@@ -47,10 +48,10 @@ class Made:
     """
 
     unit: Unit
-    rows: NDArray[np.float32] | list[NDArray[np.float32]]
+    rows: NDArray[Any] | list[NDArray[Any]]
     results: list[GroupResult] = field(default_factory=list)
     batch: Batch | None = None
-    moved: dict[int, NDArray[np.float32] | list[NDArray[np.float32]]] = field(default_factory=dict)
+    moved: dict[int, NDArray[Any] | list[NDArray[Any]]] = field(default_factory=dict)
 
     @cached_property
     def failures(self) -> dict[int, Failure]:
@@ -70,7 +71,7 @@ class Made:
             paths += result.paths
         return ids, paths
 
-    def let_go(self) -> Iterator[NDArray[np.float32]]:
+    def let_go(self) -> Iterator[NDArray[Any]]:
         """Yield single rows, leaving none of those yielded here: they are the consumer's."""
         rows, self.rows = self.rows, []
         assert isinstance(rows, list)
@@ -92,39 +93,45 @@ class Made:
                 self.rows[group.begin : group.stop] = memory[group.begin : group.stop]
         self.moved.clear()
 
-    def assemble(self, windows: Windows, *, skip: bool, pad: bool) -> None:
+    def assemble(
+        self, windows: Windows, *, skip: bool, pad: bool, batch_map: BatchMap | None
+    ) -> None:
         """Make the batch, to which alone the slab then belongs."""
-        slab, self.rows = self.rows, []
+        unit, slab, self.rows = self.unit, self.rows, []
         assert not isinstance(slab, list)
         self.batch = batch_of(
             windows,
-            self.unit.rows,
+            unit.rows,
             self.names(),
             slab,
             self.failures,
-            state_of(windows, *self.unit.after),
+            state_of(windows, *unit.after),
             skip=skip,
-            pad=pad and self.unit.final,
+            added=len(slab) - len(unit.rows.index) if pad and unit.final else unit.filler,
         )
+        if batch_map is not None and len(self.batch.audio):
+            with self.results[-1].transforming():
+                self.batch = batch_map(self.batch, self.unit.epoch, self.unit.stop)
 
 
 def job_of(
-    reader: Reader,
+    read: Callable[[Group, Any, Closing], GroupResult],
     unit: Unit,
-    rows: NDArray[np.float32] | list[NDArray[np.float32]],
+    rows: NDArray[Any] | list[NDArray[Any]],
+    give_up: Callable[[Group, Closing], None],
     assemble: Callable[[Made], None] | None = None,
 ) -> Job[Made]:
     """Return the job of making `unit` in `rows`, a task for each of its groups.
 
-    The task that ends last calls `assemble`, so that the consumer need not. Nothing here refers to
-    a `Loader`.
+    Each calls `read`, as `Reader.read`, and where that stalls `give_up`. The task that ends last
+    calls `assemble`, so that the consumer need not. Nothing here refers to a `Loader`.
     """
     made = Made(unit, rows)
     left = count(len(unit.groups) - 1, -1)  # next() is one step, whatever thread takes it
 
     def task(group: Group) -> Task:
         def run(closing: Closing) -> GroupResult:
-            return reader.read(group, rows, closing)
+            return read(group, rows, closing)
 
         def then(result: GroupResult) -> None:
             made.results.append(result)
@@ -134,15 +141,17 @@ def job_of(
                     assemble(made)
 
         def retry(stalled: Closing) -> Callable[[Closing], GroupResult]:
-            reader.give_up(group, stalled)
+            give_up(group, stalled)
             fresh = (
                 [np.empty_like(row) for row in rows]
                 if isinstance(rows, list)
                 else np.empty_like(rows)  # only the group's rows become memory
             )
             made.moved[group.begin] = fresh
-            return lambda closing: reader.read(group, fresh, closing)
+            return lambda closing: read(group, fresh, closing)
 
         return Task(run, group.key, then, retry)
 
+    if assemble is not None and not unit.groups:  # nothing but rows of zeros
+        assemble(made)
     return Job(made, [task(group) for group in unit.groups])

@@ -11,9 +11,15 @@ from headrace.stats import Stats
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from headrace.ledger import Ledger
+    from headrace.plan import Plan
     from headrace.read import GroupResult
 
 __all__ = ["Meter"]
+
+_GIL_WAIT_S = 1e-3
+"""A wait for the GIL that somebody held: a free one is had in microseconds, and one that is asked
+for is let go of after 5 ms (`sys.getswitchinterval`)."""
 
 
 @dataclass(slots=True)
@@ -36,6 +42,9 @@ class Meter:
     _wall_s: float = 0.0
     _decode_s: float = 0.0
     _resample_s: float = 0.0
+    _transform_s: float = 0.0
+    _groups: int = 0
+    _gil_waits: int = 0
     _busy_s: float = 0.0
     _since: float | None = None  # when the running clock was last read
 
@@ -60,32 +69,30 @@ class Meter:
         for result in results:
             self._decode_s += result.decode_s
             self._resample_s += result.resample_s
+            self._transform_s += result.transform_s
+            self._groups += 1
+            self._gil_waits += result.gil_s > _GIL_WAIT_S
             self._busy_s += result.busy_s
 
-    def stats(
-        self,
-        *,
-        window_s: float,
-        delivered: int,
-        failed: int,
-        workers: int,
-        memory_bound: int,
-        kept_bytes: int,
-    ) -> Stats:
-        """Return what has been counted up to now; `window_s` is a window's length."""
+    def stats(self, plan: Plan, ledger: Ledger, kept_bytes: int) -> Stats:
+        """Return what has been counted up to now."""
         self.tick()
+        spec = plan.windows.spec
+        delivered = ledger.delivered
         return Stats(
             windows=delivered,
-            failed=failed,
-            audio_s=delivered * window_s,
+            failed=ledger.failed,
+            audio_s=delivered * spec.size / spec.sample_rate,
             wall_s=self._wall_s,
             wait_s=self.wait_s,
             first_wait_s=self.first_wait_s,
             decode_s=self._decode_s,
             resample_s=self._resample_s,
-            other_s=max(0.0, self._busy_s - self._decode_s - self._resample_s),
-            workers=workers,
-            memory_bound=memory_bound,
+            transform_s=self._transform_s,
+            gil_waits=self._gil_waits / self._groups if self._groups else 0.0,
+            other_s=max(0.0, self._busy_s - self._decode_s - self._resample_s - self._transform_s),
+            workers=plan.workers,
+            memory_bound=plan.memory_bound,
             peak_bytes=self.peak_bytes,
             kept_bytes=kept_bytes,
         )

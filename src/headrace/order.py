@@ -13,9 +13,24 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["ByFile", "ByWindow", "EpochOrder", "InOrder", "Order", "Permutation", "epoch_key"]
+__all__ = [
+    "ByBlock",
+    "ByFile",
+    "ByWindow",
+    "EpochOrder",
+    "InOrder",
+    "Listed",
+    "Order",
+    "Permutation",
+    "Through",
+    "epoch_key",
+    "permuted",
+    "scramble",
+]
 
 _SORTED_UP_TO = 1 << 12
 _ROUNDS = 8
@@ -51,9 +66,9 @@ def epoch_key(seed: int, epoch: int, purpose: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
-def _scramble(values: NDArray[np.uint64], key: int) -> NDArray[np.uint64]:
+def scramble(values: NDArray[np.uint64], key: int | NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return the finaliser of splitmix64 (Steele, Lea and Flood, 2014) of ``values + key``."""
-    z = values + np.uint64(key)
+    z = values + (np.uint64(key) if isinstance(key, int) else key)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
@@ -78,31 +93,82 @@ class Permutation:
         self.n = n
         self._table: NDArray[np.int64] | None = None
         if n <= _SORTED_UP_TO:
-            hashes = _scramble(np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15), key)
+            hashes = scramble(np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15), key)
             self._table = np.argsort(hashes, kind="stable").astype(np.int64)
             return
-        bits = (n - 1).bit_length()
-        self._low_bits = bits // 2
-        self._low_mask = (1 << self._low_bits) - 1
-        self._high_mask = (1 << (bits - self._low_bits)) - 1
+        self._network = _Network(n)
         self._keys = [epoch_key(key, i, "round") for i in range(_ROUNDS)]
+
+    @staticmethod
+    def table_bytes(n: int) -> int:
+        """Return the bytes of the table for `n` items: none where there are many."""
+        return 8 * n if n <= _SORTED_UP_TO else 0
 
     def __call__(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Map positions in [0, n) to items in [0, n)."""
         if self._table is not None:
             return self._table[positions]
-        out = self._encrypt(positions.astype(np.uint64))
-        while (outside := out >= np.uint64(self.n)).any():
-            out[outside] = self._encrypt(out[outside])
+        return self._network.walk(positions, self._keys)
+
+    def inverse(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Map items in [0, n) to their positions in [0, n)."""
+        if self._table is not None:
+            return np.argsort(self._table)[items]
+        return self._network.walk(items, self._keys, back=True)
+
+
+class _Network:
+    """A Feistel network over the next power of two, walked until the result is below n."""
+
+    def __init__(self, n: int) -> None:
+        self._n = np.uint64(n)
+        bits = (n - 1).bit_length()
+        self._low_bits = np.uint64(bits // 2)
+        self._low_mask = np.uint64((1 << bits // 2) - 1)
+        self._high_mask = np.uint64((1 << (bits - bits // 2)) - 1)
+
+    def walk(
+        self,
+        values: NDArray[np.int64],
+        keys: Sequence[int] | Sequence[NDArray[np.uint64]],
+        *,
+        back: bool = False,
+    ) -> NDArray[np.int64]:
+        """Map values in [0, n) to values in [0, n): a key for each round, of all or of each."""
+        turn = self._backward if back else self._forward
+        out = turn(values.astype(np.uint64), keys)
+        while len(outside := np.flatnonzero(out >= self._n)):
+            theirs = [key if isinstance(key, int) else key[outside] for key in keys]
+            out[outside] = turn(out[outside], theirs)
         return out.astype(np.int64)
 
-    def _encrypt(self, x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        low = x & np.uint64(self._low_mask)
-        high = x >> np.uint64(self._low_bits)
+    def _forward(
+        self, x: NDArray[np.uint64], keys: Sequence[int | NDArray[np.uint64]]
+    ) -> NDArray[np.uint64]:
+        low, high = x & self._low_mask, x >> self._low_bits
         for i in range(0, _ROUNDS, 2):
-            low = low ^ (_scramble(high, self._keys[i]) & np.uint64(self._low_mask))
-            high = high ^ (_scramble(low, self._keys[i + 1]) & np.uint64(self._high_mask))
-        return (high << np.uint64(self._low_bits)) | low
+            low = low ^ (scramble(high, keys[i]) & self._low_mask)
+            high = high ^ (scramble(low, keys[i + 1]) & self._high_mask)
+        return (high << self._low_bits) | low
+
+    def _backward(
+        self, x: NDArray[np.uint64], keys: Sequence[int | NDArray[np.uint64]]
+    ) -> NDArray[np.uint64]:
+        low, high = x & self._low_mask, x >> self._low_bits
+        for i in range(_ROUNDS - 1, 0, -2):
+            high = high ^ (scramble(low, keys[i]) & self._high_mask)
+            low = low ^ (scramble(high, keys[i - 1]) & self._low_mask)
+        return (high << self._low_bits) | low
+
+
+def permuted(n: int, keys: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Map each position in [0, n) to an item in [0, n) by the permutation of its own key.
+
+    Positions of equal keys are permuted by one bijection, and nothing is made for a key: that of
+    `Permutation` would be a table where n is small.
+    """
+    rounds = [scramble(keys, epoch_key(0, i, "permuted")) for i in range(_ROUNDS)]
+    return _Network(n).walk(positions, rounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +193,7 @@ class ByWindow:
     @property
     def nbytes(self) -> int:
         """Bytes of the table that small sets have."""
-        return 8 * self.n if self.n <= _SORTED_UP_TO else 0
+        return Permutation.table_bytes(self.n)
 
     def epoch(self, epoch: int) -> EpochOrder:
         """Return a permutation keyed by (seed, epoch)."""
@@ -166,3 +232,125 @@ class ByFile:
             return self.bounds[shuffled[place]] + (positions - begins[place])
 
         return order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByBlock:
+    """Blocks of neighbouring items of a file shuffled, the items of each block in order.
+
+    All blocks but the last of each file are `block` long; those that are shorter have a table, the
+    others need none.
+
+    Attributes
+    ----------
+    bounds : ndarray of int64, shape ``(files + 1,)``
+        The items of file f are ``bounds[f] .. bounds[f + 1] - 1``.
+    block : int
+        Items in a block.
+    seed : int
+    """
+
+    bounds: NDArray[np.int64]
+    block: int
+    seed: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes: the bounds, each file's full blocks, and its short block's size and places."""
+        return 7 * self.bounds.nbytes
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the order of `epoch`: one permutation of all blocks, the short ones the last."""
+        counts = np.diff(self.bounds)
+        full = np.zeros(len(self.bounds), np.int64)
+        np.cumsum(counts // self.block, out=full[1:])
+        files = np.flatnonzero(counts % self.block)  # whose last block is short
+        permutation = Permutation(
+            int(full[-1]) + len(files), epoch_key(self.seed, epoch, f"block {self.block}")
+        )
+        slots = permutation.inverse(full[-1] + np.arange(len(files), dtype=np.int64))
+        turn = np.argsort(slots)
+        files, slots = files[turn], slots[turn]
+        sizes = counts[files] % self.block
+        before = np.zeros(len(files) + 1, np.int64)  # items in short blocks before each of them
+        np.cumsum(sizes, out=before[1:])
+        begins = (slots - np.arange(len(files))) * self.block + before[:-1]
+        stops = self.bounds[files + 1]
+
+        def order(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+            passed = np.searchsorted(begins, positions, side="right")
+            items = np.empty(len(positions), np.int64)
+            short = np.zeros(len(positions), bool)
+            if len(files):
+                last = np.maximum(passed - 1, 0)
+                short = (passed > 0) & (positions < begins[last] + sizes[last])
+                last = last[short]
+                items[short] = stops[last] - sizes[last] + (positions[short] - begins[last])
+            turn, within = np.divmod((positions - before[passed])[~short], self.block)
+            number = permutation(turn + passed[~short])
+            file = np.searchsorted(full, number, side="right") - 1
+            items[~short] = self.bounds[file] + (number - full[file]) * self.block + within
+            return items
+
+        return order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Through:
+    """An order of items that stand elsewhere, in runs.
+
+    Attributes
+    ----------
+    inner : Order
+        Of the numbers of the items.
+    begins : ndarray of int64, shape ``(runs,)``
+        Where each run stands.
+    first : ndarray of int64, shape ``(runs + 1,)``
+        Number of each run's first item, and the total.
+    """
+
+    inner: Order
+    begins: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes, those of the order included."""
+        return self.inner.nbytes + self.begins.nbytes + self.first.nbytes
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the order of `epoch`."""
+        inner = self.inner.epoch(epoch)
+
+        def order(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+            number = inner(positions)
+            run = np.searchsorted(self.first, number, side="right") - 1
+            return self.begins[run] + (number - self.first[run])
+
+        return order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listed:
+    """An order of items that stand elsewhere, each where a list says.
+
+    Attributes
+    ----------
+    inner : Order
+        Of places in the list.
+    items : ndarray of int64
+        The list.
+    """
+
+    inner: Order
+    items: NDArray[np.int64]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes, those of the order included."""
+        return self.inner.nbytes + self.items.nbytes
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the order of `epoch`."""
+        inner = self.inner.epoch(epoch)
+        return lambda positions: self.items[inner(positions)]

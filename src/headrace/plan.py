@@ -18,13 +18,15 @@ from headrace.errors import MemoryBudgetError
 from headrace.memory import format_bytes
 from headrace.records import Recording
 from headrace.resample import resampler, table_bytes
+from headrace.units import Group, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from headrace.windows import Rows, Windows
+    from headrace.units import Rows
+    from headrace.windows import Windows
 
-__all__ = ["Group", "Plan", "Read", "ScratchSize", "Unit", "chunk_outputs", "enough"]
+__all__ = ["Plan", "ScratchSize", "chunk_outputs"]
 
 _ROWS_AHEAD = 1 << 10
 """Windows whose places are worked out at once: the microseconds that array operations cost the
@@ -47,97 +49,6 @@ _MOST_STAGES = 8
 
 _AUTO_MEMORY = 1 << 30
 """What ``prefetch="auto"`` stays under, by making less of it, where no memory is given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Windows of one file whose audio is continuous: decoded and resampled once.
-
-    Attributes
-    ----------
-    recording : int
-        Place in the catalog.
-    starts : tuple of int
-        Rising first samples of the windows, each not behind the end of the one before.
-    row : int
-        Row of the first window in its unit; the others follow.
-    """
-
-    recording: int
-    starts: tuple[int, ...]
-    row: int
-
-
-@dataclass(eq=False)  # not frozen, like Unit: that would be most of what making one costs
-class Group:
-    """Rows of a unit that one worker reads in one go.
-
-    Attributes
-    ----------
-    rows : Rows
-        All rows of the unit.
-    begin, stop : int
-        Which of them: half-open.
-    size : int
-        Samples in a window.
-    key : int or None
-        Groups of the same key are made one after the other, in order: the decoder carries on.
-    """
-
-    rows: Rows
-    begin: int
-    stop: int
-    size: int
-    key: int | None
-
-    @cached_property
-    def reads(self) -> tuple[Read, ...]:
-        """The reads that fill the rows, in order: rows whose audio is continuous are one read.
-
-        Worked out by the worker that asks: the consumer has better things to do.
-        """
-        recordings = self.rows.recording[self.begin : self.stop].tolist()
-        starts = self.rows.start[self.begin : self.stop].tolist()
-        reads = []
-        first = 0
-        for row in range(1, len(starts) + 1):
-            if (
-                row < len(starts)
-                and recordings[row] == recordings[first]
-                and starts[row - 1] < starts[row] <= starts[row - 1] + self.size
-            ):
-                continue
-            reads.append(Read(recordings[first], tuple(starts[first:row]), self.begin + first))
-            first = row
-        return tuple(reads)
-
-
-@dataclass(slots=True, eq=False)
-class Unit:
-    """What is made together: a batch, or a few single examples.
-
-    Attributes
-    ----------
-    epoch, stop : int
-        Its epoch, and the position in the order behind its last window.
-    rows : Rows
-        Its windows, in the order of delivery.
-    groups : tuple of Group
-        What has to be read for it.
-    final : bool
-        Whether nothing of the epoch follows.
-    """
-
-    epoch: int
-    stop: int
-    rows: Rows
-    groups: tuple[Group, ...]
-    final: bool
-
-    @property
-    def after(self) -> tuple[int, int]:
-        """The epoch and the position in it from which what follows is delivered."""
-        return (self.epoch + 1, 0) if self.final else (self.epoch, self.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +99,8 @@ class Plan:
         Bytes that `memory_bound` may not pass.
     last : {"keep", "drop", "pad"}
         What becomes of a last batch that is not full.
+    batch_bytes : int
+        Bytes of a batch that are not in its slab.
 
     Raises
     ------
@@ -209,13 +122,16 @@ class Plan:
         prefetch: int | Literal["auto"],
         memory: int | None,
         last: Literal["keep", "drop", "pad"],
+        batch_bytes: int = 0,
     ) -> None:
         self.windows = windows
+        self._batch_bytes = batch_bytes
         self.batch_size = batch_size
         self.workers = workers
         self.last = last
-        self.row_bytes = 4 * int(np.prod(windows.shape))
-        self._group_rows = max(1, _GROUP_SAMPLES * 4 // self.row_bytes)
+        self.row_bytes = windows.dtype.itemsize * int(np.prod(windows.shape))
+        self.audio_bytes = 4 * int(np.prod(windows.audio_shape))
+        self._group_rows = max(1, _GROUP_SAMPLES * 4 // self.audio_bytes)
         if batch_size is not None:
             share = -(-batch_size // (2 * max(1, workers)))
             self._group_rows = max(self._group_rows, min(share, _LARGE_GROUP * self._group_rows))
@@ -244,7 +160,7 @@ class Plan:
                 groups = -(-self.batch_size // self._group_rows)
                 chosen = 1 + max(1, -(-2 * self.workers // groups))
             if memory is None:
-                fits = (_AUTO_MEMORY - self.bound(0)) // self._delivery_bytes
+                fits = (_AUTO_MEMORY - self.bound(0)) // self.delivery_bytes
                 return max(2, min(chosen, fits))
         if memory is not None:
             needed = self.bound(min(chosen, 1))
@@ -256,12 +172,14 @@ class Plan:
                     f'Give memory="{-(-needed >> 20)} MiB".',
                     needed=needed,
                 )
-            chosen = min(chosen, (memory - self.bound(0)) // self._delivery_bytes)
+            chosen = min(chosen, (memory - self.bound(0)) // self.delivery_bytes)
         return chosen
 
     @property
-    def _delivery_bytes(self) -> int:
-        return (self.row_bytes + self.windows.label_row_bytes) * (self.batch_size or 1)
+    def delivery_bytes(self) -> int:
+        """Bytes of a batch, or of a single example."""
+        rows = (self.row_bytes + self.windows.label_row_bytes) * (self.batch_size or 1)
+        return rows + self._batch_bytes
 
     @property
     def memory_bound(self) -> int:
@@ -273,27 +191,32 @@ class Plan:
 
         (prefetch + 2) deliveries + workers x scratch + open decoders + tables. The two more are the
         batch that the consumer is looking at and the one it is being handed: a ``for`` statement
-        lets go of the old one only when it has the new one.
+        lets go of the old one only when it has the new one. What a transform allocates beyond its
+        result is not in it.
         """
+        return self.nbytes(prefetch + 2, self.open_files)
+
+    def nbytes(self, deliveries: int, open_files: int) -> int:
+        """Return the bytes that loading takes with so many deliveries and open files."""
         return (
-            (prefetch + 2) * self._delivery_bytes
-            + max(1, self.workers) * self.scratch.nbytes
-            + self.open_files * self.stream_bytes
+            deliveries * self.delivery_bytes
+            + max(1, self.workers) * (self.scratch.nbytes + self.transform_bytes)
+            + open_files * self.stream_bytes
             + self.table_bytes
         )
 
     @cached_property
     def kinds(self) -> list[Recording]:
-        """A stand-in for each kind of recording, as long as the longest; as in `Windows.kinds`."""
-        longest = int(self.windows.catalog.frames.max())
+        """A stand-in for each kind of recording, as long as the longest; as in `Recordings`."""
+        longest = self.windows.recordings.longest
         return [
             Recording("", "", rate, channels, longest, container, subtype)
-            for rate, channels, container, subtype in self.windows.kinds
+            for rate, channels, container, subtype in self.windows.recordings.kinds
         ]
 
     @cached_property
     def scratch(self) -> ScratchSize:
-        """The scratch of one worker: enough for every kind of recording in the catalog."""
+        """The scratch of one worker: enough for every kind of recording."""
         target = self.windows.spec.sample_rate
         pcm = inputs = outputs = between = 0
         for kind in self.kinds:
@@ -306,8 +229,17 @@ class Plan:
             pcm = max(pcm, span * kind.channels * decode.sample_type(kind).itemsize)
             inputs, outputs = max(inputs, span), max(outputs, chunk)
             between = max(between, table.filter.scratch(chunk))
-        planes = self.windows.shape[0] if self.windows.spec.channel == "all" else 1
+        planes = self.windows.audio_shape[0] if self.windows.spec.channel == "all" else 1
         return ScratchSize(pcm, planes, inputs, outputs, between)
+
+    @property
+    def transform_bytes(self) -> int:
+        """Bytes of the audio and of the results that wait for a worker's next transform."""
+        transforms = self.windows.transforms
+        if not transforms:
+            return 0
+        results = sum(t.dtype.itemsize * int(np.prod(t.shape)) for t in transforms)
+        return self._group_rows * self.audio_bytes + results
 
     @property
     def open_files(self) -> int:
@@ -317,16 +249,13 @@ class Plan:
     def keep(self, recording: Recording) -> int:
         """Return how many inputs a stream of `recording` remembers, where it cannot seek.
 
-        The next group's first window begins up to ``size - hop`` samples (less than ``size`` where
-        the last window is shifted), and a filter's reach on both sides, before the end of this
-        one's last.
+        The next group's first window begins up to `Windows.overlap` samples, and a filter's reach
+        on both sides, before the end of this one's last.
         """
         if decode.seeks(recording):
             return 0
-        spec = self.windows.spec
-        table = resampler(recording.sample_rate, spec.sample_rate)
-        overlap = spec.size if spec.tail == "shift" else max(0, spec.size - spec.hop)
-        return -(-overlap * table.down // table.up) + 2 * table.reach + 2
+        table = resampler(recording.sample_rate, self.windows.spec.sample_rate)
+        return -(-self.windows.overlap * table.down // table.up) + 2 * table.reach + 2
 
     @cached_property
     def stream_bytes(self) -> int:
@@ -345,25 +274,35 @@ class Plan:
 
     def deliveries(self, position: int = 0) -> int:
         """Return how many deliveries an epoch has from `position` on."""
-        rows = len(self.windows) - position
+        rows = self.windows.share.rows(self.windows.positions - position)
         if self.batch_size is None:
             return rows
         return rows // self.batch_size if self.last == "drop" else -(-rows // self.batch_size)
 
     def units(self, epoch: int, position: int = 0) -> Iterator[Unit]:
-        """Yield what is to be made in `epoch` from `position` on, in order."""
-        order = self.windows.order.epoch(epoch)
-        total = len(self.windows)
+        """Yield what is to be made in `epoch` from `position` of all shards on, in order."""
+        order, share = self.windows.order.epoch(epoch), self.windows.share
+        positions = self.windows.positions
+        total = share.rows(positions - position)
         if self.last == "drop" and self.batch_size is not None:
-            total = position + (total - position) // self.batch_size * self.batch_size
+            total = total // self.batch_size * self.batch_size
         stride = max(1, _ROWS_AHEAD // self.unit_rows) * self.unit_rows
-        for begin in range(position, total, stride):
+        for begin in range(0, total, stride):
             end = min(begin + stride, total)
-            ahead = self.windows.rows(order(np.arange(begin, end, dtype=np.int64)))
+            at = position + begin * share.step
+            ahead = self.windows.rows(order(share.positions(at, end - begin, positions)), epoch)
             for first in range(begin, end, self.unit_rows):
                 stop = min(first + self.unit_rows, total)
                 rows = ahead[first - begin : stop - begin]
-                yield Unit(epoch, stop, rows, tuple(self._groups(rows)), final=stop == total)
+                yield Unit(
+                    epoch,
+                    position + stop * share.step,
+                    rows,
+                    tuple(self._groups(rows)),
+                    stop == total,
+                    share.step,
+                    stop - first - len(rows.index),
+                )
 
     def _groups(self, rows: Rows) -> Iterator[Group]:
         """Cut rows into groups, each with a single key."""
@@ -381,20 +320,8 @@ class Plan:
 
     def _key(self, recording: int) -> int | None:
         """Return what chains reads of `recording` to each other, None where each stands alone."""
-        return None if decode.seeks(self.windows.catalog[recording]) else recording
+        return None if decode.seeks(self.windows.recordings[recording]) else recording
 
     @cached_property
     def _all_seek(self) -> bool:
         return all(map(decode.seeks, self.kinds))
-
-
-def enough(units: Iterator[Unit], n: int, *, each: bool) -> Iterator[Unit]:
-    """Yield units until they deliver `n`, so that nothing is loaded for nobody.
-
-    A unit is one delivery, or with `each` as many as it has rows.
-    """
-    for unit in units:
-        yield unit
-        n -= len(unit.rows.index) if each else 1
-        if n <= 0:
-            return

@@ -11,6 +11,8 @@ Guarantees
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -22,12 +24,15 @@ from headrace.records import Code, Failure
 from headrace.resample import resampler
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
-    from headrace.plan import Group, Plan
+    from headrace.plan import Plan
     from headrace.prefetch import Closing
     from headrace.records import Recording
+    from headrace.units import Group
 
 __all__ = ["GaveUp", "GroupResult", "Reader"]
 
@@ -56,6 +61,10 @@ class GroupResult:
         By row of the unit; those rows hold zeros.
     decode_s, resample_s, busy_s : float
         Seconds of work: decoding and mixing, resampling, and everything.
+    transform_s : float
+        Seconds in transforms.
+    gil_s : float
+        Seconds from the end of the native work to the moment when Python let this thread go on.
     """
 
     begin: int = 0
@@ -65,6 +74,17 @@ class GroupResult:
     decode_s: float = 0.0
     resample_s: float = 0.0
     busy_s: float = 0.0
+    transform_s: float = 0.0
+    gil_s: float = 0.0
+
+    @contextmanager
+    def transforming(self) -> Iterator[None]:
+        """Count the time of what is done inside."""
+        began = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - began
+        self.transform_s += seconds
+        self.busy_s += seconds
 
 
 class Reader:
@@ -85,9 +105,9 @@ class Reader:
 
     def __init__(self, plan: Plan, instruction_set: str = "") -> None:
         spec, scratch = plan.windows.spec, plan.scratch
-        self._catalog = plan.windows.catalog
+        self._recordings = plan.windows.recordings
         self._spec = spec
-        self._kinds = {kind: place for place, kind in enumerate(plan.windows.kinds)}
+        self._kinds = {kind: place for place, kind in enumerate(plan.windows.recordings.kinds)}
         kinds = []
         for kind in plan.kinds:
             table = resampler(kind.sample_rate, spec.sample_rate)
@@ -170,14 +190,18 @@ class Reader:
                 places[read.recording] = len(recordings)
                 recordings.append(facts)
             reads.append((places[read.recording], read.starts, read.row))
+        began = time.perf_counter()
         lost, decode_s, resample_s, busy_s, cancelled = self._native.read(
             recordings, reads, rows, closing.flag, closing.beat
         )
+        gil_s = time.perf_counter() - began - busy_s
         if cancelled:
             raise GaveUp
         for row, code, why in lost:
             failures[row] = self._failure(group, row, Code(code), why)
-        return GroupResult(group.begin, ids, paths, failures, decode_s, resample_s, busy_s)
+        return GroupResult(
+            group.begin, ids, paths, failures, decode_s, resample_s, busy_s, gil_s=gil_s
+        )
 
     def give_up(self, group: Group, stalled: Closing) -> None:
         """Read no more of the recording that a reading of `group` has stalled at."""
@@ -187,7 +211,7 @@ class Reader:
         self._stalled |= recordings
 
     def _facts_of(self, index: int) -> tuple[Recording, tuple[int, int, int, int, bytes]]:
-        recording: Recording = self._catalog[index]
+        recording = self._recordings[index]
         kind = (
             recording.sample_rate,
             recording.channels,
@@ -199,7 +223,7 @@ class Reader:
 
     def _failure(self, group: Group, row: int, code: Code, message: str) -> Failure:
         read = next(r for r in group.reads if r.row <= row < r.row + len(r.starts))
-        recording, rate = self._catalog[read.recording], self._spec.sample_rate
+        recording, rate = self._recordings[read.recording], self._spec.sample_rate
         start = read.starts[row - read.row]
         return Failure(
             file_id=recording.id,

@@ -61,6 +61,8 @@ class Code(StrEnum):
     """A read had not come back after ``stall_timeout_s``."""
     NON_FINITE = "NON_FINITE"
     """The window's input holds NaN or infinity."""
+    TRANSFORM = "TRANSFORM"
+    """A function given to `Windows.map` raised an error that may be the window's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +287,14 @@ class AudioExample:
     path : str
         The recording's path.
     index : int
-        The window's place in its `Windows`' unshuffled set.
+        The window's place in its `Windows`' unshuffled set; -1 where a shard is filled up.
     end_s : float
         Seconds from the start of the recording to the window's end, padding included.
     valid_samples : int
         Samples that are of the recording, not padding; 0 for a failed window under
-        ``on_error="mask"``.
+        ``on_error="mask"``, and where a shard is filled up.
+    source : int
+        Which of the `Windows` that were joined by `concat` or `mix`; else 0.
     labels : ndarray of float32, shape ``(classes,)``, or None
         1 for each of the windows' ``classes`` that is heard, else 0; None without labels.
     label_mask : ndarray of bool, shape ``(classes,)``, or None
@@ -305,6 +309,7 @@ class AudioExample:
     index: int
     end_s: float
     valid_samples: int
+    source: int = 0
     labels: NDArray[np.float32] | None = None
     label_mask: NDArray[np.bool_] | None = None
 
@@ -321,13 +326,16 @@ class Batch:
     audio : ndarray of float32, shape ``(batch, samples)`` or ``(batch, channels, samples)``
         The loader's memory: it is written again only after nothing refers to it any more.
     file_id, path : tuple of str
-        As in `AudioExample`; ``""`` in the rows that ``last="pad"`` adds.
+        As in `AudioExample`; ``""`` in the rows that ``last="pad"`` or a shard's
+        ``remainder="mask"`` adds.
     offset, end_s : ndarray of float64, shape ``(batch,)``
         Seconds.
     index, valid_samples : ndarray of int64, shape ``(batch,)``
         As in `AudioExample`; -1 and 0 in added rows.
+    source : ndarray of int64, shape ``(batch,)``
+        As in `AudioExample`; 0 in added rows.
     valid : ndarray of bool, shape ``(batch,)``
-        False for rows that hold no window: failed (``on_error="mask"``) or added (``last="pad"``).
+        False for rows that hold no window: failed (``on_error="mask"``) or added.
     sample_rate : int
         Hz.
     state : mapping
@@ -344,6 +352,7 @@ class Batch:
     index: NDArray[np.int64]
     end_s: NDArray[np.float64]
     valid_samples: NDArray[np.int64]
+    source: NDArray[np.int64]
     valid: NDArray[np.bool_]
     state: Mapping[str, Any]
     labels: NDArray[np.float32] | None = None

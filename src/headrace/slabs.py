@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 __all__ = ["Slabs"]
 
 
-_Slab = tuple["NDArray[np.float32]", dict[str, Any]]  # memory and how NumPy describes it
+_Slab = tuple["NDArray[Any]", dict[str, Any]]  # memory and how NumPy describes it
 
 
 class _Owner:
@@ -35,7 +35,7 @@ class _Owner:
 
     __slots__ = ("__array_interface__", "__weakref__", "memory")
 
-    def __init__(self, memory: NDArray[np.float32], interface: dict[str, Any]) -> None:
+    def __init__(self, memory: NDArray[Any], interface: dict[str, Any]) -> None:
         self.memory = memory
         self.__array_interface__ = interface
 
@@ -61,7 +61,7 @@ def _give_back(watch: _Watch) -> None:
 
 
 class Slabs:
-    """A supply of float32 arrays of one shape.
+    """A supply of arrays of one shape and type.
 
     Parameters
     ----------
@@ -69,6 +69,8 @@ class Slabs:
         Shape of every slab.
     count : int
         How many are kept for reuse.
+    dtype : numpy.dtype
+        Type of every slab.
 
     Attributes
     ----------
@@ -78,8 +80,9 @@ class Slabs:
         The most that existed at once.
     """
 
-    def __init__(self, shape: tuple[int, ...], count: int) -> None:
+    def __init__(self, shape: tuple[int, ...], count: int, dtype: DTypeLike = np.float32) -> None:
         self.shape = shape
+        self.dtype = np.dtype(dtype)
         self.count = count
         self.allocated = 0
         self.peak = 0
@@ -89,7 +92,7 @@ class Slabs:
     @property
     def slab_bytes(self) -> int:
         """Bytes of one slab."""
-        return 4 * math.prod(self.shape)
+        return self.dtype.itemsize * math.prod(self.shape)
 
     @property
     def kept(self) -> int:
@@ -97,13 +100,13 @@ class Slabs:
         self._collect()
         return max(0, self.allocated - self.count)
 
-    def lease(self) -> NDArray[np.float32]:
+    def lease(self) -> NDArray[Any]:
         """Return an array of `shape` that nothing else refers to; its contents are undefined."""
         self._collect()
         if self._waiting:
             slab = self._waiting.pop()
         else:
-            memory = np.empty(self.shape, np.float32)
+            memory = np.empty(self.shape, self.dtype)
             slab = memory, memory.__array_interface__
             self.allocated += 1
             self.peak = max(self.peak, self.allocated)

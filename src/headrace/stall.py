@@ -51,6 +51,12 @@ class Closing:
         """Return whether to give up."""
         return bool(self.flag[0]) or (self.beat is not None and bool(self.beat[0]))
 
+    def alive(self, subject: int) -> None:
+        """Give a sign of life, and say what is worked on."""
+        if self.beat is not None:
+            self.beat[2] = subject
+            self.beat[1] = (self.beat[1] + 1) & _NOTHING
+
     @property
     def subject(self) -> int | None:
         """What the task works on, if it has said so."""

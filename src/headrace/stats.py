@@ -11,6 +11,10 @@ __all__ = ["Stats"]
 _NOTHING = 0.01
 """A wait below this share of the run is none: law 5's figure."""
 
+_OFTEN = 0.3
+"""Share of the groups that wait for the GIL where somebody holds it: about half of them with two
+workers that do nothing else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stats:
@@ -30,8 +34,11 @@ class Stats:
         Seconds of it that the consumer waited for the loader.
     first_wait_s : float
         Seconds of that before the first delivery of each iteration, when nothing could be ready.
-    decode_s, resample_s, other_s : float
-        Busy seconds of all workers together: reading, decoding and mixing; resampling; the rest.
+    decode_s, resample_s, transform_s, other_s : float
+        Busy seconds of all workers together: reading, decoding and mixing; resampling; what
+        `Windows.map` and ``batch_map`` added; the rest.
+    gil_waits : float
+        Share of the groups of reads after which a worker waited for the GIL for a millisecond.
     workers : int
         Threads; 0: the consumer's own.
     memory_bound, peak_bytes : int
@@ -54,6 +61,8 @@ class Stats:
     memory_bound: int
     peak_bytes: int
     kept_bytes: int
+    transform_s: float = 0.0
+    gil_waits: float = 0.0
 
     @property
     def delivered(self) -> int:
@@ -83,7 +92,7 @@ class Stats:
     @property
     def busy_s(self) -> float:
         """Busy seconds of all workers together."""
-        return self.decode_s + self.resample_s + self.other_s
+        return self.decode_s + self.resample_s + self.transform_s + self.other_s
 
     @property
     def verdict(self) -> str:
@@ -103,11 +112,25 @@ class Stats:
                 f"The loader waited for the consumer, which waited {share} of the run, nearly all "
                 "of it for the first delivery."
             )
+        return self._slow(share)
+
+    def _slow(self, share: str) -> str:
+        """Say why the consumer waited."""
         loaded = self.busy_s / (self.workers * self.wall_s)
         its = "its one worker was" if self.workers == 1 else f"its {self.workers} workers were"
         where = max(
-            (self.decode_s, "decoding"), (self.resample_s, "resampling"), (self.other_s, "the rest")
+            (self.decode_s, "decoding"),
+            (self.resample_s, "resampling"),
+            (self.transform_s, "transforms"),
+            (self.other_s, "the rest"),
         )[1]
+        if where == "transforms" and self.workers > 1 and self.gil_waits > _OFTEN:
+            return (
+                f"The consumer waited for the loader {share} of the run; {its} busy {loaded:.0%} "
+                "of it, mostly with a transform that holds the GIL, so that one runs while the "
+                "others wait: more workers do not help; work on whole arrays, or on whole batches "
+                "(batch_map)."
+            )
         if loaded > 0.8:  # noqa: PLR2004  busy nearly all of the time
             return (
                 f"The consumer waited for the loader {share} of the run; "
@@ -124,6 +147,8 @@ class Stats:
         audio = f"({self.audio_s:,.1f} s of audio)"
         speed = f"{self.times_real_time:,.0f} x real time"
         busy = f"decode {self.decode_s:.2f} s, resample {self.resample_s:.2f} s"
+        if self.transform_s:
+            busy += f", transforms {self.transform_s:.2f} s"
         peak = f"peak {format_bytes(self.peak_bytes)} of at most {format_bytes(self.memory_bound)}"
         workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
         rows = {

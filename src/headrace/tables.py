@@ -31,6 +31,7 @@ __all__ = [
     "fingerprint",
     "from_recordings",
     "joined",
+    "kinds",
     "masked",
     "paths_under",
     "rows_of",
@@ -364,6 +365,13 @@ def fingerprint(table: pa.Table) -> str:
         for chunk in table[name].chunks:
             digest.update(np.ascontiguousarray(chunk.to_numpy(), "<i8").data)
     return digest.hexdigest()
+
+
+def kinds(table: pa.Table) -> tuple[tuple[int, int, str, str], ...]:
+    """Return the distinct (sample rate, channels, format, subtype), sorted."""
+    names = ["sample_rate", "channels", "format", "subtype"]
+    distinct = table.select(names).group_by(names).aggregate([]).to_pylist()
+    return tuple(sorted(tuple(row[name] for name in names) for row in distinct))
 
 
 def _strings(chunk: pa.StringArray) -> tuple[np.ndarray[Any, Any], memoryview]:

@@ -6,134 +6,96 @@ No threads, no open files; nothing for each window until it is asked for.
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from headrace.errors import HeadraceWarning, WindowsError
-from headrace.geometry import Geometry
+from headrace import views
+from headrace.arrangement import arranged
+from headrace.errors import WindowsError
 from headrace.labelled import Labelled
-from headrace.order import ByFile, ByWindow, InOrder, Order
-from headrace.records import AudioExample, Channel, Coverage, Tail, WindowSpec
+from headrace.recordings import counted
+from headrace.records import AudioExample
+from headrace.shard import Shard
+from headrace.units import Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from headrace.arrangement import Shuffle
     from headrace.catalog import Catalog
     from headrace.loader import Loader
+    from headrace.order import Order
+    from headrace.recordings import Recordings
+    from headrace.records import Coverage, WindowSpec
+    from headrace.sampling import Mixed, Sampled
+    from headrace.sets import WindowSet
+    from headrace.transforms import Function, Transform
 
-__all__ = ["Rows", "Shuffle", "Windows"]
+__all__ = ["Windows"]
 
-
-@dataclass(slots=True, eq=False)
-class Rows:
-    """Where some windows are: one row each, all arrays of int64, shape ``(rows,)``.
-
-    Attributes
-    ----------
-    index : ndarray
-        Place in the `Windows`' unshuffled set.
-    recording : ndarray
-        Place of the recording in the catalog.
-    start, valid : ndarray
-        First sample, and samples before the recording's end, at the target rate.
-    """
-
-    index: NDArray[np.int64]
-    recording: NDArray[np.int64]
-    start: NDArray[np.int64]
-    valid: NDArray[np.int64]
-
-    def __getitem__(self, rows: slice) -> Rows:
-        """Return some of the rows."""
-        return Rows(self.index[rows], self.recording[rows], self.start[rows], self.valid[rows])
-
-
-@dataclass(frozen=True, slots=True)
-class Shuffle:
-    """An order that is new in every epoch."""
-
-    seed: int
-    by: Literal["window", "file"]
+_LONG = 300
+"""Characters of a state's part: longer ones are digested."""
 
 
 class Windows(Labelled, Sequence[AudioExample]):
-    """Fixed-length windows of a catalog's recordings, at one sample rate.
+    """Fixed-length windows of recordings, at one sample rate.
 
-    Made by `Catalog.windows`. Indexing with an integer decodes that window here and now; slicing
-    gives a smaller `Windows`. An index is the window's place in this set, before shuffling.
+    Made by `Catalog.windows`, `Catalog.windows_at`, `concat` and `mix`. Indexing with an integer
+    decodes that window here and now. Views are built in one direction: a *set* (slice, `take`,
+    `filter`, `concat`), then at most one *order* (`shuffle`, `sample`, `mix`), then at most one
+    `shard`. A window's index is its place in the set, whatever the order and the shard.
 
     Attributes
     ----------
-    catalog : Catalog
-        The recordings.
     spec : WindowSpec
-        How they are cut.
+        Sample rate, length and channel, and how recordings were cut.
+    recordings : Recordings
+        What they are windows of.
+    share : Shard
+        Which positions of the order are this process's; default all.
+    transforms : tuple of Transform
+        What `map` added: functions that run in the workers on each window, in order.
     """
+
+    transforms: tuple[Transform, ...] = ()
 
     def __init__(
         self,
-        catalog: Catalog,
-        geometry: Geometry,
-        chosen: range,
-        order: Shuffle | None = None,
+        chosen: WindowSet,
+        order: Shuffle | Sampled | Mixed | None = None,
+        share: Shard | None = None,
     ) -> None:
-        self.catalog = catalog
-        self.spec = geometry.spec
-        self._geometry = geometry
-        self._chosen = chosen
+        self.spec: WindowSpec = chosen.spec
+        self.recordings: Recordings = chosen.recordings
+        self._set = chosen
         self._order = order
+        self.share = share or Shard()
+        self._sharded = share is not None
 
-    @classmethod
-    def cut(
-        cls,
-        catalog: Catalog,
-        *,
-        sample_rate: int | None,
-        window_s: float,
-        hop_s: float | None = None,
-        tail: Tail = "pad",
-        min_tail_s: float | None = None,
-        channel: Channel = "mix",
-    ) -> Windows:
-        """Cut the recordings of `catalog`: see `Catalog.windows`."""
-        if not len(catalog):
-            raise WindowsError("there are no recordings to cut: the filter or slice left none.")
-        spec = WindowSpec.from_seconds(
-            _native_rate(catalog) if sample_rate is None else sample_rate,
-            window_s,
-            hop_s,
-            tail=tail,
-            min_tail_s=min_tail_s,
-            channel=channel,
-        )
-        _check_channels(catalog, channel)
-        geometry = Geometry.of(spec, catalog.frames, catalog.sample_rates)
-        windowless = np.flatnonzero(geometry.counts == 0)
-        if len(windowless) == len(geometry.counts):
-            longest = int(geometry.samples.max(initial=0)) / spec.sample_rate
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog that all windows are from.
+
+        Raises
+        ------
+        WindowsError
+            There are several.
+        """
+        if len(self.recordings.catalogs) > 1:
             raise WindowsError(
-                f"none of the {len(catalog)} recordings holds a window of {window_s} s (the "
-                f'longest has {longest:.3f} s): give a smaller window_s, or tail="pad".'
+                f"these windows are from {len(self.recordings.catalogs)} catalogs: see "
+                "windows.recordings.catalogs."
             )
-        if len(windowless):
-            first = catalog[int(windowless[0])]
-            warnings.warn(
-                f"{len(windowless)} of {len(catalog)} recordings get no window, being shorter than "
-                f"{window_s} s: the first is {first.id} with {first.duration_s:.3f} s. "
-                'Give tail="pad" to keep them.',
-                HeadraceWarning,
-                stacklevel=3,
-            )
-        return cls(catalog, geometry, range(geometry.total))
+        return self.recordings.catalogs[0]
 
     def __len__(self) -> int:
-        return len(self._chosen)
+        return self.share.rows(self.positions)
 
     @overload
     def __getitem__(self, index: int) -> AudioExample: ...
@@ -149,45 +111,29 @@ class Windows(Labelled, Sequence[AudioExample]):
         ReadError
             The window could not be read.
         WindowsError
-            A slice of shuffled windows, or one that goes backwards.
+            A slice of ordered windows, or one that goes backwards.
         """
         if isinstance(index, slice):
             self._refuse_order("sliced")
-            chosen = self._chosen[index]
-            if chosen.step < 1:
+            places = range(len(self))[index]
+            if places.step < 1:
                 raise WindowsError("a slice of windows goes forward: order is what shuffle is for.")
-            return self._view(chosen, None)
-        from headrace.deliver import read_one  # noqa: PLC0415  the door from what to how
+            return self._view(self._set.sliced(places))
+        from headrace.single import read_one  # noqa: PLC0415  the door from what to how
 
         try:
             position = range(len(self))[index]
         except IndexError:
             raise IndexError(f"there is no window {index}: there are {len(self)}.") from None
-        order = self.order.epoch(0)
-        return read_one(self, int(order(np.array([position], np.int64))[0]))
+        return read_one(self, position)
 
-    def shuffle(self, seed: int = 0, by: Literal["window", "file"] = "window") -> Windows:
-        """Return the same windows in a random order that is new in every epoch.
-
-        Parameters
-        ----------
-        seed : int
-            The order is a pure function of (windows, seed, epoch).
-        by : {"window", "file"}
-            Shuffle all windows, or the files, leaving each file's windows in order: for codecs
-            whose every seek is a decode from the start.
-
-        Raises
-        ------
-        WindowsError
-            These windows have an order already.
-        """
-        if by not in ("window", "file"):
-            raise WindowsError(f'by must be "window" or "file", not {by!r}.')
-        if not isinstance(seed, int | np.integer):
-            raise WindowsError(f"seed must be a whole number, not {seed!r}.")
-        self._refuse_order("shuffled again")
-        return self._view(self._chosen, Shuffle(int(seed), by))
+    take = views.take
+    filter = views.filter
+    shuffle = views.shuffle
+    sample = views.sample
+    shard = views.shard
+    map = views.map
+    noise = views.noise
 
     def loader(
         self,
@@ -200,6 +146,8 @@ class Windows(Labelled, Sequence[AudioExample]):
         on_error: Literal["raise", "skip", "mask"] = "raise",
         max_failures: float | None = None,
         stall_timeout_s: float | None = None,
+        batch_map: Function | None = None,
+        seed: int = 0,
     ) -> Loader:
         """Return a `Loader` of these windows: threads, memory, progress and state.
 
@@ -227,6 +175,12 @@ class Windows(Labelled, Sequence[AudioExample]):
         stall_timeout_s : float, optional
             Seconds after which a read that does not come back is given up: its windows fail with
             `STALLED`, and nothing waits for it. Default: never. For disks on a network.
+        batch_map : callable, optional
+            ``batch_map(batch)`` runs in the workers on each whole batch and returns a `Batch`, or
+            None if it worked in place. If it has an argument ``rng`` it is handed a generator keyed
+            by (seed, epoch, position of the batch).
+        seed : int
+            Keys that `rng`.
 
         Returns
         -------
@@ -236,6 +190,8 @@ class Windows(Labelled, Sequence[AudioExample]):
         ------
         MemoryBudgetError
             `memory` is less than the smallest loader of this batch size needs.
+        TransformError
+            `batch_map` raised when tried on noise, or gave no batch.
         ValueError
             An argument is none of the above.
         """
@@ -251,126 +207,156 @@ class Windows(Labelled, Sequence[AudioExample]):
             on_error=on_error,
             max_failures=max_failures,
             stall_timeout_s=stall_timeout_s,
+            batch_map=batch_map,
+            seed=seed,
         )
 
     @cached_property
     def coverage(self) -> Coverage:
-        """What these windows cover of their recordings, and what is left out."""
-        if self._chosen.step != 1:
-            raise WindowsError(
-                "coverage is told of all windows or of a run of them, not of each nth."
-            )
-        return self._geometry.coverage(self._chosen.start, self._chosen.start + len(self))
+        """What these windows cover of their recordings, and what is left out.
+
+        Of the set: an order and a shard change nothing.
+
+        Raises
+        ------
+        WindowsError
+            They are not a run of what a catalog is cut into.
+        """
+        return self._set.coverage(range(len(self._set)))
 
     def table(self) -> pa.Table:
-        """Return an Arrow table with a row for each window, unshuffled.
+        """Return an Arrow table with a row for each window, unshuffled, of all shards.
 
         Columns: ``index`` (int64), ``id`` (the recording's), and ``start``, ``end`` (int64, samples
         at `spec.sample_rate`, half-open; the end may lie behind the recording's, in the padding).
+        Where sets were joined, ``source`` (int64) says which; where windows move from epoch to
+        epoch, they are those of epoch 0.
         """
         import pyarrow as pa  # noqa: PLC0415  as heavy as numpy and soundfile together
 
-        rows = self.rows(np.arange(len(self), dtype=np.int64))
-        return pa.table(
-            {
-                "index": rows.index,
-                "id": self.catalog.to_arrow().column("id").take(pa.array(rows.recording)),
-                "start": rows.start,
-                "end": rows.start + self.spec.size,
-            }
-        )
+        rows = self.rows(np.arange(len(self._set), dtype=np.int64))
+        columns = {
+            "index": rows.index,
+            "id": self.recordings.ids(rows.recording),
+            "start": rows.start,
+            "end": rows.start + self.spec.size,
+        }
+        if self._set.joined:
+            columns["source"] = rows.source
+        return pa.table(columns)
 
-    def rows(self, index: NDArray[np.int64]) -> Rows:
-        """Return where the windows at places `index` of the unshuffled set are."""
-        numbers = self._chosen.start + index * self._chosen.step
-        return Rows(index, *self._geometry.locate(numbers))
+    def rows(self, index: NDArray[np.int64], epoch: int = 0) -> Rows:
+        """Return where the windows at places `index` of the unshuffled set are in this epoch."""
+        return Rows(index, *self._set.locate(index, epoch))
 
     @cached_property
+    def _arranged(self) -> tuple[Order, int]:
+        return arranged(self._set, self._order, self.share)
+
+    @property
     def order(self) -> Order:
-        """The order of every epoch, over places in the unshuffled set."""
-        if self._order is None:
-            return InOrder()
-        if self._order.by == "window":
-            return ByWindow(len(self), self._order.seed)
-        chosen = self._chosen
-        bounds = -(-(self._geometry.first - chosen.start) // chosen.step)
-        bounds = np.unique(np.clip(bounds, 0, len(self)))  # files of no chosen window drop out
-        return ByFile(bounds, self._order.seed)
+        """The order of every epoch, of all shards: positions -> places in the unshuffled set."""
+        return self._arranged[0]
+
+    @property
+    def positions(self) -> int:
+        """How many positions an epoch's order has."""
+        return self._arranged[1]
+
+    @property
+    def set_size(self) -> int:
+        """How many windows the unshuffled set has, whatever the order and the shard."""
+        return len(self._set)
 
     @property
     def jumps(self) -> bool:
         """Whether neighbours in the order are mostly from different files."""
-        return self._order is not None and self._order.by == "window"
+        return self._order is not None and self._order.jumps
 
-    @cached_property
-    def kinds(self) -> tuple[tuple[int, int, str, str], ...]:
-        """The distinct (sample rate, channels, format, subtype) among the recordings."""
-        columns = ("sample_rate", "channels", "format", "subtype")
-        table = self.catalog.to_arrow().select(columns).group_by(list(columns)).aggregate([])
-        return tuple(sorted(tuple(row[name] for name in columns) for row in table.to_pylist()))
+    @property
+    def overlap(self) -> int:
+        """Samples that neighbours in the order may share, at most."""
+        return self._set.overlap
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of one window as it is delivered: `audio_shape`, or that of the last transform."""
+        return self.transforms[-1].shape if self.transforms else self.audio_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of one window as it is delivered: float32, or that of the last transform."""
+        return self.transforms[-1].dtype if self.transforms else np.dtype(np.float32)
+
+    @property
+    def audio_shape(self) -> tuple[int, ...]:
         """Shape of one window's audio: ``(samples,)`` or ``(channels, samples)``."""
         if self.spec.channel == "all":
-            return self.kinds[0][1], self.spec.size
+            return self.recordings.kinds[0][1], self.spec.size
         return (self.spec.size,)
 
     @cached_property
-    def fingerprint(self) -> str:
-        """Hexadecimal digest of everything that decides the order: recordings, cut, choice, seed.
+    def parts(self) -> Mapping[str, str]:
+        """What decides the order, in a few words for each part: recordings, cut, choice, order.
 
-        Paths and times of change are not in it.
+        Paths and times of change are not in it, nor is a shard of positions, since the order of all
+        shards is one.
         """
-        order = "in order" if self._order is None else f"{self._order.by} {self._order.seed}"
-        chosen = f"{len(self)} from {self._chosen.start} by {self._chosen.step}"
-        parts = (self.catalog.fingerprint, repr(self.spec), chosen, order)
-        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+        told = self._set.told
+        recordings = _brief(told.recordings, f"{counted(told.recordings)} recordings")
+        choice = _brief(told.choice, f"{len(self._set)} windows")
+        order = "in order" if self._order is None else self._order.told
+        if self.share.by == "recording" and self.share.world > 1:
+            order += f", {self.share}"
+        return {
+            "recordings": recordings,
+            "cut": _brief(told.cut, "several cuts"),
+            "choice": choice,
+            "order": order,
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest of everything that decides the order: see `parts`."""
+        text = "\n".join(self.parts.values())
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def __repr__(self) -> str:
-        spec = self.spec
-        order = "" if self._order is None else f", shuffled by {self._order.by}"
+        rate = self.spec.sample_rate
+        order = "" if self._order is None else f", {self._order.called}"
+        share = f", {self.share}" if self.share.world > 1 else ""
+        maps = "".join(f", {transform}" for transform in self.transforms)
         return (
-            f"<Windows: {len(self):,} of {spec.size / spec.sample_rate:g} s every "
-            f"{spec.hop / spec.sample_rate:g} s at {spec.sample_rate} Hz from "
-            f"{len(self.catalog):,} recordings, "
-            f"tail={spec.tail!r}, channel={spec.channel!r}{order}>"
+            f"<Windows: {len(self):,} of {self.spec.size / rate:g} s {self._set.manner} at {rate} "
+            f"Hz from {len(self.recordings):,} recordings, channel={self.spec.channel!r}"
+            f"{order}{share}{maps}>"
         )
 
-    def _view(self, chosen: range, order: Shuffle | None) -> Windows:
-        view = Windows(self.catalog, self._geometry, chosen, order)
+    def _view(
+        self,
+        chosen: WindowSet,
+        order: Shuffle | Sampled | Mixed | None = None,
+        share: Shard | None = None,
+    ) -> Windows:
+        view = Windows(chosen, order, share)
         view.labels = self.labels
-        view.__dict__["kinds"] = self.kinds  # one look at the catalog serves every view
+        view.transforms = self.transforms
         return view
 
     def _refuse_order(self, what: str) -> None:
+        if self._sharded:
+            raise WindowsError(
+                f"a shard of windows cannot be {what}: choose windows, then order them, then shard."
+            )
         if self._order is not None:
             raise WindowsError(
-                f"shuffled windows cannot be {what}: choose windows first, shuffle once, last."
+                f"{self._order.called.partition(' ')[0]} windows cannot be {what}: choose windows "
+                f"first, {self._order.verb} once, last."
             )
 
 
-def _native_rate(catalog: Catalog) -> int:
-    rates = np.unique(catalog.sample_rates)
-    if len(rates) != 1:
-        raise WindowsError(
-            f"sample_rate=None keeps the recordings' own rate, but they have {len(rates)}: "
-            f"{', '.join(f'{rate} Hz' for rate in rates[:5])}. Give one sample_rate."
-        )
-    return int(rates[0])
-
-
-def _check_channels(catalog: Catalog, channel: Any) -> None:  # noqa: ANN401  checked by WindowSpec
-    channels = catalog.channels
-    if channel == "all" and channels.min() != channels.max():
-        few, many = (catalog[int(i)] for i in (channels.argmin(), channels.argmax()))
-        raise WindowsError(
-            f'channel="all" needs the same number of channels everywhere, but {few.id} has '
-            f'{few.channels} and {many.id} has {many.channels}: give channel="mix", or filter.'
-        )
-    if isinstance(channel, int) and channel >= channels.min():
-        few = catalog[int(channels.argmin())]
-        raise WindowsError(
-            f"channel={channel} is not in every recording: {few.id} has {few.channels} "
-            "(the first is 0). Give another channel, or filter."
-        )
+def _brief(text: str, lead: str) -> str:
+    """Return a text that is not long, or as of many joined sets a digest of it."""
+    if len(text) <= _LONG:
+        return text
+    return f"{lead} {hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"

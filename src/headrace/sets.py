@@ -1,0 +1,284 @@
+"""Sets of windows: a place in the set -> the recording, the first sample, the valid samples.
+
+A slice of a set, some of its windows, and several sets one after the other; `cuts` has those that
+the others are made of. Pure, and vectorised: nothing for each window but what was given for each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from headrace.errors import WindowsError
+from headrace.recordings import Recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from headrace.records import Coverage, WindowSpec
+
+__all__ = ["Concat", "Located", "Runs", "Told", "WindowSet", "digest_of", "rising"]
+
+
+class Located(NamedTuple):
+    """Where windows are: arrays of int64, one value for each.
+
+    Attributes
+    ----------
+    source : ndarray
+        Which of several joined sets; 0 where nothing was joined.
+    recording : ndarray
+        Number of the recording.
+    start, valid : ndarray
+        First sample, and samples before the recording's end, at the target rate.
+    """
+
+    source: NDArray[np.int64]
+    recording: NDArray[np.int64]
+    start: NDArray[np.int64]
+    valid: NDArray[np.int64]
+
+
+class Told(NamedTuple):
+    """What decides which windows there are, in short words, for states and fingerprints."""
+
+    recordings: str
+    cut: str
+    choice: str
+
+
+class Runs(NamedTuple):
+    """Windows that are of one recording each.
+
+    Attributes
+    ----------
+    bounds : ndarray of int64, shape ``(runs + 1,)``
+        Run i is the places ``bounds[i] .. bounds[i + 1] - 1``; none is empty.
+    places : ndarray of int64 or None
+        Where the windows do not stand together by recording: these places do, and the bounds are
+        places in here.
+    """
+
+    bounds: NDArray[np.int64]
+    places: NDArray[np.int64] | None = None
+
+
+class WindowSet:
+    """A set of windows, each at its place.
+
+    Attributes
+    ----------
+    recordings : Recordings
+        What they are windows of.
+    spec : WindowSpec
+        Their sample rate, length and channel.
+    overlap : int
+        Samples that two windows one after the other may share, at most.
+    joined : bool
+        Whether they are of several sources.
+    """
+
+    recordings: Recordings
+    spec: WindowSpec
+    overlap: int
+    joined: bool = False
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def told(self) -> Told:
+        """What decides which windows these are."""
+        raise NotImplementedError
+
+    @property
+    def manner(self) -> str:
+        """How they were made, for `repr`."""
+        raise NotImplementedError
+
+    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> Located:
+        """Return where windows are, in this epoch."""
+        raise NotImplementedError
+
+    def sliced(self, places: range) -> WindowSet:
+        """Return the set of the windows at these places."""
+        return self if places == range(len(self)) else _Slice(self, places)
+
+    def taken(self, places: NDArray[np.int64]) -> WindowSet:
+        """Return the set of the windows at these places, of which some may be the same."""
+        return _Taken(self, places)
+
+    def runs(self) -> Runs:
+        """Return which windows are of one recording."""
+        recording = self.locate(np.arange(len(self), dtype=np.int64)).recording
+        begins = np.flatnonzero(np.diff(recording, prepend=-1))
+        if len(np.unique(recording[begins])) == len(begins):
+            return Runs(np.append(begins, len(recording)))
+        places = np.argsort(recording, kind="stable")
+        begins = np.flatnonzero(np.diff(recording[places], prepend=-1))
+        return Runs(np.append(begins, len(recording)), places)
+
+    def coverage(self, run: range) -> Coverage:
+        """Return what the windows at these places cover of their recordings."""
+        del run
+        raise WindowsError(
+            "coverage is told of all windows that a catalog is cut into or of a run of them, not "
+            "of each nth, of windows taken one by one, at given times, or from several sets."
+        )
+
+
+class _Slice(WindowSet):
+    """Each nth of a run of a set."""
+
+    def __init__(self, base: WindowSet, chosen: range) -> None:
+        self.recordings, self.spec, self.overlap = base.recordings, base.spec, base.overlap
+        self.joined = base.joined
+        self._base, self._chosen = base, chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @property
+    def told(self) -> Told:
+        """The set's, and which of it."""
+        told, chosen = self._base.told, self._chosen
+        which = f"{len(chosen)} from {chosen.start} by {chosen.step}"
+        return told._replace(choice=_of(which, told.choice))
+
+    @property
+    def manner(self) -> str:
+        """The set's."""
+        return self._base.manner
+
+    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> Located:
+        """Return where windows are, in this epoch."""
+        return self._base.locate(self._chosen.start + places * self._chosen.step, epoch)
+
+    def sliced(self, places: range) -> WindowSet:
+        """Return the slice of the set that names the same windows."""
+        return self._base.sliced(self._chosen[places.start : places.stop : places.step])
+
+    def runs(self) -> Runs:
+        """Return the set's runs, as far as they are chosen."""
+        bounds, places = self._base.runs()
+        if places is not None:
+            return super().runs()
+        chosen = self._chosen
+        return Runs(rising(np.clip(-(-(bounds - chosen.start) // chosen.step), 0, len(self))))
+
+    def coverage(self, run: range) -> Coverage:
+        """Return what the set tells of these windows."""
+        return self._base.coverage(self._chosen[run.start : run.stop : run.step])
+
+
+class _Taken(WindowSet):
+    """Windows of a set by their places: 8 bytes each."""
+
+    def __init__(self, base: WindowSet, places: NDArray[np.int64]) -> None:
+        self.recordings, self.spec, self.overlap = base.recordings, base.spec, base.spec.size
+        self.joined = base.joined
+        self._base, self._places = base, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def told(self) -> Told:
+        """The set's, and a digest of the places."""
+        told = self._base.told
+        which = f"{len(self)} taken {digest_of(self._places)}"
+        return told._replace(choice=_of(which, told.choice))
+
+    @property
+    def manner(self) -> str:
+        """The set's."""
+        return f"taken from {len(self._base):,} {self._base.manner}"
+
+    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> Located:
+        """Return where windows are, in this epoch."""
+        return self._base.locate(self._places[places], epoch)
+
+    def sliced(self, places: range) -> WindowSet:
+        """Return fewer of the same set's windows."""
+        if places == range(len(self)):
+            return self
+        return _Taken(self._base, self._places[places.start : places.stop : places.step])
+
+    def taken(self, places: NDArray[np.int64]) -> WindowSet:
+        """Return some of these, of the same set."""
+        return _Taken(self._base, self._places[places])
+
+
+class Concat(WindowSet):
+    """Several sets one after the other; `source` tells which."""
+
+    joined = True
+
+    def __init__(self, parts: Sequence[WindowSet]) -> None:
+        self.parts = tuple(parts)
+        self.recordings = Recordings(*(c for part in parts for c in part.recordings.catalogs))
+        specs = {part.spec for part in parts}
+        self.spec = parts[0].spec
+        if len(specs) > 1:  # only what they have in common
+            self.spec = replace(self.spec, hop=self.spec.size, tail="pad", min_tail=0)
+        self.overlap = max(part.overlap for part in parts)
+
+    @cached_property
+    def first(self) -> NDArray[np.int64]:
+        """Place of each part's first window, and the total."""
+        return np.cumsum([0, *map(len, self.parts)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    @property
+    def told(self) -> Told:
+        """Those of all parts."""
+        return Told(*(" + ".join(each) for each in zip(*(p.told for p in self.parts), strict=True)))
+
+    @property
+    def manner(self) -> str:
+        """How many were joined."""
+        return f"of {len(self.parts)} sources"
+
+    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> Located:
+        """Return where windows are, in this epoch."""
+        source = np.searchsorted(self.first, places, side="right") - 1
+        located = Located(source, *(np.empty(len(places), np.int64) for _ in range(3)))
+        for one in np.unique(source).tolist():
+            part, mine = self.parts[one], source == one
+            found = part.locate(places[mine] - self.first[one], epoch)
+            located.recording[mine] = part.recordings.within(self.recordings, found.recording)
+            located.start[mine], located.valid[mine] = found.start, found.valid
+        return located
+
+    def runs(self) -> Runs:
+        """Return the runs of all parts."""
+        runs = [part.runs() for part in self.parts]
+        if any(run.places is not None for run in runs):
+            return super().runs()
+        bounds = [run.bounds[:-1] + first for run, first in zip(runs, self.first, strict=False)]
+        return Runs(np.append(np.concatenate(bounds), self.first[-1]))
+
+
+def rising(bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return rising bounds without those between which there is nothing."""
+    return np.concatenate([bounds[:1], bounds[1:][np.diff(bounds) > 0]])
+
+
+def _of(which: str, choice: str) -> str:
+    return which if choice == "all" else f"{which} of ({choice})"
+
+
+def digest_of(*arrays: NDArray[np.int64]) -> str:
+    """Return 16 hexadecimal digits of some numbers, the same on every machine."""
+    digest = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, "<i8").data)
+    return digest.hexdigest()
