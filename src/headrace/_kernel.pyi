@@ -62,6 +62,9 @@ def flac_spans(bytes: bytes, spans: list[tuple[int, int]]) -> list[bytes] | None
     None if it is not understood; less of a span where the reading ends. Not on Windows.
     """
 
+def seek_points(path: bytes, frames: int) -> bytes | None:
+    """Return where decoding of an MP3 file with `frames` declared may begin, None if nowhere."""
+
 class Reader:
     """Groups of reads -> rows of audio: see src/kernel/reader.h."""
 
@@ -77,7 +80,7 @@ class Reader:
     ) -> None: ...
     def read(
         self,
-        recordings: list[tuple[int, int, int, bytes]],
+        recordings: list[tuple[int, int, int, bytes, bytes | None]],
         reads: list[tuple[int, tuple[int, ...], int]],
         rows: NDArray[np.float32] | list[NDArray[np.float32]],
         cancel: bytearray,

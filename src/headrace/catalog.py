@@ -126,7 +126,7 @@ class Catalog(Sequence[Recording]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of all columns; the nine built-in ones come first."""
+        """Names of all columns; the ten built-in ones come first."""
         return tuple(self._table.column_names)
 
     @cached_property

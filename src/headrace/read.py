@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["GaveUp", "GroupResult", "Reader"]
 
-_REMEMBERED = 1 << 12
-"""Recordings whose path and length are at hand: half a kilobyte each."""
+_REMEMBERED = 1 << 21
+"""Bytes for recordings whose facts are at hand: half a kilobyte each, and its seek points."""
+
+_Facts = tuple[int, int, int, bytes, bytes | None]
+"""Id, kind, frames, path and seek points, as the native reader takes them."""
 
 
 class GaveUp(Exception):  # noqa: N818  nobody waits for the result
@@ -108,7 +111,11 @@ class Reader:
             (scratch.pcm, scratch.planes, scratch.inputs, scratch.outputs),
             plan.open_files - max(1, plan.workers),
         )
-        self._facts = lru_cache(maxsize=_REMEMBERED)(self._facts_of)
+        # Three bytes are a point; points are 64 frames of 576 samples apart, or of more.
+        points = max(
+            (kind.frames // 12_288 for kind in plan.kinds if kind.format == "MP3"), default=0
+        )
+        self._facts = lru_cache(maxsize=max(64, _REMEMBERED // (512 + points)))(self._facts_of)
 
     @property
     def most_open(self) -> int:
@@ -146,7 +153,7 @@ class Reader:
         GaveUp
             `closing` said so; the rows are undefined.
         """
-        recordings: list[tuple[int, int, int, bytes]] = []
+        recordings: list[_Facts] = []
         places: dict[int, int] = {}
         reads = []
         ids: list[str] = []
@@ -167,7 +174,7 @@ class Reader:
         failures = {row: self._failure(group, row, Code(code), why) for row, code, why in lost}
         return GroupResult(group.begin, ids, paths, failures, decode_s, resample_s, busy_s)
 
-    def _facts_of(self, index: int) -> tuple[Recording, tuple[int, int, int, bytes]]:
+    def _facts_of(self, index: int) -> tuple[Recording, _Facts]:
         recording: Recording = self._catalog[index]
         kind = (
             recording.sample_rate,
@@ -176,7 +183,7 @@ class Reader:
             recording.subtype,
         )
         path = native.path_of(recording.path)
-        return recording, (index, self._kinds[kind], recording.frames, path)
+        return recording, (index, self._kinds[kind], recording.frames, path, recording.seek_points)
 
     def _failure(self, group: Group, row: int, code: Code, message: str) -> Failure:
         read = next(r for r in group.reads if r.row <= row < r.row + len(r.starts))
