@@ -64,7 +64,7 @@ class Catalog(Sequence[Recording]):
         table : Arrow table or pandas DataFrame
             Columns ``id`` or ``path`` (or both), ``sample_rate`` (Hz), ``channels``, ``frames``,
             ``format`` and ``subtype`` (libsndfile's names, as ``"WAV"``, ``"PCM_16"``); optional
-            ``size`` (bytes) and ``mtime_ns``; any further ones are kept.
+            ``size`` (bytes), ``mtime_ns``, a scan's ``seek_points``; any further ones are kept.
         root : str or path, optional
             Every path becomes ``root/id``. Without a column ``id``: what ids are relative to,
             default the common folder of all paths.
