@@ -9,7 +9,7 @@ from pathlib import Path
 __all__ = ["fuzz"]
 
 HERE = Path(__file__).parent
-UNITS = ("riff", "flac", "flac_frame", "source")
+UNITS = ("riff", "flac", "flac_frame", "mp3", "mp3_source", "source")
 """Those of the kernel that read files and need no Python."""
 
 

@@ -259,7 +259,7 @@ class TestWithColumns:
     def test_a_column_that_is_not_there_is_named(self, catalog: Catalog) -> None:
         """With those that are."""
         with pytest.raises(
-            CatalogError, match=r"no column 'site': there are id, path, .*mtime_ns\."
+            CatalogError, match=r"no column 'site': there are id, path, .*seek_points\."
         ):
             catalog.column("site")
 

@@ -67,7 +67,12 @@ def outcome(windows: Windows, **how: Any) -> dict[int, bytes | str]:
         else:
             out[one.index] = one.audio.tobytes()
     assert len(out) == len(windows)
-    return out | {index: str(code) for index, code in lost(loader.failures)}
+    for index, code in lost(loader.failures):
+        # Where frames of an MP3 no longer follow each other, a read that begins there says CHANGED and
+        # one that goes on says TRUNCATED.
+        moved = windows.catalog[0].format == "MP3" and code is headrace.Code.CHANGED
+        out[index] = str(headrace.Code.TRUNCATED if moved else code)
+    return out
 
 
 @pytest.mark.parametrize("damage", [cut_off, wipe, scramble, take_out])

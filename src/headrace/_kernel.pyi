@@ -72,6 +72,9 @@ def verify(
 ) -> tuple[int, int, int, int, str, str, bool]:
     """Decode a file: see src/kernel/verify.h for what is returned, field by field."""
 
+def seek_points(path: bytes, frames: int) -> bytes | None:
+    """Return where decoding of an MP3 file with `frames` declared may begin, None if nowhere."""
+
 class Reader:
     """Groups of reads -> rows of audio: see src/kernel/reader.h."""
 
@@ -87,7 +90,7 @@ class Reader:
     ) -> None: ...
     def read(
         self,
-        recordings: list[tuple[int, int, int, int, bytes]],
+        recordings: list[tuple[int, int, int, int, bytes, bytes | None]],
         reads: list[tuple[int, tuple[int, ...], int]],
         rows: NDArray[np.float32] | list[NDArray[np.float32]],
         cancel: bytearray,

@@ -63,7 +63,7 @@ class Catalog(Sequence[Recording]):
         table : Arrow table or pandas DataFrame
             Columns ``id`` or ``path`` (or both), ``sample_rate`` (Hz), ``channels``, ``frames``,
             ``format`` and ``subtype`` (libsndfile's names, as ``"WAV"``, ``"PCM_16"``); optional
-            ``size`` (bytes) and ``mtime_ns``; any further ones are kept.
+            ``size`` (bytes), ``mtime_ns``, a scan's ``seek_points``; any further ones are kept.
         root : str or path, optional
             Every path becomes ``root/id``. Without a column ``id``: what ids are relative to,
             default the common folder of all paths.
@@ -129,7 +129,7 @@ class Catalog(Sequence[Recording]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of all columns; the nine built-in ones come first."""
+        """Names of all columns; the ten built-in ones come first."""
         return tuple(self._table.column_names)
 
     @cached_property

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["EXTENSIONS", "DecodeFault", "Decoder", "decoder_bytes", "probe", "sample_type", "seeks"]
+__all__ = [
+    "EXTENSIONS",
+    "DecodeFault",
+    "Decoder",
+    "carries_on",
+    "decoder_bytes",
+    "probe",
+    "sample_type",
+    "seeks",
+]
 
 _ffi: Any = soundfile._ffi  # noqa: SLF001  soundfile has no public name for the raw calls
 _snd: Any = soundfile._snd  # noqa: SLF001
@@ -72,8 +81,13 @@ def names_of_kinds() -> tuple[frozenset[str], frozenset[str]]:
 
 
 def seeks(recording: Recording) -> bool:
-    """Return whether seeking in such a file is exact."""
+    """Return whether libsndfile's seeking in such a file is exact."""
     return recording.format in _SEEKABLE_FORMATS and recording.subtype in _SEEKABLE_SUBTYPES
+
+
+def carries_on(recording: Recording) -> bool:
+    """Return whether a far place in the file is reached by decoding all that stands before it."""
+    return not (recording.seek_points or seeks(recording))
 
 
 def sample_type(recording: Recording) -> np.dtype[Any]:
@@ -95,12 +109,15 @@ def decoder_bytes(recording: Recording) -> int:
     as ADPCM, more with long texts in the header; FLAC 300 KiB a channel in blocks of 4,096 frames
     and 410 in the 16,384 that the format advises at most, beside which the kernel's own decoder may
     stand, with 120 a channel at most and 80 more; Opus 80 KiB and 33 for each
-    further channel; MP3 73 KiB; ALAC 1.2 MiB and 5 bytes for each 4,096 frames. A Vorbis
+    further channel; MP3 73 KiB, and with seek points 8 bytes for each 64 of its frames and up to
+    184 KiB of the file; ALAC 1.2 MiB and 5 bytes for each 4,096 frames. A Vorbis
     decoder's size is its encoder's choice, 190 to 310 KiB here.
     """
     if recording.format != "FLAC" and recording.subtype in _SEEKABLE_SUBTYPES:
         return 64 << 10
     table = recording.frames // 512 if recording.subtype.startswith("ALAC") else 0
+    if recording.format == "MP3":
+        table = recording.frames // 2048  # packed and unpacked, of 576 samples the frame
     return (1 << 20) + (512 << 10) * recording.channels + table
 
 

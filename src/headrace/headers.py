@@ -7,7 +7,7 @@ Guarantees
 - However the iteration ends (its end, `close`, an exception, Ctrl-C), the threads have ended
   before it returns: each stops after the header it is reading. Abandoned without `close`, they end
   when the generator is collected: use `contextlib.closing`.
-- Only `decode.probe` is called in threads, and it shares nothing.
+- Only `decode.probe` and `_kernel.seek_points` are called in threads, and they share nothing.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
+from headrace import _kernel
 from headrace.cpus import available
 from headrace.decode import probe
 from headrace.paths import join
 from headrace.prefetch import Closing, Job, Prefetcher, Task
+from headrace.records import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from headrace.records import Failure, Recording
+    from headrace.records import Recording
 
 __all__ = ["bar", "read_headers", "worker_count"]
 
@@ -93,7 +96,7 @@ def read_headers(
                 break
             path = join(root, ids[row])
             unchanged = known is not None and _is_unchanged(path, known[0][row], known[1][row])
-            headers.append(None if unchanged else probe(path, ids[row]))
+            headers.append(None if unchanged else _read(path, ids[row]))
 
     def job(span: range) -> Job[list[Recording | Failure | None]]:
         headers: list[Recording | Failure | None] = []
@@ -108,6 +111,14 @@ def read_headers(
         for headers in prefetcher:
             yield from headers
             advance(len(headers))
+
+
+def _read(path: str, file_id: str) -> Recording | Failure:
+    header = probe(path, file_id)
+    if isinstance(header, Failure) or header.format != "MP3":
+        return header
+    points = _kernel.seek_points(os.fsencode(path), header.frames)
+    return replace(header, seek_points=points or b"")
 
 
 def _is_unchanged(path: str, size: np.int64, mtime_ns: np.int64) -> bool:

@@ -28,7 +28,7 @@ _PLAIN: Final = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # r
 def library() -> dict[str, int]:
     """Return the addresses of libsndfile's functions, by the names of source.h's Sndfile."""
     opening = "sf_wchar_open" if sys.platform == "win32" else "sf_open"
-    names = ["close", "seek", "error", "strerror"]
+    names = ["close", "seek", "error", "strerror", "open_virtual"]
     names += [f"readf_{type_}" for type_ in ("short", "int", "float", "double")]
     symbols = {name: f"sf_{name}" for name in names} | {"open": opening}
     return {

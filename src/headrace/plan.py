@@ -247,7 +247,7 @@ class Plan:
         return 2 * max(1, self.workers) + 2
 
     def keep(self, recording: Recording) -> int:
-        """Return how many inputs a stream of `recording` remembers, where it cannot seek.
+        """Return how many inputs a stream of `recording` remembers, where libsndfile cannot seek.
 
         The next group's first window begins up to `Windows.overlap` samples, and a filter's reach
         on both sides, before the end of this one's last.
@@ -320,7 +320,7 @@ class Plan:
 
     def _key(self, recording: int) -> int | None:
         """Return what chains reads of `recording` to each other, None where each stands alone."""
-        return None if decode.seeks(self.windows.recordings[recording]) else recording
+        return recording if decode.carries_on(self.windows.recordings[recording]) else None
 
     @cached_property
     def _all_seek(self) -> bool:

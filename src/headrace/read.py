@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = ["GaveUp", "GroupResult", "Reader"]
 
-_REMEMBERED = 1 << 12
-"""Recordings whose path and length are at hand: half a kilobyte each."""
+_REMEMBERED = 1 << 21
+"""Bytes for recordings whose facts are at hand: half a kilobyte each, and its seek points."""
+
+_Facts = tuple[int, int, int, int, bytes, bytes | None]
+"""Id, kind, frames, bytes, path and seek points, as the native reader takes them."""
 
 
 _STALLED = "a read of it did not come back within stall_timeout_s: is its disk or network there?"
@@ -133,7 +136,11 @@ class Reader:
             plan.open_files - max(1, plan.workers),
         )
         self._stalled: set[int] = set()
-        self._facts = lru_cache(maxsize=_REMEMBERED)(self._facts_of)
+        # Three bytes are a point; points are 64 frames of 576 samples apart, or of more.
+        points = max(
+            (kind.frames // 12_288 for kind in plan.kinds if kind.format == "MP3"), default=0
+        )
+        self._facts = lru_cache(maxsize=max(64, _REMEMBERED // (512 + points)))(self._facts_of)
 
     @property
     def most_open(self) -> int:
@@ -172,7 +179,7 @@ class Reader:
             `closing` said so; the rows are undefined.
         """
         failures: dict[int, Failure] = {}
-        recordings: list[tuple[int, int, int, int, bytes]] = []
+        recordings: list[_Facts] = []
         places: dict[int, int] = {}
         reads = []
         ids: list[str] = []
@@ -210,7 +217,7 @@ class Reader:
             recordings &= {stalled.subject}
         self._stalled |= recordings
 
-    def _facts_of(self, index: int) -> tuple[Recording, tuple[int, int, int, int, bytes]]:
+    def _facts_of(self, index: int) -> tuple[Recording, _Facts]:
         recording = self._recordings[index]
         kind = (
             recording.sample_rate,
@@ -219,7 +226,8 @@ class Reader:
             recording.subtype,
         )
         path = native.path_of(recording.path)
-        return recording, (index, self._kinds[kind], recording.frames, recording.size, path)
+        facts = (index, self._kinds[kind], recording.frames, recording.size)
+        return recording, (*facts, path, recording.seek_points)
 
     def _failure(self, group: Group, row: int, code: Code, message: str) -> Failure:
         read = next(r for r in group.reads if r.row <= row < r.row + len(r.starts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -85,6 +85,9 @@ class Recording:
         Bytes.
     mtime_ns : int
         Time of last change, nanoseconds since 1970.
+    seek_points : bytes or None
+        Where decoding may begin, found by a scan of MP3 files: for the reader alone. Empty where it
+        may begin at the start only, None where nobody looked.
     """
 
     id: str
@@ -96,6 +99,7 @@ class Recording:
     subtype: str
     size: int = 0
     mtime_ns: int = 0
+    seek_points: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def duration_s(self) -> float:

@@ -182,10 +182,14 @@ def _earlier_rows(found: Found, earlier: pa.Table) -> NDArray[np.int64]:
 def _sizes_and_times(
     earlier: pa.Table, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    import pyarrow.compute as pc  # noqa: PLC0415
+
     if not len(earlier):
         return np.full(len(rows), -1), np.zeros(len(rows), np.int64)
     size, mtime_ns = (earlier[name].to_numpy()[rows] for name in ("size", "mtime_ns"))
-    return np.where(rows < 0, -1, size), mtime_ns
+    # A scan of an earlier version did not look for seek points.
+    unlooked = pc.and_(pc.equal(earlier["format"], "MP3"), pc.is_null(earlier["seek_points"]))
+    return np.where((rows < 0) | unlooked.to_numpy()[rows], -1, size), mtime_ns
 
 
 def _free_name(file: Path) -> Path:

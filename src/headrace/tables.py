@@ -48,6 +48,7 @@ BUILT_IN: Final = {
     "subtype": "string",
     "size": "int64",
     "mtime_ns": "int64",
+    "seek_points": "large_binary",
 }
 """Columns that every catalog has, in order, and their Arrow types."""
 
@@ -122,6 +123,8 @@ def checked(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | N
         A column is missing, has values that are null, not positive or of a wrong type, or an id
         stands there twice.
     """
+    import pyarrow as pa  # noqa: PLC0415
+
     names = table.column_names
     missing = [name for name in _REQUIRED if name not in names]
     if "id" not in names and "path" not in names:
@@ -140,6 +143,8 @@ def checked(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | N
     for name in ("size", "mtime_ns"):
         if name not in columns:
             columns[name] = np.zeros(len(table), np.int64)
+    if "seek_points" not in columns:
+        columns["seek_points"] = pa.nulls(len(table), pa.large_binary())
     further = {name: table[name] for name in names if name not in BUILT_IN}
     whole = from_recordings(columns)
     _check_values(whole)
@@ -161,7 +166,7 @@ def _cast(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
         ) from None
     if column.null_count and name in ("size", "mtime_ns"):
         return pc.fill_null(column, 0)  # unknown, so that a rescan with a cache reads the header
-    if column.null_count:
+    if column.null_count and name != "seek_points":
         row = pc.index(pc.is_null(column), value=True).as_py()
         raise CatalogError(
             f"The column {name} has no value in row {row}: fill it, or drop the row."

@@ -62,6 +62,7 @@ struct Reader::OpenFile {
     facts.path = recording.path;
     facts.frames = recording.frames;
     facts.bytes = recording.bytes;
+    facts.seek_points = recording.seek_points;
     if (reader.channel_ == ALL)
       for (int c = 0; c < facts.channels; ++c) channels.push_back(c);
     else
@@ -116,9 +117,10 @@ struct Reader::OpenFile {
 
   void move_to(int64_t frame, unsigned char* pcm, int64_t room, const Call& call) {
     if (position == frame) return;
-    if (facts.seekable) {
+    if (source->seeks()) {
       source->seek(frame);
       position = frame;
+      kept_count = 0;
       return;
     }
     if (frame < position) {
@@ -338,7 +340,7 @@ void Reader::windows(OpenFile& file, const std::vector<int64_t>& starts, float* 
     for (size_t i = 0; i < count; ++i) {
       const double t0 = now_s();
       const int64_t length = end_of(i) - starts[i];
-      if (!file.facts.seekable) check_end(file.id, starts[i] + length);
+      if (!file.source->seeks()) check_end(file.id, starts[i] + length);
       if (length > 0) file.read(starts[i], rows[i], size_, length, call, true);
       for (int64_t p = 0; p < planes; ++p)
         std::memset(rows[i] + p * size_ + length, 0,
@@ -348,7 +350,7 @@ void Reader::windows(OpenFile& file, const std::vector<int64_t>& starts, float* 
     return;
   }
   Inputs inputs(file, stride, starts[0], std::max(starts[0] + 1, end_of(count - 1)));
-  if (!file.facts.seekable) check_end(file.id, inputs.high);
+  if (!file.source->seeks()) check_end(file.id, inputs.high);
   Scratch& scratch = call.scratch;
   const auto make = [&](int64_t begin, int64_t stop, float* to, int64_t to_stride) {
     const double t0 = now_s();
@@ -414,7 +416,7 @@ Outcome Reader::read(const std::vector<Recording>& recordings, const std::vector
     try {
       windows(*file, starts, to, call);
     } catch (const Fault& fault) {
-      if (!file->facts.seekable && file->ended) note_end(file->id, file->wanted, fault);
+      if (file->source && !file->source->seeks() && file->ended) note_end(file->id, file->wanted, fault);
       file.reset();
       give_back(nullptr);
       throw;

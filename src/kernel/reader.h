@@ -39,6 +39,7 @@ struct Recording {
   int kind;
   int64_t frames, bytes;
   std::string path;
+  std::string seek_points;  // as Facts has them
 };
 
 // Windows of one recording, rising, none beginning behind the end of the one before.

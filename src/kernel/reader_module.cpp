@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "mp3.h"
 #include "reader.h"
 #ifndef _WIN32
 #include "flac.h"
@@ -58,6 +59,8 @@ Sndfile library_of(const nb::dict& library) {
     functions.readf[i] = address<int64_t(void*, void*, int64_t)>(library, reads[i]);
   functions.error = address<int(void*)>(library, "error");
   functions.strerror = address<const char*(void*)>(library, "strerror");
+  functions.open_virtual = address<void*(Sndfile::Virtual*, int, Sndfile::Info*, void*)>(
+      library, "open_virtual");
   return functions;
 }
 
@@ -105,15 +108,19 @@ class PyReader {
         idle);
   }
 
-  // recordings: (id, kind, frames, bytes, path); reads: (recording, starts, row); rows: one array of all the
-  // unit's rows, or a list with an array for each.
+  // recordings: (id, kind, frames, bytes, path, seek points or None); reads: (recording, starts, row);
+  // rows: one array of all the unit's rows, or a list with an array for each.
   nb::tuple read(nb::list recordings, nb::list reads, nb::object rows, Flag cancel,
                  std::optional<Words> beat) {
     std::vector<Recording> files;
     for (nb::handle one : recordings) {
       const nb::tuple t = nb::cast<nb::tuple>(one);
       files.push_back(Recording{nb::cast<int64_t>(t[0]), nb::cast<int>(t[1]),
-                                nb::cast<int64_t>(t[2]), nb::cast<int64_t>(t[3]), path_of(t[4])});
+                                nb::cast<int64_t>(t[2]), nb::cast<int64_t>(t[3]), path_of(t[4]), {}});
+      if (!t[5].is_none()) {
+        const nb::bytes points = nb::cast<nb::bytes>(t[5]);
+        files.back().seek_points.assign(points.c_str(), points.size());
+      }
       if (files.back().kind < 0 || files.back().kind >= kinds_count_ || files.back().frames < 0 ||
           files.back().frames > LONGEST)
         throw std::invalid_argument("a recording's kind or length is out of range");
@@ -238,6 +245,26 @@ nb::object flac_spans(nb::bytes bytes, const std::vector<std::pair<int64_t, int6
 }
 #endif
 
+// The packed Mp3Index of a file of which `frames` are declared, or None; OSError never.
+nb::object seek_points(nb::bytes path, int64_t frames) {
+#ifndef _WIN32
+  const std::string plain = path_of(path);
+  std::string packed;
+  bool found = false;
+  {
+    nb::gil_scoped_release release;
+    Mp3Index index;
+    try {
+      found = index_mp3(*open_bytes(plain), frames, &index);
+    } catch (const Fault&) {  // whoever decodes it will say so
+    }
+    if (found) packed = pack(index);
+  }
+  if (found) return nb::bytes(packed.data(), packed.size());
+#endif
+  return nb::none();
+}
+
 }  // namespace
 
 void bind_reader(nb::module_& m) {
@@ -247,6 +274,7 @@ void bind_reader(nb::module_& m) {
   m.def("flac_spans", &flac_spans, "bytes"_a, "spans"_a);
 #endif
   m.def("verify", &verify_file, "kind"_a, "library"_a, "frames"_a, "path"_a, "cancel"_a);
+  m.def("seek_points", &seek_points, "path"_a, "frames"_a);
   nb::class_<PyReader>(m, "Reader")
       .def(nb::init<nb::list, nb::dict, const std::string&, int64_t, int, nb::tuple, int64_t>(),
            "kinds"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a, "scratch"_a, "idle"_a)

@@ -13,6 +13,8 @@
 #include "flac.h"
 #endif
 
+#include "mp3_source.h"
+
 namespace headrace {
 namespace {
 
@@ -80,7 +82,7 @@ class File : public Bytes {
 // The samples of a plain WAV, at their offset.
 class WavSource : public Source {
  public:
-  WavSource(std::unique_ptr<File> file, const WavLayout& layout)
+  WavSource(std::unique_ptr<Bytes> file, const WavLayout& layout)
       : file_(std::move(file)), layout_(layout) {}
 
   int64_t read(void* to, int64_t frames) override {
@@ -118,25 +120,17 @@ class WavSource : public Source {
   bool system_failed() override { return failed_; }
 
  private:
-  std::unique_ptr<File> file_;
+  std::unique_ptr<Bytes> file_;
   WavLayout layout_;
   int64_t position_ = 0;
   bool failed_ = false;
 };
 
-std::unique_ptr<File> open_file(const Facts& facts) {
-  const int descriptor = ::open(facts.path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw_system(errno);
-  auto file = std::make_unique<File>(descriptor);
-  if (file->shorter_than(facts.bytes)) throw_shorter(file->size(), facts.bytes);
-  return file;
-}
-
 std::unique_ptr<Source> open_wav(const Facts& facts) {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
   return nullptr;
 #endif
-  auto file = open_file(facts);
+  auto file = open_bytes(facts.path, facts.bytes);
   WavLayout layout;
   if (!parse_wav(*file, &layout) || static_cast<int>(layout.encoding) != facts.wav_encoding ||
       layout.channels != facts.channels || layout.sample_rate != facts.sample_rate ||
@@ -162,9 +156,11 @@ void check_size(const Facts& facts) {
 
 class SndfileSource : public Source {
  public:
-  SndfileSource(const Facts& facts, const Sndfile& library) : library_(library), type_(facts.type) {
+  SndfileSource(const Facts& facts, const Sndfile& library, Sndfile::Virtual* functions, void* file)
+      : library_(library), type_(facts.type), seeks_(facts.seekable) {
     Sndfile::Info info = {};
-    handle_ = library.open(facts.path.c_str(), READ_MODE, &info);
+    handle_ = functions ? library.open_virtual(functions, READ_MODE, &info, file)
+                        : library.open(facts.path.c_str(), READ_MODE, &info);
     if (!handle_) {
 #ifndef _WIN32
       // libsndfile calls everything "System error": ask the system itself.
@@ -198,6 +194,7 @@ class SndfileSource : public Source {
       throw Fault("IO", "the decoder says that the audio is damaged" + complaint());
     return got < 0 ? 0 : got;
   }
+  bool seeks() const override { return seeks_; }
   void seek(int64_t frame) override {
     if (library_.seek(handle_, frame, FROM_START) != frame)
       throw Fault("TRUNCATED", "the decoder cannot go to frame " + std::to_string(frame) +
@@ -211,6 +208,7 @@ class SndfileSource : public Source {
  private:
   const Sndfile& library_;
   SampleType type_;
+  bool seeks_;
   void* handle_;
 };
 
@@ -229,7 +227,7 @@ class FlacSource : public Source {
         position_ += frames;
         return frames;
       }
-      other_ = std::make_unique<SndfileSource>(facts_, library_);
+      other_ = open_sndfile(facts_, library_);
       if (position_ > 0) other_->seek(position_);
     }
     return other_->read(to, frames);
@@ -253,7 +251,7 @@ class FlacSource : public Source {
 };
 
 std::unique_ptr<Source> open_flac(const Facts& facts, const Sndfile& library) {
-  auto file = FlacFile::open(open_file(facts));
+  auto file = FlacFile::open(open_bytes(facts.path, facts.bytes));
   if (!file) return nullptr;
   const FlacStream& stream = file->stream();
   if ((facts.format & ~FLAC) != stream.bits / 8 || stream.channels != facts.channels ||
@@ -270,15 +268,36 @@ int sample_bytes(SampleType type) {
   return type == SampleType::INT16 ? 2 : type == SampleType::FLOAT64 ? 8 : 4;
 }
 
+#ifndef _WIN32
+std::unique_ptr<Bytes> open_bytes(const std::string& path, int64_t least) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw_system(errno);
+  auto file = std::make_unique<File>(descriptor);
+  if (file->shorter_than(least)) throw_shorter(file->size(), least);
+  return file;
+}
+#endif
+
+std::unique_ptr<Source> open_sndfile(const Facts& facts, const Sndfile& library) {
+  check_size(facts);
+  return std::make_unique<SndfileSource>(facts, library, nullptr, nullptr);
+}
+
+std::unique_ptr<Source> open_virtual(const Facts& facts, const Sndfile& library,
+                                     Sndfile::Virtual* functions, void* file) {
+  return std::make_unique<SndfileSource>(facts, library, functions, file);
+}
+
 std::unique_ptr<Source> open_source(const Facts& facts, const Sndfile& library) {
 #ifndef _WIN32
   if (facts.wav_encoding >= 0)
     if (auto source = open_wav(facts)) return source;
   if ((facts.format & FORMAT_TYPE) == FLAC)
     if (auto source = open_flac(facts, library)) return source;
+  if (!facts.seek_points.empty())
+    if (auto source = open_mp3(facts, library)) return source;
 #endif
-  check_size(facts);
-  return std::make_unique<SndfileSource>(facts, library);
+  return open_sndfile(facts, library);
 }
 
 }  // namespace headrace

@@ -31,6 +31,15 @@ struct Sndfile {
   int64_t (*readf[4])(void*, void* to, int64_t frames);  // by SampleType
   int (*error)(void*);
   const char* (*strerror)(void*);
+  // A file that is read through functions of ours; `user` is passed to each (SF_VIRTUAL_IO).
+  struct Virtual {
+    int64_t (*size)(void* user);
+    int64_t (*seek)(int64_t offset, int whence, void* user);
+    int64_t (*read)(void* to, int64_t count, void* user);
+    int64_t (*write)(const void* from, int64_t count, void* user);
+    int64_t (*tell)(void* user);
+  };
+  void* (*open_virtual)(Virtual*, int mode, Info* info, void* user);
 };
 
 // What the catalog says of a recording, which its file has to be still.
@@ -41,9 +50,10 @@ struct Facts {
   int channels;
   int format;         // libsndfile's container and sample format
   SampleType type;    // in which it is decoded
-  bool seekable;      // whether seeking is exact
+  bool seekable;      // whether libsndfile's seeking is exact
   int wav_encoding;   // an Encoding if it may be a plain WAV, else -1
   int64_t bytes = 0;  // of the file, if known
+  std::string seek_points;  // a packed Mp3Index, if the catalog has one
 };
 
 class Source {
@@ -51,7 +61,9 @@ class Source {
   virtual ~Source() = default;
   // Fill `to` with up to `frames` frames; fewer only where decoding ends. Throws Fault.
   virtual int64_t read(void* to, int64_t frames) = 0;
-  // Go to `frame`; only where Facts::seekable. Throws Fault.
+  // Whether it can go to any frame.
+  virtual bool seeks() const { return true; }
+  // Go to `frame`; only where it can. Throws Fault.
   virtual void seek(int64_t frame) = 0;
   // What the decoder has to say about having ended: " (why)", or nothing.
   virtual std::string complaint() = 0;
@@ -59,8 +71,19 @@ class Source {
   virtual bool system_failed() = 0;
 };
 
-// Open a recording: by our own reader if it is the plain WAV or the FLAC that the catalog says, else by
-// libsndfile. Throws Fault if it cannot be opened or is not what was scanned.
+// Open a recording: by our own reader if it is the plain WAV or the FLAC that the catalog says, by its
+// seek points if it is an MP3 that has some, else by libsndfile. Throws Fault if it cannot be opened or is
+// not what was scanned.
 std::unique_ptr<Source> open_source(const Facts& facts, const Sndfile& library);
+
+// Decode a recording from its start, by libsndfile.
+std::unique_ptr<Source> open_sndfile(const Facts& facts, const Sndfile& library);
+
+// Decode what `file` gives, by libsndfile; `file` has to outlive it.
+std::unique_ptr<Source> open_virtual(const Facts& facts, const Sndfile& library,
+                                     Sndfile::Virtual* functions, void* file);
+
+// The bytes of a file. Throws Fault if it cannot be opened, or has fewer than `least`. Not on Windows.
+std::unique_ptr<Bytes> open_bytes(const std::string& path, int64_t least = 0);
 
 }  // namespace headrace

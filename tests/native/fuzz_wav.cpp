@@ -133,9 +133,9 @@ void read_all(const std::vector<unsigned char>& f, const headrace::WavLayout& la
       headrace::SampleType::INT32, headrace::SampleType::FLOAT32, headrace::SampleType::FLOAT64};
   headrace::Facts facts{path, layout.frames, layout.sample_rate, layout.channels, 0,
                         types[static_cast<int>(layout.encoding)], true,
-                        static_cast<int>(layout.encoding)};
+                        static_cast<int>(layout.encoding), {}};
   const headrace::Sndfile library{no_open, no_int, no_seek, {no_read, no_read, no_read, no_read},
-                                  no_int, no_text};
+                                  no_int, no_text, nullptr};
   const auto source = headrace::open_source(facts, library);
   const int64_t frame = layout.channels * headrace::sample_bytes(facts.type);
   for (int n = 0; n < 8; ++n) {

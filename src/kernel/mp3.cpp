@@ -1,0 +1,316 @@
+#include "mp3.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace headrace {
+namespace {
+
+constexpr int KBPS_1[15] = {0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320};
+constexpr int KBPS_2[15] = {0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160};
+constexpr int HZ[3] = {44100, 48000, 32000};  // MPEG-1; half of it in MPEG-2, a quarter in 2.5
+
+constexpr int64_t DECODER_DELAY = 529;  // samples: what libmpg123 cuts off beside the encoder's delay
+constexpr int64_t MOST_SKIPPED = 4;     // frames: libmpg123 does not decode what it skips beyond them
+constexpr int64_t LONGEST_TAG = 1 << 28;   // bytes: ID3v2 can say no more
+constexpr int64_t LONGEST_TAIL = 1 << 16;  // bytes of tags behind the last frame
+constexpr int64_t BLOCK = 1 << 18;
+constexpr int64_t LARGEST = 1441;  // bytes of a frame
+constexpr unsigned char VERSION = 1;
+
+int frame_bytes(bool low, int kbps, int sample_rate) {
+  return (low ? 72 : 144) * 1000 * kbps / sample_rate;
+}
+
+// Bits, from the highest of the first byte on.
+class Bits {
+ public:
+  explicit Bits(const unsigned char* from) : from_(from) {}
+  unsigned take(int count) {
+    unsigned value = 0;
+    for (; count > 0; --count, ++at_) value = value << 1 | (from_[at_ >> 3] >> (7 - (at_ & 7)) & 1);
+    return value;
+  }
+  void skip(int count) { at_ += count; }
+
+ private:
+  const unsigned char* from_;
+  int at_ = 0;
+};
+
+// Whether libmpg123 can make something of a frame's side information: where it cannot, it leaves the
+// frame out without turning its synthesis ring, and what follows is rounded in another order.
+bool side_is_sound(const unsigned char* side, const Mp3Frame& frame) {
+  const bool low = frame.samples == 576;
+  Bits bits(side);
+  bits.skip(low ? 8 : 9);
+  if (low) bits.skip(frame.channels == 1 ? 1 : 2);
+  else bits.skip((frame.channels == 1 ? 5 : 3) + 4 * frame.channels);
+  int64_t left = int64_t{8} * (frame.reservoir + frame.main);
+  for (int part = 0; part < frame.channels * (low ? 1 : 2); ++part) {
+    left -= bits.take(12);
+    if (left < 0 || bits.take(9) > 288) return false;
+    bits.skip(8 + (low ? 9 : 4));
+    const bool switched = bits.take(1);
+    if (switched && bits.take(2) == 0) return false;
+    bits.skip((switched ? 20 : 22) + (low ? 2 : 3));
+  }
+  return true;
+}
+
+// What the tag of an encoder in the first frame says; false if libmpg123 would take it for audio.
+struct Tag {
+  int64_t frames = -1;  // if it says
+  int64_t delay = 0, padding = 0;
+};
+
+uint32_t u32(const unsigned char* p) {
+  return uint32_t{p[0]} << 24 | uint32_t{p[1]} << 16 | uint32_t{p[2]} << 8 | p[3];
+}
+
+bool read_tag(const unsigned char* p, const Mp3Frame& frame, Tag* tag) {
+  const int at = 4 + frame.side;  // a checksum does not move it
+  if (frame.bytes < at + 8) return false;
+  for (int i = 6; i < at; ++i)
+    if (p[i]) return false;
+  if (std::memcmp(p + at, "Info", 4) != 0 && std::memcmp(p + at, "Xing", 4) != 0) return false;
+  const uint32_t flags = u32(p + at + 4);
+  int next = at + 8;
+  const auto room = [&](int count) { return next + count <= frame.bytes; };
+  if (flags & 1 && room(4)) tag->frames = u32(p + next);
+  next += (flags & 1 ? 4 : 0) + (flags & 2 ? 4 : 0) + (flags & 4 ? 100 : 0) + (flags & 8 ? 4 : 0);
+  if (room(24) && p[next]) {
+    tag->delay = p[next + 21] << 4 | p[next + 22] >> 4;
+    tag->padding = (p[next + 22] & 15) << 8 | p[next + 23];
+  }
+  return true;
+}
+
+// Reads a file from its start to its end, a block at a time.
+class Window {
+ public:
+  explicit Window(const Bytes& file) : file_(file), size_(file.size()) {}
+  // The `count` bytes at `offset`, or null if they are not there; not before an earlier offset.
+  const unsigned char* at(int64_t offset, int64_t count) {
+    if (offset + count > size_) return nullptr;
+    if (offset + count > begin_ + static_cast<int64_t>(block_.size())) {
+      block_.resize(static_cast<size_t>(std::min(BLOCK, size_ - offset)));
+      begin_ = offset;
+      const int64_t wanted = static_cast<int64_t>(block_.size());
+      if (file_.read(offset, block_.data(), wanted) != wanted) {
+        block_.clear();
+        return nullptr;
+      }
+    }
+    return block_.data() + (offset - begin_);
+  }
+
+ private:
+  const Bytes& file_;
+  int64_t size_, begin_ = 0;
+  std::vector<unsigned char> block_;
+};
+
+// Whether what stands at `offset` can be behind the last frame: nothing, tags, zeros, or part of a frame.
+bool ends_at(Window* window, int64_t offset, int64_t size) {
+  const int64_t left = size - offset;
+  if (left > LONGEST_TAIL) return false;
+  const unsigned char* p = window->at(offset, left);
+  if (left < 4 || !p) return left < 4;
+  for (const char* tag : {"TAG", "APETAGEX", "LYRICSBEGIN", "ID3"}) {
+    const auto length = static_cast<int64_t>(std::strlen(tag));
+    if (left >= length && std::memcmp(p, tag, static_cast<size_t>(length)) == 0) return true;
+  }
+  if (std::all_of(p, p + left, [](unsigned char byte) { return byte == 0; })) return true;
+  unsigned char head[MP3_HEAD] = {};
+  std::memcpy(head, p, static_cast<size_t>(std::min<int64_t>(left, MP3_HEAD)));
+  Mp3Frame frame{};
+  return read_mp3_frame(head, &frame) && frame.bytes > left;
+}
+
+void put(std::string* to, uint64_t value) {
+  for (; value >= 128; value >>= 7) to->push_back(static_cast<char>(128 | (value & 127)));
+  to->push_back(static_cast<char>(value));
+}
+void put_signed(std::string* to, int64_t value) {
+  put(to, static_cast<uint64_t>(value) << 1 ^ (value < 0 ? ~uint64_t{0} : 0));
+}
+
+class Unpacker {
+ public:
+  Unpacker(const char* from, size_t size) : from_(from), size_(size) {}
+  bool take(int64_t most, int64_t* value) {
+    uint64_t sum = 0;
+    for (int shift = 0; shift < 63; shift += 7) {
+      if (at_ == size_) return false;
+      const auto byte = static_cast<unsigned char>(from_[at_++]);
+      sum |= static_cast<uint64_t>(byte & 127) << shift;
+      if (byte < 128) {
+        *value = static_cast<int64_t>(sum);
+        return sum <= static_cast<uint64_t>(most);
+      }
+    }
+    return false;
+  }
+  bool take_signed(int64_t most, int64_t* value) {
+    if (!take(2 * most + 1, value)) return false;
+    *value = *value & 1 ? -(*value >> 1) - 1 : *value >> 1;
+    return true;
+  }
+  bool done() const { return at_ == size_; }
+
+ private:
+  const char* from_;
+  size_t size_, at_ = 0;
+};
+
+// FNV-1a of 32 bits, as four characters: a catalog is a file that somebody may damage too.
+std::string checksum(const char* from, size_t size) {
+  uint32_t hash = 2166136261u;
+  for (size_t i = 0; i < size; ++i) hash = (hash ^ static_cast<unsigned char>(from[i])) * 16777619u;
+  std::string four;
+  for (int shift = 0; shift < 32; shift += 8) four.push_back(static_cast<char>(hash >> shift & 255));
+  return four;
+}
+
+constexpr int64_t MOST_BYTES = int64_t{1} << 36;  // of a file: as `mp3_source.cpp` can show libsndfile
+
+}  // namespace
+
+bool read_mp3_frame(const unsigned char* head, Mp3Frame* frame) {
+  if (head[0] != 0xFF || (head[1] & 0xE0) != 0xE0) return false;
+  const int version = head[1] >> 3 & 3, layer = head[1] >> 1 & 3;
+  const int rate = head[2] >> 2 & 3, kbps = head[2] >> 4;
+  if (version == 1 || layer != 1 || rate == 3 || kbps == 0 || kbps == 15) return false;
+  const bool low = version != 3;
+  const int checksum = head[1] & 1 ? 0 : 2;
+  frame->sample_rate = HZ[rate] >> (version == 3 ? 0 : version == 2 ? 1 : 2);
+  frame->samples = low ? 576 : 1152;
+  frame->channels = head[3] >> 6 == 3 ? 1 : 2;
+  frame->side = low ? (frame->channels == 1 ? 9 : 17) : (frame->channels == 1 ? 17 : 32);
+  frame->bytes =
+      frame_bytes(low, (low ? KBPS_2 : KBPS_1)[kbps], frame->sample_rate) + (head[2] >> 1 & 1);
+  frame->main = frame->bytes - 4 - checksum - frame->side;
+  const unsigned char* side = head + 4 + checksum;
+  frame->reservoir = low ? side[0] : side[0] << 1 | side[1] >> 7;
+  std::memcpy(frame->header, head, 4);
+  // With a byte of audio data in each, a reservoir is never in more than as many frames.
+  return frame->main > 0 && side_is_sound(side, *frame);
+}
+
+bool same_stream(const Mp3Frame& a, const Mp3Frame& b) {
+  return a.sample_rate == b.sample_rate && a.samples == b.samples && a.channels == b.channels;
+}
+
+bool index_mp3(const Bytes& bytes, int64_t declared, Mp3Index* index) {
+  Window window(bytes);
+  *index = Mp3Index();
+  index->file_bytes = bytes.size();
+  if (index->file_bytes > MOST_BYTES) return false;
+  int64_t offset = 0;
+  const unsigned char* p = window.at(0, 10);
+  if (p && std::memcmp(p, "ID3", 3) == 0) {
+    if ((p[6] | p[7] | p[8] | p[9]) & 128) return false;
+    offset = 10 + (int64_t{p[6]} << 21 | p[7] << 14 | p[8] << 7 | p[9]) + (p[5] & 16 ? 10 : 0);
+    if (offset > LONGEST_TAG) return false;
+  }
+  Mp3Frame first{}, frame{};
+  Tag tag;
+  bool tagged = false;
+  int64_t reservoir = 0;  // bytes of audio data that stand before the frame, without a gap
+  for (;; offset += frame.bytes) {
+    p = window.at(offset, MP3_HEAD);
+    if (!p) {  // too little for a header and side information: the smallest frames are smaller
+      unsigned char padded[MP3_HEAD] = {};
+      const int64_t some = std::min<int64_t>(MP3_HEAD, index->file_bytes - offset);
+      p = some > 3 ? window.at(offset, some) : nullptr;
+      if (!p) break;
+      std::memcpy(padded, p, static_cast<size_t>(some));
+      if (!read_mp3_frame(padded, &frame)) break;
+    } else if (!read_mp3_frame(p, &frame)) {
+      break;
+    }
+    p = window.at(offset, frame.bytes);
+    if (!p) break;
+    Tag found;
+    const bool is_tag = read_tag(p, frame, &found);
+    if (!tagged && index->frames == 0) {
+      first = frame;
+      if (is_tag) {
+        tagged = true;
+        tag = found;
+        continue;
+      }
+    } else if (is_tag || !same_stream(first, frame)) {
+      return false;  // two recordings, one behind the other
+    }
+    if (frame.reservoir > reservoir) return false;
+    reservoir = frame.reservoir + frame.main;
+    if (index->frames % Mp3Index::EVERY == 0) index->points.push_back(offset);
+    ++index->frames;
+  }
+  index->end = offset;
+  if (index->frames < Mp3Index::EVERY || !ends_at(&window, offset, index->file_bytes)) return false;
+  if (tag.frames > 0) {
+    index->skip = tag.delay + DECODER_DELAY;
+    const int64_t length =
+        tag.frames * first.samples - tag.delay - std::max(tag.padding, DECODER_DELAY);
+    if (length != declared || index->skip > MOST_SKIPPED * first.samples) return false;
+  }
+  return true;
+}
+
+std::string pack(const Mp3Index& index) {
+  std::string packed(1, static_cast<char>(VERSION));
+  for (const int64_t value : {index.file_bytes, index.end, index.frames, index.skip, index.points[0]})
+    put(&packed, static_cast<uint64_t>(value));
+  // At a constant bitrate the distances hardly differ.
+  int64_t distance = 0;
+  for (size_t i = 1; i < index.points.size(); ++i) {
+    put_signed(&packed, index.points[i] - index.points[i - 1] - distance);
+    distance = index.points[i] - index.points[i - 1];
+  }
+  return packed + checksum(packed.data(), packed.size());
+}
+
+bool unpack(const char* packed, size_t size, Mp3Index* index) {
+  if (size < 5 || static_cast<unsigned char>(packed[0]) != VERSION) return false;
+  size -= 4;
+  if (checksum(packed, size) != std::string(packed + size, 4)) return false;
+  Unpacker from(packed + 1, size - 1);
+  int64_t offset = 0, distance = 0, change = 0;
+  if (!from.take(MOST_BYTES, &index->file_bytes) || !from.take(index->file_bytes, &index->end) ||
+      !from.take(MOST_BYTES, &index->frames) || !from.take(1 << 16, &index->skip) ||
+      !from.take(index->end, &offset))
+    return false;
+  const int64_t points = (index->frames + Mp3Index::EVERY - 1) / Mp3Index::EVERY;
+  if (index->frames < Mp3Index::EVERY || points > static_cast<int64_t>(size)) return false;
+  index->points.assign(1, offset);
+  for (int64_t i = 1; i < points; ++i) {
+    if (!from.take_signed(MOST_BYTES, &change)) return false;
+    distance += change;
+    offset += distance;
+    if (distance <= 0 || distance > Mp3Index::EVERY * LARGEST || offset >= index->end) return false;
+    index->points.push_back(offset);
+  }
+  return from.done() && index->end - offset <= Mp3Index::EVERY * LARGEST;
+}
+
+std::string silent_frame(const Mp3Frame& like, const std::string& reservoir) {
+  const bool low = like.samples == 576;
+  // Zeros before the reservoir, so that nothing in it can look like an encoder's tag.
+  const int least = 4 + like.side + 8 + static_cast<int>(reservoir.size());
+  int kbps = 1;
+  while (kbps < 14 && frame_bytes(low, (low ? KBPS_2 : KBPS_1)[kbps], like.sample_rate) < least)
+    ++kbps;
+  std::string frame(
+      static_cast<size_t>(frame_bytes(low, (low ? KBPS_2 : KBPS_1)[kbps], like.sample_rate)), '\0');
+  frame[0] = static_cast<char>(like.header[0]);
+  frame[1] = static_cast<char>(like.header[1] | 1);  // no checksum
+  frame[2] = static_cast<char>(kbps << 4 | (like.header[2] & 0x0C));
+  frame[3] = static_cast<char>(like.header[3] & 0xC0);
+  frame.replace(frame.size() - reservoir.size(), reservoir.size(), reservoir);
+  return frame;
+}
+
+}  // namespace headrace
