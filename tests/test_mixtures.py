@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import headrace
@@ -131,3 +132,48 @@ def test_a_source_of_nothing_is_not_mixed() -> None:
     with pytest.raises(WindowsError, match="source 1 of the mixture has no windows"):
         headrace.mix([windows, windows[4:]])
     assert len(headrace.concat([windows, windows[4:], windows])) == 8
+
+
+def test_labels_go_along(tmp_path: Path) -> None:
+    """Of every source, through every choice, order and shard; rows that fill up have none."""
+    sources = []
+    for catalog in _two(tmp_path):
+        events = {"file": ["a.wav"] * 2, "start_s": [0.0, 0.6], "end_s": [0.1, 0.7]}
+        annotations = headrace.Annotations.from_table(pa.table(events | {"label": ["A", "B"]}))
+        cut = catalog.windows(8_000, 0.25)
+        sources.append(cut.label(annotations, ["A", "B"], unannotated="negative"))
+    both = headrace.concat(sources)
+    truth = [example.labels for one in sources for example in one]
+    assert {str(row) for row in truth} == {"[0. 0.]", "[1. 0.]", "[0. 1.]"}
+
+    for windows in (
+        both.take([3, 3, 0, -1]),
+        both.filter([True, False] * (len(both) // 2) + [True] * (len(both) % 2)).shuffle(1),
+        both.sample(both.balanced_weights(), n=30),
+        headrace.mix(sources, weights=[1, 2], n=30, seed=3),
+        both.shuffle(2).shard(1, 3, remainder="mask"),
+        both.shuffle(2).shard(1, 2, by="recording"),
+    ):
+        assert windows.classes == ("A", "B")
+        places = [tuple(row) for row in zip(*windows.table().to_pydict().values(), strict=True)]
+        known = {
+            (row[4], row[1], row[2]): truth[at]
+            for at, row in enumerate(zip(*both.table().to_pydict().values(), strict=True))
+        }
+        for batch in windows.loader(batch_size=4, workers=1):
+            for row, index in enumerate(batch.index.tolist()):
+                if index < 0:
+                    assert not batch.labels[row].any()
+                    assert not batch.label_mask[row].any()
+                    continue
+                place = places[index]
+                assert (batch.labels[row] == known[place[4], place[1], place[2]]).all()
+                assert batch.label_mask[row].all()
+        assert [example.labels.tolist() for example in windows.loader()] == [
+            row.tolist() for batch in windows.loader(batch_size=3) for row in batch.labels.copy()
+        ]
+    assert both.label_counts() == {
+        name: sum(one.label_counts()[name] for one in sources) for name in ("A", "B")
+    }
+    with pytest.raises(WindowsError, match="source 1 has no labels, while others have"):
+        headrace.concat([sources[0], archive(tmp_path / "one").windows(8_000, 0.25)])
