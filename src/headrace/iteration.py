@@ -30,6 +30,11 @@ class Iteration:
         self.reader: Reader | None = None
         self._ended = False
 
+    @property
+    def ready(self) -> bool:
+        """Whether the next delivery is there."""
+        return self.prefetcher is not None and self.prefetcher.ready
+
     def close(self) -> None:
         """Join the threads, close the files; again does nothing."""
         self._ended = True

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from headrace.plan import Unit
     from headrace.prefetch import Job
     from headrace.records import AudioExample, Batch, Failure
+    from headrace.slabs import Allocate
     from headrace.stats import Stats
     from headrace.windows import Windows
 
@@ -63,6 +64,8 @@ class Loader:
         What is loaded.
     batch_size : int or None
         Windows in a batch; None where single examples are delivered.
+    last, on_error : str
+        As they were given.
     epoch : int
         The epoch of the newest iteration; before the first, the one that it will be.
     failures : tuple of Failure
@@ -94,8 +97,8 @@ class Loader:
         self.windows = windows
         self.batch_size = batch_size
         self.epoch = 0
-        self._last = last
-        self._on_error = on_error
+        self.last = last
+        self.on_error = on_error
         self._plan = Plan(
             windows,
             batch_size=batch_size,
@@ -114,8 +117,9 @@ class Loader:
             Made.assemble, windows=windows, skip=on_error == "skip", pad=last == "pad"
         )
         self._slabs = None
+        self._own = self._plan.prefetch + 2  # slabs, beside those that are lent
         if batch_size is not None:
-            self._slabs = Slabs((batch_size, *windows.shape), self._plan.prefetch + 2)
+            self._slabs = Slabs((batch_size, *windows.shape), self._own)
         self._failures: list[Failure] = []
         self._meter = Meter()
         self._resume: tuple[int, int] | None = (0, 0)
@@ -142,12 +146,28 @@ class Loader:
         (prefetch + 2) deliveries + workers x scratch + open decoders + tables. It depends neither
         on how slow the consumer is nor on how long the recordings are.
         """
-        return self._plan.memory_bound
+        lent = (self._slabs.count - self._own) * self._slabs.slab_bytes if self._slabs else 0
+        return self._plan.memory_bound + lent
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Windows that could not be read."""
         return tuple(self._failures)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the iteration under way has its next batch, and need not wait for it."""
+        running = self._running() if self._running is not None else None
+        return running is not None and running.ready
+
+    def lend(self, batches: int, allocate: Allocate | None = None) -> None:
+        """Let an adapter keep so many batches more, in memory that `allocate` returns for a shape.
+
+        They count in `memory_bound` from now on.
+        """
+        if self._slabs is not None:
+            self._slabs.count = self._own + batches
+            self._slabs.allocate = allocate or self._slabs.allocate
 
     def __len__(self) -> int:
         """Return the planned deliveries of an epoch; ``on_error="skip"`` may make fewer."""
@@ -212,7 +232,7 @@ class Loader:
         iteration.reader = reader = Reader(plan)
         units: Iterator[Unit]
         units = (unit for epoch, position in spans for unit in plan.units(epoch, position))
-        if n is not None and self._on_error != "skip":  # then a unit may deliver less
+        if n is not None and self.on_error != "skip":  # then a unit may deliver less
             units = enough(units, n, each=self.batch_size is None)
         iteration.prefetcher = prefetcher = Prefetcher(
             (self._job(reader, unit) for unit in units), workers=plan.workers, depth=plan.depth
@@ -235,7 +255,7 @@ class Loader:
                     raise ReadError(self._failures[-1])
         finally:
             iteration.close()
-            self._note_peak(reader)
+            self._meter.note_peak(plan, self._slabs, reader)
             if self._running is not None and self._running() is iteration:
                 self._meter.stop()
                 self._running = None
@@ -278,7 +298,7 @@ class Loader:
                 self._account(failures.get(row))
                 last = row == len(unit.rows.index) - 1
                 self._state = unit.after if last else (unit.epoch, begin + row + 1)
-                if row not in failures or self._on_error == "mask":
+                if row not in failures or self.on_error == "mask":
                     self._meter.windows += row not in failures
                     yield [example]
             return
@@ -296,7 +316,7 @@ class Loader:
         if failure is None:
             return
         self._failures.append(failure)
-        if self._on_error == "raise":
+        if self.on_error == "raise":
             raise ReadError(failure)
 
     # State
@@ -342,7 +362,7 @@ class Loader:
         """Return what has been done since the loader was made; also during an iteration."""
         running = self._running() if self._running is not None else None
         if running is not None:
-            self._note_peak(running.reader)
+            self._meter.note_peak(self._plan, self._slabs, running.reader)
         spec = self.windows.spec
         kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
         return self._meter.stats(
@@ -359,23 +379,6 @@ class Loader:
         iteration = running() if running is not None else None
         if iteration is not None:
             iteration.close()
-
-    def _note_peak(self, reader: Reader | None) -> None:
-        """Note the most bytes that an iteration has used, as the bound counts them."""
-        if reader is None:
-            return
-        plan = self._plan
-        if self._slabs is not None:
-            rows = min(self._slabs.peak, self._slabs.count) * self._slabs.slab_bytes
-        else:
-            rows = (plan.prefetch + 2) * plan.row_bytes
-        peak = (
-            rows
-            + max(1, plan.workers) * plan.scratch.nbytes
-            + reader.most_open * plan.stream_bytes
-            + plan.table_bytes
-        )
-        self._meter.peak_bytes = max(self._meter.peak_bytes, peak)
 
 
 def _number(name: str, value: int | T, least: int, automatic: T) -> int | T:

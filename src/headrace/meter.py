@@ -11,7 +11,9 @@ from headrace.stats import Stats
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from headrace.read import GroupResult
+    from headrace.plan import Plan
+    from headrace.read import GroupResult, Reader
+    from headrace.slabs import Slabs
 
 __all__ = ["Meter"]
 
@@ -64,6 +66,22 @@ class Meter:
             self._decode_s += result.decode_s
             self._resample_s += result.resample_s
             self._busy_s += result.busy_s
+
+    def note_peak(self, plan: Plan, slabs: Slabs | None, reader: Reader | None) -> None:
+        """Note the most bytes that an iteration has used, as the bound counts them."""
+        if reader is None:
+            return
+        if slabs is not None:
+            rows = min(slabs.peak, slabs.count) * slabs.slab_bytes
+        else:
+            rows = (plan.prefetch + 2) * plan.row_bytes
+        peak = (
+            rows
+            + max(1, plan.workers) * plan.scratch.nbytes
+            + reader.most_open * plan.stream_bytes
+            + plan.table_bytes
+        )
+        self.peak_bytes = max(self.peak_bytes, peak)
 
     def stats(
         self, *, window_s: float, failed: int, workers: int, memory_bound: int, kept_bytes: int

@@ -17,14 +17,18 @@ from __future__ import annotations
 import math
 import weakref
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-__all__ = ["Slabs"]
+__all__ = ["Allocate", "Slabs"]
+
+Allocate: TypeAlias = "Callable[[tuple[int, ...]], NDArray[np.float32]]"
 
 
 _Slab = tuple["NDArray[np.float32]", dict[str, Any]]  # memory and how NumPy describes it
@@ -60,6 +64,10 @@ def _give_back(watch: _Watch) -> None:
     _watching.pop(id(watch), None)
 
 
+def _plain(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.empty(shape, np.float32)
+
+
 class Slabs:
     """A supply of float32 arrays of one shape.
 
@@ -76,6 +84,8 @@ class Slabs:
         Slabs that exist: waiting, being written, and with the consumer.
     peak : int
         The most that existed at once.
+    allocate : callable
+        Returns the memory of a new slab, a float32 array of the shape that it is given.
     """
 
     def __init__(self, shape: tuple[int, ...], count: int) -> None:
@@ -83,6 +93,7 @@ class Slabs:
         self.count = count
         self.allocated = 0
         self.peak = 0
+        self.allocate: Allocate = _plain
         self._returned: SimpleQueue[_Slab] = SimpleQueue()
         self._waiting: list[_Slab] = []
 
@@ -103,7 +114,7 @@ class Slabs:
         if self._waiting:
             slab = self._waiting.pop()
         else:
-            memory = np.empty(self.shape, np.float32)
+            memory = self.allocate(self.shape)
             slab = memory, memory.__array_interface__
             self.allocated += 1
             self.peak = max(self.peak, self.allocated)
