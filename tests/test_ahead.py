@@ -288,8 +288,8 @@ def test_an_iteration_begins_with_its_first_batch(windows: Windows) -> None:
 
 
 def test_an_epoch_can_be_set_but_not_over_a_restored_place(windows: Windows) -> None:
-    """`set_epoch` begins that epoch; inside an epoch that was restored it changes nothing."""
-    first, second = _epochs(windows, 5)
+    """`set_epoch` begins that epoch; where a state was restored it changes nothing."""
+    first, second, third = _epochs(windows, 5, 3)
     batches = Copied(windows.loader(batch_size=5, workers=1), 1)
 
     batches.set_epoch(1)
@@ -300,10 +300,27 @@ def test_an_epoch_can_be_set_but_not_over_a_restored_place(windows: Windows) -> 
     assert list(batches) == first
 
     batches.load_state_dict(inside)
-    batches.set_epoch(0)
+    batches.set_epoch(1)
     assert list(batches) == second[2:]
+    batches.set_epoch(2)
+    assert list(batches) == third
     batches.set_epoch(0)
     assert list(batches) == first
+
+
+def test_who_counts_epochs_otherwise_keeps_the_difference(windows: Windows) -> None:
+    """A framework that calls the restored epoch 1 by the number 2 calls the next one 3."""
+    _, second, third = _epochs(windows, 5, 3)
+    batches = Copied(windows.loader(batch_size=5, workers=1), 1)
+    batches.set_epoch(1)
+    next(iter(batches))
+    inside = batches.state_dict()
+
+    batches.load_state_dict(inside)
+    batches.set_epoch(2)
+    assert list(batches) == second[1:]
+    batches.set_epoch(3)
+    assert list(batches) == third
 
 
 def test_steps_cross_epochs_and_count_what_was_handed_out(windows: Windows) -> None:

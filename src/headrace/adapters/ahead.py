@@ -113,7 +113,8 @@ class Ahead(ABC, Generic[T]):
         self.ahead = ahead
         loader.lend(ahead)
         self._state: Mapping[str, Any] = loader.state_dict()
-        self._restored = False  # inside an epoch, which has not been resumed yet
+        self._restored = False  # and not resumed yet
+        self._offset = 0  # between the epochs here and those that a framework counts
         self._waiting: _Waiting[T] = deque()
         self._settling: deque[Put[T]] = deque()  # handed out, and not settled
 
@@ -230,19 +231,24 @@ class Ahead(ABC, Generic[T]):
         StateError
             It is no such state, or it belongs to other windows.
         """
-        _, position = place_of(self.loader.windows, state_dict)
-        self._let_go(self._waiting)
         self.loader.load_state_dict(state_dict)
+        self._let_go(self._waiting)
         self._state = dict(state_dict)
-        self._restored = position > 0
+        self._restored = True
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration begin `epoch`, unless it goes on inside a restored one.
+        """Make the next iteration begin `epoch`, unless it goes on from a state that was restored.
 
-        Frameworks that count epochs themselves call this, as they do for PyTorch's samplers.
+        Frameworks that count epochs themselves call this, as they do for PyTorch's samplers. Where
+        one counts otherwise than the restored state, because it begins at 0 with a loader that has
+        been used before, the state is believed and the difference kept.
         """
-        if not self._restored:
-            self.load_state_dict(state_of(self.loader.windows, epoch, 0))
+        windows = self.loader.windows
+        if self._restored:
+            self._offset = place_of(windows, self._state)[0] - epoch
+        else:
+            self.load_state_dict(state_of(windows, max(0, epoch + self._offset), 0))
+            self._restored = False
 
     # Ending
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from dataclasses import fields as fields_of
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -134,9 +135,9 @@ class TorchLoader(Ahead[Any]):
             loader.lend(ahead, self._cuda.pinned)
 
     @property
-    def sampler(self) -> Self:
-        """Itself: where Lightning looks for `set_epoch`."""
-        return self
+    def batch_sampler(self) -> SimpleNamespace:
+        """Where Lightning looks for `set_epoch`: ``batch_sampler.sampler``."""
+        return SimpleNamespace(sampler=self)
 
     def _put(self, batch: Batch) -> Put[Any]:
         values = self._chosen(batch)
