@@ -39,13 +39,15 @@ class Training:
         self.accelerator = accelerate.Accelerator(cpu=True)
         model = torch.nn.Linear(2_000, 1)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.batches = TorchLoader(
+        batches = TorchLoader(
             windows.loader(batch_size=10, workers=1),
             fields=("audio", "index"),
             device=self.accelerator.device,
         )
-        self.accelerator.register_for_checkpointing(self.batches)
+        prepared = self.accelerator.prepare(model, optimizer, batches)
+        self.model, self.optimizer, self.batches = prepared
+        assert self.batches is batches  # there is nothing to prepare
+        self.accelerator.register_for_checkpointing(batches)
         self.seen: list[list[int]] = []
 
     def run(self, until: int, folder: Path | None = None) -> None:
