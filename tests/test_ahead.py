@@ -271,6 +271,19 @@ def test_an_error_has_its_turn(windows: Windows, tmp_path: Path) -> None:
     batches.close()
 
 
+def test_an_epoch_whose_last_batches_fail_is_over(windows: Windows, tmp_path: Path) -> None:
+    """Where failed windows are left out, an epoch's end is the next one's beginning too."""
+    in_order = windows.catalog.windows(sample_rate=8_000, window_s=0.25)
+    (tmp_path / "4.wav").unlink()  # its windows are the last eight
+    batches = Copied(in_order.loader(batch_size=2, workers=1, on_error="skip"), 2)
+
+    assert len(list(batches)) == 15
+    state = batches.state_dict()
+
+    assert (state["epoch"], state["position"]) == (1, 0)
+    assert state == batches.loader.state_dict()
+
+
 def test_an_iteration_begins_with_its_first_batch(windows: Windows) -> None:
     """Asking for an iterator twice, as trainers do, skips no epoch, and loads nothing."""
     first, second = _epochs(windows, 5)

@@ -173,7 +173,8 @@ class Ahead(ABC, Generic[T]):
         finally:
             batches.close()
             self._let_go(waiting)
-        if isinstance(end, StopIteration):
+        if isinstance(end, StopIteration):  # behind windows that were left out at the end, too
+            self._state = self.loader.state_dict()
             return
         assert end is not None
         try:
