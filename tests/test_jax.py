@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import headrace
+from sounds import calls
 
 jax = pytest.importorskip("jax")
 
@@ -70,6 +71,19 @@ def test_a_batch_is_the_loaders_as_arrays(windows: Windows, loader: Loader) -> N
 def test_a_batch_has_all_fields_of_the_loaders() -> None:
     """What a `Batch` learns to carry, labels for instance, a `JaxBatch` carries too."""
     assert {f.name for f in fields(headrace.Batch)} <= {f.name for f in fields(JaxBatch)}
+
+
+def test_labels_are_arrays(windows: Windows) -> None:
+    """Labels and their mask come along with the audio."""
+    labelled = windows.label(calls())
+    plain = list(labelled.loader(batch_size=5, workers=1, last="pad"))
+    batches = list(JaxLoader(labelled.loader(batch_size=5, workers=1, last="pad")))
+
+    assert sum(batch.labels.sum() for batch in batches) > 0
+    for batch, expected in zip(batches, plain, strict=True):
+        assert isinstance(batch.labels, jax.Array)
+        assert batch.labels.tolist() == expected.labels.tolist()
+        assert batch.label_mask.tolist() == expected.label_mask.tolist()
 
 
 def test_fields_are_tuples_that_a_compiled_function_takes(loader: Loader) -> None:

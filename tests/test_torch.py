@@ -12,6 +12,7 @@ import pytest
 
 import headrace
 from headrace.errors import ReadError
+from sounds import calls
 
 torch = pytest.importorskip("torch")
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 def windows(archive: str) -> Windows:
     """Thirty-eight shuffled windows of a quarter of a second."""
     return headrace.scan(archive).windows(sample_rate=8_000, window_s=0.25).shuffle(seed=3)
+
+
+@pytest.fixture
+def labelled(windows: Windows) -> Windows:
+    """Return the same windows with two classes, heard in some recordings."""
+    return windows.label(calls())
 
 
 @pytest.fixture
@@ -104,21 +111,29 @@ def test_fields_that_are_not_there_are_refused(loader: Loader, names: Any, messa
         TorchLoader(loader, fields=names)
 
 
-def test_a_field_that_these_batches_lack_is_named(
-    loader: Loader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_field_that_these_batches_lack_is_named(loader: Loader) -> None:
     """Labels of windows that have none are an error that says so, not a None in a tuple."""
-    batches = TorchLoader(loader, fields=("audio", "path"))
-    inner = batches.loader.__class__.__iter__
+    batches = TorchLoader(loader, fields=("audio", "labels"))
 
-    def without_paths(self: Loader) -> Any:
-        for batch in inner(self):
-            yield replace(batch, path=None)
-
-    monkeypatch.setattr(type(batches.loader), "__iter__", without_paths)
-
-    with pytest.raises(ValueError, match="these batches have no path"):
+    with pytest.raises(ValueError, match="these batches have no labels: leave it out of fields"):
         next(iter(batches))
+
+
+def test_labels_are_tensors(labelled: Windows) -> None:
+    """Labels and their mask come along with the audio, in batches and in single items."""
+    plain = list(labelled.loader(batch_size=5, workers=1))
+    batches = list(TorchLoader(labelled.loader(batch_size=5, workers=1)))
+    tuples = list(TorchLoader(labelled.loader(batch_size=5, workers=1), ("audio", "labels")))
+
+    assert sum(batch.labels.sum() for batch in batches) > 0
+    for batch, (_, labels), expected in zip(batches, tuples, plain, strict=True):
+        assert batch.labels.dtype is labels.dtype is torch.float32
+        assert batch.labels.tolist() == labels.tolist() == expected.labels.tolist()
+        assert batch.label_mask.tolist() == expected.label_mask.tolist()
+        assert batch.to("meta").labels.device.type == "meta"
+    for item, example in zip(Dataset(labelled), labelled, strict=True):
+        assert example.labels is not None
+        assert item["labels"].tolist() == example.labels.tolist()
 
 
 def test_a_device_that_is_not_there_is_refused(loader: Loader) -> None:
@@ -429,7 +444,7 @@ def test_it_is_what_torchdata_calls_stateful(windows: Windows) -> None:
 # The windows one by one
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork")  # of threads, JAX's among them
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_dataset_feeds_a_data_loader(windows: Windows, workers: int) -> None:
     """PyTorch's own loader collates its items, in processes too, to the windows' audio."""
