@@ -42,7 +42,7 @@ def main(folder: Path, rank: str, store: str) -> None:
                 steps += 1
                 good += batch.index[batch.valid].tolist()
             epochs.append([steps, good])
-        failed = [failure.index for failure in loader.failures]
+        failed = [[failure.index, failure.windows] for failure in loader.failures]
     dist.barrier()
     dist.destroy_process_group()
     json.dump([len(windows), epochs, failed], sys.stdout)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import soundfile
 
+from headrace.annotations import Annotations
 from headrace.decode import Decoder, probe, sample_type
 from headrace.records import Recording
 
@@ -20,6 +22,7 @@ __all__ = [
     "INEXACT",
     "KINDS",
     "SIGNALS",
+    "calls",
     "medley",
     "most_channels",
     "noise",
@@ -61,6 +64,17 @@ def _kinds() -> Iterator[tuple[str, str]]:
 
 KINDS = tuple(_kinds())
 """Pairs of container and sample format that headrace reads, as ``("WAV", "PCM_16")``."""
+
+
+def calls() -> Annotations:
+    """Return what is heard in the recordings of the fixture `archive`, and when."""
+    events = {
+        "file": ["0.wav", "0.wav", "2.wav", "4.wav"],
+        "start_s": [0.3, 1.2, 0.0, 0.6],
+        "end_s": [0.9, 1.3, 3.0, 1.1],
+        "label": ["one", "two", "two", "one"],
+    }
+    return Annotations.from_table(pa.table(events), files=[f"{i}.wav" for i in range(5)])
 
 
 def most_channels(kind: str, subtype: str) -> int:

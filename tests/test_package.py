@@ -33,7 +33,9 @@ LAYERS = (
     "transforming",
     "made single",
     "loader mixtures",
-    "course",
+    "course adapters.ahead",
+    "adapters.jax adapters.torch",
+    "adapters",
     "__init__",
     "failures synthetic summary sweep",
     "demo report",
@@ -55,9 +57,20 @@ DOORS = {
 """Functions that import a module of ours when they are called: the doors from what to how, and
 commands that load no more than they need."""
 
-HEAVY = {"pyarrow", "pandas", "rich", "scipy", "torch", "typer", "matplotlib"}
+HEAVY = {"jax", "pyarrow", "pandas", "rich", "scipy", "torch", "typer", "matplotlib"}
 
-MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
+FRAMEWORKS = {"jax", "torch"}
+"""Each is imported by its own adapter only."""
+
+
+def _name(path: Path) -> str:
+    """Return a module's name: "adapters" for its ``__init__``, "adapters.torch"."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+FILES = {_name(path): path for path in SOURCE.rglob("*.py")}
+MODULES = sorted(FILES)
 
 
 def _imports(module: str) -> Iterator[tuple[str, str]]:
@@ -81,7 +94,7 @@ def _imports(module: str) -> Iterator[tuple[str, str]]:
             else:
                 yield from visit(child, scope, inside=inside)
 
-    yield from visit(ast.parse((SOURCE / f"{module}.py").read_text("utf-8")), (), inside=False)
+    yield from visit(ast.parse(FILES[module].read_text("utf-8")), (), inside=False)
 
 
 def _ours(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
@@ -92,7 +105,7 @@ def _ours(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
             parents = [
                 f"headrace.{alias.name}"
                 for alias in node.names
-                if (SOURCE / f"{alias.name}.py").exists() or alias.name == "_kernel"
+                if alias.name in FILES or alias.name == "_kernel"
             ] or ["headrace.__init__"]
     else:
         parents = [alias.name for alias in node.names]
@@ -137,6 +150,7 @@ def test_the_public_surface_is_this_list() -> None:
         "WindowSpec",
         "Windows",
         "WindowsError",
+        "adapters",
         "audio_chunk_dataloader",
         "audio_chunk_dataloader_threaded",
         "concat",
@@ -188,7 +202,11 @@ def test_what_type_checkers_see_is_what_there_is() -> None:
 
     assert sorted(homes) == headrace.__all__
     for name, home in homes.items():
-        assert getattr(headrace, name).__module__ == home
+        thing = getattr(headrace, name)
+        if inspect.ismodule(thing):
+            assert thing.__name__ == f"{home}.{name}"
+        else:
+            assert thing.__module__ == home
 
 
 def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
@@ -206,10 +224,43 @@ def test_importing_headrace_imports_nothing_heavy(code: str) -> None:
     assert not HEAVY & set(loaded.split())
 
 
+def test_each_framework_is_imported_by_its_adapter_only() -> None:
+    """Who does not ask for a framework never imports it."""
+    for module, path in FILES.items():
+        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        names = {
+            name.split(".")[0]
+            for node in nodes
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [])
+            + ([node.module or ""] if isinstance(node, ast.ImportFrom) else [])
+        }
+        assert {f"adapters.{name}" for name in names & FRAMEWORKS} <= {module}
+
+
+@pytest.mark.parametrize("framework", sorted(FRAMEWORKS))
+def test_an_adapter_without_its_framework_says_what_to_install(framework: str) -> None:
+    """Where a framework is missing, the error names the extra that brings it."""
+    code = (
+        f"import sys; sys.modules[{framework!r}] = None\n"
+        "import headrace\n"
+        f"try: headrace.adapters.{framework}\n"
+        "except ModuleNotFoundError as error: print(error)"
+    )
+
+    assert f"pip install 'headrace[{framework}]'" in _run(code)
+
+
+def test_an_adapter_that_is_not_there_is_an_attribute_error() -> None:
+    """Adapters that come when used do not hide a typo."""
+    with pytest.raises(AttributeError, match=r"'headrace\.adapters' has no attribute 'torhc'"):
+        headrace.adapters.torhc  # type: ignore[attr-defined]  # noqa: B018
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_stay_short(module: str) -> None:
     """One noun for each module: what grows past 400 lines holds a second one."""
-    assert len((SOURCE / f"{module}.py").read_text("utf-8").splitlines()) <= 400
+    assert len(FILES[module].read_text("utf-8").splitlines()) <= 400
 
 
 def _public(name: str) -> Iterator[tuple[str, object]]:

@@ -81,6 +81,21 @@ START = """
 """
 
 
+DATALOADER = """
+    import torch
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            info = torch.utils.data.get_worker_info()
+            mine = windows[info.id :: info.num_workers]
+            return (torch.from_numpy(batch.audio) for batch in mine.loader(batch_size=4, workers=2))
+
+    loader = torch.utils.data.DataLoader(Stream(), batch_size=None, num_workers=2)
+    assert sum(len(audio) for audio in loader) == len(windows)
+    print("done")
+"""
+
+
 def run(folder: Path, body: str, pattern: str) -> None:
     """Run a script, which prints that it came to its end."""
     script = folder / "script.py"
@@ -105,18 +120,7 @@ def test_children_of_every_kind_load_beside_a_loader(
     run(tmp_path, START.format(method=method, use=True), archive)
 
 
-def test_a_loader_in_a_worker_of_a_torch_dataloader(archive: str) -> None:
+def test_a_loader_in_a_worker_of_a_torch_dataloader(archive: str, tmp_path: Path) -> None:
     """Each worker process has a loader of its own, and all windows come."""
-    torch: Any = pytest.importorskip("torch")
-    windows = headrace.scan(archive).windows(16_000, 0.25)
-
-    base: Any = torch.utils.data.IterableDataset
-
-    class Stream(base):  # type: ignore[misc]
-        def __iter__(self) -> object:
-            info = torch.utils.data.get_worker_info()
-            mine = windows[info.id :: info.num_workers]
-            return (torch.from_numpy(batch.audio) for batch in mine.loader(batch_size=4, workers=2))
-
-    loader = torch.utils.data.DataLoader(Stream(), batch_size=None, num_workers=2)
-    assert sum(len(audio) for audio in loader) == len(windows)
+    pytest.importorskip("torch")
+    run(tmp_path, DATALOADER, archive)

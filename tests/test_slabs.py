@@ -144,6 +144,25 @@ def test_a_slab_may_come_back_in_the_middle_of_a_lease() -> None:
     assert _address(slabs.lease()) == lease_of_cycle
 
 
+def test_memory_comes_from_whoever_is_said_to_have_it() -> None:
+    """With another `allocate` new slabs are its memory; those there were are leased on."""
+    slabs = Slabs(SHAPE, count=2)
+    first = slabs.lease()
+    address = _address(first)
+    del first
+    given: list[NDArray[np.float32]] = []
+
+    def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        given.append(np.empty(shape, dtype))
+        return given[-1]
+
+    slabs.allocate = allocate
+
+    assert _address(held := slabs.lease()) == address
+    assert _address(slabs.lease()) == _address(given[0])
+    assert held is not None
+
+
 def test_slabs_alive_at_exit_are_left_to_the_interpreter() -> None:
     """At the interpreter's exit no finalizer runs for a slab that a global holds."""
     code = (

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headrace import adapters
     from headrace.annotations import Annotations
     from headrace.catalog import Catalog, load_catalog, scan
     from headrace.course import audio_chunk_dataloader, audio_chunk_dataloader_threaded
@@ -77,6 +78,7 @@ __all__ = [
     "WindowSpec",
     "Windows",
     "WindowsError",
+    "adapters",
     "audio_chunk_dataloader",
     "audio_chunk_dataloader_threaded",
     "concat",
@@ -114,6 +116,8 @@ if not TYPE_CHECKING:  # or a type checker would believe every name to be there
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+        if name == "adapters":
+            return import_module("headrace.adapters")
         value: object = getattr(import_module(f"headrace.{_HOME.get(name, 'errors')}"), name)
         globals()[name] = value
         return value

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, SupportsIndex, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["chosen", "number", "seconds"]
+__all__ = ["chosen", "number", "stall_timeout"]
 
 T = TypeVar("T")
 
@@ -34,10 +34,14 @@ def number(name: str, value: int | T, least: int, automatic: T) -> int | T:
     )
 
 
-def seconds(name: str, value: float | None) -> float | None:
-    """Return `value` as seconds, None standing for none."""
+def stall_timeout(value: float | None, workers: int) -> float | None:
+    """Return `value` as seconds, None standing for never."""
     if value is None:
         return None
+    if not workers:
+        raise ValueError("stall_timeout_s needs workers=1 or more: they can be left.")
     if isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf:
         return float(value)
-    raise ValueError(f"{name} must be a positive number of seconds, or None, not {value!r}.")
+    raise ValueError(
+        f"stall_timeout_s must be a positive number of seconds, or None, not {value!r}."
+    )

@@ -42,6 +42,11 @@ class BatchMap:
         in place.
     seed : int
         Keys `rng`.
+
+    Attributes
+    ----------
+    extra_bytes : int
+        Bytes of a batch's arrays beside its slab, from a trial on noise.
     """
 
     def __init__(self, function: Function, seed: int) -> None:
@@ -52,6 +57,7 @@ class BatchMap:
         self._function = function
         self._draws = takes_rng(function)
         self._seed = int(seed)
+        self.extra_bytes = 0
         self._name = f"batch_map={getattr(function, '__name__', type(function).__name__)}"
 
     def __call__(self, batch: Batch, epoch: int, position: int) -> Batch:
@@ -65,8 +71,21 @@ class BatchMap:
         place = f"the batch that ends at position {position} of epoch {epoch}"
         return self._call(batch, epoch, position, place)
 
-    def extra_bytes(self, windows: Windows, batch_size: int) -> int:
-        """Return the bytes of a batch's arrays beside its slab, from a trial on noise."""
+    @classmethod
+    def given(
+        cls, function: Function | None, seed: int, windows: Windows, batch_size: int | None
+    ) -> BatchMap | None:
+        """Return what a user's function is, tried on noise; None where there is none."""
+        if function is None:
+            return None
+        if batch_size is None:
+            raise ValueError("batch_map works on batches: give batch_size, or use windows.map.")
+        made = cls(function, seed)
+        made.extra_bytes = made._trial(windows, batch_size)
+        return made
+
+    def _trial(self, windows: Windows, batch_size: int) -> int:
+        """Return the bytes of a batch's arrays beside its slab."""
         example = windows.noise()
         audio = np.repeat(example.audio[None], batch_size, axis=0)
         batch = Batch(

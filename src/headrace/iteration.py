@@ -37,6 +37,11 @@ class Iteration:
         """Note that this is the copy in a forked child, whose threads are the parent's."""
         self._ended = self._forked = True
 
+    @property
+    def ready(self) -> bool:
+        """Whether the next delivery is there."""
+        return self.prefetcher is not None and self.prefetcher.ready
+
     def close(self) -> None:
         """Join the threads, close the files; again does nothing."""
         self._ended = True

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from headrace import cpus
-from headrace.arguments import chosen, number, seconds
+from headrace.arguments import chosen, number, stall_timeout
 from headrace.batch_maps import BatchMap
 from headrace.deliver import examples_of
 from headrace.errors import ClosedError, ReadError, WindowsError
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from headrace.prefetch import Job
     from headrace.read import GroupResult
     from headrace.records import AudioExample, Batch, Failure
+    from headrace.slabs import Allocate
     from headrace.stats import Stats
     from headrace.transforms import Function
     from headrace.units import Unit
@@ -69,6 +70,8 @@ class Loader:
         What is loaded.
     batch_size : int or None
         Windows in a batch; None where single examples are delivered.
+    last, on_error : str
+        As they were given.
     epoch : int
         The epoch of the newest iteration; before the first, the one that it will be.
     failures : tuple of Failure
@@ -103,13 +106,9 @@ class Loader:
         self.windows = windows
         self.batch_size = batch_size
         self.epoch = 0
-        self._last = last
-        self._on_error = on_error
-        mapped = None
-        if batch_map is not None:
-            if batch_size is None:
-                raise ValueError("batch_map works on batches: give batch_size, or use windows.map.")
-            mapped = BatchMap(batch_map, seed)
+        self.last = last
+        self.on_error = on_error
+        mapped = BatchMap.given(batch_map, seed, windows, batch_size)
         self._plan = Plan(
             windows,
             batch_size=batch_size,
@@ -117,26 +116,24 @@ class Loader:
             prefetch=prefetch,
             memory=None if memory is None else parse_bytes(memory),
             last=last,
-            batch_bytes=mapped.extra_bytes(windows, batch_size) if mapped and batch_size else 0,
+            batch_bytes=mapped.extra_bytes if mapped else 0,
         )
-        if not self._plan.deliveries():
-            raise WindowsError(
-                f'batch_size={batch_size} with last="drop" leaves nothing of {len(windows)} '
-                'windows: give a smaller batch_size, or last="keep".'
-            )
+        self._plan.refuse_nothing()
         # Refers to the windows and not to the loader, which a worker must not keep alive.
-        skip, pad = on_error == "skip", last == "pad"
         self._assemble = partial(
-            Made.assemble, windows=windows, skip=skip, pad=pad, batch_map=mapped
+            Made.assemble,
+            windows=windows,
+            skip=on_error == "skip",
+            pad=last == "pad",
+            batch_map=mapped,
         )
         self._slabs = None
+        self._own = self._plan.prefetch + 2  # slabs, beside those that are lent
         if batch_size is not None:
             shape = (batch_size, *windows.shape)
-            self._slabs = Slabs(shape, self._plan.prefetch + 2, windows.dtype)
+            self._slabs = Slabs(shape, self._own, windows.dtype)
         raises = on_error == "raise"
-        self._stall_s = seconds("stall_timeout_s", stall_timeout_s)
-        if stall_timeout_s is not None and not self._plan.workers:
-            raise ValueError("stall_timeout_s needs workers=1 or more: they can be left.")
+        self._stall_s = stall_timeout(stall_timeout_s, self._plan.workers)
         most = limit(max_failures, len(windows), raises=raises)
         self._ledger = Ledger(windows.recordings, raises=raises, most=most)
         self._meter = Meter()
@@ -144,8 +141,6 @@ class Loader:
         self._state = (0, 0)  # epoch and position of what follows the last delivery
         self._running: weakref.ref[Iteration] | None = None
         self._closed = False
-
-    # What it is
 
     @property
     def workers(self) -> int:
@@ -164,7 +159,8 @@ class Loader:
         (prefetch + 2) deliveries + workers x scratch + open decoders + tables. It depends neither
         on how slow the consumer is nor on how long the recordings are.
         """
-        return self._plan.memory_bound
+        lent = (self._slabs.count - self._own) * self._slabs.slab_bytes if self._slabs else 0
+        return self._plan.memory_bound + lent
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -179,6 +175,21 @@ class Loader:
         occurred. Always expected = delivered + failed.
         """
         return self._ledger.table()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the iteration under way has its next batch, and need not wait for it."""
+        running = self._iteration()
+        return running is not None and running.ready
+
+    def lend(self, batches: int, allocate: Allocate | None = None) -> None:
+        """Let an adapter keep so many batches more, in memory that `allocate` returns for a shape.
+
+        They count in `memory_bound` from now on.
+        """
+        if self._slabs is not None:
+            self._slabs.count = self._own + batches
+            self._slabs.allocate = allocate or self._slabs.allocate
 
     def __len__(self) -> int:
         """Return the planned deliveries of an epoch; ``on_error="skip"`` may make fewer."""
@@ -241,10 +252,10 @@ class Loader:
             return
         plan = self._plan
         iteration.reader = reader = Reader(plan)
-        read = reading(reader, self.windows, lenient=self._on_error != "raise")
+        read = reading(reader, self.windows, lenient=self.on_error != "raise")
         units: Iterator[Unit]
         units = (unit for epoch, position in spans for unit in plan.units(epoch, position))
-        if n is not None and self._on_error != "skip":  # then a unit may deliver less
+        if n is not None and self.on_error != "skip":  # then a unit may deliver less
             units = enough(units, n, each=self.batch_size is None)
         iteration.prefetcher = prefetcher = Prefetcher(
             (self._job(read(unit.epoch), reader.give_up, unit) for unit in units),
@@ -271,7 +282,7 @@ class Loader:
                     raise ReadError(self._ledger.last)
         finally:
             iteration.close()
-            self._note_peak(reader)
+            self._meter.note_peak(plan, self._slabs, reader)
             if self._running is not None and self._running() is iteration:
                 self._meter.stop()
                 self._running = None
@@ -317,7 +328,7 @@ class Loader:
                     self._ledger.lose(unit.epoch, int(unit.rows.recording[row]), failures[row])
                 left = unit.count - 1 - row
                 self._state = (unit.epoch, unit.stop - left * unit.step) if left else unit.after
-                if row not in failures or self._on_error == "mask":
+                if row not in failures or self.on_error == "mask":
                     if row not in failures:
                         self._ledger.deliver(unit.rows.recording[row : row + 1])
                     yield [example]
@@ -355,8 +366,6 @@ class Loader:
         self._resume = self._state = place
         self.epoch = place[0]
 
-    # Ending and looking back
-
     def close(self) -> None:
         """End the iteration under way, joining its threads; again does nothing."""
         self._closed = True
@@ -375,24 +384,17 @@ class Loader:
 
     def stats(self) -> Stats:
         """Return what has been done since the loader was made; also during an iteration."""
-        running = self._running() if self._running is not None else None
+        running = self._iteration()
         if running is not None:
-            self._note_peak(running.reader)
+            self._meter.note_peak(self._plan, self._slabs, running.reader)
         kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
-        return self._meter.stats(self._plan, self._ledger, kept)
+        return self._meter.stats(self._plan, self._ledger, kept, self.memory_bound)
 
     def _end_running(self) -> None:
         self._meter.stop()
-        running, self._running = self._running, None
-        iteration = running() if running is not None else None
-        if iteration is not None:
-            iteration.close()
+        running, self._running = self._iteration(), None
+        if running is not None:
+            running.close()
 
-    def _note_peak(self, reader: Reader | None) -> None:
-        """Note the most bytes that an iteration has used, as the bound counts them."""
-        if reader is None:
-            return
-        slabs, plan = self._slabs, self._plan
-        held = plan.prefetch + 2 if slabs is None else min(slabs.peak, slabs.count)
-        peak = plan.nbytes(held, reader.most_open)
-        self._meter.peak_bytes = max(self._meter.peak_bytes, peak)
+    def _iteration(self) -> Iteration | None:
+        return self._running() if self._running is not None else None

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from headrace.ledger import Ledger
     from headrace.plan import Plan
-    from headrace.read import GroupResult
+    from headrace.read import GroupResult, Reader
+    from headrace.slabs import Slabs
 
 __all__ = ["Meter"]
 
@@ -74,7 +75,13 @@ class Meter:
             self._gil_waits += result.gil_s > _GIL_WAIT_S
             self._busy_s += result.busy_s
 
-    def stats(self, plan: Plan, ledger: Ledger, kept_bytes: int) -> Stats:
+    def note_peak(self, plan: Plan, slabs: Slabs | None, reader: Reader | None) -> None:
+        """Note the most bytes that an iteration has used, as the bound counts them."""
+        if reader is not None:
+            held = plan.prefetch + 2 if slabs is None else min(slabs.peak, slabs.count)
+            self.peak_bytes = max(self.peak_bytes, plan.nbytes(held, reader.most_open))
+
+    def stats(self, plan: Plan, ledger: Ledger, kept_bytes: int, memory_bound: int) -> Stats:
         """Return what has been counted up to now."""
         self.tick()
         spec = plan.windows.spec
@@ -92,7 +99,7 @@ class Meter:
             gil_waits=self._gil_waits / self._groups if self._groups else 0.0,
             other_s=max(0.0, self._busy_s - self._decode_s - self._resample_s - self._transform_s),
             workers=plan.workers,
-            memory_bound=plan.memory_bound,
+            memory_bound=memory_bound,
             peak_bytes=self.peak_bytes,
             kept_bytes=kept_bytes,
         )

@@ -14,7 +14,7 @@ import numpy as np
 
 from headrace import decode
 from headrace._kernel import LANES
-from headrace.errors import MemoryBudgetError
+from headrace.errors import MemoryBudgetError, WindowsError
 from headrace.memory import format_bytes
 from headrace.records import Recording
 from headrace.resample import resampler, table_bytes
@@ -180,6 +180,14 @@ class Plan:
         """Bytes of a batch, or of a single example."""
         rows = (self.row_bytes + self.windows.label_row_bytes) * (self.batch_size or 1)
         return rows + self._batch_bytes
+
+    def refuse_nothing(self) -> None:
+        """Raise `WindowsError` if an epoch has no deliveries."""
+        if not self.deliveries():
+            raise WindowsError(
+                f'batch_size={self.batch_size} with last="drop" leaves nothing of '
+                f'{len(self.windows)} windows: give a smaller batch_size, or last="keep".'
+            )
 
     @property
     def memory_bound(self) -> int:

@@ -299,6 +299,12 @@ class Prefetcher(Generic[T]):
         job, _ = flight.popleft()  # last: an interrupt before it loses nothing
         return self._value(job)
 
+    @property
+    def ready(self) -> bool:
+        """Whether the next job has ended: `__next__` would not wait for it."""
+        flight = self._flight
+        return bool(flight) and not flight[0][1].left
+
     def close(self) -> None:
         """Drop what waits, tell what runs, join every thread; again does nothing."""
         self._flight = deque()  # a new one: the consumer may be looking at the old one

@@ -17,14 +17,18 @@ from __future__ import annotations
 import math
 import weakref
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Slabs"]
+__all__ = ["Allocate", "Slabs"]
+
+Allocate: TypeAlias = "Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]"
 
 
 _Slab = tuple["NDArray[Any]", dict[str, Any]]  # memory and how NumPy describes it
@@ -78,6 +82,8 @@ class Slabs:
         Slabs that exist: waiting, being written, and with the consumer.
     peak : int
         The most that existed at once.
+    allocate : callable
+        Returns the memory of a new slab, an array of the shape and type that it is given.
     """
 
     def __init__(self, shape: tuple[int, ...], count: int, dtype: DTypeLike = np.float32) -> None:
@@ -86,6 +92,7 @@ class Slabs:
         self.count = count
         self.allocated = 0
         self.peak = 0
+        self.allocate: Allocate = np.empty
         self._returned: SimpleQueue[_Slab] = SimpleQueue()
         self._waiting: list[_Slab] = []
 
@@ -106,7 +113,7 @@ class Slabs:
         if self._waiting:
             slab = self._waiting.pop()
         else:
-            memory = np.empty(self.shape, self.dtype)
+            memory = self.allocate(self.shape, self.dtype)
             slab = memory, memory.__array_interface__
             self.allocated += 1
             self.peak = max(self.peak, self.allocated)

@@ -1,0 +1,104 @@
+"""A `TorchLoader` beside the real Accelerate: what it trains on, stopped anywhere and resumed."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import headrace
+
+torch = pytest.importorskip("torch")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    accelerate = pytest.importorskip("accelerate")
+
+from headrace.adapters.torch import TorchLoader  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headrace import Windows
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Accelerate's own, and of what it imports
+
+EPOCHS = 3
+
+
+@pytest.fixture
+def windows(archive: str) -> Windows:
+    """Thirty-eight shuffled windows of a quarter of a second: four batches of ten an epoch."""
+    return headrace.scan(archive).windows(sample_rate=8_000, window_s=0.25).shuffle(seed=3)
+
+
+class Training:
+    """A program that trains a model of one weight, as Accelerate's documentation has it."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.accelerator = accelerate.Accelerator(cpu=True)
+        model = torch.nn.Linear(2_000, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        batches = TorchLoader(
+            windows.loader(batch_size=10, workers=1),
+            fields=("audio", "index"),
+            device=self.accelerator.device,
+        )
+        prepared = self.accelerator.prepare(model, optimizer, batches)
+        self.model, self.optimizer, self.batches = prepared
+        assert self.batches is batches  # there is nothing to prepare
+        self.accelerator.register_for_checkpointing(batches)
+        self.seen: list[list[int]] = []
+
+    def run(self, until: int, folder: Path | None = None) -> None:
+        """Train until `until` batches have been seen, saving after each if there is a folder."""
+        while True:
+            for audio, index in self.batches:
+                self.step(audio)
+                self.seen.append(index.tolist())
+                if folder is not None:
+                    self.accelerator.save_state(str(folder / str(len(self.seen))))
+                if len(self.seen) == until:
+                    self.batches.close()
+                    return
+
+    def step(self, audio: Any) -> None:
+        self.optimizer.zero_grad()
+        self.accelerator.backward(self.model(audio).square().mean())
+        self.optimizer.step()
+
+    def weights(self) -> list[float]:
+        weights: list[float] = self.model.weight.flatten().tolist()
+        return weights
+
+
+def test_training_resumes_at_every_step(windows: Windows, tmp_path: Path) -> None:
+    """From what was saved after any step, windows and weights are those of one run."""
+    loader = windows.loader(batch_size=10, workers=1)
+    straight = [batch.index.tolist() for _ in range(EPOCHS) for batch in loader]
+    whole = Training(windows)
+    whole.run(len(straight), tmp_path)
+    assert whole.seen == straight
+
+    for step in range(1, len(straight)):
+        resumed = Training(windows)
+        resumed.accelerator.load_state(str(tmp_path / str(step)))
+        resumed.run(len(straight) - step)
+
+        assert resumed.seen == straight[step:], f"from step {step}"
+        assert resumed.weights() == whole.weights()
+
+
+def test_a_training_that_is_killed_in_an_epoch_goes_on_there(
+    windows: Windows, tmp_path: Path
+) -> None:
+    """Stopped in the second epoch and begun anew: all windows, each in its turn."""
+    loader = windows.loader(batch_size=10, workers=1)
+    straight = [batch.index.tolist() for _ in range(EPOCHS) for batch in loader]
+    killed = Training(windows)
+    killed.run(6, tmp_path)
+    resumed = Training(windows)
+    resumed.accelerator.load_state(str(tmp_path / "6"))
+    resumed.run(len(straight) - 6)
+
+    assert killed.seen + resumed.seen == straight
