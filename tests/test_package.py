@@ -12,9 +12,9 @@ import headrace
 SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
-    "errors _kernel cpus memory order paths slabs units",
-    "kernel logmel records sampling shard stats prefetch",
-    "decode geometry resample",
+    "errors _kernel cpus levels memory order paths slabs units words",
+    "encode kernel logmel records sampling shard stats prefetch",
+    "draw decode geometry resample",
     "storage tables",
     "survey rows matching annotation_tables",
     "finder headers labels",
@@ -32,21 +32,30 @@ LAYERS = (
     "loader mixtures",
     "course",
     "__init__",
-    "synthetic summary sweep",
-    "demo report",
+    "exhibit synthetic summary sweep",
+    "cards overview",
+    "page",
+    "gallery",
+    "arguments console demo report",
     "cli",
     "__main__",
 )
 """Modules may import those of earlier lines when they are imported themselves."""
 
 DOORS = {
+    ("catalog", "Catalog._repr_html_"): {"cards"},
     ("cutting", "windows"): {"windows"},
     ("cutting", "windows_at"): {"windows"},
+    ("records", "AudioExample._repr_html_"): {"cards"},
+    ("stats", "Stats._repr_html_"): {"cards"},
     ("windows", "Windows.__getitem__"): {"deliver"},
+    ("windows", "Windows._repr_html_"): {"cards"},
     ("windows", "Windows.loader"): {"loader"},
+    ("arguments", "annotations_of"): {"annotations"},
     ("cli", "_scan"): {"catalog"},
     ("cli", "bench_command"): {"report", "sweep"},
-    ("cli", "demo_command"): {"demo", "report", "synthetic"},
+    ("cli", "demo_command"): {"demo", "report", "synthetic", "words"},
+    ("cli", "preview_command"): {"gallery"},
     ("cli", "scan_command"): {"report", "summary"},
 }
 """Functions that import a module of ours when they are called: the doors from what to how, and
@@ -125,6 +134,7 @@ def test_the_public_surface_is_this_list() -> None:
         "LogMel",
         "MemoryBudgetError",
         "NoRecordingsError",
+        "Preview",
         "ReadError",
         "Recording",
         "StateError",
@@ -138,6 +148,7 @@ def test_the_public_surface_is_this_list() -> None:
         "kernel_info",
         "load_catalog",
         "mix",
+        "preview",
         "scan",
     ]
     assert all(hasattr(headrace, name) for name in headrace.__all__)

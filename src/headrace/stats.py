@@ -12,7 +12,7 @@ _NOTHING = 0.01
 """A wait below this share of the run is none: law 5's figure."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Stats:
     """What a loader has done since it was made.
 
@@ -124,3 +124,14 @@ class Stats:
             "memory": f"{peak}, kept by the consumer {format_bytes(self.kept_bytes)}",
         }
         return "\n".join([*(f"{name:<10} {text}" for name, text in rows.items()), self.verdict])
+
+    def __repr__(self) -> str:
+        return (
+            f"<Stats: {self.windows:,} windows in {self.wall_s:.2f} s, {self.failed:,} failed, "
+            f"{self.times_real_time:,.0f} x real time. {self.verdict}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from headrace.cards import stats_card  # noqa: PLC0415  only notebooks ask
+
+        return stats_card(self)

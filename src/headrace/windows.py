@@ -292,6 +292,11 @@ class Windows(Labelled, Sequence[AudioExample]):
             f"{order}{share}>"
         )
 
+    def _repr_html_(self) -> str:
+        from headrace.cards import windows_card  # noqa: PLC0415  only notebooks ask
+
+        return windows_card(self)
+
     def _view(
         self,
         chosen: WindowSet,
