@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,10 +16,10 @@ from sounds import silence, speechlike, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser, Locator
 
+AUDIO = Path(__file__).parents[1].parent / "shared" / "audio"
 HOSTILE = "<b>&'quoted'.wav"
 EVENTS = [
     ("site a/frogs.wav", 0.2, 1.1, "frog"),
@@ -332,6 +333,25 @@ def test_five_hundred_windows_are_ready_at_once(browser: Browser, tmp_path: Path
         it.page.get_by_role("searchbox").fill("a.wav")
         assert it.page.locator("#count").inner_text() == "500 windows"
         assert it.overflow() == 0
+
+
+@pytest.mark.skipif(not AUDIO.is_dir(), reason="no folder of real recordings is there")
+@pytest.mark.parametrize("screen", SCREENS)
+def test_real_recordings_make_a_good_page(browser: Browser, tmp_path: Path, screen: str) -> None:
+    """Of every format and rate, with names as recorders give them."""
+    with pytest.warns(HeadraceWarning, match="cannot be used"):
+        windows = headrace.scan(AUDIO).windows()
+    headrace.preview(windows[::5]).save(tmp_path / "page.html")
+
+    with opened(browser, tmp_path / "page.html", screen) as it:
+        assert _cards(it).count() == len(windows[::5])
+        assert it.overflow() == 0
+        assert serious(it.page) == []
+        it.page.get_by_label("Sort by").select_option("loud")
+        _cards(it).nth(3).get_by_role("button").click()
+        _until(it, "document.querySelector('.card.on')")
+        assert it.complaints == []
+        assert it.requests == []
 
 
 def test_nothing_in_a_page_is_fetched(file: Path) -> None:
