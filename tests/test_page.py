@@ -76,12 +76,16 @@ def _data(it: Opened, name: str) -> list[str]:
 
 
 def _watch(it: Opened) -> None:
-    """Keep the player, and where it last began, where a test can see them."""
+    """Keep the player, and where it last began, where a test can see them.
+
+    It plays slowly, so that no sound ends before a slow machine has looked.
+    """
     it.page.evaluate("""() => {
         const play = HTMLMediaElement.prototype.play;
         HTMLMediaElement.prototype.play = function () {
             window.player = this;
             window.began = this.currentTime;
+            this.playbackRate = 0.1;
             return play.call(this);
         };
     }""")
@@ -219,7 +223,7 @@ def test_a_window_plays(desk: Opened) -> None:
     assert (button.get_attribute("aria-label") or "").startswith("Play ")
 
     button.click()
-    _until(desk, "window.player.currentTime > 0.2")
+    _until(desk, "window.player.currentTime > 0.05")
     assert _playing(desk) == "0"
     assert (button.get_attribute("aria-label") or "").startswith("Pause ")
     assert page.evaluate("window.player.duration") == pytest.approx(1.0, abs=1e-3)
@@ -230,6 +234,7 @@ def test_a_window_plays(desk: Opened) -> None:
     assert _playing(desk) is None
     at = page.evaluate("window.player.currentTime")
     button.click()
+    page.evaluate("window.player.playbackRate = 1")
     _until(desk, "window.player.ended")
     assert 0 < at < 1
     assert _playing(desk) is None
@@ -254,6 +259,7 @@ def test_a_click_on_a_spectrogram_plays_from_there(desk: Opened) -> None:
 def test_keys_do_all_that_a_mouse_does(desk: Opened) -> None:
     """Move, play, play on while moving, find, and tell the keys."""
     page, keys = desk.page, desk.page.keyboard
+    _watch(desk)
 
     def focused() -> str:
         turn: str = page.evaluate("document.activeElement.closest('.card')?.dataset.turn ?? ''")
@@ -305,6 +311,7 @@ def test_other_sound_and_none(
     headrace.preview(windows, audio=audio).save(tmp_path / "page.html")
 
     with opened(browser, tmp_path / "page.html") as it:
+        _watch(it)
         it.page.keyboard.press("j")
         assert it.page.evaluate("document.activeElement.closest('.card').dataset.turn") == "0"
         it.page.keyboard.press("Space")
@@ -348,6 +355,7 @@ def test_real_recordings_make_a_good_page(browser: Browser, tmp_path: Path, scre
         assert it.overflow() == 0
         assert serious(it.page) == []
         it.page.get_by_label("Sort by").select_option("loud")
+        _watch(it)
         _cards(it).nth(3).get_by_role("button").click()
         _until(it, "document.querySelector('.card.on')")
         assert it.complaints == []
