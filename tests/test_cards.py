@@ -88,7 +88,8 @@ def test_an_example_tells_its_labels() -> None:
     audio = speechlike(8_000)[:, 0].astype(np.float32)
     labels = np.array([1, 0, 0, 1], np.float32)
 
-    card = _read(AudioExample(audio, "a", 0.0, 8_000, "a", 0, 1.0, 8_000, labels, labels > 2))
+    example = AudioExample(audio, "a", 0.0, 8_000, "a", 0, 1.0, 8_000, labels=labels)
+    card = _read(example)
 
     assert "classes: 0, 3 of 4" in card.text
 
@@ -115,6 +116,14 @@ def test_windows_tell_how_they_are_cut_and_what_is_left_out(windows: Windows) ->
     assert "Left out 0.5 s" in dropped
     assert "number 0, from 0" in dropped
     assert "Left out" not in _read(windows[::2]).text
+
+
+def test_windows_of_several_catalogs_have_a_card(windows: Windows) -> None:
+    """Though no one coverage can be told of them."""
+    text = _read(headrace.concat([windows[:2], windows.catalog[:1].windows(8_000, 1.0)])).text
+
+    assert "4 windows" in text
+    assert "Left out" not in text
 
 
 def test_stats_show_the_verdict(windows: Windows) -> None:

@@ -138,7 +138,7 @@ def windows_card(windows: Windows) -> str:
         "Rate": hertz(rate),
         "Channels": channels.get(str(spec.channel), f"number {spec.channel}, from 0"),
         "Tails": tails[spec.tail],
-        "From": counted(len(windows.catalog), "recording"),
+        "From": counted(len(windows.recordings), "recording"),
     }
     try:
         coverage = windows.coverage
