@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from browsing import CHROMIUM, OPTIONS
 from sounds import speechlike, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from playwright.sync_api import Browser
 
 LENGTHS = ((8_000, 2.5), (11_025, 1.25), (16_000, 3.0), (22_050, 0.7), (22_050, 2.0))
 """Sample rate (Hz) and seconds of each recording of `archive`."""
@@ -29,3 +32,16 @@ def archive(tmp_path: Path) -> str:
         audio = speechlike(round(rate * seconds), seed=i)
         write(tmp_path / f"{i}.wav", audio, rate, "WAV", "PCM_16")
     return str(tmp_path / "*.wav")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return a Chromium that has no window."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: apt-get install chromium, or the like")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  not for tests without it
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
+        yield chromium
+        chromium.close()

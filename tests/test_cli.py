@@ -69,11 +69,11 @@ def test_the_help_fits_a_screen_and_shows_examples(run: Run) -> None:
     assert answer.code == 0
     assert len(answer.out.rstrip().splitlines()) <= 24
     assert max(map(len, answer.out.splitlines())) <= 80
-    for command in ("demo", "scan", "bench"):
+    for command in ("demo", "scan", "bench", "preview"):
         assert re.search(rf"^ headrace {command}\b", answer.out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["demo", "scan", "bench"])
+@pytest.mark.parametrize("command", ["demo", "scan", "bench", "preview"])
 def test_each_commands_help_shows_an_example(run: Run, command: str) -> None:
     """An example stands on a line of its own, so that it can be copied."""
     answer = run(command, "-h")
@@ -419,3 +419,82 @@ def test_importing_headrace_imports_no_command_line() -> None:
     )
 
     assert ended.stdout == "[]\n"
+
+
+# preview
+
+
+def test_preview_writes_a_page(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """The answer says what is shown, how it was chosen, and how large the page is."""
+    page = tmp_path / "page.html"
+
+    answer = run(
+        "preview", archive.folder / "raw_data", "-o", page, "--windows", "4", "--window-s", "1"
+    )
+
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith(f"{page}: 4 of 6 windows, at random, seed 0; ")
+    assert page.read_text("utf-8").count('class="card"') == 4
+
+
+def test_preview_shows_labels(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """Of several files, together."""
+    page = tmp_path / "page.html"
+    labels = archive.folder / "strong_labels"
+    next(labels.rglob("*.txt")).write_text("0.5\t1.0\tFROGGY_H\n", "utf-8")
+    name = next((archive.folder / "raw_data").rglob("*.wav")).name
+    (tmp_path / "more.csv").write_text(f"file,start_s,end_s,label\n{name},0,1,rain\n", "utf-8")
+
+    answer = run(
+        "preview", archive.pattern, "-o", page, "--annotations", f"anuraset:{labels}",
+        "--annotations", f"csv:{tmp_path / 'more.csv'}",
+    )  # fmt: skip
+
+    assert answer.code == 0, answer.err
+    options = re.findall(r'<option value="=[^"]+">([^<]+)', page.read_text("utf-8"))
+    assert options == ["FROGGY (1)", "rain (1)"]
+
+
+def test_preview_shows_what_is_asked_for(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """The last @ parts the file from the second, so that a name may hold one."""
+    name = next((archive.folder / "raw_data").rglob("*.wav"))
+    odd = name.rename(name.with_name("a@2.wav"))
+    page = tmp_path / "page.html"
+
+    answer = run(
+        "preview", archive.pattern, "-o", page, "--window-s", "0.5", "--audio", "none",
+        "--at", f"{odd.name}@1.2", "--at", f"{odd.name}@0",
+    )  # fmt: skip
+
+    assert answer.out.startswith(f"{page}: 2 of 12 windows, as asked for; ")
+    assert [float(at) for at in re.findall(r'data-at="([\d.]+)"', page.read_text("utf-8"))] == [
+        1.0,
+        0.0,
+    ]
+    assert "audio/flac" not in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--at", "a.wav"], 2, "is not FILE@SECONDS"),
+        (["--at", "a.wav@x"], 2, "is not FILE@SECONDS"),
+        (["--at", "none.wav@1"], 1, "There is no recording 'none.wav'"),
+        (["--annotations", "labels.txt"], 2, "is not KIND:FILES with a KIND"),
+        (["--annotations", "csv:none.csv"], 1, "none.csv"),
+        (["--audio", "mp3", "--sample-rate", "10000"], 2, "MP3 has no sample rate of 10,000 Hz"),
+        (["-o", "/no/such/folder/page.html"], 1, "/no/such/folder/page.html"),
+    ],
+)
+def test_preview_tells_what_is_wrong(
+    run: Run, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    options: list[str], code: int, message: str,
+) -> None:  # fmt: skip
+    """With the exit code of whoever is at fault, and without leaving a page."""
+    monkeypatch.chdir(tmp_path)
+
+    answer = run("preview", archive.pattern, *options)
+
+    assert answer.code == code
+    assert message in " ".join(answer.err.split())
+    assert not (tmp_path / "preview.html").exists()

@@ -12,9 +12,9 @@ import headrace
 SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
-    "arguments errors _kernel cpus memory order paths slabs stall forks units",
-    "kernel logmel records sampling shard stats jobs",
-    "prefetch decode geometry resample transforms",
+    "arguments errors _kernel cpus levels memory order paths slabs stall forks units words",
+    "encode kernel logmel records sampling shard stats jobs",
+    "draw prefetch decode geometry resample transforms",
     "batch_maps",
     "storage tables",
     "survey rows matching annotation_tables",
@@ -37,21 +37,30 @@ LAYERS = (
     "adapters.jax adapters.torch",
     "adapters",
     "__init__",
-    "failures synthetic summary sweep",
-    "demo report",
+    "exhibit failures synthetic summary sweep",
+    "cards overview",
+    "page",
+    "gallery",
+    "options console demo report",
     "cli",
     "__main__",
 )
 """Modules may import those of earlier lines when they are imported themselves."""
 
 DOORS = {
+    ("catalog", "Catalog._repr_html_"): {"cards"},
     ("cutting", "windows"): {"windows"},
     ("cutting", "windows_at"): {"windows"},
+    ("records", "AudioExample._repr_html_"): {"cards"},
+    ("stats", "Stats._repr_html_"): {"cards"},
     ("windows", "Windows.__getitem__"): {"single"},
+    ("windows", "Windows._repr_html_"): {"cards"},
     ("windows", "Windows.loader"): {"loader"},
+    ("options", "annotations_of"): {"annotations"},
     ("cli", "_scan"): {"catalog"},
     ("cli", "bench_command"): {"report", "sweep"},
-    ("cli", "demo_command"): {"demo", "report", "synthetic"},
+    ("cli", "demo_command"): {"demo", "report", "synthetic", "words"},
+    ("cli", "preview_command"): {"gallery"},
     ("cli", "scan_command"): {"failures", "report", "summary"},
 }
 """Functions that import a module of ours when they are called: the doors from what to how, and
@@ -141,6 +150,7 @@ def test_the_public_surface_is_this_list() -> None:
         "LogMel",
         "MemoryBudgetError",
         "NoRecordingsError",
+        "Preview",
         "ReadError",
         "Recording",
         "StateError",
@@ -157,6 +167,7 @@ def test_the_public_surface_is_this_list() -> None:
         "kernel_info",
         "load_catalog",
         "mix",
+        "preview",
         "scan",
     ]
     assert all(hasattr(headrace, name) for name in headrace.__all__)

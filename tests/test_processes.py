@@ -6,11 +6,9 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-
-import headrace
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TransformError,
         WindowsError,
     )
+    from headrace.gallery import Preview, preview
     from headrace.kernel import KernelInfo, kernel_info
     from headrace.loader import Loader
     from headrace.logmel import LogMel
@@ -69,6 +70,7 @@ __all__ = [
     "LogMel",
     "MemoryBudgetError",
     "NoRecordingsError",
+    "Preview",
     "ReadError",
     "Recording",
     "StateError",
@@ -85,6 +87,7 @@ __all__ = [
     "kernel_info",
     "load_catalog",
     "mix",
+    "preview",
     "scan",
 ]
 
@@ -92,6 +95,7 @@ _HOMES = {
     "annotations": ("Annotations",),
     "catalog": ("Catalog", "load_catalog", "scan"),
     "course": ("audio_chunk_dataloader", "audio_chunk_dataloader_threaded"),
+    "gallery": ("Preview", "preview"),
     "kernel": ("KernelInfo", "kernel_info"),
     "loader": ("Loader",),
     "logmel": ("LogMel",),

@@ -116,6 +116,11 @@ class Catalog(Sequence[Recording]):
     def __repr__(self) -> str:
         return f"<Catalog: {contents(self._table, self.failures)}; root {self.root!r}>"
 
+    def _repr_html_(self) -> str:
+        from headrace.cards import catalog_card  # noqa: PLC0415  only notebooks ask
+
+        return catalog_card(self)
+
     def __reduce__(self) -> tuple[Callable[[bytes], Catalog], tuple[bytes]]:
         return _unpickled, (storage.to_bytes(self.to_arrow()),)
 
@@ -363,5 +368,4 @@ def scan(
 
 def _unpickled(stream: bytes) -> Catalog:
     table = storage.from_bytes(stream)
-    root, failures = storage.described(table) or ("", ())
-    return Catalog(table, root, failures)
+    return Catalog(table, *(storage.described(table) or ("", ())))

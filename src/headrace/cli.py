@@ -1,8 +1,7 @@
 """The command line: arguments → one library call → a printed table.
 
 Exit codes: 0 done; 1 the data are at fault (nothing matched, damaged files); 2 the
-arguments are at fault; 130 interrupted. What was asked for goes to standard output, everything else
-to standard error.
+arguments are at fault; 130 interrupted.
 
 The examples in a command's docstring are printed line by line: no line is longer than a terminal of
 80 columns shows.
@@ -10,30 +9,21 @@ The examples in a command's docstring are printed line by line: no line is longe
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator  # noqa: TC003  typer reads annotations at run time
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from headrace.errors import (
-    CatalogError,
-    HeadraceError,
-    HeadraceWarning,
-    NoRecordingsError,
-    StateError,
-)
+from headrace.console import answer, bar, one_sentence, say
+from headrace.errors import NoRecordingsError
+from headrace.memory import format_bytes
+from headrace.options import annotations_of, numbers_of, place_of
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from headrace.catalog import Catalog
     from headrace.windows import Windows
 
@@ -91,6 +81,14 @@ class Verify(StrEnum):
     DECODE = "decode"
 
 
+class Sound(StrEnum):
+    """What `preview --audio` has played."""
+
+    FLAC = "flac"
+    MP3 = "mp3"
+    NONE = "none"
+
+
 @app.callback()
 def headrace(
     version: Annotated[
@@ -108,7 +106,8 @@ def headrace(
     See what it is for, look at your recordings, find the best number of workers:
 
     [cyan]headrace demo
-    headrace scan  "recordings/**/*.wav"
+    headrace scan "recordings/**/*.wav"
+    headrace preview "recordings/**/*.wav"
     headrace bench "recordings/**/*.wav"[/cyan]
     """
 
@@ -147,7 +146,7 @@ def demo_command(
     headrace demo --data "recordings/**/*.wav"
     headrace demo --keep archive[/cyan]
     """
-    with _one_sentence(), tempfile.TemporaryDirectory(prefix="headrace-") as temporary:
+    with one_sentence(), tempfile.TemporaryDirectory(prefix="headrace-") as temporary:
         if data and keep:
             raise typer.BadParameter(
                 "--keep keeps the synthetic archive: leave it out with --data."
@@ -163,9 +162,10 @@ def demo_command(
         windows = _scan(patterns, None).windows(sample_rate=16_000, window_s=5.0)
 
         from headrace.demo import demo  # noqa: PLC0415
-        from headrace.report import demo_report, hours  # noqa: PLC0415
+        from headrace.report import demo_report  # noqa: PLC0415
+        from headrace.words import hours  # noqa: PLC0415
 
-        with _progress("measuring") as progress:
+        with bar("measuring") as progress:
             result = demo(windows, rounds=rounds, budget_s=budget_s, progress=progress)
         count = len(windows.catalog)
         source = (
@@ -174,7 +174,7 @@ def demo_command(
             else f"{count:,} synthetic recordings, {hours(archive.audio_s)} of audio"
             + (f", kept in {keep}" if keep else "")
         )
-        _answer(result.as_json(), lambda: demo_report(result, source), json_file)
+        answer(result.as_json(), lambda: demo_report(result, source), json_file)
 
 
 @app.command("scan")
@@ -211,7 +211,7 @@ def scan_command(
     headrace scan recordings --verify decode --failures damaged.csv
     headrace scan site1 site2 --save catalog.parquet[/cyan]
     """
-    with _one_sentence(warn=False):  # the answer tells of damaged files, and more of them
+    with one_sentence(warn=False):  # the answer tells of damaged files, and more of them
         from headrace.failures import write_failures  # noqa: PLC0415
         from headrace.report import scan_report  # noqa: PLC0415
         from headrace.summary import summarise  # noqa: PLC0415
@@ -227,14 +227,14 @@ def scan_command(
             write_failures(catalog.failures, failures)
         if save is not None:
             catalog.save(save)
-        _answer(summary.as_json(), lambda: scan_report(summary), json_file)
+        answer(summary.as_json(), lambda: scan_report(summary), json_file)
         if save is not None:
-            _say(f"saved {len(catalog):,} recordings in {save}.")
+            say(f"saved {len(catalog):,} recordings in {save}.")
         if summary.failures:
             count = summary.damaged
             are = "files are damaged and were" if count > 1 else "file is damaged and was"
             parts = f", but for parts of {summary.partly:,}" if summary.partly else ""
-            _say(f"{count:,} {are} left out{parts}.")
+            say(f"{count:,} {are} left out{parts}.")
             raise typer.Exit(1)
 
 
@@ -279,8 +279,8 @@ def bench_command(
     headrace bench recordings --workers 1,2,3 --shuffle window
     headrace bench recordings --json bench.json[/cyan]
     """
-    counts = _numbers(workers)
-    with _one_sentence():
+    counts = numbers_of(workers)
+    with one_sentence():
         from headrace.report import bench_report  # noqa: PLC0415
         from headrace.sweep import sweep  # noqa: PLC0415
 
@@ -289,7 +289,7 @@ def bench_command(
         windows = windows[:max_windows]
         if shuffle is not None:
             windows = windows.shuffle(by=shuffle.value)
-        with _progress("measuring") as progress:
+        with bar("measuring") as progress:
             measured = sweep(
                 windows,
                 counts,
@@ -298,7 +298,65 @@ def bench_command(
                 memory=memory,
                 progress=progress,
             )
-        _answer(measured.as_json(), lambda: bench_report(measured), json_file)
+        answer(measured.as_json(), lambda: bench_report(measured), json_file)
+
+
+@app.command("preview")
+def preview_command(
+    patterns: Patterns,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PAGE.html", help="The page to write.")
+    ] = Path("preview.html"),
+    windows: Annotated[int, typer.Option(min=1, metavar="N", help="Show at most N windows.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of their random choice.")] = 0,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE@SECONDS", help="Show this one; may be given several times."),
+    ] = None,
+    annotations: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND:FILES",
+            help="Labels to show; KIND is anuraset, audacity, csv, parquet or raven. "
+            "May be given several times.",
+        ),
+    ] = None,
+    sample_rate: SampleRate = 16_000,
+    window_s: WindowS = 5.0,
+    audio: Annotated[Sound, typer.Option(help="What is played.")] = Sound.FLAC,
+    root: Root = None,
+) -> None:
+    """Make a page to look at windows and to listen to them.
+
+    Windows chosen at random, or those that hold the seconds asked for,
+    with spectrograms and players; and what the archive is like.
+
+    [cyan]headrace preview "recordings/**/*.wav" -o page.html
+    headrace preview recordings --at a.wav@12.5 --at b.wav@3[/cyan]
+    """
+    places = None if at is None else [place_of(text) for text in at]
+    with one_sentence():
+        from headrace.gallery import preview  # noqa: PLC0415
+
+        labels = annotations_of(annotations or [])
+        cut = _scan(patterns, root).windows(sample_rate=sample_rate, window_s=window_s)
+        with bar("reading") as progress:
+            made = preview(
+                cut,
+                windows,
+                seed=seed,
+                at=places,
+                annotations=labels,
+                audio={Sound.FLAC: "flac", Sound.MP3: "mp3", Sound.NONE: None}[audio],
+                progress=progress,
+            )
+        made.save(output)
+        shown, whole = len(made.exhibits), len(cut)
+        typer.echo(
+            f"{output}: {shown:,} of {whole:,} windows, {made.choice}; "
+            f"{format_bytes(output.stat().st_size)}. Open it in a browser."
+        )
 
 
 def main() -> None:
@@ -326,74 +384,8 @@ def _scan(
     return scan(patterns, root=root, verify=verify, cache=cache)
 
 
-def _numbers(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    words = text.replace(",", " ").split()
-    if not words or not all(word.isascii() and word.isdigit() for word in words):
-        raise typer.BadParameter(
-            f'"{text}" is no list of whole numbers, as 0,1,2,4.', param_hint="--workers"
-        )
-    return tuple(int(word) for word in words)
-
-
 def _version() -> None:
     from importlib.metadata import version  # noqa: PLC0415
 
     typer.echo(f"headrace {version('headrace')}")
     raise typer.Exit
-
-
-def _say(sentence: str) -> None:
-    typer.echo(f"headrace: {sentence}", err=True)
-
-
-@contextmanager
-def _one_sentence(*, warn: bool = True) -> Iterator[None]:
-    """Turn what the library raises and warns of into a sentence on standard error."""
-
-    def say(message: Warning | str, *_: object, **__: object) -> None:
-        _say(str(message))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always" if warn else "ignore", HeadraceWarning)
-        warnings.showwarning = say
-        try:
-            yield
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            raise
-        except (CatalogError, StateError, OSError) as error:
-            _say(str(error))
-            raise typer.Exit(1) from error
-        except (HeadraceError, ValueError) as error:
-            _say(str(error))
-            raise typer.Exit(2) from error
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal while it runs, and nothing elsewhere."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _answer(
-    figures: dict[str, Any], report: Callable[[], RenderableType], json_file: str | None
-) -> None:
-    """Print the report, or the raw figures, and write the latter where they were asked for."""
-    if json_file is not None:
-        text = json.dumps(figures, indent=2) + "\n"
-        if json_file == "-":
-            typer.echo(text, nl=False)
-            return
-        Path(json_file).write_text(text, encoding="utf-8")
-    from rich.console import Console  # noqa: PLC0415
-
-    Console(highlight=False).print(report())

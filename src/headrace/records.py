@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from headrace.errors import WindowsError
+from headrace.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -273,7 +274,7 @@ class Failure:
         return f"{self.path}{span}: {self.message} [{self.code}]"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class AudioExample:
     """One window of audio; unpacks to exactly ``audio, file_id, offset``.
 
@@ -320,8 +321,20 @@ class AudioExample:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.audio, self.file_id, self.offset))
 
+    def __repr__(self) -> str:
+        return (
+            f"<AudioExample: {self.file_id} from {self.offset:g} s to {self.end_s:g} s at "
+            f"{self.sample_rate} Hz, audio of shape {self.audio.shape}, "
+            f"{self.valid_samples:,} samples valid, index {self.index}>"
+        )
 
-@dataclass(frozen=True, slots=True, eq=False)
+    def _repr_html_(self) -> str:
+        from headrace.cards import example_card  # noqa: PLC0415  only notebooks ask
+
+        return example_card(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Batch:
     """Windows side by side; unpacks to exactly ``audio, file_id, offset``.
 
@@ -367,3 +380,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.audio)
+
+    def __repr__(self) -> str:
+        recordings = len({*self.file_id} - {""})
+        return (
+            f"<Batch: {counted(len(self), 'window')} at {self.sample_rate} Hz of "
+            f"{counted(recordings, 'recording')}, audio of shape {self.audio.shape}, "
+            f"{int(self.valid.sum())} valid>"
+        )

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from headrace.memory import format_bytes
 from headrace.sweep import CLOSE_ENOUGH
+from headrace.words import hours
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -124,15 +125,6 @@ def bench_report(measured: Sweep) -> RenderableType:
         style="dim",
     )
     return Group(head, _indented(table), answer, *_doubt(measured), caveat)
-
-
-def hours(seconds: float) -> str:
-    """Return a duration in the unit that suits it."""
-    if seconds < 120:  # noqa: PLR2004
-        return f"{seconds:.1f} s"
-    if seconds < 7_200:  # noqa: PLR2004
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3_600:,.1f} h"
 
 
 def _what(measured: Sweep) -> str:

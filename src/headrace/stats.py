@@ -16,7 +16,7 @@ _OFTEN = 0.3
 workers that do nothing else."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Stats:
     """What a loader has done since it was made.
 
@@ -160,3 +160,14 @@ class Stats:
             "memory": f"{peak}, kept by the consumer {format_bytes(self.kept_bytes)}",
         }
         return "\n".join([*(f"{name:<10} {text}" for name, text in rows.items()), self.verdict])
+
+    def __repr__(self) -> str:
+        return (
+            f"<Stats: {self.windows:,} windows in {self.wall_s:.2f} s, {self.failed:,} failed, "
+            f"{self.times_real_time:,.0f} x real time. {self.verdict}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from headrace.cards import stats_card  # noqa: PLC0415  only notebooks ask
+
+        return stats_card(self)

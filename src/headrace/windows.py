@@ -332,6 +332,11 @@ class Windows(Labelled, Sequence[AudioExample]):
             f"{order}{share}{maps}>"
         )
 
+    def _repr_html_(self) -> str:
+        from headrace.cards import windows_card  # noqa: PLC0415  only notebooks ask
+
+        return windows_card(self)
+
     def _view(
         self,
         chosen: WindowSet,

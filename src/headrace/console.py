@@ -1,0 +1,85 @@
+"""What every command shares: its answer, its sentences, its progress.
+
+What was asked for goes to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from headrace.errors import (
+    AnnotationError,
+    CatalogError,
+    HeadraceError,
+    HeadraceWarning,
+    StateError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import RenderableType
+
+__all__ = ["answer", "bar", "one_sentence", "say"]
+
+
+def say(sentence: str) -> None:
+    """Print a sentence on standard error."""
+    typer.echo(f"headrace: {sentence}", err=True)
+
+
+@contextmanager
+def one_sentence(*, warn: bool = True) -> Iterator[None]:
+    """Turn what the library raises and warns of into a sentence on standard error."""
+
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        say(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always" if warn else "ignore", HeadraceWarning)
+        warnings.showwarning = tell
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            raise
+        except (AnnotationError, CatalogError, StateError, OSError) as error:
+            say(str(error))
+            raise typer.Exit(1) from error
+        except (HeadraceError, ValueError) as error:
+            say(str(error))
+            raise typer.Exit(2) from error
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal while it runs, and nothing elsewhere."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as drawn:
+        task = drawn.add_task(what, total=None)
+        yield lambda done, total: drawn.update(task, completed=done, total=total)
+
+
+def answer(
+    figures: dict[str, Any], report: Callable[[], RenderableType], json_file: str | None
+) -> None:
+    """Print the report, or the raw figures, and write the latter where they were asked for."""
+    if json_file is not None:
+        text = json.dumps(figures, indent=2) + "\n"
+        if json_file == "-":
+            typer.echo(text, nl=False)
+            return
+        Path(json_file).write_text(text, encoding="utf-8")
+    from rich.console import Console  # noqa: PLC0415
+
+    Console(highlight=False).print(report())
