@@ -94,9 +94,11 @@
   function stop() {
     player.pause();
     if (!current) return;
-    player.currentTime = 0;
+    const url = player.src;
+    player.removeAttribute("src");
+    player.load(); // or it would go on fetching what is revoked
     show();
-    URL.revokeObjectURL(player.src);
+    URL.revokeObjectURL(url);
     current = null;
   }
 
