@@ -360,7 +360,7 @@ def test_a_pattern_means_what_it_means_in_glob(
 
 
 def audio_in(top: Path, pattern: str) -> Iterator[str]:
-    """Yield what `glob` finds that has an extension of audio; "a/" stands for what is in a folder."""
+    """Yield what `glob` finds that has an extension of audio and is no folder to look into."""
     for name in glob.glob(pattern, root_dir=top, recursive=True):  # noqa: PTH207  the oracle
         if name and not name.endswith("/") and Path(name).suffix in EXTENSIONS:
             yield Path(name).as_posix()
