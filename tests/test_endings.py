@@ -40,10 +40,11 @@ def _assert_no_thread() -> None:
 @contextmanager
 def _nothing_left() -> Iterator[None]:
     """Check that what is done inside leaves no thread and no open file."""
+    gc.collect()  # what other tests have left goes now
     before = _open_files()
     yield
     _assert_no_thread()
-    assert _open_files() == before
+    assert _open_files() <= before
 
 
 @pytest.fixture
