@@ -14,6 +14,8 @@ SOURCE = Path(headrace.__file__).parent
 LAYERS = (
     "arguments errors _kernel cpus levels memory order paths slabs stall forks units words",
     "encode kernel logmel records sampling shard stats jobs",
+    "fault",
+    "ffmpeg",
     "draw prefetch decode geometry resample transforms",
     "batch_maps",
     "storage tables",
@@ -66,7 +68,7 @@ DOORS = {
 """Functions that import a module of ours when they are called: the doors from what to how, and
 commands that load no more than they need."""
 
-HEAVY = {"jax", "pyarrow", "pandas", "rich", "scipy", "torch", "typer", "matplotlib"}
+HEAVY = {"av", "jax", "pyarrow", "pandas", "rich", "scipy", "torch", "typer", "matplotlib"}
 
 FRAMEWORKS = {"jax", "torch"}
 """Each is imported by its own adapter only."""

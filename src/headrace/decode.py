@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import soundfile
 
+from headrace import ffmpeg
+from headrace.fault import DecodeFault, of_system
 from headrace.records import Code, Failure, Recording
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ _UNKNOWN_LENGTH: Final = 1 << 62  # a stream of no declared length reports SF_CO
 EXTENSIONS: Final = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64"}
     | {".snd", ".w64", ".wav", ".wave", ".wavex"}
+    | ffmpeg.EXTENSIONS
 )
 """What a folder is searched for, in lower case."""
 
@@ -77,7 +80,7 @@ _INEXACT: Final = frozenset(
 
 
 def names_of_kinds() -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names of all containers, and of all sample formats."""
+    """Return the names of all of libsndfile's containers, and of all its sample formats."""
     return frozenset(_FORMATS.values()), frozenset(_SUBTYPES.values())
 
 
@@ -96,6 +99,8 @@ def sample_type(recording: Recording) -> np.dtype[Any]:
 
     As int16, a loud lossy file can wrap around; as float32, 16-bit PCM costs twice as much.
     """
+    if recording.format in ffmpeg.CONTAINERS:
+        return np.dtype(np.float32)
     if recording.subtype in _INT16:
         return np.dtype(np.int16)
     if recording.subtype in _INT32:
@@ -114,21 +119,14 @@ def decoder_bytes(recording: Recording) -> int:
     184 KiB of the file; ALAC 1.2 MiB and 5 bytes for each 4,096 frames. A Vorbis
     decoder's size is its encoder's choice, 190 to 310 KiB here.
     """
+    if recording.format in ffmpeg.CONTAINERS:
+        return ffmpeg.decoder_bytes(recording.channels, recording.frames)
     if recording.format != "FLAC" and recording.subtype in _SEEKABLE_SUBTYPES:
         return 64 << 10
     table = recording.frames // 512 if recording.subtype.startswith("ALAC") else 0
     if recording.format == "MP3":
         table = recording.frames // 2048  # packed and unpacked, of 576 samples the frame
     return (1 << 20) + (512 << 10) * recording.channels + table
-
-
-class DecodeFault(Exception):  # noqa: N818  not an error until the loader says so
-    """Frames that could not be had: a value on its way to becoming a `Failure`."""
-
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class Decoder:
@@ -290,8 +288,10 @@ class Decoder:
         return f" ({_text(_snd.sf_strerror(self._handle)).rstrip('.')})"
 
 
-def probe(path: str, file_id: str) -> Recording | Failure:
-    """Read the header of the file at `path`.
+def probe(
+    path: str, file_id: str, cancelled: Callable[[], bool] = lambda: False
+) -> Recording | Failure:
+    """Read the header of the file at `path`; decode it, if it is for FFmpeg.
 
     Parameters
     ----------
@@ -299,6 +299,8 @@ def probe(path: str, file_id: str) -> Recording | Failure:
         The file.
     file_id : str
         The id that the recording, or the failure, shall have.
+    cancelled : callable
+        Asked now and then while decoding; if true, what is returned is nobody's.
 
     Returns
     -------
@@ -307,31 +309,39 @@ def probe(path: str, file_id: str) -> Recording | Failure:
     """
     try:
         status = os.stat(path)  # noqa: PTH116  a Path object for each of a million files
-        info = _header(path, status)
+        kind, subtype, sample_rate, channels, frames = _header(path, status, cancelled)
     except OSError as error:
-        return Failure(file_id, path, *_os_fault(error))
+        return Failure(file_id, path, *of_system(error))
     except DecodeFault as fault:
         return Failure(file_id, path, fault.code, fault.message)
     return Recording(
         id=file_id,
         path=path,
-        sample_rate=info.samplerate,
-        channels=info.channels,
-        frames=info.frames,
-        format=_format(info),
-        subtype=_subtype(info),
+        sample_rate=sample_rate,
+        channels=channels,
+        frames=frames,
+        format=kind,
+        subtype=subtype,
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
     )
 
 
-def _header(path: str, status: os.stat_result) -> Any:  # noqa: ANN401  a C struct
-    """Return the SF_INFO of a file that can be used."""
+def _header(
+    path: str, status: os.stat_result, cancelled: Callable[[], bool]
+) -> tuple[str, str, int, int, int]:
+    """Return format, subtype, sample rate, channels and frames of a file that can be used."""
     if not stat.S_ISREG(status.st_mode):
         raise DecodeFault(Code.NOT_AUDIO, "not a regular file")
     if status.st_size == 0:
         raise DecodeFault(Code.EMPTY, "the file has 0 bytes")
-    handle, info = _open(path)
+    try:
+        handle, info = _open(path)
+    except DecodeFault as fault:
+        measured = ffmpeg.measure(path, cancelled) if fault.code is Code.NOT_AUDIO else None
+        if measured is None:
+            raise
+        return measured
     _ffi.release(handle)
     if info.frames >= _UNKNOWN_LENGTH:
         raise DecodeFault(
@@ -354,7 +364,7 @@ def _header(path: str, status: os.stat_result) -> Any:  # noqa: ANN401  a C stru
             f"the decoder of {kind[0]} {kind[1]} gives other frames when read in other pieces: "
             "convert the file to WAV or FLAC",
         )
-    return info
+    return (*kind, info.samplerate, info.channels, info.frames)
 
 
 def _open(path: str) -> tuple[Any, Any]:
@@ -369,18 +379,10 @@ def _open(path: str) -> tuple[Any, Any]:
             with open(path, "rb"):  # noqa: PTH123
                 pass
         except OSError as error:
-            raise DecodeFault(*_os_fault(error)) from error
+            raise DecodeFault(*of_system(error)) from error
         why = _text(_snd.sf_strerror(_ffi.NULL)).rstrip(".")
         raise DecodeFault(Code.NOT_AUDIO, f"no decoder recognises it ({why})")
     return _ffi.gc(handle, _snd.sf_close), info
-
-
-def _os_fault(error: OSError) -> tuple[Code, str]:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return Code.MISSING, "the file is not there"
-    if isinstance(error, PermissionError):
-        return Code.PERMISSION, "the file may not be read: check its permissions"
-    return Code.IO, f"the system says: {error.strerror or error}"
 
 
 def _format(info: Any) -> str:  # noqa: ANN401  a C struct

@@ -5,7 +5,8 @@ Guarantees
 - Results come in the order of the files, one for each.
 - At most `_AHEAD` batches a thread are submitted and not yet taken, however many files there are.
 - However the iteration ends (its end, `close`, an exception, Ctrl-C), the threads have ended
-  before it returns: each stops after the header it is reading. Abandoned without `close`, they end
+  before it returns: each stops after the header it is reading, or within a file that has to be
+  decoded to know its length. Abandoned without `close`, they end
   when the generator is collected: use `contextlib.closing`.
 - Only `decode.probe` and `_kernel.seek_points` are called in threads, and they share nothing.
 """
@@ -96,7 +97,7 @@ def read_headers(
                 break
             path = join(root, ids[row])
             unchanged = known is not None and _is_unchanged(path, known[0][row], known[1][row])
-            headers.append(None if unchanged else _read(path, ids[row]))
+            headers.append(None if unchanged else _read(path, ids[row], cancelled))
 
     def job(span: range) -> Job[list[Recording | Failure | None]]:
         headers: list[Recording | Failure | None] = []
@@ -113,8 +114,8 @@ def read_headers(
             advance(len(headers))
 
 
-def _read(path: str, file_id: str) -> Recording | Failure:
-    header = probe(path, file_id)
+def _read(path: str, file_id: str, cancelled: Closing) -> Recording | Failure:
+    header = probe(path, file_id, cancelled)
     if isinstance(header, Failure) or header.format != "MP3":
         return header
     points = _kernel.seek_points(os.fsencode(path), header.frames)

@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 import soundfile
 
 from headrace.decode import sample_type, seeks
+from headrace.ffmpeg import CONTAINERS, Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headrace.records import Recording
+
+    Opener = Callable[[bytes], Stream]
 
 __all__ = ["facts_of", "library", "path_of"]
 
@@ -42,12 +47,15 @@ def path_of(path: str) -> bytes:
     return path.encode("utf-16-le") if sys.platform == "win32" else os.fsencode(path)
 
 
-def facts_of(recording: Recording) -> tuple[int, int, int, int, bool, int]:
+def facts_of(recording: Recording) -> tuple[int, int, int, int, bool, int, Opener | None]:
     """Return what the native reader wants to know of a kind of recording (source.h's Facts).
 
     Sample rate, channels, libsndfile's format, sample type, whether seeking is exact, and the
-    encoding if it may be a WAV file of plain samples, else -1.
+    encoding if it may be a WAV file of plain samples, else -1; what opens it, if that is Python.
     """
+    if recording.format in CONTAINERS:
+        code = _CODES[sample_type(recording).name]
+        return recording.sample_rate, recording.channels, 0, code, False, -1, _opener(recording)
     plain = recording.format in {"WAV", "WAVEX", "RF64"}
     return (
         recording.sample_rate,
@@ -56,4 +64,16 @@ def facts_of(recording: Recording) -> tuple[int, int, int, int, bool, int]:
         _CODES[sample_type(recording).name],
         seeks(recording),
         _PLAIN.index(recording.subtype) if plain and recording.subtype in _PLAIN else -1,
+        None,
+    )
+
+
+def _opener(kind: Recording) -> Opener:
+    """Return what opens recordings of a kind that FFmpeg decodes, by their `path_of`."""
+    return lambda path: Stream(
+        path.decode("utf-16-le") if sys.platform == "win32" else os.fsdecode(path),
+        kind.format,
+        kind.subtype,
+        kind.sample_rate,
+        kind.channels,
     )

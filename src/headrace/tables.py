@@ -16,6 +16,7 @@ import numpy as np
 
 from headrace.decode import MOST_FRAMES, MOST_HZ, names_of_kinds
 from headrace.errors import CatalogError
+from headrace.ffmpeg import CONTAINERS
 from headrace.paths import join
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ def _ids_of(paths: pa.ChunkedArray, root: str | None) -> tuple[pa.ChunkedArray, 
 
 
 def _check_values(table: pa.Table) -> None:
+    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
     ids = table["id"]
@@ -210,11 +212,15 @@ def _check_values(table: pa.Table) -> None:
             raise CatalogError(
                 f"{ids[row].as_py()!r} has {name}={table[name][row]}: more than any recording has."
             )
+    others = table  # FFmpeg's codecs have no list
+    if CONTAINERS.keys() & set(pc.unique(table["format"]).to_pylist()):
+        theirs = pc.is_in(table["format"], value_set=pa.array([*CONTAINERS]))
+        others = table.filter(pc.invert(theirs))
     for name, known in zip(("format", "subtype"), names_of_kinds(), strict=True):
-        for value in set(pc.unique(table[name]).to_pylist()) - known:
-            row = pc.index(table[name], value=value).as_py()
+        for value in set(pc.unique(others[name]).to_pylist()) - known:
+            row = pc.index(others[name], value=value).as_py()
             raise CatalogError(
-                f"{ids[row].as_py()!r} has {name}={value!r}, which libsndfile does not know: the "
+                f"{others['id'][row].as_py()!r} has {name}={value!r}, which libsndfile does not know: the "
                 f"names are {', '.join(sorted(known))}."
             )
     repeated = _repeated(ids)

@@ -16,6 +16,7 @@
 
 #include "bindings.h"
 #include "mp3.h"
+#include "python_source.h"
 #include "reader.h"
 #ifndef _WIN32
 #include "flac.h"
@@ -64,9 +65,9 @@ Sndfile library_of(const nb::dict& library) {
   return functions;
 }
 
-// A kind of recording, of native.facts_of.
+// A kind of recording, of native.facts_of, which has to outlive it.
 Facts facts_of(const nb::tuple& t) {
-  return Facts{{},
+  Facts facts{{},
                0,
                nb::cast<int>(t[0]),
                nb::cast<int>(t[1]),
@@ -74,6 +75,12 @@ Facts facts_of(const nb::tuple& t) {
                static_cast<SampleType>(nb::cast<int>(t[3])),
                nb::cast<bool>(t[4]),
                nb::cast<int>(t[5])};
+  PyObject* opener = nb::object(t[6]).ptr();
+  if (opener == Py_None) return facts;
+  if (facts.type != SampleType::FLOAT32 || facts.seekable)
+    throw std::invalid_argument("what Python opens is of float32, and does not seek");
+  facts.opener = [opener](const Facts& one) { return open_python(opener, one); };
+  return facts;
 }
 
 nb::str text_of(const std::string& message) {  // a decoder's, in whatever encoding
@@ -92,11 +99,11 @@ class PyReader {
       const nb::tuple t = nb::cast<nb::tuple>(one);
       Kind kind;
       kind.facts = facts_of(t);
-      kind.filter = nb::cast<const Filter*>(t[6]);
-      kind.output_up = nb::cast<int64_t>(t[7]);
-      kind.output_down = nb::cast<int64_t>(t[8]);
-      kind.chunk = nb::cast<int64_t>(t[9]);
-      kind.keep = nb::cast<int64_t>(t[10]);
+      kind.filter = nb::cast<const Filter*>(t[7]);
+      kind.output_up = nb::cast<int64_t>(t[8]);
+      kind.output_down = nb::cast<int64_t>(t[9]);
+      kind.chunk = nb::cast<int64_t>(t[10]);
+      kind.keep = nb::cast<int64_t>(t[11]);
       plain.push_back(kind);
     }
     kinds_count_ = static_cast<int>(plain.size());
@@ -180,7 +187,7 @@ class PyReader {
     return pointers;
   }
 
-  nb::list kinds_;  // keeps the filters
+  nb::list kinds_;  // keeps the filters and the openers
   int64_t size_, planes_ = 0;
   int kinds_count_ = 0;
   std::unique_ptr<Reader> reader_;

@@ -289,6 +289,10 @@ std::unique_ptr<Source> open_virtual(const Facts& facts, const Sndfile& library,
 }
 
 std::unique_ptr<Source> open_source(const Facts& facts, const Sndfile& library) {
+  if (facts.opener) {
+    check_size(facts);
+    return facts.opener(facts);
+  }
 #ifndef _WIN32
   if (facts.wav_encoding >= 0)
     if (auto source = open_wav(facts)) return source;

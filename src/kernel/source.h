@@ -1,6 +1,7 @@
 // Source: one open file that gives PCM frames, sequentially, in one of four sample types.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -14,8 +15,8 @@ int sample_bytes(SampleType type);
 
 // Frames that could not be had, on the way to becoming a Failure; `code` is one of records.Code.
 struct Fault : std::runtime_error {
-  Fault(const char* c, const std::string& message) : std::runtime_error(message), code(c) {}
-  const char* code;
+  Fault(const std::string& c, const std::string& message) : std::runtime_error(message), code(c) {}
+  std::string code;
 };
 
 // libsndfile's functions, as addresses from the library that the soundfile package ships, and the part
@@ -42,6 +43,8 @@ struct Sndfile {
   void* (*open_virtual)(Virtual*, int mode, Info* info, void* user);
 };
 
+class Source;
+
 // What the catalog says of a recording, which its file has to be still.
 struct Facts {
   std::string path;  // as the system's open() takes it; on Windows UTF-16
@@ -54,6 +57,7 @@ struct Facts {
   int wav_encoding;   // an Encoding if it may be a plain WAV, else -1
   int64_t bytes = 0;  // of the file, if known
   std::string seek_points;  // a packed Mp3Index, if the catalog has one
+  std::function<std::unique_ptr<Source>(const Facts&)> opener = nullptr;  // of what is not libsndfile's
 };
 
 class Source {
@@ -71,7 +75,7 @@ class Source {
   virtual bool system_failed() = 0;
 };
 
-// Open a recording: by our own reader if it is the plain WAV or the FLAC that the catalog says, by its
+// Open a recording: by its opener, if it has one; by our own reader if it is the plain WAV or the FLAC that the catalog says, by its
 // seek points if it is an MP3 that has some, else by libsndfile. Throws Fault if it cannot be opened or is
 // not what was scanned.
 std::unique_ptr<Source> open_source(const Facts& facts, const Sndfile& library);

@@ -1,4 +1,5 @@
-// Letting go of the GIL around a call that may come back when there is no interpreter any more.
+// Letting go of the GIL around a call that may come back when there is no interpreter any more, and
+// taking it for a moment within such a call.
 //
 // A thread that asks for the GIL while the interpreter is being taken down is ended on the spot (before
 // Python 3.14), by unwinding its stack through whatever is on it: C++ answers that with abort(). Here it
@@ -12,25 +13,38 @@
 
 namespace headrace {
 
+// Sleep until the process has gone, if the interpreter is being taken down.
+inline void wait_if_finalizing() {
+#if PY_VERSION_HEX >= 0x030D0000
+  while (Py_IsFinalizing()) std::this_thread::sleep_for(std::chrono::hours(1));
+#else
+  while (_Py_IsFinalizing()) std::this_thread::sleep_for(std::chrono::hours(1));
+#endif
+}
+
 class WithoutGil {
  public:
   WithoutGil() : state_(PyEval_SaveThread()) {}
   ~WithoutGil() {
-    while (finalizing()) std::this_thread::sleep_for(std::chrono::hours(1));
+    wait_if_finalizing();
     PyEval_RestoreThread(state_);
   }
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;
 
  private:
-  static bool finalizing() {
-#if PY_VERSION_HEX >= 0x030D0000
-    return Py_IsFinalizing();
-#else
-    return _Py_IsFinalizing();
-#endif
-  }
   PyThreadState* state_;
+};
+
+class WithGil {
+ public:
+  WithGil() : state_((wait_if_finalizing(), PyGILState_Ensure())) {}
+  ~WithGil() { PyGILState_Release(state_); }
+  WithGil(const WithGil&) = delete;
+  WithGil& operator=(const WithGil&) = delete;
+
+ private:
+  PyGILState_STATE state_;
 };
 
 }  // namespace headrace

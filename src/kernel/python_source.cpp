@@ -1,0 +1,86 @@
+#include "python_source.h"
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+
+#include "without_gil.h"
+
+namespace nb = nanobind;
+
+namespace headrace {
+namespace {
+
+// Before Python 3.14, a thread that comes back to an interpreter that is being taken down is ended by
+// unwinding its stack, in the middle of whatever Python was called: see without_gil.h.
+template <typename Call>
+PyObject* called(Call call) {
+  try {
+    return call();
+  } catch (...) {  // Python itself throws nothing
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+}
+
+// The exception that was raised, as what it is here.
+[[noreturn]] void throw_raised() {
+  nb::python_error error;
+  const nb::object value = nb::borrow(error.value());
+  if (!nb::hasattr(value, "code") || !nb::hasattr(value, "message")) throw error;
+  throw Fault(nb::cast<std::string>(nb::str(value.attr("code").attr("value"))),
+              nb::cast<std::string>(nb::str(value.attr("message"))));
+}
+
+class PythonSource : public Source {
+ public:
+  PythonSource(PyObject* opener, const Facts& facts) : frame_bytes_(4 * facts.channels) {
+    const WithGil held;
+    const nb::bytes path(facts.path.data(), facts.path.size());
+    stream_ = called([&] { return PyObject_CallOneArg(opener, path.ptr()); });
+    if (!stream_) throw_raised();
+  }
+  ~PythonSource() override {
+    const WithGil held;
+    PyObject* done = called([&] { return PyObject_CallMethod(stream_, "close", nullptr); });
+    if (!done) PyErr_WriteUnraisable(stream_);
+    Py_XDECREF(done);
+    Py_DECREF(stream_);
+  }
+  PythonSource(const PythonSource&) = delete;
+  PythonSource& operator=(const PythonSource&) = delete;
+
+  int64_t read(void* to, int64_t frames) override {
+    const WithGil held;
+    const nb::object memory = nb::steal(
+        PyMemoryView_FromMemory(static_cast<char*>(to), frames * frame_bytes_, PyBUF_WRITE));
+    if (!memory.is_valid()) throw_raised();
+    const nb::object got = nb::steal(
+        called([&] { return PyObject_CallMethod(stream_, "read", "O", memory.ptr()); }));
+    if (!got.is_valid()) throw_raised();
+    const int64_t count = nb::cast<int64_t>(got);
+    if (count < 0 || count > frames) throw std::out_of_range("a stream has given too much");
+    if (count < frames)
+      complaint_ = nb::cast<std::string>(nb::borrow(stream_).attr("complaint"));
+    return count;
+  }
+  bool seeks() const override { return false; }
+  void seek(int64_t) override { throw std::logic_error("such a stream does not seek"); }
+  std::string complaint() override { return complaint_; }
+  bool system_failed() override { return false; }
+
+ private:
+  const int64_t frame_bytes_;
+  PyObject* stream_ = nullptr;
+  std::string complaint_;
+};
+
+}  // namespace
+
+std::unique_ptr<Source> open_python(PyObject* opener, const Facts& facts) {
+  return std::make_unique<PythonSource>(opener, facts);
+}
+
+}  // namespace headrace
