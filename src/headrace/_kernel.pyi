@@ -64,7 +64,7 @@ def flac_spans(bytes: bytes, spans: list[tuple[int, int]]) -> list[bytes] | None
     """
 
 def verify(
-    kind: tuple[int, int, int, int, bool, int],
+    kind: tuple[int, int, int, int, bool, int, Any],
     library: dict[str, int],
     frames: int,
     path: bytes,
@@ -80,7 +80,7 @@ class Reader:
 
     def __init__(
         self,
-        kinds: list[tuple[int, int, int, int, bool, int, Filter, int, int, int, int]],
+        kinds: list[tuple[int, int, int, int, bool, int, Any, Filter, int, int, int, int]],
         library: dict[str, int],
         instruction_set: str,
         size: int,

@@ -220,8 +220,8 @@ def _check_values(table: pa.Table) -> None:
         for value in set(pc.unique(others[name]).to_pylist()) - known:
             row = pc.index(others[name], value=value).as_py()
             raise CatalogError(
-                f"{others['id'][row].as_py()!r} has {name}={value!r}, which libsndfile does not know: the "
-                f"names are {', '.join(sorted(known))}."
+                f"{others['id'][row].as_py()!r} has {name}={value!r}, which libsndfile does not "
+                f"know: the names are {', '.join(sorted(known))}."
             )
     repeated = _repeated(ids)
     if repeated is not None:
