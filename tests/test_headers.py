@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headrace.records import Failure
 
 
-def recording(path: str, file_id: str) -> Recording:
+def recording(path: str, file_id: str, *_: object) -> Recording:
     """Return what `decode.probe` might."""
     return Recording(file_id, path, 8000, 1, 100, "WAV", "PCM_16", 244, 1)
 
@@ -54,7 +54,7 @@ def test_work_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first result is taken, only a few batches are read, not all files."""
     read: list[str] = []
 
-    def count(path: str, file_id: str) -> Recording:
+    def count(path: str, file_id: str, *_: object) -> Recording:
         read.append(path)
         return recording(path, file_id)
 
@@ -84,7 +84,7 @@ def test_an_exception_in_a_thread_is_raised_and_ends_the_threads(
 ) -> None:
     """A bug in reading is no failure of a file: it is raised where the results are taken."""
 
-    def fail(path: str, file_id: str) -> Recording:
+    def fail(path: str, file_id: str, *_: object) -> Recording:
         if file_id == "000500.wav":
             raise cause
         return recording(path, file_id)
@@ -107,12 +107,12 @@ from headrace import catalog, headers
 begun = threading.Event()
 probe = headers.probe
 
-def slow(path, file_id):
+def slow(path, file_id, cancelled):
     if not begun.is_set():
         begun.set()
         print("begun", flush=True)
     threading.Event().wait(0.01)
-    return probe(path, file_id)
+    return probe(path, file_id, cancelled)
 
 headers.probe = slow
 try:

@@ -42,7 +42,7 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect the ids of the files whose headers are read."""
     ids: list[str] = []
 
-    def spy(path: str, file_id: str) -> object:
+    def spy(path: str, file_id: str, *_: object) -> object:
         ids.append(file_id)
         return probe(path, file_id)
 
@@ -314,7 +314,7 @@ def test_an_interrupted_scan_leaves_the_cache_as_it_was(
     before = cache.read_bytes()
     sound(archive / "new.wav")
 
-    def interrupt(*_: str) -> Recording:
+    def interrupt(*_: object) -> Recording:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(headers, "probe", interrupt)

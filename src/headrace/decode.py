@@ -120,7 +120,7 @@ def decoder_bytes(recording: Recording) -> int:
     decoder's size is its encoder's choice, 190 to 310 KiB here.
     """
     if recording.format in ffmpeg.CONTAINERS:
-        return ffmpeg.decoder_bytes(recording.channels, recording.frames)
+        return ffmpeg.decoder_bytes(recording.format, recording.channels, recording.frames)
     if recording.format != "FLAC" and recording.subtype in _SEEKABLE_SUBTYPES:
         return 64 << 10
     table = recording.frames // 512 if recording.subtype.startswith("ALAC") else 0

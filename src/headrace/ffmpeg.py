@@ -66,14 +66,16 @@ def container_of(begin: bytes) -> str | None:
     return "AAC" if int.from_bytes(begin[:2], "big") & mask == value else None
 
 
-def decoder_bytes(channels: int, frames: int) -> int:
+def decoder_bytes(container: str, channels: int, frames: int) -> int:
     """Return an upper bound on the memory of one open decoder.
 
     With FFmpeg 8 (tests/test_ffmpeg.py measures it): 0.1 to 0.8 MiB and the packet that is read;
     opening a file reads up to 5 MB of it, pictures and all (FFmpeg's probesize). The index of an
-    MP4 file is in memory: some 64 bytes for each packet, which are of 512 frames or more.
+    MP4 file is in memory, and perhaps an AVI file's: some 64 bytes for each packet, which are of
+    512 frames or more; FFmpeg bounds what others may keep to 1 MiB (max_index_size).
     """
-    return (8 << 20) + (512 << 10) * channels + frames // 8
+    index = frames // 8 if container in {"MP4", "AVI"} else 1 << 20
+    return (8 << 20) + (512 << 10) * channels + index
 
 
 def measure(
@@ -153,8 +155,11 @@ class Stream:
                 f"file:{path}", format=CONTAINERS[container], metadata_errors="ignore"
             )
         except av.FFmpegError as error:
-            if isinstance(error, OSError):
-                raise DecodeFault(*of_system(error)) from None
+            try:  # FFmpeg calls damage "Operation not permitted": ask the system itself
+                with open(path, "rb") as file:  # noqa: PTH123
+                    file.read(1)
+            except OSError as why:
+                raise DecodeFault(*of_system(why)) from None
             raise DecodeFault(
                 Code.NOT_AUDIO, f"no decoder recognises it (FFmpeg: {error.strerror})"
             ) from None
@@ -240,8 +245,8 @@ class Stream:
         try:
             frame = next(self._pieces, None)
         except self._av.FFmpegError as error:
-            if isinstance(error, OSError):
-                raise DecodeFault(*of_system(error)) from None
+            if self._scanned and isinstance(error, OSError):  # what could be read once
+                raise DecodeFault(Code.IO, f"FFmpeg says: {error.strerror}") from None
             self.complaint = f" (FFmpeg: {error.strerror})"
             return False
         if frame is None:
