@@ -6,7 +6,8 @@ Both train the same model on the same windows of `headrace demo`'s archive, shuf
 varied and turned into log-mel spectrograms by the same functions, with two workers each. The
 `DataLoader` reads a window with soundfile and resamples it with soxr HQ, in worker processes that
 live from epoch to epoch. Epochs are interleaved, and ratios taken within a round. A model of double
-width takes more time for a batch, and its loader has more time to be ready.
+width takes more time for a batch, and its loader has more time to be ready; without a model, an
+epoch takes as long as loading does.
 """
 
 from __future__ import annotations
@@ -76,20 +77,22 @@ class Model:
         self.model = detector.Detector(classes, width)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-3)
 
-    def step(self, spectrograms: Any, labels: Any, known: Any) -> None:
-        """Learn from a batch."""
+    def step(self, *batch: torch.Tensor) -> None:
+        """Learn from a batch: spectrograms, labels, and which of those are known."""
+        spectrograms, labels, known = batch
         self.optimizer.zero_grad()
         detector.mean_loss(self.model(spectrograms), labels, known).backward()
         self.optimizer.step()
 
 
-def epoch(model: Model, batches: Iterable[Any]) -> tuple[float, float, float]:
+def epoch(model: Model | None, batches: Iterable[Any]) -> tuple[float, float, float]:
     """Return the seconds of an epoch, those that were waited, and those for the first batch."""
     waited = []
     began = asked = time.perf_counter()
     for batch in batches:
         waited.append(time.perf_counter() - asked)
-        model.step(*batch)
+        if model is not None:
+            model.step(*batch)
         asked = time.perf_counter()
     return time.perf_counter() - began, sum(waited), waited[0]
 
@@ -103,7 +106,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--width", type=int, nargs="+", default=[32, 64])
+    parser.add_argument("--width", type=int, nargs="+", default=[0, 32, 64], help="0: none")
     given = parser.parse_args()
     write_archive(given.folder, recordings=given.files, seconds=given.seconds)
     windows, _ = common.to_train_and_test(given.folder)
@@ -124,14 +127,14 @@ def main() -> None:
     print(corpus.machine() + f", torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
     print(f"{len(windows)} windows, {len(ours)} batches an epoch, {given.workers} workers")
     for width in given.width:
-        model = Model(len(windows.classes), width)
+        model = Model(len(windows.classes), width) if width else None
         for batches in loaders.values():  # starts processes, fills the page cache
             epoch(model, batches)
         rounds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in loaders}
         for number in range(given.rounds):
             for name in list(loaders)[:: 1 if number % 2 else -1]:
                 rounds[name].append(epoch(model, loaders[name]))
-        print(f"model of width {width}:")
+        print(f"model of width {width}:" if width else "no model, loading alone:")
         for name, measured in rounds.items():
             seconds, share, later = (
                 statistics.median(values)

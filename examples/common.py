@@ -38,7 +38,9 @@ def mixup(batch, rng):
     batch.label_mask[:] &= batch.label_mask[other]  # unknown in one, unknown in both
 
 
-def to_train_and_test(folder, *, window_s=3.0, held_out=0.25, by="id", quality="LMH", balanced=False):
+def to_train_and_test(
+    folder, *, window_s=3.0, held_out=0.25, by="id", quality="LMH", balanced=False
+):
     """Return the windows to train on, shuffled and varied, and those to test on, as they are.
 
     `folder` is laid out as AnuraSet: ``raw_data/SITE/NAME.wav``, ``strong_labels/SITE/NAME.txt``.

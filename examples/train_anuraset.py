@@ -23,7 +23,9 @@ def main():
     """Read the arguments, train from the checkpoint on, if there is one, and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="it holds raw_data and strong_labels")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="resumed from if it is there")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="resumed from if it is there"
+    )
     parser.add_argument("--save-every", type=int, default=100, help="steps; default 100")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=64)
