@@ -60,8 +60,7 @@ class Training:
             seed=seed,
         )
         self.batches = TorchLoader(loader, device=device)
-        # Begins with the first batch that is asked for: behind a state that is loaded till then.
-        self._stream = self.batches.steps(None)
+        self._stream = self.batches.steps(None)  # begins when its first batch is asked for
         self.steps = 0
         self.loss = math.nan  # of the last run
 
@@ -106,3 +105,4 @@ class Training:
         self.steps = state["steps"]
         for name in _PARTS:
             getattr(self, name).load_state_dict(state[name])
+        self._stream = self.batches.steps(None)

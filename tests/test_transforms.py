@@ -332,7 +332,7 @@ def test_labels_are_augmented_with_their_windows(tmp_path: Path) -> None:
     archive = write_archive(tmp_path, recordings=4, seconds=12, sites=2)
     annotations = headrace.Annotations.read_anuraset(tmp_path / "strong_labels")
     labelled = headrace.scan(archive.pattern).windows(RATE, 0.5).label(annotations)
-    plain = {example.index: example.labels for example in labelled}
+    plain: Any = {example.index: example.labels for example in labelled}
     windows = labelled.map(noisy, seed=4).shuffle(seed=3)
 
     def loader(workers: int) -> headrace.Loader:
