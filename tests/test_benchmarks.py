@@ -159,6 +159,20 @@ class TestScripts:
 
         assert 0 <= _figures(printed.splitlines()[-1])[1] <= 100
 
+    def test_train_wait(self, tmp_path: Path) -> None:
+        """Both loaders have seconds and shares, with a model and without."""
+        pytest.importorskip("torch")
+        printed = _run(
+            "train_wait.py", tmp_path, *TINY, "--files", 8, "--batch-size", 4, "--width", 0, 2
+        )
+        rows = [row for row in printed.splitlines() if " s an epoch" in row]
+
+        assert [row.split()[0] for row in rows] == ["headrace", "DataLoader"] * 2
+        for row in rows:
+            seconds, waited, later = _figures(row)
+            assert seconds > 0
+            assert 0 <= later <= waited <= 100
+
     def test_order_scale(self) -> None:
         """Beginning anywhere takes memory for recordings, some 65 bytes each, not for windows."""
         printed = _run("order_scale.py", "--rows", 20_000, "--rounds", 1)

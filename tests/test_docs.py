@@ -24,7 +24,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 _FENCE = re.compile(r"^```(\w*)([ \w]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SHAPE = re.compile(r"# float32, shape (\([\d, ]+\))")
-_FOLDERS = "benchmarks|docs|src|tests"
+_FOLDERS = "benchmarks|docs|examples|src|tests"
 _SHORT = {
     "bench": ["--rounds", "1", "--max-windows", "8"],
     "demo": ["--recordings", "2", "--seconds", "12", "--rounds", "1", "--budget-s", "0"],

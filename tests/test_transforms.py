@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import headrace
+from headrace.synthetic import write_archive
 from headrace.transforms import generator
 from sounds import medley, noise, write
 
@@ -315,6 +316,51 @@ def test_batch_map_works_on_whole_batches(windows: Windows) -> None:
     resumed = order.loader(batch_size=5, workers=2, batch_map=mixup, seed=1)
     resumed.load_state_dict(state)
     assert [batch.audio.tobytes() for batch in resumed.steps(8)] == runs[0][4:]
+
+
+def mixup_with_labels(batch: Batch, rng: np.random.Generator) -> None:
+    """Mix each row with another, and their labels in the same shares, in place."""
+    share = rng.beta(0.4, 0.4, len(batch)).astype(np.float32)[:, None]
+    other = rng.permutation(len(batch))
+    for values in (batch.audio, batch.labels):
+        assert values is not None
+        values[:] = share * values + (1 - share) * values[other]
+
+
+def test_labels_are_augmented_with_their_windows(tmp_path: Path) -> None:
+    """Noise, then mixup of audio and labels: the same bits with 0, 1, 2, 8 workers, and resumed."""
+    archive = write_archive(tmp_path, recordings=4, seconds=12, sites=2)
+    annotations = headrace.Annotations.read_anuraset(tmp_path / "strong_labels")
+    labelled = headrace.scan(archive.pattern).windows(RATE, 0.5).label(annotations)
+    plain: Any = {example.index: example.labels for example in labelled}
+    windows = labelled.map(noisy, seed=4).shuffle(seed=3)
+
+    def loader(workers: int) -> headrace.Loader:
+        return windows.loader(batch_size=7, workers=workers, batch_map=mixup_with_labels, seed=1)
+
+    def bits(batch: Batch) -> tuple[bytes, bytes, bytes]:
+        assert batch.labels is not None
+        return batch.index.tobytes(), batch.audio.tobytes(), batch.labels.tobytes()
+
+    steps = len(loader(0)) + 3  # into the second epoch
+    states = []
+    expected = []
+    for batch in loader(0).steps(steps):
+        states.append(batch.state)
+        expected.append(bits(batch))
+    first = next(iter(loader(0)))
+    rng = generator(1, -1, 0, 7)
+    share = rng.beta(0.4, 0.4, 7).astype(np.float32)[:, None]
+    rows = np.stack([plain[int(index)] for index in first.index])
+    mixed = share * rows + (1 - share) * rows[rng.permutation(7)]
+    assert first.labels.tolist() == mixed.tolist()
+    assert 0 < mixed.mean() < 1
+    for workers in (1, 2, 8):
+        assert [bits(batch) for batch in loader(workers).steps(steps)] == expected
+    for step in (0, 4, len(loader(0)) - 1, len(loader(0))):
+        resumed = loader(2)
+        resumed.load_state_dict(json.loads(json.dumps(dict(states[step]))))
+        assert [bits(batch) for batch in resumed.steps(steps - 1 - step)] == expected[step + 1 :]
 
 
 def test_what_batch_map_allocates_is_in_the_bound(windows: Windows) -> None:
