@@ -65,4 +65,6 @@ class Methods(griffe.Extension):
                 for name, value in list(owner.attributes.items()):
                     home, _, function = str(value.value).partition(".")
                     if home in pkg.modules and function in pkg[home].functions:
-                        owner.set_member(name, griffe.Alias(name, target=pkg[home][function], parent=owner))
+                        owner.set_member(
+                            name, griffe.Alias(name, target=pkg[home][function], parent=owner)
+                        )
