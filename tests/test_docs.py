@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 import warnings
@@ -13,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
+import headrace
 from headrace import cli
 from headrace.synthetic import write_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from playwright.sync_api import Browser
+
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 _FENCE = re.compile(r"^```(\w*)([ \w]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SHAPE = re.compile(r"# float32, shape (\([\d, ]+\))")
@@ -204,3 +208,54 @@ def test_every_unit_of_the_kernel_stands_once_in_the_architecture() -> None:
     units = {path.stem for path in (ROOT / "src" / "kernel").iterdir()}
 
     assert sorted(_first_column("unit")) == sorted(units)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the built site."""
+    pytest.importorskip("material", reason="no MkDocs: pip install '.[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+def test_the_site_has_every_page_and_every_public_name(site: Path) -> None:
+    """It is built without a warning, and the reference leaves nothing out."""
+    built = {page.relative_to(site).with_suffix("") for page in site.rglob("*.html")}
+    docs = {page.relative_to(ROOT / "docs").with_suffix("") for page in ROOT.glob("docs/**/*.md")}
+    reference = "".join(page.read_text("utf-8") for page in site.glob("reference/*.html"))
+    names = set(headrace.__all__) - {"adapters"}
+
+    assert docs <= built
+    assert {
+        name for name in names if not re.search(rf'id="headrace\.[\w.]*\b{name}"', reference)
+    } == set()
+
+
+def test_the_site_fetches_nothing_from_a_network(site: Path) -> None:
+    """No page and no style sheet loads anything that is not in the site."""
+    fetched = r"""<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^"'\s>]+"""
+    for file in [*site.rglob("*.html"), *site.rglob("*.css")]:
+        found = re.findall(fetched + r"|url\(['\"]?(?:https?:)?//[^)]+", file.read_text("utf-8"))
+        assert not found, f"{file.name}: {found}"
+
+
+def test_the_site_is_searched_from_disk(site: Path, browser: Browser) -> None:
+    """Opened as a file it finds words, on a phone too, asks no server and has no error."""
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    asked: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((site / "performance.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.locator("label[for=__search]").first.click()
+    page.locator(".md-search__input").press_sequentially("shuffle")
+    page.locator(".md-search-result__item").first.wait_for()
+    context.close()
+
+    assert not errors
+    assert [url for url in asked if url.startswith("http")] == []

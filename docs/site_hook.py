@@ -1,0 +1,70 @@
+"""What the site needs beside the pages, which are written to be read in the repository as well."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import griffe
+import typer
+
+DOCS = Path(__file__).parent
+
+_NEEDS = re.compile(r"^```(\w+) [ \w]+$", re.MULTILINE)
+_LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)\s]+)\)")
+_COMMANDS = "<!-- commands -->"
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Make of a page what MkDocs understands."""
+    folder = (DOCS / page.file.src_uri).parent
+    markdown = _NEEDS.sub(r"```\1", markdown)  # what a block needs is the tests' business
+    markdown = _LINK.sub(lambda link: _named(link, folder), markdown)
+    return markdown.replace(_COMMANDS, _commands()) if _COMMANDS in markdown else markdown
+
+
+def _named(link: re.Match[str], folder: Path) -> str:
+    """Return a link into the repository, which the site is not part of, as words and a path."""
+    target = (folder / link[2].partition("#")[0]).resolve()
+    if target.is_relative_to(DOCS):
+        return link[0]
+    return f"{link[1]} (`{target.relative_to(DOCS.parent).as_posix()}`)"
+
+
+def _commands() -> str:
+    """Return what each command's own help says."""
+    from headrace.cli import app  # noqa: PLC0415  not to build a page without it
+
+    parts = []
+    for name, command in typer.main.get_command(app).commands.items():
+        text, _, examples = (command.help or "").partition("[cyan]")
+        examples = re.sub(r"\n +", "\n", examples.replace("[/cyan]", "")).strip()
+        options = [param.get_help_record(_context(command)) for param in command.params]
+        rows = [f"| `{option}` | {_cell(told)} |" for option, told in filter(None, options)]
+        table = "\n".join(["| option | |", "|---|---|", *rows])
+        parts.append(f"## {name}\n\n{text.strip()}\n\n```sh\n{examples}\n```\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def _context(command: Any) -> Any:
+    return typer.Context(command)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|").replace("**", r"\*\*")
+
+
+class Methods(griffe.Extension):
+    """Shows the functions that a class takes for methods (``take = views.take``) as its methods."""
+
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        """Put the function in the place of the name."""
+        for module in list(pkg.modules.values()):
+            for owner in list(module.classes.values()):
+                for name, value in list(owner.attributes.items()):
+                    home, _, function = str(value.value).partition(".")
+                    if home in pkg.modules and function in pkg[home].functions:
+                        owner.set_member(
+                            name, griffe.Alias(name, target=pkg[home][function], parent=owner)
+                        )
