@@ -11,6 +11,11 @@ __all__ = ["Stats"]
 _NOTHING = 0.01
 """A wait below this share of the run is none: law 5's figure."""
 
+_BUSY = 0.8
+"""Share of the run from which workers count as busy all the time."""
+
+_BLOCKED = "waiting for files or a processor"
+
 _OFTEN = 0.3
 """Share of the groups that wait for the GIL where somebody holds it: about half of them with two
 workers that do nothing else."""
@@ -37,6 +42,9 @@ class Stats:
     decode_s, resample_s, transform_s, other_s : float
         Busy seconds of all workers together: reading, decoding and mixing; resampling; what
         `Windows.map` and ``batch_map`` added; the rest.
+    blocked_s : float
+        Seconds of decoding and resampling in which a worker was on no processor: it waited for the
+        disk, or for a processor.
     gil_waits : float
         Share of the groups of reads after which a worker waited for the GIL for a millisecond.
     workers : int
@@ -63,6 +71,7 @@ class Stats:
     kept_bytes: int
     transform_s: float = 0.0
     gil_waits: float = 0.0
+    blocked_s: float = 0.0
 
     @property
     def delivered(self) -> int:
@@ -95,6 +104,23 @@ class Stats:
         return self.decode_s + self.resample_s + self.transform_s + self.other_s
 
     @property
+    def parts(self) -> dict[str, float]:
+        """What `busy_s` is made of, seconds by name.
+
+        `blocked_s` is taken off decoding and resampling in proportion: it is not known from which
+        of the two it was, and where it is long it is nearly all of both.
+        """
+        native = self.decode_s + self.resample_s
+        blocked = min(1.0, self.blocked_s / native) if native else 0.0
+        return {
+            _BLOCKED: blocked * native,
+            "decoding": (1 - blocked) * self.decode_s,
+            "resampling": (1 - blocked) * self.resample_s,
+            "transforms": self.transform_s,
+            "the rest": self.other_s,
+        }
+
+    @property
     def verdict(self) -> str:
         """One line: who waited for whom, and what to do about it."""
         if not self.windows:
@@ -118,12 +144,8 @@ class Stats:
         """Say why the consumer waited."""
         loaded = self.busy_s / (self.workers * self.wall_s)
         its = "its one worker was" if self.workers == 1 else f"its {self.workers} workers were"
-        where = max(
-            (self.decode_s, "decoding"),
-            (self.resample_s, "resampling"),
-            (self.transform_s, "transforms"),
-            (self.other_s, "the rest"),
-        )[1]
+        parts = self.parts
+        where = max(parts, key=lambda name: parts[name])
         if where == "transforms" and self.workers > 1 and self.gil_waits > _OFTEN:
             return (
                 f"The consumer waited for the loader {share} of the run; {its} busy {loaded:.0%} "
@@ -131,7 +153,15 @@ class Stats:
                 "others wait: more workers do not help; work on whole arrays, or on whole batches "
                 "(batch_map)."
             )
-        if loaded > 0.8:  # noqa: PLR2004  busy nearly all of the time
+        if loaded > _BUSY and where == _BLOCKED:
+            idle = parts[_BLOCKED] / self.busy_s
+            return (
+                f"The consumer waited for the loader {share} of the run; {its} under way "
+                f"{loaded:.0%} of it, but {idle:.0%} of that waiting for files or a processor: the "
+                "disk or network is slow, which more workers may help, or there are fewer "
+                "processors than threads, where they do not."
+            )
+        if loaded > _BUSY:
             return (
                 f"The consumer waited for the loader {share} of the run; "
                 f"{its} busy {loaded:.0%} of it, mostly with {where}: more workers help "
