@@ -21,9 +21,9 @@ __all__ = ["ENDINGS", "page", "plot", "refuse"]
 
 ENDINGS: Final = (".html", ".png")
 
-_COLOURS: Final = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#8a8f8d")
+_COLOURS: Final = ("#d55e00", "#0072b2", "#009e73", "#8a8f8d", "#cc79a7")
 """Of the parts of `Stats.parts`, in order: Okabe and Ito's (2008), which the colour-blind tell
-apart, and a grey."""
+apart, and a grey for the rest."""
 
 _WIDTH, _HEIGHT = 520, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 44

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from headrace.memory import format_bytes
 
-__all__ = ["Stats"]
+__all__ = ["Stats", "unblocked"]
 
 _NOTHING = 0.01
 """A wait below this share of the run is none: law 5's figure."""
@@ -19,6 +19,17 @@ _BLOCKED = "waiting for files or a processor"
 _OFTEN = 0.3
 """Share of the groups that wait for the GIL where somebody holds it: about half of them with two
 workers that do nothing else."""
+
+
+def unblocked(blocked_s: float, *parts_s: float) -> tuple[float, ...]:
+    """Return the blocked seconds of some work, and its parts without them.
+
+    They are taken off all in proportion: off which is not known, and where they are many they are
+    nearly all of each.
+    """
+    whole = sum(parts_s)
+    share = min(1.0, max(0.0, blocked_s) / whole) if whole else 0.0
+    return share * whole, *((1 - share) * part for part in parts_s)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -43,8 +54,8 @@ class Stats:
         Busy seconds of all workers together: reading, decoding and mixing; resampling; what
         `Windows.map` and ``batch_map`` added; the rest.
     blocked_s : float
-        Seconds of decoding and resampling in which a worker was on no processor: it waited for the
-        disk, or for a processor.
+        Seconds of all but transforms in which a worker was on no processor: it waited for the disk
+        (opening a file, or reading it), or for a processor.
     gil_waits : float
         Share of the groups of reads after which a worker waited for the GIL for a millisecond.
     workers : int
@@ -107,18 +118,11 @@ class Stats:
     def parts(self) -> dict[str, float]:
         """What `busy_s` is made of, seconds by name.
 
-        `blocked_s` is taken off decoding and resampling in proportion: it is not known from which
-        of the two it was, and where it is long it is nearly all of both.
+        `blocked_s` is one, taken off those that are native work: see `unblocked`.
         """
-        native = self.decode_s + self.resample_s
-        blocked = min(1.0, self.blocked_s / native) if native else 0.0
-        return {
-            _BLOCKED: blocked * native,
-            "decoding": (1 - blocked) * self.decode_s,
-            "resampling": (1 - blocked) * self.resample_s,
-            "transforms": self.transform_s,
-            "the rest": self.other_s,
-        }
+        native = unblocked(self.blocked_s, self.decode_s, self.resample_s, self.other_s)
+        names = (_BLOCKED, "decoding", "resampling", "the rest")
+        return {**dict(zip(names, native, strict=True)), "transforms": self.transform_s}
 
     @property
     def verdict(self) -> str:

@@ -21,6 +21,7 @@ from threading import current_thread
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from headrace.meter import GIL_WAIT_S
+from headrace.stats import unblocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ __all__ = ["KEPT", "Trace", "traced"]
 
 KEPT: Final = 100_000
 """Reads take some milliseconds: with two workers, these are several minutes."""
+
+_BLOCKED: Final = "wait for files or a processor"
 
 _Read = tuple[str, float, float, float, list[tuple[str, float, float]], dict[str, Any]]
 """Thread, begin and end (`time.perf_counter`), seconds of waiting for the GIL, the transforms as
@@ -146,10 +149,13 @@ def _of_read(read: _Read) -> Iterator[_Slice]:
     thread, began, ended, gil_s, transforms, args = read
     yield "read", "worker", thread, began, ended, args
     # They take turns, many in one read; one after the other they are seen.
-    decoded = min(ended, began + args["decode_s"])
-    yield "decode", "worker", thread, began, decoded, {}
-    resampled = min(ended, decoded + args["resample_s"])
-    yield "resample", "worker", thread, decoded, resampled, {}
+    blocked = ended - began - args["cpu_s"]
+    decode_s, resample_s = args["decode_s"], args["resample_s"]
+    parts = unblocked(blocked, decode_s, resample_s, ended - began - decode_s - resample_s)
+    for name, seconds in zip((_BLOCKED, "decode", "resample"), parts[:3], strict=True):
+        stop = min(ended, began + seconds)
+        yield name, "worker", thread, began, stop, {}
+        began = stop
     if gil_s > GIL_WAIT_S:
         yield "wait for the GIL", "worker", thread, ended, ended + gil_s, {}
     for by, start, stop in transforms:
