@@ -256,7 +256,7 @@ def _png(measured: Sweep, file: str | os.PathLike[str]) -> None:
         axes.plot(places, [_median(span) for span in spans], "o-", color="#0b6b66")
         axes.set_title(name)
         axes.set_ylim(bottom=0)
-    wait.set_ylim(0, 1)
+    wait.set_ylim(0, 1.05)
     parts = _parts(measured)
     below = [0.0] * len(rows)
     for name, colour in zip(parts[0], _COLOURS, strict=True):
@@ -265,7 +265,7 @@ def _png(measured: Sweep, file: str | os.PathLike[str]) -> None:
             where.bar(places, values, bottom=below, color=colour, label=name, width=0.6)
         below = [a + b for a, b in zip(below, values, strict=True)]
     where.set_title("workers' milliseconds per window")
-    where.legend(fontsize="small")
+    where.legend(fontsize="small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     for axes in (speed, wait, where):
         axes.set_xticks(places, [f"{row.workers}" for row in rows])
         axes.set_xlabel("workers")

@@ -6,8 +6,8 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU.
 Guarantees
 ----------
 - While loading, an event costs a tuple: nothing is formatted or written before the end.
-- The newest `KEPT` reads and `KEPT` deliveries are kept, in at most some 100 MB; the file says how
-  many older ones were not.
+- The newest `KEPT` reads and `KEPT` deliveries are kept, in some 60 MB; the file says how many
+  older ones were not.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KEPT", "Trace", "traced"]
 
-KEPT: Final = 100_000
-"""Reads take some milliseconds: with two workers, these are several minutes."""
+KEPT: Final = 50_000
+"""Reads take some milliseconds: with two workers, these are some minutes."""
 
 _BLOCKED: Final = "wait for files or a processor"
 

@@ -69,7 +69,7 @@ class Watched:
         It shows the reads of each worker, with decoding, resampling, transforms and waits for the
         GIL, and the consumer's waits and work. https://ui.perfetto.dev and chrome://tracing open
         it. The file is written when the ``with`` ends, in whatever way; of a long run it has the
-        newest 100,000 reads and deliveries, which take some 100 MB beside `memory_bound`.
+        newest 50,000 reads and deliveries, which take some 60 MB beside `memory_bound`.
 
         Parameters
         ----------
