@@ -125,7 +125,7 @@ def test_long_loads_show_how_they_go(archive: str) -> None:
 def test_commands_show_how_they_go(archive: str, command: str) -> None:
     """Which run of how many, and the figures of its loader."""
     data = {
-        "bench": [archive, "--rounds", "3", "--workers", "1", "--window-s", "0.1"],
+        "bench": [archive, "--rounds", "1", "--workers", "1", "--window-s", "0.1"],
         "demo": ["--data", archive, "--rounds", "1", "--budget-s", "2"],
     }
 

@@ -136,5 +136,7 @@ class Live:
 
         console = Console(stderr=True)
         with Drawn(console=console, auto_refresh=False, transient=True) as drawn:
-            while not self._over.wait(_EVERY_S):
+            over = False
+            while not over:
+                over = self._over.wait(_EVERY_S)
                 drawn.update(Text(self.text(), no_wrap=True, overflow="ellipsis"), refresh=True)
