@@ -69,8 +69,9 @@ def test_the_help_fits_a_screen_and_shows_examples(run: Run) -> None:
     assert answer.code == 0
     assert len(answer.out.rstrip().splitlines()) <= 24
     assert max(map(len, answer.out.splitlines())) <= 80
-    for command in ("demo", "scan", "bench", "preview"):
+    for command in ("demo", "scan", "preview"):
         assert re.search(rf"^ headrace {command}\b", answer.out, re.MULTILINE)
+    assert "Exit codes: 0 done; 1 the data are at fault" in answer.out
 
 
 @pytest.mark.parametrize("command", ["demo", "scan", "bench", "preview"])
@@ -498,3 +499,87 @@ def test_preview_tells_what_is_wrong(
     assert answer.code == code
     assert message in " ".join(answer.err.split())
     assert not (tmp_path / "preview.html").exists()
+
+
+# what all share
+
+
+@pytest.mark.parametrize("ending", ["html", "png"])
+def test_bench_draws_what_it_measured(
+    run: Run, archive: Archive, tmp_path: Path, ending: str
+) -> None:
+    """Beside its table."""
+    if ending == "png":
+        pytest.importorskip("matplotlib")
+    file = tmp_path / f"sweep.{ending}"
+
+    answer = run(
+        *("bench", archive.pattern, "--workers", "1,2", "--rounds", "1", "--window-s", "0.5"),
+        *("--plot", file),
+    )
+
+    assert answer.code == 0, answer.err
+    assert "recommended" in answer.out
+    assert file.stat().st_size > 2_000
+
+
+def test_bench_refuses_a_plot_before_it_measures(
+    run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ending that nobody can draw is bad usage."""
+    monkeypatch.setattr(sweep, "sweep", None)
+
+    answer = run("bench", archive.pattern, "--plot", "sweep.pdf")
+
+    assert answer.code == 2
+    assert _sentence(answer.err) == "'sweep.pdf' must end in .html or .png."
+
+
+@pytest.mark.parametrize("command", ["demo", "scan", "bench", "preview"])
+def test_every_command_has_json(
+    run: Run, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """With `--json -`, standard output is JSON and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    more = {
+        "demo": ["--data", archive.pattern, "--rounds", "1", "--budget-s", "0"],
+        "scan": [archive.pattern],
+        "bench": [archive.pattern, "--rounds", "1", "--workers", "1"],
+        "preview": [archive.pattern, "--windows", "2", "--window-s", "0.5"],
+    }
+
+    answer = run(command, *more[command], "--json", "-")
+
+    assert answer.code == 0, answer.err
+    figures = json.loads(answer.out)
+    if command == "preview":
+        assert figures["page"] == "preview.html"
+        assert figures["bytes"] == (tmp_path / "preview.html").stat().st_size
+        assert len(figures["shown"]) == 2
+        assert figures["shown"][0]["rms_dbfs"] < 0
+        assert figures["failures"] == []
+    else:
+        assert figures
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [("headrace pre", "preview"), ("headrace bench --pl", "--plot"), ("headrace de", "demo")],
+)
+def test_a_shell_completes(words: str, wanted: str) -> None:
+    """Commands and options, as the script asks for that `--show-completion` prints for bash."""
+    ended = subprocess.run(
+        [Path(sys.executable).parent / "headrace"],
+        env={
+            **os.environ,
+            "_HEADRACE_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert ended.stdout.split() == [wanted]

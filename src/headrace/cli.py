@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from headrace.console import answer, bar, one_sentence, say
+from headrace.console import answer, bar, command_of, one_sentence, say, write_json
 from headrace.errors import NoRecordingsError
+from headrace.live import Live
 from headrace.memory import format_bytes
-from headrace.options import annotations_of, numbers_of, place_of
+from headrace.options import Sound, Verify, annotations_of, numbers_of, place_of
 
 if TYPE_CHECKING:
     from headrace.catalog import Catalog
@@ -31,7 +32,6 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="headrace",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a bug's traceback is for its report, not for decoration
     rich_markup_mode="rich",
@@ -74,21 +74,6 @@ class Shuffled(StrEnum):
     FILE = "file"
 
 
-class Verify(StrEnum):
-    """What `scan --verify` believes."""
-
-    HEADERS = "headers"
-    DECODE = "decode"
-
-
-class Sound(StrEnum):
-    """What `preview --audio` has played."""
-
-    FLAC = "flac"
-    MP3 = "mp3"
-    NONE = "none"
-
-
 @app.callback()
 def headrace(
     version: Annotated[
@@ -101,14 +86,13 @@ def headrace(
         ),
     ] = False,
 ) -> None:
-    """From recordings to fixed-length windows for a model: threaded, bounded, exact.
+    """From recordings to fixed-length windows for a model.
 
-    See what it is for, look at your recordings, find the best number of workers:
+    [cyan]headrace demo                             [/cyan] see what it is for
+    [cyan]headrace scan "recordings/**/*.wav"       [/cyan] find out what you have
+    [cyan]headrace preview "recordings/**/*.wav"    [/cyan] look and listen
 
-    [cyan]headrace demo
-    headrace scan "recordings/**/*.wav"
-    headrace preview "recordings/**/*.wav"
-    headrace bench "recordings/**/*.wav"[/cyan]
+    Exit codes: 0 done; 1 the data are at fault; 2 the arguments; 130 interrupted.
     """
 
 
@@ -136,11 +120,11 @@ def demo_command(
     seconds: Annotated[float, typer.Option(min=1, hidden=True)] = 60.0,
     budget_s: Annotated[float, typer.Option(min=0, hidden=True)] = 18.0,
 ) -> None:
-    """Show what threads are good for, on a synthetic archive or your own recordings.
+    """Show what threads are good for.
 
-    A stand-in model works on each batch, fed by the plain loader and by
-    the threaded one. The table tells how long the model waited for them.
-    Takes half a minute.
+    A stand-in model works on each batch of a synthetic archive, or of your
+    own recordings, fed by the plain loader and by the threaded one. The
+    table tells how long the model waited for them. Takes half a minute.
 
     [cyan]headrace demo
     headrace demo --data "recordings/**/*.wav"
@@ -165,8 +149,14 @@ def demo_command(
         from headrace.report import demo_report  # noqa: PLC0415
         from headrace.words import hours  # noqa: PLC0415
 
-        with bar("measuring") as progress:
-            result = demo(windows, rounds=rounds, budget_s=budget_s, progress=progress)
+        with Live() as live:
+            result = demo(
+                windows,
+                rounds=rounds,
+                budget_s=budget_s,
+                progress=live.progress,
+                watch=live.follow,
+            )
         count = len(windows.catalog)
         source = (
             f"{count:,} recordings, {hours(windows.coverage.audio_s)} of audio"
@@ -267,37 +257,47 @@ def bench_command(
         str | None,
         typer.Option(metavar="SIZE", help='Limit for a loader, as "256 MiB". Default: none.'),
     ] = None,
+    plot_file: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw the result into FILE.html or FILE.png."),
+    ] = None,
     root: Root = None,
     json_file: Json = None,
 ) -> None:
-    """Measure the loader with 0, 1, 2, 4 ... workers and recommend a number.
+    """Measure how many workers are best.
 
-    All are measured in turn, round after round. A first round brings the
-    files into the page cache and is not counted.
+    0, 1, 2, 4 ... are measured in turn, round after round. A first round
+    brings the files into the page cache and is not counted.
 
     [cyan]headrace bench "recordings/**/*.wav"
     headrace bench recordings --workers 1,2,3 --shuffle window
-    headrace bench recordings --json bench.json[/cyan]
+    headrace bench recordings --plot sweep.html[/cyan]
     """
     counts = numbers_of(workers)
     with one_sentence():
+        from headrace.plot import plot, refuse  # noqa: PLC0415
         from headrace.report import bench_report  # noqa: PLC0415
         from headrace.sweep import sweep  # noqa: PLC0415
 
+        if plot_file is not None:
+            refuse(plot_file)
         catalog = _scan(patterns, root)
         windows: Windows = catalog.windows(sample_rate=sample_rate, window_s=window_s, hop_s=hop_s)
         windows = windows[:max_windows]
         if shuffle is not None:
             windows = windows.shuffle(by=shuffle.value)
-        with bar("measuring") as progress:
+        with Live() as live:
             measured = sweep(
                 windows,
                 counts,
                 rounds=rounds,
                 batch_size=batch_size,
                 memory=memory,
-                progress=progress,
+                progress=live.progress,
+                watch=live.follow,
             )
+        if plot_file is not None:
+            plot(measured, plot_file)
         answer(measured.as_json(), lambda: bench_report(measured), json_file)
 
 
@@ -326,6 +326,7 @@ def preview_command(
     window_s: WindowS = 5.0,
     audio: Annotated[Sound, typer.Option(help="What is played.")] = Sound.FLAC,
     root: Root = None,
+    json_file: Json = None,
 ) -> None:
     """Make a page to look at windows and to listen to them.
 
@@ -352,18 +353,20 @@ def preview_command(
                 progress=progress,
             )
         made.save(output)
-        shown, whole = len(made.exhibits), len(cut)
-        typer.echo(
-            f"{output}: {shown:,} of {whole:,} windows, {made.choice}; "
-            f"{format_bytes(output.stat().st_size)}. Open it in a browser."
-        )
+        size = output.stat().st_size
+        if not write_json({"page": str(output), "bytes": size, **made.as_json()}, json_file):
+            shown, whole = len(made.exhibits), len(cut)
+            typer.echo(
+                f"{output}: {shown:,} of {whole:,} windows, {made.choice}; "
+                f"{format_bytes(size)}. Open it in a browser."
+            )
 
 
 def main() -> None:
     """Run the command line and exit; a reader that went away (``| head``) is no error message."""
     try:
         try:
-            app()
+            command_of(app)()
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()

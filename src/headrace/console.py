@@ -9,9 +9,11 @@ import json
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
+import typer.core
+import typer.main
 
 from headrace.errors import (
     AnnotationError,
@@ -20,13 +22,29 @@ from headrace.errors import (
     HeadraceWarning,
     StateError,
 )
+from headrace.live import on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import RenderableType
 
-__all__ = ["answer", "bar", "one_sentence", "say"]
+__all__ = ["answer", "bar", "command_of", "one_sentence", "say", "write_json"]
+
+
+_OPTIONS: Final = {
+    "install_completion": "Let Tab complete commands.",
+    "show_completion": "Print the script for it.",
+}
+
+
+def command_of(app: typer.Typer) -> Any:  # noqa: ANN401  a command of click, or of typer's copy of it
+    """Return the whole command line, with typer's own options told in a line each."""
+    command = typer.main.get_command(app)
+    for option in command.params:
+        if option.name in _OPTIONS and isinstance(option, typer.core.TyperOption):
+            option.help = _OPTIONS[option.name]
+    return command
 
 
 def say(sentence: str) -> None:
@@ -61,25 +79,35 @@ def one_sentence(*, warn: bool = True) -> Iterator[None]:
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on a terminal while it runs, and nothing elsewhere."""
+    if not on_terminal():
+        yield lambda _done, _total: None
+        return
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as drawn:
+    with Progress(console=Console(stderr=True), transient=True) as drawn:
         task = drawn.add_task(what, total=None)
         yield lambda done, total: drawn.update(task, completed=done, total=total)
+
+
+def write_json(figures: dict[str, Any], json_file: str | None) -> bool:
+    """Write figures where they were asked for; return whether that was standard output."""
+    if json_file is None:
+        return False
+    text = json.dumps(figures, indent=2) + "\n"
+    if json_file == "-":
+        typer.echo(text, nl=False)
+        return True
+    Path(json_file).write_text(text, encoding="utf-8")
+    return False
 
 
 def answer(
     figures: dict[str, Any], report: Callable[[], RenderableType], json_file: str | None
 ) -> None:
     """Print the report, or the raw figures, and write the latter where they were asked for."""
-    if json_file is not None:
-        text = json.dumps(figures, indent=2) + "\n"
-        if json_file == "-":
-            typer.echo(text, nl=False)
-            return
-        Path(json_file).write_text(text, encoding="utf-8")
+    if write_json(figures, json_file):
+        return
     from rich.console import Console  # noqa: PLC0415
 
     Console(highlight=False).print(report())

@@ -15,6 +15,7 @@ from headrace.sweep import sweep
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from headrace.loader import Loader
     from headrace.records import Batch
     from headrace.sweep import Sweep
     from headrace.windows import Windows
@@ -93,14 +94,12 @@ class Demo:
     @property
     def verdict(self) -> str:
         """Who waited for whom in the last run of the recommended number of workers."""
-        recommended = self.sweep.recommended
-        row = next(row for row in self.sweep.rows if row.workers == recommended)
-        return row.runs[-1].verdict
+        return self.sweep.verdict
 
     def as_json(self) -> dict[str, Any]:
         """Return everything measured, as what `json.dump` takes."""
         model = {"depth": self.depth, "load_s": self.load_s, "model_s": self.model_s}
-        return {"model": model, "verdict": self.verdict, **self.sweep.as_json()}
+        return {"model": model, **self.sweep.as_json()}
 
 
 def demo(
@@ -112,6 +111,7 @@ def demo(
     ratio: float = 1.3,
     budget_s: float = 18.0,
     progress: Callable[[int, int], object] | None = None,
+    watch: Callable[[Loader], object] | None = None,
 ) -> Demo:
     """Stream the first of `windows` to a stand-in model with each number of workers.
 
@@ -124,7 +124,7 @@ def demo(
         What to stream; of many only the first are used, see `budget_s`.
     workers : iterable of int
         Numbers of workers; 0 is the plain loader.
-    rounds, batch_size, progress
+    rounds, batch_size, progress, watch
         As in `sweep`.
     ratio : float
         Model's time for a batch, over the plain loader's.
@@ -160,6 +160,7 @@ def demo(
         consume=model,
         least_s=budget_s / ((rounds + 1) * len(counts)),
         progress=progress,
+        watch=watch,
     )
     return Demo(measured, model.depth, load_s, model_s)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 
@@ -82,6 +83,34 @@ class Preview:
             The system refuses.
         """
         Path(file).write_text(self.html, "utf-8", newline="\n")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the page tells, without pictures and sound, as what `json.dump` takes."""
+
+        def level(dbfs: float) -> float | None:
+            return None if math.isinf(dbfs) else dbfs  # which JSON has no word for
+
+        return {
+            "windows": len(self.windows),
+            "choice": self.choice,
+            "labels": dict(self.labels),
+            "shown": [
+                {
+                    "file_id": one.file_id,
+                    "index": one.index,
+                    "offset_s": one.offset,
+                    "labels": list(one.labels),
+                    "peak_dbfs": level(one.levels.peak_dbfs),
+                    "rms_dbfs": level(one.levels.rms_dbfs),
+                    "clipped": one.levels.clipped,
+                }
+                for one in self.exhibits
+            ],
+            "failures": [
+                {"file_id": one.file_id, "code": str(one.code), "message": one.message}
+                for one in (*self.windows.catalog.failures, *self.failures)
+            ],
+        }
 
     def __repr__(self) -> str:
         return (

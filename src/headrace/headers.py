@@ -14,7 +14,6 @@ Guarantees
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from headrace import _kernel
 from headrace.cpus import available
 from headrace.decode import probe
+from headrace.live import on_terminal
 from headrace.paths import join
 from headrace.prefetch import Closing, Job, Prefetcher, Task
 from headrace.records import Failure
@@ -111,7 +111,7 @@ def read_headers(
     with closing(prefetcher), bar(len(ids), progress, "Reading headers") as advance:
         for headers in prefetcher:
             yield from headers
-            advance(len(headers))
+            advance(len(headers), sum(isinstance(one, Failure) for one in headers))
 
 
 def _read(path: str, file_id: str, cancelled: Closing) -> Recording | Failure:
@@ -133,20 +133,34 @@ def _is_unchanged(path: str, size: np.int64, mtime_ns: np.int64) -> bool:
 
 
 @contextmanager
-def bar(total: int, progress: bool | None, what: str) -> Iterator[Callable[[int], None]]:
-    """Draw a bar on standard error: if asked to, or else if that is a terminal."""
-    terminal = sys.stderr is not None and sys.stderr.isatty()
+def bar(total: int, progress: bool | None, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Draw a bar on standard error: if asked to, or else if that is a terminal.
+
+    Yields
+    ------
+    callable
+        To be called with how many files more are done, and how many failures more there are.
+    """
+    terminal = on_terminal()
     if not (terminal if progress is None else progress):
-        yield lambda _: None
+        yield lambda _files, _failed: None
         return
     from rich.console import Console  # noqa: PLC0415  only where there is a terminal
-    from rich.progress import MofNCompleteColumn, Progress  # noqa: PLC0415
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
 
     with Progress(
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]:,} damaged"),
         console=Console(stderr=True),
         transient=terminal,
     ) as drawn:
-        task = drawn.add_task(what, total=total)
-        yield lambda files: drawn.advance(task, files)
+        task = drawn.add_task(what, total=total, failed=0)
+        failed = 0
+
+        def advance(files: int, more: int) -> None:
+            nonlocal failed
+            failed += more
+            drawn.update(task, advance=files, failed=failed)
+
+        yield advance

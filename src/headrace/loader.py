@@ -5,7 +5,8 @@ Guarantees
 - Between iterations a loader has no thread and no open file: both belong to the iteration. An
   iteration's threads are joined and its files closed when it is exhausted, closed, dropped, or
   ended by an exception, by a newer iteration of the same loader, or by the interpreter's exit.
-- A loader and its iterations are used by one thread at a time; `close` may be called from any.
+- A loader and its iterations are used by one thread at a time; `close` and `glance` may be called
+  from any.
 - Two loaders over the same `Windows` share nothing but immutable values.
 """
 
@@ -35,6 +36,7 @@ from headrace.slabs import Slabs
 from headrace.state import place_of, state_of
 from headrace.transforming import reading
 from headrace.units import enough
+from headrace.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,7 +49,6 @@ if TYPE_CHECKING:
     from headrace.read import GroupResult
     from headrace.records import AudioExample, Batch, Failure
     from headrace.slabs import Allocate
-    from headrace.stats import Stats
     from headrace.transforms import Function
     from headrace.units import Unit
     from headrace.windows import Windows
@@ -58,7 +59,7 @@ Last = Literal["keep", "drop", "pad"]
 OnError = Literal["raise", "skip", "mask"]
 
 
-class Loader:
+class Loader(Watched):
     """An iterable over windows that are loaded ahead of their turn, within a memory bound.
 
     Made by `Windows.loader`, which tells what the parameters mean. Each ``iter()`` is the next
@@ -267,7 +268,7 @@ class Loader:
         left = n
         lost = 0
         try:
-            for made in self._made(prefetcher):
+            for made in self._meter.deliveries(prefetcher):
                 for box in self._deliveries(made):
                     lost = 0
                     yield box.pop()  # leaving no reference here: the slab is the consumer's
@@ -286,24 +287,6 @@ class Loader:
             if self._running is not None and self._running() is iteration:
                 self._meter.stop()
                 self._running = None
-
-    def _made(self, prefetcher: Prefetcher[Made]) -> Iterator[Made]:
-        """Yield what is made, metering."""
-        meter = self._meter
-        waited = 0.0
-        while True:
-            try:
-                made = next(prefetcher)
-            except StopIteration:
-                return
-            finally:
-                meter.wait_s += prefetcher.waited_s - waited
-                if not waited:
-                    meter.first_wait_s += prefetcher.waited_s
-                waited = prefetcher.waited_s
-            meter.add(made.results)
-            meter.tick()
-            yield made
 
     def _job(
         self, read: Callable[..., GroupResult], give_up: Callable[..., None], unit: Unit
@@ -381,14 +364,6 @@ class Loader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def stats(self) -> Stats:
-        """Return what has been done since the loader was made; also during an iteration."""
-        running = self._iteration()
-        if running is not None:
-            self._meter.note_peak(self._plan, self._slabs, running.reader)
-        kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
-        return self._meter.stats(self._plan, self._ledger, kept, self.memory_bound)
 
     def _end_running(self) -> None:
         self._meter.stop()

@@ -1,24 +1,32 @@
-"""`Meter`: what `Stats` is made of, counted while a loader runs."""
+"""`Meter`: what `Stats` is made of, counted while a loader runs.
+
+Guarantees
+----------
+- Only the loader's own thread counts; `Meter.glance` may be called from any other.
+"""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from headrace.stats import Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from headrace.ledger import Ledger
+    from headrace.made import Made
     from headrace.plan import Plan
+    from headrace.prefetch import Prefetcher
     from headrace.read import GroupResult, Reader
     from headrace.slabs import Slabs
+    from headrace.trace import Trace
 
-__all__ = ["Meter"]
+__all__ = ["GIL_WAIT_S", "Meter"]
 
-_GIL_WAIT_S = 1e-3
+GIL_WAIT_S = 1e-3
 """A wait for the GIL that somebody held: a free one is had in microseconds, and one that is asked
 for is let go of after 5 ms (`sys.getswitchinterval`)."""
 
@@ -35,11 +43,17 @@ class Meter:
         Seconds of that before the first delivery of an iteration.
     peak_bytes : int
         The most memory that loading has taken.
+    waits_since : float or None
+        When the wait began that the consumer is in, by `time.perf_counter`.
+    traces : list of Trace
+        Which are told of everything that is delivered.
     """
 
     wait_s: float = 0.0
     first_wait_s: float = 0.0
     peak_bytes: int = 0
+    waits_since: float | None = None
+    traces: list[Trace] = field(default_factory=list)
     _wall_s: float = 0.0
     _decode_s: float = 0.0
     _resample_s: float = 0.0
@@ -47,6 +61,7 @@ class Meter:
     _groups: int = 0
     _gil_waits: int = 0
     _busy_s: float = 0.0
+    _blocked_s: float = 0.0
     _since: float | None = None  # when the running clock was last read
 
     def start(self) -> None:
@@ -72,8 +87,43 @@ class Meter:
             self._resample_s += result.resample_s
             self._transform_s += result.transform_s
             self._groups += 1
-            self._gil_waits += result.gil_s > _GIL_WAIT_S
+            self._gil_waits += result.gil_s > GIL_WAIT_S
             self._busy_s += result.busy_s
+            self._blocked_s += result.ended_s - result.began_s - result.cpu_s
+
+    def deliveries(self, prefetcher: Prefetcher[Made]) -> Iterator[Made]:
+        """Yield what is made, counting how long the consumer waits for it."""
+        waited = 0.0
+        while True:
+            began = self.waits_since = time.perf_counter()
+            try:
+                made = next(prefetcher)
+            except StopIteration:
+                return
+            finally:
+                self.waits_since = None
+                self.wait_s += prefetcher.waited_s - waited
+                if not waited:
+                    self.first_wait_s += prefetcher.waited_s
+                waited = prefetcher.waited_s
+            self.add(made.results)
+            self.tick()
+            ended = time.perf_counter()
+            for trace in self.traces:
+                trace.delivered(made, began, ended)
+            try:
+                yield made
+            finally:
+                for trace in self.traces:
+                    trace.consumed(ended, time.perf_counter())
+
+    def glance(self) -> Meter:
+        """Return a copy that another thread may read: the wait that is under way is in it."""
+        since = self.waits_since
+        copy = replace(self)
+        if since is not None:
+            copy.wait_s += time.perf_counter() - since
+        return copy
 
     def note_peak(self, plan: Plan, slabs: Slabs | None, reader: Reader | None) -> None:
         """Note the most bytes that an iteration has used, as the bound counts them."""
@@ -96,6 +146,7 @@ class Meter:
             decode_s=self._decode_s,
             resample_s=self._resample_s,
             transform_s=self._transform_s,
+            blocked_s=max(0.0, self._blocked_s),
             gil_waits=self._gil_waits / self._groups if self._groups else 0.0,
             other_s=max(0.0, self._busy_s - self._decode_s - self._resample_s - self._transform_s),
             workers=plan.workers,

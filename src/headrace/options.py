@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,22 @@ if TYPE_CHECKING:
 
     from headrace.annotations import Annotations
 
-__all__ = ["annotations_of", "numbers_of", "place_of"]
+__all__ = ["Sound", "Verify", "annotations_of", "numbers_of", "place_of"]
+
+
+class Verify(StrEnum):
+    """What `scan --verify` believes."""
+
+    HEADERS = "headers"
+    DECODE = "decode"
+
+
+class Sound(StrEnum):
+    """What `preview --audio` has played."""
+
+    FLAC = "flac"
+    MP3 = "mp3"
+    NONE = "none"
 
 
 def numbers_of(text: str | None) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ Guarantees
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -68,6 +69,14 @@ class GroupResult:
         Seconds in transforms.
     gil_s : float
         Seconds from the end of the native work to the moment when Python let this thread go on.
+    thread : str
+        The name of the thread that did the native work.
+    began_s, ended_s : float
+        When it did, by `time.perf_counter`.
+    cpu_s : float
+        Seconds of it on a processor; in the others it waited for the disk, or for a processor.
+    transforms : list of (str, float, float)
+        Thread, begin and end of each round of transforms.
     """
 
     begin: int = 0
@@ -79,15 +88,21 @@ class GroupResult:
     busy_s: float = 0.0
     transform_s: float = 0.0
     gil_s: float = 0.0
+    thread: str = ""
+    began_s: float = 0.0
+    ended_s: float = 0.0
+    cpu_s: float = 0.0
+    transforms: list[tuple[str, float, float]] = field(default_factory=list)
 
     @contextmanager
     def transforming(self) -> Iterator[None]:
         """Count the time of what is done inside."""
         began = time.perf_counter()
         yield
-        seconds = time.perf_counter() - began
-        self.transform_s += seconds
-        self.busy_s += seconds
+        ended = time.perf_counter()
+        self.transform_s += ended - began
+        self.busy_s += ended - began
+        self.transforms.append((threading.current_thread().name, began, ended))
 
 
 class Reader:
@@ -197,17 +212,29 @@ class Reader:
                 places[read.recording] = len(recordings)
                 recordings.append(facts)
             reads.append((places[read.recording], read.starts, read.row))
-        began = time.perf_counter()
+        began, cpu_s = time.perf_counter(), time.thread_time()
         lost, decode_s, resample_s, busy_s, cancelled = self._native.read(
             recordings, reads, rows, closing.flag, closing.beat
         )
+        cpu_s = time.thread_time() - cpu_s
         gil_s = time.perf_counter() - began - busy_s
         if cancelled:
             raise GaveUp
         for row, code, why in lost:
             failures[row] = self._failure(group, row, Code(code), why)
         return GroupResult(
-            group.begin, ids, paths, failures, decode_s, resample_s, busy_s, gil_s=gil_s
+            group.begin,
+            ids,
+            paths,
+            failures,
+            decode_s,
+            resample_s,
+            busy_s,
+            gil_s=gil_s,
+            thread=threading.current_thread().name,
+            began_s=began,
+            ended_s=began + busy_s,
+            cpu_s=cpu_s,
         )
 
     def give_up(self, group: Group, stalled: Closing) -> None:

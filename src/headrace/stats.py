@@ -6,14 +6,30 @@ from dataclasses import dataclass
 
 from headrace.memory import format_bytes
 
-__all__ = ["Stats"]
+__all__ = ["Stats", "unblocked"]
 
 _NOTHING = 0.01
 """A wait below this share of the run is none: law 5's figure."""
 
+_BUSY = 0.8
+"""Share of the run from which workers count as busy all the time."""
+
+_BLOCKED = "waiting for files or a processor"
+
 _OFTEN = 0.3
 """Share of the groups that wait for the GIL where somebody holds it: about half of them with two
 workers that do nothing else."""
+
+
+def unblocked(blocked_s: float, *parts_s: float) -> tuple[float, ...]:
+    """Return the blocked seconds of some work, and its parts without them.
+
+    They are taken off all in proportion: off which is not known, and where they are many they are
+    nearly all of each.
+    """
+    whole = sum(parts_s)
+    share = min(1.0, max(0.0, blocked_s) / whole) if whole else 0.0
+    return share * whole, *((1 - share) * part for part in parts_s)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -37,6 +53,9 @@ class Stats:
     decode_s, resample_s, transform_s, other_s : float
         Busy seconds of all workers together: reading, decoding and mixing; resampling; what
         `Windows.map` and ``batch_map`` added; the rest.
+    blocked_s : float
+        Seconds of all but transforms in which a worker was on no processor: it waited for the disk
+        (opening a file, or reading it), or for a processor.
     gil_waits : float
         Share of the groups of reads after which a worker waited for the GIL for a millisecond.
     workers : int
@@ -63,6 +82,7 @@ class Stats:
     kept_bytes: int
     transform_s: float = 0.0
     gil_waits: float = 0.0
+    blocked_s: float = 0.0
 
     @property
     def delivered(self) -> int:
@@ -95,6 +115,16 @@ class Stats:
         return self.decode_s + self.resample_s + self.transform_s + self.other_s
 
     @property
+    def parts(self) -> dict[str, float]:
+        """What `busy_s` is made of, seconds by name.
+
+        `blocked_s` is one, taken off those that are native work: see `unblocked`.
+        """
+        native = unblocked(self.blocked_s, self.decode_s, self.resample_s, self.other_s)
+        names = (_BLOCKED, "decoding", "resampling", "the rest")
+        return {**dict(zip(names, native, strict=True)), "transforms": self.transform_s}
+
+    @property
     def verdict(self) -> str:
         """One line: who waited for whom, and what to do about it."""
         if not self.windows:
@@ -118,12 +148,8 @@ class Stats:
         """Say why the consumer waited."""
         loaded = self.busy_s / (self.workers * self.wall_s)
         its = "its one worker was" if self.workers == 1 else f"its {self.workers} workers were"
-        where = max(
-            (self.decode_s, "decoding"),
-            (self.resample_s, "resampling"),
-            (self.transform_s, "transforms"),
-            (self.other_s, "the rest"),
-        )[1]
+        parts = self.parts
+        where = max(parts, key=lambda name: parts[name])
         if where == "transforms" and self.workers > 1 and self.gil_waits > _OFTEN:
             return (
                 f"The consumer waited for the loader {share} of the run; {its} busy {loaded:.0%} "
@@ -131,7 +157,15 @@ class Stats:
                 "others wait: more workers do not help; work on whole arrays, or on whole batches "
                 "(batch_map)."
             )
-        if loaded > 0.8:  # noqa: PLR2004  busy nearly all of the time
+        if loaded > _BUSY and where == _BLOCKED:
+            idle = parts[_BLOCKED] / self.busy_s
+            return (
+                f"The consumer waited for the loader {share} of the run; {its} under way "
+                f"{loaded:.0%} of it, but {idle:.0%} of that waiting for files or a processor: the "
+                "disk or network is slow, which more workers may help, or there are fewer "
+                "processors than threads, where they do not."
+            )
+        if loaded > _BUSY:
             return (
                 f"The consumer waited for the loader {share} of the run; "
                 f"{its} busy {loaded:.0%} of it, mostly with {where}: more workers help "

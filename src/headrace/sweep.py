@@ -143,6 +143,12 @@ class Sweep:
         return f"workers={chosen.workers}: {why}."
 
     @property
+    def verdict(self) -> str:
+        """Who waited for whom in the last run of the recommended number of workers."""
+        row = next(row for row in self.rows if row.workers == self.recommended)
+        return row.runs[-1].verdict
+
+    @property
     def doubt(self) -> str:
         """What to do about rounds that differ by more than the answer bears; empty if none do."""
         widest = max(row.spread for row in self.rows)
@@ -169,6 +175,7 @@ class Sweep:
             "failed": self.failed,
             "recommended": self.recommended,
             "reason": self.reason,
+            "verdict": self.verdict,
             "rows": [
                 {
                     "workers": row.workers,
@@ -204,6 +211,7 @@ def sweep(
     consume: Callable[[Batch], object] | None = None,
     least_s: float = 0.5,
     progress: Callable[[int, int], object] | None = None,
+    watch: Callable[[Loader], object] | None = None,
 ) -> Sweep:
     """Stream `windows` in every round through a loader of each number of workers.
 
@@ -228,6 +236,8 @@ def sweep(
         seconds: a shorter one would measure the start of its threads.
     progress : callable, optional
         Called before each run and after the last with the runs done and the runs in all.
+    watch : callable, optional
+        Called with the loader of each run before it runs.
 
     Returns
     -------
@@ -274,7 +284,7 @@ def sweep(
     for done, (turn, place) in enumerate(schedule):
         if progress is not None:
             progress(done, len(schedule))
-        stats = _run(loaders[place], consume, epochs)
+        stats = _run(loaders[place], consume, epochs, watch)
         (runs[place] if turn else uncounted).append(stats)
         if len(uncounted) == len(counts):
             epochs = max(1, math.ceil(least_s / min(run.wall_s for run in uncounted)))
@@ -294,10 +304,15 @@ def sweep(
 
 
 def _run(
-    make: Callable[[], Loader], consume: Callable[[Batch], object] | None, epochs: int
+    make: Callable[[], Loader],
+    consume: Callable[[Batch], object] | None,
+    epochs: int,
+    watch: Callable[[Loader], object] | None,
 ) -> Stats:
     """Stream some epochs through a new loader."""
     with make() as loader:
+        if watch is not None:
+            watch(loader)
         for batch in loader.steps(epochs * len(loader)):
             if consume is not None:
                 consume(batch)

@@ -125,7 +125,7 @@ def verify(
                     found += verdict.failures  # first: without them, the row would count as whole
                     frames[place] = verdict.frames
                     declared[place] = verdict.declared
-                advance(len(some))
+                advance(len(some), sum(bool(verdict.failures) for verdict in some))
                 if time.monotonic() - saved > _SAVED_S:
                     save()
                     saved = time.monotonic()

@@ -1,0 +1,87 @@
+"""Runs that are slow for one reason each, and who is said to be at fault: verdict, trace and plot.
+
+``python culprits.py NAME PATTERN`` prints that of one run as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import headrace
+from headrace.plot import page
+from headrace.sweep import sweep
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["SLOW_PREAD", "blamed"]
+
+SLOW_PREAD = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/types.h>
+#include <unistd.h>
+static ssize_t slow(const char *name, int file, void *to, size_t bytes, off_t at) {
+  usleep(5000);
+  ssize_t (*real)(int, void *, size_t, off_t) = dlsym(RTLD_NEXT, name);
+  return real(file, to, bytes, at);
+}
+ssize_t pread(int f, void *to, size_t n, off_t at) { return slow("pread", f, to, n, at); }
+ssize_t pread64(int f, void *to, size_t n, off_t at) { return slow("pread64", f, to, n, at); }
+"""
+"""C: in a process that preloads it, files are read as from a disk far away."""
+
+
+def sleepy(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take long, without the GIL."""
+    time.sleep(0.003)
+    return audio
+
+
+def spin(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take long, with the GIL."""
+    total = 0
+    for i in range(60_000):
+        total += i
+    return audio
+
+
+def blamed(name: str, pattern: str) -> dict[str, Any]:
+    """Return what is said of a run: the verdict, seconds by name in the trace, the plot's page."""
+    windows = headrace.scan(pattern).windows(16_000, 0.1)
+    if name == "transform":
+        windows = windows.map(sleepy)
+    if name == "gil":
+        windows = windows.map(spin)
+    work = partial(time.sleep, 0.02 if name == "consumer" else 0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trace.json"
+        with windows.loader(batch_size=4, workers=2) as loader, loader.trace(file):
+            for _ in loader.steps(2 * len(loader)):
+                work()
+        events = json.loads(file.read_text("utf-8"))
+    seconds: Counter[str] = Counter()
+    for event in events["traceEvents"]:
+        if event["ph"] == "X" and event["name"] != "read":
+            seconds[event["name"]] += event["dur"] / 1e6
+    measured = sweep(windows, [2], rounds=1, batch_size=4, consume=lambda _: work(), least_s=0.3)
+    return {
+        "verdict": loader.stats().verdict,
+        "told in the trace": events["otherData"]["verdict"],
+        "trace": dict(seconds),
+        "page": page(measured),
+        "plot": measured.rows[0].runs[0].parts,
+        "wait_share": measured.rows[0].wait_share,
+    }
+
+
+if __name__ == "__main__":
+    json.dump(blamed(*sys.argv[1:]), sys.stdout)
