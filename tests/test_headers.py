@@ -178,6 +178,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(
     drawn: bool,
 ) -> None:
     """The bar is for eyes: not for a file or a pipe, unless asked for."""
+    monkeypatch.delenv("CI", raising=False)  # where a terminal is nobody's
     stderr = stream()
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.setattr(headers, "probe", recording)

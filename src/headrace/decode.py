@@ -69,7 +69,6 @@ _INT32: Final = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
 _SEEKABLE_FORMATS: Final = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC"})
 _SEEKABLE_SUBTYPES: Final = frozenset(
     {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
-    | {"IMA_ADPCM", "MS_ADPCM"}
 )
 
 # Where sf_readf itself is wrong: what it gives, or how much, depends on the sizes of the reads.
