@@ -141,6 +141,8 @@ class _Search:
     folder: str
     components: tuple[_Component | None, ...]
     """Below `folder`; None is ``**``, never the last. Empty where `file` is wanted by name."""
+    folders_too: bool
+    """Whether the pattern ends in ``**``, so that a folder is as much a match as what is in it."""
     file: str
     any_extension: bool
     """Whether the pattern spells out the extension, so that whatever matches counts."""
@@ -164,6 +166,7 @@ class _Search:
             for entry in entries:
                 matched, deeper = self._step(states, entry.name, reached)
                 is_folder = (matched or bool(deeper)) and _is_folder(entry)
+                matched |= self.folders_too and is_folder and len(self.components) - 1 in deeper
                 if matched and self._counts(entry.name, is_folder=is_folder):
                     yield prefix + entry.name
                 if deeper and is_folder:
@@ -245,8 +248,9 @@ def _read_pattern(text: str) -> _Search:
         )
     if not rest and not os.path.isdir(folder):  # noqa: PTH112
         folder, _, file = folder.rpartition("/")
-        return _Search(text, folder or "/", (), file, any_extension=True)
-    if not rest or rest[-1] == "**":
+        return _Search(text, folder or "/", (), False, file, any_extension=True)
+    folders_too = not rest or rest[-1] == "**"
+    if folders_too:
         rest += ["**", "*"] if not rest else ["*"]
     last = rest[-1]
     dot = _last_dot(last)
@@ -257,6 +261,7 @@ def _read_pattern(text: str) -> _Search:
             None if part == "**" else _Component.read(part, last=place == len(rest))
             for place, part in enumerate(rest, 1)
         ),
+        folders_too,
         "",
         any_extension=dot >= 0 and not any(wild in last[dot:] for wild in "*?["),
     )
