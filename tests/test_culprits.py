@@ -69,8 +69,7 @@ def test_a_slow_transform_is_named(pattern: str, name: str) -> None:
     assert ("holds the GIL" in said["verdict"]) == (name == "gil"), said
     assert "transform" in said["verdict"]
     assert longest(said["trace"], WORK) == "transform"
-    if name == "transform":  # a consumer that waits for the GIL seems to work
-        assert said["trace"]["wait"] > said["trace"]["work with it"]
+    assert said["trace"]["wait"] > said["trace"]["work with it"]
     assert ("wait for the GIL" in said["trace"]) == (name == "gil")
     assert longest(said["plot"], said["plot"]) == "transforms"
     assert "transform" in said["page"]

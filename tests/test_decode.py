@@ -79,10 +79,8 @@ def failure_of(path: Path | str) -> Failure:
     return found
 
 
-@pytest.mark.parametrize(
-    ("kind", "subtype", "channels"),
-    [(*pair, n) for pair in TABLE for n in (1, 2, 5) if n <= sounds.most_channels(*pair)],
-)
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize(("kind", "subtype"), TABLE)
 def test_every_seek_of_the_table_is_exact(
     tmp_path: Path, kind: str, subtype: str, channels: int
 ) -> None:

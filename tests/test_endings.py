@@ -44,7 +44,7 @@ def _nothing_left() -> Iterator[None]:
     before = _open_files()
     yield
     _assert_no_thread()
-    assert _open_files() <= before
+    assert _open_files() == before
 
 
 @pytest.fixture
