@@ -33,14 +33,12 @@ def run(
     if work.at_random:
         windows = windows.shuffle(seed=0)
     loader = windows.loader(batch_size=batch_size, workers=instead or workers)
-    left = len(work.order)
-    for delivery in loader.steps(None):
+    epochs, rest = divmod(len(work.order), len(windows))
+    # No more than the others load: what is prefetched behind the last delivery would be in vain.
+    for delivery in loader.steps(epochs * len(loader) + -(-rest // (batch_size or 1))):
         audio = delivery.audio if batch_size else delivery.audio[None]
-        left -= len(audio)
         del delivery
         yield audio
-        if left <= 0:
-            return
 
 
 RIVALS = {
