@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from numbers import Real
 from operator import index
-from typing import TYPE_CHECKING, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
+
+import numpy as np
+
+from headrace.errors import WindowsError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["chosen", "number", "stall_timeout"]
+__all__ = ["chosen", "number", "stall_timeout", "whole_number"]
 
 T = TypeVar("T")
 
@@ -45,3 +49,19 @@ def stall_timeout(value: float | None, workers: int) -> float | None:
     raise ValueError(
         f"stall_timeout_s must be a positive number of seconds, or None, not {value!r}."
     )
+
+
+def whole_number(name: str, value: Any, least: int | None = None) -> int:  # noqa: ANN401
+    """Return `value` as an int.
+
+    Raises
+    ------
+    WindowsError
+        It is no whole number, or less than `least`.
+    """
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool | np.bool_):
+        number = index(value)
+        if least is None or number >= least:
+            return number
+    since = "" if least is None else f" from {least} up"
+    raise WindowsError(f"{name} must be a whole number{since}, not {value!r}.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import index
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from headrace.arguments import whole_number
 from headrace.errors import WindowsError
 from headrace.order import ByBlock, ByFile, ByWindow, InOrder, Listed, Through
 from headrace.sampling import Mixed, Sampled
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headrace.sets import WindowSet
     from headrace.shard import Shard
 
-__all__ = ["Shuffle", "arranged", "whole_number"]
+__all__ = ["Shuffle", "arranged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +129,3 @@ def _mine(chosen: WindowSet, begins: NDArray[np.int64], share: Shard) -> NDArray
         balanced(chosen.recordings.frames[recordings], share.world)[which] == share.rank
     )
     return mine
-
-
-def whole_number(name: str, value: Any, least: int | None = None) -> int:  # noqa: ANN401
-    """Return `value` as an int.
-
-    Raises
-    ------
-    WindowsError
-        It is no whole number, or less than `least`.
-    """
-    if isinstance(value, SupportsIndex) and not isinstance(value, bool | np.bool_):
-        number = index(value)
-        if least is None or number >= least:
-            return number
-    since = "" if least is None else f" from {least} up"
-    raise WindowsError(f"{name} must be a whole number{since}, not {value!r}.")

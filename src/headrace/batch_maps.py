@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headrace.arguments import whole_number
 from headrace.errors import TransformError
 from headrace.records import Batch
 from headrace.transforms import generator, takes_rng
@@ -42,6 +43,8 @@ class BatchMap:
         in place.
     seed : int
         Keys `rng`.
+    rank : int
+        Of this process, which keys it too: a batch of another rank has the same position.
 
     Attributes
     ----------
@@ -49,14 +52,13 @@ class BatchMap:
         Bytes of a batch's arrays beside its slab, from a trial on noise.
     """
 
-    def __init__(self, function: Function, seed: int) -> None:
+    def __init__(self, function: Function, seed: int, rank: int) -> None:
         if not callable(function):
             raise ValueError(f"batch_map must be a function, not {function!r}.")  # noqa: TRY004
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise ValueError(f"seed must be a whole number, not {seed!r}.")  # noqa: TRY004
         self._function = function
         self._draws = takes_rng(function)
-        self._seed = int(seed)
+        self._seed = whole_number("seed", seed)
+        self._rank = rank
         self.extra_bytes = 0
         self._name = f"batch_map={getattr(function, '__name__', type(function).__name__)}"
 
@@ -66,7 +68,7 @@ class BatchMap:
         Raises
         ------
         TransformError
-            The function raised, or gave something else.
+            The function raised, or gave something else, or another number of rows.
         """
         place = f"the batch that ends at position {position} of epoch {epoch}"
         return self._call(batch, epoch, position, place)
@@ -80,7 +82,7 @@ class BatchMap:
             return None
         if batch_size is None:
             raise ValueError("batch_map works on batches: give batch_size, or use windows.map.")
-        made = cls(function, seed)
+        made = cls(function, seed, windows.share.rank)
         made.extra_bytes = made._trial(windows, batch_size)
         return made
 
@@ -112,9 +114,10 @@ class BatchMap:
         )
 
     def _call(self, batch: Batch, epoch: int, position: int, what: str) -> Batch:
+        rows = len(batch)  # beforehand: the function may put other arrays in their place
         try:
             if self._draws:
-                rng = generator(self._seed, _PLACE, epoch, position)
+                rng = generator(self._seed, _PLACE, epoch, position, self._rank)
                 result = self._function(batch, rng=rng)
             else:
                 result = self._function(batch)
@@ -128,5 +131,10 @@ class BatchMap:
             raise TransformError(
                 f"{self._name} gave a {type(result).__name__} for {what}: return the batch, "
                 "changed with dataclasses.replace, or None after working in place."
+            )
+        if len(result) != rows:
+            raise TransformError(
+                f"{self._name} gave {len(result)} rows for {what}, which has {rows}: set valid to "
+                "False in rows that shall not count, so that no window is lost silently."
             )
         return result

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headrace import tables
-from headrace.arrangement import whole_number
+from headrace.arguments import whole_number
 from headrace.cuts import At, Cut
 from headrace.errors import CatalogError, HeadraceWarning, WindowsError
 from headrace.geometry import Geometry

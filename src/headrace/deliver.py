@@ -26,14 +26,16 @@ def examples_of(
     names: tuple[list[str], list[str]],
     audio: Iterable[NDArray[Any]],
     failed: Collection[int] = (),
+    *,
+    labelled: bool = True,
 ) -> Iterator[AudioExample]:
     """Yield an example for each row; those in `failed` have no valid samples.
 
-    Audio beyond the rows is filled with zeros.
+    Audio beyond the rows is filled with zeros. Labels are worked out where `labelled`.
     """
     ids, paths = names
     spec = windows.spec
-    labels, mask = _labels(windows, rows, list(failed))
+    labels, mask = _labels(windows, rows, list(failed)) if labelled else (None, None)
     for row, samples in enumerate(audio):
         if row >= len(ids):
             samples[:] = 0

@@ -40,6 +40,7 @@ class _Run:
     last: int
     windows: int
     failure: Failure  # of the first
+    start_s: float  # of all: neighbours in a set that was taken may stand in any order in the file
     stop_s: float
 
 
@@ -72,7 +73,7 @@ class Ledger:
         self._most = most
         self._epoch, self._in_epoch = 0, 0
         self._of_file = np.zeros(len(recordings), np.int64)
-        self._lost: dict[Code, NDArray[np.int64]] = {}
+        self._lost: dict[Code, Counter[int]] = {}  # by recording
         self._runs: dict[tuple[int, Code], list[_Run]] = {}  # by their first windows
         self._count = 0  # of runs
         self._number = 0
@@ -86,6 +87,15 @@ class Ledger:
         """Count windows delivered, given the number of each one's recording."""
         self.delivered += len(recordings)
         np.add.at(self._of_file, recordings, 1)
+
+    def begin_again(self) -> None:
+        """Forget what an epoch has lost that is gone back into, or left: it is counted anew."""
+        self._in_epoch = 0
+
+    def deliver_one(self, recording: int) -> None:
+        """Count one window delivered."""
+        self.delivered += 1
+        self._of_file[recording] += 1
 
     def lose(self, epoch: int, recording: int, failure: Failure) -> None:
         """Count a window lost.
@@ -102,9 +112,7 @@ class Ledger:
         self.failed += 1
         self._in_epoch += 1
         self.last = failure
-        if failure.code not in self._lost:
-            self._lost[failure.code] = np.zeros(len(self._of_file), np.int64)
-        self._lost[failure.code][recording] += 1
+        self._lost.setdefault(failure.code, Counter())[recording] += 1
         self._note(recording, failure)
         if self._raises:
             raise ReadError(failure)
@@ -116,13 +124,15 @@ class Ledger:
 
     def _note(self, recording: int, failure: Failure) -> None:
         """Put the window into the run that it belongs to, or begin one."""
-        runs = self._runs.setdefault((recording, failure.code), [])
+        runs = self._runs.get((recording, failure.code)) or []
         at = bisect_left(runs, failure.index, key=lambda run: run.last + 1)
         if at < len(runs) and runs[at].first - 1 <= failure.index:
             run = runs[at]
         elif self._count < _MOST_RUNS:
-            run = _Run(self._number, failure.index, failure.index, 0, failure, failure.stop_s)
+            span = failure.start_s, failure.stop_s
+            run = _Run(self._number, failure.index, failure.index, 0, failure, *span)
             runs.insert(at, run)
+            self._runs[recording, failure.code] = runs
             self._count += 1
             self._number += 1
         else:
@@ -130,12 +140,15 @@ class Ledger:
         run.windows += 1
         if failure.index < run.first:
             run.first, run.failure = failure.index, failure
-        if failure.index > run.last:
-            run.last, run.stop_s = failure.index, failure.stop_s
+        run.last = max(run.last, failure.index)
+        run.start_s = min(run.start_s, failure.start_s)
+        run.stop_s = max(run.stop_s, failure.stop_s)
         after = runs[at + 1] if at + 1 < len(runs) else None
         if after is not None and after.first == run.last + 1:
             run.number = min(run.number, after.number)
-            run.last, run.stop_s = after.last, after.stop_s
+            run.last = after.last
+            run.start_s = min(run.start_s, after.start_s)
+            run.stop_s = max(run.stop_s, after.stop_s)
             run.windows += after.windows
             del runs[at + 1]
             self._count -= 1
@@ -145,7 +158,13 @@ class Ledger:
         """What was lost, in the order of the first loss."""
         runs = sorted((run for some in self._runs.values() for run in some), key=_number)
         return tuple(
-            replace(run.failure, index=run.first, stop_s=run.stop_s, windows=run.windows)
+            replace(
+                run.failure,
+                index=run.first,
+                start_s=run.start_s,
+                stop_s=run.stop_s,
+                windows=run.windows,
+            )
             for run in runs
         )
 
@@ -153,7 +172,9 @@ class Ledger:
         """Return a row for each recording: see `Loader.ledger`."""
         import pyarrow as pa  # noqa: PLC0415
 
-        lost = {str(code): self._lost[code] for code in sorted(self._lost)}
+        lost = {str(code): np.zeros_like(self._of_file) for code in sorted(self._lost)}
+        for code, counts in self._lost.items():
+            lost[str(code)][list(counts)] = list(counts.values())
         failed = sum(lost.values(), np.zeros_like(self._of_file))
         return pa.table(
             {
@@ -161,13 +182,13 @@ class Ledger:
                 "expected": self._of_file + failed,
                 "delivered": self._of_file.copy(),
                 "failed": failed,
-                **{code: counts.copy() for code, counts in lost.items()},
+                **lost,
             }
         )
 
     def _told(self) -> str:
         """Return what was lost most, by cause and by file."""
-        codes = Counter({str(code): int(counts.sum()) for code, counts in self._lost.items()})
+        codes = Counter({str(code): counts.total() for code, counts in self._lost.items()})
         files = Counter({key: sum(run.windows for run in runs) for key, runs in self._runs.items()})
         causes = ", ".join(f"{count:,} {code}" for code, count in codes.most_common())
         worst = "; ".join(

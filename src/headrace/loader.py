@@ -40,7 +40,6 @@ from headrace.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from types import TracebackType
     from typing import Self
 
     import pyarrow as pa
@@ -110,7 +109,8 @@ class Loader(Watched):
         self.last = last
         self.on_error = on_error
         mapped = BatchMap.given(batch_map, seed, windows, batch_size)
-        self._plan = Plan(
+        self._planned = partial(
+            Plan,
             windows,
             batch_size=batch_size,
             workers=cpus.per_rank() if workers == "auto" else workers,
@@ -119,20 +119,20 @@ class Loader(Watched):
             last=last,
             batch_bytes=mapped.extra_bytes if mapped else 0,
         )
+        self._plan = self._planned()
         self._plan.refuse_nothing()
         # Refers to the windows and not to the loader, which a worker must not keep alive.
         self._assemble = partial(
             Made.assemble,
             windows=windows,
-            skip=on_error == "skip",
+            on_error=on_error,
             pad=last == "pad",
             batch_map=mapped,
         )
         self._slabs = None
-        self._own = self._plan.prefetch + 2  # slabs, beside those that are lent
         if batch_size is not None:
             shape = (batch_size, *windows.shape)
-            self._slabs = Slabs(shape, self._own, windows.dtype)
+            self._slabs = Slabs(shape, self._plan.held, windows.dtype)
         raises = on_error == "raise"
         self._stall_s = stall_timeout(stall_timeout_s, self._plan.workers)
         most = limit(max_failures, len(windows), raises=raises)
@@ -160,8 +160,7 @@ class Loader(Watched):
         (prefetch + 2) deliveries + workers x scratch + open decoders + tables. It depends neither
         on how slow the consumer is nor on how long the recordings are.
         """
-        lent = (self._slabs.count - self._own) * self._slabs.slab_bytes if self._slabs else 0
-        return self._plan.memory_bound + lent
+        return self._plan.memory_bound
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -186,10 +185,16 @@ class Loader(Watched):
     def lend(self, batches: int, allocate: Allocate | None = None) -> None:
         """Let an adapter keep so many batches more, in memory that `allocate` returns for a shape.
 
-        They count in `memory_bound` from now on.
+        They count in `memory_bound` from now on; where `memory` limits it, `prefetch` is lowered.
+
+        Raises
+        ------
+        MemoryBudgetError
+            `memory` is less than the smallest loader needs that keeps so many more.
         """
         if self._slabs is not None:
-            self._slabs.count = self._own + batches
+            self._plan = self._planned(lent=batches)
+            self._slabs.count = self._plan.held
             self._slabs.allocate = allocate or self._slabs.allocate
 
     def __len__(self) -> int:
@@ -284,7 +289,7 @@ class Loader(Watched):
         finally:
             iteration.close()
             self._meter.note_peak(plan, self._slabs, reader)
-            if self._running is not None and self._running() is iteration:
+            if self._iteration() is iteration:
                 self._meter.stop()
                 self._running = None
 
@@ -312,8 +317,8 @@ class Loader(Watched):
                 left = unit.count - 1 - row
                 self._state = (unit.epoch, unit.stop - left * unit.step) if left else unit.after
                 if row not in failures or self.on_error == "mask":
-                    if row not in failures:
-                        self._ledger.deliver(unit.rows.recording[row : row + 1])
+                    if row not in failures and row < len(unit.rows.index):
+                        self._ledger.deliver_one(int(unit.rows.recording[row]))
                     yield [example]
             return
         recording = unit.rows.recording
@@ -348,6 +353,7 @@ class Loader(Watched):
         self._end_running()
         self._resume = self._state = place
         self.epoch = place[0]
+        self._ledger.begin_again()
 
     def close(self) -> None:
         """End the iteration under way, joining its threads; again does nothing."""
@@ -357,12 +363,7 @@ class Loader(Watched):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _end_running(self) -> None:
@@ -372,4 +373,5 @@ class Loader(Watched):
             running.close()
 
     def _iteration(self) -> Iteration | None:
-        return self._running() if self._running is not None else None
+        running = self._running  # once: another thread may be ending it
+        return None if running is None else running()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from headrace.deliver import batch_of
 from headrace.prefetch import Job, Task
+from headrace.read import GroupResult
 from headrace.state import state_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from headrace.batch_maps import BatchMap
     from headrace.prefetch import Closing
-    from headrace.read import GroupResult
     from headrace.records import Batch, Failure
     from headrace.units import Group, Unit
     from headrace.windows import Windows
@@ -94,7 +94,12 @@ class Made:
         self.moved.clear()
 
     def assemble(
-        self, windows: Windows, *, skip: bool, pad: bool, batch_map: BatchMap | None
+        self,
+        windows: Windows,
+        *,
+        on_error: Literal["raise", "skip", "mask"],
+        pad: bool,
+        batch_map: BatchMap | None,
     ) -> None:
         """Make the batch, to which alone the slab then belongs."""
         unit, slab, self.rows = self.unit, self.rows, []
@@ -106,12 +111,17 @@ class Made:
             slab,
             self.failures,
             state_of(windows, *unit.after),
-            skip=skip,
+            skip=on_error == "skip",
             added=len(slab) - len(unit.rows.index) if pad and unit.final else unit.filler,
         )
-        if batch_map is not None and len(self.batch.audio):
-            with self.results[-1].transforming():
-                self.batch = batch_map(self.batch, self.unit.epoch, self.unit.stop)
+        if batch_map is None or not len(self.batch.audio):
+            return
+        if self.failures and on_error == "raise":
+            return  # what was lost is raised, and not what a function makes of its zeros
+        if not self.results:  # nothing but rows of zeros
+            self.results.append(GroupResult())
+        with self.results[-1].transforming():
+            self.batch = batch_map(self.batch, unit.epoch, unit.stop)
 
 
 def job_of(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headrace.arrangement import whole_number
+from headrace.arguments import whole_number
 from headrace.errors import WindowsError
 from headrace.labels import Labels
 from headrace.sampling import Mixed, checked_weights, shares

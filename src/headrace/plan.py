@@ -47,6 +47,9 @@ cache."""
 _MOST_STAGES = 8
 """Stages of a filter, at most: room is left for their lanes."""
 
+_REMEMBERED = 1 << 21
+"""Bytes for the facts of recordings that a reader has at hand; of 64 in any case."""
+
 _AUTO_MEMORY = 1 << 30
 """What ``prefetch="auto"`` stays under, by making less of it, where no memory is given."""
 
@@ -101,6 +104,8 @@ class Plan:
         What becomes of a last batch that is not full.
     batch_bytes : int
         Bytes of a batch that are not in its slab.
+    lent : int
+        Batches that an adapter keeps beside those that the bound has for the consumer.
 
     Raises
     ------
@@ -123,9 +128,11 @@ class Plan:
         memory: int | None,
         last: Literal["keep", "drop", "pad"],
         batch_bytes: int = 0,
+        lent: int = 0,
     ) -> None:
         self.windows = windows
         self._batch_bytes = batch_bytes
+        self._lent = lent
         self.batch_size = batch_size
         self.workers = workers
         self.last = last
@@ -190,6 +197,11 @@ class Plan:
             )
 
     @property
+    def held(self) -> int:
+        """Deliveries that there may be at once, those with the consumer among them."""
+        return self.prefetch + 2 + self._lent
+
+    @property
     def memory_bound(self) -> int:
         """Bytes that loading takes at most: see `bound`."""
         return self.bound(self.prefetch)
@@ -202,7 +214,7 @@ class Plan:
         lets go of the old one only when it has the new one. What a transform allocates beyond its
         result is not in it.
         """
-        return self.nbytes(prefetch + 2, self.open_files)
+        return self.nbytes(prefetch + 2 + self._lent, self.open_files)
 
     def nbytes(self, deliveries: int, open_files: int) -> int:
         """Return the bytes that loading takes with so many deliveries and open files."""
@@ -247,7 +259,8 @@ class Plan:
         if not transforms:
             return 0
         results = sum(t.dtype.itemsize * int(np.prod(t.shape)) for t in transforms)
-        return self._group_rows * self.audio_bytes + results
+        labels = self.windows.label_row_bytes if any(t.on == "example" for t in transforms) else 0
+        return self._group_rows * (self.audio_bytes + labels) + results
 
     @property
     def open_files(self) -> int:
@@ -274,11 +287,25 @@ class Plan:
         )
 
     @cached_property
+    def _facts_bytes(self) -> int:
+        """Bytes of what a reader has at hand of one recording: half a kilobyte and seek points."""
+        # Three bytes are a point; points are 64 frames of 576 samples apart, or of more.
+        points = (kind.frames // 12_288 for kind in self.kinds if kind.format == "MP3")
+        return 512 + max(points, default=0)
+
+    @property
+    def remembered(self) -> int:
+        """Recordings of which a reader has the facts at hand."""
+        return min(len(self.windows.recordings), max(64, _REMEMBERED // self._facts_bytes))
+
+    @cached_property
     def table_bytes(self) -> int:
-        """Bytes of the resamplers' coefficients, of the order and of the labels."""
+        """Bytes of tables: coefficients, order, labels, and what is kept of the recordings."""
         target = self.windows.spec.sample_rate
         tables = sum(table_bytes(rate, target) for rate in {one.sample_rate for one in self.kinds})
-        return tables + self.windows.order.nbytes + self.windows.label_bytes
+        counts = 8 * len(self.windows.recordings)  # of the ledger
+        facts = self.remembered * self._facts_bytes
+        return tables + self.windows.order.nbytes + self.windows.label_bytes + counts + facts
 
     def deliveries(self, position: int = 0) -> int:
         """Return how many deliveries an epoch has from `position` on."""

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GaveUp", "GroupResult", "Reader"]
 
-_REMEMBERED = 1 << 21
-"""Bytes for recordings whose facts are at hand: half a kilobyte each, and its seek points."""
-
 _Facts = tuple[int, int, int, int, bytes, bytes | None]
 """Id, kind, frames, bytes, path and seek points, as the native reader takes them."""
 
@@ -151,11 +148,7 @@ class Reader:
             plan.open_files - max(1, plan.workers),
         )
         self._stalled: set[int] = set()
-        # Three bytes are a point; points are 64 frames of 576 samples apart, or of more.
-        points = max(
-            (kind.frames // 12_288 for kind in plan.kinds if kind.format == "MP3"), default=0
-        )
-        self._facts = lru_cache(maxsize=max(64, _REMEMBERED // (512 + points)))(self._facts_of)
+        self._facts = lru_cache(plan.remembered)(self._facts_of)
 
     @property
     def most_open(self) -> int:
@@ -171,6 +164,8 @@ class Reader:
         group: Group,
         rows: NDArray[np.float32] | list[NDArray[np.float32]],
         closing: Closing,
+        *,
+        first: int = 0,
     ) -> GroupResult:
         """Fill the rows of `group`.
 
@@ -179,10 +174,13 @@ class Reader:
         group : Group
             What to read.
         rows : ndarray or list of ndarray of float32
-            All rows of the unit, shape ``(rows, samples)`` or ``(rows, channels, samples)``, or a
-            list of that many arrays; only the group's are written.
+            The rows of the unit from `first` on, shape ``(rows, samples)`` or
+            ``(rows, channels, samples)``, or a list of that many arrays; only the group's are
+            written.
         closing : Closing
             Looked at between reads and within long ones.
+        first : int
+            The unit's row that comes first in `rows`.
 
         Returns
         -------
@@ -205,13 +203,13 @@ class Reader:
             paths += [recording.path] * len(read.starts)
             if read.recording in self._stalled:
                 for row in range(read.row, read.row + len(read.starts)):
-                    rows[row][...] = 0
+                    rows[row - first][...] = 0
                     failures[row] = self._failure(group, row, Code.STALLED, _STALLED)
                 continue
             if read.recording not in places:
                 places[read.recording] = len(recordings)
                 recordings.append(facts)
-            reads.append((places[read.recording], read.starts, read.row))
+            reads.append((places[read.recording], read.starts, read.row - first))
         began, cpu_s = time.perf_counter(), time.thread_time()
         lost, decode_s, resample_s, busy_s, cancelled = self._native.read(
             recordings, reads, rows, closing.flag, closing.beat
@@ -220,7 +218,8 @@ class Reader:
         gil_s = time.perf_counter() - began - busy_s
         if cancelled:
             raise GaveUp
-        for row, code, why in lost:
+        for place, code, why in lost:
+            row = place + first
             failures[row] = self._failure(group, row, Code(code), why)
         return GroupResult(
             group.begin,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from array import array
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -38,7 +39,8 @@ class Closing:
         One byte: 0, or 1 once nobody waits for any result any more.
     beat : array of unsigned int, or None
         Where somebody watches: 1 once nobody waits for this task's result any more; a number that
-        changes as long as the task is alive; and what it works on (reader.h's Beat).
+        changes as long as the task is alive, or is `_NOTHING` while nobody need watch; and what it
+        works on (reader.h's Beat).
     """
 
     __slots__ = ("beat", "flag")
@@ -51,11 +53,17 @@ class Closing:
         """Return whether to give up."""
         return bool(self.flag[0]) or (self.beat is not None and bool(self.beat[0]))
 
-    def alive(self, subject: int) -> None:
-        """Give a sign of life, and say what is worked on."""
-        if self.beat is not None:
-            self.beat[2] = subject
-            self.beat[1] = (self.beat[1] + 1) & _NOTHING
+    @contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """Do what may take any time, because it is no read: a user's function."""
+        if self.beat is None:
+            yield
+            return
+        self.beat[1] = _NOTHING
+        try:
+            yield
+        finally:
+            self.beat[1] = 0
 
     @property
     def subject(self) -> int | None:
@@ -134,7 +142,7 @@ class Watch(Generic[T]):
         for running in list(self._running.values()):
             beat = running.closing.beat
             assert beat is not None
-            if beat[1] != running.pulse:
+            if beat[1] != running.pulse or beat[1] == _NOTHING:
                 running.pulse, running.since = beat[1], now
             elif now - running.since >= self.timeout_s:
                 late.append(running)

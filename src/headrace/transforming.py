@@ -81,6 +81,7 @@ class Transforming:
         self._reader = reader
         self._windows = windows
         self._lenient = lenient
+        self._labelled = any(transform.on == "example" for transform in windows.transforms)
         self._local = threading.local()
 
     def read(
@@ -99,19 +100,17 @@ class Transforming:
         TransformError
             A transform raised, or gave another shape or type than it did at first.
         """
-        count = group.stop - group.begin
-        audio = self._worker().rows(count, self._windows.audio_shape)
-        # Rows that are not the group's are not looked at.
-        places = [audio[0]] * group.begin + list(audio)
-        places += [audio[0]] * (len(group.rows.index) - group.stop)
-        result = self._reader.read(group, places, closing)
+        with closing.unwatched():
+            worker = self._worker()
+        audio = worker.rows(group.stop - group.begin, self._windows.audio_shape)
+        result = self._reader.read(group, audio, closing, first=group.begin)
         part = group.rows[group.begin : group.stop]
-        examples = examples_of(self._windows, part, (result.ids, result.paths), audio)
-        with result.transforming():
+        names = result.ids, result.paths
+        examples = examples_of(self._windows, part, names, audio, labelled=self._labelled)
+        with closing.unwatched(), result.transforming():
             for row, example in enumerate(examples, group.begin):
                 if closing():
                     raise GaveUp
-                closing.alive(int(group.rows.recording[row]))
                 if row in result.failures:
                     rows[row][...] = 0
                     continue

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from headrace.arguments import whole_number
 from headrace.errors import TransformError, WindowsError
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ class Transform:
             )
         if on not in ("audio", "example"):
             raise WindowsError(f'on must be "audio" or "example", not {on!r}.')
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise WindowsError(f"seed must be a whole number, not {seed!r}.")
-        transform = cls(source, factory is not None, on, int(seed), place)
+        transform = cls(source, factory is not None, on, whole_number("seed", seed), place)
         if out is not None:
             try:
                 shape, dtype = out

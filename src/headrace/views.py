@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from headrace.arrangement import Shuffle, whole_number
+from headrace.arguments import whole_number
+from headrace.arrangement import Shuffle
 from headrace.errors import WindowsError
 from headrace.records import AudioExample
 from headrace.sampling import Sampled, checked_weights
