@@ -169,5 +169,6 @@ def test_nothing_is_kept_of_names_but_one(windows: headrace.Windows) -> None:
         pass
 
     assert len(kept._reads)
-    for *_, args in kept._reads:
-        assert set(map(type, args.values())) <= {str, int, float}
+    for read in kept._reads:
+        assert read.transforms == []
+        assert set(map(type, read._replace(transforms=""))) <= {str, int, float}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from headrace.memory import format_bytes
 
-__all__ = ["Stats", "unblocked"]
+__all__ = ["OFTEN", "Stats", "unblocked"]
 
 _NOTHING = 0.01
 """A wait below this share of the run is none: law 5's figure."""
@@ -16,7 +16,7 @@ _BUSY = 0.8
 
 _BLOCKED = "waiting for files or a processor"
 
-_OFTEN = 0.3
+OFTEN = 0.3
 """Share of the groups that wait for the GIL where somebody holds it: about half of them with two
 workers that do nothing else."""
 
@@ -150,7 +150,7 @@ class Stats:
         its = "its one worker was" if self.workers == 1 else f"its {self.workers} workers were"
         parts = self.parts
         where = max(parts, key=lambda name: parts[name])
-        if where == "transforms" and self.workers > 1 and self.gil_waits > _OFTEN:
+        if where == "transforms" and self.workers > 1 and self.gil_waits > OFTEN:
             return (
                 f"The consumer waited for the loader {share} of the run; {its} busy {loaded:.0%} "
                 "of it, mostly with a transform that holds the GIL, so that one runs while the "

@@ -18,17 +18,16 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from threading import current_thread
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from headrace.meter import GIL_WAIT_S
-from headrace.stats import unblocked
+from headrace.stats import OFTEN, unblocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from headrace.made import Made
     from headrace.meter import Meter
-    from headrace.read import GroupResult
     from headrace.stats import Stats
 
 __all__ = ["KEPT", "Trace", "traced"]
@@ -38,12 +37,28 @@ KEPT: Final = 50_000
 
 _BLOCKED: Final = "wait for files or a processor"
 
-_Read = tuple[str, float, float, float, list[tuple[str, float, float]], dict[str, Any]]
-"""Thread, begin and end (`time.perf_counter`), seconds of waiting for the GIL, the transforms as
-`GroupResult` has them, and what else is told of it."""
+_GIL: Final = "wait for the GIL"
 
 _Slice = tuple[str, str, str, float, float, dict[str, Any]]
 """Name, category, thread, begin and end (`time.perf_counter`), and what else is told of it."""
+
+
+class _Read(NamedTuple):
+    """What is kept of a `GroupResult`: not the names of all its windows."""
+
+    thread: str
+    began_s: float
+    ended_s: float
+    gil_s: float
+    transforms: list[tuple[str, float, float]]
+    file: str
+    windows: int
+    failed: int
+    epoch: int
+    decode_s: float
+    resample_s: float
+    transform_s: float
+    cpu_s: float
 
 
 class Trace:
@@ -68,7 +83,23 @@ class Trace:
         """Note what was made, and that the consumer was in the loader for it."""
         unit = made.unit
         for result in made.results:
-            self._reads.append(_lean(result, unit.epoch))
+            self._reads.append(
+                _Read(
+                    result.thread,
+                    result.began_s,
+                    result.ended_s,
+                    result.gil_s,
+                    result.transforms,
+                    result.paths[0] if result.paths else "",
+                    len(result.paths),
+                    len(result.failures),
+                    unit.epoch,
+                    result.decode_s,
+                    result.resample_s,
+                    result.transform_s,
+                    result.cpu_s,
+                )
+            )
         self._count += len(made.results)
         self._waited += 1
         windows = len(unit.rows.index)
@@ -120,42 +151,37 @@ class Trace:
             yield "wait", "consumer", thread, began, ended, {"epoch": epoch, "windows": windows}
         for thread, began, ended in self._works:
             yield "work with it", "consumer", thread, began, ended, {}
+        # A worker that has lost its processor waits as one does for the GIL: not so often.
+        waits = sum(read.gil_s > GIL_WAIT_S for read in self._reads)
+        gil = _GIL if waits > OFTEN * len(self._reads) else f"{_GIL} or a processor"
         for read in self._reads:
-            yield from _of_read(read)
+            yield from _of_read(read, gil)
 
 
-def _lean(result: GroupResult, epoch: int) -> _Read:
-    """Return what is kept of a read: not the names of all its windows."""
-    args = {
-        "file": result.paths[0] if result.paths else "",
-        "windows": len(result.paths),
-        "failed": len(result.failures),
-        "epoch": epoch,
-        "decode_s": result.decode_s,
-        "resample_s": result.resample_s,
-        "transform_s": result.transform_s,
-        "cpu_s": result.cpu_s,
-    }
-    return result.thread, result.began_s, result.ended_s, result.gil_s, result.transforms, args
-
-
-def _of_read(read: _Read) -> Iterator[_Slice]:
+def _of_read(read: _Read, gil: str) -> Iterator[_Slice]:
     """Yield a read, what it was made of, and what followed it."""
-    thread, began, ended, gil_s, transforms, args = read
-    yield "read", "worker", thread, began, ended, args
+    thread, began, ended = read.thread, read.began_s, read.ended_s
+    yield (
+        "read",
+        "worker",
+        thread,
+        began,
+        ended,
+        dict(zip(_Read._fields[5:], read[5:], strict=True)),
+    )
     # They take turns, many in one read; one after the other they are seen.
-    blocked = ended - began - args["cpu_s"]
-    decode_s, resample_s = args["decode_s"], args["resample_s"]
-    parts = unblocked(blocked, decode_s, resample_s, ended - began - decode_s - resample_s)
+    blocked = ended - began - read.cpu_s
+    rest = ended - began - read.decode_s - read.resample_s
+    parts = unblocked(blocked, read.decode_s, read.resample_s, rest)
     for name, seconds in zip((_BLOCKED, "decode", "resample"), parts[:3], strict=True):
         stop = min(ended, began + seconds)
         if stop == began:
             continue
         yield name, "worker", thread, began, stop, {}
         began = stop
-    if gil_s > GIL_WAIT_S:
-        yield "wait for the GIL", "worker", thread, ended, ended + gil_s, {}
-    for by, start, stop in transforms:
+    if read.gil_s > GIL_WAIT_S:
+        yield gil, "worker", thread, ended, ended + read.gil_s, {}
+    for by, start, stop in read.transforms:
         yield "transform", "worker", by, start, stop, {}
 
 
