@@ -29,7 +29,7 @@ def main(folder: Path, rank: str, store: str) -> None:
     windows = headrace.load_catalog(folder / "catalog.parquet").windows(8_000, 0.25)[1:]
     mine = windows.shuffle(seed=5).shard("auto", remainder="mask")
     assert (mine.share.rank, mine.share.world) == (int(rank), 2)
-    epochs = []
+    epochs, failed = [], []
     with mine.loader(batch_size=4, workers=2, on_error="mask") as loader:
         for _ in range(2):
             steps, good = 0, []
@@ -41,8 +41,10 @@ def main(folder: Path, rank: str, store: str) -> None:
                 ).all()
                 steps += 1
                 good += batch.index[batch.valid].tolist()
+                failed += batch.index[~batch.valid & (batch.index >= 0)].tolist()
             epochs.append([steps, good])
-        failed = [[failure.index, failure.windows] for failure in loader.failures]
+        assert sum(failure.windows for failure in loader.failures) == len(failed)
+        assert {failure.index for failure in loader.failures} <= set(failed)
     dist.barrier()
     dist.destroy_process_group()
     json.dump([len(windows), epochs, failed], sys.stdout)

@@ -4,9 +4,11 @@ import gc
 import json
 import threading
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -354,12 +356,29 @@ def test_steps_cross_epochs_and_count_what_was_handed_out(windows: Windows) -> N
     batches.close()
 
 
+@pytest.mark.parametrize("steps", [1, 6, 7, 8, 9, 17])
+def test_the_epoch_after_steps_is_the_next_one(windows: Windows, steps: int) -> None:
+    """Behind steps that were put in place into the next epoch, or left, that epoch is not lost."""
+    epochs = _epochs(windows, 5, 4)
+    with Copied(windows.loader(batch_size=5, workers=2), 2) as batches:
+        seen = []
+        for batch in batches.steps(None):
+            seen.append(batch)
+            if len(seen) == steps:
+                break
+
+        assert list(batches) == epochs[(steps - 1) // 8 + 1]
+        assert seen == [batch for epoch in epochs for batch in epoch][:steps]
+
+
 def test_what_cannot_be_is_refused_at_once(windows: Windows) -> None:
     """Single examples, no batches; another's state; fewer than none ahead: a sentence each."""
     with pytest.raises(ValueError, match="batch_size"):
         Copied(windows.loader(), 1)
     with pytest.raises(ValueError, match="ahead must be a whole number from 0"):
         Copied(windows.loader(batch_size=2), -1)
+    with pytest.raises(ValueError, match="ahead must be a whole number from 0"):
+        Copied(windows.loader(batch_size=2), 1.5)  # type: ignore[arg-type]
     batches = Copied(windows.loader(batch_size=2), 1)
     other = windows.loader(batch_size=2).state_dict() | {"choice": "others"}
     with pytest.raises(StateError, match="cannot be resumed from"):
@@ -379,4 +398,30 @@ def test_the_bound_counts_what_is_put_ahead(windows: Windows) -> None:
     assert slabs.peak <= slabs.count == batches.loader.prefetch + 2 + 2
     assert set(kept) == {0}
     assert batches.loader.stats().peak_bytes <= batches.loader.memory_bound
+    batches.close()
+
+
+def test_the_bound_counts_labels_and_maps_of_what_is_put_ahead(windows: Windows) -> None:
+    """A batch more has labels and what a batch map made of it, too; a budget is kept with them."""
+    events = [(one.id, 0.1, 0.6, "frog") for one in windows.catalog]
+    names = ["file", "start_s", "end_s", "label"]
+    table = pa.table(dict(zip(names, map(list, zip(*events, strict=True)), strict=True)))
+    labelled = windows.label(headrace.Annotations.from_table(table))
+
+    def twice(batch: Batch) -> Batch:
+        return replace(batch, audio=np.concatenate([batch.audio, batch.audio], axis=1))
+
+    def loader(memory: int | None = None) -> Loader:
+        return labelled.loader(batch_size=5, workers=2, batch_map=twice, memory=memory)
+
+    plain = loader()
+    one = 5 * (2_000 * 4 + 2 * 2_000 * 4 + (4 + 1))
+    assert Copied(loader(), 3).loader.memory_bound >= plain.memory_bound + 3 * one
+    batches = Copied(loader(plain.memory_bound), 2)
+    assert batches.loader.prefetch == plain.prefetch - 2
+    for _ in batches.steps(40):
+        pass
+    stats = batches.loader.stats()
+    assert stats.peak_bytes <= batches.loader.memory_bound <= plain.memory_bound
+    assert stats.kept_bytes == 0
     batches.close()

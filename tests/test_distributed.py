@@ -51,10 +51,8 @@ def test_two_processes_go_through_two_epochs_in_step(tmp_path: Path) -> None:
     (total, one, lost), (same, two, more) = (json.loads(out) for out, _ in done)
     assert total == same == 19
     bad = {13, 14}
-    assert {
-        index for first, windows in lost + more for index in range(first, first + windows)
-    } == bad
+    assert set(lost) | set(more) == bad
     for epoch in range(2):
         assert one[epoch][0] == two[epoch][0] == 3
         assert sorted(one[epoch][1] + two[epoch][1]) == sorted(set(range(total)) - bad)
-    assert sum(windows for _, windows in lost + more) == 4  # each once in each epoch
+    assert len(lost) + len(more) == 4

@@ -120,6 +120,26 @@ def test_batches_of_several_shapes_are_refused(
         JaxLoader(windows.loader(batch_size=5, **options))
 
 
+def test_audio_that_jax_would_cut_is_refused(windows: Windows) -> None:
+    """JAX makes 4 bytes of 8 with a warning at most: here it is an error that says what to do."""
+    wide = windows.map(lambda audio: audio.astype(np.float64))
+    with pytest.raises(
+        ValueError, match=r"audio is float64 here, .* end with \.astype\(np\.float32"
+    ):
+        next(iter(JaxLoader(wide.loader(batch_size=5, last="drop"))))
+    (audio,) = next(
+        iter(
+            JaxLoader(
+                windows.map(lambda audio: np.fft.rfft(audio).astype(np.complex64)).loader(
+                    batch_size=5, last="drop"
+                ),
+                fields=("audio",),
+            )
+        )
+    )
+    assert audio.dtype == np.complex64  # 8 bytes that JAX has
+
+
 def test_a_sharding_and_a_device_are_not_both_taken(loader: Loader) -> None:
     """A sharding says itself where the arrays are."""
     device = jax.devices()[0]

@@ -12,7 +12,8 @@ import headrace
 SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
-    "arguments errors _kernel cpus levels memory order paths slabs stall forks units words",
+    "errors _kernel cpus levels memory order paths slabs stall forks units words",
+    "arguments",
     "encode kernel logmel records sampling shard stats jobs",
     "fault",
     "ffmpeg",

@@ -83,6 +83,16 @@ def test_a_batch_has_all_fields_of_the_loaders() -> None:
     assert {f.name for f in fields(headrace.Batch)} <= {f.name for f in fields(TorchBatch)}
 
 
+def test_audio_of_eight_bytes_is_a_tensor(windows: Windows) -> None:
+    """What a transform makes is what a model is fed with, whatever its type."""
+    wide = windows.map(lambda audio: audio.astype(np.float64))
+    batch = next(iter(TorchLoader(wide.loader(batch_size=5))))
+
+    assert batch.audio.dtype == torch.float64
+    assert isinstance(batch.valid, torch.Tensor)
+    assert isinstance(batch.index, np.ndarray)
+
+
 def test_fields_are_tuples_of_tensors(windows: Windows, loader: Loader) -> None:
     """Named fields come in their order: arrays as tensors, of 8 bytes too, and names as names."""
     expected = next(iter(windows.loader(batch_size=5, workers=0)))
@@ -474,6 +484,8 @@ def test_items_are_tuples_of_the_fields_asked_for(windows: Windows) -> None:
         Dataset(windows, fields=("sound",))
     with pytest.raises(ValueError, match="not one string"):
         Dataset(windows, fields="audio")
+    with pytest.raises(ValueError, match="these examples have no labels: leave it out of fields"):
+        Dataset(windows, fields=("audio", "labels"))[0]
 
 
 def test_a_dataset_is_a_sequence_that_pickles_small(windows: Windows) -> None:

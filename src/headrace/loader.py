@@ -158,7 +158,9 @@ class Loader(Watched):
         """Bytes that loading takes at most, beside the process, the catalog, and what you keep.
 
         (prefetch + 2) deliveries + workers x scratch + open decoders + tables. It depends neither
-        on how slow the consumer is nor on how long the recordings are.
+        on how slow the consumer is nor on how long the recordings are. With the catalog goes what
+        is noted of its recordings: 8 bytes of counts each, up to 2 MiB of names and places, and
+        a few hundred bytes for each of `failures`.
         """
         return self._plan.memory_bound
 

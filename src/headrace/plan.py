@@ -47,9 +47,6 @@ cache."""
 _MOST_STAGES = 8
 """Stages of a filter, at most: room is left for their lanes."""
 
-_REMEMBERED = 1 << 21
-"""Bytes for the facts of recordings that a reader has at hand; of 64 in any case."""
-
 _AUTO_MEMORY = 1 << 30
 """What ``prefetch="auto"`` stays under, by making less of it, where no memory is given."""
 
@@ -287,25 +284,11 @@ class Plan:
         )
 
     @cached_property
-    def _facts_bytes(self) -> int:
-        """Bytes of what a reader has at hand of one recording: half a kilobyte and seek points."""
-        # Three bytes are a point; points are 64 frames of 576 samples apart, or of more.
-        points = (kind.frames // 12_288 for kind in self.kinds if kind.format == "MP3")
-        return 512 + max(points, default=0)
-
-    @property
-    def remembered(self) -> int:
-        """Recordings of which a reader has the facts at hand."""
-        return min(len(self.windows.recordings), max(64, _REMEMBERED // self._facts_bytes))
-
-    @cached_property
     def table_bytes(self) -> int:
-        """Bytes of tables: coefficients, order, labels, and what is kept of the recordings."""
+        """Bytes of the resamplers' coefficients, of the order and of the labels."""
         target = self.windows.spec.sample_rate
         tables = sum(table_bytes(rate, target) for rate in {one.sample_rate for one in self.kinds})
-        counts = 8 * len(self.windows.recordings)  # of the ledger
-        facts = self.remembered * self._facts_bytes
-        return tables + self.windows.order.nbytes + self.windows.label_bytes + counts + facts
+        return tables + self.windows.order.nbytes + self.windows.label_bytes
 
     def deliveries(self, position: int = 0) -> int:
         """Return how many deliveries an epoch has from `position` on."""

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["GaveUp", "GroupResult", "Reader"]
 
+_REMEMBERED = 1 << 21
+"""Bytes for recordings whose facts are at hand: half a kilobyte each, and its seek points."""
+
 _Facts = tuple[int, int, int, int, bytes, bytes | None]
 """Id, kind, frames, bytes, path and seek points, as the native reader takes them."""
 
@@ -148,7 +151,11 @@ class Reader:
             plan.open_files - max(1, plan.workers),
         )
         self._stalled: set[int] = set()
-        self._facts = lru_cache(plan.remembered)(self._facts_of)
+        # Three bytes are a point; points are 64 frames of 576 samples apart, or of more.
+        points = max(
+            (kind.frames // 12_288 for kind in plan.kinds if kind.format == "MP3"), default=0
+        )
+        self._facts = lru_cache(maxsize=max(64, _REMEMBERED // (512 + points)))(self._facts_of)
 
     @property
     def most_open(self) -> int:

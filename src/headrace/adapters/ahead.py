@@ -23,25 +23,59 @@ from dataclasses import fields as fields_of
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
+from headrace.arguments import number
 from headrace.records import Batch
 from headrace.state import place_of, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-    from types import TracebackType
     from typing import Self
 
     from headrace.loader import Loader
+    from headrace.slabs import Allocate
 
-__all__ = ["Ahead", "Put", "Ready"]
+__all__ = ["PLACED", "Ahead", "Put", "Ready", "checked", "chosen"]
+
+PLACED = ("audio", "labels", "label_mask", "valid")
+"""What a model is fed with. The rest is what people look things up by: it stays NumPy's, whose
+numbers of eight bytes not every device can hold."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-_Waiting: TypeAlias = "deque[tuple[Mapping[str, Any], Put[T]]]"
-"""What has been put, each with the state behind it."""
+_Waiting: TypeAlias = "deque[tuple[Mapping[str, Any], int, Put[T]]]"
+"""What has been put, each with the state behind it and its epoch."""
 
 _KNOWN = tuple(field.name for field in fields_of(Batch))
+
+
+def checked(fields: Sequence[str] | None, known: Sequence[str], whose: str) -> tuple[str, ...]:
+    """Return `fields`, or all that are `known` to be of ``"a batch"`` or ``"an example"``.
+
+    Raises
+    ------
+    ValueError
+        A field is not one of them.
+    """
+    if isinstance(fields, str):
+        raise ValueError(f'fields must be names, as in ("{fields}",), not one string.')  # noqa: TRY004
+    if unknown := [name for name in fields or () if name not in known]:
+        raise ValueError(f"{whose} has no {unknown[0]!r}: fields are {', '.join(known)}.")
+    return tuple(known if fields is None else fields)
+
+
+def chosen(record: object, fields: Sequence[str], *, asked: bool, whose: str) -> dict[str, Any]:
+    """Return the values of a record's fields, by name.
+
+    Raises
+    ------
+    ValueError
+        One that was `asked` for is None here.
+    """
+    values = {name: getattr(record, name) for name in fields}
+    if asked and (missing := [name for name, value in values.items() if value is None]):
+        raise ValueError(f"{whose} no {missing[0]}: leave it out of fields, or label the windows.")
+    return values
 
 
 class Put(Protocol[T_co]):
@@ -89,30 +123,37 @@ class Ahead(ABC, Generic[T]):
     ahead : int
         How many more batches are put in place while one is worked with. The loader's
         `memory_bound` counts them.
+    allocate : callable, optional
+        Makes the memory in which the loader puts batches together, as `Loader.lend` says.
 
     Raises
     ------
     ValueError
-        The loader makes no batches, a field is not one of a batch, or `ahead` is less than 0.
+        The loader makes no batches, a field is not one of a batch, or `ahead` is no whole number
+        from 0 up.
+    MemoryBudgetError
+        The loader's `memory` has no room for so many batches ahead.
     """
 
-    def __init__(self, loader: Loader, fields: Sequence[str] | None, ahead: int) -> None:
+    def __init__(
+        self,
+        loader: Loader,
+        fields: Sequence[str] | None,
+        ahead: int,
+        allocate: Allocate | None = None,
+    ) -> None:
         if loader.batch_size is None:
             raise ValueError(
                 "this loader yields single examples: make one of batches, "
                 "windows.loader(batch_size=...)."
             )
-        if isinstance(fields, str):
-            raise ValueError(f'fields must be names, as in ("{fields}",), not one string.')  # noqa: TRY004
-        if unknown := [name for name in fields or () if name not in _KNOWN]:
-            raise ValueError(f"a batch has no {unknown[0]!r}: fields are {', '.join(_KNOWN)}.")
-        if ahead < 0:
-            raise ValueError(f"ahead must be a whole number from 0 up, not {ahead!r}.")
         self.loader = loader
         self.fields = None if fields is None else tuple(fields)
-        self.ahead = ahead
-        loader.lend(ahead)
+        self._fields = checked(fields, _KNOWN, "a batch")
+        self.ahead = number("ahead", ahead, 0, None)
+        loader.lend(self.ahead, allocate)
         self._state: Mapping[str, Any] = loader.state_dict()
+        self._epoch: int | None = None  # of the last batch handed out, unless another is wanted
         self._restored = False  # and not resumed yet
         self._offset = 0  # between the epochs here and those that a framework counts
         self._waiting: _Waiting[T] = deque()
@@ -124,12 +165,8 @@ class Ahead(ABC, Generic[T]):
 
     def _chosen(self, batch: Batch) -> dict[str, Any]:
         """Return the values of the batch's fields, by name."""
-        values = {name: getattr(batch, name) for name in self.fields or _KNOWN}
-        if self.fields and (missing := [name for name, value in values.items() if value is None]):
-            raise ValueError(
-                f"these batches have no {missing[0]}: leave it out of fields, or label the windows."
-            )
-        return values
+        asked = self.fields is not None
+        return chosen(batch, self._fields, asked=asked, whose="these batches have")
 
     # Iterating
 
@@ -139,7 +176,7 @@ class Ahead(ABC, Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Begin the next epoch, or go on inside the one that `load_state_dict` restored."""
-        return self._run(self._epoch)
+        return self._run(self._begin_epoch)
 
     def steps(self, n: int | None) -> Iterator[T]:
         """Yield `n` batches from where the last one left off, across epochs.
@@ -151,7 +188,10 @@ class Ahead(ABC, Generic[T]):
         """
         return self._run(partial(self._steps, n))
 
-    def _epoch(self) -> Iterator[Any]:
+    def _begin_epoch(self) -> Iterator[Any]:
+        if self._epoch not in (None, self.loader.epoch):  # that of what was put in place
+            assert self._epoch is not None
+            self.loader.load_state_dict(state_of(self.loader.windows, self._epoch + 1, 0))
         return iter(self.loader)
 
     def _steps(self, n: int | None) -> Iterator[Any]:
@@ -190,7 +230,7 @@ class Ahead(ABC, Generic[T]):
                 batch = next(batches)
             except Exception as end:  # noqa: BLE001  raised in its turn
                 return end
-            waiting.append((batch.state, self._put(batch)))
+            waiting.append((batch.state, self.loader.epoch, self._put(batch)))
             del batch
         return None
 
@@ -201,17 +241,17 @@ class Ahead(ABC, Generic[T]):
             settling.popleft()
 
     def _take(self, waiting: _Waiting[T]) -> T:
-        state, put = waiting.popleft()
+        state, epoch, put = waiting.popleft()
         batch = put.take()
         if not put.settled:
             self._settling.append(put)
-        self._state = state
+        self._state, self._epoch = state, epoch
         return batch
 
     def _let_go(self, waiting: _Waiting[T]) -> None:
         """Wait until all that was put from is settled, and refer to none of it."""
         while waiting:
-            waiting.popleft()[1].settle()
+            waiting.popleft()[-1].settle()
         while self._settling:
             self._settling.popleft().settle()
 
@@ -234,7 +274,7 @@ class Ahead(ABC, Generic[T]):
         """
         self.loader.load_state_dict(state_dict)
         self._let_go(self._waiting)
-        self._state = dict(state_dict)
+        self._state, self._epoch = dict(state_dict), None
         self._restored = True
 
     def set_epoch(self, epoch: int) -> None:
@@ -261,12 +301,7 @@ class Ahead(ABC, Generic[T]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

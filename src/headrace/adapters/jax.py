@@ -14,9 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from headrace.adapters.ahead import Ahead, Ready
+from headrace.adapters.ahead import PLACED, Ahead, Ready
 
 try:
     import jax
@@ -30,6 +28,7 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from headrace.adapters.ahead import Put
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from headrace.records import Batch
 
 __all__ = ["JaxBatch", "JaxLoader"]
-
-_WIDE = 8
-"""Bytes of a number that stays NumPy's: JAX would cut it to 4, and with it places and seconds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -92,7 +88,8 @@ class JaxLoader(Ahead[Any]):
         It is used by nobody else meanwhile.
     fields : sequence of str, optional
         Attributes of `Batch`, as ``("audio", "labels")``: batches are tuples of these. By default a
-        batch is a `JaxBatch`. Numbers of 8 bytes (`index`, `offset`, ...) stay NumPy's either way.
+        batch is a `JaxBatch`. Only audio, labels, label_mask and
+        valid are JAX arrays, either way.
     sharding : jax.sharding.Sharding, optional
         How the rows are spread over devices, as
         ``NamedSharding(mesh, PartitionSpec("data"))``. Where there are several processes, each
@@ -106,8 +103,11 @@ class JaxLoader(Ahead[Any]):
     Raises
     ------
     ValueError
-        The loader's batches are not all of one shape, a field is not one of a batch, `ahead` is
-        less than 0, or both `sharding` and `device` are given.
+        The loader's batches are not all of one shape, a field is not one of a batch, `ahead` is no
+        whole number from 0 up, or both `sharding` and `device` are given; with the first batch, if
+        it has audio of 8 bytes a number, which JAX cuts unless ``jax_enable_x64`` is set.
+    MemoryBudgetError
+        The loader's `memory` has no room for so many batches ahead.
     """
 
     def __init__(
@@ -119,7 +119,6 @@ class JaxLoader(Ahead[Any]):
         device: jax.Device | None = None,
         ahead: int = 2,
     ) -> None:
-        super().__init__(loader, fields, ahead)
         if loader.last == "keep":
             raise ValueError(
                 'JAX compiles anew for a last batch that is shorter: give the loader last="drop" '
@@ -132,19 +131,23 @@ class JaxLoader(Ahead[Any]):
             )
         if sharding is not None and device is not None:
             raise ValueError("give sharding or device, not both: a sharding names its devices.")
+        super().__init__(loader, fields, ahead)
         self.sharding = sharding
         self.device = device
 
     def _put(self, batch: Batch) -> Put[Any]:
         values = {
-            name: self._array(value)
-            if isinstance(value, np.ndarray) and value.itemsize < _WIDE
-            else value
+            name: self._array(name, value) if name in PLACED and value is not None else value
             for name, value in self._chosen(batch).items()
         }
         return Ready(JaxBatch(**values) if self.fields is None else tuple(values.values()))
 
-    def _array(self, array: NDArray[Any]) -> jax.Array:
+    def _array(self, name: str, array: NDArray[Any]) -> jax.Array:
+        if (held := jax.dtypes.canonicalize_dtype(array.dtype)) != array.dtype:
+            raise ValueError(
+                f"{name} is {array.dtype} here, which JAX would cut to {held}: let the transform "
+                f"that made it end with .astype(np.{held}), or set jax_enable_x64."
+            )
         if self.sharding is not None:
             return jax.make_array_from_process_local_data(self.sharding, array)
         return jax.device_put(array, self.device)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from headrace.adapters.ahead import Ahead, Ready
+from headrace.adapters.ahead import PLACED, Ahead, Ready, checked, chosen
+from headrace.arguments import number
 from headrace.records import AudioExample
 
 try:
@@ -45,10 +46,6 @@ __all__ = ["Dataset", "TorchBatch", "TorchLoader"]
 
 Values: TypeAlias = dict[str, Any]
 T = TypeVar("T")
-
-_WIDE = 8
-"""Bytes of a number that stays NumPy's in a `TorchBatch`: places and seconds, which people look
-things up by, and which not every device can hold."""
 
 
 # Not frozen: Lightning and others put converted tensors into a copy.
@@ -117,8 +114,10 @@ class TorchLoader(Ahead[Any]):
     Raises
     ------
     ValueError
-        The loader makes no batches, a field is not one of a batch, `ahead` is less than 0, or
-        `device` is not there.
+        The loader makes no batches, a field is not one of a batch, `ahead` is no whole number from
+        0 up, or `device` is not there.
+    MemoryBudgetError
+        The loader's `memory` has no room for so many batches ahead.
     """
 
     def __init__(
@@ -129,12 +128,12 @@ class TorchLoader(Ahead[Any]):
         ahead: int = 2,
     ) -> None:
         self.device = torch.device("cpu" if device is None else device)
-        on_cuda = self.device.type == "cuda"
-        # Elsewhere there is nothing to do ahead; what is less than 0 is refused all the same.
-        super().__init__(loader, fields, ahead if on_cuda else min(ahead, 0))
-        self._cuda = _Cuda(self.device) if on_cuda else None
-        if self._cuda is not None:
-            loader.lend(ahead, self._cuda.pinned)
+        self._cuda = _Cuda(self.device) if self.device.type == "cuda" else None
+        ahead = number("ahead", ahead, 0, None)
+        if self._cuda is None:  # nothing to do ahead
+            super().__init__(loader, fields, 0)
+        else:
+            super().__init__(loader, fields, ahead, self._cuda.pinned)
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
@@ -144,7 +143,7 @@ class TorchLoader(Ahead[Any]):
     def _put(self, batch: Batch) -> Put[Any]:
         values = self._chosen(batch)
         for name, value in values.items():
-            if isinstance(value, np.ndarray) and (self.fields or value.itemsize < _WIDE):
+            if isinstance(value, np.ndarray) and (self.fields or name in PLACED):
                 values[name] = _tensor(value)
         if self._cuda is not None:
             return _Copy(self._cuda, values, self._made)
@@ -230,13 +229,9 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
 
     def __init__(self, windows: Windows, fields: Sequence[str] | None = None) -> None:
         known = [field.name for field in fields_of(AudioExample)]
-        if isinstance(fields, str):
-            raise ValueError(f'fields must be names, as in ("{fields}",), not one string.')  # noqa: TRY004
-        if unknown := [name for name in fields or () if name not in known]:
-            raise ValueError(f"an example has no {unknown[0]!r}: fields are {', '.join(known)}.")
         self.windows = windows
         self.fields = None if fields is None else tuple(fields)
-        self._known = known
+        self._fields = checked(fields, known, "an example")
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -250,9 +245,12 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
             There is no such window.
         ReadError
             The window could not be read.
+        ValueError
+            A field that was asked for is None: labels of windows that have none.
         """
+        asked = self.fields is not None
         example = self.windows[int(index)]
-        values = {name: getattr(example, name) for name in self.fields or self._known}
+        values = chosen(example, self._fields, asked=asked, whose="these examples have")
         item = {
             name: _tensor(value) if isinstance(value, np.ndarray) else value
             for name, value in values.items()
