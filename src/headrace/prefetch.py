@@ -37,7 +37,6 @@ import threading
 import time
 import weakref
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -167,8 +166,10 @@ class _Core:
     def wait(self, pending: _Pending) -> None:
         while pending.left and not self.closing:
             look_s = _LOOK_S if self.watch is None else min(_LOOK_S, self.watch.patience())
-            with suppress(Empty):
+            try:  # noqa: SIM105  no call where `Empty` is handled: a Ctrl-C in it would show both
                 self.wake_consumer.get(timeout=look_s)
+            except Empty:
+                pass
             for running in () if self.watch is None else self.watch.overdue():
                 try:
                     self._replace(running)
