@@ -69,7 +69,7 @@ def blamed(name: str, pattern: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
         with windows.loader(batch_size=4, workers=2) as loader, loader.trace(file):
-            for _ in loader.steps(2 * len(loader)):
+            for _ in loader.steps(6 * len(loader)):
                 work()
         events = json.loads(file.read_text("utf-8"))
     seconds: Counter[str] = Counter()

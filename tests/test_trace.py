@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections import Counter
@@ -10,7 +11,9 @@ import pytest
 
 import headrace
 from headrace import trace
+from headrace.made import Made
 from headrace.meter import Meter
+from headrace.read import GroupResult
 from headrace.trace import Trace
 
 if TYPE_CHECKING:
@@ -172,3 +175,27 @@ def test_nothing_is_kept_of_names_but_one(windows: headrace.Windows) -> None:
     for read in kept._reads:
         assert read.transforms == []
         assert set(map(type, read._replace(transforms=""))) <= {str, int, float}
+
+
+@pytest.mark.parametrize(
+    ("waiting", "name"),
+    [(0, None), (1, "wait for the GIL or a processor"), (5, "wait for the GIL")],
+)
+def test_a_wait_for_the_gil_is_called_one_where_it_is_not_chance(
+    windows: headrace.Windows, waiting: int, name: str | None
+) -> None:
+    """Of ten reads one may have lost its processor; five have not. A short wait is none."""
+    results = [
+        GroupResult(began_s=at, ended_s=at + 0.5, gil_s=2e-3 if at < waiting else 0.5e-3)
+        for at in range(10)
+    ]
+    (unit,) = windows.loader(batch_size=len(windows))._plan.units(0, 0)
+    kept, file = Trace(), io.StringIO()
+    kept.delivered(Made(unit, [], results), 0.0, 10.0)
+    kept.write(file, "")
+
+    events = json.loads(file.getvalue())["traceEvents"]
+    waits = [event for event in events if event["name"].startswith("wait for the GIL")]
+    ends = {e["ts"] + e["dur"] for e in events if e["name"] == "read"}
+    assert [(one["name"], one["dur"]) for one in waits] == [(name, 2_000)] * waiting
+    assert {one["ts"] for one in waits} <= ends
