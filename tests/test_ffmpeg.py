@@ -422,7 +422,7 @@ class Fake:
 def verified(stream: Any, frames: int = 50_000) -> tuple[Any, ...]:
     """Return what decoding a mono recording by a stream in Python finds."""
     kind = (48_000, 1, 0, 2, False, -1, lambda _: stream)
-    return _kernel.verify(kind, native.library(), frames, b"nowhere", bytearray(1))
+    return _kernel.verify(kind, native.library(), frames, b"nowhere", b"", bytearray(1))
 
 
 def test_a_stream_in_python_is_a_source() -> None:
@@ -472,7 +472,7 @@ class Late:
         pass
 
 kind = (48_000, 1, 0, 2, False, -1, lambda path: Late())
-arguments = (kind, native.library(), 1 << 40, b"nowhere", bytearray(1))
+arguments = (kind, native.library(), 1 << 40, b"nowhere", b"", bytearray(1))
 threading.Thread(target=_kernel.verify, args=arguments, daemon=True).start()
 reading.wait()
 print("bye")

@@ -174,7 +174,7 @@ def test_nothing_is_kept_of_names_but_one(windows: headrace.Windows) -> None:
     assert len(kept._reads)
     for read in kept._reads:
         assert read.transforms == []
-        assert set(map(type, read._replace(transforms=""))) <= {str, int, float}
+        assert set(map(type, read[:4] + read[5:])) <= {str, int, float}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from headrace import _kernel, scan
 from headrace.catalog import load_catalog
 from headrace.declared import declared_frames
 from headrace.decode import probe
-from sounds import KINDS, medley, noise, write
+from sounds import KINDS, medley, noise, whole, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,6 +124,93 @@ def test_chunks_and_padding_behind_the_audio_are_no_audio(folder: Path) -> None:
     assert scan(folder, verify="decode").failures == ()
 
 
+@pytest.mark.parametrize(
+    ("kind", "subtype", "endian"),
+    [
+        ("W64", "PCM_16", "FILE"),
+        ("W64", "IMA_ADPCM", "FILE"),
+        ("WAV", "PCM_16", "BIG"),
+        ("WAV", "IMA_ADPCM", "FILE"),
+        ("WAV", "MS_ADPCM", "FILE"),
+        ("WAV", "GSM610", "FILE"),
+        ("AIFF", "IMA_ADPCM", "FILE"),
+        ("OGG", "VORBIS", "FILE"),
+        ("OGG", "OPUS", "FILE"),
+    ],
+)
+def test_a_file_that_ends_before_it_says_is_cut_short(
+    tmp_path: Path, kind: str, subtype: str, endian: str
+) -> None:
+    """Also where libsndfile trims it without a word, or nothing in it says how long it was."""
+    path = tmp_path / "a.audio"
+    soundfile.write(path, medley(80_000) * 0.5, 16_000, subtype, endian, kind)
+    before = scan(path, verify="decode")
+    assert before.failures == ()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+
+    cut = scan(path, verify="decode")
+
+    assert found(cut) == {"a.audio": "TRUNCATED"}
+    assert 0 < cut.frames[0] < before.frames[0]
+    assert cut.failures[0].start_s == cut.frames[0] / 16_000
+    windows = cut.windows(16_000, 0.5, tail="drop")
+    assert sum(1 for _ in windows.loader(on_error="raise")) == len(windows) > 0
+
+
+def test_a_disk_that_fails_for_a_moment_shortens_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be read just now is told, stays as long as it was, and is decoded again."""
+    cache = folder.parent / "cache.parquet"
+    real = _kernel.verify
+
+    def failing(kind: Any, library: Any, frames: int, path: bytes, *others: Any) -> Any:
+        if path.endswith(b"a.wav"):
+            return 3_000, 0, 0, 0, "IO", "the system says: Input/output error", True, False
+        return real(kind, library, frames, path, *others)
+
+    monkeypatch.setattr(_kernel, "verify", failing)
+    first = scan(folder, cache=cache, verify="decode")
+    monkeypatch.setattr(_kernel, "verify", real)
+    believed = scan(folder, cache=cache)
+    decoded = counting(monkeypatch)
+    again = scan(folder, cache=cache, verify="decode")
+
+    assert found(first) == {"a.wav": "IO"}
+    assert first.frames.tolist() == again.frames.tolist()
+    assert believed.failures == again.failures == ()
+    assert [path[-5:] for path in decoded] == [b"a.wav"]
+    assert of(again, "a.wav") == (8_000, 8_000)
+
+
+def test_seek_points_that_do_not_give_the_same_bits_are_not_kept(tmp_path: Path) -> None:
+    """Audio data damaged inside whole frames: a decoder that begins behind them may differ."""
+    path = tmp_path / "a.mp3"
+    write(path, medley(22_050 * 8), 22_050, "MP3", "MPEG_LAYER_III")
+    good = path.read_bytes()
+    rng = np.random.default_rng(3)
+    dropped = kept = 0
+    for _ in range(60):
+        data = bytearray(good)
+        at = int(rng.integers(2_000, len(data) - 500))
+        noise_bytes = rng.bytes(int(rng.integers(1, 40)))
+        data[at : at + len(noise_bytes)] = noise_bytes
+        path.write_bytes(data)
+        if not scan(path)[0].seek_points:
+            continue
+        catalog = scan(path, verify="decode")
+        windows = catalog.windows(None, 0.1, tail="drop")
+        expected = whole(catalog[0])[:, 0]
+        for window in windows.shuffle(1).loader(workers=1):
+            start = round(window.offset * 22_050)
+            assert np.array_equal(window.audio, expected[start : start + len(window.audio)])
+        kept += bool(catalog[0].seek_points)
+        dropped += not catalog[0].seek_points
+
+    assert kept
+    assert dropped
+
+
 def test_damage_inside_leaves_what_is_before_it(folder: Path) -> None:
     """A file that decodes up to some frame has these frames, and the rest is told as lost."""
     write(folder / "e.flac", medley(80_000), 16_000, "FLAC", "PCM_16")
@@ -161,9 +248,9 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     decoded: list[bytes] = []
     real = _kernel.verify
 
-    def count(kind: Any, library: Any, frames: int, path: bytes, cancel: bytearray) -> Any:
+    def count(kind: Any, library: Any, frames: int, path: bytes, *others: Any) -> Any:
         decoded.append(path)
-        return real(kind, library, frames, path, cancel)
+        return real(kind, library, frames, path, *others)
 
     monkeypatch.setattr(_kernel, "verify", count)
     return decoded
@@ -275,4 +362,4 @@ def test_rf64_declares_its_frames_in_its_own_chunk(tmp_path: Path) -> None:
     recording = probe(str(tmp_path / "a.rf64"), "a.rf64")
     assert isinstance(recording, headrace.Recording)
 
-    assert declared_frames(recording) == (700, False)
+    assert declared_frames(recording) == (700, False, False)

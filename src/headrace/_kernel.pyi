@@ -68,8 +68,9 @@ def verify(
     library: dict[str, int],
     frames: int,
     path: bytes,
+    seek_points: bytes,
     cancel: bytearray,
-) -> tuple[int, int, int, int, str, str, bool]:
+) -> tuple[int, int, int, int, str, str, bool, bool]:
     """Decode a file: see src/kernel/verify.h for what is returned, field by field."""
 
 def seek_points(path: bytes, frames: int) -> bytes | None:

@@ -1,21 +1,21 @@
-"""How many frames a header itself declares, where libsndfile says what the file has room for.
+"""How many frames a file itself declares, where libsndfile says what the file has room for.
 
-libsndfile trims an uncompressed recording to its file and does not tell; so a recording that was
-cut short looks like one that was always so. Compressed ones are not trimmed.
+libsndfile trims a recording to its file and does not tell; so one that was cut short looks like one
+that was always so.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from struct import error, unpack
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headrace.records import Recording
 
-__all__ = ["declared_frames"]
+__all__ = ["Declared", "declared_frames"]
 
 _BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3}
 _BYTES |= {"PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
@@ -24,51 +24,62 @@ _UNKNOWN: Final = 0x7FFFF000
 """What writers to a pipe put for a length they cannot know is this (SoX) or more (FFmpeg: all
 ones)."""
 _ALL_ONES: Final = 0xFFFFFFFF
+_LONGEST_PAGE: Final = 27 + 255 + 255 * 255  # bytes of Ogg's: head, table, body (RFC 3533)
+_LAST_PAGE: Final = 4  # its flag
 
 
-def declared_frames(recording: Recording) -> tuple[int, bool]:
-    """Return the frames that the file's header declares, and whether audio seems to follow them.
+class Declared(NamedTuple):
+    """What a file says of its length.
 
-    Parameters
+    Attributes
     ----------
-    recording : Recording
-        As libsndfile sees it, which is the answer where the header does not say more.
-
-    Returns
-    -------
     frames : int
-        0 where the header says that it does not know.
+        Those that its header declares, or as libsndfile sees it where that does not say; 0 where it
+        says that it does not know.
     more : bool
         Bytes follow that belong to nothing that the header declares.
+    cut : bool
+        The file ends before it says that it does, by how many frames it does not say.
     """
-    width = _BYTES.get(recording.subtype, 0) * recording.channels
-    known = recording.frames, False
-    if not width:
-        return known
+
+    frames: int
+    more: bool = False
+    cut: bool = False
+
+
+def declared_frames(recording: Recording) -> Declared:
+    """Return what the file of a recording, as libsndfile sees it, declares."""
+    known = Declared(recording.frames)
     try:
         with Path(recording.path).open("rb") as file:
-            return _declared(file, recording, width) or known
+            return _declared(file, recording) or known
     except (OSError, ValueError, error):
         return known
 
 
-def _declared(file: BinaryIO, recording: Recording, width: int) -> tuple[int, bool] | None:
+def _declared(file: BinaryIO, recording: Recording) -> Declared | None:
+    width = _BYTES.get(recording.subtype, 0) * recording.channels
     head = file.read(12)
-    if head[:4] == b".snd":
+    if head[:4] == b".snd" and width:
         length = _u32(">", head[8:])
-        return (0 if length >= _UNKNOWN else length // width), False
-    if head[:4] in {b"RIFF", b"RF64"} and head[8:] == b"WAVE":
-        return _data_chunk(file, recording, width)
+        return Declared(0 if length >= _UNKNOWN else length // width)
+    if head[:4] in {b"RIFF", b"RF64", b"RIFX"} and head[8:] == b"WAVE":
+        return _data_chunk(file, recording, width, ">" if head[:4] == b"RIFX" else "<")
     if head[:4] == b"FORM" and head[8:] in {b"AIFF", b"AIFC"}:
-        for name, _ in _chunks(file, ">"):
-            if name == b"COMM":
-                return _u32(">", file.read(6)[2:]), False
+        return _sound_chunk(file, recording, width)
+    if head[:4] == b"riff":
+        return _w64(file, recording, width)
+    if head[:4] == b"OggS":
+        file.seek(max(0, recording.size - _LONGEST_PAGE))
+        tail = file.read()
+        last = tail.rfind(b"OggS")
+        return Declared(recording.frames, cut=last < 0 or not tail[last + 5] & _LAST_PAGE)
     return None
 
 
-def _data_chunk(file: BinaryIO, recording: Recording, width: int) -> tuple[int, bool] | None:
+def _data_chunk(file: BinaryIO, recording: Recording, width: int, order: str) -> Declared | None:
     long = 0
-    for name, short in _chunks(file, "<"):
+    for name, short in _chunks(file, order):
         if name == b"ds64":
             long = unpack("<Q", file.read(16)[8:])[0]
         if name != b"data":
@@ -76,11 +87,37 @@ def _data_chunk(file: BinaryIO, recording: Recording, width: int) -> tuple[int, 
         size = long if long and short == _ALL_ONES else short
         past = file.tell() + size
         if size == 0 or (past > recording.size and _UNKNOWN <= size <= _ALL_ONES):
-            return 0, False
+            return Declared(0) if width else None
+        if not width:
+            return Declared(recording.frames, cut=past > recording.size)
         file.seek(past + size % 2)
         after = file.read(4)
         # A chunk begins with four letters; zeros may fill up a block of the disk.
-        return size // width, any(after) and not (after.isascii() and after.decode().isprintable())
+        more = any(after) and not (after.isascii() and after.decode().isprintable())
+        return Declared(size // width, more)
+    return None
+
+
+def _sound_chunk(file: BinaryIO, recording: Recording, width: int) -> Declared | None:
+    for name, size in _chunks(file, ">"):
+        if name == b"COMM" and width:
+            return Declared(_u32(">", file.read(6)[2:]))
+        if name == b"SSND" and not width:
+            return Declared(recording.frames, cut=file.tell() + size > recording.size)
+    return None
+
+
+def _w64(file: BinaryIO, recording: Recording, width: int) -> Declared | None:
+    """Look for Sony Wave64's data chunk: names of 16 bytes, sizes of 8 that count both."""
+    at = 40
+    for _ in range(_MOST_CHUNKS):
+        file.seek(at)
+        name, size = file.read(16), unpack("<Q", file.read(8))[0]
+        if name[:4] == b"data" and width:
+            return Declared((size - 24) // width)
+        if name[:4] == b"data":
+            return Declared(recording.frames, cut=at + size > recording.size)
+        at += max(24, size + -size % 8)
     return None
 
 

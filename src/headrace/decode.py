@@ -54,7 +54,7 @@ EXTENSIONS: Final = frozenset(
 """What a folder is searched for, in lower case."""
 
 MOST_FRAMES: Final = 1 << 44
-"""Frames of a recording, at most: years at any rate, and times a rate they still fit 63 bits."""
+"""Frames of a recording, at most: years at any rate. `geometry` sees to what that is times one."""
 
 MOST_HZ: Final = 10_000_000
 """Sample rate of a recording, at most. Ultrasound recorders reach 1 MHz; a damaged header reaches

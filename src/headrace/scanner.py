@@ -14,7 +14,7 @@ from headrace.errors import NoRecordingsError
 from headrace.headers import read_headers
 from headrace.paths import join
 from headrace.records import Failure, Recording
-from headrace.verify import DECLARED
+from headrace.verify import DECLARED, PASSING
 
 if TYPE_CHECKING:
     import os
@@ -120,6 +120,8 @@ def _still(
     told = storage.described(earlier)
     known: dict[str, list[Failure]] = {}
     for failure in () if told is None else told[1]:
+        if failure.code in PASSING:
+            continue
         known.setdefault(failure.file_id, []).append(failure)
     if not known:
         return []

@@ -36,10 +36,13 @@ if TYPE_CHECKING:
     from headrace.prefetch import Closing
     from headrace.records import Recording
 
-__all__ = ["DECLARED", "verify"]
+__all__ = ["DECLARED", "PASSING", "verify"]
 
 DECLARED: Final = "declared_frames"
 """The column of what headers declare: null for a recording that has not been decoded."""
+
+PASSING: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION})
+"""What is wrong with the disk or the network, and not with the recording: it is decoded again."""
 
 _SAVED_S: Final = 60.0
 """Seconds between two savings: what a crash of the machine may cost."""
@@ -54,6 +57,8 @@ class _Verdict:
     declared: int
     frames: int
     failures: tuple[Failure, ...]
+    seeks: bool
+    """Whether its seek points, if it has some, give what decoding in one go does."""
 
 
 def verify(
@@ -84,13 +89,16 @@ def verify(
     Returns
     -------
     table : Arrow table
-        Recordings of which at least one frame can be decoded, with the frames that can.
+        Recordings of which at least one frame can be decoded, with the frames that can; and those
+        that could not be read just now, as they were.
     failures : tuple of Failure
         By id.
     """
     import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
 
     frames = table["frames"].to_numpy().copy()
+    inexact = np.zeros(len(table), bool)
     declared = np.full(len(table), -1, np.int64)
     if DECLARED in table.column_names:
         declared[:] = table[DECLARED].fill_null(-1).to_numpy()
@@ -100,6 +108,9 @@ def verify(
     def known() -> tuple[pa.Table, tuple[Failure, ...]]:
         column = pa.array(declared, mask=declared < 0)
         whole = table.set_column(table.column_names.index("frames"), "frames", pa.array(frames))
+        none = pa.scalar(b"", pa.large_binary())
+        points = pc.if_else(pa.array(inexact), none, table["seek_points"])
+        whole = whole.set_column(table.column_names.index("seek_points"), "seek_points", points)
         if DECLARED in table.column_names:
             whole = whole.set_column(table.column_names.index(DECLARED), DECLARED, column)
         else:
@@ -125,6 +136,7 @@ def verify(
                     found += verdict.failures  # first: without them, the row would count as whole
                     frames[place] = verdict.frames
                     declared[place] = verdict.declared
+                    inexact[place] = not verdict.seeks
                 advance(len(some), sum(bool(verdict.failures) for verdict in some))
                 if time.monotonic() - saved > _SAVED_S:
                     save()
@@ -153,12 +165,13 @@ def _jobs(table: pa.Table) -> Iterator[Job[list[_Verdict]]]:
 
 def _decoded(recording: Recording, library: dict[str, int], cancelled: Closing) -> _Verdict | None:
     """Return what decoding finds, or None if it was given up."""
-    declared, more = declared_frames(recording)
-    frames, bad, first, last, code, why, gave_up = _kernel.verify(
+    declared = declared_frames(recording)
+    frames, bad, first, last, code, why, seeks, gave_up = _kernel.verify(
         native.facts_of(recording),
         library,
         recording.frames,
         native.path_of(recording.path),
+        recording.seek_points or b"",
         cancelled.flag,
     )
     if gave_up:
@@ -170,19 +183,27 @@ def _decoded(recording: Recording, library: dict[str, int], cancelled: Closing) 
             recording.id, recording.path, code, message, start_s=start / rate, stop_s=stop / rate
         )
 
+    known = declared.frames
+    if code in PASSING:
+        message = f"{why}: it was not decoded to its end, and will be by the next scan that decodes"
+        whole = failure(Code(code), message, 0, recording.frames)
+        return _Verdict(-1, recording.frames, (whole,), seeks=True)
     failures = []
-    if code or frames < declared:
+    if code or frames < known:
         kind = Code(code) if code else Code.TRUNCATED
         why = why or "the file is cut short"
-        message = f"{why}: {frames} of the {declared} frames that its header declares can be used"
-        failures.append(failure(kind, message, frames, max(declared, recording.frames)))
-    elif frames > declared:
-        message = f"the header declares {declared or 'no'} frames, decoding gives {frames}"
-        failures.append(failure(Code.HEADER_MISMATCH, message, declared, frames))
-    elif more:
-        message = f"audio seems to follow the {declared} frames that the header declares"
-        failures.append(failure(Code.HEADER_MISMATCH, message, declared, math.inf))
+        message = f"{why}: {frames} of the {known} frames that its header declares can be used"
+        failures.append(failure(kind, message, frames, max(known, recording.frames)))
+    elif declared.cut:
+        message = f"the file is cut short: its header declares more than the {frames} frames there"
+        failures.append(failure(Code.TRUNCATED, message, frames, math.inf))
+    elif frames > known:
+        message = f"the header declares {known or 'no'} frames, decoding gives {frames}"
+        failures.append(failure(Code.HEADER_MISMATCH, message, known, frames))
+    elif declared.more:
+        message = f"audio seems to follow the {known} frames that the header declares"
+        failures.append(failure(Code.HEADER_MISMATCH, message, known, math.inf))
     if bad:
         message = f"{bad} samples are NaN or infinite, between frames {first} and {last + 1}"
         failures.append(failure(Code.NON_FINITE, message, first, last + 1))
-    return _Verdict(declared, frames, tuple(failures))
+    return _Verdict(known, frames, tuple(failures), seeks)

@@ -86,6 +86,11 @@ bool read_tag(const unsigned char* p, const Mp3Frame& frame, Tag* tag) {
   return true;
 }
 
+// Samples that libmpg123 gives of a recording whose length its tag says.
+int64_t length_of(const Tag& tag, const Mp3Frame& frame) {
+  return tag.frames * frame.samples - tag.delay - std::max(tag.padding, DECODER_DELAY);
+}
+
 // Reads a file from its start to its end, a block at a time.
 class Window {
  public:
@@ -110,6 +115,28 @@ class Window {
   int64_t size_, begin_ = 0;
   std::vector<unsigned char> block_;
 };
+
+// What stands before the audio: tags, and an encoder's frame.
+struct Start {
+  int64_t offset = 0;  // of the first frame of audio
+  Mp3Frame like{};     // a frame of this stream
+  Tag tag;
+  int64_t skip() const { return tag.frames > 0 ? tag.delay + DECODER_DELAY : 0; }
+};
+
+bool read_start(Window* window, Start* start) {
+  const unsigned char* p = window->at(0, 10);
+  if (p && std::memcmp(p, "ID3", 3) == 0) {
+    if ((p[6] | p[7] | p[8] | p[9]) & 128) return false;
+    start->offset = 10 + (int64_t{p[6]} << 21 | p[7] << 14 | p[8] << 7 | p[9]) + (p[5] & 16 ? 10 : 0);
+    if (start->offset > LONGEST_TAG) return false;
+  }
+  p = window->at(start->offset, MP3_HEAD);
+  if (!p || !read_mp3_frame(p, &start->like)) return false;
+  p = window->at(start->offset, start->like.bytes);
+  if (p && read_tag(p, start->like, &start->tag)) start->offset += start->like.bytes;
+  return p != nullptr;
+}
 
 // Whether what stands at `offset` can be behind the last frame: nothing, tags, zeros, or part of a frame.
 bool ends_at(Window* window, int64_t offset, int64_t size) {
@@ -207,16 +234,11 @@ bool index_mp3(const Bytes& bytes, int64_t declared, Mp3Index* index) {
   *index = Mp3Index();
   index->file_bytes = bytes.size();
   if (index->file_bytes > MOST_BYTES) return false;
-  int64_t offset = 0;
-  const unsigned char* p = window.at(0, 10);
-  if (p && std::memcmp(p, "ID3", 3) == 0) {
-    if ((p[6] | p[7] | p[8] | p[9]) & 128) return false;
-    offset = 10 + (int64_t{p[6]} << 21 | p[7] << 14 | p[8] << 7 | p[9]) + (p[5] & 16 ? 10 : 0);
-    if (offset > LONGEST_TAG) return false;
-  }
-  Mp3Frame first{}, frame{};
-  Tag tag;
-  bool tagged = false;
+  Start start;
+  if (!read_start(&window, &start)) return false;
+  const unsigned char* p = nullptr;
+  int64_t offset = start.offset;
+  Mp3Frame frame{};
   int64_t reservoir = 0;  // bytes of audio data that stand before the frame, without a gap
   for (;; offset += frame.bytes) {
     p = window.at(offset, MP3_HEAD);
@@ -232,18 +254,9 @@ bool index_mp3(const Bytes& bytes, int64_t declared, Mp3Index* index) {
     }
     p = window.at(offset, frame.bytes);
     if (!p) break;
-    Tag found;
-    const bool is_tag = read_tag(p, frame, &found);
-    if (!tagged && index->frames == 0) {
-      first = frame;
-      if (is_tag) {
-        tagged = true;
-        tag = found;
-        continue;
-      }
-    } else if (is_tag || !same_stream(first, frame)) {
+    Tag another;
+    if (read_tag(p, frame, &another) || !same_stream(start.like, frame))
       return false;  // two recordings, one behind the other
-    }
     if (frame.reservoir > reservoir) return false;
     reservoir = frame.reservoir + frame.main;
     if (index->frames % Mp3Index::EVERY == 0) index->points.push_back(offset);
@@ -251,13 +264,17 @@ bool index_mp3(const Bytes& bytes, int64_t declared, Mp3Index* index) {
   }
   index->end = offset;
   if (index->frames < Mp3Index::EVERY || !ends_at(&window, offset, index->file_bytes)) return false;
-  if (tag.frames > 0) {
-    index->skip = tag.delay + DECODER_DELAY;
-    const int64_t length =
-        tag.frames * first.samples - tag.delay - std::max(tag.padding, DECODER_DELAY);
-    if (length != declared || index->skip > MOST_SKIPPED * first.samples) return false;
-  }
-  return true;
+  index->skip = start.skip();
+  return start.tag.frames <= 0 || (length_of(start.tag, start.like) == declared &&
+                                   index->skip <= MOST_SKIPPED * start.like.samples);
+}
+
+bool begins_as(const Bytes& bytes, const Mp3Index& index, int64_t frames) {
+  Window window(bytes);
+  Start start;
+  return read_start(&window, &start) && start.offset == index.points[0] &&
+         start.skip() == index.skip &&
+         (start.tag.frames <= 0 || length_of(start.tag, start.like) >= frames);
 }
 
 std::string pack(const Mp3Index& index) {

@@ -48,6 +48,10 @@ struct Mp3Index {
 // begin anywhere, and of which libsndfile declares `declared` samples; and if so where they are.
 bool index_mp3(const Bytes& bytes, int64_t declared, Mp3Index* index);
 
+// Whether what stands before the audio is still what the index was made with: of at least `frames`
+// samples, of which as many are cut off.
+bool begins_as(const Bytes& bytes, const Mp3Index& index, int64_t frames);
+
 // An index as few bytes, and back; false if they are none.
 std::string pack(const Mp3Index& index);
 bool unpack(const char* packed, size_t size, Mp3Index* index);

@@ -30,7 +30,9 @@ constexpr int64_t BLOCK = 1 << 15;
 // looked at before it is handed on: where the chain is broken, the file ends.
 class Shown {
  public:
-  Shown(const Bytes& file, const Mp3Index& index) : file_(file), index_(index) {}
+  Shown(const Bytes& file, const Mp3Index& index) : file_(file), index_(index) {
+    block_.reserve(BLOCK);  // so that nothing is thrown in what libsndfile calls
+  }
 
   // Begin with frame `k` of the file. Returns how many frames of silence come before it. Throws Fault.
   int64_t begin_at(int64_t k) {
@@ -57,6 +59,13 @@ class Shown {
 
   bool failed() const { return failed_; }
 
+  // Whether what has been shown ended where a frame should have followed.
+  bool broken() const { return broken_; }
+
+  [[noreturn]] static void changed() {
+    throw Fault("CHANGED", "the file's frames are not where they were when it was scanned: scan again");
+  }
+
   static Sndfile::Virtual* functions() {
     static Sndfile::Virtual table = {
         [](void*) { return SHOWN; },
@@ -65,7 +74,7 @@ class Shown {
           at = std::max<int64_t>(0, offset + (whence == SEEK_SET ? 0 : whence == SEEK_CUR ? at : SHOWN));
           return at;
         },
-        [](void* to, int64_t count, void* user) {
+        [](void* to, int64_t count, void* user) noexcept {
           return static_cast<Shown*>(user)->read(static_cast<unsigned char*>(to), count);
         },
         [](const void*, int64_t, void*) { return int64_t{0}; },
@@ -74,10 +83,6 @@ class Shown {
   }
 
  private:
-  [[noreturn]] static void changed() {
-    throw Fault("CHANGED", "the file's frames are not where they were when it was scanned: scan again");
-  }
-
   int64_t read(unsigned char* to, int64_t count) {
     const int64_t size = static_cast<int64_t>(head_.size());
     int64_t done = 0;
@@ -134,6 +139,7 @@ class Shown {
       return !block_.empty();
     }
     follow();
+    broken_ = good_ == offset && !failed_;
     return good_ > offset;
   }
 
@@ -167,6 +173,7 @@ class Shown {
     }
     start_ = good_ = offset;
     like_ = *frame;
+    broken_ = false;
     follow();
   }
 
@@ -180,6 +187,7 @@ class Shown {
   int64_t begin_ = 0;  // block_'s offset in the file
   int64_t good_ = 0;   // the offset up to which frames have been followed
   bool failed_ = false;
+  bool broken_ = false;
 };
 
 class Mp3Source : public Source {
@@ -205,6 +213,7 @@ class Mp3Source : public Source {
       done += got;
       if (got < some) break;
     }
+    if (done < frames && !opening_ && shown_.broken()) Shown::changed();
     return done;
   }
 
@@ -215,25 +224,39 @@ class Mp3Source : public Source {
   }
 
  private:
-  // Make the decoder stand at position_; false if decoding ends before.
+  // Make the decoder stand at position_; false if decoding ends before. Whether it does depends on the
+  // file alone: one that stands near may save time, but what lies on its way is not asked for.
   bool place() {
     const bool opening = position_ < opening_end_;
-    if (!decoder_ || opening != opening_ || position_ < stands_ ||
-        position_ - stands_ > NEAR * samples_) {
-      decoder_.reset();
-      opening_ = opening;
-      if (opening) {
-        decoder_ = open_sndfile(facts_, library_);
-        stands_ = 0;
-      } else {
-        // Behind the last frame stands what the decoder may or may not take for another.
-        const int64_t frame = std::min((position_ + index_.skip) / samples_, index_.frames - 1);
-        const int64_t first = frame - WARM_UP;
-        const int64_t silent = shown_.begin_at(first);
-        decoder_ = open_virtual(facts_, library_, Shown::functions(), &shown_);
-        stands_ = (first - silent) * samples_ - index_.skip;
-      }
+    const bool near = decoder_ && opening == opening_ && position_ >= stands_ &&
+                      position_ - stands_ <= NEAR * samples_;
+    if (near && advance()) return true;
+    if (near && opening) return false;
+    begin(opening);
+    return advance();
+  }
+
+  void begin(bool opening) {
+    decoder_.reset();
+    opening_ = opening;
+    if (opening) {
+      // From the file's own start libmpg123 looks for the next frame where there is none.
+      shown_.begin_at(OPENING);
+      if (!begins_as(*file_, index_, facts_.frames)) Shown::changed();
+      decoder_ = open_sndfile(facts_, library_);
+      stands_ = 0;
+      return;
     }
+    // Behind the last frame stands what the decoder may or may not take for another.
+    const int64_t frame = std::min((position_ + index_.skip) / samples_, index_.frames - 1);
+    const int64_t first = frame - WARM_UP;
+    const int64_t silent = shown_.begin_at(first);
+    decoder_ = open_virtual(facts_, library_, Shown::functions(), &shown_);
+    stands_ = (first - silent) * samples_ - index_.skip;
+  }
+
+  // Decode up to position_; false if that ends before.
+  bool advance() {
     thrown_away_.resize(static_cast<size_t>(samples_ * facts_.channels * sample_bytes(facts_.type)));
     while (stands_ < position_) {
       const int64_t some = std::min(position_ - stands_, samples_);

@@ -18,6 +18,11 @@ double now_s() {
 
 struct GaveUp {};
 
+// What is not asked for again: whoever is told so may go on with the file that he has.
+struct KnownEnd : Fault {
+  explicit KnownEnd(const Fault& fault) : Fault(fault) {}
+};
+
 // How many files' early ends are remembered: some dozens of bytes each.
 constexpr size_t MOST_ENDS = 1 << 12;
 
@@ -313,7 +318,7 @@ void Reader::give_back(std::unique_ptr<OpenFile> file) {
 void Reader::check_end(int64_t recording, int64_t input) {
   const std::lock_guard<std::mutex> guard(mutex_);
   const auto end = ends_.find(recording);
-  if (end != ends_.end() && input >= end->second.first) throw end->second.second;
+  if (end != ends_.end() && input >= end->second.first) throw KnownEnd(end->second.second);
 }
 
 void Reader::note_end(int64_t recording, int64_t frame, const Fault& fault) {
@@ -415,6 +420,9 @@ Outcome Reader::read(const std::vector<Recording>& recordings, const std::vector
     std::unique_ptr<OpenFile> file = lease(recording, starts[0]);
     try {
       windows(*file, starts, to, call);
+    } catch (const KnownEnd&) {
+      give_back(std::move(file));
+      throw;
     } catch (const Fault& fault) {
       if (file->source && !file->source->seeks() && file->ended) note_end(file->id, file->wanted, fault);
       file.reset();

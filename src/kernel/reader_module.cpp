@@ -163,6 +163,7 @@ class PyReader {
   }
 
   void close() {
+    // Not WithoutGil: the interpreter's own thread comes here while it is being taken down.
     nb::gil_scoped_release release;
     reader_->close();
   }
@@ -193,12 +194,14 @@ class PyReader {
   std::unique_ptr<Reader> reader_;
 };
 
-nb::tuple verify_file(nb::tuple kind, nb::dict library, int64_t frames, nb::bytes path, Flag cancel) {
+nb::tuple verify_file(nb::tuple kind, nb::dict library, int64_t frames, nb::bytes path,
+                      nb::bytes seek_points, Flag cancel) {
   Facts facts = facts_of(kind);
   if (cancel.size() < 1) throw std::invalid_argument("cancel has to be a byte");
   if (facts.channels < 1) throw std::invalid_argument("there has to be a channel");
   facts.frames = frames;
   facts.path = path_of(path);
+  facts.seek_points = std::string(seek_points.c_str(), seek_points.size());
   const Sndfile functions = library_of(library);
   Verified result;
   {
@@ -206,7 +209,7 @@ nb::tuple verify_file(nb::tuple kind, nb::dict library, int64_t frames, nb::byte
     result = verify(facts, functions, cancel.data());
   }
   return nb::make_tuple(result.frames, result.non_finite, result.first_bad, result.last_bad,
-                        result.code, text_of(result.message), result.cancelled);
+                        result.code, text_of(result.message), result.seeks, result.cancelled);
 }
 
 // Bytes of a piece of memory, for the tests of our own readers.
@@ -259,7 +262,7 @@ nb::object seek_points(nb::bytes path, int64_t frames) {
   std::string packed;
   bool found = false;
   {
-    nb::gil_scoped_release release;
+    const WithoutGil released;
     Mp3Index index;
     try {
       found = index_mp3(*open_bytes(plain), frames, &index);
@@ -280,7 +283,8 @@ void bind_reader(nb::module_& m) {
 #ifndef _WIN32
   m.def("flac_spans", &flac_spans, "bytes"_a, "spans"_a);
 #endif
-  m.def("verify", &verify_file, "kind"_a, "library"_a, "frames"_a, "path"_a, "cancel"_a);
+  m.def("verify", &verify_file, "kind"_a, "library"_a, "frames"_a, "path"_a,
+        "seek_points"_a, "cancel"_a);
   m.def("seek_points", &seek_points, "path"_a, "frames"_a);
   nb::class_<PyReader>(m, "Reader")
       .def(nb::init<nb::list, nb::dict, const std::string&, int64_t, int, nb::tuple, int64_t>(),

@@ -12,6 +12,7 @@ struct Verified {
   int64_t non_finite = 0;  // samples among them that are NaN or infinite
   int64_t first_bad = 0, last_bad = 0;  // the frames of the first and the last of those
   std::string code, message;  // why decoding stopped before facts.frames, or nothing
+  bool seeks = true;  // whether what its seek points give was the same, wherever that was compared
   bool cancelled = false;
 };
 

@@ -23,7 +23,7 @@ from dataclasses import fields as fields_of
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from headrace.arguments import number
+from headrace.arguments import whole_number
 from headrace.records import Batch
 from headrace.state import place_of, state_of
 
@@ -150,7 +150,7 @@ class Ahead(ABC, Generic[T]):
         self.loader = loader
         self.fields = None if fields is None else tuple(fields)
         self._fields = checked(fields, _KNOWN, "a batch")
-        self.ahead = number("ahead", ahead, 0, None)
+        self.ahead = whole_number("ahead", ahead, 0)
         loader.lend(self.ahead, allocate)
         self._state: Mapping[str, Any] = loader.state_dict()
         self._epoch: int | None = None  # of the last batch handed out, unless another is wanted

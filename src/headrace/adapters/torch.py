@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from headrace.adapters.ahead import PLACED, Ahead, Ready, checked, chosen
-from headrace.arguments import number
+from headrace.arguments import whole_number
 from headrace.records import AudioExample
 
 try:
@@ -129,7 +129,7 @@ class TorchLoader(Ahead[Any]):
     ) -> None:
         self.device = torch.device("cpu" if device is None else device)
         self._cuda = _Cuda(self.device) if self.device.type == "cuda" else None
-        ahead = number("ahead", ahead, 0, None)
+        ahead = whole_number("ahead", ahead, 0)
         if self._cuda is None:  # nothing to do ahead
             super().__init__(loader, fields, 0)
         else:
