@@ -45,7 +45,7 @@ class Malformed:
     source : str
         The label file; ``""`` for a table in memory.
     line : int
-        From 1; the row, from 0, of a table in memory.
+        From 1, or 0 for the file as a whole; the row, from 0, of a table in memory.
     text, message : str
         What stands there, and what is wrong with it.
     """
@@ -57,6 +57,8 @@ class Malformed:
 
     def __str__(self) -> str:
         where = f"{self.source}, line {self.line}" if self.source else f"row {self.line}"
+        if self.source and not self.line:
+            return f"{self.source}: {self.message}"
         return f"{where}: {self.message}: {self.text!r}"
 
 

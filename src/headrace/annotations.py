@@ -45,7 +45,8 @@ class Annotations:
     files : tuple of str
         Every annotated file as the labels refer to it, each once; also those without an event.
     malformed : tuple of Malformed
-        Lines that are no event, with file, line and reason. They are left out, and warned of.
+        Lines that are no event, and files that cannot be read, with file, line and reason. They are
+        left out, and warned of.
     matched : bool
         Whether `files` are ids of a catalog, and whoever matched them has been told of the rest.
     """
@@ -76,11 +77,13 @@ class Annotations:
         ------
         NoRecordingsError
             A pattern matches nothing.
+        AnnotationError
+            `quality` is of other letters.
 
         Warns
         -----
         HeadraceWarning
-            Some lines are malformed; they are in `malformed`.
+            Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
         if not quality or set(quality) - set("LMH"):
             raise AnnotationError(f'quality is made of "L", "M" and "H", not {quality!r}.')
@@ -111,7 +114,7 @@ class Annotations:
         Warns
         -----
         HeadraceWarning
-            Some lines are malformed; they are in `malformed`.
+            Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
         return cls._of(read(files, raven(label), ".txt"))
 
@@ -133,7 +136,7 @@ class Annotations:
         Warns
         -----
         HeadraceWarning
-            Some lines are malformed; they are in `malformed`.
+            Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
         return cls._of(read(files, audacity, ".txt"))
 
@@ -172,7 +175,7 @@ class Annotations:
         Warns
         -----
         HeadraceWarning
-            Some lines are malformed; they are in `malformed`.
+            Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
         names = _names(file, start_s, end_s, label, low_hz, high_hz, quality)
         return cls._of(read(files, separated(names, delimiter), ".csv", own=False))
