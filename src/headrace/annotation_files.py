@@ -9,21 +9,24 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.annotation_tables import COLUMNS, Malformed, chosen
+from headrace.arguments import refused
 from headrace.errors import AnnotationError
 from headrace.finder import find
 from headrace.paths import join
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["Reading", "anuraset", "audacity", "raven", "read", "separated"]
+    import pyarrow as pa
+
+__all__ = ["Reading", "anuraset", "audacity", "parquet", "raven", "read", "separated"]
 
 _ENDINGS: Final = re.compile(r"(\.Table\.\d+)?(\.selections)?\.[^./]*$")
 """What Raven puts behind a recording's name, or any one extension."""
@@ -297,6 +300,23 @@ def separated(names: Mapping[str, str | None], delimiter: str) -> Callable[[Read
             reading.event(line, raw, times, row.get("label"), band, row.get("quality"), row["file"])
 
     return parse
+
+
+def parquet(source: str | os.PathLike[str]) -> pa.Table:
+    """Return the table in a Parquet file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    AnnotationError
+        It is no Parquet file.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415  as heavy as numpy and soundfile together
+
+    what = f"The labels {os.fspath(source)!r} cannot be read"
+    with refused(what, "Give a Parquet file with a row for each event.", AnnotationError):
+        return pq.read_table(source)
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:

@@ -137,6 +137,11 @@ class Catalog(Sequence[Recording]):
         """Names of all columns; the ten built-in ones come first."""
         return tuple(self._table.column_names)
 
+    @property
+    def ids(self) -> pa.ChunkedArray:
+        """The id of each recording, as an Arrow array of strings."""
+        return self._table["id"]
+
     @cached_property
     def frames(self) -> NDArray[np.int64]:
         """Frames of each recording: int64, shape ``(len(catalog),)``, read-only."""
