@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast, overload
 import numpy as np
 
 from headrace import cutting, storage, tables
-from headrace.errors import CatalogError, HeadraceWarning
+from headrace.errors import CatalogError, DamagedWarning, HeadraceWarning
 from headrace.finder import find
 from headrace.headers import worker_count
 from headrace.paths import absolute, join
@@ -270,7 +270,8 @@ class Catalog(Sequence[Recording]):
         Raises
         ------
         CatalogError
-            There is no such folder, or a column has a type that Parquet does not know.
+            There is no such folder, `file` is one, or a column has a type that Parquet does not
+            know.
         OSError
             The system refuses.
         """
@@ -367,7 +368,7 @@ def scan(
     ):
         catalog.save(cache)
     if catalog.failures:
-        warnings.warn(damaged(catalog.failures, table), HeadraceWarning, stacklevel=2)
+        warnings.warn(damaged(catalog.failures, table), DamagedWarning, stacklevel=2)
     return catalog
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "from_bytes",
     "parent_of",
     "read",
+    "refuse",
     "to_bytes",
     "write",
 ]
@@ -71,6 +72,22 @@ def described(table: pa.Table) -> tuple[str, tuple[Failure, ...]] | None:
     )
 
 
+def refuse(file: str | os.PathLike[str]) -> None:
+    """Raise if `write` could not write to `file`: before a scan, not after.
+
+    Raises
+    ------
+    CatalogError
+        There is no such folder, or `file` is one.
+    """
+    parent_of(file)
+    if Path(file).is_dir():
+        raise CatalogError(
+            f"The catalog cannot be saved as {os.fspath(file)!r}, which is a folder: name a file "
+            "in it."
+        )
+
+
 def parent_of(file: str | os.PathLike[str]) -> Path:
     """Return the folder that `file` would be written to.
 
@@ -94,12 +111,13 @@ def write(table: pa.Table, file: str | os.PathLike[str]) -> None:
     Raises
     ------
     CatalogError
-        There is no such folder, or a column has a type that Parquet does not know.
+        There is no such folder, `file` is one, or a column has a type that Parquet does not know.
     OSError
         The system refuses.
     """
     import pyarrow.parquet as pq  # noqa: PLC0415
 
+    refuse(file)
     target = Path(os.path.realpath(file))  # behind a link, so that the link stays one
     temporary = parent_of(file) / f".{target.name}.{uuid.uuid4().hex}.tmp"
     unique = ("id", "path")
