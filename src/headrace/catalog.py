@@ -328,7 +328,8 @@ def scan(
         further columns are kept, null for new files. It is replaced as a whole, at the end.
     verify : {"headers", "decode"}
         Whether headers are believed, or every file is decoded: ``frames`` is then what decoding
-        gives, ``declared_frames`` what the header says. With `cache`, no file is decoded twice.
+        gives, ``declared_frames`` what the header says. With `cache`, a recording that has not
+        changed is not decoded again; a file of which nothing can be used is.
     workers : int or "auto"
         Threads; 0 reads in the calling thread.
     progress : bool, optional
@@ -349,8 +350,10 @@ def scan(
 
     Warns
     -----
+    DamagedWarning
+        Some files are damaged.
     HeadraceWarning
-        Some files are damaged, or the cache was.
+        The cache was damaged: it has been put aside.
     """
     threads = worker_count(workers)
     if verify not in ("headers", "decode"):

@@ -174,7 +174,11 @@ def _decoded(recording: Recording, library: dict[str, int], cancelled: Closing) 
     if code or frames < declared:
         kind = Code(code) if code else Code.TRUNCATED
         why = why or "the file is cut short"
-        message = f"{why}: {frames} of the {declared} frames that its header declares can be used"
+        message = f"{why}: {frames} frames can be used, and the header declares no number"
+        if declared:
+            message = (
+                f"{why}: {frames} of the {declared} frames that its header declares can be used"
+            )
         failures.append(failure(kind, message, frames, max(declared, recording.frames)))
     elif frames > declared:
         message = f"the header declares {declared or 'no'} frames, decoding gives {frames}"
