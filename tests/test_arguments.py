@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +65,10 @@ def _split(column: Any) -> object:
     return made_up([1_000] * 2, site=column).split({"a": 0.5, "b": 0.5}, by="site")
 
 
+def _masked(mask: Any) -> object:
+    return made_up([1_000] * 2).filter(mask)
+
+
 class _Stream:
     """What says that it has a table, and has none."""
 
@@ -76,7 +81,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
         f"an event's {name} of {kind}": (
             AnnotationError,
             f"The column '{name}' cannot be {name}, a .*: .*Convert it, or say {name}=",
-            lambda name=name, values=values: _events(**{name: values}),
+            partial(_events, **{name: values}),
         )
         for name in ("start_s", "end_s", "low_hz")
         for kind, values in {**BAD, "dates": DATES}.items()
@@ -85,7 +90,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
         f"an event's {name} of {kind}": (
             AnnotationError,
             f"The column '{name}' cannot be {name}, a string",
-            lambda name=name, values=values: _events(**{name: values}),
+            partial(_events, **{name: values}),
         )
         for name in ("file", "label", "quality")
         for kind, values in BAD.items()
@@ -95,7 +100,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
         f"a recording's {name} of {kind}": (
             CatalogError,
             f"The column {name} cannot be of type int.*: .*Convert it",
-            lambda name=name, values=values: _catalog(**{name: values}),
+            partial(_catalog, **{name: values}),
         )
         for name in ("frames", "sample_rate", "size")
         for kind, values in {**BAD, **WIDE}.items()
@@ -104,7 +109,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
         f"ids of {kind}": (
             CatalogError,
             "The column id cannot be of type string",
-            lambda values=values: _catalog(id=values),
+            partial(_catalog, id=values),
         )
         for kind, values in BAD.items()
         if kind not in ("words", "categories")
@@ -113,7 +118,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
         f"times of {kind}": (
             CatalogError,
             "The column at_s is not of seconds: .*Give numbers",
-            lambda values=values: _times(at_s=values),
+            partial(_times, at_s=values),
         )
         for kind, values in {**BAD, "dates": DATES}.items()
     },
@@ -121,7 +126,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
         f"ids of times of {kind}": (
             CatalogError,
             "The column id is not of ids: ",
-            lambda values=values: _times(id=values),
+            partial(_times, id=values),
         )
         for kind, values in BAD.items()
         if kind not in ("words", "categories")
@@ -145,7 +150,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
         f"groups of {kind}": (
             CatalogError,
             "The recordings cannot be split by 'site', which is .*Give a column",
-            lambda values=BAD[kind]: _split(values),
+            partial(_split, BAD[kind]),
         )
         for kind in ("lists", "structs", "maps")
     },
@@ -158,7 +163,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
         f"a column of {kind}": (
             CatalogError,
             "The values of 'new' cannot be one column: .*Give values of one type",
-            lambda values=values: made_up([1_000] * 2).with_columns(new=values),
+            partial(made_up([1_000] * 2).with_columns, new=values),
         )
         for kind, values in {
             "words and numbers": [1, "one"],
@@ -172,7 +177,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
         f"a mask of {kind}": (
             CatalogError,
             "The mask cannot be read: .*Give a bool for each row",
-            lambda values=values: made_up([1_000] * 2).filter(values),
+            partial(_masked, values),
         )
         for kind, values in {
             "bools and words": [True, "x"],

@@ -56,9 +56,8 @@ EXTENSIONS: Final = frozenset(
 MOST_FRAMES: Final = 1 << 44
 """Frames of a recording, at most: years at any rate, and times a rate they still fit 63 bits."""
 
-MOST_HZ: Final = 10_000_000
-"""Sample rate of a recording, at most. Ultrasound recorders reach 1 MHz; a damaged header reaches
-anything, and scratch for it would take everybody's memory."""
+MOST_HZ: Final = ffmpeg.MOST_HZ
+"""Sample rate of a recording, at most."""
 
 _INT16: Final = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "ALAC_16"})
 _INT32: Final = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
