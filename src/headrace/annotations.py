@@ -73,8 +73,8 @@ class Annotations:
 
         Raises
         ------
-        NoRecordingsError
-            A pattern matches nothing.
+        NoRecordingsError, CatalogError
+            A pattern matches nothing, or patterns have no common folder.
         AnnotationError
             `quality` is of other letters.
 
@@ -104,8 +104,8 @@ class Annotations:
 
         Raises
         ------
-        NoRecordingsError
-            A pattern matches nothing.
+        NoRecordingsError, CatalogError
+            A pattern matches nothing, or patterns have no common folder.
         AnnotationError
             A file has no times, or not the column `label`.
 
@@ -128,8 +128,8 @@ class Annotations:
 
         Raises
         ------
-        NoRecordingsError
-            A pattern matches nothing.
+        NoRecordingsError, CatalogError
+            A pattern matches nothing, or patterns have no common folder.
 
         Warns
         -----
@@ -165,8 +165,8 @@ class Annotations:
 
         Raises
         ------
-        NoRecordingsError
-            A pattern matches nothing.
+        NoRecordingsError, CatalogError
+            A pattern matches nothing, or patterns have no common folder.
         AnnotationError
             A column is missing, or there seem to be times that none of the names is of.
 

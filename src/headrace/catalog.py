@@ -299,6 +299,8 @@ def load_catalog(
         There is no such file.
     CatalogError
         The file is damaged, or something else.
+    OSError, MemoryError
+        The system does not let it be read, or has no room for it.
     """
     return Catalog.from_table(storage.read(file, but=() if root is None else ("path",)), root)
 
@@ -346,7 +348,12 @@ def scan(
     NoRecordingsError
         A pattern matches nothing, or all that match are damaged.
     CatalogError
-        A file lies outside `root`, or `cache` is something else than a catalog.
+        A file lies outside `root`, patterns have no common folder, or `cache` is something else than
+        a catalog.
+    ValueError, TypeError
+        `verify` or `workers` is none of the above, or a pattern is no string.
+    OSError, MemoryError
+        The system does not let the cache be read or written, or has no room for it.
 
     Warns
     -----
