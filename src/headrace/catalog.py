@@ -348,8 +348,8 @@ def scan(
     NoRecordingsError
         A pattern matches nothing, or all that match are damaged.
     CatalogError
-        A file lies outside `root`, patterns have no common folder, or `cache` is something else than
-        a catalog.
+        A file lies outside `root`, patterns have no common folder, or `cache` is something else
+        than a catalog.
     ValueError, TypeError
         `verify` or `workers` is none of the above, or a pattern is no string.
     OSError, MemoryError
