@@ -10,22 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
-import sys
 import tempfile
-import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from steps import Steps
 
 from headrace.catalog import Catalog, load_catalog
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def synthetic(rows: int) -> pa.Table:
@@ -48,27 +41,13 @@ def synthetic(rows: int) -> pa.Table:
     )
 
 
-def peak_mb() -> float:
-    """Return the most memory (MB) that the process has had so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--json", type=Path, help="where the figures are written as well")
     arguments = parser.parse_args()
-    steps: list[dict[str, float | str]] = []
-
-    @contextmanager
-    def step(name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - start
-        steps.append({"step": name, "s": seconds, "peak_mb": peak_mb()})
-        print(f"{name:34}{seconds:8.3f} s   peak so far {peak_mb():6.0f} MB")
+    steps = Steps()
 
     print(
         f"{arguments.rows:,} recordings; Python "
@@ -76,36 +55,37 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "catalog.parquet"
-        with step("the synthetic table itself"):
+        with steps.step("the synthetic table itself"):
             table = synthetic(arguments.rows)
-        with step("Catalog.from_table"):
+        with steps.step("Catalog.from_table"):
             catalog = Catalog.from_table(table, root="/archive")
         del table
-        with step("catalog.save"):
+        with steps.step("catalog.save"):
             catalog.save(file)
-        with step("catalog.fingerprint"):
+        with steps.step("catalog.fingerprint"):
             before = catalog.fingerprint
         del catalog
-        with step("load_catalog"):
+        with steps.step("load_catalog"):
             catalog = load_catalog(file)
         del catalog
-        with step("load_catalog(root=...)"):
+        with steps.step("load_catalog(root=...)"):
             catalog = load_catalog(file, root="/elsewhere")
-        with step("fingerprint of the loaded one"):
+        with steps.step("fingerprint of the loaded one"):
             after = catalog.fingerprint
-        with step("catalog.windows"):
+        with steps.step("catalog.windows"):
             windows = catalog.windows(sample_rate=16_000, window_s=5.0)
-        with step("a look at 1,000 recordings"):
+        with steps.step("a look at 1,000 recordings"):
             for row in range(0, len(catalog), max(1, len(catalog) // 1000)):
                 catalog.recording(row)
-        with step("filter(mask)"):
+        with steps.step("filter(mask)"):
             catalog.filter(catalog.frames % 2 == 0)
     if before != after:
         raise SystemExit("the fingerprint did not survive saving and loading")
-    total = sum(float(taken["s"]) for taken in steps)
-    print(f"{'together':34}{total:8.3f} s   peak {peak_mb():13.0f} MB   {len(windows):,} windows")
+    total = sum(float(step["s"]) for step in steps.taken)
+    peak = steps.peak_mb()
+    print(f"{'together':34}{total:8.3f} s   peak {peak:13.0f} MB   {len(windows):,} windows")
     if arguments.json:
-        facts = {"rows": arguments.rows, "python": platform.python_version(), "steps": steps}
+        facts = {"rows": arguments.rows, "python": platform.python_version(), "steps": steps.taken}
         arguments.json.write_text(json.dumps(facts, indent=1))
 
 

@@ -11,20 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
-import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from steps import Steps
 
 from headrace import Annotations, Catalog
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 RATE = 22_050
 MINUTE_S = 60
@@ -67,12 +60,6 @@ def events_of(catalog: Catalog, count: int, labels: int) -> pa.Table:
     )
 
 
-def peak_mb() -> float:
-    """Return the most memory (MB) that the process has had so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -81,31 +68,23 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=42, help="as many as AnuraSet has")
     parser.add_argument("--json", type=Path, help="where the figures are written as well")
     arguments = parser.parse_args()
-    steps: list[dict[str, float | str]] = []
+    steps = Steps()
 
-    @contextmanager
-    def step(name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - start
-        steps.append({"step": name, "s": seconds, "peak_mb": peak_mb()})
-        print(f"{name:34}{seconds:8.3f} s   peak so far {peak_mb():6.0f} MB")
-
-    with step("the synthetic tables themselves"):
+    with steps.step("the synthetic tables themselves"):
         catalog = catalog_of(max(1, round(arguments.windows / EACH)))
         events = events_of(catalog, arguments.events, arguments.labels)
-    with step("Annotations.from_table"):
+    with steps.step("Annotations.from_table"):
         annotations = Annotations.from_table(events, files=())
     windows = catalog.windows(16_000, 5.0, HOP_S)
-    with step("windows.label"):
+    with steps.step("windows.label"):
         labelled = windows.label(annotations, unannotated="negative")
     assert labelled.labels is not None
-    with step("label_counts"):
+    with steps.step("label_counts"):
         counts = labelled.label_counts()
-    with step("balanced_weights"):
+    with steps.step("balanced_weights"):
         weights = labelled.balanced_weights()
     rows = labelled.rows(np.random.default_rng(1).integers(0, len(labelled), 64 * 1_000))
-    with step("rows of 1,000 batches of 64"):
+    with steps.step("rows of 1,000 batches of 64"):
         for begin in range(0, len(rows.index), 64):
             batch = rows[begin : begin + 64]
             labelled.labels.rows(batch.recording, batch.start)
@@ -117,7 +96,7 @@ def main() -> None:
         f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}"
     )
     if arguments.json:
-        facts = {"windows": len(labelled), "events": len(annotations), "steps": steps}
+        facts = {"windows": len(labelled), "events": len(annotations), "steps": steps.taken}
         arguments.json.write_text(json.dumps(facts, indent=1))
 
 

@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Any
 import corpus
 import numpy as np
 import work as works
+from oracle import Decoder
 from rivals import ours
 
 from headrace import _kernel
-from headrace.decode import Decoder, probe, sample_type
+from headrace.decode import probe, sample_type
 from headrace.records import Failure
 from headrace.resample import resampler
 

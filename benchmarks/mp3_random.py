@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import corpus
 import numpy as np
 import soundfile
+from oracle import Decoder
 
 import headrace
-from headrace.decode import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

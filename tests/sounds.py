@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
+from decoder import Decoder
 from headrace.annotations import Annotations
-from headrace.decode import Decoder, probe, sample_type
+from headrace.decode import probe, sample_type
 from headrace.records import Recording
 
 if TYPE_CHECKING:

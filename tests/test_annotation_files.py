@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headrace import Annotations
 from headrace.errors import AnnotationError, HeadraceWarning, NoRecordingsError
 from headrace.synthetic import write_archive
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)"
 
@@ -86,6 +84,42 @@ class TestAnuraSet:
         assert Annotations.read_anuraset(one).files == ("a",)
         with pytest.raises(NoRecordingsError, match="Nothing matches"):
             Annotations.read_anuraset(tmp_path / "x" / "*.csv")
+
+    def test_patterns_find_label_files_and_never_audio(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where labels lie beside the recordings, what names no extension still means labels."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("USERPROFILE", str(tmp_path))
+        _write(tmp_path / "SITE" / "a.txt", "1\t2\tA_L")
+        (tmp_path / "SITE" / "a.wav").write_bytes(b"1\t2\tWRONG_L")
+
+        for pattern in ("~", "~/**", f"{tmp_path}/SITE/*", f"{tmp_path}/*/*.*", tmp_path / "**"):
+            annotations = Annotations.read_anuraset(pattern)
+            assert _events(annotations, "label") == [("A",)], pattern
+
+    def test_a_file_that_cannot_be_read_costs_no_other(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is shown, and its recording is not annotated: nobody knows that it is silent."""
+        _write(tmp_path / "a.txt", "1\t2\tA_L")
+        closed = _write(tmp_path / "b.txt", "1\t2\tB_L")
+        (tmp_path / "c.txt").mkdir()
+        read = Path.read_bytes
+
+        def refuse(file: Path) -> bytes:
+            if file == closed:
+                raise PermissionError(13, "Permission denied", str(file))
+            return read(file)
+
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+
+        with pytest.warns(HeadraceWarning, match=r"b\.txt: the file cannot be read: Permission"):
+            annotations = Annotations.read_anuraset(tmp_path)
+
+        assert _events(annotations) == [("a", 1, 2, "A")]
+        assert annotations.files == ("a",)
+        assert [Path(one.source).name for one in annotations.malformed] == ["b.txt", "c.txt"]
 
 
 class TestRaven:
@@ -175,6 +209,22 @@ class TestRaven:
 
         assert _events(annotations) == [("b.wav", 1.5, 3, "A"), ("D:\\rec\\S1\\a.wav", 2, 3, "B")]
         assert annotations.files == ("b.wav", "D:\\rec\\S1\\a.wav")
+
+    def test_a_table_of_many_recordings_takes_nothing_from_one_of_its_own_name(
+        self, tmp_path: Path
+    ) -> None:
+        """What one file says is annotated stays so, whatever another of that name is about."""
+        header = "Begin Time (s)\tEnd Time (s)\tSpecies"
+        _write(tmp_path / "a.Table.1.selections.txt", header, "1\t2\tA")
+        _write(tmp_path / "a.txt", f"{header}\tBegin File", "1\t2\tB\tb.wav")
+        _write(tmp_path / "c.selections.txt", header)
+        _write(tmp_path / "c.txt", f"{header}\tBegin File", "1\t2\tB\tb.wav")
+
+        annotations = Annotations.read_raven(tmp_path)
+
+        assert set(annotations.files) == {"a", "b.wav", "c"}
+        assert set(annotations.to_arrow()["file"].to_pylist()) <= set(annotations.files)
+        assert (annotations.file_numbers >= 0).all()
 
 
 class TestAudacity:
@@ -281,3 +331,29 @@ class TestSeparated:
 
         assert _events(annotations) == [("a.wav", 0, 1, "Rainä"), ("e.wav", 1, 2, None)]
         assert [one.line for one in annotations.malformed] == [3, 4, 5, 6]
+
+    @pytest.mark.parametrize("line", ["a.wav", '"a.wav,B', 'a.wav,"B', "a.wav,B,C", '"a.wav"x,B'])
+    def test_a_broken_line_is_no_label_of_a_whole_recording(
+        self, tmp_path: Path, line: str
+    ) -> None:
+        """Without times to be impossible, it is the number of values that gives it away."""
+        file = _write(tmp_path / "clips.csv", "file,label", line, "b.wav,B,", "c.wav,")
+
+        with pytest.warns(HeadraceWarning, match="1 lines are no events"):
+            annotations = Annotations.read_csv(file)
+
+        assert _events(annotations, "file", "label") == [("b.wav", "B"), ("c.wav", None)]
+        assert annotations.files == ("b.wav", "c.wav")
+        assert [(one.line, one.text) for one in annotations.malformed] == [(2, line)]
+
+    @pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\x1c", "\x1e", "\x85", "\u2028", "\u2029"])
+    def test_only_ends_of_lines_end_lines(self, tmp_path: Path, odd: str) -> None:
+        """A value may hold what other programs take for the end of a line."""
+        file = _write(tmp_path / "clips.csv", "file,label", f"a{odd}b.wav,A", "c.wav,B")
+
+        annotations = Annotations.read_csv(file)
+
+        assert _events(annotations, "file", "label", "line") == [
+            (f"a{odd}b.wav", "A", 2),
+            ("c.wav", "B", 3),
+        ]

@@ -84,6 +84,57 @@ def test_what_is_no_table_of_events_is_refused(table: Any, message: str) -> None
         Annotations.from_table(table)
 
 
+@pytest.mark.parametrize(
+    ("own", "as_written"),
+    [
+        ({"source": ["x.txt"], "line": [4]}, ("x.txt", 4)),
+        ({"source": pa.array(["x.txt"], pa.large_string()), "line": [4.0]}, ("x.txt", 4)),
+        ({"source": [7], "line": ["seven"]}, (None, None)),
+        ({"source": [["x.txt"]], "line": [1.5]}, (None, None)),
+        ({"source": [True], "line": pa.array([2**63], pa.uint64())}, (None, None)),
+    ],
+)
+def test_a_users_own_source_and_line_are_left_alone(
+    own: dict[str, Any], as_written: tuple[str | None, int | None]
+) -> None:
+    """What nobody named is taken only where it can be what `to_arrow` writes."""
+    table = pa.table({"file": ["a"], "label": ["A"], **own})
+
+    annotations = Annotations.from_table(table)
+
+    assert _rows(annotations, "source", "line") == [as_written]
+    assert Annotations.from_table(annotations.to_arrow()).to_arrow().equals(annotations.to_arrow())
+    assert Annotations.from_table(annotations.to_pandas()).to_arrow().equals(annotations.to_arrow())
+
+
+def test_a_row_is_shown_whatever_else_the_table_has() -> None:
+    """A column that nobody asked for, and that Python cannot hold, does not matter."""
+    table = pa.table({
+        "name": ["a", None],
+        "label": ["A", "B"],
+        "day": pa.array([0, 2**31 - 1], pa.int32()).cast(pa.date32()),
+    })  # fmt: skip
+
+    with pytest.warns(HeadraceWarning, match="row 1: no file") as warned:
+        annotations = Annotations.from_table(table, file="name")
+
+    assert annotations.malformed[0].text == "{'name': None, 'label': 'B'}"
+    assert warned[0].filename == __file__
+
+
+def test_a_parquet_files_rows_are_warned_of_where_it_is_read(tmp_path: Path) -> None:
+    """The warning points to the caller; a parameter that there is not is refused."""
+    pq.write_table(pa.table({"name": ["a", None], "label": ["A"] * 2}), tmp_path / "x.parquet")
+
+    with pytest.warns(HeadraceWarning, match="row 1: no file") as warned:
+        annotations = Annotations.read_parquet(tmp_path / "x.parquet", file="name", files=["b"])
+
+    assert warned[0].filename == __file__
+    assert annotations.files == ("a", "b")
+    with pytest.raises(TypeError, match="read_parquet has no parameter fyle"):
+        Annotations.read_parquet(tmp_path / "x.parquet", fyle="name")
+
+
 def test_files_without_events_can_be_given() -> None:
     """A table has no place for a recording in which nothing calls: `files` has."""
     assert Annotations.from_table(TABLE, files=["r1", "r0"]).files == ("r0", "r2", "r1")
@@ -104,6 +155,19 @@ def test_folders_are_labels() -> None:
     assert annotations.unmatched(catalog) == ((), ("3",))
     with pytest.raises(AnnotationError, match="scan the folder above"):
         Annotations.from_folders(made_up([1_000]))
+
+
+def test_folders_are_of_their_own_recordings_only() -> None:
+    """A part of the catalog has no labels of the rest, though names may end alike, nor warns."""
+    table = made_up([1_000] * 2).to_arrow().set_column(0, "id", pa.array(["dog/1", "cat/dog/1"]))
+    catalog = made_up([1_000]).from_table(table, root="/there")
+    annotations = Annotations.from_folders(catalog)
+
+    assert annotations.matched
+    labelled = catalog[1:].windows(1_000, 0.5).label(annotations, ["dog", "cat"])
+    assert labelled.label_counts() == {"dog": 2, "cat": 0}
+    with pytest.raises(AnnotationError, match="None of 2 annotated files"):
+        made_up([1_000]).windows(1_000, 0.5).label(annotations)
 
 
 def test_a_filter_keeps_what_was_annotated() -> None:

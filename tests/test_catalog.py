@@ -256,6 +256,11 @@ class TestWithColumns:
         """Nothing known is not a mistake."""
         assert catalog.with_columns(site={}).to_arrow()["site"].null_count == 3
 
+    def test_ids_are_those_of_the_table(self, catalog: Catalog) -> None:
+        """As Arrow has them, for joins; views have their own."""
+        assert catalog.ids.to_pylist() == [one.id for one in catalog]
+        assert catalog[1:].ids.equals(catalog.to_arrow()["id"][1:])
+
     def test_a_column_that_is_not_there_is_named(self, catalog: Catalog) -> None:
         """With those that are."""
         with pytest.raises(
@@ -282,6 +287,7 @@ def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """In a tiny form, so that it does not rot."""
     result = tmp_path / "figures.json"
     monkeypatch.setattr(sys, "argv", ["catalog_rows.py", "--rows", "50", "--json", str(result)])
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # as when it is run
 
     runpy.run_path(str(BENCHMARKS / "catalog_rows.py"), run_name="__main__")
 

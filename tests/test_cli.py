@@ -368,6 +368,66 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
     assert "nowhere" in _sentence(answer.err)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["scan", "--failures", "nowhere/x.csv"], "There is no folder 'nowhere': make it first."),
+        (["scan", "--failures", "x.txt"], "'x.txt' must end in .csv or .parquet."),
+        (["scan", "--failures", "x.csv"], "'x.csv' is a folder: name a file in it."),
+        (["scan", "--save", "nowhere/x.parquet"], "there is no folder '.*nowhere'; make it first"),
+        (["scan", "--save", "x.csv"], "'x.csv', which is a folder: name a file in it."),
+        (
+            ["scan", "--json", "nowhere/x"],
+            "'nowhere/x' cannot be written: there is no folder 'nowhere'",
+        ),
+        (["scan", "--json", "x.csv"], "'x.csv' is a folder: name a file in it."),
+        (["bench", "--json", "nowhere/x"], "there is no folder 'nowhere'"),
+        (["bench", "--plot", "nowhere/x.html"], "there is no folder 'nowhere'"),
+        (["preview", "-o", "nowhere/x.html"], "there is no folder 'nowhere'"),
+        (["demo", "--json", "nowhere/x", "--data"], "there is no folder 'nowhere'"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_the_work(
+    run: Run,
+    archive: Archive,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    """Hours of decoding must not end with a typo's error."""
+
+    def scan(*_: object, **__: object) -> None:
+        pytest.fail("it scanned first")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.csv").mkdir()
+    monkeypatch.setattr(catalog, "scan", scan)
+
+    answer = run(*arguments, archive.pattern)
+
+    assert answer.code == 1
+    assert re.search(sentence, _sentence(answer.err))
+
+
+def test_scan_tells_what_became_of_a_damaged_cache(
+    run: Run, archive: Archive, tmp_path: Path
+) -> None:
+    """Only the warning that the answer repeats is left out."""
+    cache = tmp_path / "c.parquet"
+    assert run("scan", archive.pattern, "--cache", cache).code == 0
+    cache.write_bytes(cache.read_bytes()[:100])
+    archive.audio[0].write_bytes(b"noise")
+
+    answer = run("scan", archive.pattern, "--cache", cache)
+
+    assert answer.code == 1
+    first, second = answer.err.splitlines()
+    assert "is damaged: scan again" in first
+    assert "c.parquet.damaged-1" in first
+    assert second == "headrace: 1 file is damaged and was left out."
+
+
 def test_an_interrupt_is_quiet(run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends with 130 and not a word."""
 

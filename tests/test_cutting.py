@@ -82,6 +82,15 @@ def test_groups_may_be_of_any_type() -> None:
             assert not set(parts["a"].column(column)) & set(parts["b"].column(column))
 
 
+def test_a_category_that_no_recording_has_is_no_group() -> None:
+    """Rows that were filtered out leave their values in a dictionary, which count for nothing."""
+    site = pa.array(["A", "B", "C", "C"]).dictionary_encode()
+    rest = made_up([100] * 4, site=site).filter([False, False, True, True])
+
+    with pytest.raises(CatalogError, match="1 values of 'site' cannot be split into 2 parts"):
+        rest.split({"a": 0.5, "b": 0.5}, by="site")
+
+
 @pytest.mark.parametrize(
     ("parts", "by", "sentence"),
     [

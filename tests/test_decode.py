@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sounds
+from decoder import Decoder
 from headrace import decode
-from headrace.decode import DecodeFault, Decoder, probe, sample_type, seeks
+from headrace.decode import DecodeFault, probe, sample_type, seeks
 from headrace.records import Code, Failure, Recording
 
 if TYPE_CHECKING:
@@ -522,7 +523,7 @@ def test_a_turned_bit_in_a_flac_never_gives_wrong_audio(tmp_path: Path) -> None:
             lost.append(failed)
         assert lost[0] == lost[1]
         assert lost[0]
-    assert codes == {Code.TRUNCATED, Code.IO}
+    assert codes == {Code.TRUNCATED}
 
 
 @pytest.mark.parametrize(("kind", "subtype"), LOSSY)
@@ -683,7 +684,8 @@ def test_many_threads_may_open_files_at_once(tmp_path: Path) -> None:
 MEASURE = """
 import ctypes, sys
 import numpy as np
-from headrace.decode import Decoder, decoder_bytes, probe, sample_type
+from decoder import Decoder
+from headrace.decode import decoder_bytes, probe, sample_type
 
 class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in "abcdefghij"]
@@ -729,7 +731,11 @@ def test_a_decoder_takes_no_more_memory_than_promised(tmp_path: Path) -> None:
                 paths.append(sounds.write(path, audio, 48_000, kind, subtype).path)
                 names.append(path.name)
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *paths], capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEASURE, *paths],
+        cwd=Path(__file__).parent,  # where it finds the decoder
+        capture_output=True,
+        text=True,
+        check=True,
     )
     figures = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert len(figures) == len(names)

@@ -3,8 +3,9 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,7 +17,7 @@ from headrace.finder import find
 from headrace.records import Code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def grow(root: Path, *files: str) -> Path:
@@ -283,6 +284,88 @@ def test_a_folder_that_cannot_be_looked_into_is_a_failure(
     assert found.ids == ["B/b.WAV", "a.wav"]
     assert [(one.file_id, one.code) for one in found.failures] == [("B/C", Code.PERMISSION)]
     assert found.failures[0].path == f"{tree}/B/C"
+
+
+def _nobody_may_see(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Have the system refuse to tell of whatever is below a folder, as it refuses who may not."""
+
+    def refusing(look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def refuse(path: Any, **more: Any) -> os.stat_result:
+            if name in Path(os.fspath(path)).parent.parts:
+                raise PermissionError(13, "Permission denied", path)
+            return look(path, **more)
+
+        return refuse
+
+    monkeypatch.setattr(os, "stat", refusing(os.stat))
+    monkeypatch.setattr(os, "lstat", refusing(os.lstat))
+
+
+@pytest.mark.parametrize("inside", ["C", "C/*.wav", "c.flac"])
+def test_what_may_not_be_seen_is_a_failure_and_not_nothing(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    """That a folder's content is a secret is told, rather than that there is none."""
+    _nobody_may_see(monkeypatch, "B")
+
+    found = find(tree / "B" / inside, root=tree)
+
+    assert found.ids == []
+    name = "B/" + inside.removesuffix("/*.wav")
+    assert [(one.file_id, one.code) for one in found.failures] == [(name, Code.PERMISSION)]
+    assert found.failures[0].path == f"{tree}/{name}"
+
+
+def test_a_link_that_may_not_be_followed_is_a_failure(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder might be behind it; a link that itself matches is read like any file."""
+
+    class Entry:
+        def __init__(self, name: str) -> None:
+            self.name, self.path = name, f"{tree}/{name}"
+
+        def is_dir(self) -> bool:
+            raise PermissionError(13, "Permission denied", self.path)
+
+    look = os.scandir
+
+    @contextmanager
+    def closed(folder: str) -> Iterator[list[Any]]:
+        with look(folder) as entries:
+            wanted = Path(folder) == tree
+            yield [*entries, *([Entry("link"), Entry("link.wav")] if wanted else [])]
+
+    monkeypatch.setattr(os, "scandir", closed)
+
+    found = find(f"{tree}/**/*.wav")
+
+    assert "link.wav" in found.ids
+    assert [(one.file_id, one.code) for one in found.failures] == [("link", Code.PERMISSION)]
+
+
+def test_the_root_itself_has_an_id_when_it_is_closed(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An id is relative to the root: the root's own is a dot, as everywhere."""
+
+    def refuse(folder: str) -> os._ScandirIterator[str]:
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    found = find(tree)
+
+    assert [(one.file_id, one.path) for one in found.failures] == [(".", str(tree))]
+
+
+def test_other_extensions_can_be_looked_for(tree: Path) -> None:
+    """Where a pattern spells none out, those count and audio does not."""
+    texts = frozenset({".txt"})
+
+    for pattern in (tree, tree / "*", tree / "**", f"{tree}/**/*.*"):
+        assert find(pattern, extensions=texts).ids == ["notes.txt"]
+    assert find(tree / "*.wav", extensions=texts).ids == ["a.wav"]
 
 
 def test_a_folder_that_vanishes_while_walking_is_passed_over(

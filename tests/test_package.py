@@ -66,7 +66,7 @@ DOORS = {
     ("cli", "bench_command"): {"plot", "report", "sweep"},
     ("cli", "demo_command"): {"demo", "report", "synthetic", "words"},
     ("cli", "preview_command"): {"gallery"},
-    ("cli", "scan_command"): {"failures", "report", "summary"},
+    ("cli", "scan_command"): {"failures", "report", "storage", "summary"},
 }
 """Functions that import a module of ours when they are called: the doors from what to how, and
 commands that load no more than they need."""

@@ -329,7 +329,7 @@ def test_a_chunk_boundary_is_invisible(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Recordings are made into a table some at a time, which shows nowhere."""
-    monkeypatch.setattr("headrace.scanner._CHUNK", 2)
+    monkeypatch.setattr("headrace.scanner.AT_ONCE", 2)
 
     catalog = scan(archive, cache=tmp_path / "c.parquet")
 

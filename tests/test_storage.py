@@ -162,6 +162,36 @@ class TestDisk:
         with pytest.raises(CatalogError, match=r"c\.parquet' is damaged: scan again"):
             load_catalog(file)
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(5, "Input/output error"),
+            OSError(116, "Stale file handle"),
+            PermissionError(13, "Permission denied"),
+            MemoryError("no room"),
+            pa.ArrowMemoryError("no room"),
+        ],
+    )
+    def test_a_system_that_fails_says_nothing_about_the_file(
+        self,
+        catalog: Catalog,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        error: Exception,
+    ) -> None:
+        """The error is what it is: a cache that is whole must not be put aside as damaged."""
+
+        def fail(*_: Any, **__: Any) -> None:
+            raise error
+
+        catalog.save(tmp_path / "c.parquet")
+        monkeypatch.setattr(pq.ParquetFile, "read_row_group", fail)
+
+        with pytest.raises(type(error)) as raised:
+            load_catalog(tmp_path / "c.parquet")
+
+        assert raised.value is error
+
     def test_another_table_is_an_error(self, tmp_path: Path) -> None:
         """One that says where such tables go."""
         pq.write_table(table(), tmp_path / "other.parquet")

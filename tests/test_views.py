@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import headrace
 from headrace.errors import HeadraceWarning, WindowsError
+from headrace.sets import Located, Told, WindowSet
 from headrace.windows import Windows
 from nowhere import made_up
 
@@ -389,3 +390,19 @@ def test_weights_may_come_from_a_table() -> None:
     assert isinstance(weights, pd.Series)
 
     assert set(_order(_ten().sample(weights, 100))) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("forgotten", ["__len__", "told", "manner", "locate"])
+def test_a_set_of_windows_without_one_of_its_methods_cannot_be_made(forgotten: str) -> None:
+    """What a set must say, each kind of set says: nobody finds out in the middle of a run."""
+    methods: dict[str, object] = {
+        "__len__": lambda _: 0,
+        "told": property(lambda _: Told("", "", "")),
+        "manner": property(lambda _: ""),
+        "locate": lambda _, places, epoch=0: Located(places, places, places, places + epoch),
+    }
+    type("Whole", (WindowSet,), methods)()
+    del methods[forgotten]
+
+    with pytest.raises(TypeError, match=forgotten):
+        type("Part", (WindowSet,), methods)()

@@ -7,6 +7,7 @@ and the file still counts as annotated. An empty table is an annotated recording
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.annotation_tables import COLUMNS, Malformed, chosen
+from headrace.arguments import refused
 from headrace.errors import AnnotationError
 from headrace.finder import find
 from headrace.paths import join
@@ -22,7 +24,9 @@ from headrace.paths import join
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["Reading", "anuraset", "audacity", "raven", "read", "separated"]
+    import pyarrow as pa
+
+__all__ = ["Reading", "anuraset", "audacity", "parquet", "raven", "read", "separated"]
 
 _ENDINGS: Final = re.compile(r"(\.Table\.\d+)?(\.selections)?\.[^./]*$")
 """What Raven puts behind a recording's name, or any one extension."""
@@ -30,6 +34,10 @@ _ENDINGS: Final = re.compile(r"(\.Table\.\d+)?(\.selections)?\.[^./]*$")
 _RAVEN_LABELS: Final = ("Annotation", "Species", "Label")
 """Columns that are looked for where no label column is named. Raven itself has none that is fixed;
 "Annotation" is its manual's example, "Species" the most common in public data sets."""
+
+
+_NEEDED: Final = ("file", "start_s", "end_s", "label")
+"""Columns without which a row of a table is cut short; in the others it may have nothing."""
 
 
 @dataclass(eq=False)
@@ -45,7 +53,8 @@ class Reading:
     malformed : list of Malformed
         Lines left out.
     source, reference : str
-        The label file being read, and the recording that it is about where no line says so.
+        The label file being read, and the recording that it is about where no line says so; `parse`
+        empties the latter if all lines do.
     """
 
     columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
@@ -108,11 +117,12 @@ def read(
     Parameters
     ----------
     files : str, path, or several
-        Files, globs, or folders: all files below them with `extension`.
+        Files, globs, or folders. What does not spell out an extension is looked through for files
+        with `extension`.
     parse : function
         Adds the events of one file's text to a `Reading`.
     extension : str
-        As ``".txt"``.
+        As ``".txt"``, in lower case.
     own : bool
         Whether each file is about the recording of its name: its path relative to the common folder
         of `files`, without extensions.
@@ -124,11 +134,7 @@ def read(
     AnnotationError
         A file is not of this kind at all.
     """
-    given = [files] if isinstance(files, str | os.PathLike) else list(files)
-    found = find([
-        join(Path(one).as_posix(), f"**/*{extension}") if Path(one).is_dir() else one
-        for one in given
-    ])  # fmt: skip
+    found = find(files, extensions=frozenset({extension}))
     reading = Reading()
     for failure in found.failures:
         reading.source = failure.path
@@ -136,10 +142,14 @@ def read(
     for name in found.ids:
         reading.source = join(found.root, name)
         reading.reference = _ENDINGS.sub("", name)
-        text = _text(Path(reading.source))
-        if own:
-            reading.files[reading.reference] = None
+        try:
+            text = _text(Path(reading.source))
+        except OSError as error:  # its recording is then not annotated, for all one knows
+            reading.bad(0, "", f"the file cannot be read: {error.strerror or error}")
+            continue
         parse(reading, text)
+        if own and reading.reference:
+            reading.files[reading.reference] = None
     return reading
 
 
@@ -226,7 +236,7 @@ def raven(label: str | None) -> Callable[[Reading, str], None]:
             told, untold = told or file is not None, untold or file is None
             _selection(reading, number, line, row, file, row.get(named or ""), seen)
         if told and not untold:  # the table's own name is of no recording
-            reading.files.pop(reading.reference, None)
+            reading.reference = ""
 
     return parse
 
@@ -264,12 +274,19 @@ def separated(names: Mapping[str, str | None], delimiter: str) -> Callable[[Read
 
     def parse(reading: Reading, text: str) -> None:
         rows = _rows(text, delimiter)
-        _, header = next(rows, (1, []))
-        header = [name.strip() for name in header]
+        _, first = next(rows, (1, []))
+        header = [name.strip() for name in ([first] if isinstance(first, str) else first)]
         found = chosen(names, header, reading.source)
         place = {name: header.index(column) for name, column in found.items()}
+        needed = max(place[name] for name in _NEEDED if name in place)
         for line, fields in rows:
+            if isinstance(fields, str):
+                reading.bad(line, fields, "a quote is not closed, or not at an end of its value")
+                continue
             raw = delimiter.join(fields)
+            if len(fields) <= needed or any(map(str.strip, fields[len(header) :])):
+                reading.bad(line, raw, f"{len(fields)} values for {len(header)} columns")
+                continue
             row = {
                 name: value
                 for name, at in place.items()
@@ -285,12 +302,29 @@ def separated(names: Mapping[str, str | None], delimiter: str) -> Callable[[Read
     return parse
 
 
-def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of the line where each row begins, and its fields.
+def parquet(source: str | os.PathLike[str]) -> pa.Table:
+    """Return the table in a Parquet file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    AnnotationError
+        It is no Parquet file.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415  as heavy as numpy and soundfile together
+
+    what = f"The labels {os.fspath(source)!r} cannot be read"
+    with refused(what, "Give a Parquet file with a row for each event.", AnnotationError):
+        return pq.read_table(source)
+
+
+def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield the number of the line where each row begins, and its fields: a line where it has none.
 
     A quote that is not closed costs its own line, not all that follow.
     """
-    lines = text.splitlines(keepends=True)
+    lines = io.StringIO(text).readlines()  # str.splitlines knows ends that a value may hold
     begin = 0
     while begin < len(lines):
         rows = csv.reader(lines[begin:], delimiter=delimiter, strict=True)
@@ -302,5 +336,5 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 read = rows.line_num
             begin = len(lines)
         except csv.Error:
-            yield begin + read + 1, [lines[begin + read].rstrip("\n")]
+            yield begin + read + 1, lines[begin + read].rstrip("\n")
             begin += read + 1

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from headrace import tables
-from headrace.errors import AnnotationError, CatalogError
+from headrace.arguments import refused
+from headrace.errors import AnnotationError, CatalogError, HeadraceWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
-__all__ = ["COLUMNS", "NAMED", "Malformed", "checked", "chosen", "masked", "of_lists"]
+__all__ = ["COLUMNS", "NAMED", "Malformed", "checked", "chosen", "masked", "of_lists", "warn"]
 
 COLUMNS: Final = {
     "file": "string",
@@ -36,6 +39,9 @@ NAMED: Final = ("file", "start_s", "end_s", "label", "low_hz", "high_hz", "quali
 """Those that a user's table may call otherwise."""
 
 
+_TOLD: Final = 3  # malformed lines in a warning
+
+
 @dataclass(frozen=True, slots=True)
 class Malformed:
     """A line of a label file, or a row of a table, that is no event.
@@ -45,7 +51,7 @@ class Malformed:
     source : str
         The label file; ``""`` for a table in memory.
     line : int
-        From 1; the row, from 0, of a table in memory.
+        From 1, or 0 for the file as a whole; the row, from 0, of a table in memory.
     text, message : str
         What stands there, and what is wrong with it.
     """
@@ -57,7 +63,22 @@ class Malformed:
 
     def __str__(self) -> str:
         where = f"{self.source}, line {self.line}" if self.source else f"row {self.line}"
+        if self.source and not self.line:
+            return f"{self.source}: {self.message}"
         return f"{where}: {self.message}: {self.text!r}"
+
+
+def warn(malformed: Sequence[Malformed], stacklevel: int) -> None:
+    """Warn of malformed lines, if there are any, at this `stacklevel`: this function is 1."""
+    if malformed:
+        more = len(malformed) - _TOLD
+        warnings.warn(
+            f"{len(malformed)} lines are no events and are left out: "
+            + "; ".join(map(str, malformed[:_TOLD]))
+            + (f"; and {more} more, in annotations.malformed." if more > 0 else "."),
+            HeadraceWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def of_lists(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
@@ -70,8 +91,9 @@ def of_lists(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
 def checked(
     source: Any,  # noqa: ANN401  whatever holds a table
     names: Mapping[str, str | None],
-) -> tuple[pa.Table, tuple[Malformed, ...]]:
-    """Return the rows of a user's table that are events, and the others.
+    files: Iterable[str],
+) -> tuple[pa.Table, tuple[str, ...], tuple[Malformed, ...]]:
+    """Return the rows of a user's table that are events, all annotated files, and the other rows.
 
     Parameters
     ----------
@@ -79,42 +101,71 @@ def checked(
         In which no column need have our order or type.
     names : mapping
         Our names to the table's: see `chosen`.
+    files : iterable of str
+        Further files that are annotated.
 
     Raises
     ------
     AnnotationError
-        It is no table, or a column is missing or of a wrong type.
+        It is no table, a column is missing or of a wrong type, or `files` are no names.
     """
     import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    if isinstance(files, str):
+        raise AnnotationError(f"files= is several names: say files=[{files!r}] for one.")
+    with refused("files= is not of names", "Give strings.", AnnotationError):
+        further = pa.array(files, pa.string()).to_pylist()
 
     try:
         table = tables.as_table(source)
     except CatalogError as error:
         raise AnnotationError(str(error)) from None
     found = chosen(names, table.column_names, "")
-    found |= {own: own for own in COLUMNS if own not in NAMED and own in table.column_names}
+    found |= _as_written(table)
     rows = len(table)
     columns = {name: pa.nulls(rows, kind) for name, kind in _types().items()}
     columns["start_s"] = pa.array(np.zeros(rows))
     columns["end_s"] = pa.array(np.full(rows, math.inf))
     for name, theirs in found.items():
-        try:
+        what = f"The column {theirs!r} cannot be {name}, a {COLUMNS[name]}"
+        with refused(what, f"Convert it, or say {name}= with another's name.", AnnotationError):
             columns[name] = table[theirs].cast(_types()[name])
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise AnnotationError(
-                f"The column {theirs!r} cannot be {name}, a {COLUMNS[name]}: "
-                f"{str(error).splitlines()[0]}"
-            ) from None
     whole = pa.table(columns)
     start, end = (whole[name].to_numpy() for name in ("start_s", "end_s"))
     good = (start >= 0) & (start < math.inf) & (start <= end) & whole["file"].is_valid().to_numpy()
+    shown = whole.select([*found]).rename_columns([*found.values()])
     malformed = tuple(
         Malformed(
-            "", row, str(table.slice(row, 1).to_pylist()[0]), "no file, or not 0 <= start <= end"
+            "", row, str(shown.slice(row, 1).to_pylist()[0]), "no file, or not 0 <= start <= end"
         )
         for row in np.flatnonzero(~good).tolist()
     )
-    return whole.filter(pa.array(good)), malformed
+    events = whole.filter(pa.array(good))
+    every = dict.fromkeys([*pc.unique(events["file"]).to_pylist(), *further])
+    return events, tuple(every), malformed
+
+
+def _as_written(table: pa.Table) -> dict[str, str]:
+    """Return those columns that no user names, where a table has them as `of_lists` does.
+
+    In a table of the user's own, a column of that name means something else: it is left alone.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    known = [name for name in ("source", "line") if name in table.column_names]
+    found = {}
+    for name in known:
+        kind = table[name].type
+        if name == "source":
+            good = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        else:
+            good = pa.types.is_integer(kind) or pa.types.is_floating(kind)  # pandas' way with nulls
+        with suppress(pa.ArrowInvalid):
+            if good or pa.types.is_null(kind):
+                table[name].cast(_types()[name])
+                found[name] = name
+    return found
 
 
 def masked(table: pa.Table, mask: Any) -> pa.Table:  # noqa: ANN401  whatever holds bools

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headrace.annotation_files import Reading, anuraset, audacity, raven, read, separated
-from headrace.annotation_tables import NAMED, Malformed, checked, masked, of_lists
-from headrace.errors import AnnotationError, HeadraceWarning
+from headrace.annotation_files import Reading, anuraset, audacity, parquet, raven, read, separated
+from headrace.annotation_tables import NAMED, Malformed, checked, masked, of_lists, warn
+from headrace.errors import AnnotationError
 from headrace.matching import Unmatched, match, told, unmatched
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Annotations"]
 
-_TOLD = 3  # malformed lines in a warning
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Annotations:
@@ -45,9 +42,11 @@ class Annotations:
     files : tuple of str
         Every annotated file as the labels refer to it, each once; also those without an event.
     malformed : tuple of Malformed
-        Lines that are no event, with file, line and reason. They are left out, and warned of.
+        Lines that are no event, and files that cannot be read, with file, line and reason. They are
+        left out, and warned of.
     matched : bool
-        Whether `files` are ids of a catalog, and whoever matched them has been told of the rest.
+        Whether `files` are ids of a catalog: `Windows.label` then takes them at their word, and
+        those that its recordings do not have are not worth a warning.
     """
 
     _table: pa.Table
@@ -74,13 +73,15 @@ class Annotations:
 
         Raises
         ------
-        NoRecordingsError
-            A pattern matches nothing.
+        NoRecordingsError, CatalogError
+            A pattern matches nothing, or patterns have no common folder.
+        AnnotationError
+            `quality` is of other letters.
 
         Warns
         -----
         HeadraceWarning
-            Some lines are malformed; they are in `malformed`.
+            Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
         if not quality or set(quality) - set("LMH"):
             raise AnnotationError(f'quality is made of "L", "M" and "H", not {quality!r}.')
@@ -103,15 +104,15 @@ class Annotations:
 
         Raises
         ------
-        NoRecordingsError
-            A pattern matches nothing.
+        NoRecordingsError, CatalogError
+            A pattern matches nothing, or patterns have no common folder.
         AnnotationError
             A file has no times, or not the column `label`.
 
         Warns
         -----
         HeadraceWarning
-            Some lines are malformed; they are in `malformed`.
+            Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
         return cls._of(read(files, raven(label), ".txt"))
 
@@ -127,13 +128,13 @@ class Annotations:
 
         Raises
         ------
-        NoRecordingsError
-            A pattern matches nothing.
+        NoRecordingsError, CatalogError
+            A pattern matches nothing, or patterns have no common folder.
 
         Warns
         -----
         HeadraceWarning
-            Some lines are malformed; they are in `malformed`.
+            Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
         return cls._of(read(files, audacity, ".txt"))
 
@@ -164,15 +165,15 @@ class Annotations:
 
         Raises
         ------
-        NoRecordingsError
-            A pattern matches nothing.
+        NoRecordingsError, CatalogError
+            A pattern matches nothing, or patterns have no common folder.
         AnnotationError
             A column is missing, or there seem to be times that none of the names is of.
 
         Warns
         -----
         HeadraceWarning
-            Some lines are malformed; they are in `malformed`.
+            Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
         names = _names(file, start_s, end_s, label, low_hz, high_hz, quality)
         return cls._of(read(files, separated(names, delimiter), ".csv", own=False))
@@ -181,12 +182,24 @@ class Annotations:
     def read_parquet(
         cls,
         source: str | os.PathLike[str],
-        **columns: Any,  # noqa: ANN401  those of from_table
+        *,
+        files: Iterable[str] = (),
+        **columns: str | None,
     ) -> Annotations:
-        """Read a Parquet file: `from_table` of its table, with the same parameters."""
-        import pyarrow.parquet as pq  # noqa: PLC0415  as heavy as numpy and soundfile together
+        """Read a Parquet file: `from_table` of its table, with the same parameters.
 
-        return cls.from_table(pq.read_table(source), **columns)
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        AnnotationError
+            It is no Parquet file; and as `from_table`.
+        """
+        if unknown := columns.keys() - {*NAMED}:
+            raise TypeError(f"read_parquet has no parameter {', '.join(sorted(unknown))}.")
+        made = cls(*checked(parquet(source), _names(*NAMED) | columns, files))
+        warn(made.malformed, 3)
+        return made
 
     @classmethod
     def from_table(
@@ -216,20 +229,18 @@ class Annotations:
         Raises
         ------
         AnnotationError
-            A column is missing or of a wrong type, or there seem to be times that none of the names
-            is of.
+            A column is missing or of a wrong type, there seem to be times that none of the names is
+            of, or `files` are no names.
 
         Warns
         -----
         HeadraceWarning
             Some rows have no file or impossible times; they are in `malformed`.
         """
-        import pyarrow.compute as pc  # noqa: PLC0415  as heavy as numpy and soundfile together
-
         names = _names(file, start_s, end_s, label, low_hz, high_hz, quality)
-        good, malformed = checked(table, names)
-        every = dict.fromkeys([*pc.unique(good["file"]).to_pylist(), *files])
-        return _told(cls(good, tuple(every), malformed), 3)
+        made = cls(*checked(table, names, files))
+        warn(made.malformed, 3)
+        return made
 
     @classmethod
     def from_folders(cls, catalog: Catalog) -> Annotations:
@@ -243,7 +254,7 @@ class Annotations:
             No recording lies in a folder.
         """
         reading = Reading()
-        ids: list[str] = catalog.to_arrow()["id"].to_pylist()
+        ids: list[str] = catalog.ids.to_pylist()
         for row, name in enumerate(ids):
             folder = Path(name).parent.name
             if folder:
@@ -253,12 +264,12 @@ class Annotations:
                 f"No recording lies in a folder below {catalog.root!r}, the first being "
                 f"{ids[0] if ids else None!r}: scan the folder above, or give root= to scan."
             )
-        return cls._of(reading)
+        return cls(of_lists(reading.columns), tuple(reading.files), matched=True)
 
     @classmethod
     def _of(cls, reading: Reading) -> Annotations:
-        table = of_lists(reading.columns)
-        return _told(cls(table, tuple(reading.files), tuple(reading.malformed)), 4)
+        warn(reading.malformed, 4)
+        return cls(of_lists(reading.columns), tuple(reading.files), tuple(reading.malformed))
 
     # What they are
 
@@ -348,7 +359,7 @@ class Annotations:
         places = match(self.files, catalog, by)
         told(self.files, catalog, places, both=True, stacklevel=3)
         of_event = places[self.file_numbers]
-        ids = catalog.to_arrow()["id"]
+        ids = catalog.ids
         table = self._table.filter(pa.array(of_event >= 0))
         table = table.set_column(0, "file", ids.take(pa.array(of_event[of_event >= 0])))
         files = ids.take(pa.array(np.unique(places[places >= 0]))).to_pylist()
@@ -377,21 +388,6 @@ class Annotations:
 
         numbers = pc.index_in(self._table["file"], value_set=pa.array(self.files, pa.string()))
         return np.asarray(numbers.to_numpy(), np.int64)
-
-
-def _told(annotations: Annotations, stacklevel: int) -> Annotations:
-    """Warn of malformed lines."""
-    malformed = annotations.malformed
-    if malformed:
-        more = len(malformed) - _TOLD
-        warnings.warn(
-            f"{len(malformed)} lines are no events and are left out: "
-            + "; ".join(map(str, malformed[:_TOLD]))
-            + (f"; and {more} more, in annotations.malformed." if more > 0 else "."),
-            HeadraceWarning,
-            stacklevel=stacklevel,
-        )
-    return annotations
 
 
 def _names(*names: str | None) -> dict[str, str | None]:

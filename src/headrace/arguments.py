@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from numbers import Real
 from operator import index
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 import numpy as np
 
-from headrace.errors import WindowsError
+from headrace.errors import CatalogError, HeadraceError, WindowsError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
-__all__ = ["chosen", "number", "stall_timeout", "whole_number"]
+__all__ = ["chosen", "number", "refused", "stall_timeout", "whole_number"]
 
 T = TypeVar("T")
 
@@ -36,6 +37,30 @@ def number(name: str, value: int | T, least: int, automatic: T) -> int | T:
     raise ValueError(
         f"{name} must be a whole number from {least} up, or {automatic!r}, not {value!r}."
     )
+
+
+@contextmanager
+def refused(what: str, do: str, kind: type[HeadraceError] = CatalogError) -> Iterator[None]:
+    """Say in one sentence why Arrow will not have what a user gave.
+
+    Arrow's exceptions are of these builtins, or are Python's own that it lets through.
+
+    Parameters
+    ----------
+    what : str
+        Names the argument or column, and what it cannot be: "The column x cannot be seconds".
+    do : str
+        What to do next, as a sentence.
+    kind : type
+        Of the exception that is raised instead.
+    """
+    try:
+        yield
+    except HeadraceError:
+        raise
+    except (ValueError, TypeError, NotImplementedError, OverflowError, KeyError) as error:
+        why = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise kind(f"{what}: {why.rstrip('.')}. {do}") from error
 
 
 def stall_timeout(value: float | None, workers: int) -> float | None:

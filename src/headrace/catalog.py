@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast, overload
 import numpy as np
 
 from headrace import cutting, storage, tables
-from headrace.errors import CatalogError, HeadraceWarning
+from headrace.errors import CatalogError, DamagedWarning, HeadraceWarning
 from headrace.finder import find
 from headrace.headers import worker_count
 from headrace.paths import absolute, join
@@ -136,6 +136,11 @@ class Catalog(Sequence[Recording]):
     def columns(self) -> tuple[str, ...]:
         """Names of all columns; the ten built-in ones come first."""
         return tuple(self._table.column_names)
+
+    @property
+    def ids(self) -> pa.ChunkedArray:
+        """The id of each recording, as an Arrow array of strings."""
+        return self._table["id"]
 
     @cached_property
     def frames(self) -> NDArray[np.int64]:
@@ -265,7 +270,8 @@ class Catalog(Sequence[Recording]):
         Raises
         ------
         CatalogError
-            There is no such folder, or a column has a type that Parquet does not know.
+            There is no such folder, `file` is one, or a column has a type that Parquet does not
+            know.
         OSError
             The system refuses.
         """
@@ -293,6 +299,8 @@ def load_catalog(
         There is no such file.
     CatalogError
         The file is damaged, or something else.
+    OSError, MemoryError
+        The system does not let it be read, or has no room for it.
     """
     return Catalog.from_table(storage.read(file, but=() if root is None else ("path",)), root)
 
@@ -322,7 +330,8 @@ def scan(
         further columns are kept, null for new files. It is replaced as a whole, at the end.
     verify : {"headers", "decode"}
         Whether headers are believed, or every file is decoded: ``frames`` is then what decoding
-        gives, ``declared_frames`` what the header says. With `cache`, no file is decoded twice.
+        gives, ``declared_frames`` what the header says. With `cache`, a recording that has not
+        changed is not decoded again; a file of which nothing can be used is.
     workers : int or "auto"
         Threads; 0 reads in the calling thread.
     progress : bool, optional
@@ -339,12 +348,19 @@ def scan(
     NoRecordingsError
         A pattern matches nothing, or all that match are damaged.
     CatalogError
-        A file lies outside `root`, or `cache` is something else than a catalog.
+        A file lies outside `root`, patterns have no common folder, or `cache` is something else
+        than a catalog.
+    ValueError, TypeError
+        `verify` or `workers` is none of the above, or a pattern is no string.
+    OSError, MemoryError
+        The system does not let the cache be read or written, or has no room for it.
 
     Warns
     -----
+    DamagedWarning
+        Some files are damaged.
     HeadraceWarning
-        Some files are damaged, or the cache was.
+        The cache was damaged: it has been put aside.
     """
     threads = worker_count(workers)
     if verify not in ("headers", "decode"):
@@ -362,7 +378,7 @@ def scan(
     ):
         catalog.save(cache)
     if catalog.failures:
-        warnings.warn(damaged(catalog.failures, table), HeadraceWarning, stacklevel=2)
+        warnings.warn(damaged(catalog.failures, table), DamagedWarning, stacklevel=2)
     return catalog
 
 

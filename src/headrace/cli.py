@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from headrace.console import answer, bar, command_of, one_sentence, say, write_json
-from headrace.errors import NoRecordingsError
+from headrace.errors import DamagedWarning, NoRecordingsError
 from headrace.live import Live
 from headrace.memory import format_bytes
 from headrace.options import Sound, Verify, annotations_of, numbers_of, place_of
@@ -130,7 +130,7 @@ def demo_command(
     headrace demo --data "recordings/**/*.wav"
     headrace demo --keep archive[/cyan]
     """
-    with one_sentence(), tempfile.TemporaryDirectory(prefix="headrace-") as temporary:
+    with one_sentence(json_file), tempfile.TemporaryDirectory(prefix="headrace-") as temporary:
         if data and keep:
             raise typer.BadParameter(
                 "--keep keeps the synthetic archive: leave it out with --data."
@@ -201,11 +201,16 @@ def scan_command(
     headrace scan recordings --verify decode --failures damaged.csv
     headrace scan site1 site2 --save catalog.parquet[/cyan]
     """
-    with one_sentence(warn=False):  # the answer tells of damaged files, and more of them
-        from headrace.failures import write_failures  # noqa: PLC0415
+    with one_sentence(json_file, but=DamagedWarning):  # the answer tells more of them
+        from headrace.failures import refuse, write_failures  # noqa: PLC0415
         from headrace.report import scan_report  # noqa: PLC0415
+        from headrace.storage import refuse as refuse_catalog  # noqa: PLC0415
         from headrace.summary import summarise  # noqa: PLC0415
 
+        if failures is not None:
+            refuse(failures)
+        if save is not None:
+            refuse_catalog(save)
         try:
             catalog = _scan(patterns, root, verify=verify.value, cache=cache)
         except NoRecordingsError as error:
@@ -274,7 +279,7 @@ def bench_command(
     headrace bench recordings --plot sweep.html[/cyan]
     """
     counts = numbers_of(workers)
-    with one_sentence():
+    with one_sentence(plot_file, json_file):
         from headrace.plot import plot, refuse  # noqa: PLC0415
         from headrace.report import bench_report  # noqa: PLC0415
         from headrace.sweep import sweep  # noqa: PLC0415
@@ -337,7 +342,7 @@ def preview_command(
     headrace preview recordings --at a.wav@12.5 --at b.wav@3[/cyan]
     """
     places = None if at is None else [place_of(text) for text in at]
-    with one_sentence():
+    with one_sentence(output, json_file):
         from headrace.gallery import preview  # noqa: PLC0415
 
         labels = annotations_of(annotations or [])

@@ -53,16 +53,31 @@ def say(sentence: str) -> None:
 
 
 @contextmanager
-def one_sentence(*, warn: bool = True) -> Iterator[None]:
-    """Turn what the library raises and warns of into a sentence on standard error."""
+def one_sentence(
+    *written: str | Path | None, but: type[HeadraceWarning] | None = None
+) -> Iterator[None]:
+    """Turn what the library raises and warns of into a sentence on standard error.
+
+    Parameters
+    ----------
+    written : str, path or None
+        Files that are to be written in the end: where there is no folder for one, nothing begins.
+        None and "-" are no files.
+    but : type
+        Of warnings that are left out.
+    """
 
     def tell(message: Warning | str, *_: object, **__: object) -> None:
         say(str(message))
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always" if warn else "ignore", HeadraceWarning)
+        warnings.simplefilter("always", HeadraceWarning)
+        if but is not None:
+            warnings.simplefilter("ignore", but)
         warnings.showwarning = tell
         try:
+            for file in written:
+                _refuse(file)
             yield
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
@@ -74,6 +89,17 @@ def one_sentence(*, warn: bool = True) -> Iterator[None]:
         except (HeadraceError, ValueError) as error:
             say(str(error))
             raise typer.Exit(2) from error
+
+
+def _refuse(file: str | Path | None) -> None:
+    if file is None or file == "-":
+        return
+    if Path(file).is_dir():
+        raise IsADirectoryError(f"{str(file)!r} is a folder: name a file in it.")
+    if not (folder := Path(file).parent).is_dir():
+        raise FileNotFoundError(
+            f"{str(file)!r} cannot be written: there is no folder {str(folder)!r}; make it first."
+        )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headrace import tables
-from headrace.arguments import whole_number
+from headrace.arguments import refused, whole_number
 from headrace.cuts import At, Cut
 from headrace.errors import CatalogError, HeadraceWarning, WindowsError
 from headrace.geometry import Geometry
@@ -118,7 +118,8 @@ def windows_at(
     Raises
     ------
     CatalogError
-        A column is missing, an id is not in the catalog, or a time is not in its recording.
+        A column is missing or of a wrong type, an id is not in the catalog, or a time is not in its
+        recording.
     WindowsError
         These recordings cannot be cut so.
     """
@@ -191,7 +192,8 @@ def _times(catalog: Catalog, table: Any) -> tuple[np.ndarray[Any, Any], np.ndarr
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    arrow = pa.table(dict(table)) if isinstance(table, Mapping) else tables.as_table(table)
+    with refused("The table of times cannot be a table", "Give columns of one length and type."):
+        arrow = pa.table(dict(table)) if isinstance(table, Mapping) else tables.as_table(table)
     names = arrow.column_names
     wanted = ["id", "at_s"] if "at_s" in names else ["id", "start_s", "end_s"]
     if missing := [name for name in wanted if name not in names]:
@@ -201,15 +203,12 @@ def _times(catalog: Catalog, table: Any) -> tuple[np.ndarray[Any, Any], np.ndarr
         )
     times = []
     for name in wanted[1:]:
-        try:
+        with refused(f"The column {name} is not of seconds: {arrow[name].type}", "Give numbers."):
             times.append(arrow[name].cast("float64").to_numpy())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            raise CatalogError(
-                f"The column {name} is not of seconds: {arrow[name].type}."
-            ) from None
     at_s = sum(times) / len(times)
-    ids = arrow["id"].cast("string")
-    found = pc.index_in(ids, value_set=catalog.to_arrow()["id"])
+    with refused(f"The column id is not of ids: {arrow['id'].type}", "Give those of recordings."):
+        ids = arrow["id"].cast("string")
+    found = pc.index_in(ids, value_set=catalog.ids)
     if found.null_count:
         row = pc.index(pc.is_null(found), value=True).as_py()
         raise CatalogError(
@@ -256,9 +255,10 @@ def split(
     Raises
     ------
     CatalogError
-        The shares are none, there is no such column, it has no value somewhere, or there are fewer
-        groups than parts.
+        The shares are none, there is no such column, it is of a type that has no groups, it has no
+        value somewhere, or there are fewer groups than parts.
     """
+    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
     try:
@@ -272,14 +272,20 @@ def split(
         )
     if by != "recording" and by not in self.columns:
         raise CatalogError(f"There is no column {by!r}: there are {', '.join(self.columns)}.")
-    column = self.to_arrow()["id" if by == "recording" else by].combine_chunks()
+    column = self.ids if by == "recording" else self._table[by]
+    unsplit = f"The recordings cannot be split by {by!r}, which is {column.type}"
+    with refused(unsplit, "Give a column of texts or numbers."):
+        if pa.types.is_dictionary(column.type):  # it may have values that no row has
+            column = column.cast(column.type.value_type)
+        column = column.combine_chunks()
     if column.null_count:
         row = pc.index(pc.is_null(column), value=True).as_py()
         raise CatalogError(
             f"The column {by!r} has no value for {self[row].id}: fill it, or filter."
         )
-    groups = column.dictionary_encode()
-    values = groups.dictionary.to_pylist()
+    with refused(unsplit, "Give a column of texts or numbers."):
+        groups = column.dictionary_encode()
+        values = groups.dictionary.to_pylist()
     if len(values) < len(share):
         raise CatalogError(
             f"{len(values)} values of {by!r} cannot be split into {len(share)} parts: whole groups "

@@ -15,6 +15,7 @@
     └── ClosedError        (RuntimeError)       a loader used after its end
 
     HeadraceWarning        (UserWarning)        something was left out, and you should know
+    └── DamagedWarning                          files that a scan found are damaged
 
 Each message names the file or argument and says what to do next.
 """
@@ -30,6 +31,7 @@ __all__ = [
     "AnnotationError",
     "CatalogError",
     "ClosedError",
+    "DamagedWarning",
     "HeadraceError",
     "HeadraceWarning",
     "MemoryBudgetError",
@@ -122,3 +124,7 @@ class ClosedError(HeadraceError, RuntimeError):
 
 class HeadraceWarning(UserWarning):
     """Something was left out, and you should know."""
+
+
+class DamagedWarning(HeadraceWarning):
+    """Files that a scan found are damaged; `Catalog.failures` has all of them."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from headrace.records import Failure
 
-__all__ = ["failures_table", "write_failures"]
+__all__ = ["failures_table", "refuse", "write_failures"]
 
 _COLUMNS = {
     "file_id": "string",
@@ -38,18 +38,34 @@ def failures_table(failures: Sequence[Failure]) -> pa.Table:
     return pa.table(values, schema=schema)
 
 
+def refuse(file: Path) -> None:
+    """Raise if `write_failures` could not write to `file`: before a scan, not after.
+
+    Raises
+    ------
+    CatalogError
+        The name ends in neither ``.csv`` nor ``.parquet``, is a folder's, or there is no such
+        folder.
+    """
+    if file.suffix.lower() not in {".csv", ".parquet"}:
+        raise CatalogError(f"{str(file)!r} must end in .csv or .parquet.")
+    if file.is_dir():
+        raise CatalogError(f"{str(file)!r} is a folder: name a file in it.")
+    if not file.parent.is_dir():
+        raise CatalogError(f"There is no folder {str(file.parent)!r}: make it first.")
+
+
 def write_failures(failures: Sequence[Failure], file: Path) -> None:
     """Write failures to a file: CSV, or Parquet, as its name ends.
 
     Raises
     ------
     CatalogError
-        The name ends in neither, or there is no such folder.
+        As `refuse`.
+    OSError
+        The system refuses.
     """
-    if file.suffix.lower() not in {".csv", ".parquet"}:
-        raise CatalogError(f"{str(file)!r} must end in .csv or .parquet.")
-    if not file.parent.is_dir():
-        raise CatalogError(f"There is no folder {str(file.parent)!r}: make it first.")
+    refuse(file)
     table = failures_table(failures)
     if file.suffix.lower() == ".csv":
         from pyarrow import csv  # noqa: PLC0415

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["CONTAINERS", "EXTENSIONS", "Stream", "container_of", "decoder_bytes", "measure"]
+__all__ = [
+    "CONTAINERS",
+    "EXTENSIONS",
+    "MOST_HZ",
+    "Stream",
+    "container_of",
+    "decoder_bytes",
+    "measure",
+]
 
 CONTAINERS: Final = {
     "AAC": "aac",
@@ -51,7 +59,9 @@ _LONGEST_BEGIN: Final = 16
 _ADTS: Final = 0xFFF6, 0xFFF0
 """Mask and value: twelve ones, a bit of version, and two zeros where MPEG audio has its layer."""
 _MOST_CHANNELS: Final = 1024  # libsndfile's SF_MAX_CHANNELS
-_MOST_HZ: Final = 10_000_000
+MOST_HZ: Final = 10_000_000
+"""Sample rate of a recording, at most. Ultrasound recorders reach 1 MHz; a damaged header reaches
+anything, and scratch for it would take everybody's memory."""
 
 _SCALES: Final = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0, "float64": 1.0}
 _PIECE: Final = 1 << 14
@@ -257,7 +267,7 @@ class Stream:
             raise self._other(f"a sample rate of {frame.sample_rate} Hz", f"{self.sample_rate} Hz")
         if frame.layout.nb_channels != self.channels:
             raise self._other(f"{frame.layout.nb_channels} channels", str(self.channels))
-        if not 0 < self.sample_rate <= _MOST_HZ or not 0 < self.channels <= _MOST_CHANNELS:
+        if not 0 < self.sample_rate <= MOST_HZ or not 0 < self.channels <= _MOST_CHANNELS:
             raise DecodeFault(
                 Code.UNSUPPORTED,
                 f"decoding gives {self.channels} channels at {self.sample_rate} Hz, more than any "

@@ -7,17 +7,19 @@ is matched only by a component that itself begins with a dot. Three things are a
 - The extension, from the last dot of the last component on, is matched without regard to case.
 - A name with brackets that exists is taken at its word: ``takes[2]/*.wav``.
 - Where the last component does not spell out an extension (``*``, ``**``, ``*.*``, or the pattern
-  is a folder), only names with one of `decode.EXTENSIONS` count.
+  is a folder), only names with one of the extensions that are looked for count.
 
 Linked folders are followed. A folder that lies within itself is not entered a second time.
 """
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import re
-from dataclasses import dataclass, field
+import stat
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ from headrace.records import Code, Failure
 from headrace.survey import listing, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Found", "find"]
 
@@ -55,6 +57,7 @@ class Found:
 def find(
     patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     root: str | os.PathLike[str] | None = None,
+    extensions: frozenset[str] = EXTENSIONS,
 ) -> Found:
     """Find the files that match.
 
@@ -65,6 +68,9 @@ def find(
     root : str or path, optional
         What ids are relative to; default the common folder of all patterns, each taken up to its
         first wildcard.
+    extensions : frozenset of str
+        In lower case: what counts where a pattern does not spell out an extension; default those of
+        audio.
 
     Returns
     -------
@@ -76,9 +82,12 @@ def find(
     NoRecordingsError
         A pattern matches nothing.
     CatalogError
-        A file lies outside `root`, or a pattern has ``..`` after a wildcard.
+        A file lies outside `root`, a pattern has ``..`` after a wildcard, or the patterns have no
+        common folder.
+    TypeError
+        A pattern is neither a string nor a path.
     """
-    searches = [_read_pattern(pattern) for pattern in _as_list(patterns)]
+    searches = [_read_pattern(pattern, extensions) for pattern in _as_list(patterns)]
     top = _common_folder(searches) if root is None else absolute(root)
     prefix = join(top, "")
     ids: set[str] = set()
@@ -102,9 +111,8 @@ def find(
         if not matched and not lost:
             raise NoRecordingsError(search.nothing())
         for failure in lost:
-            failures[failure.path] = Failure(
-                failure.path.removeprefix(prefix), failure.path, failure.code, failure.message
-            )
+            file_id = "." if failure.path == top else failure.path.removeprefix(prefix)
+            failures[failure.path] = replace(failure, file_id=file_id)
     return Found(top, sorted(ids), [failures[path] for path in sorted(failures)])
 
 
@@ -146,14 +154,16 @@ class _Search:
     file: str
     any_extension: bool
     """Whether the pattern spells out the extension, so that whatever matches counts."""
+    extensions: frozenset[str]
+    """What else counts."""
 
     def files(self, lost: list[Failure]) -> Iterator[str]:
         """Yield the matching files, relative to `folder`; append to `lost` what cannot be seen."""
         if not self.components:
-            if os.path.lexists(join(self.folder, self.file)):
+            if _mode(join(self.folder, self.file), os.lstat, lost) is not None:
                 yield self.file
             return
-        if not os.path.isdir(self.folder):  # noqa: PTH112
+        if not stat.S_ISDIR(_mode(self.folder, os.stat, lost) or 0):
             return
         reached = self._reached()
         # A link to a folder above the search would lead back here as well.
@@ -165,7 +175,9 @@ class _Search:
             inside = ancestors | {identity}
             for entry in entries:
                 matched, deeper = self._step(states, entry.name, reached)
-                is_folder = (matched or bool(deeper)) and _is_folder(entry)
+                # What matches is read, and what is wrong with it found then.
+                unseen = [] if matched else lost
+                is_folder = (matched or bool(deeper)) and _is_folder(entry, unseen)
                 matched |= self.folders_too and is_folder and len(self.components) - 1 in deeper
                 if matched and self._counts(entry.name, is_folder=is_folder):
                     yield prefix + entry.name
@@ -200,7 +212,7 @@ class _Search:
 
     def _counts(self, name: str, *, is_folder: bool) -> bool:
         # A folder called x.wav is a finding: its header, which cannot be read, will say so.
-        return _extension(name) in EXTENSIONS or (self.any_extension and not is_folder)
+        return _extension(name) in self.extensions or (self.any_extension and not is_folder)
 
     def nothing(self) -> str:
         """Say that nothing matches, and what is there instead."""
@@ -236,7 +248,7 @@ def _as_list(
     return texts
 
 
-def _read_pattern(text: str) -> _Search:
+def _read_pattern(text: str, extensions: frozenset[str]) -> _Search:
     parts = (Path.cwd() / os.path.expanduser(text)).parts  # noqa: PTH111  it keeps what it cannot
     folder, rest = parts[0], list(parts[1:])
     while rest and not _is_wild(rest[0], folder):
@@ -248,7 +260,9 @@ def _read_pattern(text: str) -> _Search:
         )
     if not rest and not os.path.isdir(folder):  # noqa: PTH112
         folder, _, file = folder.rpartition("/")
-        return _Search(text, folder or "/", (), False, file, any_extension=True)
+        return _Search(
+            text, folder or "/", (), False, file, any_extension=True, extensions=extensions
+        )
     folders_too = not rest or rest[-1] == "**"
     if folders_too:
         rest += ["**", "*"] if not rest else ["*"]
@@ -264,6 +278,7 @@ def _read_pattern(text: str) -> _Search:
         folders_too,
         "",
         any_extension=dot >= 0 and not any(wild in last[dot:] for wild in "*?["),
+        extensions=extensions,
     )
 
 
@@ -314,11 +329,25 @@ def _look_into(
     except (FileNotFoundError, NotADirectoryError):
         pass  # gone since its name was read
     except OSError as error:
-        path = _printable(folder.rstrip("/"))
-        code = Code.PERMISSION if isinstance(error, PermissionError) else Code.IO
-        message = f"the folder cannot be looked into: {error.strerror or error}"
-        lost.append(Failure(path, path, code, message))
+        lost.append(_closed(folder.rstrip("/") or "/", "the folder cannot be looked into", error))
     return identity, []
+
+
+def _mode(path: str, look: Callable[[str], os.stat_result], lost: list[Failure]) -> int | None:
+    """Return what kind of thing is there, or None; append to `lost` where that cannot be seen."""
+    try:
+        return look(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        pass  # ValueError: a name that no file can have
+    except OSError as error:
+        lost.append(_closed(path, "it cannot be seen", error))
+    return None
+
+
+def _closed(path: str, what: str, error: OSError) -> Failure:
+    path = _printable(path)
+    code = Code.PERMISSION if isinstance(error, PermissionError) else Code.IO
+    return Failure(path, path, code, f"{what}: {error.strerror or error}")
 
 
 def _identity(folder: str) -> tuple[int, int]:
@@ -326,11 +355,13 @@ def _identity(folder: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: os.DirEntry[str], lost: list[Failure]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:
-        return False  # a link in a circle: its header, which cannot be read, will say so
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # nothing is behind a link in a circle
+            lost.append(_closed(entry.path.replace(os.sep, "/"), "it cannot be seen", error))
+        return False
 
 
 def _is_text(path: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from headrace.arguments import refused
 from headrace.decode import EXTENSIONS
 from headrace.errors import AnnotationError, HeadraceWarning
 
@@ -65,7 +66,7 @@ def match(references: Sequence[str], catalog: Catalog, by: By = "path") -> NDArr
     Raises
     ------
     AnnotationError
-        A reference may mean two recordings, or `by` is none of the above.
+        A reference may mean two recordings, or `by` is none of the above or returns what is no id.
     """
     if callable(by):
         return _equal([by(one) for one in references], catalog)
@@ -84,15 +85,16 @@ def _equal(references: Sequence[str | None], catalog: Catalog) -> NDArray[np.int
     import pyarrow as pa  # noqa: PLC0415  as heavy as numpy and soundfile together
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    wanted = pa.array(references, pa.string())
-    places = pc.fill_null(pc.index_in(wanted, value_set=catalog.to_arrow()["id"]), -1)
+    with refused("by= does not tell an id", "Return a string or None.", AnnotationError):
+        wanted = pa.array(references, pa.string())
+    places = pc.fill_null(pc.index_in(wanted, value_set=catalog.ids), -1)
     return np.where(wanted.is_null(), -1, places).astype(np.int64)
 
 
 def _by_stem(references: list[str], catalog: Catalog) -> list[int]:
     stems = [_stem(_names(one)[-1]) for one in references]
     index = _Index(stems)
-    for place, path in enumerate(catalog.to_arrow()["path"].to_pylist()):
+    for place, path in enumerate(catalog.column("path").tolist()):
         index.add(_stem(path.rpartition("/")[2]), place)
     return [index.only(stem, one, catalog) for stem, one in zip(stems, references, strict=True)]
 
@@ -103,9 +105,8 @@ def _by_path(references: list[str], catalog: Catalog) -> list[int]:
     paths = _Index(one[0] for one in ends)
     ids = _Index(end for one in ends for end in one)
     lengths = sorted({len(one) for one in names})
-    table = catalog.to_arrow()
     for place, (name, path) in enumerate(
-        zip(table["id"].to_pylist(), table["path"].to_pylist(), strict=True)
+        zip(catalog.ids.to_pylist(), catalog.column("path").tolist(), strict=True)
     ):
         for key in (_lowered(name), _stem(name)):
             ids.add(key, place)
@@ -156,7 +157,7 @@ def unmatched(references: Sequence[str], catalog: Catalog, places: NDArray[np.in
     """Return what `match` left over on both sides; `places` is what it returned."""
     there = np.zeros(len(catalog), bool)
     there[places[places >= 0]] = True
-    ids = catalog.to_arrow()["id"].take(np.flatnonzero(~there)).to_pylist()
+    ids = catalog.ids.take(np.flatnonzero(~there)).to_pylist()
     files = (references[row] for row in np.flatnonzero(places < 0).tolist())
     return Unmatched(tuple(files), tuple(ids))
 

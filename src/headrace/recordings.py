@@ -79,5 +79,5 @@ class Recordings:
         """Return the ids of recordings given by number, as Arrow has them."""
         import pyarrow as pa  # noqa: PLC0415  as heavy as numpy and soundfile together
 
-        chunks = [c for catalog in self.catalogs for c in catalog.to_arrow().column("id").chunks]
+        chunks = [chunk for catalog in self.catalogs for chunk in catalog.ids.chunks]
         return pa.chunked_array(chunks, pa.string()).take(pa.array(numbers))

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["Row", "each_recording", "each_row"]
+__all__ = ["AT_ONCE", "Row", "each_recording", "each_row"]
 
-_CHUNK: Final = 8192  # rows that are Python objects at any one time
+AT_ONCE: Final = 8192
+"""Rows that are Python objects at any one time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,14 @@ class Row(Recording):
 
 def each_recording(table: pa.Table) -> Iterator[Recording]:
     """Yield the rows of a catalog's table without its further columns."""
-    for batch in table.select(list(BUILT_IN)).to_batches(_CHUNK):
+    for batch in table.select(list(BUILT_IN)).to_batches(AT_ONCE):
         yield from map(Recording, *(column.to_pylist() for column in batch.columns))
 
 
 def each_row(table: pa.Table) -> Iterator[Row]:
     """Yield the rows of a catalog's table."""
     further = table.column_names[len(BUILT_IN) :]
-    for batch in table.to_batches(_CHUNK):
+    for batch in table.to_batches(AT_ONCE):
         lists = [column.to_pylist() for column in batch.columns]
         extra = lists[len(BUILT_IN) :]
         for place, values in enumerate(zip(*lists[: len(BUILT_IN)], strict=True)):

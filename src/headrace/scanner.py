@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from headrace.errors import NoRecordingsError
 from headrace.headers import read_headers
 from headrace.paths import join
 from headrace.records import Failure, Recording
+from headrace.rows import AT_ONCE
 from headrace.verify import DECLARED, PASSING
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from headrace.finder import Found
 
 __all__ = ["earlier_scan", "take_stock"]
-
-_CHUNK: Final = 8192  # recordings that are Python objects at any one time
 
 
 def earlier_scan(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None, str]:
@@ -100,7 +99,7 @@ def take_stock(
                 unchanged[place] = True
                 continue
             recordings.append(header)
-            if len(recordings) == _CHUNK:
+            if len(recordings) == AT_ONCE:
                 fresh.append(tables.rows_of(recordings))
                 recordings.clear()
     table = pa.concat_tables([*fresh, tables.rows_of(recordings)])

@@ -7,6 +7,7 @@ the others are made of. Pure, and vectorised: nothing for each window but what w
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -69,7 +70,7 @@ class Runs(NamedTuple):
     places: NDArray[np.int64] | None = None
 
 
-class WindowSet:
+class WindowSet(ABC):
     """A set of windows, each at its place.
 
     Attributes
@@ -89,22 +90,22 @@ class WindowSet:
     overlap: int
     joined: bool = False
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
     @property
+    @abstractmethod
     def told(self) -> Told:
         """What decides which windows these are."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def manner(self) -> str:
         """How they were made, for `repr`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def locate(self, places: NDArray[np.int64], epoch: int = 0) -> Located:
         """Return where windows are, in this epoch."""
-        raise NotImplementedError
 
     def sliced(self, places: range) -> WindowSet:
         """Return the set of the windows at these places."""

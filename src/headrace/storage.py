@@ -14,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from headrace.arguments import refused
 from headrace.errors import CatalogError, NoRecordingsError
 from headrace.records import Code, Failure
 
@@ -28,6 +29,7 @@ __all__ = [
     "from_bytes",
     "parent_of",
     "read",
+    "refuse",
     "to_bytes",
     "write",
 ]
@@ -70,6 +72,22 @@ def described(table: pa.Table) -> tuple[str, tuple[Failure, ...]] | None:
     )
 
 
+def refuse(file: str | os.PathLike[str]) -> None:
+    """Raise if `write` could not write to `file`: before a scan, not after.
+
+    Raises
+    ------
+    CatalogError
+        There is no such folder, or `file` is one.
+    """
+    parent_of(file)
+    if Path(file).is_dir():
+        raise CatalogError(
+            f"The catalog cannot be saved as {os.fspath(file)!r}, which is a folder: name a file "
+            "in it."
+        )
+
+
 def parent_of(file: str | os.PathLike[str]) -> Path:
     """Return the folder that `file` would be written to.
 
@@ -93,33 +111,32 @@ def write(table: pa.Table, file: str | os.PathLike[str]) -> None:
     Raises
     ------
     CatalogError
-        There is no such folder, or a column has a type that Parquet does not know.
+        There is no such folder, `file` is one, or a column has a type that Parquet does not know.
     OSError
         The system refuses.
     """
-    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
+    refuse(file)
     target = Path(os.path.realpath(file))  # behind a link, so that the link stays one
     temporary = parent_of(file) / f".{target.name}.{uuid.uuid4().hex}.tmp"
     unique = ("id", "path")
     try:
         with temporary.open("xb") as sink:
-            pq.write_table(
-                table,
-                sink,
-                compression="zstd",
-                row_group_size=_ROW_GROUP,
-                use_dictionary=[name for name in table.column_names if name not in unique],
-            )
+            with refused(
+                f"The catalog cannot be saved as {os.fspath(file)!r}",
+                "Change the type of that column, or drop it.",
+            ):
+                pq.write_table(
+                    table,
+                    sink,
+                    compression="zstd",
+                    row_group_size=_ROW_GROUP,
+                    use_dictionary=[name for name in table.column_names if name not in unique],
+                )
             sink.flush()
             os.fsync(sink.fileno())
         temporary.replace(target)
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise CatalogError(
-            f"The catalog cannot be saved as {os.fspath(file)!r}: {error}. "
-            "Change the type of that column, or drop it."
-        ) from error
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -136,6 +153,8 @@ def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table
         The file is empty, or a Parquet file that cannot be read.
     CatalogError
         The file is something else, and must not be overwritten.
+    OSError, MemoryError
+        The system does not let it be read, or has no room for it: the file may be whole.
     """
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -156,7 +175,8 @@ def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table
     except IsADirectoryError:
         raise CatalogError(f"{name} is a folder, not a catalog: scan it.") from None
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, PermissionError):
+        # Memory that is short and a disk that fails say nothing about the file.
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
             raise
         raise DamagedError(
             f"The catalog {name} is damaged: scan again. ({str(error).splitlines()[0]})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from headrace.survey import used_in_part
+from headrace.survey import files_of, used_in_part
 
 if TYPE_CHECKING:
     from headrace.catalog import Catalog
@@ -73,7 +73,7 @@ class Summary:
     @property
     def damaged(self) -> int:
         """How many files are damaged."""
-        return len({failure.file_id for failure in self.failures})
+        return len(files_of(self.failures))
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as what `json.dump` takes."""

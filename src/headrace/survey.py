@@ -13,13 +13,22 @@ from headrace.errors import NoRecordingsError
 from headrace.tables import BUILT_IN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pyarrow as pa
 
     from headrace.records import Failure
 
-__all__ = ["contents", "damaged", "listing", "refuse_none", "survey", "told", "used_in_part"]
+__all__ = [
+    "contents",
+    "damaged",
+    "files_of",
+    "listing",
+    "refuse_none",
+    "survey",
+    "told",
+    "used_in_part",
+]
 
 _LOOKED_AT: Final = 10_000  # names: a fraction of a second on a local disk
 _SHOWN: Final = 5  # names
@@ -87,7 +96,7 @@ def damaged(failures: Sequence[Failure], table: pa.Table) -> str:
     """Return how many files of a scan are damaged, and where to look; `table` has the usable."""
     codes = Counter(str(failure.code) for failure in failures)
     kinds = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
-    files = len({failure.file_id for failure in failures})
+    files = len(files_of(failures))
     partly = used_in_part(failures, table)
     what = (
         f"are damaged ({kinds}), {partly:,} of them are used as far as they go"
@@ -100,19 +109,24 @@ def damaged(failures: Sequence[Failure], table: pa.Table) -> str:
     )
 
 
+def files_of(failures: Iterable[Failure]) -> set[str]:
+    """Return the ids of the files that failures are about, of which one may have several."""
+    return {failure.file_id for failure in failures}
+
+
 def used_in_part(failures: Sequence[Failure], table: pa.Table) -> int:
     """Return how many damaged files are in a catalog's table all the same."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    ids = pa.array(sorted({failure.file_id for failure in failures}), pa.string())
+    ids = pa.array(sorted(files_of(failures)), pa.string())
     return int(pc.sum(pc.is_in(table["id"], value_set=ids)).as_py() or 0)
 
 
 def refuse_none(table: pa.Table, failures: Sequence[Failure]) -> None:
     """Raise `NoRecordingsError` where a scan found nothing that can be used."""
     if not len(table):
-        files = len({failure.file_id for failure in failures})
+        files = len(files_of(failures))
         error = NoRecordingsError(
             f"None of the {files} files that match can be used: {told(failures)}."
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from headrace.arguments import refused
 from headrace.decode import MOST_FRAMES, MOST_HZ, names_of_kinds
 from headrace.errors import CatalogError
 from headrace.ffmpeg import CONTAINERS
@@ -53,6 +54,8 @@ BUILT_IN: Final = {
 }
 """Columns that every catalog has, in order, and their Arrow types."""
 
+_ONE_TYPE: Final = "Give a table whose columns have a name of their own and values of one type."
+
 _REQUIRED: Final = ("sample_rate", "channels", "frames", "format", "subtype")
 
 
@@ -72,11 +75,14 @@ def as_table(source: Any) -> pa.Table:  # noqa: ANN401  whatever holds a table
     elif pandas is not None and isinstance(source, pandas.DataFrame):
         if "id" not in source.columns and source.index.name == "id":
             source = source.reset_index()
-        table = pa.Table.from_pandas(source, preserve_index=False).replace_schema_metadata(None)
+        with refused("The pandas DataFrame cannot be an Arrow table", _ONE_TYPE):
+            table = pa.Table.from_pandas(source, preserve_index=False)
+        table = table.replace_schema_metadata(None)
     elif isinstance(source, pa.RecordBatch):
         table = pa.Table.from_batches([source])
     elif hasattr(source, "__arrow_c_stream__"):
-        table = pa.table(source)
+        with refused(f"A {type(source).__name__} cannot be an Arrow table", _ONE_TYPE):
+            table = pa.table(source)
     else:
         raise CatalogError(
             f"An Arrow table or a pandas DataFrame is wanted, not {type(source).__name__}."
@@ -155,16 +161,10 @@ def checked(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | N
 
 
 def _cast(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
-    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    column = table[name]
-    try:
-        column = column.cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise CatalogError(
-            f"The column {name} cannot be of type {kind}: {str(error).splitlines()[0]}"
-        ) from None
+    with refused(f"The column {name} cannot be of type {kind}", "Convert it."):
+        column = table[name].cast(kind)
     if column.null_count and name in ("size", "mtime_ns"):
         return pc.fill_null(column, 0)  # unknown, so that a rescan with a cache reads the header
     if column.null_count and name != "seek_points":
@@ -288,12 +288,8 @@ def column_of(name: str, values: Any, ids: pa.ChunkedArray) -> pa.ChunkedArray: 
         )[name]
     if len(values) != len(ids):
         raise CatalogError(f"{name}= has {len(values)} values for {len(ids)} recordings.")
-    try:
+    with refused(f"The values of {name!r} cannot be one column", "Give values of one type."):
         column = values if isinstance(values, pa.ChunkedArray) else pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise CatalogError(
-            f"The values of {name!r} cannot be one column: {str(error).splitlines()[0]}"
-        ) from None
     return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
 
 
@@ -331,7 +327,8 @@ def masked(table: pa.Table, mask: Any) -> pa.Table:  # noqa: ANN401  whatever ho
     """
     import pyarrow as pa  # noqa: PLC0415
 
-    mask = mask if isinstance(mask, pa.ChunkedArray) else pa.array(mask)
+    with refused("The mask cannot be read", "Give a bool for each row."):
+        mask = mask if isinstance(mask, pa.ChunkedArray) else pa.array(mask)
     if len(mask) and not pa.types.is_boolean(mask.type):
         raise CatalogError(
             f"A mask has a bool for each row, not {mask.type}: for places say catalog[3:9]."

@@ -192,7 +192,9 @@ def _decoded(recording: Recording, library: dict[str, int], cancelled: Closing) 
     if code or frames < known:
         kind = Code(code) if code else Code.TRUNCATED
         why = why or "the file is cut short"
-        message = f"{why}: {frames} of the {known} frames that its header declares can be used"
+        message = f"{why}: {frames} frames can be used, and the header declares no number"
+        if known:
+            message = f"{why}: {frames} of the {known} frames that its header declares can be used"
         failures.append(failure(kind, message, frames, max(known, recording.frames)))
     elif declared.cut:
         message = f"the file is cut short: its header declares more than the {frames} frames there"

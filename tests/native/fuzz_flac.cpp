@@ -12,37 +12,14 @@
 #include <vector>
 
 #include "../../src/kernel/flac.h"
+#include "fuzz.h"
 
 namespace {
 
-using File = std::vector<unsigned char>;
-
-uint64_t state;
-uint64_t next() {  // splitmix64
-  uint64_t z = state += 0x9E3779B97F4A7C15u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
-}
-uint64_t below(uint64_t n) { return next() % n; }
-
-class Memory : public headrace::Bytes {
- public:
-  explicit Memory(const File& from)
-      : size_(static_cast<int64_t>(from.size())), bytes_(new unsigned char[from.size() + 1]) {
-    std::memcpy(bytes_.get(), from.data(), from.size());
-  }
-  int64_t size() const override { return size_; }
-  int64_t read(int64_t offset, void* to, int64_t count) const override {
-    if (offset < 0 || count < 0 || offset + count > size_) std::abort();  // it has to know the size
-    std::memcpy(to, bytes_.get() + offset, static_cast<size_t>(count));
-    return count;
-  }
-
- private:
-  int64_t size_;
-  std::unique_ptr<unsigned char[]> bytes_;
-};
+using fuzz::below;
+using fuzz::File;
+using fuzz::Memory;
+using fuzz::next;
 
 unsigned crc(const unsigned char* p, size_t count, int bits, unsigned polynomial) {
   unsigned crc = 0;
@@ -110,7 +87,7 @@ File mutated(const File& good, const std::vector<std::pair<size_t, size_t>>& hea
 
 int main(int argc, char** argv) {
   if (argc < 4) return 2;
-  state = std::strtoull(argv[1], nullptr, 10);
+  fuzz::state = std::strtoull(argv[1], nullptr, 10);
   const long count = std::atol(argv[2]);
   long files = 0, understood = 0, whole = 0;
   for (int a = 3; a < argc; ++a) {
@@ -121,7 +98,7 @@ int main(int argc, char** argv) {
     std::fclose(in);
     const auto heads = headers(good);
     for (long n = 0; n < count; ++n, ++files) {
-      const auto file = headrace::FlacFile::open(std::make_unique<Memory>(mutated(good, heads)));
+      const auto file = headrace::FlacFile::open(std::make_unique<Memory>(mutated(good, heads), true));
       if (!file) continue;
       ++understood;
       const headrace::FlacStream& stream = file->stream();

@@ -14,39 +14,13 @@
 
 #include "../../src/kernel/mp3.h"
 #include "../../src/kernel/mp3_source.h"
+#include "fuzz.h"
 
 namespace {
 
-uint64_t state;
-uint64_t next() {  // splitmix64
-  uint64_t z = state += 0x9E3779B97F4A7C15u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
-}
-uint64_t below(uint64_t n) { return next() % n; }
-
-class Memory : public headrace::Bytes {
- public:
-  explicit Memory(const std::vector<unsigned char>& from)
-      : size_(static_cast<int64_t>(from.size())),
-        bytes_(new unsigned char[from.empty() ? 1 : from.size()]) {
-    // One allocation of exactly the size: a read beyond it is the sanitizer's.
-    if (!from.empty()) std::memcpy(bytes_.get(), from.data(), from.size());
-  }
-  int64_t size() const override { return size_; }
-  int64_t read(int64_t offset, void* to, int64_t count) const override {
-    if (offset < 0 || count < 0) std::abort();  // the parser must not ask for that
-    if (offset >= size_) return 0;
-    const int64_t some = count < size_ - offset ? count : size_ - offset;
-    std::memcpy(to, bytes_.get() + offset, static_cast<size_t>(some));
-    return some;
-  }
-
- private:
-  int64_t size_;
-  std::unique_ptr<unsigned char[]> bytes_;
-};
+using fuzz::below;
+using fuzz::Memory;
+using fuzz::next;
 
 struct Made {
   std::vector<unsigned char> bytes;
@@ -178,7 +152,7 @@ void read_spans(const std::vector<unsigned char>& f, const std::string& points, 
 
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
-  state = std::strtoull(argv[1], nullptr, 10);
+  fuzz::state = std::strtoull(argv[1], nullptr, 10);
   const long count = std::atol(argv[2]);
   long understood = 0;
   for (long n = 0; n < count; ++n) {
