@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.catalog import Catalog
+from headrace.catalog import Catalog, load_catalog
 from headrace.errors import CatalogError, WindowsError
 from nowhere import made_up
 
@@ -89,6 +90,34 @@ def test_a_category_that_no_recording_has_is_no_group() -> None:
 
     with pytest.raises(CatalogError, match="1 values of 'site' cannot be split into 2 parts"):
         rest.split({"a": 0.5, "b": 0.5}, by="site")
+
+
+@pytest.mark.parametrize(
+    "sites",
+    [
+        pa.array(["A", "B", "C", "D", "E", "F"] * 2).dictionary_encode(),
+        pa.chunked_array([["A", "B", "C"] * 2, ["D", "E", "F"] * 2]).dictionary_encode(),
+        pa.Array.from_pandas(pd.Categorical(list("ABCDEF") * 2, categories=list("ZFEDCBAY"))),
+    ],
+)
+def test_categories_that_no_recording_has_are_no_groups(sites: Any, tmp_path: Path) -> None:
+    """What a split, a filter, or pandas has left of a categorical column is split by its values."""
+    catalog = made_up([100] * 12, site=sites)
+    named = made_up([100] * 12, site=sites.cast("string"))
+
+    for half in catalog.split({"a": 0.5, "b": 0.5}, by="site").values():
+        half.save(tmp_path / "half.parquet")
+        for again in (half, load_catalog(tmp_path / "half.parquet")):
+            thirds = again.split({"x": 1 / 3, "y": 1 / 3, "z": 1 / 3}, by="site")
+            assert [len(set(part.column("site"))) for part in thirds.values()] == [1, 1, 1]
+            assert sum(map(len, thirds.values())) == len(half) == 6
+            with pytest.raises(CatalogError, match="3 values of 'site' cannot be split into 4"):
+                again.split(dict.fromkeys("abcd", 0.25), by="site")
+    one, other = (
+        [[r.id for r in part] for part in each.split({"a": 0.4, "b": 0.6}, by="site").values()]
+        for each in (catalog, named)
+    )
+    assert one == other
 
 
 @pytest.mark.parametrize(
