@@ -139,6 +139,30 @@ def test_what_cannot_be_split_is_one_sentence(parts: Any, by: str, sentence: str
         catalog.split(parts, by=by)
 
 
+def test_a_column_that_is_named_recording_is_not_passed_over() -> None:
+    """It may be what is meant: the sentence says how to ask for either."""
+    parts = {"a": 0.5, "b": 0.5}
+    catalog = made_up([100] * 4, recording=["x", "x", "y", "y"])
+
+    with pytest.raises(CatalogError, match=r'say by="id" .*, or rename the column'):
+        catalog.split(parts)
+    one, other = (
+        [[r.id for r in part] for part in each.split(parts, by=by).values()]
+        for each, by in ((catalog, "id"), (made_up([100] * 4), "recording"))
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("seed", [1.0, "1", True, None])
+def test_the_seed_of_a_split_is_a_whole_number(seed: Any) -> None:
+    """As of every order; NumPy's are taken."""
+    catalog, parts = made_up([100] * 4), {"a": 0.5, "b": 0.5}
+    with pytest.raises(WindowsError, match="seed must be a whole number, not"):
+        catalog.split(parts, seed=seed)
+    one, other = (catalog.split(parts, seed=given)["a"] for given in (1, np.int64(1)))
+    assert [r.id for r in one] == [r.id for r in other]
+
+
 # Windows at given times
 
 
