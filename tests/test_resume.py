@@ -228,6 +228,27 @@ def test_other_files_are_refused(folder: Path, tmp_path: Path, change: Any, sent
     assert "catalog.save" in str(refused.value)
 
 
+@pytest.mark.parametrize("times", [1, 2, 40])
+def test_a_catalog_that_is_used_again_is_counted_once(
+    folder: Path, tmp_path: Path, times: int
+) -> None:
+    """The sentence tells recordings, not how often they are joined; of many sets as of few."""
+    one = tmp_path / "one"
+    shutil.copytree(folder / "one", one)
+    (one / "b.wav").unlink()
+
+    def joined() -> headrace.Windows:
+        two = headrace.load_catalog(folder / "two.parquet", root=folder / "two")
+        sets = [headrace.scan(one).windows(8_000, 0.25)] * times + [two.windows(8_000, 0.25)]
+        return headrace.concat([*sets, headrace.concat(sets)])
+
+    state = joined().loader().state_dict()
+    write(one / "new.wav", noise(9_000), 8_000, "WAV", "PCM_16")
+
+    with pytest.raises(StateError, match="there are 4 recordings, 1 more than when it was saved"):
+        joined().loader().load_state_dict(state)
+
+
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "shuffled"])
 def test_another_kind_is_refused(folder: Path, name: str) -> None:
     """No state of one is a state of another, and the sentence names a part that differs."""
