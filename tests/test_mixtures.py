@@ -94,6 +94,37 @@ def test_a_mixture_has_its_shares() -> None:
 
 
 @pytest.mark.parametrize(
+    ("weights", "n", "source", "enough"),
+    [
+        ([1, 1, 1000], 100, 0, 1002),
+        ([500, 0, 1], 50, 2, 501),
+        ([1, 2, 3], 1, 0, 6),
+        ([0.1, 0.2, 0.7], 3, 0, 10),
+        ([3, 1, 1e-3], 40, 2, 4001),
+    ],
+)
+def test_a_source_that_would_never_be_heard_is_refused(
+    weights: list[float], n: int, source: int, enough: int
+) -> None:
+    """A share that rounds to nothing does so in every epoch: the sentence says what n would do."""
+    sources = [made_up([400]).windows(1_000, 0.1)] * 3
+
+    with pytest.raises(WindowsError, match=f"source {source} of the mixture .*never") as refused:
+        headrace.mix(sources, weights=weights, n=n)
+
+    assert f"Give n={enough} or more" in str(refused.value)
+    order = headrace.mix(sources, weights=weights, n=enough).order.epoch(0)
+    assert set((order(np.arange(enough)) // 4).tolist()) == {i for i in range(3) if weights[i]}
+
+
+def test_a_weight_that_is_no_share_of_any_epoch_is_refused() -> None:
+    """However small it is, there is a sentence."""
+    sources = [made_up([400]).windows(1_000, 0.1)] * 2
+    with pytest.raises(WindowsError, match="source 1 of the mixture would never be heard"):
+        headrace.mix(sources, weights=[1, 5e-324])
+
+
+@pytest.mark.parametrize(
     ("other", "sentence"),
     [
         (
