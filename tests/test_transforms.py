@@ -201,6 +201,30 @@ def test_a_factory_is_called_once_for_each_worker(windows: Windows) -> None:
     assert len({ident for one in made[1:] for ident in one.threads}) == 3
 
 
+@pytest.mark.parametrize("on_error", ["raise", "skip", "mask"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_factory_that_raises_in_a_worker_is_named(
+    windows: Windows, workers: int, on_error: Any
+) -> None:
+    """It did so not when tried: the error says which one it was, where, and why."""
+    made: list[int] = []
+
+    def model() -> Any:
+        made.append(1)
+        if len(made) > 1:
+            raise MemoryError("no room for another")
+        return halved
+
+    loader = windows.map(factory=model).loader(workers=workers, on_error=on_error)
+
+    with pytest.raises(
+        headrace.TransformError,
+        match=r"map\(factory=model\) raised MemoryError in a worker.*: no room for another",
+    ) as told:
+        list(loader)
+    assert isinstance(told.value.__cause__, MemoryError)
+
+
 def test_a_window_that_a_transform_cannot_take_is_a_failure(windows: Windows) -> None:
     """`on_error` decides, and neighbours are as they would have been."""
 
