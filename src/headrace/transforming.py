@@ -61,8 +61,8 @@ class _Worker:
                 function = transform.function()
             except Exception as error:
                 raise TransformError(
-                    f"{transform} raised {type(error).__name__} in a worker, each of which calls it "
-                    f"once: {error}"
+                    f"{transform} raised {type(error).__name__} in a worker, of which each calls "
+                    f"it once: {error}"
                 ) from error
             self.steps.append((transform, function, takes_rng(function)))
         self.audio = np.empty(0, np.float32)
