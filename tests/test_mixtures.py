@@ -93,6 +93,39 @@ def test_a_mixture_has_its_shares() -> None:
     assert counts(headrace.mix([one, two], weights=[1, 0], n=7)) == [7, 0]
 
 
+def test_a_recording_is_one_file_in_whatever_parts_it_comes() -> None:
+    """Shuffled by file, its windows of all parts come together, in the order of the set.
+
+    So it is whatever else is joined: another catalog, or windows taken in disorder.
+    """
+    w, other = made_up([400, 300]).windows(1_000, 0.1), made_up([300]).windows(1_000, 0.1)
+    for parts in ([w, w], [w[5:], w[:5]], [w, other, w[2:]], [w, other.take([2, 0, 1]), w[1:3]]):
+        joined = headrace.concat(parts)
+        recording = joined.rows(np.arange(len(joined))).recording
+        by_file = joined.shuffle(3, by="file")
+        for epoch in range(3):
+            order = by_file.order.epoch(epoch)(np.arange(len(joined)))
+            begins = np.flatnonzero(np.diff(recording[order], prepend=-1))
+            assert len(begins) == len(set(recording.tolist()))
+            assert all((np.diff(run) > 0).all() for run in np.split(order, begins[1:]))
+            assert sorted(order.tolist()) == list(range(len(joined)))
+
+
+def test_parts_of_one_catalog_may_share_all_their_samples(tmp_path: Path) -> None:
+    """The bound of what neighbours share says so, and a file without seeking is read right."""
+    write(tmp_path / "a.wav", noise(9_000, seed=3), 8_000, "WAV", "GSM610")
+    w, other = headrace.scan(tmp_path).windows(8_000, 0.1), made_up([900]).windows(8_000, 0.1)
+    assert w.overlap == headrace.concat([w[:3], other]).overlap == 0
+
+    for parts in ([w[:3], w[2:]], [w[2:], w[:4], w[3:]], [w, w]):
+        joined = headrace.concat(parts)
+        expected = np.concatenate([np.stack([one.audio for one in part]) for part in parts])
+        assert joined.overlap == joined.spec.size
+        for how in ({"workers": 0, "batch_size": 4}, {"workers": 2, "batch_size": 3}):
+            audio = np.concatenate([batch.audio.copy() for batch in joined.loader(**how)])
+            np.testing.assert_array_equal(audio, expected)
+
+
 @pytest.mark.parametrize(
     ("weights", "n", "source", "enough"),
     [

@@ -228,7 +228,10 @@ class Concat(WindowSet):
         self.spec = parts[0].spec
         if len(specs) > 1:  # only what they have in common
             self.spec = replace(self.spec, hop=self.spec.size, tail="pad", min_tail=0)
-        self.overlap = max(part.overlap for part in parts)
+        # Whether no recording is in two parts, so that neighbours from two of them share nothing.
+        many = sum(len(part.recordings.catalogs) for part in parts)
+        self._apart = many == len(self.recordings.catalogs)
+        self.overlap = max(part.overlap for part in parts) if self._apart else self.spec.size
 
     @cached_property
     def first(self) -> NDArray[np.int64]:
@@ -260,7 +263,9 @@ class Concat(WindowSet):
         return located
 
     def runs(self) -> Runs:
-        """Return the runs of all parts."""
+        """Return the runs of all parts; a recording that is in several of them is one run."""
+        if not self._apart:
+            return super().runs()
         runs = [part.runs() for part in self.parts]
         if any(run.places is not None for run in runs):
             return super().runs()
