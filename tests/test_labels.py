@@ -524,6 +524,15 @@ def test_events_behind_the_end_are_told() -> None:
     assert _heard(labelled)[4] == "A"
 
 
+def test_counts_are_of_the_set(labelled: Windows) -> None:
+    """A shard has those of all ranks, and draws change nothing."""
+    counts = labelled.label_counts()
+
+    assert labelled.shuffle(1).shard(1, 3).label_counts() == counts
+    assert labelled.sample(labelled.balanced_weights(), n=5).label_counts() == counts
+    assert sum(counts.values())
+
+
 def test_weights_draw_classes_equally_often() -> None:
     """Rare classes weigh more, silence is one more class, and what is not known weighs nothing."""
     annotations = _annotations(

@@ -196,6 +196,13 @@ def test_nothing_and_no_windows_are_not_joined(join: Any) -> None:
         join(["abc"])
 
 
+@pytest.mark.parametrize("join", [headrace.concat, headrace.mix])
+def test_windows_by_themselves_are_not_joined(join: Any) -> None:
+    """They are a sequence too, of examples: nothing is read before they are refused."""
+    with pytest.raises(WindowsError, match="in a list, as"):
+        join(made_up([400]).windows(1_000, 0.1))
+
+
 def test_a_source_of_nothing_is_not_mixed() -> None:
     """It could not be gone through; a concatenation has nothing against it."""
     windows = made_up([400]).windows(1_000, 0.1)

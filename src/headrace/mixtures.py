@@ -42,7 +42,7 @@ def concat(windows: Sequence[Windows]) -> Windows:
     AnnotationError
         Their labels have other classes.
     """
-    given = list(windows)
+    given = _listed(windows, "concatenated")
     return _like(given, Windows(_joined(given, "concatenated")))
 
 
@@ -76,7 +76,7 @@ def mix(
         As in `concat`; or the weights are none, or a source's share of `n` rounds to no window
         though its weight is not 0.
     """
-    given = list(windows)
+    given = _listed(windows, "mixed")
     joined = _joined(given, "mixed")
     sizes = [len(part) for part in joined.parts]
     if not all(sizes):
@@ -106,6 +106,12 @@ def _like(given: list[Windows], joined: Windows) -> Windows:
     """Give windows that were joined the transforms of each and the labels of all."""
     joined.transforms = given[0].transforms
     return _labelled(joined, given)
+
+
+def _listed(windows: Sequence[Windows], what: str) -> list[Windows]:
+    if isinstance(windows, Windows):  # a sequence as well: of examples, each of which is decoded
+        raise WindowsError(f"Windows are {what} in a list, as [one, other], and this is one.")
+    return list(windows)
 
 
 def _joined(given: list[Windows], what: str) -> Concat:
