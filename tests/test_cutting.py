@@ -157,9 +157,10 @@ def test_a_column_that_is_named_recording_is_not_passed_over() -> None:
 def test_the_seed_of_a_split_is_a_whole_number(seed: Any) -> None:
     """As of every order; NumPy's are taken."""
     catalog, parts = made_up([100] * 4), {"a": 0.5, "b": 0.5}
+    seeds: list[Any] = [1, np.int64(1)]
     with pytest.raises(WindowsError, match="seed must be a whole number, not"):
         catalog.split(parts, seed=seed)
-    one, other = (catalog.split(parts, seed=given)["a"] for given in (1, np.int64(1)))
+    one, other = (catalog.split(parts, seed=given)["a"] for given in seeds)
     assert [r.id for r in one] == [r.id for r in other]
 
 

@@ -133,7 +133,6 @@ class Windows(Labelled, Sequence[AudioExample]):
     sample = views.sample
     shard = views.shard
     map = views.map
-    noise = views.noise
 
     def loader(
         self,
