@@ -106,40 +106,42 @@ def test_any_ranks_state_resumes_any_number_of_ranks(folder: Path) -> None:
 
 def _dealt(epoch: list[Row], first: int, world: int, remainder: str) -> list[Row]:
     """Return what all ranks together deliver of an epoch from a position on."""
+    if remainder == "mask" or world == 1:
+        return epoch[first:]
     left = len(epoch) - first
     rows = left // world if remainder == "drop" else -(-left // world)
     return [epoch[position % len(epoch)] for position in range(first, first + rows * world)]
 
 
-@pytest.mark.parametrize("remainder", ["drop", "repeat"])
-def test_another_number_of_ranks_drops_or_repeats_what_it_leaves_over(
-    folder: Path, remainder: Any
-) -> None:
-    """At every step of two epochs of two ranks, 1, 2 or 3 go on, in a fresh process.
+@pytest.mark.parametrize("remainder", ["drop", "repeat", "mask"])
+@pytest.mark.parametrize("begun", [1, 2])
+def test_any_ranks_are_followed_by_any_others(folder: Path, begun: int, remainder: Any) -> None:
+    """At every step of two epochs of 1 or 2 ranks, 1, 2 and 3 go on, in a fresh process.
 
-    For every kind of order: what all ranks deliver is the epoch from the state's position on, to
-    the last window that there is one for each rank of, or from its begin again until there is.
+    For every kind of order: what all ranks deliver is the epoch from the state's position on;
+    dropped is the end for which there are too few windows, and what is repeated is the beginning.
     """
     jobs: list[Any] = []
     expected: list[list[list[Row]]] = []
     for name in KINDS:
         windows = kind(folder, name)
         epochs = delivered(windows, batch_size=1, workers=0, on_error="mask")
-        shards = [windows.shard(rank, 2, remainder=remainder) for rank in range(2)]
+        shards = [windows.shard(rank, begun, remainder=remainder) for rank in range(begun)]
         ranks = [_stops(shard, on_error="mask", **HERE) for shard in shards]
-        before = _flat([_dealt(epoch, 0, 2, remainder) for epoch in epochs])
-        for k, ((state, one), (other, two)) in enumerate(zip(*ranks, strict=True)):
-            assert state == other
-            steps = [row for step in zip(one, two, strict=True) for row in step]
-            assert steps == before[: len(steps)]
+        before = _flat([_dealt(epoch, 0, begun, remainder) for epoch in epochs])
+        for k, stops in enumerate(zip(*ranks, strict=True)):
+            state = stops[0][0]
+            assert all(other == state for other, _ in stops)
+            steps = zip(*(seen for _, seen in stops), strict=True)
+            rows = [row for step in steps for row in step if row[0] >= 0]
+            assert rows == before[: len(rows)]
             for world in (1, 2, 3):
                 jobs.append((name, state, world, THERE[k % 3] | {"on_error": "mask"}, remainder))
                 expected.append([[] for _ in epochs[: state["epoch"]]])
-                for first, epoch in zip(
-                    (state["position"], 0), epochs[state["epoch"] :], strict=False
-                ):
+                left = epochs[state["epoch"] :]
+                for first, epoch in zip((state["position"], 0), left, strict=False):
                     expected[-1].append(_dealt(epoch, first, world, remainder))
-        assert len(steps) == len(before)
+        assert rows == before
 
     after = in_a_fresh_process(folder, jobs)
 
