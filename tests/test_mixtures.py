@@ -99,7 +99,13 @@ def test_a_recording_is_one_file_in_whatever_parts_it_comes() -> None:
     So it is whatever else is joined: another catalog, or windows taken in disorder.
     """
     w, other = made_up([400, 300]).windows(1_000, 0.1), made_up([300]).windows(1_000, 0.1)
-    for parts in ([w, w], [w[5:], w[:5]], [w, other, w[2:]], [w, other.take([2, 0, 1]), w[1:3]]):
+    for parts in (
+        [w, w],
+        [w[5:], w[:5]],
+        [w, other, w[2:]],
+        [w, other.take([2, 0, 1]), w[1:3]],
+        [w, w[7:]],
+    ):
         joined = headrace.concat(parts)
         recording = joined.rows(np.arange(len(joined))).recording
         by_file = joined.shuffle(3, by="file")
@@ -109,6 +115,8 @@ def test_a_recording_is_one_file_in_whatever_parts_it_comes() -> None:
             assert len(begins) == len(set(recording.tolist()))
             assert all((np.diff(run) > 0).all() for run in np.split(order, begins[1:]))
             assert sorted(order.tolist()) == list(range(len(joined)))
+            taken = joined.take(np.arange(len(joined))).shuffle(3, by="file")  # known one by one
+            assert order.tolist() == taken.order.epoch(epoch)(np.arange(len(joined))).tolist()
 
 
 def test_parts_of_one_catalog_may_share_all_their_samples(tmp_path: Path) -> None:
