@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from headrace import AudioExample, Batch, Windows
+    from headrace.shard import Remainder
 
 __all__ = ["KINDS", "Row", "delivered", "in_a_fresh_process", "kind", "recorded"]
 
@@ -109,13 +110,20 @@ def delivered(
         seen[loader.epoch] += [row for one in iteration for row in rows_of(one)]
 
 
-def job(folder: Path, name: str, state: dict[str, Any], world: int, how: Any) -> list[list[Row]]:
+def job(
+    folder: Path,
+    name: str,
+    state: dict[str, Any],
+    world: int,
+    how: Any,
+    remainder: Remainder = "mask",
+) -> list[list[Row]]:
     """Return what all ranks together deliver from a state, in the order of positions."""
     windows = kind(folder, name)
     if world == 1:
         return delivered(windows, state, **how)
     ranks = [
-        delivered(windows.shard(rank, world, remainder="mask"), state, **how)
+        delivered(windows.shard(rank, world, remainder=remainder), state, **how)
         for rank in range(world)
     ]
     return [

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.catalog import Catalog
+from headrace.catalog import Catalog, load_catalog
 from headrace.errors import CatalogError, WindowsError
 from nowhere import made_up
 
@@ -92,6 +93,34 @@ def test_a_category_that_no_recording_has_is_no_group() -> None:
 
 
 @pytest.mark.parametrize(
+    "sites",
+    [
+        pa.array(["A", "B", "C", "D", "E", "F"] * 2).dictionary_encode(),
+        pa.chunked_array([["A", "B", "C"] * 2, ["D", "E", "F"] * 2]).dictionary_encode(),
+        pa.Array.from_pandas(pd.Categorical(list("ABCDEF") * 2, categories=list("ZFEDCBAY"))),
+    ],
+)
+def test_categories_that_no_recording_has_are_no_groups(sites: Any, tmp_path: Path) -> None:
+    """What a split, a filter, or pandas has left of a categorical column is split by its values."""
+    catalog = made_up([100] * 12, site=sites)
+    named = made_up([100] * 12, site=sites.cast("string"))
+
+    for half in catalog.split({"a": 0.5, "b": 0.5}, by="site").values():
+        half.save(tmp_path / "half.parquet")
+        for again in (half, load_catalog(tmp_path / "half.parquet")):
+            thirds = again.split({"x": 1 / 3, "y": 1 / 3, "z": 1 / 3}, by="site")
+            assert [len(set(part.column("site"))) for part in thirds.values()] == [1, 1, 1]
+            assert sum(map(len, thirds.values())) == len(half) == 6
+            with pytest.raises(CatalogError, match="3 values of 'site' cannot be split into 4"):
+                again.split(dict.fromkeys("abcd", 0.25), by="site")
+    one, other = (
+        [[r.id for r in part] for part in each.split({"a": 0.4, "b": 0.6}, by="site").values()]
+        for each in (catalog, named)
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize(
     ("parts", "by", "sentence"),
     [
         ({"a": 0.5}, "recording", "positive numbers that sum to 1, not .*'a': 0.5.* left out is a"),
@@ -108,6 +137,31 @@ def test_what_cannot_be_split_is_one_sentence(parts: Any, by: str, sentence: str
     catalog = made_up([100] * 3, site=["A"] * 3, gap=["x", None, "y"])
     with pytest.raises(CatalogError, match=sentence):
         catalog.split(parts, by=by)
+
+
+def test_a_column_that_is_named_recording_is_not_passed_over() -> None:
+    """It may be what is meant: the sentence says how to ask for either."""
+    parts = {"a": 0.5, "b": 0.5}
+    catalog = made_up([100] * 4, recording=["x", "x", "y", "y"])
+
+    with pytest.raises(CatalogError, match=r'say by="id" .*, or rename the column'):
+        catalog.split(parts)
+    one, other = (
+        [[r.id for r in part] for part in each.split(parts, by=by).values()]
+        for each, by in ((catalog, "id"), (made_up([100] * 4), "recording"))
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("seed", [1.0, "1", True, None])
+def test_the_seed_of_a_split_is_a_whole_number(seed: Any) -> None:
+    """As of every order; NumPy's are taken."""
+    catalog, parts = made_up([100] * 4), {"a": 0.5, "b": 0.5}
+    seeds: list[Any] = [1, np.int64(1)]
+    with pytest.raises(WindowsError, match="seed must be a whole number, not"):
+        catalog.split(parts, seed=seed)
+    one, other = (catalog.split(parts, seed=given)["a"] for given in seeds)
+    assert [r.id for r in one] == [r.id for r in other]
 
 
 # Windows at given times

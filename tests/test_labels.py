@@ -524,6 +524,15 @@ def test_events_behind_the_end_are_told() -> None:
     assert _heard(labelled)[4] == "A"
 
 
+def test_counts_are_of_the_set(labelled: Windows) -> None:
+    """A shard has those of all ranks, and draws change nothing."""
+    counts = labelled.label_counts()
+
+    assert labelled.shuffle(1).shard(1, 3).label_counts() == counts
+    assert labelled.sample(labelled.balanced_weights(), n=5).label_counts() == counts
+    assert sum(counts.values())
+
+
 def test_weights_draw_classes_equally_often() -> None:
     """Rare classes weigh more, silence is one more class, and what is not known weighs nothing."""
     annotations = _annotations(
@@ -576,6 +585,34 @@ def test_labels_of_several_catalogs_are_joined() -> None:
         Labels.joined(labels[:2], [np.arange(3), np.arange(2, 5)])
     again = Labels.joined([labels[0]] * 2, [np.arange(3)] * 2)  # two slices of the same windows
     np.testing.assert_array_equal(again.rows(rows.recording, rows.start)[0], _rows(parts[0])[0])
+
+
+def test_windows_of_one_catalog_that_are_labelled_alike_are_joined() -> None:
+    """Cut, and at given times: labels made twice of the same annotations are the same."""
+    catalog = made_up([1_000 * seconds for seconds in SECONDS])
+    events = _annotations(("r0", 3, 4, "B"), ("r2", 0, 3, "A"), ("r1", 0.2, 0.4, "B"))
+    cut = catalog.windows(1_000, 1.0)
+    calls = catalog.windows_at({"id": ["r0", "r2", "r1"], "at_s": [3.4, 1.7, 0.5]}, 1_000, 1.0)
+    elsewhere = _windows().label(_annotations(("r2", 1, 2, "A"), ("r0", 0, 1, "B")))
+    parts = [cut.label(events), calls.label(events), elsewhere, cut.label(events)[2:]]
+
+    for joined in (headrace.concat(parts), headrace.mix(parts, seed=2)):
+        expected = np.concatenate([_rows_of_set(part) for part in parts])
+        np.testing.assert_array_equal(_rows_of_set(joined), expected)
+        assert joined.labels is not None
+        assert joined.labels.nbytes == _nbytes(parts[0]) + _nbytes(elsewhere) - 8  # one total
+    for other in (
+        cut.label(_annotations(("r0", 3, 4, "B"), ("r2", 0, 3, "A"))),
+        cut.label(events, min_fraction=0.9),
+        cut.label(_annotations(("r0", 3, 4, "A"), ("r2", 0, 3, "B"), ("r1", 0.2, 0.4, "A"))),
+    ):
+        with pytest.raises(AnnotationError, match="one set of labels: label all by the same"):
+            headrace.concat([calls.label(events), other])
+
+
+def _nbytes(windows: Windows) -> int:
+    assert windows.labels is not None
+    return windows.labels.nbytes
 
 
 def test_a_window_may_start_before_its_recording() -> None:

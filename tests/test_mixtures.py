@@ -93,6 +93,79 @@ def test_a_mixture_has_its_shares() -> None:
     assert counts(headrace.mix([one, two], weights=[1, 0], n=7)) == [7, 0]
 
 
+def test_a_recording_is_one_file_in_whatever_parts_it_comes() -> None:
+    """Shuffled by file, its windows of all parts come together, in the order of the set.
+
+    So it is whatever else is joined: another catalog, or windows taken in disorder.
+    """
+    w, other = made_up([400, 300]).windows(1_000, 0.1), made_up([300]).windows(1_000, 0.1)
+    for parts in (
+        [w, w],
+        [w[5:], w[:5]],
+        [w, other, w[2:]],
+        [w, other.take([2, 0, 1]), w[1:3]],
+        [w, w[7:]],
+    ):
+        joined = headrace.concat(parts)
+        recording = joined.rows(np.arange(len(joined))).recording
+        by_file = joined.shuffle(3, by="file")
+        for epoch in range(3):
+            order = by_file.order.epoch(epoch)(np.arange(len(joined)))
+            begins = np.flatnonzero(np.diff(recording[order], prepend=-1))
+            assert len(begins) == len(set(recording.tolist()))
+            assert all((np.diff(run) > 0).all() for run in np.split(order, begins[1:]))
+            assert sorted(order.tolist()) == list(range(len(joined)))
+            taken = joined.take(np.arange(len(joined))).shuffle(3, by="file")  # known one by one
+            assert order.tolist() == taken.order.epoch(epoch)(np.arange(len(joined))).tolist()
+
+
+def test_parts_of_one_catalog_may_share_all_their_samples(tmp_path: Path) -> None:
+    """The bound of what neighbours share says so, and a file without seeking is read right."""
+    write(tmp_path / "a.wav", noise(9_000, seed=3), 8_000, "WAV", "GSM610")
+    w, other = headrace.scan(tmp_path).windows(8_000, 0.1), made_up([900]).windows(8_000, 0.1)
+    assert w.overlap == headrace.concat([w[:3], other]).overlap == 0
+
+    for parts in ([w[:3], w[2:]], [w[2:], w[:4], w[3:]], [w, w]):
+        joined = headrace.concat(parts)
+        expected = np.concatenate([np.stack([one.audio for one in part]) for part in parts])
+        assert joined.overlap == joined.spec.size
+        for workers in (0, 2):
+            loader = joined.loader(workers=workers, batch_size=4)
+            audio = np.concatenate([batch.audio.copy() for batch in loader])
+            np.testing.assert_array_equal(audio, expected)
+
+
+@pytest.mark.parametrize(
+    ("weights", "n", "source", "enough"),
+    [
+        ([1, 1, 1000], 100, 0, 1002),
+        ([500, 0, 1], 50, 2, 501),
+        ([1, 2, 3], 1, 0, 6),
+        ([0.1, 0.2, 0.7], 3, 0, 10),
+        ([3, 1, 1e-3], 40, 2, 4001),
+    ],
+)
+def test_a_source_that_would_never_be_heard_is_refused(
+    weights: list[float], n: int, source: int, enough: int
+) -> None:
+    """A share that rounds to nothing does so in every epoch: the sentence says what n would do."""
+    sources = [made_up([400]).windows(1_000, 0.1)] * 3
+
+    with pytest.raises(WindowsError, match=f"source {source} of the mixture .*never") as refused:
+        headrace.mix(sources, weights=weights, n=n)
+
+    assert f"Give n={enough} or more" in str(refused.value)
+    order = headrace.mix(sources, weights=weights, n=enough).order.epoch(0)
+    assert set((order(np.arange(enough)) // 4).tolist()) == {i for i in range(3) if weights[i]}
+
+
+def test_a_weight_that_is_no_share_of_any_epoch_is_refused() -> None:
+    """However small it is, there is a sentence."""
+    sources = [made_up([400]).windows(1_000, 0.1)] * 2
+    with pytest.raises(WindowsError, match="source 1 of the mixture would never be heard"):
+        headrace.mix(sources, weights=[1, 5e-324])
+
+
 @pytest.mark.parametrize(
     ("other", "sentence"),
     [
@@ -130,6 +203,13 @@ def test_nothing_and_no_windows_are_not_joined(join: Any) -> None:
         join([])
     with pytest.raises(WindowsError, match="number 0 is 'abc'"):
         join(["abc"])
+
+
+@pytest.mark.parametrize("join", [headrace.concat, headrace.mix])
+def test_windows_by_themselves_are_not_joined(join: Any) -> None:
+    """They are a sequence too, of examples: nothing is read before they are refused."""
+    with pytest.raises(WindowsError, match="in a list, as"):
+        join(made_up([400]).windows(1_000, 0.1))
 
 
 def test_a_source_of_nothing_is_not_mixed() -> None:

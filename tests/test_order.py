@@ -351,6 +351,60 @@ def test_a_few_items_stand_anywhere_as_often_under_many_keys(n: int) -> None:
     assert _chi_square(counts, len(keys) / n) < _unlikely((n - 1) ** 2)
 
 
+@pytest.mark.parametrize("n", [*range(2, 18), 20, 31, 32, 33])
+def test_any_two_items_are_neighbours_as_often_under_many_keys(n: int) -> None:
+    """Over 20,000 keys, at each place, every pair of a few items follows each other equally often.
+
+    The last place and the first one are neighbours too.
+    """
+    keys = np.arange(20_000, dtype=np.uint64)
+    items = [permuted(n, keys, np.full(len(keys), place, np.int64)) for place in range(n)]
+
+    pairs = ~np.eye(n, dtype=bool)
+    for one, other in pairwise([*items, items[0]]):
+        counts = np.bincount(one * n + other, minlength=n * n).reshape(n, n)
+        assert not counts[~pairs].any()
+        expected = len(keys) / (n * (n - 1))
+        assert _chi_square(counts[pairs], expected) < _unlikely(n * (n - 1) - 1)
+
+
+@given(
+    some=st.lists(
+        st.one_of(st.integers(1, 40), st.integers(1, 2**63 - 1)).flatmap(
+            lambda n: st.tuples(st.just(n), st.integers(0, n - 1), KEYS)
+        ),
+        max_size=30,
+    )
+)
+@settings(deadline=None)
+def test_many_numbers_of_items_are_permuted_at_once(some: list[tuple[int, int, int]]) -> None:
+    """What each n, position and key give does not depend on what is asked beside them."""
+    n, positions = (np.array([one[k] for one in some], np.int64) for k in (0, 1))
+    keys = np.array([key for *_, key in some], np.uint64)
+
+    items = permuted(n, keys, positions)
+
+    assert items.dtype == np.int64
+    for at in range(len(some)):
+        piece = slice(at, at + 1)
+        assert permuted(some[at][0], keys[piece], positions[piece]) == items[piece]
+
+
+def test_permutations_of_many_keys_are_what_they_always_were() -> None:
+    """Of a few items and of many, these values never change."""
+    n = np.array([1, 5, 16, 17, 300, 2**40, 2**63 - 1], np.int64)
+    keys = np.arange(7, dtype=np.uint64)
+    assert permuted(n, keys, n // 2).tolist() == [
+        0,
+        1,
+        3,
+        0,
+        259,
+        845_960_936_045,
+        8_150_541_681_671_867_398,
+    ]
+
+
 # Blocks
 
 

@@ -12,7 +12,7 @@ import headrace
 SOURCE = Path(headrace.__file__).parent
 
 LAYERS = (
-    "errors _kernel cpus levels memory order paths slabs stall forks units words",
+    "errors _kernel cpus levels memory order paths slabs stall forks units words spans",
     "arguments",
     "encode kernel logmel records sampling shard stats jobs",
     "fault",

@@ -104,6 +104,51 @@ def test_any_ranks_state_resumes_any_number_of_ranks(folder: Path) -> None:
         assert seen + _flat(rest) == whole, name
 
 
+def _dealt(epoch: list[Row], first: int, world: int, remainder: str) -> list[Row]:
+    """Return what all ranks together deliver of an epoch from a position on."""
+    if remainder == "mask" or world == 1:
+        return epoch[first:]
+    left = len(epoch) - first
+    rows = left // world if remainder == "drop" else -(-left // world)
+    return [epoch[position % len(epoch)] for position in range(first, first + rows * world)]
+
+
+@pytest.mark.parametrize("remainder", ["drop", "repeat", "mask"])
+@pytest.mark.parametrize("begun", [1, 2])
+def test_any_ranks_are_followed_by_any_others(folder: Path, begun: int, remainder: Any) -> None:
+    """At every step of two epochs of 1 or 2 ranks, 1, 2 and 3 go on, in a fresh process.
+
+    For every kind of order: what all ranks deliver is the epoch from the state's position on;
+    dropped is the end for which there are too few windows, and what is repeated is the beginning.
+    """
+    jobs: list[Any] = []
+    expected: list[list[list[Row]]] = []
+    for name in KINDS:
+        windows = kind(folder, name)
+        epochs = delivered(windows, batch_size=1, workers=0, on_error="mask")
+        shards = [windows.shard(rank, begun, remainder=remainder) for rank in range(begun)]
+        ranks = [_stops(shard, on_error="mask", **HERE) for shard in shards]
+        before = _flat([_dealt(epoch, 0, begun, remainder) for epoch in epochs])
+        for k, stops in enumerate(zip(*ranks, strict=True)):
+            state = stops[0][0]
+            assert all(other == state for other, _ in stops)
+            steps = zip(*(seen for _, seen in stops), strict=True)
+            rows = [row for step in steps for row in step if row[0] >= 0]
+            assert rows == before[: len(rows)]
+            for world in (1, 2, 3):
+                jobs.append((name, state, world, THERE[k % 3] | {"on_error": "mask"}, remainder))
+                expected.append([[] for _ in epochs[: state["epoch"]]])
+                left = epochs[state["epoch"] :]
+                for first, epoch in zip((state["position"], 0), left, strict=False):
+                    expected[-1].append(_dealt(epoch, first, world, remainder))
+        assert rows == before
+
+    after = in_a_fresh_process(folder, jobs)
+
+    for (name, state, world, *_), rest, rows in zip(jobs, after, expected, strict=True):
+        assert rest == rows, (name, state, world)
+
+
 @pytest.mark.parametrize("remainder", ["drop", "repeat", "mask"])
 @pytest.mark.parametrize("last", ["keep", "drop", "pad"])
 @pytest.mark.parametrize("batch_size", [None, 1, 2, 3])
@@ -226,6 +271,27 @@ def test_other_files_are_refused(folder: Path, tmp_path: Path, change: Any, sent
         changed.load_state_dict(state)
     assert "begin anew" in str(refused.value)
     assert "catalog.save" in str(refused.value)
+
+
+@pytest.mark.parametrize("times", [1, 2, 40])
+def test_a_catalog_that_is_used_again_is_counted_once(
+    folder: Path, tmp_path: Path, times: int
+) -> None:
+    """The sentence tells recordings, not how often they are joined; of many sets as of few."""
+    one = tmp_path / "one"
+    shutil.copytree(folder / "one", one)
+    (one / "b.wav").unlink()
+
+    def joined() -> headrace.Windows:
+        two = headrace.load_catalog(folder / "two.parquet", root=folder / "two")
+        sets = [headrace.scan(one).windows(8_000, 0.25)] * times + [two.windows(8_000, 0.25)]
+        return headrace.concat([*sets, headrace.concat(sets)])
+
+    state = joined().loader().state_dict()
+    write(one / "new.wav", noise(9_000), 8_000, "WAV", "PCM_16")
+
+    with pytest.raises(StateError, match="there are 4 recordings, 1 more than when it was saved"):
+        joined().loader().load_state_dict(state)
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "shuffled"])

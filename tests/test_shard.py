@@ -13,7 +13,7 @@ from headrace.shard import Remainder, Shard, balanced, this_process
 
 LAUNCHERS = {
     "torchrun": ("RANK", "WORLD_SIZE"),
-    "srun": ("SLURM_PROCID", "SLURM_NTASKS"),
+    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
     "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     "MPICH": ("PMI_RANK", "PMI_SIZE"),
 }
@@ -126,6 +126,11 @@ def test_a_step_of_slurm_counts_its_own_tasks() -> None:
     job = {"SLURM_PROCID": "1", "SLURM_NTASKS": "8"}
 
     assert this_process(job | {"SLURM_STEP_NUM_TASKS": "2"}) == (1, 2)
+
+
+def test_a_batch_script_of_slurm_is_alone() -> None:
+    """Started by sbatch without srun, a process is one, however many tasks the job asked for."""
+    assert this_process({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_NPROCS": "8"}) == (0, 1)
 
 
 @pytest.mark.parametrize(("rank", "world"), [("8", "8"), ("-1", "8"), ("x", "8"), ("0", "")])

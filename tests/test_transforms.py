@@ -152,6 +152,19 @@ def test_randomness_is_a_function_of_seed_epoch_and_window(
     assert all(first[index] != other[index] for index in first)
 
 
+def test_a_window_that_is_drawn_again_is_augmented_as_before(windows: Windows) -> None:
+    """In the epoch; not in the next one, and windows taken several times are several windows."""
+    mapped = windows.map(noisy, seed=1)
+
+    loader = mapped.sample([0.0] * 4 + [1.0] + [0.0] * 25, n=3).loader(workers=1)
+    epochs = [{example.audio.tobytes() for example in loader} for _ in range(2)]
+    taken = [example.audio.tobytes() for example in mapped.take([4, 4, 4]).loader(workers=1)]
+
+    assert [len(one) for one in epochs] == [1, 1]
+    assert epochs[0] != epochs[1]
+    assert len(set(taken)) == 3
+
+
 def test_randomness_survives_a_resume(windows: Windows) -> None:
     """What follows a restored state, through JSON, is augmented as it would have been."""
     mapped = windows.map(noisy).map(noisy).shuffle(seed=2)
@@ -199,6 +212,30 @@ def test_a_factory_is_called_once_for_each_worker(windows: Windows) -> None:
     assert len(made) == 1 + 3
     assert all(len(one.threads) == 1 for one in made)
     assert len({ident for one in made[1:] for ident in one.threads}) == 3
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip", "mask"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_factory_that_raises_in_a_worker_is_named(
+    windows: Windows, workers: int, on_error: Any
+) -> None:
+    """It did so not when tried: the error says which one it was, where, and why."""
+    made: list[int] = []
+
+    def model() -> Any:
+        made.append(1)
+        if len(made) > 1:
+            raise MemoryError("no room for another")
+        return halved
+
+    loader = windows.map(factory=model).loader(workers=workers, on_error=on_error)
+
+    with pytest.raises(
+        headrace.TransformError,
+        match=r"map\(factory=model\) raised MemoryError in a worker.*: no room for another",
+    ) as told:
+        list(loader)
+    assert isinstance(told.value.__cause__, MemoryError)
 
 
 def test_a_window_that_a_transform_cannot_take_is_a_failure(windows: Windows) -> None:
@@ -393,6 +430,22 @@ def test_a_wrong_batch_map_is_refused_at_once(
     """When the loader is made, from a trial on noise."""
     with pytest.raises(headrace.TransformError, match=message):
         windows.loader(batch_size=4, batch_map=function)
+
+
+@pytest.mark.filterwarnings("ignore:.*[Ss]hape.*:DeprecationWarning")  # from NumPy 2.5 on
+def test_a_batch_that_is_shaped_in_place_keeps_its_rows(windows: Windows) -> None:
+    """A batch is frozen and its arrays are not: an axis more is taken, other rows are refused."""
+
+    def shaped(*shape: int) -> Any:
+        def function(batch: Batch) -> None:
+            batch.audio.shape = shape
+
+        return function
+
+    (first, *_) = windows.loader(batch_size=5, batch_map=shaped(5, 1, -1))
+    assert first.audio.shape == (5, 1, 4_000)
+    with pytest.raises(headrace.TransformError, match=r"gave 10 rows for noise.* which has 5"):
+        windows.loader(batch_size=5, batch_map=shaped(10, -1))
 
 
 def test_batch_map_needs_batches(windows: Windows) -> None:

@@ -1,3 +1,4 @@
+import copy
 import pickle
 import warnings
 from collections.abc import Callable
@@ -324,6 +325,32 @@ def test_pickled_windows_are_the_same_windows(
     assert _places(again) == _places(windows)
     assert _order(again, 3) == _order(windows, 3)
     _assert_same(again[1], windows[1])
+
+
+@pytest.mark.parametrize("by", ["window", "file", "block"])
+def test_the_order_of_an_epoch_is_made_once_for_all_indices(
+    recorded: Windows, monkeypatch: pytest.MonkeyPatch, by: Any
+) -> None:
+    """However large its tables are; and they do not travel."""
+    windows = recorded.shuffle(5, by=by, block=2 if by == "block" else None)
+    made: list[int] = []
+    kind = type(windows.order)
+    epoch = kind.epoch
+
+    def counting(self: Any, number: int) -> Any:
+        made.append(number)
+        return epoch(self, number)
+
+    monkeypatch.setattr(kind, "epoch", counting)
+    before = len(pickle.dumps(windows))
+    examples = [windows[i] for i in range(len(windows))]
+    assert made == [0]
+
+    assert len(pickle.dumps(windows)) == before
+    for again in (pickle.loads(pickle.dumps(windows)), copy.copy(windows)):
+        for i in (0, 3):
+            _assert_same(again[i], examples[i])
+    assert made == [0, 0, 0]
 
 
 def test_windows_pickle_small_and_open_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from headrace.arguments import whole_number
 from headrace.errors import TransformError
 from headrace.records import Batch
-from headrace.transforms import generator, takes_rng
+from headrace.transforms import generator, noise, takes_rng
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +88,7 @@ class BatchMap:
 
     def _trial(self, windows: Windows, batch_size: int) -> int:
         """Return the bytes of a batch's arrays beside its slab."""
-        example = windows.noise()
+        example = noise(windows)
         audio = np.repeat(example.audio[None], batch_size, axis=0)
         batch = Batch(
             audio=audio,
@@ -114,7 +114,7 @@ class BatchMap:
         )
 
     def _call(self, batch: Batch, epoch: int, position: int, what: str) -> Batch:
-        rows = len(batch)  # beforehand: the function may put other arrays in their place
+        rows = len(batch)  # beforehand: the shape of an array can be set in place
         try:
             if self._draws:
                 rng = generator(self._seed, _PLACE, epoch, position, self._rank)
@@ -126,7 +126,7 @@ class BatchMap:
                 f"{self._name} raised {type(error).__name__} on {what}: {error}"
             ) from error
         if result is None:
-            return batch
+            result = batch
         if not isinstance(result, Batch):
             raise TransformError(
                 f"{self._name} gave a {type(result).__name__} for {what}: return the batch, "

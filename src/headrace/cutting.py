@@ -242,7 +242,8 @@ def split(
         Name and share of each part, together 1. Shares are of groups, to the nearest; every part
         gets at least one.
     by : str
-        ``"recording"``, or a column: recordings of one value stay together.
+        ``"recording"``, or a column: recordings of one value stay together. Where a column has
+        that name, ``"id"`` says the same.
     seed : int
         Groups are in the order of a hash of (seed, value), which is cut up. So recordings that are
         added to known groups change nothing, and a new group moves few others.
@@ -256,7 +257,9 @@ def split(
     ------
     CatalogError
         The shares are none, there is no such column, it is of a type that has no groups, it has no
-        value somewhere, or there are fewer groups than parts.
+        value somewhere, or there are fewer groups than parts; or `by` may be meant in two ways.
+    WindowsError
+        The seed is no whole number.
     """
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
@@ -269,6 +272,12 @@ def split(
         raise CatalogError(
             f"the shares must be positive numbers that sum to 1, not {dict(parts)!r}: what is to "
             "be left out is a part as well."
+        )
+    seed = whole_number("seed", seed)
+    if by == "recording" and by in self.columns:
+        raise CatalogError(
+            'by="recording" keeps each recording whole, and there is a column "recording" as well: '
+            'say by="id" for the recordings themselves, or rename the column to split by it.'
         )
     if by != "recording" and by not in self.columns:
         raise CatalogError(f"There is no column {by!r}: there are {', '.join(self.columns)}.")

@@ -108,6 +108,9 @@ class Labelled:
     def label_counts(self) -> dict[str, int]:
         """Return in how many of these windows each class is, counted without a matrix.
 
+        Of the unshuffled set, whatever the order and the shard: of windows that are sampled or
+        mixed, not how often they are drawn; on a shard, those of all ranks.
+
         Raises
         ------
         WindowsError

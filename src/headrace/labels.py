@@ -21,6 +21,7 @@ import numpy as np
 from headrace.errors import AnnotationError, HeadraceWarning
 from headrace.geometry import Geometry
 from headrace.matching import first_few, match, told
+from headrace.spans import ranges, spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -74,6 +75,12 @@ class Labels:
     def nbytes(self) -> int:
         """Bytes of the tables."""
         return sum(one.nbytes for one in (self._base, self._span, self._first, self._class))
+
+    @property
+    def _content(self) -> tuple[int | bytes, ...]:
+        """What is equal where all is: labels made twice of the same annotations are the same."""
+        tables = (self._base, self._span, self._first, self._class)
+        return self._size, self._end, *(one.tobytes() for one in tables)
 
     @property
     def row_bytes(self) -> int:
@@ -147,7 +154,7 @@ class Labels:
         first = self._first[span]
         many = self._first[span + 1] - first
         row = np.repeat(np.arange(len(recording)), many)
-        return row, self._class[_ranges(first, many)].astype(np.int64)
+        return row, self._class[ranges(first, many)].astype(np.int64)
 
     @classmethod
     def of(
@@ -204,7 +211,7 @@ class Labels:
         begins = np.concatenate([begins, base[unknown] - spec.size])
         ends = np.concatenate([ends, base[unknown] + samples[unknown] + 1])
         kinds = np.concatenate([number[good], np.full(len(unknown), len(names))])
-        return cls(names, spec.size, base, *_spans(begins, ends, kinds), end)
+        return cls(names, spec.size, base, *spans(begins, ends, kinds), end)
 
     @classmethod
     def joined(cls, labels: Sequence[Labels], numbers: Sequence[NDArray[np.int64]]) -> Labels:
@@ -229,16 +236,19 @@ class Labels:
                     f"labels of windows that are joined have the same classes, not {first!r} and "
                     f"{one!r}: say windows.label(annotations, classes=[...]) with the same for all."
                 )
-        distinct = list({id(one): one for one in labels}.values())
+        tables = {id(one): one for one in labels}  # slices have theirs in common
+        content = {key: one._content for key, one in tables.items()}
+        distinct = list({content[key]: one for key, one in tables.items()}.values())
+        place = {key: at for at, key in enumerate(dict.fromkeys(content.values()))}
         shift = np.append(0, np.cumsum([one._end for one in distinct])).tolist()
         entries = np.append(0, np.cumsum([len(one._class) for one in distinct])).tolist()
         base = np.full(1 + max(int(some.max(initial=-1)) for some in numbers), -1)
         for one, some in zip(labels, numbers, strict=True):
-            mine = one._base + shift[next(k for k, same in enumerate(distinct) if same is one)]
+            mine = one._base + shift[place[content[id(one)]]]
             if np.any((base[some] >= 0) & (base[some] != mine)):
                 raise AnnotationError(
-                    "windows of one catalog that are joined have one set of labels: label them "
-                    "first, take parts of them, and join those once."
+                    "windows of one catalog that are joined have one set of labels: label all by "
+                    "the same annotations, classes and rules, and join all at once."
                 )
             base[some] = mine
         parts = list(zip(distinct, shift, entries, strict=False))
@@ -366,32 +376,3 @@ def _need(
         rules.append(np.ceil(min_fraction * most - 1e-6))  # less than a millionth is rounding
     need = np.min(rules, axis=0) if rules else np.ones(len(length))
     return np.maximum(need, 1).astype(np.int64)
-
-
-def _spans(
-    begins: NDArray[np.int64], ends: NDArray[np.int64], kinds: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-    """Return spans within which nothing changes, and the classes in each: see `Labels`."""
-    span = np.unique(np.concatenate([[0], begins, ends]))
-    stride = len(span) + 1
-    # Intervals of one class that touch become one. Places of spans, a stride for each class, keep
-    # the classes apart.
-    begins = np.searchsorted(span, begins) + kinds * stride
-    ends = np.searchsorted(span, ends) + kinds * stride
-    order = np.argsort(begins, kind="stable")
-    begins, reach = begins[order], np.maximum.accumulate(ends[order])
-    new = np.flatnonzero(np.append(True, begins[1:] > reach[:-1])[: len(begins)])
-    first, stop = begins[new], reach[np.append(new[1:] - 1, len(reach) - 1)[: len(new)]]
-    entries = _ranges(first, stop - first)
-    entries = np.stack([entries % stride, entries // stride])
-    place, kind = entries[:, np.argsort(entries[0], kind="stable")]
-    counts = np.bincount(place, minlength=len(span))
-    return span, np.append(0, np.cumsum(counts)), kind.astype(np.int32)
-
-
-def _ranges(first: NDArray[np.int64], many: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return ``first, first + 1, ...``, so `many`, for one after the other."""
-    ends = np.cumsum(many)
-    total = int(ends[-1]) if len(ends) else 0
-    ranges: NDArray[np.int64] = np.arange(total) + np.repeat(first - (ends - many), many)
-    return ranges

@@ -18,7 +18,7 @@ from headrace.windows import Windows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["concat", "mix"]
 
@@ -42,7 +42,7 @@ def concat(windows: Sequence[Windows]) -> Windows:
     AnnotationError
         Their labels have other classes.
     """
-    given = list(windows)
+    given = _listed(windows, "concatenated")
     return _like(given, Windows(_joined(given, "concatenated")))
 
 
@@ -73,23 +73,45 @@ def mix(
     Raises
     ------
     WindowsError
-        As in `concat`; or the weights are none.
+        As in `concat`; or the weights are none, or a source's share of `n` rounds to no window
+        though its weight is not 0.
     """
-    given = list(windows)
+    given = _listed(windows, "mixed")
     joined = _joined(given, "mixed")
     sizes = [len(part) for part in joined.parts]
     if not all(sizes):
         raise WindowsError(f"source {sizes.index(0)} of the mixture has no windows: leave it out.")
     values = checked_weights(sizes if weights is None else weights, len(sizes), "source")
     counts = shares(values, sum(sizes) if n is None else whole_number("n", n, 1))
+    _refuse_silent(values, counts)
     order = Mixed(tuple(sizes), tuple(counts.tolist()), whole_number("seed", seed))
     return _like(given, Windows(joined, order))
+
+
+def _refuse_silent(weights: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
+    """Raise `WindowsError` where a source has a weight, and no window in any epoch."""
+    silent = np.flatnonzero((weights > 0) & (counts == 0))
+    if not len(silent):
+        return
+    least = float(weights[weights > 0].min())
+    enough = np.ceil(float(weights.sum()) / least * (1 - 1e-12))  # what is more by rounding is not
+    raise WindowsError(
+        f"source {silent[0]} of the mixture would never be heard: its share of the {counts.sum()} "
+        f"windows of an epoch rounds to none. Give n={enough:.0f} or more, or it a larger weight, "
+        "or leave it out."
+    )
 
 
 def _like(given: list[Windows], joined: Windows) -> Windows:
     """Give windows that were joined the transforms of each and the labels of all."""
     joined.transforms = given[0].transforms
     return _labelled(joined, given)
+
+
+def _listed(windows: Sequence[Windows], what: str) -> list[Windows]:
+    if isinstance(windows, Windows):  # a sequence as well: of examples, each of which is decoded
+        raise WindowsError(f"Windows are {what} in a list, as [one, other], and this is one.")
+    return list(windows)
 
 
 def _joined(given: list[Windows], what: str) -> Concat:

@@ -19,8 +19,13 @@ __all__ = ["Recordings", "counted"]
 
 
 def counted(told: str) -> int:
-    """Return how many recordings there are in what is told of them, as ``"12 recordings ..."``."""
-    return sum(map(int, re.findall(r"(\d+) recordings", told)))
+    """Return how many recordings there are in what is told of them.
+
+    As ``"12 recordings 0f3a + 7 recordings 9be1"``; of several sets of one catalog, its recordings
+    count once.
+    """
+    catalogs = set(re.findall(r"(\d+) recordings (\w+)", told))
+    return sum(int(number) for number, _ in catalogs)
 
 
 class Recordings:

@@ -206,25 +206,27 @@ class Mixed:
     def _items(self) -> NDArray[np.int64]:
         return np.cumsum([0, *self.sizes], dtype=np.int64)
 
+    @cached_property
+    def _keys(self) -> NDArray[np.uint64]:
+        keys = [epoch_key(self.seed, source, "source") for source in range(len(self.sizes))]
+        return np.array(keys, np.uint64)
+
     def epoch(self, epoch: int) -> EpochOrder:
         """Return the order of `epoch`."""
         turns = Permutation(self.n, epoch_key(self.seed, epoch, "mix"))
-        keys = [epoch_key(self.seed, source, "source") for source in range(len(self.sizes))]
         # In whole numbers of any length: an epoch's count times its number may pass 63 bits.
         rounds = [divmod(epoch * c, size) for c, size in zip(self.counts, self.sizes, strict=True)]
+        begun = np.array([passed % (1 << 64) for passed, _ in rounds], np.uint64)
+        at = np.array([place for _, place in rounds], np.int64)
+        sizes = np.array(self.sizes, np.int64)
 
         def order(positions: NDArray[np.int64]) -> NDArray[np.int64]:
             turn = turns(positions)
             source = np.searchsorted(self._first, turn, side="right") - 1
-            items = np.empty(len(positions), np.int64)
-            for one in np.unique(source).tolist():
-                mine = source == one
-                begun, at = rounds[one]
-                number = turn[mine] - self._first[one] + at
-                passed, place = np.divmod(number, self.sizes[one])
-                passed = passed.astype(np.uint64) + np.uint64(begun % (1 << 64))
-                key = scramble(passed * _STEP, keys[one])
-                items[mine] = self._items[one] + permuted(self.sizes[one], key, place)
-            return items
+            number = turn - self._first[source] + at[source]
+            passed, place = np.divmod(number, sizes[source])
+            passed = passed.astype(np.uint64) + begun[source]
+            keys = scramble(passed * _STEP, self._keys[source])
+            return self._items[source] + permuted(sizes[source], keys, place)
 
         return order

@@ -16,6 +16,7 @@ import numpy as np
 
 from headrace.errors import WindowsError
 from headrace.recordings import Recordings
+from headrace.spans import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,13 +118,20 @@ class WindowSet(ABC):
 
     def runs(self) -> Runs:
         """Return which windows are of one recording."""
-        recording = self.locate(np.arange(len(self), dtype=np.int64)).recording
-        begins = np.flatnonzero(np.diff(recording, prepend=-1))
-        if len(np.unique(recording[begins])) == len(begins):
-            return Runs(np.append(begins, len(recording)))
-        places = np.argsort(recording, kind="stable")
-        begins = np.flatnonzero(np.diff(recording[places], prepend=-1))
-        return Runs(np.append(begins, len(recording)), places)
+        return self._by_recording(np.arange(len(self) + 1, dtype=np.int64))
+
+    def _by_recording(self, bounds: NDArray[np.int64]) -> Runs:
+        """Return the runs where the windows between two bounds are of one recording already."""
+        recording = self.locate(bounds[:-1]).recording
+        new = np.flatnonzero(np.diff(recording, prepend=-1))
+        bounds, recording = np.append(bounds[new], bounds[-1]), recording[new]
+        if len(np.unique(recording)) == len(recording):
+            return Runs(bounds)
+        turn = np.argsort(recording, kind="stable")
+        lengths = np.diff(bounds)[turn]
+        first = np.flatnonzero(np.diff(recording[turn], prepend=-1))
+        ends = np.append(0, np.cumsum(lengths))
+        return Runs(ends[np.append(first, len(turn))], ranges(bounds[turn], lengths))
 
     def coverage(self, run: range) -> Coverage:
         """Return what the windows at these places cover of their recordings."""
@@ -228,7 +236,10 @@ class Concat(WindowSet):
         self.spec = parts[0].spec
         if len(specs) > 1:  # only what they have in common
             self.spec = replace(self.spec, hop=self.spec.size, tail="pad", min_tail=0)
-        self.overlap = max(part.overlap for part in parts)
+        # Whether no recording is in two parts, so that neighbours from two of them share nothing.
+        many = sum(len(part.recordings.catalogs) for part in parts)
+        self._apart = many == len(self.recordings.catalogs)
+        self.overlap = max(part.overlap for part in parts) if self._apart else self.spec.size
 
     @cached_property
     def first(self) -> NDArray[np.int64]:
@@ -260,12 +271,13 @@ class Concat(WindowSet):
         return located
 
     def runs(self) -> Runs:
-        """Return the runs of all parts."""
+        """Return the runs of all parts; a recording that is in several of them is one run."""
         runs = [part.runs() for part in self.parts]
         if any(run.places is not None for run in runs):
             return super().runs()
-        bounds = [run.bounds[:-1] + first for run, first in zip(runs, self.first, strict=False)]
-        return Runs(np.append(np.concatenate(bounds), self.first[-1]))
+        each = [run.bounds[:-1] + first for run, first in zip(runs, self.first, strict=False)]
+        bounds = np.append(np.concatenate(each), self.first[-1])
+        return Runs(bounds) if self._apart else self._by_recording(bounds)
 
 
 def rising(bounds: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -23,8 +23,7 @@ Remainder = Literal["drop", "repeat", "mask"]
 
 _LAUNCHERS = (
     ("RANK", "WORLD_SIZE"),  # torchrun, accelerate, deepspeed
-    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),  # srun
-    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),  # srun; SLURM_NTASKS stands in a batch script too
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),  # Open MPI
     ("PMI_RANK", "PMI_SIZE"),  # MPICH, Intel MPI
 )

@@ -32,7 +32,7 @@ def read_one(windows: Windows, position: int) -> AudioExample:
     """
     share = windows.share
     places = share.positions(position * share.step, 1, windows.positions)
-    rows = windows.rows(windows.order.epoch(0)(places))
+    rows = windows.rows(windows._first_epoch(places))  # noqa: SLF001  indexing's own
     audio = np.empty(windows.shape, windows.dtype)
     if not len(places):
         return next(examples_of(windows, rows, ([], []), [audio]))

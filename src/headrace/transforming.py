@@ -47,12 +47,23 @@ class _Worker:
         The functions, and whether each draws.
     audio : ndarray of float32
         Audio before it is transformed.
+
+    Raises
+    ------
+    TransformError
+        A factory raised.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.steps: list[tuple[Transform, Function, bool]] = []
         for transform in transforms:
-            function = transform.function()
+            try:
+                function = transform.function()
+            except Exception as error:
+                raise TransformError(
+                    f"{transform} raised {type(error).__name__} in a worker, of which each calls "
+                    f"it once: {error}"
+                ) from error
             self.steps.append((transform, function, takes_rng(function)))
         self.audio = np.empty(0, np.float32)
 

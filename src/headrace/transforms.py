@@ -16,13 +16,14 @@ import numpy as np
 
 from headrace.arguments import whole_number
 from headrace.errors import TransformError, WindowsError
+from headrace.records import AudioExample
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-    from headrace.records import AudioExample
+    from headrace.windows import Windows
 
-__all__ = ["PROGRAMMING_ERRORS", "Function", "On", "Transform", "generator", "takes_rng"]
+__all__ = ["PROGRAMMING_ERRORS", "Function", "On", "Transform", "generator", "noise", "takes_rng"]
 
 Function = Callable[..., Any]
 On = Literal["audio", "example"]
@@ -48,6 +49,20 @@ def generator(seed: int, *place: int) -> np.random.Generator:
     words = ",".join(map(str, (seed, *place))).encode()
     key = np.frombuffer(hashlib.blake2b(words, digest_size=16).digest(), "<u8")
     return np.random.Generator(np.random.Philox(key=key))
+
+
+def noise(windows: Windows) -> AudioExample:
+    """Return an example of noise, as these windows would deliver it, to try a function on."""
+    audio = generator(0).uniform(-0.1, 0.1, windows.shape).astype(windows.dtype)
+    first, spec = windows.recordings[0], windows.spec
+    seconds = spec.size / spec.sample_rate
+    example = AudioExample(
+        audio, first.id, 0.0, spec.sample_rate, first.path, 0, seconds, spec.size
+    )
+    if windows.labels is None:
+        return example
+    classes = len(windows.classes)
+    return replace(example, labels=np.zeros(classes, np.float32), label_mask=np.ones(classes, bool))
 
 
 def takes_rng(function: Function) -> bool:

@@ -7,7 +7,6 @@ most once; what would be ambiguous is refused.
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,10 +14,9 @@ import numpy as np
 from headrace.arguments import whole_number
 from headrace.arrangement import Shuffle
 from headrace.errors import WindowsError
-from headrace.records import AudioExample
 from headrace.sampling import Sampled, checked_weights
 from headrace.shard import Shard, this_process
-from headrace.transforms import Transform, generator
+from headrace.transforms import Transform, noise
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -233,17 +231,3 @@ def map(  # noqa: A001  it is a method
     view = copy(self)
     view.transforms = (*self.transforms, transform)
     return view
-
-
-def noise(self: Windows) -> AudioExample:
-    """Return an example of noise, as it would be delivered, to try a function on."""
-    audio = generator(0).uniform(-0.1, 0.1, self.shape).astype(self.dtype)
-    first, spec = self.recordings[0], self.spec
-    seconds = spec.size / spec.sample_rate
-    example = AudioExample(
-        audio, first.id, 0.0, spec.sample_rate, first.path, 0, seconds, spec.size
-    )
-    if self.labels is None:
-        return example
-    classes = len(self.classes)
-    return replace(example, labels=np.zeros(classes, np.float32), label_mask=np.ones(classes, bool))

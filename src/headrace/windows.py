@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from headrace.arrangement import Shuffle
     from headrace.catalog import Catalog
     from headrace.loader import Loader
-    from headrace.order import Order
+    from headrace.order import EpochOrder, Order
     from headrace.recordings import Recordings
     from headrace.records import Coverage, WindowSpec
     from headrace.sampling import Mixed, Sampled
@@ -133,7 +133,6 @@ class Windows(Labelled, Sequence[AudioExample]):
     sample = views.sample
     shard = views.shard
     map = views.map
-    noise = views.noise
 
     def loader(
         self,
@@ -252,6 +251,15 @@ class Windows(Labelled, Sequence[AudioExample]):
     @cached_property
     def _arranged(self) -> tuple[Order, int]:
         return arranged(self._set, self._order, self.share)
+
+    @cached_property
+    def _first_epoch(self) -> EpochOrder:
+        """What indexing goes by: made once for all indices."""
+        return self.order.epoch(0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled and copied: not the tables of an epoch, which are made again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_first_epoch"}
 
     @property
     def order(self) -> Order:
