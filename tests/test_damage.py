@@ -93,16 +93,3 @@ def test_what_is_lost_does_not_depend_on_how_it_is_loaded(
         assert outcome(windows, workers=2, batch_size=40) == alone
         assert outcome(windows.shuffle(1), workers=1) == alone
         assert outcome(windows.shuffle(2, by="file"), workers=3, prefetch=5) == alone
-
-
-def test_errors_survive_pickling(tmp_path: Path) -> None:
-    """An exception that crosses to another process keeps its sentence and what it carries."""
-    write(tmp_path / "a.wav", medley(16_000), 16_000, "WAV", "PCM_16")
-    whole: Any = np.int64
-    windows = headrace.scan(tmp_path).windows(whole(16_000), 0.25, channel=whole(1))
-
-    loader = windows.loader(batch_size=whole(2), workers=whole(1), prefetch=whole(3))
-
-    assert [len(batch) for batch in loader.steps(whole(2))] == [2, 2]
-    with pytest.raises(ValueError, match="batch_size must be a whole number from 1"):
-        windows.loader(batch_size=True)

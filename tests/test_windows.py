@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import decode
+from headrace.catalog import scan
 from headrace.errors import HeadraceWarning, WindowsError
 from headrace.records import AudioExample, Channel, Coverage
 from headrace.windows import Windows
 from nowhere import archive, made_up
+from sounds import medley, write
 
 CHANNELS: tuple[Channel, ...] = ("mix", 0, 1, "all")
 
@@ -539,6 +541,19 @@ def test_a_whole_sample_rate_may_be_of_any_type(rate: Any) -> None:
 
     assert windows.fingerprint == made_up([400_000]).windows(8_000, 0.5).fingerprint
     assert type(windows.spec.sample_rate) is int
+
+
+def test_whole_numbers_may_be_numpys(tmp_path: Path) -> None:
+    """Of windows and of loaders, whatever type they have; but True is no number."""
+    write(tmp_path / "a.wav", medley(16_000, 2), 16_000, "WAV", "PCM_16")
+    whole: Any = np.int64
+    windows = scan(tmp_path).windows(whole(16_000), 0.25, channel=whole(1))
+
+    loader = windows.loader(batch_size=whole(2), workers=whole(1), prefetch=whole(3))
+
+    assert [len(batch) for batch in loader.steps(whole(2))] == [2, 2]
+    with pytest.raises(ValueError, match="batch_size must be a whole number from 1"):
+        windows.loader(batch_size=True)
 
 
 def test_cutting_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
