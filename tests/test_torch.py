@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import gc
 import pickle
 from collections import deque
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +22,6 @@ from headrace.adapters.torch import Dataset, TorchBatch, TorchLoader  # noqa: E4
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from headrace import Loader, Windows
 
@@ -221,8 +222,6 @@ def test_memory_that_anything_refers_to_is_never_written_again(
 
 
 def _floats(address: int) -> Any:
-    import ctypes  # noqa: PLC0415
-
     return ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
 
 
@@ -384,24 +383,30 @@ def test_closing_waits_for_the_copies_under_way(on_cuda: TorchLoader) -> None:
     assert all(event.done for event in _cuda(on_cuda).events)
 
 
-def test_an_error_leaves_no_copy_under_way(on_cuda: TorchLoader, windows: Windows) -> None:
+def test_an_error_leaves_no_copy_under_way(
+    windows: Windows, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A damaged file's error comes behind the batches before it, and copies are awaited."""
-    first = windows[0]  # epoch 0's order
+    monkeypatch.setattr("headrace.adapters.torch._Cuda", FakeCuda)
+    names = [example.file_id for example in windows]  # epoch 0's order
+    last = max({*names}, key=names.index)  # the file whose first window stands last
+    place = names.index(last)
+    assert place > 0
+    Path(next(one.path for one in windows.catalog if one.id == last)).unlink()
+    batches = TorchLoader(windows.loader(batch_size=1, workers=2), device="cuda", ahead=2)
     seen = 0
 
     def consume() -> None:
         nonlocal seen
-        from pathlib import Path  # noqa: PLC0415
-
-        Path(first.path).unlink()
-        for _ in on_cuda:
+        for _ in batches:
             seen += 1
 
     with pytest.raises(ReadError):
         consume()
 
-    assert seen == 0
-    assert all(event.done for event in _cuda(on_cuda).events)
+    assert seen == place
+    assert len(_cuda(batches).events) == place
+    assert all(event.done for event in _cuda(batches).events)
 
 
 def test_the_cpu_is_never_copied_to(loader: Loader) -> None:
