@@ -3,6 +3,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from hypothesis import given
@@ -185,14 +186,28 @@ def test_a_budget_too_small_for_one_row_is_refused_before_anything_runs(windows:
 
 
 def test_damaged_windows_are_left_out_and_counted(tmp_path: Path) -> None:
-    """A file that became shorter costs its own windows, not the sweep."""
+    """A window that holds NaN costs itself, not its file's good ones, and not the sweep."""
+    archive = write_archive(tmp_path, recordings=2, seconds=2)
+    audio = np.zeros(44_100, np.float32)
+    audio[33_075] = np.nan  # in its second window
+    soundfile.write(archive.audio[0], audio, 22_050, subtype="FLOAT")
+    cut = scan(archive.pattern).windows(sample_rate=16_000, window_s=1.0)
+
+    measured = sweep(cut, (0, 1), rounds=1, batch_size=4, least_s=0)
+
+    assert measured.failed == 1
+    assert [run.windows for row in measured.rows for run in row.runs] == [3, 3]
+
+
+def test_a_file_that_became_shorter_costs_its_own_windows(tmp_path: Path) -> None:
+    """All of them, since it is another file than was scanned; not the sweep."""
     archive = write_archive(tmp_path, recordings=2, seconds=2)
     cut = scan(archive.pattern).windows(sample_rate=16_000, window_s=1.0)
     soundfile.write(archive.audio[0], [0.0] * 33_075, 22_050, subtype="PCM_16")
 
     measured = sweep(cut, (0, 1), rounds=1, batch_size=4, least_s=0)
 
-    assert measured.failed == 2  # a file that is shorter than it was is another
+    assert measured.failed == 2
     assert [run.windows for row in measured.rows for run in row.runs] == [2, 2]
 
 
