@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from headrace.kernel import kernel_info
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = ("--files", 2, "--seconds", 10, "--rounds", 1)
@@ -36,14 +38,20 @@ def _figures(text: str) -> list[float]:
 
 
 @pytest.fixture
-def compare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Return the module; the scripts find each other as they do when they are run."""
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Return what imports a script; they find each other as they do when they are run."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module("compare")
+    yield importlib.import_module
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCHMARKS)):
             del sys.modules[name]
+
+
+@pytest.fixture
+def compare(script: Callable[[str], Any]) -> Any:
+    """Return the comparison with other loaders."""
+    return script("compare")
 
 
 @pytest.fixture
@@ -199,11 +207,26 @@ class TestScripts:
         assert all(_figures(row)[0] > 0 for row in rows)
         assert _figures(rows[1])[1] == 1
 
-    def test_resampler_speed(self) -> None:
+    def test_resampler_speed(self, script: Callable[[str], Any]) -> None:
         """Each pair of rates has a speed, and each other resampler a ratio."""
-        pytest.importorskip("samplerate")
-        printed = _run("resampler_speed.py", "--rounds", 1, "--seconds", 0.05)
-        rows = [_figures(row) for row in printed.splitlines() if "→" in row]
+        pytest.importorskip("samplerate", reason="pip install '.[test-benchmarks]'")
+        resamplers = script("resamplers")
+        others = [name for name in resamplers.RESAMPLERS if name != "headrace"]
+        sets = [f"headrace {name}" for name in kernel_info().available[1:]]
 
-        assert rows
-        assert all(min(row) >= 0 for row in rows)
+        printed = _run("resampler_speed.py", "--rounds", 1, "--seconds", 0.05)
+        table = [
+            [cell.strip() for cell in row.split("|")[1:-1]]
+            for row in printed.splitlines()
+            if row.startswith("|")
+        ]
+        head, _, *rows = table
+
+        assert head == ["Hz", "stages", "headrace", "share of the peak", *others, *sets]
+        assert [row[0] for row in rows] == [f"{a} → {b}" for a, b in resamplers.PAIRS]
+        for _, stages, speed, share, *ratios in rows:
+            assert len(ratios) == len(others) + len(sets)
+            assert stages
+            assert _figures(speed)[0] > 0
+            assert share == "nan%" or _figures(share)[0] >= 0  # it takes a C compiler
+            assert all(float(ratio) > 0 for ratio in ratios)
