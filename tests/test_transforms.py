@@ -278,11 +278,18 @@ def test_a_programming_error_always_raises(windows: Windows, workers: int, on_er
             raise TypeError("an int is no str")
         return example.audio
 
-    loader = windows.map(wrong, on="example").loader(workers=workers, on_error=on_error)
+    mapped = windows.map(wrong, on="example")
+    loader = mapped.loader(workers=workers, prefetch=3, on_error=on_error)  # one by one
 
-    seen = []
+    seen: list[int] = []
+
+    def consume() -> None:
+        for example in loader:
+            seen.append(example.index)  # noqa: PERF401  what comes before the error is seen
+
     with pytest.raises(headrace.TransformError, match=r"window 12.*an int is no str"):
-        seen += [example.index for example in loader]
+        consume()
+    assert seen == list(range(12))
     assert not any(thread.name.startswith("headrace") for thread in threading.enumerate())
 
 
@@ -465,11 +472,15 @@ def test_a_batch_map_that_fails_later_names_the_batch(windows: Windows) -> None:
         if 12 in batch.index:
             raise RuntimeError("twelve")
 
-    seen = []
+    seen: list[int] = []
+
+    def consume() -> None:
+        for batch in windows.loader(batch_size=5, workers=2, batch_map=late):
+            seen.append(int(batch.index[0]))  # noqa: PERF401  what comes before the error is seen
+
     with pytest.raises(headrace.TransformError, match=r"late.*position 15 of epoch 0: twelve"):
-        seen += [
-            batch.index[0] for batch in windows.loader(batch_size=5, workers=2, batch_map=late)
-        ]
+        consume()
+    assert seen == [0, 5]
     assert not any(thread.name.startswith("headrace") for thread in threading.enumerate())
 
 
