@@ -445,11 +445,10 @@ for batch in loader:
 """
 
 CLOSING = """
-import time
-begun = threading.Event()
+begun, go_on = threading.Event(), threading.Event()
 def read(self, group, rows, cancelled):
     begun.set()
-    time.sleep(1)  # and does not look whether to give up
+    go_on.wait()  # and does not look whether to give up
 def consume():
     try:
         list(loader)
@@ -460,7 +459,11 @@ threading.Thread(target=consume, daemon=True).start()
 begun.wait()
 join = threading.Thread.join
 threading.Thread.join = lambda *args: (ready(), join(*args))
-loader.close()
+try:
+    loader.close()
+except KeyboardInterrupt:
+    go_on.set()
+    raise
 """
 
 EXITS = {
