@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,21 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TINY = ("--recordings", 8, "--seconds", 24, "--batch-size", 8)
+
+KILLED = """
+import os, runpy, signal, sys
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+import detector
+save = detector.Training.save
+def killed(self, file):
+    save(self, file)
+    if self.steps == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+detector.Training.save = killed
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a script, which is killed at once when step 9 has been saved."""
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed"
@@ -93,24 +109,29 @@ def test_anuraset_goes_on_after_it_was_killed(tmp_path: Path) -> None:
         files = [tmp_path, "--checkpoint", tmp_path / checkpoint, "--save-every", 3]
         return [*files, "--epochs", 8, "--batch-size", 8, "--held-out", "site", "--balanced"]
 
-    with subprocess.Popen(
-        _command("train_anuraset.py", *arguments("killed.pt")), stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert any(line.startswith("step 9 of") for line in process.stdout)
-        process.kill()
+    program = [sys.executable, "-c", KILLED, EXAMPLES / "train_anuraset.py"]
+    killed = subprocess.run(
+        [*map(str, [*program, *arguments("killed.pt")])],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed = _run("train_anuraset.py", *arguments("killed.pt"))
     whole = _run("train_anuraset.py", *arguments("whole.pt"))
 
     (step,) = re.findall(r"going on behind step (\d+)", resumed)
-    assert int(step) >= 9
+    steps = int(re.findall(r"^step \d+ of (\d+):", resumed, re.MULTILINE)[-1])
+    assert int(step) == 9
+    assert 9 % (steps // 8) != 0  # inside an epoch
     assert "going on" not in whole
     _check_report(resumed)
-    killed, expected = (torch.load(tmp_path / name) for name in ("killed.pt", "whole.pt"))
-    assert killed["batches"] == expected["batches"]
-    assert killed["steps"] == expected["steps"] > int(step)
+    ended, expected = (torch.load(tmp_path / name) for name in ("killed.pt", "whole.pt"))
+    assert ended["batches"] == expected["batches"]
+    assert ended["steps"] == expected["steps"] == steps > 9
     for name, weights in expected["model"].items():
-        assert torch.allclose(killed["model"][name], weights, rtol=1e-4, atol=1e-5)
+        assert torch.allclose(ended["model"][name], weights, rtol=1e-4, atol=1e-5)
 
 
 @needs_torch
