@@ -152,7 +152,9 @@ def test_a_window_that_cannot_be_read_is_told_and_costs_no_other(
         made = headrace.preview(windows, seed=None)
         assert _indices(made) == [2, 3]
         assert {str(one.code) for one in made.failures} == {"MISSING"}
-        assert sum(one.windows for one in made.failures) == 2
+        lost = [(one.index + i, one.code) for one in made.failures for i in range(one.windows)]
+        assert lost == [(0, headrace.Code.MISSING), (1, headrace.Code.MISSING)]
+        assert {one.file_id for one in made.failures} == {"a.wav"}
         assert "MISSING" in made.html
         with pytest.raises(ReadError):
             headrace.preview(windows[:2] if not small else windows[:1])
