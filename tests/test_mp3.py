@@ -236,6 +236,24 @@ def test_a_file_that_was_replaced_is_decoded_as_it_is_now(tmp_path: Path) -> Non
         assert audio.tobytes() == reference[index * 4_410 : (index + 1) * 4_410].tobytes()
 
 
+@pytest.mark.parametrize(("seed", "workers"), [(None, 0), (0, 2)])
+def test_a_file_that_was_replaced_by_a_smaller_one_is_changed(
+    tmp_path: Path, seed: int | None, workers: int
+) -> None:
+    """Though every window's audio would be there: it is another recording's."""
+    path = tmp_path / "a.mp3"
+    mp3(path, speechlike(200_000), 22_050)
+    catalog = headrace.scan(path)
+    mp3(path, speechlike(200_000, seed=5), 22_050, "VARIABLE", 0.8)
+    assert path.stat().st_size < catalog[0].size
+    assert headrace.scan(path)[0].frames >= catalog[0].frames
+
+    got = outcome(catalog.windows(None, 0.2), seed, workers=workers)
+
+    assert len(got) == 46
+    assert {*map(repr, got.values())} == {repr(Code.CHANGED)}
+
+
 def test_a_file_of_the_same_size_whose_frames_moved_is_changed(tmp_path: Path) -> None:
     """No sample comes from where no frame begins."""
     path = tmp_path / "a.mp3"
