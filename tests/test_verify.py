@@ -4,7 +4,6 @@ import re
 import struct
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 import soundfile
 
 import headrace
-from headrace import _kernel, scan
+from headrace import _kernel, scan, verify
 from headrace.catalog import load_catalog
 from headrace.declared import Declared, declared_frames
 from headrace.decode import probe
@@ -308,18 +307,19 @@ def test_an_interrupted_scan_goes_on_where_it_was(
     for number in range(60):
         write(folder / f"{number:02}.wav", noise(50), 16_000, "WAV", "PCM_16")
     decoded = counting(monkeypatch)
-    real = time.monotonic
     calls = iter(range(1_000))
 
-    def interrupted() -> float:
-        if next(calls) == 5:  # the fifth batch of recordings has been noted
-            raise KeyboardInterrupt
-        return real()
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            if next(calls) == 5:  # the fifth batch of recordings has been noted
+                raise KeyboardInterrupt
+            return 0.0
 
-    monkeypatch.setattr(time, "monotonic", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        scan(folder, cache=cache, verify="decode", workers=workers)
-    monkeypatch.setattr(time, "monotonic", real)
+    with monkeypatch.context() as patched:
+        patched.setattr(verify, "time", Clock)  # not the threads' clock
+        with pytest.raises(KeyboardInterrupt):
+            scan(folder, cache=cache, verify="decode", workers=workers)
     kept = load_catalog(cache)
     known = int(np.isfinite(kept.column("declared_frames")).sum())
     assert len(kept) == 66
