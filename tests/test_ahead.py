@@ -144,13 +144,14 @@ def test_nothing_is_waited_for_that_can_be_handed_out(
     """A batch in place is handed out although the loader has no other; else both go on."""
     batches = Copied(windows.loader(batch_size=5, workers=1), 2)
     taken: list[int] = []
-    ready = False
-    monkeypatch.setattr(type(batches.loader), "ready", property(lambda _: ready))
+    ready: list[bool] = []
+    monkeypatch.setattr(type(batches.loader), "ready", property(lambda _: ready[-1]))
     it = iter(batches)
-    for expected, ready in ((1, False), (4, True), (4, False), (4, False), (5, False)):  # noqa: B007
+    for has_another in (False, True, False, False, False):
+        ready.append(has_another)
         next(it)
         taken.append(len(batches.world.begun))
-        assert taken[-1] == expected, taken
+    assert taken == [1, 4, 4, 4, 5]
     batches.close()
 
 
@@ -259,14 +260,10 @@ def test_an_error_has_its_turn(windows: Windows, tmp_path: Path) -> None:
     lost = {row for row, name in enumerate(windows.table()["id"].to_pylist()) if name == "2.wav"}
     good = next(n for n, batch in enumerate(first) if set(batch) & lost)
     batches = Copied(windows.loader(batch_size=1, workers=1), 3)
-    seen = []
-
-    def consume() -> None:
-        for batch in batches:
-            seen.append(batch)  # noqa: PERF402
+    seen: list[list[int]] = []
 
     with pytest.raises(ReadError, match=r"2\.wav"):
-        consume()
+        seen.extend(batches)
 
     assert seen == first[:good]
     assert next(iter(batches)) == second[0]  # as after a `break`

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from headrace import Windows
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own, and those of what it imports
+# Lightning's own warnings, and those of what it imports, are its own business; ours are errors.
+pytestmark = pytest.mark.filterwarnings("ignore", "error::headrace.HeadraceWarning")
 
 EPOCHS = 3
 
