@@ -55,7 +55,7 @@ RIVALS = {
 
 PACKAGES = ("soxr", "librosa", "torch", "torchcodec", "spdl_io", "grain", "mlx-data")
 
-CHECKED = 12  # windows whose audio is compared
+CHECKED = 24  # windows whose audio is compared
 TOLERANCE_DB = -40.0
 """Nobody measures nothing: audio of another place, scale or rate differs by far more than this."""
 
