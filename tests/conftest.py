@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from browsing import CHROMIUM, OPTIONS
+from loading import our_threads
 from sounds import speechlike, write
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ LENGTHS = ((8_000, 2.5), (11_025, 1.25), (16_000, 3.0), (22_050, 0.7), (22_050, 
 @pytest.fixture(autouse=True)
 def _no_thread_outlives_a_test() -> Iterator[None]:
     yield
-    alive = [thread.name for thread in threading.enumerate() if thread.name.startswith("headrace-")]
-    assert not alive
+    assert not our_threads()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import headrace
+from loading import lost, open_files, rows
 from sounds import KINDS, medley, most_channels, write
 
 if TYPE_CHECKING:
@@ -70,11 +71,6 @@ def _mutated(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(out)
 
 
-def _open_files() -> int:
-    descriptors = Path("/proc/self/fd")
-    return len(list(descriptors.iterdir())) if descriptors.exists() else 0
-
-
 def _check(windows: headrace.Windows, rng: np.random.Generator) -> tuple[int, int]:
     """Load everything in two ways and hold them against each other; return delivered and failed."""
     outcomes = []
@@ -84,25 +80,16 @@ def _check(windows: headrace.Windows, rng: np.random.Generator) -> tuple[int, in
         loader = some.loader(
             workers=workers, batch_size=size, on_error="skip", stall_timeout_s=stall_s
         )
-        had: dict[int, bytes] = {}
-        for one in loader:
-            if isinstance(one, headrace.Batch):
-                had |= {int(i): a.tobytes() for i, a in zip(one.index, one.audio, strict=True)}
-            else:
-                had[one.index] = one.audio.tobytes()
-        lost = Counter(
-            index
-            for failure in loader.failures
-            for index in range(failure.index, failure.index + failure.windows)
-        )
+        had = {row.index: row.audio.tobytes() for row in rows(loader)}
+        gone = Counter(index for index, _ in lost(loader.failures))
         assert not any(failure.code == "STALLED" for failure in loader.failures)
-        assert set(lost.values()) <= {1}
-        assert set(had) | set(lost) == set(range(len(windows)))
-        assert len(had) + len(lost) == len(windows)
+        assert set(gone.values()) <= {1}
+        assert set(had) | set(gone) == set(range(len(windows)))
+        assert len(had) + len(gone) == len(windows)
         expected = Counter(windows.table()["id"].to_pylist())
         for row in loader.ledger().to_pylist():
             assert row["expected"] == row["delivered"] + row["failed"] == expected[row["id"]]
-        outcomes.append((had, set(lost)))
+        outcomes.append((had, set(gone)))
     assert outcomes[0] == outcomes[1]
     return len(outcomes[0][0]), len(outcomes[0][1])
 
@@ -128,7 +115,7 @@ def fuzz(folder: Path, *, files: int, seed: int, at_a_time: int = 250) -> Iterat
     """
     rng = np.random.default_rng(seed)
     originals = _originals(folder)
-    threads, descriptors = threading.active_count(), _open_files()
+    threads, descriptors = threading.active_count(), open_files()
     for begin in range(0, files, at_a_time):
         archive = folder / f"{begin}"
         archive.mkdir()
@@ -155,7 +142,7 @@ def fuzz(folder: Path, *, files: int, seed: int, at_a_time: int = 250) -> Iterat
             counts[f"{verify}: windows failed"] += failed
         shutil.rmtree(archive)
         assert threading.active_count() == threads
-        assert _open_files() == descriptors
+        assert open_files() == descriptors
         yield counts
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import headrace
+from loading import rows
 from sounds import noise, write
 
 if TYPE_CHECKING:
@@ -74,25 +75,9 @@ def kind(folder: Path, name: str) -> Windows:
 
 def rows_of(delivery: AudioExample | Batch) -> Iterator[Row]:
     """Yield each window of what was delivered."""
-    if isinstance(delivery, headrace.Batch):
-        for i, audio in enumerate(delivery.audio):
-            yield (
-                int(delivery.index[i]),
-                int(delivery.source[i]),
-                delivery.file_id[i],
-                float(delivery.offset[i]),
-                bool(delivery.valid[i]),
-                zlib.crc32(audio.tobytes()),
-            )
-        return
-    yield (
-        delivery.index,
-        delivery.source,
-        delivery.file_id,
-        delivery.offset,
-        delivery.valid_samples > 0,
-        zlib.crc32(delivery.audio.tobytes()),
-    )
+    for row in rows([delivery]):
+        checksum = zlib.crc32(row.audio.tobytes())
+        yield row.index, row.source, row.file_id, row.offset, row.valid, checksum
 
 
 def delivered(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import headrace
 from headrace.adapters.ahead import Ahead
 from headrace.errors import ClosedError, ReadError, StateError
+from loading import our_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,7 +232,7 @@ def test_however_an_iteration_ends_copies_are_awaited(windows: Windows, end: Any
     assert not batches.world.under_way()
     assert batches.world.awaited >= len(under_way)
     del it, under_way
-    _no_threads()
+    assert not our_threads()
 
 
 def test_dropping_it_half_way_leaves_nothing(windows: Windows) -> None:
@@ -244,13 +245,9 @@ def test_dropping_it_half_way_leaves_nothing(windows: Windows) -> None:
         world = batches.world
         del batches, it
         assert not world.under_way()
-        _no_threads()
+        assert not our_threads()
     finally:
         gc.enable()
-
-
-def _no_threads() -> None:
-    assert not [t.name for t in threading.enumerate() if t.name.startswith("headrace-")]
 
 
 def test_an_error_has_its_turn(windows: Windows, tmp_path: Path) -> None:

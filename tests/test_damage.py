@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import headrace
+from loading import lost, rows
 from sounds import medley, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from headrace import Windows
@@ -49,26 +49,13 @@ def take_out(data: bytearray, at: int, rng: np.random.Generator) -> None:
     del data[at : at + int(rng.integers(1, 3_000))]
 
 
-def lost(failures: tuple[headrace.Failure, ...]) -> Iterator[tuple[int, headrace.Code]]:
-    """Yield the index of each lost window, and why."""
-    for failure in failures:
-        for index in range(failure.index, failure.index + failure.windows):
-            yield index, failure.code
-
-
 def outcome(windows: Windows, **how: Any) -> dict[int, bytes | str]:
     """Return each window's audio, or why it was lost, by index."""
     loader = windows.loader(on_error="mask", **how)
-    out: dict[int, bytes | str] = {}
-    for one in loader:
-        if isinstance(one, headrace.Batch):
-            for index, audio in zip(one.index, one.audio, strict=True):
-                out[int(index)] = audio.tobytes()
-        else:
-            out[one.index] = one.audio.tobytes()
+    out: dict[int, bytes | str] = {row.index: row.audio.tobytes() for row in rows(loader)}
     assert len(out) == len(windows)
-    for index, code in lost(loader.failures):
-        out[index] = str(code)
+    for index, failure in lost(loader.failures):
+        out[index] = str(failure.code)
     return out
 
 

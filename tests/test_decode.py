@@ -22,6 +22,7 @@ from decoder import Decoder
 from headrace import decode
 from headrace.decode import DecodeFault, probe, sample_type, seeks
 from headrace.records import Code, Failure, Recording
+from loading import DESCRIPTORS, open_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -623,7 +624,7 @@ def test_a_long_way_can_be_given_up(tmp_path: Path) -> None:
     assert span(decoder, 2_000, 2_500).tobytes() == reference[2_000:2_500].tobytes()
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc")
+@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="open files are counted in /proc")
 def test_no_file_stays_open(tmp_path: Path) -> None:
     """Closed, dropped and failed decoders, and probes, leave no file open."""
     kinds = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), *LOSSY]
@@ -632,7 +633,7 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     ]
     (tmp_path / "text").write_text("no audio in here")
     gc.collect()
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_files()
     for number in range(200):
         recording = made[number % len(made)]
         decoder = Decoder(recording)
@@ -645,7 +646,7 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
             Decoder(replace(recording, channels=7))
         probe(recording.path, "id")
         probe(str(tmp_path / "text"), "id")
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_files() == before
 
 
 def test_many_threads_may_open_files_at_once(tmp_path: Path) -> None:

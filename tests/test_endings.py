@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,33 +17,25 @@ import pytest
 from headrace.catalog import scan
 from headrace.errors import ClosedError, ReadError
 from headrace.read import Reader
+from loading import open_files, our_threads, rows
 from sounds import speechlike, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from headrace.loader import Loader
     from headrace.windows import Windows
-
-DESCRIPTORS = Path("/proc/self/fd")
-
-
-def _open_files() -> int:
-    return len(list(DESCRIPTORS.iterdir())) if DESCRIPTORS.exists() else 0
-
-
-def _assert_no_thread() -> None:
-    assert not [t.name for t in threading.enumerate() if t.name.startswith("headrace-")]
 
 
 @contextmanager
 def _nothing_left() -> Iterator[None]:
     """Check that what is done inside leaves no thread and no open file."""
     gc.collect()  # what other tests have left goes now
-    before = _open_files()
+    before = open_files()
     yield
-    _assert_no_thread()
-    assert _open_files() == before
+    assert not our_threads()
+    assert open_files() == before
 
 
 @pytest.fixture
@@ -110,14 +101,14 @@ def _closed_twice(loader: Loader) -> None:
     next(half_used)
     loader.close()
     loader.close()
-    _assert_no_thread()
+    assert not our_threads()
 
 
 def _left_by_with(loader: Loader) -> None:
     with loader:
         half_used = iter(loader)
         next(half_used)
-    _assert_no_thread()
+    assert not our_threads()
     with pytest.raises(ClosedError):
         next(half_used)
 
@@ -213,17 +204,17 @@ def test_closing_closes_the_files_of_an_iteration_that_is_still_referred_to(
 ) -> None:
     """`close`, and a newer iteration, close the files of one that somebody holds on to."""
     loader = make(workers=workers)
-    before = _open_files()
+    before = open_files()
     older = iter(loader)
     next(older)
 
     newer = iter(loader)
-    assert _open_files() == before
+    assert open_files() == before
     next(newer)
     loader.close()
 
-    _assert_no_thread()
-    assert _open_files() == before
+    assert not our_threads()
+    assert open_files() == before
     del older, newer
 
 
@@ -236,7 +227,7 @@ def test_dropping_a_half_used_loader_leaves_nothing(make: Callable[..., Loader])
             half_used = iter(loader)
             next(half_used)
             del loader, half_used
-            _assert_no_thread()
+            assert not our_threads()
         finally:
             gc.enable()
 
@@ -273,7 +264,7 @@ def test_an_iterator_may_be_collected_in_one_of_its_workers(
     with _nothing_left():
         held.append(iter(make(workers=3)))
         next(held[0])
-        threads = [t for t in threading.enumerate() if t.name.startswith("headrace-")]
+        threads = our_threads()
         delivered.set()
         for thread in threads:
             thread.join(20)
@@ -382,18 +373,13 @@ def test_two_loaders_over_one_windows_do_not_meet(windows: Windows, size: int | 
     """Two loaders over the same `Windows`, drawn from in turn, both give the whole sequence."""
     expected = [(i, windows[i].audio.tobytes()) for i in range(len(windows))]
 
-    def rows(delivery: Any) -> list[tuple[int, bytes]]:
-        if size is None:
-            return [(delivery.index, delivery.audio.tobytes())]
-        return [(int(i), a.tobytes()) for i, a in zip(delivery.index, delivery.audio, strict=True)]
-
     one = windows.loader(batch_size=size, workers=2, prefetch=2)
     other = windows.loader(batch_size=size, workers=1, prefetch=3)
     got: tuple[list[Any], list[Any]] = ([], [])
     with _nothing_left():
         for deliveries in zip(one, other, strict=True):
             for rows_of, delivery in zip(got, deliveries, strict=True):
-                rows_of.extend(rows(delivery))
+                rows_of.extend((row.index, row.audio.tobytes()) for row in rows([delivery]))
 
     assert got == (expected, expected)
 

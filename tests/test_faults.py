@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import soundfile
 
 import headrace
 from faulty import AFTER, BEFORE, RATE, growing
+from loading import lost, rows
 from sounds import noise, write
 
 if TYPE_CHECKING:
@@ -131,43 +132,34 @@ def test_good_windows_are_delivered_and_lost_ones_are_in_the_ledger(
     delivered: Counter[str] = Counter()
     seen = set()
     masked = 0
-    for one in loader:
-        if isinstance(one, headrace.Batch):
-            rows = list(zip(one.index.tolist(), one.file_id, one.audio, one.valid, strict=True))
-        else:
-            rows = [(one.index, one.file_id, one.audio, bool(one.valid_samples))]
-        for index, file_id, audio, valid in rows:
-            if not valid:
-                masked += 1
-                assert not cast("Any", audio).any()
-                continue
-            assert audio.tobytes() == archive.audio[index]
-            delivered[file_id] += 1
-            seen.add(index)
+    for row in rows(loader):
+        if not row.valid:
+            masked += 1
+            assert not row.audio.any()
+            continue
+        assert row.audio.tobytes() == archive.audio[row.index]
+        delivered[row.file_id] += 1
+        seen.add(row.index)
 
     bad = {name for name, damage in archive.after.items() if LOST[damage]}
-    lost = {
-        index: failure
-        for failure in loader.failures
-        for index in range(failure.index, failure.index + failure.windows)
-    }
-    assert seen | set(lost) == set(range(len(windows)))
-    assert not seen & set(lost)
+    gone = dict(lost(loader.failures))
+    assert seen | set(gone) == set(range(len(windows)))
+    assert not seen & set(gone)
     ids = archive.windows.table()["id"].to_pylist()
     assert seen == {index for index in archive.audio if ids[index] not in bad}
-    for index, failure in lost.items():
+    for index, failure in gone.items():
         assert failure.file_id == ids[index]
         if ids[index] in bad:
             assert failure.code in LOST[archive.after[ids[index]]]
         else:
             assert failure.code == "NON_FINITE"
-    for row in loader.ledger().to_pylist():
-        assert row["expected"] == expected[row["id"]]
-        assert row["delivered"] == delivered[row["id"]]
-        assert row["expected"] == row["delivered"] + row["failed"]
+    for told in loader.ledger().to_pylist():
+        assert told["expected"] == expected[told["id"]]
+        assert told["delivered"] == delivered[told["id"]]
+        assert told["expected"] == told["delivered"] + told["failed"]
     stats = loader.stats()
-    assert (stats.expected, stats.delivered, stats.failed) == (len(windows), len(seen), len(lost))
-    assert masked == (len(lost) if on_error == "mask" else 0)
+    assert (stats.expected, stats.delivered, stats.failed) == (len(windows), len(seen), len(gone))
+    assert masked == (len(gone) if on_error == "mask" else 0)
 
 
 def test_max_failures_stops_a_run_that_has_gone_wrong(archive: Archive) -> None:

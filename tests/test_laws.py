@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 
 import headrace
 from headrace.prefetch import Job, Prefetcher, Task
+from loading import lost, rows
 from references import Reference
 from sounds import medley, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from headrace import AudioExample, Batch, Catalog, Windows
 
@@ -126,15 +125,6 @@ LOADERS = st.fixed_dictionaries(
 )
 
 
-def unbatched(deliveries: Any) -> Iterator[tuple[NDArray[np.float32], str, float, int]]:
-    """Yield audio, id, offset and index of each window, however it was delivered."""
-    for one in deliveries:
-        if isinstance(one, headrace.Batch):
-            yield from zip(one.audio.copy(), one.file_id, one.offset, one.index, strict=True)
-        else:
-            yield one.audio, one.file_id, one.offset, one.index
-
-
 @pytest.mark.parametrize("drawn", [orders, choices])
 @laws
 @given(data=st.data(), cut=cuts(), how=LOADERS)
@@ -145,8 +135,9 @@ def test_a_window_is_a_slice(
     windows = data.draw(drawn(catalog.windows(**cut)))
     reference = Reference(windows)
 
-    for audio, file_id, offset, _ in unbatched(windows.loader(**how)):
-        assert audio.tobytes() == reference.slice(file_id, offset).tobytes(), (file_id, offset)
+    for row in rows(windows.loader(**how)):
+        expected = reference.slice(row.file_id, row.offset)
+        assert row.audio.tobytes() == expected.tobytes(), (row.file_id, row.offset)
 
 
 @settings(laws, max_examples=12)
@@ -188,22 +179,20 @@ def test_order_is_a_pure_function(
     """Law 3: workers, prefetch and batch size never change the order, nor does resuming."""
     windows = data.draw(orders(catalog.windows(**cut)))
     loader = windows.loader(**how)
-    first = [index for *_, index in unbatched(loader)]
-    second = [index for *_, index in unbatched(loader)]
+    first = [row.index for row in rows(loader)]
+    second = [row.index for row in rows(loader)]
     assert sorted(first) == sorted(second) == list(range(len(windows)))
 
     other = windows.loader(**again)
     stop = data.draw(st.integers(0, len(other)))
-    seen = []
-    for delivery in other.steps(stop):
-        seen += [index for *_, index in unbatched([delivery])]
+    seen = [row.index for row in rows(other.steps(stop))]
     resumed = windows.loader(**how)
     resumed.load_state_dict(other.state_dict())
 
     if len(seen) < len(first):
-        rest = [index for *_, index in unbatched(resumed)]
+        rest = [row.index for row in rows(resumed)]
         assert seen + rest == first
-    rest = [index for *_, index in unbatched(resumed)]
+    rest = [row.index for row in rows(resumed)]
     assert rest == second
 
 
@@ -277,27 +266,22 @@ def test_nothing_is_lost_silently(
     loader = windows.loader(**how, on_error=on_error)
     delivered: Counter[str] = Counter()
     indices: list[int] = []
-    for delivery in loader:
-        if isinstance(delivery, headrace.Batch):
-            ok = delivery.valid
-            rows = [row for row, fine in zip(unbatched([delivery]), ok, strict=True) if fine]
-            assert on_error == "mask" or ok.all()
-        else:
-            rows = list(unbatched([delivery])) if delivery.valid_samples else []
-        for audio, file_id, offset, index in rows:
-            assert audio.tobytes() == reference.slice(file_id, offset).tobytes()
-            delivered[file_id] += 1
-            indices.append(int(index))
+    for row in rows(loader):
+        assert row.valid or on_error == "mask"
+        if row.valid:
+            expected = reference.slice(row.file_id, row.offset)
+            assert row.audio.tobytes() == expected.tobytes()
+            delivered[row.file_id] += 1
+            indices.append(row.index)
     failed = Counter[str]()
-    lost = set()
     for failure in loader.failures:
         failed[failure.file_id] += failure.windows
-        lost |= set(range(failure.index, failure.index + failure.windows))
+    gone = {index for index, _ in lost(loader.failures)}
     expected_windows = Counter(windows.table()["id"].to_pylist())
 
     assert delivered + failed == expected_windows
     assert set(failed) <= bad
-    assert set(indices) | lost == set(range(len(windows)))
+    assert set(indices) | gone == set(range(len(windows)))
     assert all(f.message and f.code and f.path for f in loader.failures)
     assert loader.stats().windows == sum(delivered.values())
     assert loader.stats().failed == sum(failed.values())

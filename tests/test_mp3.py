@@ -15,6 +15,7 @@ from fuzzing import fuzz
 from headrace import _kernel
 from headrace.plan import Plan
 from headrace.records import Code
+from loading import lost, rows
 from sounds import SIGNALS, medley, speechlike, whole, write
 
 if TYPE_CHECKING:
@@ -44,13 +45,8 @@ def outcome(windows: headrace.Windows, seed: int | None, **how: Any) -> dict[int
     """Return each window's audio, or the code of its failure, by index."""
     order = windows if seed is None else windows.shuffle(seed)
     loader = order.loader(batch_size=8, on_error="mask", **how)
-    got: dict[int, Any] = {}
-    for batch in loader:
-        for index, audio in zip(batch.index, batch.audio, strict=True):
-            got[int(index)] = audio.copy()
-    for failure in loader.failures:  # neighbours that are lost for one cause are one
-        got |= dict.fromkeys(range(failure.index, failure.index + failure.windows), failure.code)
-    return got
+    got: dict[int, Any] = {row.index: row.audio.copy() for row in rows(loader)}
+    return got | {index: failure.code for index, failure in lost(loader.failures)}
 
 
 def assert_windows_are_slices(path: Path, *, size: int = 3_000, hop: int = 1_009) -> int:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from headrace.errors import ClosedError
 from headrace.prefetch import Job, Prefetcher, Task
+from loading import our_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -58,10 +59,6 @@ def _closer(prefetcher: Prefetcher[Any], when: threading.Event) -> threading.Thr
     thread = threading.Thread(target=close)
     thread.start()
     return thread
-
-
-def _our_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("headrace-")]
 
 
 def _await_threads(threads: list[threading.Thread]) -> None:
@@ -252,7 +249,7 @@ def test_closing_while_a_keyed_task_runs_is_quiet() -> None:
 
     prefetcher.close()  # an exception in a thread would be a warning, which is an error here
 
-    assert not _our_threads()
+    assert not our_threads()
 
 
 PLANS = st.lists(
@@ -382,7 +379,7 @@ def test_an_error_of_the_jobs_iterator_comes_after_the_jobs_before_it(workers: i
     with pytest.raises(LookupError, match="no third"):
         next(prefetcher)
     assert next(prefetcher, "end") == "end"
-    assert not _our_threads()
+    assert not our_threads()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -462,7 +459,7 @@ def test_after_the_last_job_there_is_no_thread_and_stop_iteration_again() -> Non
 
     assert list(prefetcher) == [0, 1, 2]
 
-    assert not _our_threads()
+    assert not our_threads()
     assert next(prefetcher, "end") == "end"
 
 
@@ -481,7 +478,7 @@ def test_close_wakes_the_consumer_and_tells_the_running_tasks() -> None:
     with pytest.raises(ClosedError):
         next(prefetcher)
 
-    assert not _our_threads()
+    assert not our_threads()
     closer.join()
     with pytest.raises(ClosedError):
         next(prefetcher)
@@ -500,7 +497,7 @@ def test_closing_twice_or_before_the_first_use_does_nothing_more() -> None:
 
         with pytest.raises(ClosedError):
             next(prefetcher)
-        assert not _our_threads()
+        assert not our_threads()
     assert ran == []
 
 
@@ -514,7 +511,7 @@ def test_a_close_between_the_last_look_and_the_wait_is_not_slept_through() -> No
     with pytest.raises(ClosedError):
         next(prefetcher)
 
-    assert not _our_threads()
+    assert not our_threads()
 
 
 def test_an_interrupt_while_waiting_loses_no_job() -> None:
@@ -551,7 +548,7 @@ def test_an_interrupt_that_costs_a_job_is_not_passed_over(workers: int) -> None:
         next(prefetcher)
     with pytest.raises(ClosedError):
         next(prefetcher)
-    assert not _our_threads()
+    assert not our_threads()
 
 
 def test_without_workers_an_interrupted_task_is_not_passed_over() -> None:
@@ -580,7 +577,7 @@ def test_a_half_used_prefetcher_that_is_dropped_joins_its_threads(in_a_cycle: bo
     del prefetcher
     gc.collect()
 
-    assert not _our_threads()
+    assert not our_threads()
 
 
 def test_a_prefetcher_may_be_collected_in_one_of_its_workers() -> None:
@@ -595,7 +592,7 @@ def test_a_prefetcher_may_be_collected_in_one_of_its_workers() -> None:
     jobs = [_job(0, _nothing), _job(1, drop), _job(2, _nothing)]
     held.append(Prefetcher(iter(jobs), workers=3, depth=3))
     next(held[0])
-    threads = _our_threads()
+    threads = our_threads()
     alive = weakref.ref(held[0])
 
     go.set()

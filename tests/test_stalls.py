@@ -17,6 +17,7 @@ import headrace
 from headrace.made import Made
 from headrace.prefetch import Job, Prefetcher, Task
 from headrace.stall import Watch
+from loading import open_files, our_threads, rows
 from sounds import noise, write
 
 if TYPE_CHECKING:
@@ -36,17 +37,6 @@ BAD = 2
 """Which of the recordings is on a disk that does not answer."""
 
 fifos = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
-
-
-def our_threads() -> list[threading.Thread]:
-    """Return the threads of all loaders."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("headrace-")]
-
-
-def open_files() -> int:
-    """Return how many files this process has open."""
-    descriptors = Path("/proc/self/fd")
-    return len(list(descriptors.iterdir())) if descriptors.exists() else 0
 
 
 def let_go(fifo: Path) -> None:
@@ -75,15 +65,6 @@ def stuck(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[headrace.W
     let_go(fifo)
 
 
-def rows(deliveries: Any) -> Iterator[tuple[int, str, Any, bool]]:
-    """Yield index, id, audio and whether it is valid, of examples or batches."""
-    for one in deliveries:
-        if isinstance(one, headrace.Batch):
-            yield from zip(one.index.tolist(), one.file_id, one.audio, one.valid, strict=True)
-        else:
-            yield one.index, one.file_id, one.audio, bool(one.valid_samples)
-
-
 @fifos
 @pytest.mark.parametrize(
     ("how", "shuffled"),
@@ -107,19 +88,19 @@ def test_a_read_that_stalls_costs_its_own_recording(
         both = list(pool.map(lambda loader: list(rows(loader)), loaders))
 
     for on_error, loader, kept in zip(ways, loaders, both, strict=True):
-        for index, file_id, audio, valid in kept:
-            assert valid == (file_id != bad)
-            if valid:
-                assert audio.tobytes() == stuck[index].audio.tobytes()
+        for row in kept:
+            assert row.valid == (row.file_id != bad)
+            if row.valid:
+                assert row.audio.tobytes() == stuck[row.index].audio.tobytes()
             else:
                 assert on_error == "mask"
-                assert not audio.any()
+                assert not row.audio.any()
         lost = stuck.table()["id"].to_pylist().count(bad)
         assert len(kept) == len(windows) - (lost if on_error == "skip" else 0)
         table = loader.ledger().to_pylist()
-        assert [row["failed"] == row["expected"] for row in table] == [i == BAD for i in range(5)]
+        assert [one["failed"] == one["expected"] for one in table] == [i == BAD for i in range(5)]
         assert {failure.code for failure in loader.failures} == {"STALLED"}
-        assert sum(row["expected"] for row in table) == len(windows)
+        assert sum(one["expected"] for one in table) == len(windows)
 
 
 @fifos

@@ -15,6 +15,7 @@ import pytest
 import headrace
 from headrace.synthetic import write_archive
 from headrace.transforms import generator
+from loading import rows
 from sounds import medley, noise, write
 
 if TYPE_CHECKING:
@@ -49,13 +50,7 @@ def noisy(audio: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.fl
 
 def all_audio(loader: headrace.Loader) -> dict[int, bytes]:
     """Return the audio of one epoch by window."""
-    if loader.batch_size is None:
-        return {example.index: example.audio.tobytes() for example in loader}
-    return {
-        int(index): row.tobytes()
-        for batch in loader
-        for index, row in zip(batch.index, batch.audio, strict=True)
-    }
+    return {row.index: row.audio.tobytes() for row in rows(loader)}
 
 
 @pytest.mark.parametrize("batch_size", [None, 7])

@@ -1,0 +1,66 @@
+"""What a loader delivered and what it lost, window by window; and what it left behind."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import headrace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from headrace import Failure
+
+__all__ = ["DESCRIPTORS", "Row", "lost", "open_files", "our_threads", "rows"]
+
+DESCRIPTORS = Path("/proc/self/fd")
+"""What this process has open, where that can be told."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """A window, however it was delivered."""
+
+    index: int
+    source: int
+    file_id: str
+    offset: float
+    valid: bool
+    audio: NDArray[np.float32]
+
+
+def rows(deliveries: Iterable[Any]) -> Iterator[Row]:
+    """Yield each window of examples and batches; its audio is the loader's memory."""
+    for one in deliveries:
+        if isinstance(one, headrace.Batch):
+            numbers = (each.tolist() for each in (one.index, one.source, one.offset, one.valid))
+            for index, source, offset, valid, file_id, audio in zip(
+                *numbers, one.file_id, one.audio, strict=True
+            ):
+                yield Row(index, source, file_id, offset, valid, audio)
+        else:
+            valid = one.valid_samples > 0
+            yield Row(one.index, one.source, one.file_id, one.offset, valid, one.audio)
+
+
+def lost(failures: Iterable[Failure]) -> Iterator[tuple[int, Failure]]:
+    """Yield the index of each lost window, and what was told of it: neighbours are told as one."""
+    for failure in failures:
+        for index in range(failure.index, failure.index + failure.windows):
+            yield index, failure
+
+
+def open_files() -> int:
+    """Return how many files this process has open; 0 where that cannot be told."""
+    return len(list(DESCRIPTORS.iterdir())) if DESCRIPTORS.exists() else 0
+
+
+def our_threads() -> list[threading.Thread]:
+    """Return the threads of all loaders, scans and views."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("headrace-")]
