@@ -432,18 +432,16 @@ for batch in loader:
 
 CLOSING = """
 begun, go_on = threading.Event(), threading.Event()
-def read(self, group, rows, cancelled):
+real, join = Reader.read, threading.Thread.join
+def read(self, group, *args):
+    if group.rows.index[0] == 0:  # of the first batch
+        return real(self, group, *args)
     begun.set()
     go_on.wait()  # and does not look whether to give up
-def consume():
-    try:
-        list(loader)
-    except BaseException:
-        pass
 Reader.read = read
-threading.Thread(target=consume, daemon=True).start()
+it = iter(loader)
+next(it)
 begun.wait()
-join = threading.Thread.join
 threading.Thread.join = lambda *args: (ready(), join(*args))
 try:
     loader.close()
