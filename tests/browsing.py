@@ -21,7 +21,7 @@ CHROMIUM = next(
 )
 """Where the browser is; the tests that need it are skipped where there is none."""
 
-SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
+SCREENS = {"desktop": (1280, 900), "phone": (360, 844)}
 """Width and height in CSS pixels."""
 
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--mute-audio")

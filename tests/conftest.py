@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import headrace
 from browsing import CHROMIUM, OPTIONS
 from loading import our_threads
 from sounds import speechlike, write
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser
+
+    from headrace import Windows
 
 LENGTHS = ((8_000, 2.5), (11_025, 1.25), (16_000, 3.0), (22_050, 0.7), (22_050, 2.0))
 """Sample rate (Hz) and seconds of each recording of `archive`."""
@@ -31,6 +34,12 @@ def archive(tmp_path: Path) -> str:
         audio = speechlike(round(rate * seconds), seed=i)
         write(tmp_path / f"{i}.wav", audio, rate, "WAV", "PCM_16")
     return str(tmp_path / "*.wav")
+
+
+@pytest.fixture
+def windows(archive: str) -> Windows:
+    """Return thirty-eight shuffled windows of a quarter of a second of `archive`."""
+    return headrace.scan(archive).windows(sample_rate=8_000, window_s=0.25).shuffle(seed=3)
 
 
 @pytest.fixture(scope="session")

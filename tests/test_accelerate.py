@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import headrace
-
 torch = pytest.importorskip("torch")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -25,12 +23,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore", "error::headrace.HeadraceWarning")
 
 EPOCHS = 3
-
-
-@pytest.fixture
-def windows(archive: str) -> Windows:
-    """Thirty-eight shuffled windows of a quarter of a second: four batches of ten an epoch."""
-    return headrace.scan(archive).windows(sample_rate=8_000, window_s=0.25).shuffle(seed=3)
 
 
 class Training:

@@ -75,12 +75,6 @@ class Copied(Ahead[list[int]]):
         return copy
 
 
-@pytest.fixture
-def windows(archive: str) -> Windows:
-    """Thirty-eight shuffled windows of a quarter of a second."""
-    return headrace.scan(archive).windows(sample_rate=8_000, window_s=0.25).shuffle(seed=3)
-
-
 def _epochs(windows: Windows, size: int, epochs: int = 2) -> list[list[list[int]]]:
     loader = windows.loader(batch_size=size, workers=0)
     return [[batch.index.tolist() for batch in loader] for _ in range(epochs)]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from events import events
 from headrace import Annotations
 from headrace.errors import AnnotationError, HeadraceWarning, NoRecordingsError
 from headrace.synthetic import write_archive
@@ -16,12 +17,6 @@ def _write(file: Path, *lines: str, ending: str = "\n") -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes("".join(line + ending for line in lines).encode())
     return file
-
-
-def _events(annotations: Annotations, *names: str) -> list[tuple[Any, ...]]:
-    names = names or ("file", "start_s", "end_s", "label")
-    columns = [annotations.to_arrow()[name].to_pylist() for name in names]
-    return list(zip(*columns, strict=True))
 
 
 class TestAnuraSet:
@@ -37,7 +32,7 @@ class TestAnuraSet:
             (float(start), float(end), *name.split("_"))
             for start, end, name in (line.split("\t") for line in lines)
         ]
-        assert _events(annotations, "start_s", "end_s", "label", "quality") == written
+        assert events(annotations, "start_s", "end_s", "label", "quality") == written
         stems = [f"{file.parent.name}/{file.stem}" for file in archive.labels]
         assert list(annotations.files) == stems
         assert annotations.malformed == ()
@@ -49,7 +44,7 @@ class TestAnuraSet:
 
         annotations = Annotations.read_anuraset(tmp_path, quality="MH")
 
-        assert _events(annotations) == [("a", 3, 4, "BOA_FAB")]
+        assert events(annotations) == [("a", 3, 4, "BOA_FAB")]
         assert annotations.files == ("a", "b")
         with pytest.raises(AnnotationError, match='"L", "M" and "H"'):
             Annotations.read_anuraset(tmp_path, quality="high")
@@ -65,7 +60,7 @@ class TestAnuraSet:
         with pytest.warns(HeadraceWarning, match=r"(?s)7 lines .*a\.txt, line 2.*and 4 more"):
             annotations = Annotations.read_anuraset(file, quality="MH")
 
-        assert _events(annotations) == [("a", 0.5, 1.5, "BOAFAB"), ("a", 6, 7, "BOAFAB")]
+        assert events(annotations) == [("a", 0.5, 1.5, "BOAFAB"), ("a", 6, 7, "BOAFAB")]
         assert [one.line for one in annotations.malformed] == [2, 3, 4, 5, 6, 8, 11]
         assert annotations.malformed[2].text == "3\t2\tBOAFAB_M"
         assert str(annotations.malformed[2]) == (
@@ -96,7 +91,7 @@ class TestAnuraSet:
 
         for pattern in ("~", "~/**", f"{tmp_path}/SITE/*", f"{tmp_path}/*/*.*", tmp_path / "**"):
             annotations = Annotations.read_anuraset(pattern)
-            assert _events(annotations, "label") == [("A",)], pattern
+            assert events(annotations, "label") == [("A",)], pattern
 
     def test_a_file_that_cannot_be_read_costs_no_other(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -117,7 +112,7 @@ class TestAnuraSet:
         with pytest.warns(HeadraceWarning, match=r"b\.txt: the file cannot be read: Permission"):
             annotations = Annotations.read_anuraset(tmp_path)
 
-        assert _events(annotations) == [("a", 1, 2, "A")]
+        assert events(annotations) == [("a", 1, 2, "A")]
         assert annotations.files == ("a",)
         assert [Path(one.source).name for one in annotations.malformed] == ["b.txt", "c.txt"]
 
@@ -138,7 +133,7 @@ class TestRaven:
         annotations = Annotations.read_raven(file)
 
         assert annotations.files == ("rec",)
-        assert _events(annotations, "start_s", "end_s", "label", "low_hz", "high_hz", "line") == [
+        assert events(annotations, "start_s", "end_s", "label", "low_hz", "high_hz", "line") == [
             (1, 2, "A", 500, 900, 2),
             (1, 2, "A", 600, 700, 4),
             (4, 5, "B", 0, 11025, 6),
@@ -153,14 +148,14 @@ class TestRaven:
             "1\tSpectrogram 1\t1\t6\t7\t5\t9\tB",
         )
 
-        assert _events(Annotations.read_raven(file), "label") == [("A",), ("B",)]
+        assert events(Annotations.read_raven(file), "label") == [("A",), ("B",)]
 
     def test_labels_are_in_the_column_that_is_named(self, tmp_path: Path) -> None:
         """Without a name the usual ones are tried; a missing one is refused with what there is."""
         file = _write(tmp_path / "a.txt", f"{RAVEN}\tSpecies\tdistance", "1\t\t1\t1\t2\t\t\tA\tfar")
 
-        assert _events(Annotations.read_raven(file), "label", "low_hz") == [("A", None)]
-        assert _events(Annotations.read_raven(file, label="distance"), "label") == [("far",)]
+        assert events(Annotations.read_raven(file), "label", "low_hz") == [("A", None)]
+        assert events(Annotations.read_raven(file, label="distance"), "label") == [("far",)]
         with pytest.raises(AnnotationError, match=r"(?s)a\.txt.*'Code'.*Species, distance"):
             Annotations.read_raven(file, label="Code")
 
@@ -190,7 +185,7 @@ class TestRaven:
         with pytest.warns(HeadraceWarning, match="1 lines are no events"):
             annotations = Annotations.read_raven(file)
 
-        assert _events(annotations) == [("a", 1, 2, None), ("a", 3, 4, "A")]
+        assert events(annotations) == [("a", 1, 2, None), ("a", 3, 4, "A")]
         assert annotations.malformed[0].line == 5
 
     def test_a_table_may_be_of_many_files(self, tmp_path: Path) -> None:
@@ -207,7 +202,7 @@ class TestRaven:
         with pytest.warns(HeadraceWarning, match="line 4"):
             annotations = Annotations.read_raven(file)
 
-        assert _events(annotations) == [("b.wav", 1.5, 3, "A"), ("D:\\rec\\S1\\a.wav", 2, 3, "B")]
+        assert events(annotations) == [("b.wav", 1.5, 3, "A"), ("D:\\rec\\S1\\a.wav", 2, 3, "B")]
         assert annotations.files == ("b.wav", "D:\\rec\\S1\\a.wav")
 
     def test_a_table_of_many_recordings_takes_nothing_from_one_of_its_own_name(
@@ -241,7 +236,7 @@ class TestAudacity:
 
         annotations = Annotations.read_audacity(file)
 
-        assert _events(annotations, "start_s", "end_s", "label", "low_hz", "high_hz") == [
+        assert events(annotations, "start_s", "end_s", "label", "low_hz", "high_hz") == [
             (0.5, 1.5, "frog", 100.5, 900),
             (2, 2, "click here", None, None),
             (3, 4, None, None, 800),
@@ -258,7 +253,7 @@ class TestAudacity:
             annotations = Annotations.read_audacity(file)
 
         assert [one.line for one in annotations.malformed] == [1, 2, 5]
-        assert _events(annotations, "label", "low_hz") == [("A", None), ("C", None)]
+        assert events(annotations, "label", "low_hz") == [("A", None), ("C", None)]
 
 
 class TestSeparated:
@@ -272,7 +267,7 @@ class TestSeparated:
         )
         with pytest.warns(HeadraceWarning, match="line 2"):
             annotations = Annotations.read_csv(own)
-        assert _events(annotations, "file", "start_s", "end_s", "label", "quality", "low_hz") == [
+        assert events(annotations, "file", "start_s", "end_s", "label", "quality", "low_hz") == [
             ("b.wav", 0, 3.5, "B, b", None, None)
         ]
 
@@ -280,8 +275,8 @@ class TestSeparated:
         annotations = Annotations.read_csv(
             other, file="name", start_s="from", end_s="to", label="species", delimiter="\t"
         )
-        assert _events(annotations) == [("a.wav", 1, 2, "A")]
-        assert _events(annotations, "source", "line") == [(other.as_posix(), 2)]
+        assert events(annotations) == [("a.wav", 1, 2, "A")]
+        assert events(annotations, "source", "line") == [(other.as_posix(), 2)]
 
     def test_labels_without_times_are_of_whole_recordings(self, tmp_path: Path) -> None:
         """They begin at 0 and have no end."""
@@ -289,7 +284,7 @@ class TestSeparated:
 
         annotations = Annotations.read_csv(file)
 
-        assert _events(annotations) == [
+        assert events(annotations) == [
             ("a.wav", 0, float("inf"), "A"),
             ("a.wav", 0, float("inf"), "B"),
             ("b.wav", 0, float("inf"), "A"),
@@ -316,7 +311,7 @@ class TestSeparated:
         """With None for the times, columns that look like some do not matter."""
         file = _write(tmp_path / "clips.csv", "file,label,start", "a.wav,A,2021")
         annotations = Annotations.read_csv(file, start_s=None, end_s=None)
-        assert _events(annotations) == [("a.wav", 0, float("inf"), "A")]
+        assert events(annotations) == [("a.wav", 0, float("inf"), "A")]
 
     def test_a_bad_row_costs_no_other(self, tmp_path: Path) -> None:
         """A quote that is never closed ends with its line; old encodings are read too."""
@@ -329,7 +324,7 @@ class TestSeparated:
         with pytest.warns(HeadraceWarning, match="4 lines"):
             annotations = Annotations.read_csv(file)
 
-        assert _events(annotations) == [("a.wav", 0, 1, "Rainä"), ("e.wav", 1, 2, None)]
+        assert events(annotations) == [("a.wav", 0, 1, "Rainä"), ("e.wav", 1, 2, None)]
         assert [one.line for one in annotations.malformed] == [3, 4, 5, 6]
 
     @pytest.mark.parametrize("line", ["a.wav", '"a.wav,B', 'a.wav,"B', "a.wav,B,C", '"a.wav"x,B'])
@@ -342,7 +337,7 @@ class TestSeparated:
         with pytest.warns(HeadraceWarning, match="1 lines are no events"):
             annotations = Annotations.read_csv(file)
 
-        assert _events(annotations, "file", "label") == [("b.wav", "B"), ("c.wav", None)]
+        assert events(annotations, "file", "label") == [("b.wav", "B"), ("c.wav", None)]
         assert annotations.files == ("b.wav", "c.wav")
         assert [(one.line, one.text) for one in annotations.malformed] == [(2, line)]
 
@@ -353,7 +348,7 @@ class TestSeparated:
 
         annotations = Annotations.read_csv(file)
 
-        assert _events(annotations, "file", "label", "line") == [
+        assert events(annotations, "file", "label", "line") == [
             (f"a{odd}b.wav", "A", 2),
             ("c.wav", "B", 3),
         ]

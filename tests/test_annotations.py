@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from events import events
 from headrace import Annotations
 from headrace.errors import AnnotationError, HeadraceWarning
 from nowhere import made_up
@@ -24,12 +25,6 @@ TABLE = pa.table({
     "label": ["B", "A", None],
     "quality": ["H", "L", None],
 })  # fmt: skip
-
-
-def _rows(annotations: Annotations, *names: str) -> list[tuple[Any, ...]]:
-    names = names or ("file", "start_s", "end_s", "label")
-    columns = [annotations.to_arrow()[name].to_pylist() for name in names]
-    return list(zip(*columns, strict=True))
 
 
 def test_a_table_is_arrow_or_pandas_or_parquet(tmp_path: Path) -> None:
@@ -50,7 +45,7 @@ def test_a_table_is_arrow_or_pandas_or_parquet(tmp_path: Path) -> None:
         assert one.files == ("r0", "r2")
         assert one.labels == ("A", "B")
         assert len(one) == 3
-    assert _rows(made[0]) == [("r0", 0, 1, "B"), ("r0", 1.5, 2.5, "A"), ("r2", 2, 3, None)]
+    assert events(made[0]) == [("r0", 0, 1, "B"), ("r0", 1.5, 2.5, "A"), ("r2", 2, 3, None)]
     assert repr(made[0]) == "<Annotations: 3 events of 2 labels in 2 files>"
     assert made[0].to_pandas()["low_hz"].isna().all()
 
@@ -68,7 +63,7 @@ def test_rows_that_are_no_events_are_counted_and_shown() -> None:
         annotations = Annotations.from_table(table)
 
     assert warned[0].filename == __file__
-    assert _rows(annotations, "file") == [("a",)]
+    assert events(annotations, "file") == [("a",)]
     assert [one.line for one in annotations.malformed] == [1, 2, 3, 4, 5]
     assert repr(annotations).endswith("in 1 files, 5 malformed lines>")
 
@@ -102,7 +97,7 @@ def test_a_users_own_source_and_line_are_left_alone(
 
     annotations = Annotations.from_table(table)
 
-    assert _rows(annotations, "source", "line") == [as_written]
+    assert events(annotations, "source", "line") == [as_written]
     assert Annotations.from_table(annotations.to_arrow()).to_arrow().equals(annotations.to_arrow())
     assert Annotations.from_table(annotations.to_pandas()).to_arrow().equals(annotations.to_arrow())
 
@@ -149,7 +144,7 @@ def test_folders_are_labels() -> None:
 
     annotations = Annotations.from_folders(catalog)
 
-    assert _rows(annotations) == [
+    assert events(annotations) == [
         ("dog/1", 0, inf, "dog"), ("dog/2", 0, inf, "dog"), ("x/cat/1", 0, inf, "cat"),
     ]  # fmt: skip
     assert annotations.unmatched(catalog) == ((), ("3",))
@@ -176,7 +171,7 @@ def test_a_filter_keeps_what_was_annotated() -> None:
 
     some = annotations.filter(np.array(annotations.to_arrow()["quality"].to_pylist()) == "H")
 
-    assert _rows(some, "label") == [("B",)]
+    assert events(some, "label") == [("B",)]
     assert some.files == annotations.files
     with pytest.raises(AnnotationError, match="2 values for 3 events"):
         annotations.filter([True, False])
@@ -212,7 +207,7 @@ def test_matching_is_loud_on_both_sides() -> None:
     )  # fmt: skip
     assert annotations.unmatched(catalog, by="stem").files == ("b", "c", "d")
     assert matched.files == ("r0", "r2")
-    assert _rows(matched, "file") == _rows(annotations, "file")
+    assert events(matched, "file") == events(annotations, "file")
 
 
 def test_matched_annotations_have_the_recordings_ids() -> None:
@@ -226,7 +221,7 @@ def test_matched_annotations_have_the_recordings_ids() -> None:
     with pytest.warns(HeadraceWarning, match=r"\(gone\); 1 of 3 .* \(r2\)"):
         matched = annotations.match(catalog, by=names.get)
 
-    assert _rows(matched, "file", "label") == [("r0", "A"), ("r0", "C"), ("r1", "D")]
+    assert events(matched, "file", "label") == [("r0", "A"), ("r0", "C"), ("r1", "D")]
     with pytest.raises(AnnotationError, match=r"None of 3 .* first is 'two', the catalog's 'r0'"):
         annotations.match(catalog)
 

@@ -15,6 +15,7 @@ import pytest
 import typer
 
 import headrace
+from browsing import SCREENS, opened
 from headrace import cli
 from headrace.synthetic import write_archive
 
@@ -247,18 +248,11 @@ def test_the_site_fetches_nothing_from_a_network(site: Path) -> None:
 
 def test_the_site_is_searched_from_disk(site: Path, browser: Browser) -> None:
     """Opened as a file it finds words, on a phone too, asks no server and has no error."""
-    context = browser.new_context(viewport={"width": 390, "height": 844})
-    page = context.new_page()
-    asked: list[str] = []
-    errors: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto((site / "performance.html").as_uri())
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.locator("label[for=__search]").first.click()
-    page.locator(".md-search__input").press_sequentially("shuffle")
-    page.locator(".md-search-result__item").first.wait_for()
-    context.close()
+    with opened(browser, site / "performance.html", "phone") as it:
+        assert it.page.evaluate("document.documentElement.scrollWidth") <= SCREENS["phone"][0]
+        it.page.locator("label[for=__search]").first.click()
+        it.page.locator(".md-search__input").press_sequentially("shuffle")
+        it.page.locator(".md-search-result__item").first.wait_for()
 
-    assert not errors
-    assert [url for url in asked if url.startswith("http")] == []
+    assert not it.complaints
+    assert [url for url in it.requests if url.startswith("http")] == []

@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def windows(archive: str) -> Windows:
-    """Thirty-eight shuffled windows of a quarter of a second."""
-    return headrace.scan(archive).windows(sample_rate=8_000, window_s=0.25).shuffle(seed=3)
-
-
-@pytest.fixture
 def loader(windows: Windows) -> Loader:
     """Batches of five of them, the last filled up."""
     return windows.loader(batch_size=5, workers=2, prefetch=1, last="pad")

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import headrace
-
 torch = pytest.importorskip("torch")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -57,12 +55,6 @@ class Model(lightning.LightningModule):  # type: ignore[name-defined]
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.01)
-
-
-@pytest.fixture
-def windows(archive: str) -> Windows:
-    """Thirty-eight shuffled windows of a quarter of a second: four batches of ten an epoch."""
-    return headrace.scan(archive).windows(sample_rate=8_000, window_s=0.25).shuffle(seed=3)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import math
 import tracemalloc
 from itertools import pairwise
 
@@ -8,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from chance import everything, unlikely
 from headrace.order import (
     ByBlock,
     ByFile,
@@ -24,28 +24,19 @@ KEYS = st.integers(0, 2**64 - 1)
 SEEDS = st.integers(-(2**70), 2**70)
 
 
-def _everything(n: int) -> NDArray[np.int64]:
-    return np.arange(n, dtype=np.int64)
-
-
 def _assert_bijection(items: NDArray[np.int64], n: int) -> None:
     assert items.dtype == np.int64
-    np.testing.assert_array_equal(np.sort(items), _everything(n))
+    np.testing.assert_array_equal(np.sort(items), everything(n))
 
 
 def _chi_square(observed: NDArray[np.int64], expected: float) -> float:
     return float(np.sum(np.square(observed - expected) / expected))
 
 
-def _unlikely(degrees: int) -> float:
-    """Return five standard deviations above what chance gives a chi-square."""
-    return degrees + 5 * math.sqrt(2 * degrees)
-
-
 def test_every_small_number_of_items_is_permuted() -> None:
     """For every n up to 300, each item has exactly one position."""
     for n in range(301):
-        _assert_bijection(Permutation(n, 7 * n)(_everything(n)), n)
+        _assert_bijection(Permutation(n, 7 * n)(everything(n)), n)
 
 
 @pytest.mark.parametrize(
@@ -53,14 +44,14 @@ def test_every_small_number_of_items_is_permuted() -> None:
 )
 def test_items_are_permuted_around_the_change_of_method_and_powers_of_two(n: int) -> None:
     """Sorted or walked, full or nearly empty network: each item has exactly one position."""
-    _assert_bijection(Permutation(n, 2**64 - 1)(_everything(n)), n)
+    _assert_bijection(Permutation(n, 2**64 - 1)(everything(n)), n)
 
 
 @given(n=st.integers(0, 20_000), key=KEYS)
 @settings(deadline=None, max_examples=60)
 def test_any_number_of_items_is_permuted_under_any_key(n: int, key: int) -> None:
     """A permutation is a bijection whatever n and the key."""
-    _assert_bijection(Permutation(n, key)(_everything(n)), n)
+    _assert_bijection(Permutation(n, key)(everything(n)), n)
 
 
 @given(
@@ -96,15 +87,15 @@ def test_a_permutation_is_the_same_wherever_it_is_asked(
 
     alone = Permutation(n, key)(some)
 
-    np.testing.assert_array_equal(alone, Permutation(n, key)(_everything(n))[some])
+    np.testing.assert_array_equal(alone, Permutation(n, key)(everything(n))[some])
 
 
 def test_asking_leaves_the_positions_alone() -> None:
     """The positions that are given are not written to."""
     for n in (100, 10_000):
-        positions = _everything(n)
+        positions = everything(n)
         Permutation(n, 3)(positions)
-        np.testing.assert_array_equal(positions, _everything(n))
+        np.testing.assert_array_equal(positions, everything(n))
 
 
 def test_keys_are_what_they_always_were() -> None:
@@ -157,7 +148,7 @@ def test_files_are_in_the_order_they_always_were() -> None:
     """The order by file never changes between versions either."""
     bounds = np.array([0, 2, 3, 7, 8, 10], np.int64)
     order = ByFile(bounds, seed=1).epoch(2)
-    assert order(_everything(10)).tolist() == [8, 9, 0, 1, 2, 7, 3, 4, 5, 6]
+    assert order(everything(10)).tolist() == [8, 9, 0, 1, 2, 7, 3, 4, 5, 6]
 
 
 @given(seed=SEEDS, epoch=st.integers(0, 2**62), other=SEEDS, later=st.integers(0, 2**62))
@@ -183,8 +174,8 @@ def test_orders_of_other_seeds_and_epochs_are_unrelated(
     """Two orders agree in about one place, and the one tells nothing about the other."""
     (seed, epoch), (other, later) = one, two
 
-    a = ByWindow(n, seed).epoch(epoch)(_everything(n))
-    b = ByWindow(n, other).epoch(later)(_everything(n))
+    a = ByWindow(n, seed).epoch(epoch)(everything(n))
+    b = ByWindow(n, other).epoch(later)(everything(n))
 
     assert np.count_nonzero(a == b) < 10  # chance: 1 on average
     assert abs(np.corrcoef(a, b)[0, 1]) < 5 / n**0.5
@@ -197,53 +188,53 @@ def test_each_item_comes_first_as_often_as_any_other() -> None:
     n, epochs = 8, 4_000
     counts = np.zeros((n, n), np.int64)
     for epoch in range(epochs):
-        counts[_everything(n), ByWindow(n, seed=0).epoch(epoch)(_everything(n))] += 1
+        counts[everything(n), ByWindow(n, seed=0).epoch(epoch)(everything(n))] += 1
 
-    assert _chi_square(counts, epochs / n) < _unlikely((n - 1) ** 2)
+    assert _chi_square(counts, epochs / n) < unlikely((n - 1) ** 2)
 
 
 def test_each_of_the_orders_of_four_items_is_as_frequent() -> None:
     """Over 4,800 epochs, all 24 permutations of four items occur equally often."""
     seen: dict[bytes, int] = {}
     for epoch in range(4_800):
-        order = ByWindow(4, seed=0).epoch(epoch)(_everything(4)).tobytes()
+        order = ByWindow(4, seed=0).epoch(epoch)(everything(4)).tobytes()
         seen[order] = seen.get(order, 0) + 1
 
     assert len(seen) == 24
-    assert _chi_square(np.array(list(seen.values())), 200) < _unlikely(23)
+    assert _chi_square(np.array(list(seen.values())), 200) < unlikely(23)
 
 
 @pytest.mark.parametrize("n", [4_000, 4_100, 60_000, 70_000])
 def test_items_are_spread_evenly_over_positions(n: int) -> None:
     """Where an item stands says nothing of its number, and neighbours are not together."""
     tenth = n // 10
-    items = ByWindow(n, seed=0).epoch(0)(_everything(n))
+    items = ByWindow(n, seed=0).epoch(0)(everything(n))
 
     counts = np.zeros((10, 10), np.int64)
-    np.add.at(counts, (_everything(n) // tenth, items // tenth), 1)
+    np.add.at(counts, (everything(n) // tenth, items // tenth), 1)
     together = np.count_nonzero(np.abs(np.diff(items)) == 1)
 
-    assert _chi_square(counts, n / 100) < _unlikely(81)
+    assert _chi_square(counts, n / 100) < unlikely(81)
     assert together < 12  # chance: 2 on average
     assert abs(np.corrcoef(items[:-1], items[1:])[0, 1]) < 5 / n**0.5
 
 
 def test_huge_orders_are_spread_evenly_in_high_and_low_bits() -> None:
     """Of 2^40 items, the first 64,000 fill 64 classes of high bits and of low bits equally."""
-    items = ByWindow(2**40, seed=0).epoch(0)(_everything(64_000))
+    items = ByWindow(2**40, seed=0).epoch(0)(everything(64_000))
 
     for classes in (items >> 34, items & 63, (items >> 17) & 63):
         counts = np.bincount(classes, minlength=64)
-        assert _chi_square(counts, 1_000) < _unlikely(63)
+        assert _chi_square(counts, 1_000) < unlikely(63)
 
 
 def test_the_order_of_windows_needs_no_table() -> None:
     """A permutation of 2^62 windows is made and asked in a few kilobytes."""
     order = ByWindow(2**62, seed=0)
-    order.epoch(0)(_everything(1))  # whatever is imported or cached on first use
+    order.epoch(0)(everything(1))  # whatever is imported or cached on first use
 
     tracemalloc.start()
-    order.epoch(1)(_everything(64))
+    order.epoch(1)(everything(64))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -264,7 +255,7 @@ def test_an_order_tells_the_bytes_of_its_tables() -> None:
 def test_without_shuffle_an_item_stands_at_its_own_place() -> None:
     """Every epoch in order is the identity."""
     for epoch in (0, 1, 99):
-        assert InOrder().epoch(epoch)(_everything(5)).tolist() == [0, 1, 2, 3, 4]
+        assert InOrder().epoch(epoch)(everything(5)).tolist() == [0, 1, 2, 3, 4]
 
 
 @given(counts=st.lists(st.integers(0, 7), max_size=40), seed=SEEDS, epoch=st.integers(0, 2**40))
@@ -277,7 +268,7 @@ def test_by_file_keeps_the_windows_of_a_file_together_and_in_order(
     n = int(bounds[-1])
     files = [list(range(a, b)) for a, b in pairwise(bounds) if b > a]
 
-    items = ByFile(bounds, seed).epoch(epoch)(_everything(n)).tolist()
+    items = ByFile(bounds, seed).epoch(epoch)(everything(n)).tolist()
 
     runs = []
     while items:
@@ -298,14 +289,14 @@ def test_by_file_is_the_same_wherever_it_is_asked(counts: list[int], data: st.Da
 
     order = ByFile(bounds, seed=3)
 
-    np.testing.assert_array_equal(order.epoch(4)(some), order.epoch(4)(_everything(n))[some])
+    np.testing.assert_array_equal(order.epoch(4)(some), order.epoch(4)(everything(n))[some])
 
 
 def test_by_file_is_new_in_every_epoch() -> None:
     """The files' order of one epoch is not that of the next, nor of another seed."""
-    bounds = 3 * _everything(50)
+    bounds = 3 * everything(50)
     orders = {
-        tuple(ByFile(bounds, seed).epoch(epoch)(_everything(147)).tolist())
+        tuple(ByFile(bounds, seed).epoch(epoch)(everything(147)).tolist())
         for seed in (0, 1)
         for epoch in (0, 1)
     }
@@ -330,13 +321,13 @@ def test_a_permutation_is_undone_by_its_inverse(n: int, key: int, data: st.DataO
 @settings(deadline=None)
 def test_each_key_has_a_permutation_of_its_own(n: int, keys: list[int]) -> None:
     """Positions of many keys, asked all at once, are permuted as those of each key alone."""
-    places = np.tile(_everything(n), len(keys))
+    places = np.tile(everything(n), len(keys))
     together = permuted(n, np.repeat(np.array(keys, np.uint64), n), places).reshape(-1, n)
 
     for key, items in zip(keys, together, strict=True):
         _assert_bijection(items, n)
         one = np.full(n, key, np.uint64)
-        np.testing.assert_array_equal(permuted(n, one, _everything(n)), items)
+        np.testing.assert_array_equal(permuted(n, one, everything(n)), items)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 13])
@@ -348,7 +339,7 @@ def test_a_few_items_stand_anywhere_as_often_under_many_keys(n: int) -> None:
         items = permuted(n, keys, np.full(len(keys), position, np.int64))
         counts[position] = np.bincount(items, minlength=n)
 
-    assert _chi_square(counts, len(keys) / n) < _unlikely((n - 1) ** 2)
+    assert _chi_square(counts, len(keys) / n) < unlikely((n - 1) ** 2)
 
 
 @pytest.mark.parametrize("n", [*range(2, 18), 20, 31, 32, 33])
@@ -365,7 +356,7 @@ def test_any_two_items_are_neighbours_as_often_under_many_keys(n: int) -> None:
         counts = np.bincount(one * n + other, minlength=n * n).reshape(n, n)
         assert not counts[~pairs].any()
         expected = len(keys) / (n * (n - 1))
-        assert _chi_square(counts[pairs], expected) < _unlikely(n * (n - 1) - 1)
+        assert _chi_square(counts[pairs], expected) < unlikely(n * (n - 1) - 1)
 
 
 @given(
@@ -429,7 +420,7 @@ def test_by_block_keeps_the_windows_of_a_block_together_and_in_order(
     n = int(bounds[-1])
     blocks = {one[0]: one for one in _blocks(bounds, block)}
 
-    items = ByBlock(bounds, block, seed).epoch(epoch)(_everything(n)).tolist()
+    items = ByBlock(bounds, block, seed).epoch(epoch)(everything(n)).tolist()
 
     seen = []
     while items:
@@ -449,7 +440,7 @@ def test_by_block_is_the_same_wherever_it_is_asked(counts: list[int], data: st.D
     some = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=20)), np.int64)
     order = ByBlock(bounds, data.draw(st.integers(1, 10)), seed=3)
 
-    np.testing.assert_array_equal(order.epoch(4)(some), order.epoch(4)(_everything(n))[some])
+    np.testing.assert_array_equal(order.epoch(4)(some), order.epoch(4)(everything(n))[some])
 
 
 def test_blocks_stand_anywhere_as_often() -> None:
@@ -458,17 +449,17 @@ def test_blocks_stand_anywhere_as_often() -> None:
     starts = [one[0] for one in _blocks(bounds, 3)]
     counts = np.zeros((6, 6), np.int64)
     for epoch in range(3_000):
-        items = ByBlock(bounds, 3, seed=0).epoch(epoch)(_everything(14)).tolist()
+        items = ByBlock(bounds, 3, seed=0).epoch(epoch)(everything(14)).tolist()
         order = [starts.index(item) for item in items if item in starts]
         counts[range(6), order] += 1
 
-    assert _chi_square(counts, 500) < _unlikely(25)
+    assert _chi_square(counts, 500) < unlikely(25)
 
 
 def test_neighbouring_blocks_are_strangers() -> None:
     """Where a block ends, the next one of its file follows no more often than any other."""
-    bounds = 64 * _everything(1_001)
-    items = ByBlock(bounds, 8, seed=1).epoch(0)(_everything(64_000))
+    bounds = 64 * everything(1_001)
+    items = ByBlock(bounds, 8, seed=1).epoch(0)(everything(64_000))
 
     jumps = np.diff(items)[7::8]
 
@@ -478,9 +469,9 @@ def test_neighbouring_blocks_are_strangers() -> None:
 
 def test_blocks_are_new_in_every_epoch_and_for_every_length() -> None:
     """The order of one epoch is not that of the next, nor of another seed or block."""
-    bounds = 12 * _everything(20)
+    bounds = 12 * everything(20)
     orders = {
-        tuple(ByBlock(bounds, block, seed).epoch(epoch)(_everything(228))[::12].tolist())
+        tuple(ByBlock(bounds, block, seed).epoch(epoch)(everything(228))[::12].tolist())
         for seed in (0, 1)
         for epoch in (0, 1)
         for block in (2, 3)
@@ -502,7 +493,7 @@ def test_blocks_need_nothing_for_each_window() -> None:
 def test_blocks_are_in_the_order_they_always_were() -> None:
     """The order by block never changes between versions either."""
     bounds = np.array([0, 5, 6, 10], np.int64)
-    items = ByBlock(bounds, 2, seed=1).epoch(2)(_everything(10))
+    items = ByBlock(bounds, 2, seed=1).epoch(2)(everything(10))
     assert items.tolist() == [2, 3, 8, 9, 6, 7, 5, 4, 0, 1]
 
 
@@ -515,7 +506,7 @@ def test_an_order_of_some_items_goes_through_where_they_stand() -> None:
     listed = Listed(InOrder(), np.array([9, 9, 4], np.int64))
     shuffled = Listed(ByWindow(3, 5), np.array([9, 8, 4], np.int64))
 
-    assert runs.epoch(0)(_everything(6)).tolist() == [10, 11, 3, 7, 8, 9]
-    assert listed.epoch(1)(_everything(3)).tolist() == [9, 9, 4]
-    assert sorted(shuffled.epoch(2)(_everything(3)).tolist()) == [4, 8, 9]
+    assert runs.epoch(0)(everything(6)).tolist() == [10, 11, 3, 7, 8, 9]
+    assert listed.epoch(1)(everything(3)).tolist() == [9, 9, 4]
+    assert sorted(shuffled.epoch(2)(everything(3)).tolist()) == [4, 8, 9]
     assert (runs.nbytes, listed.nbytes, shuffled.nbytes) == (56, 24, 48)

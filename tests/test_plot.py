@@ -3,11 +3,12 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from browsing import SCREENS, opened
 from headrace.errors import HeadraceError
 from headrace.plot import page, plot, refuse
 from headrace.stats import Stats
@@ -110,25 +111,19 @@ def test_what_cannot_be_drawn_is_refused_beforehand(monkeypatch: pytest.MonkeyPa
         refuse("sweep.png")
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_in_a_browser(
-    measured: Sweep, tmp_path: Path, browser: Browser, width: int, scheme: str
+    measured: Sweep, tmp_path: Path, browser: Browser, screen: str, scheme: Any
 ) -> None:
-    """It fits a telephone and a screen, and says nothing on the console."""
+    """It fits a telephone and a screen, asks for nothing, and says nothing on the console."""
     file = tmp_path / "sweep.html"
     plot(measured, file)
-    said: list[str] = []
-    context = browser.new_context(
-        viewport={"width": width, "height": 900},
-        color_scheme="dark" if scheme == "dark" else "light",
-    )
-    shown = context.new_page()
-    shown.on("console", lambda message: said.append(message.text))
-    shown.on("pageerror", lambda error: said.append(str(error)))
-    shown.goto(file.as_uri())
 
-    assert shown.evaluate("document.documentElement.scrollWidth") <= width
-    assert shown.locator("svg").count() == 3
-    assert not said
-    context.close()
+    with opened(browser, file, screen, scheme) as it:
+        width, _ = SCREENS[screen]
+        assert it.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert it.page.locator("svg").count() == 3
+
+    assert not it.complaints
+    assert not it.requests

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import headrace
+from events import events
 from headrace.errors import HeadraceWarning
 from references import Reference
 from sounds import write
@@ -109,12 +110,9 @@ def test_the_damaged_file_is_told() -> None:
 
 def _events(annotations: Annotations) -> list[tuple[float, float, str | None]]:
     """Return start and end to the millisecond, and label."""
-    table = annotations.to_arrow()
     return [
         (round(start, 3), round(end, 3), label)
-        for start, end, label in zip(
-            *(table[name].to_pylist() for name in ("start_s", "end_s", "label")), strict=True
-        )
+        for start, end, label in events(annotations, "start_s", "end_s", "label")
     ]
 
 

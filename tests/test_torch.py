@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def windows(archive: str) -> Windows:
-    """Thirty-eight shuffled windows of a quarter of a second."""
-    return headrace.scan(archive).windows(sample_rate=8_000, window_s=0.25).shuffle(seed=3)
-
-
-@pytest.fixture
 def labelled(windows: Windows) -> Windows:
     """Return the same windows with two classes, heard in some recordings."""
     return windows.label(calls())
