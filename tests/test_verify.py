@@ -175,6 +175,21 @@ def test_a_file_that_ends_before_it_says_is_cut_short(
     assert sum(1 for _ in windows.loader(on_error="raise")) == len(windows) > 0
 
 
+def test_a_length_that_cannot_be_is_none(tmp_path: Path) -> None:
+    """64 bits of a damaged header are no number of frames: the file seems to be cut short."""
+    path = tmp_path / "a.w64"
+    write(path, noise(8_000), 16_000, "W64", "PCM_16")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 16
+    data[at : at + 8] = b"\xff" * 7 + b"\x7f"
+    path.write_bytes(data)
+
+    catalog = scan(path, verify="decode")
+
+    assert found(catalog) == {"a.w64": "TRUNCATED"}
+    assert of(catalog, "a.w64") == (8_000, 8_000)
+
+
 def test_a_disk_that_fails_for_a_moment_shortens_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

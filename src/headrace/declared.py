@@ -10,6 +10,8 @@ from pathlib import Path
 from struct import error, unpack
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
+from headrace.decode import MOST_FRAMES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -52,9 +54,11 @@ def declared_frames(recording: Recording) -> Declared:
     known = Declared(recording.frames)
     try:
         with Path(recording.path).open("rb") as file:
-            return _declared(file, recording) or known
+            declared = _declared(file, recording) or known
     except (OSError, ValueError, error):
         return known
+    # A damaged length of 64 bits is no number that anybody can count with.
+    return declared if declared.frames <= MOST_FRAMES else known._replace(cut=True)
 
 
 def _declared(file: BinaryIO, recording: Recording) -> Declared | None:
