@@ -39,6 +39,36 @@ def truncated(path: Path, rng: np.random.Generator) -> None:
     path.write_bytes(data[: int(rng.integers(1, len(data)))])
 
 
+def _cut(path: Path, rng: np.random.Generator, kind: str, subtype: str) -> None:
+    write(path, noise(8 * RATE), RATE, kind, subtype)  # Ogg's pages are a second long
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * rng.uniform(0.4, 0.9))])
+
+
+def cut_flac(path: Path, rng: np.random.Generator) -> None:
+    """Make it a FLAC file that ends too soon."""
+    _cut(path, rng, "FLAC", "PCM_16")
+
+
+def cut_vorbis(path: Path, rng: np.random.Generator) -> None:
+    """Make it an Ogg Vorbis file that ends too soon."""
+    _cut(path, rng, "OGG", "VORBIS")
+
+
+def cut_adpcm(path: Path, rng: np.random.Generator) -> None:
+    """Make it a packed WAV file that ends too soon."""
+    _cut(path, rng, "WAV", "IMA_ADPCM")
+
+
+def wiped_flac(path: Path, rng: np.random.Generator) -> None:
+    """Make it a FLAC file with zeros inside."""
+    write(path, noise(2 * RATE), RATE, "FLAC", "PCM_16")
+    data = bytearray(path.read_bytes())
+    at = int(rng.integers(len(data) // 3, len(data) - 2_000))
+    data[at : at + 500] = bytes(500)
+    path.write_bytes(data)
+
+
 def empty(path: Path, _: np.random.Generator) -> None:
     """Leave no byte."""
     path.write_bytes(b"")
@@ -141,6 +171,10 @@ BEFORE: tuple[Damage, ...] = (
     text,
     directory,
     not_finite,
+    cut_flac,
+    cut_vorbis,
+    cut_adpcm,
+    wiped_flac,
 )
 """What may have happened to a file when it is scanned."""
 
