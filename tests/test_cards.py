@@ -105,6 +105,22 @@ def test_a_catalog_is_summed_up(windows: Windows) -> None:
     assert "0 recordings" in _read(windows.catalog[:0]).text
 
 
+def test_a_file_with_two_faults_is_one_damaged_file(tmp_path: Path) -> None:
+    """On a catalog's card, at the top of a preview, and on a terminal."""
+    audio = speechlike(16_000)
+    audio[100] = np.nan
+    write(tmp_path / "a.wav", audio, 8_000, "WAV", "FLOAT")
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:50_000])
+    with pytest.warns(HeadraceWarning, match="1 of 1 files"):
+        catalog = headrace.scan(tmp_path, verify="decode")
+
+    assert len(catalog.failures) == 2
+    assert "1 damaged file " in _read(catalog).text
+    assert "2 failures in 1 damaged file;" in repr(catalog)
+    page = headrace.preview(catalog.windows(8_000, 0.5), audio=None).html
+    assert "<dt>Damaged files</dt><dd>1<small>" in page
+
+
 def test_windows_tell_how_they_are_cut_and_what_is_left_out(windows: Windows) -> None:
     """And a slice whose coverage is not told says the rest."""
     text = _read(windows).text

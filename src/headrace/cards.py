@@ -106,17 +106,16 @@ def catalog_card(catalog: Catalog) -> str:
         )
         for kind in summary.kinds
     ]
-    damaged = summary.failures
-    bad = [(one.file_id, str(one.code), one.message) for one in damaged]
+    bad = [(one.file_id, str(one.code), one.message) for one in summary.failures]
     return _card(
         "",
         f"<p><strong>{counted(len(catalog), 'recording')}, {hours(summary.audio_s)}</strong></p>"
         + _small([format_bytes(summary.bytes), f"in {summary.root}" if summary.root else ""])
         + _table("What recordings there are", rows)
         + (
-            f"<p><strong>{counted(len(damaged), 'damaged file')}</strong></p>"
+            f"<p><strong>{counted(summary.damaged, 'damaged file')}</strong></p>"
             + _table("Damaged files", bad)
-            if damaged
+            if bad
             else _small(["no damaged files"])
         ),
     )
