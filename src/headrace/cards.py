@@ -158,8 +158,7 @@ def stats_card(stats: Stats) -> str:
         "Run": f"{stats.wall_s:.2f} s, {stats.windows_per_s:,.1f} windows/s, "
         f"{stats.times_real_time:,.0f} times real time",
         "The consumer waited": f"{stats.wait_s:.2f} s, {stats.wait_share:.1%}",
-        counted(stats.workers, "worker"): f"decode {stats.decode_s:.2f} s, resample "
-        f"{stats.resample_s:.2f} s, other {stats.other_s:.2f} s",
+        counted(stats.workers, "worker"): stats.work,
         "Memory": f"peak {format_bytes(stats.peak_bytes)} of at most "
         f"{format_bytes(stats.memory_bound)}; the consumer keeps {format_bytes(stats.kept_bytes)}",
     }
