@@ -13,7 +13,7 @@ import numpy as np
 from headrace.draw import WAVE_HEIGHT, WAVE_WIDTH, waveform
 from headrace.encode import data_uri
 from headrace.errors import WindowsError
-from headrace.exhibit import exhibit
+from headrace.exhibit import audible, exhibit
 from headrace.memory import format_bytes
 from headrace.summary import summarise
 from headrace.words import clock, counted, decibels, hertz, hours
@@ -52,7 +52,20 @@ vertical-align:top;background:none}
 
 
 def example_card(example: AudioExample) -> str:
-    """Return a window's card: waveform, spectrogram, player, and what it is."""
+    """Return a window's card: waveform, spectrogram, player, and what it is.
+
+    Of what is no audio of the window's length, as a spectrogram that `Windows.map` made, it tells
+    shape and type.
+    """
+    name = f"<p><strong>{escape(example.file_id)}</strong></p>"
+    if not audible(example):
+        shape = " x ".join(map(str, example.audio.shape)) or "a single number"
+        details = [
+            f"{clock(example.offset)} to {clock(example.end_s)}",
+            hertz(example.sample_rate),
+            f"{shape}, {example.audio.dtype}",
+        ]
+        return _card("", f"{name}{_small(details)}{_labels(example)}")
     try:
         one = exhibit(example, "flac")
     except ValueError:  # no browser plays that sample rate
@@ -79,10 +92,10 @@ def example_card(example: AudioExample) -> str:
     return _card(
         f'<svg class="headrace-wave" viewBox="0 0 {WAVE_WIDTH} {WAVE_HEIGHT}" '
         f'preserveAspectRatio="none" role="img" aria-label="Waveform of {what}">'
-        f'<path d="{waveform(example.audio)}"/></svg>'
+        f'<path d="{waveform(example.audio.astype(np.float32, copy=False))}"/></svg>'
         f'<img class="headrace-picture" src="{data_uri("image/png", one.picture)}" '
         f'alt="Log-mel spectrogram of {what}">{player}',
-        f"<p><strong>{escape(one.file_id)}</strong></p>{_small(details)}{_labels(example)}",
+        f"{name}{_small(details)}{_labels(example)}",
     )
 
 
