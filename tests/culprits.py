@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from headrace.plot import page
 from headrace.sweep import sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -58,17 +61,36 @@ def _nothing() -> None:
     """Work with a batch: not even the GIL is let go of for a moment, as `time.sleep(0)` would."""
 
 
+class _Model:
+    """Works with a batch for 3 to 30 milliseconds, in pieces of 3 that hold the GIL."""
+
+    def __init__(self) -> None:
+        self._pieces = cycle(range(1, 11))
+
+    def __call__(self) -> None:
+        for _ in range(next(self._pieces)):
+            sum(range(200_000))
+
+
 def blamed(name: str, pattern: str) -> dict[str, Any]:
     """Return what is said of a run: the verdict, seconds by name in the trace, the plot's page."""
     windows = headrace.scan(pattern).windows(16_000, 0.1)
+    how: Any = {"batch_size": 4}
+    if name == "model":  # two reads a batch, which end while it works, and at times after that
+        windows = headrace.scan(pattern).windows(44_100, 1.0, hop_s=0.5).shuffle()
+        how = {"batch_size": 12, "prefetch": 1}
     if name == "transform":
         windows = windows.map(sleepy)
     if name == "gil":
         windows = windows.map(spin)
-    work = partial(time.sleep, 0.02) if name == "consumer" else _nothing
+    works: dict[str, Callable[[], None]] = {
+        "consumer": partial(time.sleep, 0.02),
+        "model": _Model(),
+    }
+    work = works.get(name, _nothing)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
-        with windows.loader(batch_size=4, workers=2) as loader, loader.trace(file):
+        with windows.loader(workers=2, **how) as loader, loader.trace(file):
             for _ in loader.steps(6 * len(loader)):
                 work()
         events = json.loads(file.read_text("utf-8"))
@@ -76,7 +98,7 @@ def blamed(name: str, pattern: str) -> dict[str, Any]:
     for event in events["traceEvents"]:
         if event["ph"] == "X" and event["name"] != "read":
             seconds[event["name"]] += event["dur"] / 1e6
-    measured = sweep(windows, [2], rounds=1, batch_size=4, consume=lambda _: work(), least_s=0.3)
+    measured = sweep(windows, [2], rounds=1, **how, consume=lambda _: work(), least_s=0.3)
     return {
         "verdict": loader.stats().verdict,
         "told in the trace": events["otherData"]["verdict"],

@@ -83,6 +83,43 @@ def test_an_example_is_seen_and_heard(windows: Windows) -> None:
         assert HOSTILE in str(card.media[media][name])
 
 
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda audio: np.log(np.ones((64, 50), np.float32)) + audio[0], "64 x 50, float32"),
+        (lambda audio: np.zeros((3, 64, 50), np.float32) + audio[0], "3 x 64 x 50, float32"),
+        (lambda audio: np.zeros((1, 2, 8_000), np.float32) + audio[0], "1 x 2 x 8000, float32"),
+        (lambda audio: np.array(audio[0]), "a single number, float32"),
+        (lambda audio: audio[:0], "0, float32"),
+        (lambda audio: audio[:4_000], "4000, float32"),
+        (lambda audio: (audio * 32_767).astype(np.int16), "8000, int16"),
+        (lambda audio: audio * np.float32(np.nan), "8000, float32"),
+        (lambda audio: audio + 1j, "8000, complex64"),
+    ],
+)
+def test_what_is_no_audio_tells_its_shape(windows: Windows, made: Any, told: str) -> None:
+    """Neither pictures nor levels, which would mean nothing, of what a map made of a window."""
+    card = _read(windows.map(made)[1])
+
+    assert card.media == {}
+    for words in (HOSTILE, "0:01 to 0:02", "8 kHz", told):
+        assert words in card.text
+    assert "dBFS" not in card.text
+    assert "padding" not in card.text
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_is_still_audio_is_seen_and_heard(windows: Windows, dtype: Any) -> None:
+    """Whatever type of float a map made of it, and for two channels too."""
+    for mapped in (
+        windows.map(lambda audio: (0.5 * audio).astype(dtype)),
+        windows.map(lambda audio: np.stack([audio, audio]).astype(dtype)),
+    ):
+        card = _read(mapped[1])
+        assert {"audio", "img", "svg"} <= card.media.keys()
+        assert "0.50 s of padding" in card.text
+
+
 def test_an_example_tells_its_labels() -> None:
     """By the places of its classes: their names are the windows'."""
     audio = speechlike(8_000)[:, 0].astype(np.float32)
@@ -103,6 +140,22 @@ def test_a_catalog_is_summed_up(windows: Windows) -> None:
     assert "1 damaged file" in text
     assert "damaged.wav NOT_AUDIO" in text
     assert "0 recordings" in _read(windows.catalog[:0]).text
+
+
+def test_a_file_with_two_faults_is_one_damaged_file(tmp_path: Path) -> None:
+    """On a catalog's card, at the top of a preview, and on a terminal."""
+    audio = speechlike(16_000)
+    audio[100] = np.nan
+    write(tmp_path / "a.wav", audio, 8_000, "WAV", "FLOAT")
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:50_000])
+    with pytest.warns(HeadraceWarning, match="1 of 1 files"):
+        catalog = headrace.scan(tmp_path, verify="decode")
+
+    assert len(catalog.failures) == 2
+    assert "1 damaged file " in _read(catalog).text
+    assert "2 failures in 1 damaged file;" in repr(catalog)
+    page = headrace.preview(catalog.windows(8_000, 0.5), audio=None).html
+    assert "<dt>Damaged files</dt><dd>1<small>" in page
 
 
 def test_windows_tell_how_they_are_cut_and_what_is_left_out(windows: Windows) -> None:

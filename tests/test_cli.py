@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from pyarrow import csv, parquet
 
-from headrace import catalog, cli, sweep
+from headrace import catalog, cli, console, sweep
 from headrace.errors import ReadError
 from headrace.records import Code, Failure
 from headrace.synthetic import Archive, write_archive
@@ -174,6 +175,57 @@ def test_scan_writes_what_is_damaged_where_all_is(run: Run, tmp_path: Path) -> N
     assert "must end in .csv or .parquet" in _sentence(answer.err)
     answer = run("scan", tmp_path, "--failures", tmp_path / "no" / "damaged.csv")
     assert "make it first" in _sentence(answer.err)
+
+
+def test_names_are_printed_as_they_are(run: Run, tmp_path: Path) -> None:
+    """Brackets and colons in them are no styles and no pictures."""
+    names = ["site[red] b.wav", "call :bird:.wav", "x[/y].wav"]
+    for name in names[:2]:
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "x[").mkdir()
+    (tmp_path / names[2]).write_bytes(b"no audio")
+    soundfile.write(tmp_path / "a.wav", [0.0] * 800, 8_000)
+
+    answer = run("scan", tmp_path)
+
+    assert answer.code == 1
+    assert all(name in answer.out for name in names), answer.out
+
+
+def test_in_a_pipe_a_name_stays_on_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody looks there is no width to keep to, and no blanks fill a line up."""
+    monkeypatch.delenv("COLUMNS")
+    soundfile.write(tmp_path / "a.wav", [0.0] * 800, 8_000)
+    name = "far " * 40 + "away.wav"
+    (tmp_path / name).write_bytes(b"no audio")
+
+    lines = run("scan", tmp_path).out.splitlines()
+
+    assert any(name in line and "no decoder recognises it" in line for line in lines), lines
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_a_file_with_two_faults_is_one_damaged_file(run: Run, tmp_path: Path) -> None:
+    """In the figures as on the screen, which tell of each fault where it begins and ends."""
+    samples = np.zeros(16_000, np.float32)
+    samples[100] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 8_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "b.wav", samples[:8_000] * 0 + 0.5, 8_000, subtype="PCM_16")
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:50_000])
+
+    answer = run("scan", tmp_path, "--verify", "decode")
+    figures = json.loads(run("scan", tmp_path, "--verify", "decode", "--json", "-").out)
+
+    assert "1 damaged file: 1 NON_FINITE, 1 TRUNCATED" in answer.out
+    assert (figures["damaged"], figures["partly"]) == (1, 1)
+    told = {one["code"]: one for one in figures["failures"]}
+    assert told.keys() == {"NON_FINITE", "TRUNCATED"}
+    for one in told.values():
+        assert one["windows"] == 0
+        assert one["start_s"] >= 0
+        assert one["stop_s"] is None or one["stop_s"] > one["start_s"]
 
 
 def test_scan_keeps_what_it_decoded(run: Run, archive: Archive, tmp_path: Path) -> None:
@@ -428,6 +480,62 @@ def test_scan_tells_what_became_of_a_damaged_cache(
     assert second == "headrace: 1 file is damaged and was left out."
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "name"),
+    [
+        ("bench", "--plot", "x.html"),
+        ("bench", "--json", "x.json"),
+        ("preview", "-o", "x.html"),
+        ("preview", "--json", "x.json"),
+        ("scan", "--json", "x.json"),
+        ("demo", "--json", "x.json"),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_what_cannot_be_written_is_told_before_the_work(
+    run: Run, tmp_path: Path, command: str, option: str, name: str, *, there: bool
+) -> None:
+    """A folder that is not there, or stands where the file should; and nothing is looked for."""
+    file = tmp_path / "nowhere" / name
+    if there:
+        file.mkdir(parents=True)
+    patterns = [] if command == "demo" else [tmp_path / "none.wav"]
+
+    answer = run(command, *patterns, option, file)
+
+    assert answer.code == 1
+    assert str(file) in _sentence(answer.err)
+    assert answer.out == ""
+
+
+def test_a_file_that_may_not_be_written_is_told_before_the_work(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system is asked about the file, or where there is none, about its folder."""
+    kept = tmp_path / "kept.json"
+    kept.write_text("{}")
+    refused: set[Path] = set()
+    monkeypatch.setattr(os, "access", lambda path, _mode: path not in refused)
+
+    for file, asked in ((kept, kept), (tmp_path / "new.json", tmp_path)):
+        refused.clear()
+        assert "none.wav" in _sentence(run("bench", tmp_path / "none.wav", "--json", file).err)
+        refused.add(asked)
+        answer = run("bench", tmp_path / "none.wav", "--json", file)
+        assert answer.code == 1
+        assert "may not be written" in _sentence(answer.err)
+
+
+def test_a_report_is_printed_though_its_figures_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that has gone away meanwhile costs the figures, and not what was measured."""
+    with pytest.raises(OSError, match="nowhere"):
+        console.answer({}, lambda: "what was measured", str(tmp_path / "nowhere" / "x.json"))
+
+    assert capsys.readouterr().out == "what was measured\n"
+
+
 def test_an_interrupt_is_quiet(run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends with 130 and not a word."""
 
@@ -540,7 +648,7 @@ def test_preview_shows_what_is_asked_for(run: Run, archive: Archive, tmp_path: P
     [
         (["--at", "a.wav"], 2, "is not FILE@SECONDS"),
         (["--at", "a.wav@x"], 2, "is not FILE@SECONDS"),
-        (["--at", "none.wav@1"], 1, "There is no recording 'none.wav'"),
+        (["--at", "none.wav@1"], 2, "There is no recording 'none.wav'"),
         (["--annotations", "labels.txt"], 2, "is not KIND:FILES with a KIND"),
         (["--annotations", "csv:none.csv"], 1, "none.csv"),
         (["--audio", "mp3", "--sample-rate", "10000"], 2, "MP3 has no sample rate of 10,000 Hz"),

@@ -9,7 +9,8 @@ from headrace import cpus
 @pytest.fixture(autouse=True)
 def _eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    for name in (*cpus._RANKS, *cpus._TASKS, "SLURM_CPUS_PER_TASK", "SLURM_NODEID"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def _version_2(folder: Path, text: str) -> Path:
@@ -86,6 +87,37 @@ def test_ranks_on_one_node_share_its_processors(
 ) -> None:
     """LOCAL_WORLD_SIZE loaders at once take no more than there is; nonsense shares nothing."""
     monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+    assert cpus.per_rank(tmp_path) == share
+
+
+@pytest.mark.parametrize(
+    ("environment", "share"),
+    [
+        ({"OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, 2),
+        ({"MPI_LOCALNRANKS": "2"}, 4),
+        ({"SLURM_NTASKS_PER_NODE": "4"}, 2),
+        ({"SLURM_STEP_TASKS_PER_NODE": "4(x2)", "SLURM_NODEID": "1"}, 2),
+        ({"SLURM_STEP_TASKS_PER_NODE": "4(x2),2", "SLURM_NODEID": "2"}, 4),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2,4(x2)", "SLURM_NODEID": "0"}, 4),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2,4(x2)", "SLURM_NODEID": "1"}, 2),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2,4", "SLURM_NODEID": "9"}, 2),  # none has this number
+        ({"SLURM_STEP_TASKS_PER_NODE": "2"}, 4),
+        ({"SLURM_STEP_TASKS_PER_NODE": "4(x", "SLURM_NODEID": "0"}, 8),
+        ({"SLURM_NTASKS_PER_NODE": "many"}, 8),
+        ({"SLURM_NTASKS_PER_NODE": "0"}, 8),
+        ({"SLURM_CPUS_PER_TASK": "3", "SLURM_NTASKS_PER_NODE": "2"}, 3),
+        ({"SLURM_CPUS_PER_TASK": "16", "SLURM_NTASKS_PER_NODE": "2"}, 8),  # bound to eight
+        ({"LOCAL_WORLD_SIZE": "2", "SLURM_CPUS_PER_TASK": "8"}, 4),  # torchrun in one task
+        ({"OMPI_COMM_WORLD_LOCAL_SIZE": "8", "SLURM_STEP_TASKS_PER_NODE": "1"}, 1),
+    ],
+)
+def test_launchers_say_how_many_ranks_share_a_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], share: int
+) -> None:
+    """Whoever started the processes themselves is believed before Slurm, which started that."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
     assert cpus.per_rank(tmp_path) == share
 
 

@@ -7,17 +7,23 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import culprits
+import headrace
+from headrace.read import Reader
 from sounds import noise, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from headrace.read import GroupResult
+    from headrace.units import Group
 
 WORK = ("wait for files or a processor", "decode", "resample", "transform")
 
@@ -83,3 +89,56 @@ def test_a_slow_consumer_is_named(pattern: str) -> None:
     assert said["trace"]["work with it"] > 10 * said["trace"]["wait"]
     assert said["wait_share"] < 0.1
     assert escape("The loader waited for the consumer") in said["page"]
+
+
+def test_a_consumer_that_holds_the_gil_is_named(tmp_path: Path) -> None:
+    """Workers that are mostly idle wait for it after their reads, and it waits for them."""
+    for number in range(2):
+        audio = noise(16_000 * 12, seed=number)
+        write(tmp_path / f"{number}.ogg", audio, 16_000, "OGG", "VORBIS")  # slow to reach: 10 ms
+
+    said = culprits.blamed("model", str(tmp_path / "*.ogg"))
+
+    assert "Most likely the consumer holds it" in said["verdict"], said
+    assert said["told in the trace"] == said["verdict"]
+    assert said["trace"]["wait for the GIL"] > 0
+    assert said["trace"]["work with it"] > said["trace"]["wait"]
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("OGG", "VORBIS"), ("WAV", "PCM_16")])
+def test_one_long_file_that_is_decoded_from_its_start_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str, subtype: str
+) -> None:
+    """Its groups wait for each other, whoever is free; those of a format that seeks do not."""
+    file = tmp_path / f"long.{container.lower()}"
+    write(file, noise(16_000 * 60, seed=0), 16_000, container, subtype)
+    loader = headrace.scan(file).windows(16_000, 1.0).loader(batch_size=60, workers=3)
+    read = Reader.read
+
+    def slow(self: Reader, group: Group, *rest: Any, **more: Any) -> GroupResult:
+        """Let the first of a batch's four groups take until the others wait for it."""
+        running = loader._iteration()
+        assert running is not None
+        assert running.prefetcher is not None
+        behind = running.prefetcher._core.behind
+        while group.begin == 0 and len(behind[group.key]) < 3:
+            time.sleep(1e-3)
+        return read(self, group, *rest, **more)
+
+    if subtype == "VORBIS":
+        monkeypatch.setattr(Reader, "read", slow)
+    with loader:
+        for _ in loader.steps(4):
+            pass
+
+    chained = loader.stats().chained
+    assert 0.7 < chained <= 1 if subtype == "VORBIS" else chained == 0
+
+
+def test_nobody_can_start_so_many_threads_and_nobody_needs_them(pattern: str) -> None:
+    """Numbers of workers beyond all sense load as few do."""
+    windows = headrace.scan(pattern).windows(16_000, 0.1)
+
+    for workers in (10**9, 10**30):
+        with windows.loader(batch_size=4, workers=workers) as loader:
+            assert sum(len(batch) for batch in loader) == len(windows)

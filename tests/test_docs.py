@@ -11,13 +11,17 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import typer
 
 import headrace
 from browsing import SCREENS, opened
 from headrace import cli
+from headrace.records import Code
 from headrace.synthetic import write_archive
+from sounds import medley
+from test_ffmpeg import write as encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +85,12 @@ def _anchors(page: Path) -> set[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder to work in, with recordings at two sites under ``raw_data``."""
+    """Return the folder to work in: two sites under ``raw_data``; where PyAV is, a phone's M4A."""
     write_archive(tmp_path, recordings=6, seconds=56, sites=2)
+    if importlib.util.find_spec("av") is not None:
+        (tmp_path / "phone").mkdir()
+        audio = medley(12 * 48_000).astype(np.float32)
+        encode(importlib.import_module("av"), tmp_path / "phone" / "1.m4a", audio, "ipod", "aac")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -153,17 +161,31 @@ def test_every_command_line_runs(
 
 
 def test_the_extras_that_are_installed_exist() -> None:
-    """Each ``pip install '.[extra]'`` names extras of the project."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    named = {
-        extra
-        for words in _commands()
-        for extras in re.findall(r"\.\[([\w,-]+)\]", " ".join(words))
-        for extra in extras.split(",")
-    }
+    """Each ``pip install '.[extra]'`` names extras of the project, in commands and in sentences.
 
-    assert "test" in named
+    None is asked of a registry, ``headrace[extra]``, where a reader has the folder.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    texts = [_text(page) for page in PAGES]
+    texts += [file.read_text("utf-8") for file in ROOT.glob("examples/*") if file.is_file()]
+    installed = [
+        (package, extra)
+        for text in texts
+        for package, extras in re.findall(r"""['"]?(\.|\bheadrace)\[([a-z,-]+)\]""", text)
+        for extra in extras.split(",")
+    ]
+    named = {extra for _, extra in installed}
+
+    assert {"av", "docs", "jax", "notebook", "plot", "test", "torch"} <= named
     assert named <= set(project["optional-dependencies"])
+    assert {package for package, _ in installed} == {"."}
+
+
+def test_every_code_has_its_row() -> None:
+    """The table of what is lost and what to do tells of all causes that there are."""
+    text = _text(ROOT / "docs" / "faults.md").partition("\n## Codes\n")[2].partition("\n## ")[0]
+
+    assert sorted(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == sorted(Code)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -208,3 +208,16 @@ def test_any_number_of_channels_and_any_rate_make_a_page(tmp_path: Path) -> None
 
     assert np.isfinite([one.levels.peak_dbfs for one in made.exhibits]).all()
     assert windows.shape == (4, 4_000)
+
+
+def test_mapped_windows_are_shown_as_they_are_cut(windows: Windows) -> None:
+    """What functions make of them has no spectrogram and no sound; the page says what is heard."""
+    plain = headrace.preview(windows, 3)
+    for mapped in (windows.map(headrace.LogMel(8_000)), windows.map(lambda audio: audio[:1] > 0)):
+        made = headrace.preview(mapped, 3)
+        assert [one.picture for one in made.exhibits] == [one.picture for one in plain.exhibits]
+        assert made.levels == plain.levels
+        assert "You hear what your functions get, to 16 bits." in made.html
+        asked = headrace.preview(mapped, at=[(windows[0].file_id, 0.0)])
+        assert asked.exhibits[0].picture
+    assert "You hear what a model gets, to 16 bits." in plain.html

@@ -211,6 +211,30 @@ def test_when_a_job_is_delivered_no_worker_refers_to_what_its_tasks_used() -> No
     prefetcher.close()
 
 
+# Workers
+
+
+@pytest.mark.parametrize(("workers", "started"), [(2, 2), (10**11, 4)])
+def test_no_more_threads_are_started_than_there_are_tasks(workers: int, started: int) -> None:
+    """Two jobs of two tasks each are under way: there is work for four threads."""
+    free = threading.Event()
+
+    def run(_cancelled: Cancelled) -> None:
+        _await_event(free)
+
+    def count() -> Iterator[Job[int]]:
+        yield _job(0)
+        yield _job(1, run, run)
+        yield _job(2, run, run)
+
+    prefetcher = Prefetcher(count(), workers=workers, depth=3)
+    assert next(prefetcher) == 0
+    assert len(_our_threads()) == started
+    free.set()
+    assert list(prefetcher) == [1, 2]
+    assert not _our_threads()
+
+
 # Keys
 
 
@@ -230,8 +254,10 @@ def test_a_worker_never_waits_for_a_key() -> None:
         _job(3, lambda _: free.set()),
     ]
 
-    assert list(Prefetcher(iter(jobs), workers=2, depth=4)) == [0, 1, 2, 3]
+    prefetcher = Prefetcher(iter(jobs), workers=2, depth=4)
+    assert list(prefetcher) == [0, 1, 2, 3]
     assert log == ["a0", "a1", "a2"]
+    assert prefetcher.chained == 2
 
 
 def test_closing_while_a_keyed_task_runs_is_quiet() -> None:

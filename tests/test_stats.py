@@ -70,6 +70,37 @@ def test_a_run_of_no_time_divides_nothing(workers: int, windows: int) -> None:
             """The consumer waited for the loader 40.0% of the run although its 2 workers were busy
             only 50% of it: more prefetch helps, or fewer threads beside it.""",
         ),
+        (
+            {"wait_s": 8.0, "chained": 0.9},
+            """The consumer waited for the loader 40.0% of the run although its 2 workers were busy
+            only 50% of it: they waited for each other, since a recording of this format is decoded
+            from its start on, by one of them: convert long ones to FLAC or WAV, or let prefetch
+            reach beyond them.""",
+        ),
+        (
+            {"wait_s": 8.0, "gil_waits": 0.5, "chained": 0.9},
+            """The consumer waited for the loader 40.0% of the run although its 2 workers were busy
+            only 50% of it: after 50% of the reads they waited for the GIL, or a processor. Most
+            likely the consumer holds it, in a loop in Python: let it work on whole arrays, or in a
+            process of its own.""",
+        ),
+        (  # it did not work for long enough to be at fault
+            {"wait_s": 18.0, "gil_waits": 0.5},
+            """The consumer waited for the loader 90.0% of the run although its 2 workers were busy
+            only 50% of it: more prefetch helps, or fewer threads beside it.""",
+        ),
+        (
+            {"wait_s": 15.0, "transform_s": 18.0, "decode_s": 1.0, "resample_s": 0.5, "workers": 1},
+            """The consumer waited for the loader 75.0% of the run; its one worker was busy 108% of
+            it, mostly with transforms: more workers help where there are processors for them, if it
+            lets go of the GIL.""",
+        ),
+        (
+            {"wait_s": 19.8, "first_wait_s": 19.7},
+            """The consumer waited 99.0% of the run, nearly all of it for the first delivery of an
+            iteration, before which nothing can be ready: longer epochs, or loader.steps(n) across
+            them, have fewer; a faster disk makes it shorter.""",
+        ),
     ],
 )
 def test_the_verdict_says_who_waited_for_whom(changed: dict[str, float], verdict: str) -> None:
@@ -129,3 +160,17 @@ def test_a_wait_for_the_first_delivery_blames_nobody() -> None:
 
     assert begun.verdict.startswith("The loader waited for the consumer, which waited 5.0%")
     assert begun.verdict.endswith("nearly all of it for the first delivery.")
+
+
+def test_the_workers_row_is_made_of_all_parts() -> None:
+    """What was blocked and what transforms took is in it, and it adds up to the busy time."""
+    assert STATS.work == "decode 11.00 s, resample 7.00 s, other 2.00 s"
+
+    stats = replace(STATS, blocked_s=10.0, transform_s=3.0)
+
+    assert stats.work == (
+        "decode 5.50 s, resample 3.50 s, other 1.00 s, waiting for files or a processor 10.00 s, "
+        "transforms 3.00 s"
+    )
+    assert f"2 workers  {stats.work}" in str(stats)
+    assert stats.work in stats._repr_html_()

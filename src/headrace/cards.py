@@ -13,7 +13,7 @@ import numpy as np
 from headrace.draw import WAVE_HEIGHT, WAVE_WIDTH, waveform
 from headrace.encode import data_uri
 from headrace.errors import WindowsError
-from headrace.exhibit import exhibit
+from headrace.exhibit import audible, exhibit
 from headrace.memory import format_bytes
 from headrace.summary import summarise
 from headrace.words import clock, counted, decibels, hertz, hours
@@ -52,7 +52,20 @@ vertical-align:top;background:none}
 
 
 def example_card(example: AudioExample) -> str:
-    """Return a window's card: waveform, spectrogram, player, and what it is."""
+    """Return a window's card: waveform, spectrogram, player, and what it is.
+
+    Of what is no audio of the window's length, as a spectrogram that `Windows.map` made, it tells
+    shape and type.
+    """
+    name = f"<p><strong>{escape(example.file_id)}</strong></p>"
+    if not audible(example):
+        shape = " x ".join(map(str, example.audio.shape)) or "a single number"
+        details = [
+            f"{clock(example.offset)} to {clock(example.end_s)}",
+            hertz(example.sample_rate),
+            f"{shape}, {example.audio.dtype}",
+        ]
+        return _card("", f"{name}{_small(details)}{_labels(example)}")
     try:
         one = exhibit(example, "flac")
     except ValueError:  # no browser plays that sample rate
@@ -79,10 +92,10 @@ def example_card(example: AudioExample) -> str:
     return _card(
         f'<svg class="headrace-wave" viewBox="0 0 {WAVE_WIDTH} {WAVE_HEIGHT}" '
         f'preserveAspectRatio="none" role="img" aria-label="Waveform of {what}">'
-        f'<path d="{waveform(example.audio)}"/></svg>'
+        f'<path d="{waveform(example.audio.astype(np.float32, copy=False))}"/></svg>'
         f'<img class="headrace-picture" src="{data_uri("image/png", one.picture)}" '
         f'alt="Log-mel spectrogram of {what}">{player}',
-        f"<p><strong>{escape(one.file_id)}</strong></p>{_small(details)}{_labels(example)}",
+        f"{name}{_small(details)}{_labels(example)}",
     )
 
 
@@ -106,17 +119,16 @@ def catalog_card(catalog: Catalog) -> str:
         )
         for kind in summary.kinds
     ]
-    damaged = summary.failures
-    bad = [(one.file_id, str(one.code), one.message) for one in damaged]
+    bad = [(one.file_id, str(one.code), one.message) for one in summary.failures]
     return _card(
         "",
         f"<p><strong>{counted(len(catalog), 'recording')}, {hours(summary.audio_s)}</strong></p>"
         + _small([format_bytes(summary.bytes), f"in {summary.root}" if summary.root else ""])
         + _table("What recordings there are", rows)
         + (
-            f"<p><strong>{counted(len(damaged), 'damaged file')}</strong></p>"
+            f"<p><strong>{counted(summary.damaged, 'damaged file')}</strong></p>"
             + _table("Damaged files", bad)
-            if damaged
+            if bad
             else _small(["no damaged files"])
         ),
     )
@@ -159,8 +171,7 @@ def stats_card(stats: Stats) -> str:
         "Run": f"{stats.wall_s:.2f} s, {stats.windows_per_s:,.1f} windows/s, "
         f"{stats.times_real_time:,.0f} times real time",
         "The consumer waited": f"{stats.wait_s:.2f} s, {stats.wait_share:.1%}",
-        counted(stats.workers, "worker"): f"decode {stats.decode_s:.2f} s, resample "
-        f"{stats.resample_s:.2f} s, other {stats.other_s:.2f} s",
+        counted(stats.workers, "worker"): stats.work,
         "Memory": f"peak {format_bytes(stats.peak_bytes)} of at most "
         f"{format_bytes(stats.memory_bound)}; the consumer keeps {format_bytes(stats.kept_bytes)}",
     }

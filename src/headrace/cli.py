@@ -1,7 +1,6 @@
 """The command line: arguments → one library call → a printed table.
 
-Exit codes: 0 done; 1 the data are at fault (nothing matched, damaged files); 2 the
-arguments are at fault; 130 interrupted.
+Exit codes: docs/reference/cli.md.
 
 The examples in a command's docstring are printed line by line: no line is longer than a terminal of
 80 columns shows.
@@ -12,17 +11,16 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from headrace.console import answer, bar, command_of, one_sentence, say, write_json
-from headrace.errors import DamagedWarning, NoRecordingsError
+from headrace.console import answer, at_fault, bar, command_of, one_sentence, say, write_json
+from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError
 from headrace.live import Live
 from headrace.memory import format_bytes
-from headrace.options import Sound, Verify, annotations_of, numbers_of, place_of
+from headrace.options import Shuffled, Sound, Verify, annotations_of, numbers_of, place_of
 
 if TYPE_CHECKING:
     from headrace.catalog import Catalog
@@ -65,13 +63,6 @@ SampleRate = Annotated[int, typer.Option(min=1, metavar="HZ", help="Target sampl
 WindowS = Annotated[float, typer.Option(metavar="SECONDS", help="Length of a window.")]
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Windows in a batch.")]
 Rounds = Annotated[int, typer.Option(min=1, metavar="N", help="Rounds that count.")]
-
-
-class Shuffled(StrEnum):
-    """What `bench --shuffle` shuffles."""
-
-    WINDOW = "window"
-    FILE = "file"
 
 
 @app.callback()
@@ -347,7 +338,7 @@ def preview_command(
 
         labels = annotations_of(annotations or [])
         cut = _scan(patterns, root).windows(sample_rate=sample_rate, window_s=window_s)
-        with bar("reading") as progress:
+        with at_fault(CatalogError), bar("reading") as progress:  # what --at names is no recording
             made = preview(
                 cut,
                 windows,
@@ -359,12 +350,13 @@ def preview_command(
             )
         made.save(output)
         size = output.stat().st_size
-        if not write_json({"page": str(output), "bytes": size, **made.as_json()}, json_file):
-            shown, whole = len(made.exhibits), len(cut)
+        shown, whole = len(made.exhibits), len(cut)
+        if json_file != "-":
             typer.echo(
                 f"{output}: {shown:,} of {whole:,} windows, {made.choice}; "
                 f"{format_bytes(size)}. Open it in a browser."
             )
+        write_json({"page": str(output), "bytes": size, **made.as_json()}, json_file)
 
 
 def main() -> None:

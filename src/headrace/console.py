@@ -6,6 +6,7 @@ What was asked for goes to standard output, everything else to standard error.
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +30,18 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-__all__ = ["answer", "bar", "command_of", "one_sentence", "say", "write_json"]
+__all__ = [
+    "answer",
+    "at_fault",
+    "bar",
+    "command_of",
+    "one_sentence",
+    "say",
+    "write_json",
+]
 
+_WIDE: Final = 10_000
+"""Columns where nobody looks: a name stays on one line, for `grep` to find."""
 
 _OPTIONS: Final = {
     "install_completion": "Let Tab complete commands.",
@@ -61,7 +72,7 @@ def one_sentence(
     Parameters
     ----------
     written : str, path or None
-        Files that are to be written in the end: where there is no folder for one, nothing begins.
+        Files that are to be written in the end: where one could not be, nothing begins.
         None and "-" are no files.
     but : type
         Of warnings that are left out.
@@ -100,6 +111,18 @@ def _refuse(file: str | Path | None) -> None:
         raise FileNotFoundError(
             f"{str(file)!r} cannot be written: there is no folder {str(folder)!r}; make it first."
         )
+    if not os.access(Path(file) if Path(file).exists() else folder, os.W_OK):
+        raise PermissionError(f"{str(file)!r} may not be written: name another place.")
+
+
+@contextmanager
+def at_fault(kind: type[HeadraceError]) -> Iterator[None]:
+    """Blame the arguments for an error that elsewhere the data are at fault for."""
+    try:
+        yield
+    except kind as error:
+        say(str(error))
+        raise typer.Exit(2) from error
 
 
 @contextmanager
@@ -116,24 +139,44 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: drawn.update(task, completed=done, total=total)
 
 
-def write_json(figures: dict[str, Any], json_file: str | None) -> bool:
-    """Write figures where they were asked for; return whether that was standard output."""
+def write_json(figures: dict[str, Any], json_file: str | None) -> None:
+    """Write figures where they were asked for: to a file, or with "-" to standard output."""
     if json_file is None:
-        return False
+        return
     text = json.dumps(figures, indent=2) + "\n"
     if json_file == "-":
         typer.echo(text, nl=False)
-        return True
-    Path(json_file).write_text(text, encoding="utf-8")
-    return False
+    else:
+        Path(json_file).write_text(text, encoding="utf-8")
 
 
 def answer(
     figures: dict[str, Any], report: Callable[[], RenderableType], json_file: str | None
 ) -> None:
-    """Print the report, or the raw figures, and write the latter where they were asked for."""
-    if write_json(figures, json_file):
-        return
+    """Print the report, or the raw figures, and write the latter where they were asked for.
+
+    The report is printed too where they cannot be written: it took its time.
+    """
+    try:
+        write_json(figures, json_file)
+    finally:
+        if json_file != "-":
+            _show(report())
+
+
+def _show(report: RenderableType) -> None:
+    """Print a report as wide as the terminal is, or where there is none, as its longest line.
+
+    Names of files are names: nothing in them is taken for a style, or for a picture.
+    """
     from rich.console import Console  # noqa: PLC0415
 
-    Console(highlight=False).print(report())
+    console = Console(highlight=False, markup=False, emoji=False)
+    if console.is_terminal:
+        console.print(report)
+        return
+    if "COLUMNS" not in os.environ:
+        console.width = _WIDE
+    with console.capture() as captured:
+        console.print(report)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))

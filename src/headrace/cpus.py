@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 __all__ = ["available", "per_rank"]
+
+_RANKS = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+"""Of torchrun, Open MPI, and MPICH and Intel MPI. Before Slurm's, who may have started these."""
+
+_TASKS = ("SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE")
+"""Of srun, and of a job: https://slurm.schedmd.com/srun.html."""
 
 
 def available(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -25,9 +32,40 @@ def available(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def per_rank(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return `available` shared out among this node's ranks (``LOCAL_WORLD_SIZE``), at least 1."""
-    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return max(1, available(cgroup) // (int(ranks) if ranks.isdecimal() and int(ranks) else 1))
+    """Return `available` shared out among this node's ranks, at least 1.
+
+    How many these are torchrun, Open MPI and MPICH say, else Slurm; where Slurm says how many
+    processors a task has, that is the share. Nonsense shares nothing.
+    """
+    mine, told = available(cgroup), os.environ.get
+    for name in _RANKS:
+        if ranks := _number(told(name, "")):
+            return max(1, mine // ranks)
+    if own := _number(told("SLURM_CPUS_PER_TASK", "")):  # the mask has these alone, or all
+        return min(mine, own)
+    for name in _TASKS:
+        if ranks := _tasks(told(name, ""), told("SLURM_NODEID", "")):
+            return max(1, mine // ranks)
+    return mine
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def _tasks(text: str, node: str) -> int:
+    """Return the tasks on this node of a list as ``4(x2),3``, which has a number for each node."""
+    left = _number(node)
+    tasks = 0
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
+        if not found:
+            return 0
+        tasks = int(found[1])
+        left -= int(found[2] or 1)
+        if left < 0:
+            break
+    return tasks
 
 
 def _quota(cgroup: Path) -> float | None:

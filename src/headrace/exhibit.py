@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from headrace.draw import spectrogram
 from headrace.encode import encoded
 from headrace.levels import levels
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from headrace.levels import Levels
     from headrace.records import AudioExample
 
-__all__ = ["Event", "Exhibit", "exhibit"]
+__all__ = ["Event", "Exhibit", "audible", "exhibit"]
 
 Event = tuple[float, float, str]
 """Start and end (s, half-open), and the label."""
@@ -65,6 +67,18 @@ class Exhibit:
         return self.offset + self.length_s - self.padded_s
 
 
+def audible(example: AudioExample) -> bool:
+    """Return whether a window holds audio of its length, and not what `Windows.map` made of it."""
+    audio = example.audio
+    return (
+        audio.dtype.kind == "f"
+        and audio.ndim in (1, 2)
+        and audio.size > 0
+        and audio.shape[-1] == round((example.end_s - example.offset) * example.sample_rate)
+        and bool(np.isfinite(audio).all())
+    )
+
+
 def exhibit(
     example: AudioExample, audio: AudioFormat | None, events: Iterable[Event] = ()
 ) -> Exhibit:
@@ -73,7 +87,7 @@ def exhibit(
     Parameters
     ----------
     example : AudioExample
-        The window.
+        The window, which is `audible`.
     audio : {"flac", "mp3"} or None
         How its sound is encoded; None leaves it out.
     events : iterable of Event
@@ -84,7 +98,7 @@ def exhibit(
     ValueError
         The format of the sound does not know the sample rate.
     """
-    samples, rate = example.audio, example.sample_rate
+    samples, rate = example.audio.astype(np.float32, copy=False), example.sample_rate
     length = samples.shape[-1]
     heard = sorted(
         (max(start - example.offset, 0.0), min(end - example.offset, length / rate), label)

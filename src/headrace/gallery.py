@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +44,7 @@ class Preview:
     Attributes
     ----------
     windows : Windows
-        Of which some are shown.
+        Of which some are shown, before the functions that `Windows.map` added.
     exhibits : tuple of Exhibit
         Those that are, in the order of the page.
     levels : tuple of Levels
@@ -135,7 +136,8 @@ def preview(
     Parameters
     ----------
     windows : Windows
-        Where to choose from. All of them are measured if they are 2,000 or fewer.
+        Where to choose from. All of them are measured if they are 2,000 or fewer. They are shown as
+        they are cut, mixed and resampled: before the functions that `Windows.map` added.
     n : int
         How many to show, at most.
     seed : int or None
@@ -178,10 +180,12 @@ def preview(
     """
     if audio not in (None, *get_args(AudioFormat)):
         raise ValueError(f'audio must be "flac", "mp3" or None, not {audio!r}.')
+    cut = copy(windows)
+    cut.transforms = ()
     if at is None:
-        source, chosen, choice = _first(windows, n, seed)
+        source, chosen, choice = _first(cut, n, seed)
     else:
-        source, choice = windows, "as asked for"
+        source, choice = cut, "as asked for"
         chosen = [_window_at(windows, name, second) for name, second in at]
     events = None if annotations is None else _events(annotations, windows.catalog)
     wanted = set(chosen)
@@ -189,11 +193,11 @@ def preview(
     measured: list[Levels] = []
     failures: list[Failure] = []
     if len(windows) <= _SMALL:
-        examples, total = _loaded(windows, len(windows), workers, failures), len(windows)
+        examples, total = _loaded(cut, len(windows), workers, failures), len(windows)
     elif at is None:
         examples, total = _loaded(source, len(chosen), workers, failures), len(chosen)
     else:
-        examples, total = _each(windows, chosen, failures), len(chosen)
+        examples, total = _each(cut, chosen, failures), len(chosen)
     with closing(examples):
         for done, example in enumerate(examples, 1):
             measured.append(levels(example.audio[..., : example.valid_samples]))

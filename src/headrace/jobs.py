@@ -30,6 +30,8 @@ class Task:
     retry : callable or None
         Called when the task is given up, with the `Closing` that `run` had: returns what is run in
         its place. It must write to nothing that `run` may still write to.
+    chained : bool
+        Whether a worker was free for it before another task of its key had ended.
     """
 
     run: Callable[[Closing], Any]
@@ -37,6 +39,7 @@ class Task:
     then: Callable[[Any], None] | None = None
     retry: Callable[[Closing], Callable[[Closing], Any]] | None = None
     error: BaseException | None = field(default=None, init=False)
+    chained: bool = field(default=False, init=False)
 
 
 @dataclass(slots=True, eq=False)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from headrace import cpus
+from headrace import cpus, watched
 from headrace.arguments import chosen, number, stall_timeout
 from headrace.batch_maps import BatchMap
 from headrace.deliver import examples_of
@@ -36,7 +36,6 @@ from headrace.slabs import Slabs
 from headrace.state import place_of, state_of
 from headrace.transforming import reading
 from headrace.units import enough
-from headrace.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,7 +57,7 @@ Last = Literal["keep", "drop", "pad"]
 OnError = Literal["raise", "skip", "mask"]
 
 
-class Loader(Watched):
+class Loader:
     """An iterable over windows that are loaded ahead of their turn, within a memory bound.
 
     Made by `Windows.loader`, which tells what the parameters mean. Each ``iter()`` is the next
@@ -198,6 +197,11 @@ class Loader(Watched):
             self._plan = self._planned(lent=batches)
             self._slabs.count = self._plan.held
             self._slabs.allocate = allocate or self._slabs.allocate
+
+    stats = watched.stats
+    glance = watched.glance
+    trace = watched.trace
+    live = watched.live
 
     def __len__(self) -> int:
         """Return the planned deliveries of an epoch; ``on_error="skip"`` may make fewer."""

@@ -60,6 +60,7 @@ class Meter:
     _transform_s: float = 0.0
     _groups: int = 0
     _gil_waits: int = 0
+    _chained: int = 0
     _busy_s: float = 0.0
     _blocked_s: float = 0.0
     _since: float | None = None  # when the running clock was last read
@@ -93,7 +94,7 @@ class Meter:
 
     def deliveries(self, prefetcher: Prefetcher[Made]) -> Iterator[Made]:
         """Yield what is made, counting how long the consumer waits for it."""
-        waited = 0.0
+        waited, chained = 0.0, 0
         while True:
             began = self.waits_since = time.perf_counter()
             try:
@@ -107,6 +108,8 @@ class Meter:
                     self.first_wait_s += prefetcher.waited_s
                 waited = prefetcher.waited_s
             self.add(made.results)
+            self._chained += prefetcher.chained - chained
+            chained = prefetcher.chained
             self.tick()
             ended = time.perf_counter()
             for trace in self.traces:
@@ -148,6 +151,7 @@ class Meter:
             transform_s=self._transform_s,
             blocked_s=max(0.0, self._blocked_s),
             gil_waits=self._gil_waits / self._groups if self._groups else 0.0,
+            chained=self._chained / self._groups if self._groups else 0.0,
             other_s=max(0.0, self._busy_s - self._decode_s - self._resample_s - self._transform_s),
             workers=plan.workers,
             memory_bound=memory_bound,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from headrace.annotations import Annotations
 
-__all__ = ["Sound", "Verify", "annotations_of", "numbers_of", "place_of"]
+__all__ = ["Shuffled", "Sound", "Verify", "annotations_of", "numbers_of", "place_of"]
 
 
 class Verify(StrEnum):
@@ -21,6 +21,13 @@ class Verify(StrEnum):
 
     HEADERS = "headers"
     DECODE = "decode"
+
+
+class Shuffled(StrEnum):
+    """What `bench --shuffle` shuffles."""
+
+    WINDOW = "window"
+    FILE = "file"
 
 
 class Sound(StrEnum):

@@ -38,7 +38,7 @@ def tiles(preview: Preview) -> Iterator[str]:
     yield _tile("Recordings", f"{len(catalog):,}", format_bytes(summary.bytes))
     yield _tile("Audio", hours(summary.audio_s), _rates(summary.kinds))
     yield _tile("Windows", f"{len(preview.windows):,}", _left_out(preview))
-    damaged = len(catalog.failures)
+    damaged = summary.damaged
     yield _tile(
         "Damaged files", f"{damaged:,}", "listed below" if damaged else "none found", bad=damaged
     )

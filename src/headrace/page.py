@@ -89,9 +89,10 @@ def _lead(preview: Preview) -> str:
 
 def _note(preview: Preview) -> str:
     rate = preview.windows.spec.sample_rate
+    given = "your functions get" if preview.windows.transforms else "a model gets"
     sound = {
-        "flac": "You hear what a model gets, to 16 bits.",
-        "mp3": "You hear an MP3 of what a model gets.",
+        "flac": f"You hear what {given}, to 16 bits.",
+        "mp3": f"You hear an MP3 of what {given}.",
         None: "This page was made without sound.",
     }[preview.audio]
     return (

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
+    from headrace.stats import Stats
     from headrace.sweep import Row, Sweep
 
 __all__ = ["ENDINGS", "page", "plot", "refuse"]
@@ -86,10 +87,10 @@ def page(measured: Sweep) -> str:
         for row, one in zip(rows, parts, strict=True)
     )
     sections = (
-        ("Windows per second", _lines(measured, lambda run: run.windows_per_s, "{:,.0f}")),
+        ("Windows per second", _lines(measured, lambda one: one.windows_per_s, "{:,.0f}")),
         (
             "Share of the run that the consumer waited",
-            _lines(measured, lambda run: run.wait_share, "{:.0%}", most=1.0),
+            _lines(measured, lambda one: one.wait_share, "{:.0%}", most=1.0),
         ),
         (
             "Where the time goes: workers' milliseconds per window",
@@ -177,12 +178,12 @@ def _svg(told: str, parts: Iterator[str]) -> str:
 
 
 def _lines(
-    measured: Sweep, value: Callable[[Any], float], form: str, most: float | None = None
+    measured: Sweep, value: Callable[[Row | Stats], float], form: str, most: float | None = None
 ) -> str:
-    """Draw a value of the runs against workers: the median, and from least to most."""
+    """Draw a value of rows against workers, and from the least to the most of their runs."""
     rows = measured.rows
     spans = [sorted(value(run) for run in row.runs) for row in rows]
-    middles = [_median(span) for span in spans]
+    middles = [value(row) for row in rows]
     top = _nice(max(span[-1] for span in spans)) if most is None else most
 
     def parts() -> Iterator[str]:
@@ -200,10 +201,6 @@ def _lines(
         for row, middle in zip(rows, middles, strict=True)
     )
     return _svg(told, parts())
-
-
-def _median(ordered: Sequence[float]) -> float:
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def _bars(measured: Sweep, parts: Sequence[dict[str, float]]) -> str:
@@ -253,7 +250,7 @@ def _png(measured: Sweep, file: str | os.PathLike[str]) -> None:
     ):
         spans = [sorted(getattr(run, attribute) for run in row.runs) for row in rows]
         axes.vlines(places, [s[0] for s in spans], [s[-1] for s in spans], color="#0b6b66")
-        axes.plot(places, [_median(span) for span in spans], "o-", color="#0b6b66")
+        axes.plot(places, [getattr(row, attribute) for row in rows], "o-", color="#0b6b66")
         axes.set_title(name)
         axes.set_ylim(bottom=0)
     wait.set_ylim(0, 1.05)

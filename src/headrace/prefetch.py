@@ -148,6 +148,7 @@ class _Core:
                 if key not in self.behind:
                     self.behind[key] = deque()
                     return ticket
+                ticket[0].chained = True
                 self.behind[key].append(ticket)
 
     def _ended(self, key: Hashable, pending: _Pending) -> _Ticket | None:
@@ -227,7 +228,8 @@ class Prefetcher(Generic[T]):
     jobs : iterator of Job
         Asked for the next job in the consumer's thread, when there is room for it.
     workers : int
-        Threads; 0 runs each job's tasks inside `__next__`.
+        Threads, at most: no more are started than there are tasks for. 0 runs each job's tasks
+        inside `__next__`.
     depth : int
         Jobs taken and not delivered, at most; at least 1 is meant.
     name : str
@@ -239,6 +241,8 @@ class Prefetcher(Generic[T]):
     ----------
     waited_s : float
         Seconds that `__next__` waited for tasks (or ran them).
+    chained : int
+        Tasks of the jobs delivered that waited for another of their key.
     """
 
     def __init__(
@@ -251,6 +255,7 @@ class Prefetcher(Generic[T]):
         stall_s: float | None = None,
     ) -> None:
         self.waited_s = 0.0
+        self.chained = 0
         self._jobs = jobs
         self._workers = workers
         self._depth = max(1, depth)
@@ -364,15 +369,14 @@ class Prefetcher(Generic[T]):
             self._exhausted = True
             self._error = error
         else:
-            self._start()
+            tasks = len(job.tasks) + sum(pending.left for _, pending in flight)
+            while len(self._core.threads) < min(self._workers, tasks):
+                self._core.start()
             flight.append((job, self._core.submit(job.tasks)))
-
-    def _start(self) -> None:
-        while len(self._core.threads) < self._workers:
-            self._core.start()
 
     def _value(self, job: Job[T]) -> T:
         for task in job.tasks:
+            self.chained += task.chained
             if isinstance(task.error, StopIteration):  # as itself, it would look like the end
                 raise RuntimeError("a task raised StopIteration") from task.error  # noqa: TRY004
             if task.error is not None:

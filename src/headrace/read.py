@@ -11,6 +11,7 @@ Guarantees
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -148,7 +149,7 @@ class Reader:
             spec.size,
             int(channel),
             (scratch.pcm, scratch.planes, scratch.inputs, scratch.outputs),
-            plan.open_files - max(1, plan.workers),
+            min(plan.open_files - max(1, plan.workers), sys.maxsize),
         )
         self._stalled: set[int] = set()
         # Three bytes are a point; points are 64 frames of 576 samples apart, or of more.

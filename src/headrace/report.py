@@ -13,7 +13,7 @@ from rich.text import Text
 
 from headrace.memory import format_bytes
 from headrace.sweep import CLOSE_ENOUGH
-from headrace.words import hours
+from headrace.words import counted, hours
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,7 +30,7 @@ _SHOWN_FAILURES: Final = 10
 def scan_report(summary: Summary) -> RenderableType:
     """Return what `headrace scan` prints."""
     head = Text.assemble(
-        (f"{_count(summary.recordings, 'recording')}", "bold"),
+        (counted(summary.recordings, "recording"), "bold"),
         f", {hours(summary.audio_s)}, {format_bytes(summary.bytes)}, in {summary.root}",
     )
     kinds = _table("format", "rate", "channels", "files", "audio", "shortest", "longest")
@@ -49,7 +49,9 @@ def scan_report(summary: Summary) -> RenderableType:
     if summary.failures:
         codes = Counter(str(failure.code) for failure in summary.failures)
         causes = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
-        parts.append(Text(f"{_count(summary.damaged, 'damaged file')}: {causes}", style="bold red"))
+        parts.append(
+            Text(f"{counted(summary.damaged, 'damaged file')}: {causes}", style="bold red")
+        )
         bad = _table("code", "file", "why")
         for column in bad.columns:
             column.justify = "left"
@@ -76,7 +78,7 @@ def demo_report(result: Demo, source: str) -> RenderableType:
     table.columns[0].justify = "left"
     for row in measured.rows:
         table.add_row(
-            "plain" if not row.workers else f"threaded, {_count(row.workers, 'worker')}",
+            "plain" if not row.workers else f"threaded, {counted(row.workers, 'worker')}",
             f"{row.windows_per_s:,.0f}",
             f"{row.times_real_time:,.0f}",
             Text(f"{row.wait_share:.1%}", style="red" if row.wait_share > 0.1 else "green"),  # noqa: PLR2004
@@ -88,7 +90,7 @@ def demo_report(result: Demo, source: str) -> RenderableType:
         "The plain loader and the model take turns: while one works, the other waits. "
         "The threaded loader makes the next batches while the model works on this one: "
         + (
-            f"{gain:.2f} times as fast with {_count(best.workers, 'worker')}."
+            f"{gain:.2f} times as fast with {counted(best.workers, 'worker')}."
             if gain > 1 + CLOSE_ENOUGH
             else "here without gain, for want of an idle processor."
         )
@@ -101,8 +103,8 @@ def bench_report(measured: Sweep) -> RenderableType:
     """Return what `headrace bench` prints."""
     rounds = len(measured.rows[0].runs)
     head = Text(
-        f"{_what(measured)}; {_count(measured.processors, 'processor')}.\n"
-        f"Median of {_count(rounds, 'interleaved round')}, after one that is not counted: "
+        f"{_what(measured)}; {counted(measured.processors, 'processor')}.\n"
+        f"Median of {counted(rounds, 'interleaved round')}, after one that is not counted: "
         "it brings the files into the page cache."
     )
     table = _table("workers", "windows/s", "times real time", "spread", "memory bound", "")
@@ -130,7 +132,7 @@ def bench_report(measured: Sweep) -> RenderableType:
 def _what(measured: Sweep) -> str:
     times = f", {measured.epochs} times over" if measured.epochs > 1 else ""
     return (
-        f"{_count(measured.windows, 'window')} of {measured.window_s:g} s at "
+        f"{counted(measured.windows, 'window')} of {measured.window_s:g} s at "
         f"{measured.sample_rate:,} Hz, in batches of {measured.batch_size}{times}"
     )
 
@@ -145,16 +147,12 @@ def _doubt(measured: Sweep) -> list[RenderableType]:
     notes = []
     if measured.failed:
         notes.append(
-            f"{_count(measured.failed, 'window')} could not be read and were left out: "
+            f"{counted(measured.failed, 'window')} could not be read and were left out: "
             "see `headrace scan`."
         )
     if measured.doubt:
         notes.append(measured.doubt)
     return [Text(note, style="yellow") for note in notes]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def _table(*columns: str) -> Table:

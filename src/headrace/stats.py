@@ -20,6 +20,10 @@ OFTEN = 0.1
 """Share of the groups that wait for the GIL from which somebody holds it: with two workers and a
 function that does, it was 0.15 to 0.88 in short runs, and 0.00 with one that sleeps."""
 
+_CHAINED = 0.5
+"""Share of the groups that wait for another of their recording where that is what workers are idle
+for: with one long recording at a time it was 0.9 and more; out of the air."""
+
 
 def unblocked(blocked_s: float, *parts_s: float) -> tuple[float, ...]:
     """Return the blocked seconds of some work, and its parts without them.
@@ -58,6 +62,9 @@ class Stats:
         (opening a file, or reading it), or for a processor.
     gil_waits : float
         Share of the groups of reads after which a worker waited for the GIL for a millisecond.
+    chained : float
+        Share of the groups of reads that a worker was free for while another of their recording,
+        whose format is decoded from its start on, had not ended.
     workers : int
         Threads; 0: the consumer's own.
     memory_bound, peak_bytes : int
@@ -83,6 +90,7 @@ class Stats:
     transform_s: float = 0.0
     gil_waits: float = 0.0
     blocked_s: float = 0.0
+    chained: float = 0.0
 
     @property
     def delivered(self) -> int:
@@ -125,6 +133,14 @@ class Stats:
         return {**dict(zip(names, native, strict=True)), "transforms": self.transform_s}
 
     @property
+    def work(self) -> str:
+        """`parts` in a line; what is rare only where it was."""
+        short = {"decoding": "decode", "resampling": "resample", "the rest": "other"}
+        parts = self.parts
+        shown = (*short, *(name for name in parts if name not in short and parts[name]))
+        return ", ".join(f"{short.get(name, name)} {parts[name]:.2f} s" for name in shown)
+
+    @property
     def verdict(self) -> str:
         """One line: who waited for whom, and what to do about it."""
         if not self.windows:
@@ -138,6 +154,12 @@ class Stats:
         if self.wait_share < _NOTHING:
             return f"The loader waited for the consumer, which waited {share} of the run."
         if self.wait_s - self.first_wait_s < _NOTHING * self.wall_s:
+            if self.wait_share > 0.5:  # noqa: PLR2004  it waited for longer than it worked
+                return (
+                    f"The consumer waited {share} of the run, nearly all of it for the first "
+                    "delivery of an iteration, before which nothing can be ready: longer epochs, "
+                    "or loader.steps(n) across them, have fewer; a faster disk makes it shorter."
+                )
             return (
                 f"The loader waited for the consumer, which waited {share} of the run, nearly all "
                 "of it for the first delivery."
@@ -166,23 +188,33 @@ class Stats:
                 "processors than threads, where they do not."
             )
         if loaded > _BUSY:
+            so = ", if it lets go of the GIL" if where == "transforms" else ""
             return (
                 f"The consumer waited for the loader {share} of the run; "
                 f"{its} busy {loaded:.0%} of it, mostly with {where}: more workers help "
-                "where there are processors for them."
+                f"where there are processors for them{so}."
+            )
+        why = "more prefetch helps, or fewer threads beside it."
+        if self.gil_waits > OFTEN and self.wait_share < 0.5:  # noqa: PLR2004  as it worked so long
+            why = (
+                f"after {self.gil_waits:.0%} of the reads they waited for the GIL, or a processor. "
+                "Most likely the consumer holds it, in a loop in Python: let it work on whole "
+                "arrays, or in a process of its own."
+            )
+        elif self.chained > _CHAINED:
+            why = (
+                "they waited for each other, since a recording of this format is decoded from its "
+                "start on, by one of them: convert long ones to FLAC or WAV, or let prefetch reach "
+                "beyond them."
             )
         return (
             f"The consumer waited for the loader {share} of the run although "
-            f"{its} busy only {loaded:.0%} of it: more prefetch helps, or fewer threads "
-            "beside it."
+            f"{its} busy only {loaded:.0%} of it: {why}"
         )
 
     def __str__(self) -> str:
         audio = f"({self.audio_s:,.1f} s of audio)"
         speed = f"{self.times_real_time:,.0f} x real time"
-        busy = f"decode {self.decode_s:.2f} s, resample {self.resample_s:.2f} s"
-        if self.transform_s:
-            busy += f", transforms {self.transform_s:.2f} s"
         peak = f"peak {format_bytes(self.peak_bytes)} of at most {format_bytes(self.memory_bound)}"
         workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
         rows = {
@@ -190,7 +222,7 @@ class Stats:
             f"{self.failed:,} failed",
             "speed": f"{self.windows_per_s:,.1f} windows/s, {speed}",
             "run": f"{self.wall_s:.2f} s, of which the consumer waited {self.wait_s:.2f} s",
-            workers: f"{busy}, other {self.other_s:.2f} s",
+            workers: self.work,
             "memory": f"{peak}, kept by the consumer {format_bytes(self.kept_bytes)}",
         }
         return "\n".join([*(f"{name:<10} {text}" for name, text in rows.items()), self.verdict])

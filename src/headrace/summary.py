@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,15 +78,25 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as what `json.dump` takes."""
-        fields = ("file_id", "path", "code", "message")
         return {
             "root": self.root,
             "recordings": self.recordings,
             "audio_s": self.audio_s,
             "bytes": self.bytes,
             "kinds": [asdict(kind) for kind in self.kinds],
+            "damaged": self.damaged,
+            "partly": self.partly,
             "failures": [
-                {name: str(getattr(failure, name)) for name in fields} for failure in self.failures
+                {
+                    "file_id": one.file_id,
+                    "path": one.path,
+                    "code": str(one.code),
+                    "message": one.message,
+                    "start_s": one.start_s,
+                    "stop_s": None if math.isinf(one.stop_s) else one.stop_s,  # no word in JSON
+                    "windows": one.windows,
+                }
+                for one in self.failures
             ],
         }
 

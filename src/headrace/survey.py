@@ -11,6 +11,7 @@ import numpy as np
 
 from headrace.errors import NoRecordingsError
 from headrace.tables import BUILT_IN
+from headrace.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,7 +86,9 @@ def contents(table: pa.Table, failures: Sequence[Failure]) -> str:
                 for group in groups
             ]
             parts.append(_most_common(Counter(dict(kinds))))
-    parts.append(f"{len(failures):,} failures")
+    files = len({failure.file_id for failure in failures})
+    of = "" if files == len(failures) else f" in {counted(files, 'damaged file')}"
+    parts.append(f"{len(failures):,} failures{of}")
     further = table.column_names[len(BUILT_IN) :]
     if further:
         parts.append(f"columns {', '.join(further)}")

@@ -1,4 +1,4 @@
-"""`Watched`: how to watch a `Loader` at work."""
+"""How to watch a `Loader` at work: these functions are its methods."""
 
 from __future__ import annotations
 
@@ -10,102 +10,84 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from headrace.iteration import Iteration
-    from headrace.ledger import Ledger
+    from headrace.loader import Loader
     from headrace.meter import Meter
-    from headrace.plan import Plan
-    from headrace.slabs import Slabs
     from headrace.stats import Stats
-    from headrace.windows import Windows
 
-__all__ = ["Watched"]
+__all__ = ["glance", "live", "stats", "trace"]
 
 
-class Watched:
-    """The part of `Loader` that is about watching it."""
+def stats(self: Loader) -> Stats:
+    """Return what has been done since the loader was made; also during an iteration."""
+    _note_peak(self, self._meter)
+    kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
+    return self._meter.stats(self._plan, self._ledger, kept, self.memory_bound)
 
-    windows: Windows
-    _meter: Meter
-    _plan: Plan
-    _ledger: Ledger
-    _slabs: Slabs | None
-    _state: tuple[int, int]
 
-    @property
-    def memory_bound(self) -> int:
-        """Bytes that loading takes at most."""
-        raise NotImplementedError
+def glance(self: Loader) -> Stats:
+    """Return the same for another thread than the loader's, at any time.
 
-    def stats(self) -> Stats:
-        """Return what has been done since the loader was made; also during an iteration."""
-        self._note_peak(self._meter)
-        kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
-        return self._meter.stats(self._plan, self._ledger, kept, self.memory_bound)
+    A wait that is under way is in it; what the consumer keeps is not.
+    """
+    meter = self._meter.glance()
+    _note_peak(self, meter)
+    return meter.stats(self._plan, self._ledger, 0, self.memory_bound)
 
-    def glance(self) -> Stats:
-        """Return the same for another thread than the loader's, at any time.
 
-        A wait that is under way is in it; what the consumer keeps is not.
-        """
-        meter = self._meter.glance()
-        self._note_peak(meter)
-        return meter.stats(self._plan, self._ledger, 0, self.memory_bound)
+def trace(self: Loader, file: str | os.PathLike[str]) -> AbstractContextManager[None]:
+    """Write a timeline of what this loader does inside a ``with``.
 
-    def _note_peak(self, meter: Meter) -> None:
-        running = self._iteration()
-        if running is not None:
-            meter.note_peak(self._plan, self._slabs, running.reader)
+    It shows the reads of each worker, with decoding, resampling, transforms and waits for the
+    GIL, and the consumer's waits and work. https://ui.perfetto.dev and chrome://tracing open
+    it. The file is written when the ``with`` ends, in whatever way; of a long run it has the
+    newest 50,000 reads and deliveries, which take some 60 MB beside `memory_bound`.
 
-    def _iteration(self) -> Iteration | None:
-        raise NotImplementedError
+    Parameters
+    ----------
+    file : str or path
+        The file to write, JSON.
 
-    def _look(self) -> tuple[str, Stats]:
+    Raises
+    ------
+    OSError
+        It cannot be written: told before anything is loaded.
+
+    Examples
+    --------
+    >>> with loader.trace("trace.json"):  # doctest: +SKIP
+    ...     for batch in loader:
+    ...         ...
+    """
+    from headrace.trace import traced  # noqa: PLC0415  only who asks
+
+    return traced(file, self._meter, self.stats)
+
+
+@contextmanager
+def live(self: Loader, *, show: bool | None = None) -> Iterator[None]:
+    """Show how loading goes, on a terminal, inside a ``with``.
+
+    Two lines on standard error, renewed twice a second: how far the epoch is, windows per
+    second, times real time, memory against its bound, failures, and who waits for whom. They
+    go away at the end; what is printed meanwhile stands above them.
+
+    Parameters
+    ----------
+    show : bool, optional
+        Whether it is shown; default if standard error is a terminal, and not in CI.
+    """
+    from headrace.live import Live  # noqa: PLC0415  only who asks
+
+    def look() -> tuple[str, Stats]:
         epoch, position = self._state
         return f"epoch {epoch}, {position / self.windows.positions:.0%}", self.glance()
 
-    def trace(self, file: str | os.PathLike[str]) -> AbstractContextManager[None]:
-        """Write a timeline of what this loader does inside a ``with``.
+    with Live(show=show) as view:
+        view.watch(look)
+        yield
 
-        It shows the reads of each worker, with decoding, resampling, transforms and waits for the
-        GIL, and the consumer's waits and work. https://ui.perfetto.dev and chrome://tracing open
-        it. The file is written when the ``with`` ends, in whatever way; of a long run it has the
-        newest 50,000 reads and deliveries, which take some 60 MB beside `memory_bound`.
 
-        Parameters
-        ----------
-        file : str or path
-            The file to write, JSON.
-
-        Raises
-        ------
-        OSError
-            It cannot be written: told before anything is loaded.
-
-        Examples
-        --------
-        >>> with loader.trace("trace.json"):  # doctest: +SKIP
-        ...     for batch in loader:
-        ...         ...
-        """
-        from headrace.trace import traced  # noqa: PLC0415  only who asks
-
-        return traced(file, self._meter, self.stats)
-
-    @contextmanager
-    def live(self, *, show: bool | None = None) -> Iterator[None]:
-        """Show how loading goes, on a terminal, inside a ``with``.
-
-        Two lines on standard error, renewed twice a second: how far the epoch is, windows per
-        second, times real time, memory against its bound, failures, and who waits for whom. They
-        go away at the end; what is printed meanwhile stands above them.
-
-        Parameters
-        ----------
-        show : bool, optional
-            Whether it is shown; default if standard error is a terminal, and not in CI.
-        """
-        from headrace.live import Live  # noqa: PLC0415  only who asks
-
-        with Live(show=show) as view:
-            view.watch(self._look)
-            yield
+def _note_peak(self: Loader, meter: Meter) -> None:
+    running = self._iteration()
+    if running is not None:
+        meter.note_peak(self._plan, self._slabs, running.reader)
