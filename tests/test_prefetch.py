@@ -229,10 +229,10 @@ def test_no_more_threads_are_started_than_there_are_tasks(workers: int, started:
 
     prefetcher = Prefetcher(count(), workers=workers, depth=3)
     assert next(prefetcher) == 0
-    assert len(_our_threads()) == started
+    assert len(our_threads()) == started
     free.set()
     assert list(prefetcher) == [1, 2]
-    assert not _our_threads()
+    assert not our_threads()
 
 
 # Keys
