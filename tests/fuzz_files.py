@@ -14,7 +14,7 @@ import time
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["fuzz"]
 
 _RATES = (8_000, 16_000, 48_000)  # that every format knows
+_TIMES: Final[tuple[tuple[Literal["headers", "decode"], str], ...]] = (
+    ("headers", "headers"),
+    ("decode", "decode"),
+    ("decode", "damaged since"),  # with the catalog of before
+)
 _STALL_S = 30.0  # no read of a file this short takes so long, unless it never ends
 
 
@@ -151,15 +156,15 @@ def fuzz(folder: Path, *, files: int, seed: int, at_a_time: int = 250) -> Iterat
             whole = pool is long and rng.random() < 0.5
             (archive / f"{number}.wav").write_bytes(data if whole else _mutated(data, rng))
         counts: Counter[str] = Counter(files=count)
-        for when in ("headers", "decode", "damaged since"):
-            if when == "damaged since":  # the catalog is that of the scan that decoded
+        for verify, when in _TIMES:
+            if when == "damaged since":
                 for path in archive.iterdir():
                     if rng.random() < 0.6:
                         path.write_bytes(_mutated(path.read_bytes(), rng))
             else:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", headrace.HeadraceWarning)
-                    catalog = headrace.scan(archive, verify=when, progress=False)
+                    catalog = headrace.scan(archive, verify=verify, progress=False)
                 ids = {*catalog.column("id"), *(one.file_id for one in catalog.failures)}
                 assert len(ids) == count
                 for failure in catalog.failures:
