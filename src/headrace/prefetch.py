@@ -58,6 +58,9 @@ T = TypeVar("T")
 _BEGINS_S = 1.0
 """A thread that has been started begins to run in some microseconds; this is out of the air."""
 
+_MANY = 64
+"""Threads that are started for the asking."""
+
 _LOOK_S = 1.0
 """A signal that comes between the interpreter's last look for one and a wait is seen only after the
 wait; on Windows, one that comes in a wait without end is never seen. So no wait is without end."""
@@ -228,8 +231,8 @@ class Prefetcher(Generic[T]):
     jobs : iterator of Job
         Asked for the next job in the consumer's thread, when there is room for it.
     workers : int
-        Threads, at most: no more are started than there are tasks for. 0 runs each job's tasks
-        inside `__next__`.
+        Threads; of more than `_MANY` only as many are started as there are tasks for. 0 runs each
+        job's tasks inside `__next__`.
     depth : int
         Jobs taken and not delivered, at most; at least 1 is meant.
     name : str
@@ -370,7 +373,7 @@ class Prefetcher(Generic[T]):
             self._error = error
         else:
             tasks = len(job.tasks) + sum(pending.left for _, pending in flight)
-            while len(self._core.threads) < min(self._workers, tasks):
+            while len(self._core.threads) < min(self._workers, max(_MANY, tasks)):
                 self._core.start()
             flight.append((job, self._core.submit(job.tasks)))
 
