@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import headrace
-from headrace.prefetch import Job, Prefetcher, Task
+from headrace.jobs import Job, Task
+from headrace.prefetch import Prefetcher
 from loading import lost, rows
 from references import Reference
 from sounds import medley, write

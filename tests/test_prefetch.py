@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import ClosedError
-from headrace.prefetch import _MANY, Job, Prefetcher, Task
+from headrace.jobs import Job, Task
+from headrace.prefetch import _MANY, Prefetcher
 from loading import our_threads
 
 if TYPE_CHECKING:

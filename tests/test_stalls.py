@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 import headrace
+from headrace.jobs import Job, Task
 from headrace.made import Made
-from headrace.prefetch import Job, Prefetcher, Task
+from headrace.prefetch import Prefetcher
 from headrace.stall import Watch
 from loading import open_files, our_threads, rows
 from sounds import noise, write

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Final, Literal
 from headrace import _kernel
 from headrace.cpus import available
 from headrace.decode import probe
+from headrace.jobs import Job, Task
 from headrace.live import on_terminal
 from headrace.paths import join
-from headrace.prefetch import Closing, Job, Prefetcher, Task
+from headrace.prefetch import Prefetcher
 from headrace.records import Failure
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headrace.records import Recording
+    from headrace.stall import Closing
 
 __all__ = ["bar", "read_headers", "worker_count"]
 

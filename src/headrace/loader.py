@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from headrace.prefetch import Job
+    from headrace.jobs import Job
     from headrace.read import GroupResult
     from headrace.records import AudioExample, Batch, Failure
     from headrace.slabs import Allocate

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from headrace.deliver import batch_of
-from headrace.prefetch import Job, Task
+from headrace.jobs import Job, Task
 from headrace.read import GroupResult
 from headrace.state import state_of
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headrace.batch_maps import BatchMap
-    from headrace.prefetch import Closing
     from headrace.records import Batch, Failure
+    from headrace.stall import Closing
     from headrace.units import Group, Unit
     from headrace.windows import Windows
 

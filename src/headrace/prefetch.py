@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from headrace.stall import Running
 
-__all__ = ["Closing", "Job", "Prefetcher", "Task"]
+__all__ = ["Prefetcher"]
 
 T = TypeVar("T")
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headrace.plan import Plan
-    from headrace.prefetch import Closing
     from headrace.records import Recording
+    from headrace.stall import Closing
     from headrace.units import Group
 
 __all__ = ["GaveUp", "GroupResult", "Reader"]

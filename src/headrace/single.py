@@ -10,8 +10,8 @@ import numpy as np
 from headrace.deliver import examples_of
 from headrace.errors import ReadError
 from headrace.plan import Plan
-from headrace.prefetch import Closing
 from headrace.read import Reader
+from headrace.stall import Closing
 from headrace.transforming import reading
 from headrace.units import Group
 

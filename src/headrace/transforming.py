@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from headrace.prefetch import Closing
     from headrace.read import GroupResult, Reader
     from headrace.records import AudioExample
+    from headrace.stall import Closing
     from headrace.transforms import Function
     from headrace.units import Group
     from headrace.windows import Windows

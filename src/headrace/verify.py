@@ -23,7 +23,8 @@ from headrace import _kernel, native, storage
 from headrace.cpus import available
 from headrace.declared import declared_frames
 from headrace.headers import bar
-from headrace.prefetch import Job, Prefetcher, Task
+from headrace.jobs import Job, Task
+from headrace.prefetch import Prefetcher
 from headrace.records import Code, Failure
 from headrace.rows import each_recording
 
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from headrace.prefetch import Closing
     from headrace.records import Recording
+    from headrace.stall import Closing
 
 __all__ = ["DECLARED", "PASSING", "verify"]
 
