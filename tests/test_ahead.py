@@ -359,6 +359,18 @@ def test_the_epoch_after_steps_is_the_next_one(windows: Windows, steps: int) -> 
         assert seen == [batch for epoch in epochs for batch in epoch][:steps]
 
 
+def test_an_epoch_that_hands_out_nothing_is_an_epoch(windows: Windows, tmp_path: Path) -> None:
+    """Its first batch raised: the next iteration is the next epoch, as a loader's is."""
+    for path in tmp_path.glob("*.wav"):
+        path.unlink()
+
+    with Copied(windows.loader(batch_size=5, workers=2), 2) as batches:
+        for epoch in range(3):
+            with pytest.raises(ReadError):
+                next(iter(batches))
+            assert batches.loader.epoch == epoch
+
+
 def test_what_cannot_be_is_refused_at_once(windows: Windows) -> None:
     """Single examples, no batches; another's state; fewer than none ahead: a sentence each."""
     with pytest.raises(ValueError, match="batch_size"):

@@ -9,7 +9,7 @@ from headrace import cpus
 @pytest.fixture(autouse=True)
 def _eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    for name in (*cpus._RANKS, *cpus._TASKS, "SLURM_CPUS_PER_TASK", "SLURM_NODEID"):
+    for name in (*cpus._RANKS, cpus._STEP, "SLURM_CPUS_PER_TASK", "SLURM_NODEID"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -95,7 +95,7 @@ def test_ranks_on_one_node_share_its_processors(
     [
         ({"OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, 2),
         ({"MPI_LOCALNRANKS": "2"}, 4),
-        ({"SLURM_NTASKS_PER_NODE": "4"}, 2),
+        ({"SLURM_NTASKS_PER_NODE": "4", "SLURM_CPUS_PER_TASK": "2"}, 8),  # sbatch without srun
         ({"SLURM_STEP_TASKS_PER_NODE": "4(x2)", "SLURM_NODEID": "1"}, 2),
         ({"SLURM_STEP_TASKS_PER_NODE": "4(x2),2", "SLURM_NODEID": "2"}, 4),
         ({"SLURM_STEP_TASKS_PER_NODE": "2,4(x2)", "SLURM_NODEID": "0"}, 4),
@@ -103,11 +103,18 @@ def test_ranks_on_one_node_share_its_processors(
         ({"SLURM_STEP_TASKS_PER_NODE": "2,4", "SLURM_NODEID": "9"}, 2),  # none has this number
         ({"SLURM_STEP_TASKS_PER_NODE": "2"}, 4),
         ({"SLURM_STEP_TASKS_PER_NODE": "4(x", "SLURM_NODEID": "0"}, 8),
-        ({"SLURM_NTASKS_PER_NODE": "many"}, 8),
-        ({"SLURM_NTASKS_PER_NODE": "0"}, 8),
-        ({"SLURM_CPUS_PER_TASK": "3", "SLURM_NTASKS_PER_NODE": "2"}, 3),
-        ({"SLURM_CPUS_PER_TASK": "16", "SLURM_NTASKS_PER_NODE": "2"}, 8),  # bound to eight
-        ({"LOCAL_WORLD_SIZE": "2", "SLURM_CPUS_PER_TASK": "8"}, 4),  # torchrun in one task
+        ({"SLURM_STEP_TASKS_PER_NODE": "many"}, 8),
+        ({"SLURM_STEP_TASKS_PER_NODE": "0"}, 8),
+        ({"SLURM_CPUS_PER_TASK": "3", "SLURM_STEP_TASKS_PER_NODE": "2"}, 3),
+        ({"SLURM_CPUS_PER_TASK": "16", "SLURM_STEP_TASKS_PER_NODE": "2"}, 8),  # bound to eight
+        (  # torchrun in one task
+            {
+                "LOCAL_WORLD_SIZE": "2",
+                "SLURM_CPUS_PER_TASK": "8",
+                "SLURM_STEP_TASKS_PER_NODE": "1",
+            },
+            4,
+        ),
         ({"OMPI_COMM_WORLD_LOCAL_SIZE": "8", "SLURM_STEP_TASKS_PER_NODE": "1"}, 1),
     ],
 )

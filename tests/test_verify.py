@@ -175,13 +175,44 @@ def test_a_file_that_ends_before_it_says_is_cut_short(
     assert sum(1 for _ in windows.loader(on_error="raise")) == len(windows) > 0
 
 
+@pytest.mark.parametrize("size", [0, 23, 2**63 - 1, 2**64 - 1])
+def test_a_w64_streamed_to_a_pipe_has_all_its_frames(tmp_path: Path, size: int) -> None:
+    """A length that counts not even itself, or that its writer could not know, is none."""
+    path = tmp_path / "a.w64"
+    write(path, noise(8_000), 16_000, "W64", "PCM_16")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<Q", data, data.index(b"data") + 16, size)
+    path.write_bytes(data)
+    if isinstance(probe(str(path), "a.w64"), headrace.Failure):
+        return  # nothing that libsndfile reads
+
+    catalog = scan(path, verify="decode")
+
+    assert found(catalog) == {"a.w64": "HEADER_MISMATCH"}
+    assert of(catalog, "a.w64") == (8_000, 0)
+
+
+@pytest.mark.parametrize("behind", [4, 5, 6, 20, 40, 900])
+def test_an_ogg_cut_in_the_head_of_a_page_is_cut_short(tmp_path: Path, behind: int) -> None:
+    """Where its name is all that is left of the last page, and its flags are not."""
+    path = tmp_path / "a.ogg"
+    write(path, medley(160_000), 16_000, "OGG", "VORBIS")
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"OggS", 0, len(data) - 1_000) + behind])
+
+    catalog = scan(path, verify="decode")
+
+    assert found(catalog) == {"a.ogg": "TRUNCATED"}
+    assert 0 < catalog.frames[0] < 160_000
+
+
 def test_a_length_that_cannot_be_is_none(tmp_path: Path) -> None:
     """64 bits of a damaged header are no number of frames: the file seems to be cut short."""
     path = tmp_path / "a.w64"
     write(path, noise(8_000), 16_000, "W64", "PCM_16")
     data = bytearray(path.read_bytes())
     at = data.index(b"data") + 16
-    data[at : at + 8] = b"\xff" * 7 + b"\x7f"
+    data[at : at + 8] = b"\xff" * 7 + b"\x00"
     path.write_bytes(data)
 
     catalog = scan(path, verify="decode")

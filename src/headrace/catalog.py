@@ -331,7 +331,8 @@ def scan(
     verify : {"headers", "decode"}
         Whether headers are believed, or every file is decoded: ``frames`` is then what decoding
         gives, ``declared_frames`` what the header says. With `cache`, a recording that has not
-        changed is not decoded again; a file of which nothing can be used is.
+        changed is not decoded again; a file of which nothing can be used, or that could not be
+        read just then, is.
     workers : int or "auto"
         Threads; 0 reads in the calling thread.
     progress : bool, optional

@@ -11,8 +11,9 @@ __all__ = ["available", "per_rank"]
 _RANKS = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 """Of torchrun, Open MPI, and MPICH and Intel MPI. Before Slurm's, who may have started these."""
 
-_TASKS = ("SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE")
-"""Of srun, and of a job: https://slurm.schedmd.com/srun.html."""
+_STEP = "SLURM_STEP_TASKS_PER_NODE"
+"""Of srun: https://slurm.schedmd.com/srun.html. A batch script without srun is one process,
+whatever its job has asked for."""
 
 
 def available(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -34,19 +35,18 @@ def available(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 def per_rank(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Return `available` shared out among this node's ranks, at least 1.
 
-    How many these are torchrun, Open MPI and MPICH say, else Slurm; where Slurm says how many
-    processors a task has, that is the share. Nonsense shares nothing.
+    How many these are torchrun, Open MPI and MPICH say, else Slurm's srun; where that says how
+    many processors a task has, that is the share. Nonsense shares nothing.
     """
     mine, told = available(cgroup), os.environ.get
     for name in _RANKS:
         if ranks := _number(told(name, "")):
             return max(1, mine // ranks)
-    if own := _number(told("SLURM_CPUS_PER_TASK", "")):  # the mask has these alone, or all
+    ranks = _tasks(told(_STEP, ""), told("SLURM_NODEID", ""))
+    own = _number(told("SLURM_CPUS_PER_TASK", ""))
+    if ranks and own:  # the mask has these alone, or all
         return min(mine, own)
-    for name in _TASKS:
-        if ranks := _tasks(told(name, ""), told("SLURM_NODEID", "")):
-            return max(1, mine // ranks)
-    return mine
+    return max(1, mine // ranks) if ranks else mine
 
 
 def _number(text: str) -> int:

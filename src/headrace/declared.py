@@ -26,7 +26,10 @@ _UNKNOWN: Final = 0x7FFFF000
 """What writers to a pipe put for a length they cannot know is this (SoX) or more (FFmpeg: all
 ones)."""
 _ALL_ONES: Final = 0xFFFFFFFF
+_W64_HEAD: Final = 24  # bytes of name and size
+_W64_UNKNOWN: Final = (1 << 63) - 1  # and what of it is one bit more
 _LONGEST_PAGE: Final = 27 + 255 + 255 * 255  # bytes of Ogg's: head, table, body (RFC 3533)
+_PAGE_HEAD: Final = 23  # bytes behind its name, up to the table of its segments' lengths
 _LAST_PAGE: Final = 4  # its flag
 
 
@@ -75,10 +78,18 @@ def _declared(file: BinaryIO, recording: Recording) -> Declared | None:
         return _w64(file, recording, width)
     if head[:4] == b"OggS":
         file.seek(max(0, recording.size - _LONGEST_PAGE))
-        tail = file.read()
-        last = tail.rfind(b"OggS")
-        return Declared(recording.frames, cut=last < 0 or not tail[last + 5] & _LAST_PAGE)
+        _, name, page = file.read().rpartition(b"OggS")
+        return Declared(recording.frames, cut=not (name and _is_last(page)))
     return None
+
+
+def _is_last(page: bytes) -> bool:
+    """Return whether an Ogg page, without its name, is whole and says that it is the last."""
+    if len(page) < _PAGE_HEAD:
+        return False
+    body = _PAGE_HEAD + page[_PAGE_HEAD - 1]
+    whole = len(page) >= body and len(page) >= body + sum(page[_PAGE_HEAD:body])
+    return whole and bool(page[1] & _LAST_PAGE)
 
 
 def _data_chunk(file: BinaryIO, recording: Recording, width: int, order: str) -> Declared | None:
@@ -117,11 +128,13 @@ def _w64(file: BinaryIO, recording: Recording, width: int) -> Declared | None:
     for _ in range(_MOST_CHUNKS):
         file.seek(at)
         name, size = file.read(16), unpack("<Q", file.read(8))[0]
+        if name[:4] == b"data" and (size < _W64_HEAD or size >= _W64_UNKNOWN):
+            return Declared(0) if width else None
         if name[:4] == b"data" and width:
-            return Declared((size - 24) // width)
+            return Declared((size - _W64_HEAD) // width)
         if name[:4] == b"data":
             return Declared(recording.frames, cut=at + size > recording.size)
-        at += max(24, size + -size % 8)
+        at += max(_W64_HEAD, size + -size % 8)
     return None
 
 

@@ -37,7 +37,7 @@ _SORTED_UP_TO = 1 << 12
 _FEW = 16
 _ROUNDS = 8
 _POWERS = np.uint64(1) << np.arange(63, dtype=np.uint64)
-_STEP = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's: the golden ratio, odd
+STEP = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's: the golden ratio, odd
 
 
 class EpochOrder(Protocol):
@@ -97,7 +97,7 @@ class Permutation:
         self.n = n
         self._table: NDArray[np.int64] | None = None
         if n <= _SORTED_UP_TO:
-            hashes = scramble(np.arange(n, dtype=np.uint64) * _STEP, key)
+            hashes = scramble(np.arange(n, dtype=np.uint64) * STEP, key)
             self._table = np.argsort(hashes, kind="stable").astype(np.int64)
             return
         self._network = _Network.over(n)
@@ -204,7 +204,7 @@ def _by_hash(
 ) -> NDArray[np.int64]:
     """Return the item at each position where range(n) is sorted by a hash of (key, item)."""
     every = np.arange(n.max(), dtype=np.uint64)
-    hashes = scramble(every * _STEP, keys[:, None])
+    hashes = scramble(every * STEP, keys[:, None])
     hashes[every >= n[:, None]] = ~np.uint64(0)  # behind all, by the stable sort too
     order = np.argsort(hashes, axis=1, kind="stable")
     return order[np.arange(len(n)), positions].astype(np.int64)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headrace.errors import WindowsError
-from headrace.order import Permutation, epoch_key, permuted, scramble
+from headrace.order import STEP, Permutation, epoch_key, permuted, scramble
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Mixed", "Sampled", "below", "checked_weights", "shares"]
 
-_STEP = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's: the golden ratio, odd
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _MOST = 1 << 32
@@ -31,7 +30,7 @@ _MOST = 1 << 32
 
 def below(n: int, counters: NDArray[np.int64], key: int) -> NDArray[np.int64]:
     """Return a number in [0, n) for each counter, all as likely to one in 2^32; n up to 2^32."""
-    hashes = scramble(counters.astype(np.uint64) * _STEP, key)
+    hashes = scramble(counters.astype(np.uint64) * STEP, key)
     many = np.uint64(n)
     # The upper 64 of the 96 bits of hash x n, of which the upper half is the number.
     return (((hashes >> _HALF) * many + ((hashes & _LOW) * many >> _HALF)) >> _HALF).astype(
@@ -138,7 +137,7 @@ class Sampled:
 
         def order(positions: NDArray[np.int64]) -> NDArray[np.int64]:
             items = below(len(keep), positions, column)
-            tossed = scramble(positions.astype(np.uint64) * _STEP, coin)
+            tossed = scramble(positions.astype(np.uint64) * STEP, coin)
             stays = (tossed >> np.uint64(11)) * 2.0**-53 < keep[items]
             items[~stays] = other[items[~stays]]
             return items
@@ -226,7 +225,7 @@ class Mixed:
             number = turn - self._first[source] + at[source]
             passed, place = np.divmod(number, sizes[source])
             passed = passed.astype(np.uint64) + begun[source]
-            keys = scramble(passed * _STEP, self._keys[source])
+            keys = scramble(passed * STEP, self._keys[source])
             return self._items[source] + permuted(sizes[source], keys, place)
 
         return order

@@ -86,7 +86,7 @@ def contents(table: pa.Table, failures: Sequence[Failure]) -> str:
                 for group in groups
             ]
             parts.append(_most_common(Counter(dict(kinds))))
-    files = len({failure.file_id for failure in failures})
+    files = len(files_of(failures))
     of = "" if files == len(failures) else f" in {counted(files, 'damaged file')}"
     parts.append(f"{len(failures):,} failures{of}")
     further = table.column_names[len(BUILT_IN) :]

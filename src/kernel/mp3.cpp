@@ -94,12 +94,13 @@ int64_t length_of(const Tag& tag, const Mp3Frame& frame) {
 // Reads a file from its start to its end, a block at a time.
 class Window {
  public:
-  explicit Window(const Bytes& file) : file_(file), size_(file.size()) {}
+  explicit Window(const Bytes& file, int64_t block = BLOCK)
+      : file_(file), size_(file.size()), block_bytes_(block) {}
   // The `count` bytes at `offset`, or null if they are not there; not before an earlier offset.
   const unsigned char* at(int64_t offset, int64_t count) {
     if (offset + count > size_) return nullptr;
     if (offset + count > begin_ + static_cast<int64_t>(block_.size())) {
-      block_.resize(static_cast<size_t>(std::min(BLOCK, size_ - offset)));
+      block_.resize(static_cast<size_t>(std::min(std::max(count, block_bytes_), size_ - offset)));
       begin_ = offset;
       const int64_t wanted = static_cast<int64_t>(block_.size());
       if (file_.read(offset, block_.data(), wanted) != wanted) {
@@ -112,7 +113,7 @@ class Window {
 
  private:
   const Bytes& file_;
-  int64_t size_, begin_ = 0;
+  int64_t size_, block_bytes_, begin_ = 0;
   std::vector<unsigned char> block_;
 };
 
@@ -270,7 +271,7 @@ bool index_mp3(const Bytes& bytes, int64_t declared, Mp3Index* index) {
 }
 
 bool begins_as(const Bytes& bytes, const Mp3Index& index, int64_t frames) {
-  Window window(bytes);
+  Window window(bytes, 4 * LARGEST);
   Start start;
   return read_start(&window, &start) && start.offset == index.points[0] &&
          start.skip() == index.skip &&

@@ -22,6 +22,9 @@ struct Mp3Frame {
   unsigned char header[4];
 };
 
+// Samples of a frame at this sample rate: two transforms of 576 at high ones, one at low ones.
+inline int64_t mp3_samples(int sample_rate) { return sample_rate < 32000 ? 576 : 1152; }
+
 // What has to be readable at a frame for read_mp3_frame: header, checksum and side information.
 constexpr int MP3_HEAD = 4 + 2 + 32;
 

@@ -16,15 +16,13 @@ constexpr int64_t BEHIND = 6;       // which on is compared
 constexpr int64_t KEPT = BEFORE + BEHIND + COMPARED + 2;  // frames that have to be at hand for that
 constexpr int64_t GRANULE = 576;    // samples
 
-int64_t samples_of(const Facts& facts) { return facts.sample_rate < 32000 ? 576 : 1152; }
-
 }  // namespace
 
 Mp3Check::Mp3Check(const Facts& facts, const Sndfile& library)
     : facts_(facts),
       library_(library),
       frame_bytes_(int64_t{sample_bytes(facts.type)} * facts.channels),
-      samples_(samples_of(facts)) {
+      samples_(mp3_samples(facts.sample_rate)) {
   exact_ = unpack(facts.seek_points.data(), facts.seek_points.size(), &index_);
 }
 
@@ -68,15 +66,18 @@ void Mp3Check::find_zeros(int64_t begin, int64_t count) {
 void Mp3Check::compare(int64_t start, int64_t count) {
   if (start < kept_begin_ || count <= 0) return;
   try {
-    const std::unique_ptr<Source> source = open_mp3(facts_, library_);
+    const std::unique_ptr<Source> source = open_mp3(facts_, library_, index_);
     if (!source) throw Fault("CHANGED", "the file has another size");
     source->seek(start);
     std::vector<double> pcm(static_cast<size_t>((count * frame_bytes_ + 7) / 8));
-    exact_ = source->read(pcm.data(), count) == count &&
-             std::memcmp(pcm.data(), kept_.data() + (start - kept_begin_) * frame_bytes_,
-                         static_cast<size_t>(count * frame_bytes_)) == 0;
-  } catch (const Fault&) {  // decoding in one go could
-    exact_ = false;
+    const int64_t got = source->read(pcm.data(), count);
+    if (source->system_failed()) throw Fault("IO", "the file cannot be read");
+    exact_ = got == count && std::memcmp(pcm.data(),
+                                         kept_.data() + (start - kept_begin_) * frame_bytes_,
+                                         static_cast<size_t>(count * frame_bytes_)) == 0;
+  } catch (const Fault& fault) {
+    if (fault.code == "IO" || fault.code == "MISSING" || fault.code == "PERMISSION") throw;
+    exact_ = false;  // decoding in one go could
   }
 }
 

@@ -198,7 +198,7 @@ class Mp3Source : public Source {
         file_(std::move(file)),
         index_(std::move(index)),
         shown_(*file_, index_),
-        samples_(facts.sample_rate < 32000 ? 576 : 1152),
+        samples_(mp3_samples(facts.sample_rate)),
         opening_end_(OPENING * samples_ - index_.skip) {}
 
   int64_t read(void* to, int64_t frames) override {
@@ -286,6 +286,10 @@ class Mp3Source : public Source {
 std::unique_ptr<Source> open_mp3(const Facts& facts, const Sndfile& library) {
   Mp3Index index;
   if (!unpack(facts.seek_points.data(), facts.seek_points.size(), &index)) return nullptr;
+  return open_mp3(facts, library, std::move(index));
+}
+
+std::unique_ptr<Source> open_mp3(const Facts& facts, const Sndfile& library, Mp3Index index) {
   auto file = open_bytes(facts.path, facts.bytes);
   if (file->size() != index.file_bytes) return nullptr;  // from its start it can still be decoded
   return std::make_unique<Mp3Source>(facts, library, std::move(file), std::move(index));

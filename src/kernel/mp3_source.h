@@ -11,11 +11,15 @@
 #pragma once
 #include <memory>
 
+#include "mp3.h"
 #include "source.h"
 
 namespace headrace {
 
 // Null if the file is not the one that the seek points were made of. Throws Fault if it cannot be opened.
 std::unique_ptr<Source> open_mp3(const Facts& facts, const Sndfile& library);
+
+// The same, with the seek points unpacked.
+std::unique_ptr<Source> open_mp3(const Facts& facts, const Sndfile& library, Mp3Index index);
 
 }  // namespace headrace

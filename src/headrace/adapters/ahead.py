@@ -213,6 +213,7 @@ class Ahead(ABC, Generic[T]):
         finally:
             batches.close()
             self._let_go(waiting)
+        self._epoch = None  # nothing was waiting: the loader is where this one is
         if isinstance(end, StopIteration):  # behind windows that were left out at the end, too
             self._state = self.loader.state_dict()
             return

@@ -56,7 +56,8 @@ class TorchBatch:
     Attributes
     ----------
     audio : Tensor of float32, shape ``(batch, samples)`` or ``(batch, channels, samples)``
-        On the CPU the loader's memory: written again only after nothing refers to it any more.
+        Or what `Windows.map` made. On the CPU the loader's memory: written again only after nothing
+        refers to it any more.
     labels, label_mask : Tensor of float32 and of bool, shape ``(batch, classes)``, or None
         As in `Batch`.
     valid : Tensor of bool, shape ``(batch,)``
