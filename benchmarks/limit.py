@@ -31,9 +31,9 @@ from oracle import Decoder
 from rivals import ours
 
 from headrace import _kernel
-from headrace.decode import probe, sample_type
-from headrace.records import Failure
-from headrace.resample import resampler
+from headrace.codecs._probe import probe, sample_type
+from headrace.dsp._resampler import resampler
+from headrace.failures import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

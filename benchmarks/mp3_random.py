@@ -108,7 +108,7 @@ def from_start_windows(
 
 def torchcodec_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
     """Keep a decoder for each file."""
-    from torchcodec.decoders import AudioDecoder  # noqa: PLC0415
+    from torchcodec.decoders import AudioDecoder
 
     decoders = {path: AudioDecoder(path) for path, _ in chosen}
     for path, start in chosen:
@@ -120,7 +120,7 @@ def torchcodec_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.f
 
 def spdl_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
     """Demux and decode a span of time."""
-    import spdl.io  # noqa: PLC0415
+    import spdl.io
 
     rates = {path: soundfile.info(path).samplerate for path, _ in chosen}
     for path, start in chosen:

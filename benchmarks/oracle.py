@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1]))
 
-from decoder import Decoder
+from tests.support.reference_decoder import Decoder
 
 __all__ = ["Decoder"]

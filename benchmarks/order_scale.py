@@ -24,10 +24,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.catalog import Catalog, load_catalog
+from headrace.catalog._catalog import Catalog, load_catalog
 
 if TYPE_CHECKING:
-    from headrace.windows import Windows
+    from headrace.windows._windows import Windows
 
 RATE = 16_000
 WINDOWS = 1_000  # of each recording

@@ -116,9 +116,9 @@ def differences(folder: str) -> dict[int, list[tuple[float, ...]]]:
     difference, of its part below 0.9 of the new Nyquist frequency, and of the difference between
     librosa's window and the same with its other good filter.
     """
-    import librosa  # noqa: PLC0415
+    import librosa
 
-    import headrace  # noqa: PLC0415
+    import headrace
 
     rate = 16_000
     windows = headrace.scan(folder).windows(sample_rate=rate, window_s=5.0)

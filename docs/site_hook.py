@@ -34,7 +34,7 @@ def _named(link: re.Match[str], folder: Path) -> str:
 
 def _commands() -> str:
     """Return what each command's own help says."""
-    from headrace.cli import app  # noqa: PLC0415  not to build a page without it
+    from headrace.cli import app
 
     parts = []
     for name, command in typer.main.get_command(app).commands.items():

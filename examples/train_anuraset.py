@@ -5,7 +5,7 @@
 The folder holds ``raw_data/SITE/NAME.wav`` and ``strong_labels/SITE/NAME.txt`` with lines of start,
 end and ``SPECIES_L``, ``_M`` or ``_H``, as published with J. S. Canas et al., "A dataset for
 benchmarking Neotropical anuran calls identification in passive acoustic monitoring" (2023). What
-`headrace.synthetic.write_archive` writes is laid out likewise, for a try. Stop it as you like, and
+`headrace.bench.write_archive` writes is laid out likewise, for a try. Stop it as you like, and
 give the same command again.
 """
 

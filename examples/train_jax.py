@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from headrace.adapters.jax import JaxLoader
-from headrace.synthetic import write_archive
+from headrace.bench._synthetic import write_archive
 
 FIELDS = ("audio", "labels", "label_mask")
 

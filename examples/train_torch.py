@@ -17,7 +17,7 @@ import common
 import torch
 from detector import Training
 
-from headrace.synthetic import write_archive
+from headrace.bench._synthetic import write_archive
 
 
 def train(windows, epochs, checkpoint, **options):

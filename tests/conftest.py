@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import headrace
-from browsing import CHROMIUM, OPTIONS
-from loading import our_threads
-from sounds import speechlike, write
+from tests.support.browser import CHROMIUM, OPTIONS
+from tests.support.loading import our_threads
+from tests.support.sounds import speechlike, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def browser() -> Iterator[Browser]:
     """Return a Chromium that has no window."""
     if CHROMIUM is None:
         pytest.skip("no Chromium: apt-get install chromium, or the like")
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415  not for tests without it
+    from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))

@@ -10,8 +10,8 @@ import pytest
 
 from headrace import audio_chunk_dataloader, audio_chunk_dataloader_threaded, scan
 from headrace.errors import NoRecordingsError
-from headrace.records import AudioExample
-from sounds import noise, write
+from headrace.windows._examples import AudioExample
+from tests.support.sounds import noise, write
 
 Course = Callable[..., Iterator[AudioExample]]
 

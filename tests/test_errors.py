@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace import errors
-from headrace.records import Code, Failure
+from headrace.failures import Code, Failure
 
 FAILURE = Failure("a.wav", "/data/a.wav", Code.IO, "it says nothing", 1.0, 2.0, windows=3, index=7)
 MADE_OF: dict[str, tuple[Any, ...]] = {

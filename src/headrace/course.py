@@ -13,7 +13,7 @@ from headrace.catalog import scan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from headrace.records import AudioExample
+    from headrace.windows import AudioExample
 
 __all__ = ["audio_chunk_dataloader", "audio_chunk_dataloader_threaded"]
 

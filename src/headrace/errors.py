@@ -22,10 +22,11 @@ Each message names the file or argument and says what to do next.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headrace.records import Failure
+    from headrace.failures import Failure
 
 __all__ = [
     "AnnotationError",
@@ -34,13 +35,13 @@ __all__ = [
     "DamagedWarning",
     "HeadraceError",
     "HeadraceWarning",
+    "InvalidWindowsError",
     "MemoryBudgetError",
     "NoRecordingsError",
     "ReadError",
     "StateError",
     "TooManyFailuresError",
     "TransformError",
-    "WindowsError",
 ]
 
 
@@ -68,7 +69,7 @@ class AnnotationError(HeadraceError, ValueError):
     """Labels that cannot be read, or cannot be matched to the recordings they are about."""
 
 
-class WindowsError(HeadraceError, ValueError):
+class InvalidWindowsError(HeadraceError, ValueError):
     """Windows that cannot be cut from these recordings, or views built in a refused order."""
 
 
@@ -128,3 +129,28 @@ class HeadraceWarning(UserWarning):
 
 class DamagedWarning(HeadraceWarning):
     """Files that a scan found are damaged; `Catalog.failures` has all of them."""
+
+
+def renamed_windows_error() -> type[InvalidWindowsError]:
+    """Return `InvalidWindowsError` for its old name, ``WindowsError``, with a warning.
+
+    The old name shadowed a builtin of Python on Windows. It works until headrace 0.3.
+
+    Warns
+    -----
+    DeprecationWarning
+        Always, at the line that used the old name.
+    """
+    warnings.warn(
+        "headrace.WindowsError is called InvalidWindowsError now: the old name works until "
+        "headrace 0.3.",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return InvalidWindowsError
+
+
+def __getattr__(name: str) -> object:
+    if name == "WindowsError":
+        return renamed_windows_error()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,77 +1,91 @@
-"""Failures as a table, and as a file that other programs read."""
+"""Why files and windows fail: `Code`, `Failure`, and `DecodeError` before it becomes a `Failure`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass
+from enum import StrEnum
 
-from headrace.errors import CatalogError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    import pyarrow as pa
-
-    from headrace.records import Failure
-
-__all__ = ["failures_table", "refuse", "write_failures"]
-
-_COLUMNS = {
-    "file_id": "string",
-    "path": "string",
-    "code": "string",
-    "message": "string",
-    "start_s": "float64",
-    "stop_s": "float64",
-    "windows": "int64",
-    "index": "int64",
-}
+__all__ = ["Code", "DecodeError", "Failure", "describe_os_error"]
 
 
-def failures_table(failures: Sequence[Failure]) -> pa.Table:
-    """Return an Arrow table with a row for each failure, and a column for each field."""
-    import pyarrow as pa  # noqa: PLC0415
+class Code(StrEnum):
+    """Why a file or a window was lost."""
 
-    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in _COLUMNS.items()])
-    values = {name: [getattr(one, name) for one in failures] for name in _COLUMNS}
-    values["code"] = [str(one.code) for one in failures]
-    return pa.table(values, schema=schema)
+    EMPTY = "EMPTY"
+    """The file holds no audio frames."""
+    NOT_AUDIO = "NOT_AUDIO"
+    """No decoder recognises the file."""
+    UNSUPPORTED = "UNSUPPORTED"
+    """The file is audio of a kind that cannot be used (no declared length, no such channel)."""
+    TRUNCATED = "TRUNCATED"
+    """The file ends before the frames its header declares."""
+    HEADER_MISMATCH = "HEADER_MISMATCH"
+    """The header declares no length, or less than the file holds (``scan(verify="decode")``)."""
+    CHANGED = "CHANGED"
+    """The file has another format, sample rate or channel count, or is shorter, than when it was
+    scanned."""
+    MISSING = "MISSING"
+    """The file is not there any more."""
+    PERMISSION = "PERMISSION"
+    """The file may not be read."""
+    IO = "IO"
+    """The operating system or the decoder reported an error while reading."""
+    STALLED = "STALLED"
+    """A read had not come back after ``stall_timeout_s``."""
+    NON_FINITE = "NON_FINITE"
+    """The window's input holds NaN or infinity."""
+    TRANSFORM = "TRANSFORM"
+    """A function given to `Windows.map` raised an error that may be the window's fault."""
 
 
-def refuse(file: Path) -> None:
-    """Raise if `write_failures` could not write to `file`: before a scan, not after.
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file, or some windows of it, that could not be had.
 
-    Raises
-    ------
-    CatalogError
-        The name ends in neither ``.csv`` nor ``.parquet``, is a folder's, or there is no such
-        folder.
+    Attributes
+    ----------
+    file_id, path : str
+        Which file.
+    code : Code
+        Why, in one word.
+    message : str
+        Why, in the words of whoever refused.
+    start_s, stop_s : float
+        Span of the lost audio in seconds from the start of the file; infinite where not known.
+    windows : int
+        How many windows were lost (0 for a file that never got into the catalog).
+    index : int
+        The lost window's place in its `Windows`, or -1.
     """
-    if file.suffix.lower() not in {".csv", ".parquet"}:
-        raise CatalogError(f"{str(file)!r} must end in .csv or .parquet.")
-    if file.is_dir():
-        raise CatalogError(f"{str(file)!r} is a folder: name a file in it.")
-    if not file.parent.is_dir():
-        raise CatalogError(f"There is no folder {str(file.parent)!r}: make it first.")
+
+    file_id: str
+    path: str
+    code: Code
+    message: str
+    start_s: float = 0.0
+    stop_s: float = math.inf
+    windows: int = 0
+    index: int = -1
+
+    def __str__(self) -> str:
+        span = "" if not self.windows else f", {self.start_s:.3f} s to {self.stop_s:.3f} s"
+        return f"{self.path}{span}: {self.message} [{self.code}]"
 
 
-def write_failures(failures: Sequence[Failure], file: Path) -> None:
-    """Write failures to a file: CSV, or Parquet, as its name ends.
+class DecodeError(Exception):
+    """Frames that could not be had."""
 
-    Raises
-    ------
-    CatalogError
-        As `refuse`.
-    OSError
-        The system refuses.
-    """
-    refuse(file)
-    table = failures_table(failures)
-    if file.suffix.lower() == ".csv":
-        from pyarrow import csv  # noqa: PLC0415
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
 
-        csv.write_csv(table, file)
-    else:
-        from pyarrow import parquet  # noqa: PLC0415
 
-        parquet.write_table(table, file)
+def describe_os_error(error: OSError) -> tuple[Code, str]:
+    """Return what an error of the operating system means for a file."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return Code.MISSING, "the file is not there"
+    if isinstance(error, PermissionError):
+        return Code.PERMISSION, "the file may not be read: check its permissions"
+    return Code.IO, f"the system says: {error.strerror or error}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from headrace.adapters.ahead import PLACED, Ahead, Ready
+from headrace.adapters._ahead import PLACED, Ahead, Ready
 
 try:
     import jax
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from headrace.adapters.ahead import Put
-    from headrace.loader import Loader
-    from headrace.records import Batch
+    from headrace.adapters._ahead import Put
+    from headrace.loading import Loader
+    from headrace.windows import Batch
 
 __all__ = ["JaxBatch", "JaxLoader"]
 

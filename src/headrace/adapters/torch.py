@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from headrace.adapters.ahead import PLACED, Ahead, Ready, checked, chosen
-from headrace.arguments import whole_number
-from headrace.records import AudioExample
+from headrace._validation import check_whole_number
+from headrace.adapters._ahead import PLACED, Ahead, Ready, checked, chosen
+from headrace.windows import AudioExample
 
 try:
     import torch
@@ -37,10 +37,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from headrace.adapters.ahead import Put
-    from headrace.loader import Loader
-    from headrace.records import Batch
-    from headrace.windows import Windows
+    from headrace.adapters._ahead import Put
+    from headrace.loading import Loader
+    from headrace.windows import Batch, Windows
 
 __all__ = ["Dataset", "TorchBatch", "TorchLoader"]
 
@@ -130,7 +129,7 @@ class TorchLoader(Ahead[Any]):
     ) -> None:
         self.device = torch.device("cpu" if device is None else device)
         self._cuda = _Cuda(self.device) if self.device.type == "cuda" else None
-        ahead = whole_number("ahead", ahead, 0)
+        ahead = check_whole_number("ahead", ahead, 0)
         if self._cuda is None:  # nothing to do ahead
             super().__init__(loader, fields, 0)
         else:

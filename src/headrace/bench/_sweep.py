@@ -1,0 +1,321 @@
+"""`sweep`: how fast the loader is with each number of workers, and which number to take."""
+
+from __future__ import annotations
+
+import math
+import platform
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from headrace._processors import available_processors
+from headrace.errors import ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from headrace.loading import Loader
+    from headrace.observe import Stats
+    from headrace.windows import Batch, Windows
+
+__all__ = ["CLOSE_ENOUGH", "Row", "Sweep", "default_workers", "sweep"]
+
+CLOSE_ENOUGH: Final = 0.05
+"""Fewer workers that are at most this share slower than the best are recommended instead: rounds on
+a quiet machine differ by about as much, and each worker has its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One number of workers, measured in every round.
+
+    Attributes
+    ----------
+    workers : int
+        0: in the calling thread.
+    runs : tuple of Stats
+        The counted rounds, in order.
+    """
+
+    workers: int
+    runs: tuple[Stats, ...]
+
+    @property
+    def windows_per_s(self) -> float:
+        """Windows delivered per second, the median over the rounds."""
+        return median(run.windows_per_s for run in self.runs)
+
+    @property
+    def times_real_time(self) -> float:
+        """Seconds of audio delivered per second, the median over the rounds."""
+        return median(run.times_real_time for run in self.runs)
+
+    @property
+    def wait_share(self) -> float:
+        """Share of the run that the consumer waited, in [0, 1], the median over the rounds."""
+        return median(run.wait_share for run in self.runs)
+
+    @property
+    def spread(self) -> float:
+        """Fastest minus slowest round, as a share of the median."""
+        rates = [run.windows_per_s for run in self.runs]
+        return (max(rates) - min(rates)) / median(rates)
+
+    @property
+    def memory_bound(self) -> int:
+        """Bytes that the loader promised to stay under."""
+        return self.runs[0].memory_bound
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What `sweep` measured.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        One for each number of workers, ascending.
+    windows, epochs : int
+        Windows in an epoch, and epochs in each run.
+    window_s : float
+        Seconds of a window.
+    sample_rate : int
+        Target rate, Hz.
+    batch_size : int
+        Windows in a batch.
+    processors : int
+        How many this process may use.
+    failed : int
+        Windows of each run that could not be read and were left out.
+    """
+
+    rows: tuple[Row, ...]
+    windows: int
+    epochs: int
+    window_s: float
+    sample_rate: int
+    batch_size: int
+    processors: int
+    failed: int
+
+    @property
+    def best(self) -> Row:
+        """The row with the most windows per second."""
+        return max(self.rows, key=lambda row: row.windows_per_s)
+
+    @property
+    def recommended(self) -> int:
+        """The fewest workers within `CLOSE_ENOUGH` of the best.
+
+        0 is recommended only where nothing else was measured: it never loads while the model runs.
+        """
+        threaded = [row for row in self.rows if row.workers] or list(self.rows)
+        enough = (1 - CLOSE_ENOUGH) * max(row.windows_per_s for row in threaded)
+        return next(row.workers for row in threaded if row.windows_per_s >= enough)
+
+    @property
+    def reason(self) -> str:
+        """Why `recommended` is recommended, in a sentence or two."""
+        threaded = [row for row in self.rows if row.workers]
+        if not threaded:
+            return "Only the plain loader was measured: give other numbers of workers."
+        chosen = next(row for row in threaded if row.workers == self.recommended)
+        fastest = max(threaded, key=lambda row: row.windows_per_s)
+        if len(threaded) == 1:
+            why = "no other threaded loader was measured"
+        elif chosen is not fastest:
+            loss = 1 - chosen.windows_per_s / fastest.windows_per_s
+            why = (
+                f"within {max(loss, 0.001):.1%} of the fastest, which has {fastest.workers}; "
+                "more only take more memory"
+            )
+        elif chosen is threaded[-1] and chosen.workers <= self.processors:
+            why = "the fastest and the most that were measured, so more may be faster still"
+        else:
+            why = f"the fastest, on {self.processors} processors"
+        plain = next((row for row in self.rows if not row.workers), None)
+        if plain is not None:
+            gain = chosen.windows_per_s / plain.windows_per_s
+            why += f". {gain:.2f} times as fast as the plain loader"
+        return f"workers={chosen.workers}: {why}."
+
+    @property
+    def verdict(self) -> str:
+        """Who waited for whom in the last run of the recommended number of workers."""
+        row = next(row for row in self.rows if row.workers == self.recommended)
+        return row.runs[-1].verdict
+
+    @property
+    def doubt(self) -> str:
+        """What to do about rounds that differ by more than the answer bears; empty if none do."""
+        widest = max(row.spread for row in self.rows)
+        if widest <= 2 * CLOSE_ENOUGH:
+            return ""
+        return (
+            f"The rounds differ by up to {widest:.0%}: something else keeps this machine busy. "
+            "For a finer answer end it, or measure more rounds."
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything measured, with machine facts, as what `json.dump` takes."""
+        return {
+            "headrace": version("headrace"),
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "processors": self.processors,
+            "windows": self.windows,
+            "epochs": self.epochs,
+            "window_s": self.window_s,
+            "sample_rate": self.sample_rate,
+            "batch_size": self.batch_size,
+            "failed": self.failed,
+            "recommended": self.recommended,
+            "reason": self.reason,
+            "verdict": self.verdict,
+            "rows": [
+                {
+                    "workers": row.workers,
+                    "windows_per_s": row.windows_per_s,
+                    "times_real_time": row.times_real_time,
+                    "wait_share": row.wait_share,
+                    "spread": row.spread,
+                    "memory_bound": row.memory_bound,
+                    "runs": [asdict(run) for run in row.runs],
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def default_workers(processors: int | None = None) -> tuple[int, ...]:
+    """Return 0, 1, 2, 4, ... to the first beyond `processors`, by default this process's."""
+    processors = available_processors() if processors is None else processors
+    workers = [0, 1]
+    while workers[-1] <= processors:
+        workers.append(2 * workers[-1])
+    return tuple(workers)
+
+
+def sweep(
+    windows: Windows,
+    workers: Iterable[int] | None = None,
+    *,
+    rounds: int = 3,
+    batch_size: int = 32,
+    prefetch: int | Literal["auto"] = "auto",
+    memory: str | int | None = None,
+    consume: Callable[[Batch], object] | None = None,
+    least_s: float = 0.5,
+    progress: Callable[[int, int], object] | None = None,
+    watch: Callable[[Loader], object] | None = None,
+) -> Sweep:
+    """Stream `windows` in every round through a loader of each number of workers.
+
+    The rounds are interleaved (0, 1, 2, ..., then 2, 1, 0, ...), so that a machine that becomes
+    slower is slower for all. A first round is not counted: it brings the files into the system's
+    page cache. So the figures are those of a second epoch, and of files that fit in memory.
+
+    Parameters
+    ----------
+    windows : Windows
+        What to stream; shuffled or not.
+    workers : iterable of int, optional
+        Numbers of workers; default `default_workers`.
+    rounds : int
+        Counted rounds, at least 1.
+    batch_size, prefetch, memory
+        As in `Windows.loader`.
+    consume : callable, optional
+        Called with each batch, as a model would be.
+    least_s : float
+        A run has so many epochs, the same for all, that the fastest takes at least about this many
+        seconds: a shorter one would measure the start of its threads.
+    progress : callable, optional
+        Called before each run and after the last with the runs done and the runs in all.
+    watch : callable, optional
+        Called with the loader of each run before it runs.
+
+    Returns
+    -------
+    Sweep
+
+    Raises
+    ------
+    ValueError
+        `rounds` or `workers` is out of range.
+    MemoryBudgetError
+        `memory` is too small for one of the loaders.
+    ReadError
+        Not one window could be read.
+    """
+    counts = tuple(sorted(set(default_workers() if workers is None else workers)))
+    if not counts or counts[0] < 0:
+        raise ValueError(
+            f"workers={counts} is not usable: give whole numbers from 0, at least one."
+        )
+    if rounds < 1:
+        raise ValueError(f"rounds={rounds} is not usable: give at least 1.")
+    loaders = [
+        partial(
+            windows.loader,
+            batch_size=batch_size,
+            workers=count,
+            prefetch=prefetch,
+            memory=memory,
+            on_error="skip",
+        )
+        for count in counts
+    ]
+    for loader in loaders:  # a budget that is too small is refused before anything runs
+        loader().close()
+
+    epochs = 1
+    uncounted: list[Stats] = []
+    runs: list[list[Stats]] = [[] for _ in counts]
+    schedule = [
+        (turn, place)
+        for turn in range(rounds + 1)
+        for place in range(len(counts))[:: -1 if turn % 2 else 1]
+    ]
+    for done, (turn, place) in enumerate(schedule):
+        if progress is not None:
+            progress(done, len(schedule))
+        stats = _run(loaders[place], consume, epochs, watch)
+        (runs[place] if turn else uncounted).append(stats)
+        if len(uncounted) == len(counts):
+            epochs = max(1, math.ceil(least_s / min(run.wall_s for run in uncounted)))
+    if progress is not None:
+        progress(len(schedule), len(schedule))
+
+    return Sweep(
+        rows=tuple(Row(count, tuple(own)) for count, own in zip(counts, runs, strict=True)),
+        windows=len(windows),
+        epochs=epochs,
+        window_s=windows.spec.size / windows.spec.sample_rate,
+        sample_rate=windows.spec.sample_rate,
+        batch_size=batch_size,
+        processors=available_processors(),
+        failed=max(stats.failed for stats in runs[0]),
+    )
+
+
+def _run(
+    make: Callable[[], Loader],
+    consume: Callable[[Batch], object] | None,
+    epochs: int,
+    watch: Callable[[Loader], object] | None,
+) -> Stats:
+    """Stream some epochs through a new loader."""
+    with make() as loader:
+        if watch is not None:
+            watch(loader)
+        for batch in loader.steps(epochs * len(loader)):
+            if consume is not None:
+                consume(batch)
+        stats = loader.stats()
+        if not stats.windows and loader.failures:
+            raise ReadError(loader.failures[0])
+    return stats

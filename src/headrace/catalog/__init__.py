@@ -1,0 +1,10 @@
+"""Which recordings there are, and what their headers say.
+
+`scan` finds files and reads their headers in threads; `Catalog` is the immutable table of the
+results. A bad file never costs its neighbours anything. May import `codecs` and what stands below
+it; `Catalog.windows` and `Catalog.windows_at` are its only way up.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,77 @@
+"""Failures as a table, and as a file that other programs read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.errors import CatalogError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from headrace.failures import Failure
+
+__all__ = ["check_failure_file", "failures_table", "write_failures"]
+
+_COLUMNS = {
+    "file_id": "string",
+    "path": "string",
+    "code": "string",
+    "message": "string",
+    "start_s": "float64",
+    "stop_s": "float64",
+    "windows": "int64",
+    "index": "int64",
+}
+
+
+def failures_table(failures: Sequence[Failure]) -> pa.Table:
+    """Return an Arrow table with a row for each failure, and a column for each field."""
+    import pyarrow as pa
+
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in _COLUMNS.items()])
+    values = {name: [getattr(one, name) for one in failures] for name in _COLUMNS}
+    values["code"] = [str(one.code) for one in failures]
+    return pa.table(values, schema=schema)
+
+
+def check_failure_file(file: Path) -> None:
+    """Raise if `write_failures` could not write to `file`: before a scan, not after.
+
+    Raises
+    ------
+    CatalogError
+        The name ends in neither ``.csv`` nor ``.parquet``, is a folder's, or there is no such
+        folder.
+    """
+    if file.suffix.lower() not in {".csv", ".parquet"}:
+        raise CatalogError(f"{str(file)!r} must end in .csv or .parquet.")
+    if file.is_dir():
+        raise CatalogError(f"{str(file)!r} is a folder: name a file in it.")
+    if not file.parent.is_dir():
+        raise CatalogError(f"There is no folder {str(file.parent)!r}: make it first.")
+
+
+def write_failures(failures: Sequence[Failure], file: Path) -> None:
+    """Write failures to a file: CSV, or Parquet, as its name ends.
+
+    Raises
+    ------
+    CatalogError
+        As `check_failure_file`.
+    OSError
+        The system refuses.
+    """
+    check_failure_file(file)
+    table = failures_table(failures)
+    if file.suffix.lower() == ".csv":
+        from pyarrow import csv
+
+        csv.write_csv(table, file)
+    else:
+        from pyarrow import parquet
+
+        parquet.write_table(table, file)

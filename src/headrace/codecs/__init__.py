@@ -1,0 +1,9 @@
+"""What a file is, how long it is, and how its sample n is reached exactly.
+
+The kernel decodes; this package tells it which decoder to use and where seeking is exact. May
+import `dsp`, `concurrency` and the modules beside the packages.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,7 @@
+"""The names that the other packages may use."""
+
+from ._forks import notify_forked_children as notify_forked_children
+from ._jobs import Job as Job
+from ._jobs import Task as Task
+from ._prefetcher import Prefetcher as Prefetcher
+from ._stalls import CancellationToken as CancellationToken

@@ -1,0 +1,9 @@
+"""Arithmetic on arrays of samples: resampling, log-mel spectrograms, levels.
+
+Pure functions of their input, the same to the bit on every machine (`LogMel` to rounding). May
+import the kernel and the modules beside the packages.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

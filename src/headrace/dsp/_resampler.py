@@ -1,0 +1,392 @@
+"""`Resampler`: which input an output needs, and the output from that input.
+
+One stage takes input at rate r to output at rate R, with r/R = M/L in lowest terms, by
+
+    y[m] = sum over n of x[n] h(m M/L - n),        h(t) = c sinc(c t) w(t / H)
+
+where c is the cutoff as a fraction of the input's Nyquist frequency, w is Kaiser's window and h is
+zero for abs(t) > H. x is zero outside the recording. h is finite, so an output needs a known, short
+span of input and is the same however it is reached. `stages` chooses one stage or several,
+whichever costs least. The signal between two stages has every whole number as an index,
+negative ones too.
+
+The tables are built from additions, multiplications, divisions and square roots alone. IEEE 754
+fixes those to the last bit, and no C library's or SIMD library's idea of a sine is involved, so
+every machine has the same tables.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headrace import _kernel
+from headrace.dsp._kernel_info import kernel_info
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["Resampler", "Stage", "resampler", "stages", "table_bytes"]
+
+STOP_BAND_DB = 105.0
+"""Rejection, and with a Kaiser window also the pass band's error, in dB: the 100 dB that are
+promised and a margin, since Kaiser's estimate of the length falls about 1 dB short. 16-bit audio
+has 98 dB. (soxr HQ is designed for 20 bits, 120 dB, which would cost 15 % more multiplications.)"""
+
+HELPER_DB = 118.0
+"""The same for the stages beside the one with the narrow transition: their errors add to its own,
+and their transitions are wide, so that a few more dB cost little."""
+
+PASS_BAND = 0.913
+"""End of the pass band as a fraction of the lower Nyquist frequency: soxr HQ's specification. The
+stop band begins at 1, so what aliases is `STOP_BAND_DB` down."""
+
+TABLE_LIMIT = 4 * 2**20
+"""Bytes that the tables of one pair of rates may have. Rates that have little in common would need
+more: their last stage interpolates its coefficients."""
+
+PHASES = 64
+"""Parabolas per input sample where coefficients are interpolated. They miss h by its third
+derivative times PHASES^-3 / 192, which is below -130 dB."""
+
+_HALF_BAND = 0.5
+_SMALL = sorted({Fraction(p, q) for p in range(1, 13) for q in range(1, 13)})
+_SAME_LINES = 1024  # floats: so far apart, inputs compete for the same lines of the first cache
+_LONG_BLOCK = 3000  # outputs: too few blocks that are longer share a coefficient that is loaded
+_NODES = (0.5 - math.sqrt(3) / 4, 0.5, 0.5 + math.sqrt(3) / 4)  # Chebyshev's: the least error
+
+
+def _beta(decibels: float) -> float:
+    # Kaiser's estimates for attenuation A > 50 dB: beta = 0.1102 (A - 8.7), and a length of
+    # (A - 8) / (2.285 dw) samples for a transition of dw radians per sample (Kaiser, "Nonrecursive
+    # digital filter design using the I0-sinh window function", 1974; Oppenheim and Schafer,
+    # section 7.6).
+    return 0.1102 * (decibels - 8.7)
+
+
+def _half_width(decibels: float, transition: float) -> float:
+    """Return H in input samples for a transition given as a fraction of the input's Nyquist."""
+    return (decibels - 8) / (2.285 * math.pi * transition) / 2
+
+
+def _sinc(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sin(pi x) / (pi x) to about 1e-16, by exact operations only."""
+    nearest = np.rint(x)
+    angle = (x - nearest) * math.pi  # in [-pi/2, pi/2], where Taylor's term 23 is below 1e-18
+    square = angle * angle
+    term = angle
+    sine = angle
+    for k in range(3, 23, 2):
+        term = term * square / (-(k - 1) * k)
+        sine = sine + term
+    sine = np.where(np.mod(nearest, 2) == 0, sine, -sine)
+    return np.where(x == 0, 1.0, sine / np.where(x == 0, 1.0, x * math.pi))
+
+
+def _bessel_i0(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the modified Bessel function I0 for 0 <= x <= 12.1 by its power series."""
+    quarter = x * x / 4
+    term = np.ones_like(x)
+    total = term
+    for k in range(1, 30):  # (12.1/2)^60 / 30!^2 is 1e-18, and I0 is at least 1
+        term = term * quarter / (k * k)
+        total = total + term
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One filter of a chain.
+
+    Attributes
+    ----------
+    up, down : int
+        L and M, in lowest terms.
+    half_width : float
+        H in samples of the stage's input.
+    cutoff : float
+        c, a fraction of the Nyquist frequency of the stage's input.
+    beta : float
+        The shape of Kaiser's window.
+    phases : int
+        0, or the number of parabolas per input sample by which coefficients are interpolated.
+    """
+
+    up: int
+    down: int
+    half_width: float
+    cutoff: float
+    beta: float
+    phases: int = 0
+
+    @property
+    def reach(self) -> int:
+        """An output at position p of the input uses no input further than this from p."""
+        return math.ceil(self.half_width + (1 / self.phases if self.phases else 0))
+
+    @property
+    def span(self) -> int:
+        """How many inputs the 16 outputs of a group need together."""
+        return 2 * self.reach + -(-(_kernel.LANES - 1) * self.down // self.up) + bool(self.phases)
+
+    @property
+    def taps(self) -> int:
+        """How many coefficients of an output are not 0, where only those are used; else 0."""
+        if (self.up, self.down, self.phases) != (1, 2, 0):
+            return 0
+        whole = math.ceil(self.half_width)
+        # At a cutoff of a half (a half-band filter) every second coefficient is 0.
+        taps = 1 + 2 * (whole // 2) if self.cutoff == _HALF_BAND else 2 * whole - 1
+        return taps if taps <= _kernel.MOST_TAPS else 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tables."""
+        row = _kernel.LANES * 4
+        if self.phases:
+            return self.phases * 3 * self.span * row + 64 + 8
+        groups = self.up // math.gcd(self.up, _kernel.LANES)
+        return groups * (self.span * row + 8) + 64 + 12 * self.taps
+
+    @property
+    def cost(self) -> float:
+        """Multiplications per output, or what takes as long: fitted to what stages take."""
+        ratio = self.down / self.up
+        if self.taps:
+            return 1.1 * self.taps + 11  # inputs are parted before, outputs woven after
+        if self.phases:
+            return 5.0 * (2 * self.half_width + (_kernel.LANES - 1) * ratio)  # three, and loads
+        cost = 1.02 * (2 * self.half_width + _kernel.LANES / 2 * ratio) + 6
+        block = math.lcm(self.up, _kernel.LANES)
+        if block // self.up * self.down % _SAME_LINES == 0:
+            cost *= 1.1
+        return cost * max(1, block / _LONG_BLOCK)
+
+    def table(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the coefficients and the groups' first inputs.
+
+        Returns
+        -------
+        ndarray of float32, shape ``(groups, span, 16)`` or ``(phases, span, 3, 16)``
+            By group, input and lane. With phases: of the parabola in t from 0 to 1, constant
+            first, where t is how far a group's first output stands between its phase and the next.
+        ndarray of int64, shape ``(groups,)`` or ``(1,)``
+            Relative to the first input of a block of outputs; with phases, to the last input that
+            is not after the group's first output.
+        """
+        lanes = np.arange(_kernel.LANES, dtype=np.int64)
+        inputs = np.arange(self.span, dtype=np.int64)[:, None]
+        if self.phases:
+            first = np.array([1 - self.reach])
+            parabolas = np.empty((self.phases, self.span, 3, _kernel.LANES), np.float32)
+            for phase in range(self.phases):
+                at = lanes * self.down / self.up - (first[0] + inputs) + phase / self.phases
+                parabolas[phase] = self._parabola(at)
+            return parabolas, first
+        outputs = np.arange(0, math.lcm(self.up, _kernel.LANES), _kernel.LANES, dtype=np.int64)
+        first = outputs * self.down // self.up - self.reach + 1
+        table = np.empty((len(outputs), self.span, _kernel.LANES), np.float32)
+        for group, output in enumerate(outputs):  # one at a time, so that memory stays small
+            at = ((output + lanes) * self.down - (first[group] + inputs) * self.up) / self.up
+            table[group] = self._response(at, np.abs(at) < self.half_width)
+        return table, first
+
+    def _parabola(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
+        end = at + 1 / self.phases
+        inside = (at < self.half_width) & (end > -self.half_width)
+        low, middle, high = (self._response(at + t / self.phases, inside) for t in _NODES)
+        t = _NODES[1]
+        slope = (high - low) / (_NODES[2] - _NODES[0])
+        bend = (high - 2 * middle + low) / (2 * (_NODES[2] - t) ** 2)
+        return np.stack([middle - t * slope + t * t * bend, slope - 2 * t * bend, bend], axis=1)
+
+    def _response(self, at: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return h where `inside`, else 0."""
+        place = np.where(inside, np.minimum(np.abs(at) / self.half_width, 1), 0.0)
+        window = _bessel_i0(self.beta * np.sqrt(1 - place * place))
+        window = window / _bessel_i0(np.array(self.beta))
+        return np.where(inside, self.cutoff * _sinc(self.cutoff * at) * window, 0.0)
+
+
+def _narrow(rate_in: Fraction, rate_out: Fraction, nyquist: Fraction) -> Stage:
+    """Return the stage that passes what is below `nyquist` and nothing above."""
+    ratio, stretch = rate_out / rate_in, float(rate_in / 2 / nyquist)
+    half_width = _half_width(STOP_BAND_DB, 1 - PASS_BAND) * stretch
+    cutoff = (1 + PASS_BAND) / 2 / stretch
+    beta = _beta(STOP_BAND_DB)
+    return Stage(ratio.numerator, ratio.denominator, half_width, cutoff, beta)
+
+
+def _wide(rate_in: Fraction, rate_out: Fraction, stop: Fraction, end: Fraction) -> Stage:
+    """Return a stage that passes what is below `end` and stops what is above `stop`, in Hz."""
+    ratio, half = rate_out / rate_in, rate_in / 2
+    half_width = _half_width(HELPER_DB, float((stop - end) / half))
+    cutoff = float((stop + end) / 2 / half)
+    return Stage(ratio.numerator, ratio.denominator, half_width, cutoff, _beta(HELPER_DB))
+
+
+def _chains(rate_in: Fraction, rate_out: Fraction) -> Iterator[tuple[Stage, ...]]:
+    """Yield the chains that are considered, simple ones first."""
+    nyquist = min(rate_in, rate_out) / 2
+    end = nyquist * Fraction(PASS_BAND)
+    halvers: tuple[Stage, ...] = ()
+    rate = rate_in
+    while True:
+        yield (*halvers, _narrow(rate, rate_out, nyquist))
+        for between in [rate * ratio for ratio in _SMALL]:
+            # Beside the narrow stage, all that would fall below `nyquist` is to be kept off.
+            stop = between - nyquist
+            if rate_out < between < rate:
+                first = _wide(rate, between, stop, end)
+                yield (*halvers, first, _narrow(between, rate_out, nyquist))
+            if stop > nyquist and between != rate_out:
+                first, second = _narrow(rate, between, nyquist), _wide(between, rate_out, stop, end)
+                yield (*halvers, first, second)
+                yield (*halvers, first, replace(second, phases=PHASES))
+        yield (*halvers, replace(_narrow(rate, rate_out, nyquist), phases=PHASES))
+        rate /= 2
+        if rate <= 2 * nyquist:
+            return
+        # Edges that stand symmetrically around half the Nyquist frequency: a half-band filter.
+        halvers = (*halvers, _wide(rate * 2, rate, rate - nyquist, nyquist))
+
+
+@lru_cache(maxsize=256)
+def stages(rate_in: int, rate_out: int) -> tuple[Stage, ...]:
+    """Return the chain that costs least among those within `TABLE_LIMIT`.
+
+    At equal rates there is none.
+    """
+    if rate_in == rate_out:
+        return ()
+
+    def cost(chain: tuple[Stage, ...]) -> float:
+        total, rate = 0.0, 1.0
+        for stage in chain:
+            rate = rate * stage.up / stage.down
+            total += stage.cost * rate
+        return total
+
+    chains = _chains(Fraction(rate_in), Fraction(rate_out))
+    small = (chain for chain in chains if sum(stage.nbytes for stage in chain) <= TABLE_LIMIT)
+    return min(small, key=cost)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Resampler:
+    """The resampling from one rate to another; immutable, shared by all threads.
+
+    Make one with `resampler`, which caches the table.
+
+    Attributes
+    ----------
+    rate_in, rate_out : int
+        Hz.
+    up, down : int
+        L and M: `rate_out` and `rate_in` over their greatest common divisor.
+    reach : int
+        An output at position p of the input (in samples) uses no input further than this from p.
+        Where there are several stages, the groups in which the first one computes are counted in.
+    filter : _kernel.Filter
+        The compiled part, for native code.
+    """
+
+    rate_in: int
+    rate_out: int
+    up: int
+    down: int
+    reach: int
+    filter: _kernel.Filter
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tables."""
+        return self.filter.nbytes
+
+    @property
+    def identity(self) -> bool:
+        """Whether the rates are equal: then there is no filter."""
+        return self.filter.identity
+
+    def output_frames(self, frames: int) -> int:
+        """Return how many output samples a recording of `frames` has: ceil(frames R / r)."""
+        return -(-frames * self.up // self.down)
+
+    def support(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the half-open range of inputs that outputs [start, stop) depend on.
+
+        Not clipped to the recording: it may begin below 0 and end behind the last frame.
+        """
+        return self.filter.support(start, stop)
+
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the range of inputs that must be in memory for outputs [start, stop).
+
+        It contains `support` and reaches a little further, since outputs are computed in groups;
+        what lies outside `support` only has to be finite.
+        """
+        return self.filter.span(start, stop)
+
+    def __call__(
+        self,
+        x: NDArray[np.float32],
+        x_start: int,
+        y: NDArray[np.float32],
+        y_start: int,
+        *,
+        instruction_set: str = "",
+    ) -> None:
+        """Write outputs ``y_start .. y_start + len(y)`` into `y`; releases the GIL.
+
+        Parameters
+        ----------
+        x : ndarray of float32, shape ``(inputs,)``
+            Finite inputs, at least `span` of the outputs.
+        x_start : int
+            The number in the recording of ``x[0]``; may be negative.
+        y : ndarray of float32, shape ``(outputs,)``
+            Written.
+        y_start : int
+            The number in the recording of ``y[0]``.
+        instruction_set : str
+            One of ``_kernel.instruction_sets()``; default that of `kernel_info`. All agree to the
+            bit.
+
+        Raises
+        ------
+        ValueError
+            `x` does not hold the span of these outputs, or there is no such instruction set here.
+        """
+        chosen = instruction_set or kernel_info().instruction_set
+        self.filter.apply(x, x_start, y, y_start, chosen)
+
+
+@lru_cache(maxsize=32)
+def resampler(rate_in: int, rate_out: int) -> Resampler:
+    """Return the `Resampler` from `rate_in` to `rate_out` Hz, made once per pair of rates."""
+    divisor = math.gcd(rate_in, rate_out)
+    up, down = rate_out // divisor, rate_in // divisor
+    chain = stages(rate_in, rate_out)
+    parts = []
+    reach, step = Fraction(0), Fraction(1)  # step: of a stage's input, in samples of the recording
+    for stage in chain:
+        table, first = stage.table()
+        flat = table.reshape(-1)
+        parts.append((flat, first, stage.up, stage.down, stage.reach, stage.phases))
+        reach += stage.reach * step
+        step *= Fraction(stage.down, stage.up)
+    if len(chain) > 1:
+        reach += Fraction(_kernel.LANES * chain[0].down, chain[0].up)
+    return Resampler(rate_in, rate_out, up, down, math.ceil(reach), _kernel.Filter(parts))
+
+
+def table_bytes(rate_in: int, rate_out: int) -> int:
+    """Return the bytes of the tables from `rate_in` to `rate_out` Hz without making them."""
+    return sum(stage.nbytes for stage in stages(rate_in, rate_out))

@@ -1,0 +1,13 @@
+"""The names that the other packages may use."""
+
+from ._buffers import Allocate as Allocate
+from ._buffers import BufferPool as BufferPool
+from ._ledger import Ledger as Ledger
+from ._loader import Loader as Loader
+from ._plan import Plan as Plan
+from ._read_one import read_one as read_one
+from ._reader import GroupResult as GroupResult
+from ._reader import Reader as Reader
+from ._state import place_of as place_of
+from ._state import state_of as state_of
+from ._work_results import WorkResult as WorkResult

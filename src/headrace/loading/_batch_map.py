@@ -1,0 +1,138 @@
+"""`BatchMap`: a function of a whole batch, which runs in the worker that finished it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headrace._validation import check_whole_number
+from headrace.errors import TransformError
+from headrace.windows import Batch, generator, noise, takes_rng
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from headrace.windows import Function, Windows
+
+__all__ = ["BatchMap"]
+
+_PLACE = -1
+"""Keeps a batch's generator apart from those of the windows' transforms, which count from 0."""
+
+
+def _stacked(row: NDArray[Any] | None, count: int) -> NDArray[Any] | None:
+    return None if row is None else np.repeat(row[None], count, axis=0)
+
+
+def _arrays(batch: Batch) -> list[NDArray[Any]]:
+    values = (getattr(batch, field.name) for field in fields(batch))
+    return [value for value in values if isinstance(value, np.ndarray)]
+
+
+class BatchMap:
+    """A function of a batch, and the randomness it is given.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(batch)`` or ``function(batch, rng=...)``; returns a `Batch`, or None if it worked
+        in place.
+    seed : int
+        Keys `rng`.
+    rank : int
+        Of this process, which keys it too: a batch of another rank has the same position.
+
+    Attributes
+    ----------
+    extra_bytes : int
+        Bytes of a batch's arrays beside its slab, from a trial on noise.
+    """
+
+    def __init__(self, function: Function, seed: int, rank: int) -> None:
+        if not callable(function):
+            raise ValueError(f"batch_map must be a function, not {function!r}.")  # noqa: TRY004
+        self._function = function
+        self._draws = takes_rng(function)
+        self._seed = check_whole_number("seed", seed)
+        self._rank = rank
+        self.extra_bytes = 0
+        self._name = f"batch_map={getattr(function, '__name__', type(function).__name__)}"
+
+    def __call__(self, batch: Batch, epoch: int, position: int) -> Batch:
+        """Return what the function makes of the batch that ends at `position` of `epoch`.
+
+        Raises
+        ------
+        TransformError
+            The function raised, or gave something else, or another number of rows.
+        """
+        place = f"the batch that ends at position {position} of epoch {epoch}"
+        return self._call(batch, epoch, position, place)
+
+    @classmethod
+    def given(
+        cls, function: Function | None, seed: int, windows: Windows, batch_size: int | None
+    ) -> BatchMap | None:
+        """Return what a user's function is, tried on noise; None where there is none."""
+        if function is None:
+            return None
+        if batch_size is None:
+            raise ValueError("batch_map works on batches: give batch_size, or use windows.map.")
+        made = cls(function, seed, windows.share.rank)
+        made.extra_bytes = made._trial(windows, batch_size)
+        return made
+
+    def _trial(self, windows: Windows, batch_size: int) -> int:
+        """Return the bytes of a batch's arrays beside its slab."""
+        example = noise(windows)
+        audio = np.repeat(example.audio[None], batch_size, axis=0)
+        batch = Batch(
+            audio=audio,
+            file_id=(example.file_id,) * batch_size,
+            offset=np.zeros(batch_size),
+            sample_rate=example.sample_rate,
+            path=(example.path,) * batch_size,
+            index=np.zeros(batch_size, np.int64),
+            end_s=np.full(batch_size, example.end_s),
+            valid_samples=np.full(batch_size, example.valid_samples),
+            valid=np.ones(batch_size, bool),
+            source=np.zeros(batch_size, np.int64),
+            state={},
+            labels=_stacked(example.labels, batch_size),
+            label_mask=_stacked(example.label_mask, batch_size),
+        )
+        result = self._call(batch, 0, 0, f"noise, {audio.dtype} of shape {audio.shape}")
+        known = _arrays(batch)
+        return sum(
+            array.nbytes
+            for array in _arrays(result)
+            if not any(np.may_share_memory(array, other) for other in known)
+        )
+
+    def _call(self, batch: Batch, epoch: int, position: int, what: str) -> Batch:
+        rows = len(batch)  # beforehand: the shape of an array can be set in place
+        try:
+            if self._draws:
+                rng = generator(self._seed, _PLACE, epoch, position, self._rank)
+                result = self._function(batch, rng=rng)
+            else:
+                result = self._function(batch)
+        except Exception as error:
+            raise TransformError(
+                f"{self._name} raised {type(error).__name__} on {what}: {error}"
+            ) from error
+        if result is None:
+            result = batch
+        if not isinstance(result, Batch):
+            raise TransformError(
+                f"{self._name} gave a {type(result).__name__} for {what}: return the batch, "
+                "changed with dataclasses.replace, or None after working in place."
+            )
+        if len(result) != rows:
+            raise TransformError(
+                f"{self._name} gave {len(result)} rows for {what}, which has {rows}: set valid to "
+                "False in rows that shall not count, so that no window is lost silently."
+            )
+        return result

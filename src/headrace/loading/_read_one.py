@@ -1,0 +1,47 @@
+"""One window, read here and now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headrace.concurrency import CancellationToken
+from headrace.errors import ReadError
+from headrace.loading._collate import examples_of
+from headrace.loading._plan import Plan
+from headrace.loading._reader import Reader
+from headrace.loading._transforming import reading
+from headrace.loading._work import ReadGroup
+
+if TYPE_CHECKING:
+    from headrace.windows import AudioExample, Windows
+
+__all__ = ["read_one"]
+
+
+def read_one(windows: Windows, position: int) -> AudioExample:
+    """Return the window at a position of the shard's first epoch, read in this thread.
+
+    Raises
+    ------
+    ReadError
+        It could not be read.
+    """
+    share = windows.share
+    places = share.positions(position * share.step, 1, windows.positions)
+    rows = windows.rows(windows._first_epoch(places))  # noqa: SLF001  indexing's own
+    audio = np.empty(windows.shape, windows.dtype)
+    if not len(places):
+        return next(examples_of(windows, rows, ([], []), [audio]))
+    plan = Plan(windows, batch_size=None, workers=0, prefetch="auto", memory=None, last="keep")
+    reader = Reader(plan)
+    try:
+        group = ReadGroup(rows, 0, 1, windows.spec.size, None)
+        result = reading(reader, windows, lenient=False)(0)(group, [audio], CancellationToken())
+    finally:
+        reader.close()
+    if result.failures:
+        raise ReadError(replace(result.failures[0], index=int(rows.index[0])))
+    return next(examples_of(windows, rows, (result.ids, result.paths), [audio]))

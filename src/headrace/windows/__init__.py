@@ -1,0 +1,9 @@
+"""What is loaded: windows of recordings, in which order, with which labels.
+
+`Windows` is a pure, lazy, immutable sequence: no threads, no open files. May import `annotations`,
+`catalog` and what stands below them; `Windows.loader` and indexing are its only way up.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

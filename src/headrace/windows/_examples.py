@@ -1,0 +1,132 @@
+"""`AudioExample` and `Batch`: what a consumer gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from headrace._formatting import format_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["AudioExample", "Batch"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class AudioExample:
+    """One window of audio; unpacks to exactly ``audio, file_id, offset``.
+
+    Attributes
+    ----------
+    audio : ndarray of float32, shape ``(samples,)``
+        With ``channel="all"`` of shape ``(channels, samples)``. In [-1, 1] for PCM (a resampler's
+        overshoot may pass it slightly); zeros behind the end of the recording.
+    file_id : str
+        The recording's id; in the course functions its path.
+    offset : float
+        Seconds from the start of the recording to the window's first sample.
+    sample_rate : int
+        Hz.
+    path : str
+        The recording's path.
+    index : int
+        The window's place in its `Windows`' unshuffled set; -1 where a shard is filled up.
+    end_s : float
+        Seconds from the start of the recording to the window's end, padding included.
+    valid_samples : int
+        Samples that are of the recording, not padding; 0 for a failed window under
+        ``on_error="mask"``, and where a shard is filled up.
+    source : int
+        Which of the `Windows` that were joined by `concat` or `mix`; else 0.
+    labels : ndarray of float32, shape ``(classes,)``, or None
+        1 for each of the windows' ``classes`` that is heard, else 0; None without labels.
+    label_mask : ndarray of bool, shape ``(classes,)``, or None
+        True where that is known; nowhere for a failed window.
+    """
+
+    audio: NDArray[np.float32]
+    file_id: str
+    offset: float
+    sample_rate: int
+    path: str
+    index: int
+    end_s: float
+    valid_samples: int
+    source: int = 0
+    labels: NDArray[np.float32] | None = None
+    label_mask: NDArray[np.bool_] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.audio, self.file_id, self.offset))
+
+    def __repr__(self) -> str:
+        return (
+            f"<AudioExample: {self.file_id} from {self.offset:g} s to {self.end_s:g} s at "
+            f"{self.sample_rate} Hz, audio of shape {self.audio.shape}, "
+            f"{self.valid_samples:,} samples valid, index {self.index}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from headrace.display import example_card
+
+        return example_card(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Batch:
+    """Windows side by side; unpacks to exactly ``audio, file_id, offset``.
+
+    Attributes
+    ----------
+    audio : ndarray of float32, shape ``(batch, samples)`` or ``(batch, channels, samples)``
+        The loader's memory: it is written again only after nothing refers to it any more.
+    file_id, path : tuple of str
+        As in `AudioExample`; ``""`` in the rows that ``last="pad"`` or a shard's
+        ``remainder="mask"`` adds.
+    offset, end_s : ndarray of float64, shape ``(batch,)``
+        Seconds.
+    index, valid_samples : ndarray of int64, shape ``(batch,)``
+        As in `AudioExample`; -1 and 0 in added rows.
+    source : ndarray of int64, shape ``(batch,)``
+        As in `AudioExample`; 0 in added rows.
+    valid : ndarray of bool, shape ``(batch,)``
+        False for rows that hold no window: failed (``on_error="mask"``) or added.
+    sample_rate : int
+        Hz.
+    state : mapping
+        What follows this batch resumes from here: see `Loader.load_state_dict`.
+    labels, label_mask : ndarray of float32 and of bool, shape ``(batch, classes)``, or None
+        As in `AudioExample`: multi-hot rows, and where they are known.
+    """
+
+    audio: NDArray[np.float32]
+    file_id: tuple[str, ...]
+    offset: NDArray[np.float64]
+    sample_rate: int
+    path: tuple[str, ...]
+    index: NDArray[np.int64]
+    end_s: NDArray[np.float64]
+    valid_samples: NDArray[np.int64]
+    source: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+    state: Mapping[str, Any]
+    labels: NDArray[np.float32] | None = None
+    label_mask: NDArray[np.bool_] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.audio, self.file_id, self.offset))
+
+    def __len__(self) -> int:
+        return len(self.audio)
+
+    def __repr__(self) -> str:
+        recordings = len({*self.file_id} - {""})
+        return (
+            f"<Batch: {format_count(len(self), 'window')} at {self.sample_rate} Hz of "
+            f"{format_count(recordings, 'recording')}, audio of shape {self.audio.shape}, "
+            f"{int(self.valid.sum())} valid>"
+        )

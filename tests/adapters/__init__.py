@@ -1,0 +1,1 @@
+"""Tests of the adapters to torch and JAX, Lightning and Accelerate."""

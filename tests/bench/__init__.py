@@ -1,0 +1,1 @@
+"""Tests of the synthetic archive, the sweep and its plot."""

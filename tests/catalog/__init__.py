@@ -1,0 +1,1 @@
+"""Tests of finding files, headers, verification, tables."""

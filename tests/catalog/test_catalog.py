@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import pickle
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.catalog._catalog import Catalog
+from headrace.codecs._recording import Recording
+from headrace.errors import CatalogError
+from tests.support.catalog_tables import FAILURES, table, three
+
+if TYPE_CHECKING:
+    from headrace.catalog._rows import Row
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    """Return three recordings, with a root and two failures."""
+    return three()
+
+
+class TestSequence:
+    def test_an_index_gives_a_recording(self, catalog: Catalog) -> None:
+        """From either end, and with NumPy's integers."""
+        second = Recording(
+            "b.wav", "/data/b.wav", 16_000, 2, 32_000, "WAV", "PCM_16", 45, 10**18 + 1
+        )
+
+        assert catalog[1] == catalog[-2] == catalog[np.int64(1)] == catalog.recording(1) == second
+        assert second in catalog
+        assert len(catalog) == 3
+
+    @pytest.mark.parametrize("index", [3, -4])
+    def test_an_index_beyond_the_ends_is_an_error(self, catalog: Catalog, index: int) -> None:
+        """As for any sequence."""
+        with pytest.raises(IndexError, match="the catalog has 3"):
+            catalog[index]
+
+    @given(slices=st.lists(st.slices(5), max_size=3))
+    @settings(deadline=None)
+    def test_a_slice_is_a_catalog_of_what_a_list_would_give(self, slices: list[slice]) -> None:
+        """Slices of slices, with any step, keep rows, columns and fingerprint consistent."""
+        view = Catalog.from_table(table(5, n=list(range(5))))
+        rows = list(view)
+        for one in slices:
+            view, rows = view[one], rows[one]
+
+        assert list(view) == rows == [view[row] for row in range(len(view))]
+        assert view.frames.tolist() == [row.frames for row in rows]
+        again = Catalog.from_table(
+            pa.Table.from_pylist(view.to_arrow().to_pylist(), view._table.schema)
+        )
+        assert view.fingerprint == again.fingerprint
+
+    def test_iterating_beyond_a_chunk_keeps_the_order(self) -> None:
+        """Rows are made some thousands at a time, which shows nowhere."""
+        rows = 20_001
+        ids = [f"{row:06}.wav" for row in range(rows)]
+        many = Catalog.from_table(
+            pa.table(
+                {
+                    "id": ids,
+                    "sample_rate": np.full(rows, 8000),
+                    "channels": np.full(rows, 1),
+                    "frames": np.arange(1, rows + 1),
+                    "format": ["WAV"] * rows,
+                    "subtype": ["PCM_16"] * rows,
+                }
+            ),
+            root="/r",
+        )
+
+        assert [one.id for one in many] == ids
+        assert many.filter(lambda row: row.frames % 2 == 0).frames.tolist() == list(
+            range(2, rows + 1, 2)
+        )
+
+    def test_numbers_are_int64_and_cannot_be_changed(self, catalog: Catalog) -> None:
+        """Geometry is computed in int64, and a catalog is a value."""
+        for values in (catalog.frames, catalog.sample_rates, catalog.channels):
+            assert values.dtype == np.int64
+            with pytest.raises(ValueError, match="read-only"):
+                values[0] = 7
+        with pytest.raises(AttributeError):
+            catalog.root = "/x"  # type: ignore[misc]
+        assert catalog.sample_rates.tolist() == [8000, 16_000, 24_000]
+        assert catalog.duration_s == 6.0
+
+    def test_the_repr_says_what_is_there(self, catalog: Catalog) -> None:
+        """Files, hours, rates, formats, failures, further columns."""
+        assert repr(catalog.with_columns(site=[1, 2, 3])) == (
+            "<Catalog: 3 recordings; 0.00167 h; 8,000 Hz (1), 16,000 Hz (1), 24,000 Hz (1); "
+            "WAV PCM_16; 2 failures; columns site; root '/data'>"
+        )
+        assert repr(catalog[:0]) == "<Catalog: 0 recordings; 0 h; 2 failures; root '/data'>"
+
+    def test_a_pickle_of_a_view_is_as_small_as_the_view(self) -> None:
+        """A slice does not carry the catalog that it is a slice of."""
+        view = Catalog.from_table(table(5, note=["x" * 10_000] * 5))[2:3]
+
+        pickled = pickle.dumps(view)
+
+        assert len(pickled) < 15_000
+        again = pickle.loads(pickled)
+        assert again.to_arrow().equals(view.to_arrow(), check_metadata=True)
+
+    def test_a_pickle_keeps_root_and_failures(self, catalog: Catalog) -> None:
+        """Whole, through another process."""
+        again = pickle.loads(pickle.dumps(catalog))
+
+        assert (again.root, again.failures, list(again)) == ("/data", FAILURES, list(catalog))
+
+
+class TestFilter:
+    @pytest.mark.parametrize(
+        "mask",
+        [
+            [True, False, True],
+            np.array([True, False, True]),
+            pa.array([True, None, True]),
+            pa.chunked_array([[True], [False, True]]),
+            pd.Series([True, False, True]),
+            lambda row: row.id != "b.wav",
+            lambda row: row["site"] == "A",
+            lambda row: row["sample_rate"] != 16_000,
+        ],
+    )
+    def test_masks_and_functions_keep_the_rows_that_are_true(
+        self, catalog: Catalog, mask: Any
+    ) -> None:
+        """Whatever the mask is made of; the order, the root and the failures stay."""
+        kept = catalog.with_columns(site=["A", "B", "A"]).filter(mask)
+
+        assert [one.id for one in kept] == ["a.wav", "c.wav"]
+        assert (kept.root, kept.failures) == (catalog.root, catalog.failures)
+
+    def test_a_column_makes_a_mask(self, catalog: Catalog) -> None:
+        """The comparison of a column is a mask."""
+        sited = catalog.with_columns(site=["A", "B", None])
+
+        assert [one.id for one in sited.filter(sited.column("site") == "B")] == ["b.wav"]
+        assert len(sited.filter(pc.equal(sited.to_arrow()["site"], "A"))) == 1
+
+    def test_a_function_is_given_recordings_with_columns(self, catalog: Catalog) -> None:
+        """A row is a Recording, and knows the further columns by name."""
+        rows: list[Row] = []
+
+        catalog.with_columns(site=["A", "B", None]).filter(rows.append)
+
+        assert all(isinstance(row, Recording) for row in rows)
+        assert [row["site"] for row in rows] == ["A", "B", None]
+        assert [row.duration_s for row in rows] == [1.0, 2.0, 3.0]
+        with pytest.raises(KeyError, match=r"no column 'sight': there are .*'site'"):
+            rows[0]["sight"]
+
+    def test_a_wrong_mask_is_refused(self, catalog: Catalog) -> None:
+        """Of another length, or not of bools."""
+        with pytest.raises(CatalogError, match="2 values for 3 recordings"):
+            catalog.filter([True, False])
+        with pytest.raises(CatalogError, match="a bool for each row, not int64"):
+            catalog.filter([0, 2, 1])  # type: ignore[list-item]
+
+    def test_an_empty_catalog_can_be_filtered(self, catalog: Catalog) -> None:
+        """Nothing remains nothing."""
+        assert len(catalog.filter(lambda _: False).filter([])) == 0
+
+
+class TestWithColumns:
+    @pytest.mark.parametrize(
+        "site",
+        [
+            lambda row: {"a.wav": "A", "c.wav": "C"}.get(row.id),
+            {"c.wav": "C", "a.wav": "A", "z.wav": "Z"},
+            pa.table({"id": ["c.wav", "z.wav", "a.wav"], "site": ["C", "Z", "A"], "x": [1, 2, 3]}),
+            pd.DataFrame({"id": ["c.wav", "a.wav"], "site": ["C", "A"]}),
+            pd.DataFrame({"site": ["C", "A"]}, index=pd.Index(["c.wav", "a.wav"], name="id")),
+            pa.table({"id": pa.array(["c.wav", "a.wav"]).dictionary_encode(), "site": ["C", "A"]}),
+            ["A", None, "C"],
+            np.array(["A", None, "C"], object),
+            pa.array(["A", None, "C"]),
+        ],
+    )
+    def test_values_come_from_functions_mappings_tables_and_arrays(
+        self, catalog: Catalog, site: Any
+    ) -> None:
+        """Joined on id where there are ids: rows stay in order, what is not there is null."""
+        sited = catalog.with_columns(site=site)
+
+        assert sited.to_arrow()["site"].to_pylist() == ["A", None, "C"]
+        assert list(sited) == list(catalog)
+        assert sited.columns == (*catalog.columns, "site")
+        assert (sited.root, sited.failures) == (catalog.root, catalog.failures)
+        assert "site" not in catalog.columns
+
+    def test_a_table_alone_adds_all_its_columns(self, catalog: Catalog) -> None:
+        """Joined on id."""
+        more = catalog.with_columns(pd.DataFrame({"id": ["b.wav"], "x": [1], "y": ["é"]}))
+
+        assert more.to_arrow()["x"].to_pylist() == [None, 1, None]
+        assert more.to_arrow()["y"].to_pylist() == [None, "é", None]
+
+    def test_a_function_sees_the_columns_before_it(self, catalog: Catalog) -> None:
+        """A column may be made of another, and replaced in its place."""
+        more = catalog.with_columns(n=[1, 2, 3], m=[0, 0, 0]).with_columns(
+            n=lambda row: row["n"] * 2
+        )
+
+        assert more.column("n").tolist() == [2, 4, 6]
+        assert more.columns[-2:] == ("n", "m")
+
+    @pytest.mark.parametrize("name", ["id", "path", "frames", "mtime_ns"])
+    def test_what_the_header_says_cannot_be_replaced(self, catalog: Catalog, name: str) -> None:
+        """By keyword or by table."""
+        with pytest.raises(CatalogError, match=f"{name!r} is what the header says"):
+            catalog.with_columns(**{name: [1, 2, 3]})
+        if name != "id":
+            with pytest.raises(CatalogError, match=f"{name!r} is what the header says"):
+                catalog.with_columns(pa.table({"id": ["a.wav"], name: [1]}))
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            (pa.table({"id": ["a.wav", "a.wav"], "site": [1, 2]}), "id 'a.wav' twice"),
+            (pa.table({"id": ["a.wav"], "sight": [1]}), "no column 'site'"),
+            (pa.table({"site": [1]}), "no column id"),
+            (pa.table({"id": ["/data/a.wav"], "site": [1]}), "no id of it is in the catalog"),
+            ({"/data/a.wav": 1}, "'/data/a.wav', the catalog's 'a.wav'"),
+            ([1, 2], "2 values for 3 recordings"),
+            ("ABC", "not a str"),
+            (pd.Series([1, 2, 3]), "series.to_dict"),
+            (7, "not int"),
+            ([1, "one", None], "cannot be one column"),
+        ],
+    )
+    def test_values_that_do_not_fit_are_refused(
+        self, catalog: Catalog, values: Any, message: str
+    ) -> None:
+        """Each with its reason."""
+        with pytest.raises(CatalogError, match=message):
+            catalog.with_columns(site=values)
+
+    def test_an_empty_mapping_is_a_column_of_nulls(self, catalog: Catalog) -> None:
+        """Nothing known is not a mistake."""
+        assert catalog.with_columns(site={}).to_arrow()["site"].null_count == 3
+
+    def test_ids_are_those_of_the_table(self, catalog: Catalog) -> None:
+        """As Arrow has them, for joins; views have their own."""
+        assert catalog.ids.to_pylist() == [one.id for one in catalog]
+        assert catalog[1:].ids.equals(catalog.to_arrow()["id"][1:])
+
+    def test_a_column_that_is_not_there_is_named(self, catalog: Catalog) -> None:
+        """With those that are."""
+        with pytest.raises(
+            CatalogError, match=r"no column 'site': there are id, path, .*seek_points\."
+        ):
+            catalog.column("site")
+
+
+def test_importing_the_catalog_imports_no_tables() -> None:
+    """Arrow, pandas and rich are imported when they are needed, not before."""
+    code = (
+        "import sys, headrace.catalog\n"
+        "print([name for name in ('pyarrow', 'pandas', 'rich', 'typer') if name in sys.modules])"
+    )
+
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert told == "[]\n"
+
+
+def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a tiny form, so that it does not rot."""
+    result = tmp_path / "figures.json"
+    monkeypatch.setattr(sys, "argv", ["catalog_rows.py", "--rows", "50", "--json", str(result)])
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # as when it is run
+
+    runpy.run_path(str(BENCHMARKS / "catalog_rows.py"), run_name="__main__")
+
+    assert '"rows": 50' in result.read_text()

@@ -1,0 +1,755 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from pyarrow import csv, parquet
+
+from headrace import bench, catalog
+from headrace.bench._synthetic import Archive, write_archive
+from headrace.cli import _commands as cli
+from headrace.cli import _console as console
+from headrace.errors import ReadError
+from headrace.failures import Code, Failure
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int | str | None
+    out: str
+    err: str
+
+
+Run = Callable[..., Answer]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return what the console script does with some arguments, on a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: str | Path) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["headrace", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Answer(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    """Return three recordings of two seconds at one site."""
+    return write_archive(tmp_path / "archive", recordings=3, seconds=2, sites=1)
+
+
+def _sentence(text: str) -> str:
+    """Return the one sentence that `text` is, without its prefix."""
+    lines = text.splitlines()
+    assert len(lines) == 1, text
+    assert lines[0].startswith("headrace: ")
+    assert "Traceback" not in text
+    return lines[0].removeprefix("headrace: ")
+
+
+# help
+
+
+def test_the_help_fits_a_screen_and_shows_examples(run: Run) -> None:
+    """24 lines of 80 columns hold the whole of `headrace --help`."""
+    answer = run("--help")
+
+    assert answer.code == 0
+    assert len(answer.out.rstrip().splitlines()) <= 24
+    assert max(map(len, answer.out.splitlines())) <= 80
+    for command in ("demo", "scan", "preview"):
+        assert re.search(rf"^ headrace {command}\b", answer.out, re.MULTILINE)
+    assert "Exit codes: 0 done; 1 the data are at fault" in answer.out
+
+
+@pytest.mark.parametrize("command", ["demo", "scan", "bench", "preview"])
+def test_each_commands_help_shows_an_example(run: Run, command: str) -> None:
+    """An example stands on a line of its own, so that it can be copied."""
+    answer = run(command, "-h")
+
+    assert answer.code == 0
+    assert re.search(rf"^ headrace {command}[^|]*$", answer.out, re.MULTILINE)
+    assert "hidden" not in answer.out
+    assert "--budget-s" not in answer.out
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    """`--version` prints the installed version and nothing else."""
+    assert run("--version").out == f"headrace {version('headrace')}\n"
+
+
+# scan
+
+
+def test_scan_tells_what_there_is(run: Run, archive: Archive) -> None:
+    """Count, length, rate, format and channels are on the screen; nothing is on standard error."""
+    answer = run("scan", archive.pattern)
+
+    assert answer.code == 0
+    assert answer.err == ""
+    assert "3 recordings, 6.0 s" in answer.out
+    row = next(line for line in answer.out.splitlines() if "PCM_16" in line)
+    assert " ".join(row.split()) == "WAV PCM_16 22,050 Hz 1 3 6.0 s 2.0 s 2.0 s"
+
+
+def test_scan_shows_damaged_files_and_fails(run: Run, archive: Archive) -> None:
+    """Each damaged file has its code and reason; one sentence says so, and the exit code is 1."""
+    archive.audio[1].write_bytes(b"")
+    archive.audio[2].write_bytes(b"no audio at all")
+
+    answer = run("scan", archive.folder / "raw_data")
+
+    assert answer.code == 1
+    assert _sentence(answer.err) == "2 files are damaged and were left out."
+    assert "1 recording," in answer.out
+    lines = answer.out.splitlines()
+    assert any("EMPTY" in line and archive.audio[1].stem in line for line in lines)
+    assert any("NOT_AUDIO" in line and archive.audio[2].stem in line for line in lines)
+
+
+def test_scan_writes_figures_and_a_catalog(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """`--json` gives what the table shows, `--save` what `load_catalog` loads, `--root` the ids."""
+    archive.audio[1].write_bytes(b"")
+    saved = tmp_path / "catalog.parquet"
+
+    answer = run("scan", archive.pattern, "--json", "-", "--save", saved, "--root", archive.folder)
+
+    figures = json.loads(answer.out)
+    assert figures["recordings"] == 2
+    assert figures["audio_s"] == 4.0
+    assert figures["bytes"] == 2 * archive.audio[0].stat().st_size
+    assert figures["root"] == str(archive.folder)
+    assert [kind["recordings"] for kind in figures["kinds"]] == [2]
+    (failure,) = figures["failures"]
+    assert failure["code"] == "EMPTY"
+    assert failure["file_id"] == archive.audio[1].relative_to(archive.folder).as_posix()
+    loaded = catalog.load_catalog(saved)
+    assert [recording.id for recording in loaded] == [
+        archive.audio[place].relative_to(archive.folder).as_posix() for place in (0, 2)
+    ]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_scan_decodes_and_writes_what_is_damaged(
+    run: Run, archive: Archive, tmp_path: Path, ending: str
+) -> None:
+    """`--verify decode` finds what headers hide; `--failures` has a row for each."""
+    cut, none, _ = archive.audio
+    cut.write_bytes(cut.read_bytes()[:30_000])
+    none.write_bytes(b"")
+    wanted = tmp_path / f"damaged.{ending}"
+
+    assert "TRUNCATED" not in run("scan", archive.pattern).out
+    answer = run("scan", archive.pattern, "--verify", "decode", "--failures", wanted)
+
+    assert answer.code == 1
+    assert _sentence(answer.err) == "2 files are damaged and were left out, but for parts of 1."
+    assert "2 damaged files: 1 EMPTY, 1 TRUNCATED" in answer.out
+    table = (csv.read_csv if ending == "csv" else parquet.read_table)(wanted)
+    assert sorted(zip(*(table[name].to_pylist() for name in ("code", "path")), strict=True)) == [
+        ("EMPTY", str(none)),
+        ("TRUNCATED", str(cut)),
+    ]
+
+
+def test_scan_writes_what_is_damaged_where_all_is(run: Run, tmp_path: Path) -> None:
+    """With nothing to use there is no catalog, but a list all the same; a name says which kind."""
+    (tmp_path / "a.wav").write_bytes(b"")
+
+    assert run("scan", tmp_path, "--failures", tmp_path / "damaged.csv").code == 1
+    assert csv.read_csv(tmp_path / "damaged.csv")["code"].to_pylist() == ["EMPTY"]
+    answer = run("scan", tmp_path, "--failures", tmp_path / "damaged.txt")
+    assert "must end in .csv or .parquet" in _sentence(answer.err)
+    answer = run("scan", tmp_path, "--failures", tmp_path / "no" / "damaged.csv")
+    assert "make it first" in _sentence(answer.err)
+
+
+def test_names_are_printed_as_they_are(run: Run, tmp_path: Path) -> None:
+    """Brackets and colons in them are no styles and no pictures."""
+    names = ["site[red] b.wav", "call :bird:.wav", "x[/y].wav"]
+    for name in names[:2]:
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "x[").mkdir()
+    (tmp_path / names[2]).write_bytes(b"no audio")
+    soundfile.write(tmp_path / "a.wav", [0.0] * 800, 8_000)
+
+    answer = run("scan", tmp_path)
+
+    assert answer.code == 1
+    assert all(name in answer.out for name in names), answer.out
+
+
+def test_in_a_pipe_a_name_stays_on_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody looks there is no width to keep to, and no blanks fill a line up."""
+    monkeypatch.delenv("COLUMNS")
+    soundfile.write(tmp_path / "a.wav", [0.0] * 800, 8_000)
+    name = "far " * 40 + "away.wav"
+    (tmp_path / name).write_bytes(b"no audio")
+
+    lines = run("scan", tmp_path).out.splitlines()
+
+    assert any(name in line and "no decoder recognises it" in line for line in lines), lines
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_a_file_with_two_faults_is_one_damaged_file(run: Run, tmp_path: Path) -> None:
+    """In the figures as on the screen, which tell of each fault where it begins and ends."""
+    samples = np.zeros(16_000, np.float32)
+    samples[100] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 8_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "b.wav", samples[:8_000] * 0 + 0.5, 8_000, subtype="PCM_16")
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:50_000])
+
+    answer = run("scan", tmp_path, "--verify", "decode")
+    figures = json.loads(run("scan", tmp_path, "--verify", "decode", "--json", "-").out)
+
+    assert "1 damaged file: 1 NON_FINITE, 1 TRUNCATED" in answer.out
+    assert (figures["damaged"], figures["partly"]) == (1, 1)
+    told = {one["code"]: one for one in figures["failures"]}
+    assert told.keys() == {"NON_FINITE", "TRUNCATED"}
+    for one in told.values():
+        assert one["windows"] == 0
+        assert one["start_s"] >= 0
+        assert one["stop_s"] is None or one["stop_s"] > one["start_s"]
+
+
+def test_scan_keeps_what_it_decoded(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """`--cache` holds the catalog, with declared frames."""
+    kept = tmp_path / "kept.parquet"
+
+    assert run("scan", archive.pattern, "--verify", "decode", "--cache", kept).code == 0
+    assert catalog.load_catalog(kept).column("declared_frames").tolist() == [44_100] * 3
+
+
+def test_scan_tells_kinds_apart(run: Run, tmp_path: Path) -> None:
+    """Recordings of another rate, format or number of channels have a row of their own."""
+    soundfile.write(tmp_path / "a.wav", [0.0] * 800, 8_000, subtype="PCM_16")
+    soundfile.write(tmp_path / "b.wav", [[0.0, 0.0]] * 800, 8_000, subtype="PCM_16")
+    soundfile.write(tmp_path / "c.flac", [0.0] * 1_600, 16_000, subtype="PCM_24")
+
+    figures = json.loads(run("scan", tmp_path, "--json", "-").out)
+
+    assert {
+        (kind["format"], kind["subtype"], kind["sample_rate"], kind["channels"])
+        for kind in figures["kinds"]
+    } == {
+        ("WAV", "PCM_16", 8_000, 1),
+        ("WAV", "PCM_16", 8_000, 2),
+        ("FLAC", "PCM_24", 16_000, 1),
+    }
+    assert figures["audio_s"] == pytest.approx(0.3)
+
+
+# bench
+
+
+def test_bench_recommends_what_its_figures_say(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """The table's recommendation is that of the raw figures, which are consistent in themselves."""
+    file = tmp_path / "bench.json"
+
+    answer = run(
+        *("bench", archive.pattern, "--workers", "0,1,2", "--rounds", "2", "--window-s", "0.5"),
+        *("--batch-size", "4", "--max-windows", "10", "--shuffle", "file", "--json", file),
+    )
+
+    assert answer.code == 0
+    assert answer.err == ""
+    figures = json.loads(file.read_text())
+    assert figures["windows"] == 10
+    assert [row["workers"] for row in figures["rows"]] == [0, 1, 2]
+    for row in figures["rows"]:
+        rates = [run["windows"] / run["wall_s"] for run in row["runs"]]
+        assert len(rates) == 2
+        assert row["windows_per_s"] == pytest.approx(sum(rates) / 2)
+        assert row["times_real_time"] == pytest.approx(0.5 * row["windows_per_s"])
+        assert row["spread"] == pytest.approx((max(rates) - min(rates)) / (sum(rates) / 2))
+    assert f"workers={figures['recommended']}: " in answer.out
+    marked = next(line for line in answer.out.splitlines() if "recommended" in line)
+    assert marked.split()[0] == str(figures["recommended"])
+    assert "after one that is not counted" in answer.out
+
+
+def test_bench_can_write_nothing_but_json(run: Run, archive: Archive) -> None:
+    """With `--json -`, standard output is JSON from the first byte to the last."""
+    answer = run("bench", archive.pattern, "--workers", "1", "--rounds", "1", "--json", "-")
+
+    assert answer.code == 0
+    assert json.loads(answer.out)["recommended"] == 1
+
+
+# demo
+
+
+TINY = ("--recordings", "2", "--seconds", "10", "--rounds", "1", "--budget-s", "0")
+
+
+def test_demo_compares_the_loaders(run: Run) -> None:
+    """The table has the plain loader, then the threaded one, then a verdict."""
+    answer = run("demo", *TINY)
+
+    assert answer.code == 0
+    assert answer.err == ""
+    assert re.search(r"^ +plain +[\d,]+ +[\d,]+ +\d+\.\d% *$", answer.out, re.MULTILINE)
+    assert re.search(r"^ +threaded, 1 worker +[\d,]+", answer.out, re.MULTILINE)
+    assert re.search(r"^ +threaded, 2 workers +[\d,]+", answer.out, re.MULTILINE)
+    assert "Verdict" in answer.out
+
+
+def test_demo_keeps_the_archive_when_asked(run: Run, tmp_path: Path) -> None:
+    """`--keep` leaves recordings and labels behind; the raw figures count their windows."""
+    answer = run("demo", *TINY, "--keep", tmp_path / "kept", "--json", "-")
+
+    assert json.loads(answer.out)["windows"] == 4
+    assert len(list((tmp_path / "kept").rglob("raw_data/*/*.wav"))) == 2
+    assert len(list((tmp_path / "kept").rglob("strong_labels/*/*.txt"))) == 2
+
+
+def test_demo_leaves_nothing_behind(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `--keep` the temporary folder is gone afterwards."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    assert run("demo", *TINY).code == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_demo_takes_recordings_of_the_users_own(run: Run, archive: Archive) -> None:
+    """`--data` streams the user's recordings and says how many there are."""
+    answer = run("demo", "--data", archive.pattern, "--rounds", "1", "--budget-s", "0")
+
+    assert answer.code == 0
+    assert "3 recordings, 6.0 s of audio" in answer.out
+
+
+# what goes wrong
+
+
+@pytest.mark.parametrize("command", [["scan"], ["bench"], ["demo", "--data"]])
+def test_a_pattern_that_matches_nothing_is_bad_data(
+    run: Run, tmp_path: Path, command: list[str]
+) -> None:
+    """One sentence shows the pattern; the exit code is 1."""
+    answer = run(*command, tmp_path / "*.wav")
+
+    assert answer.code == 1
+    assert answer.out == ""
+    assert "*.wav" in _sentence(answer.err)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--window-s", "0"], "window_s"),
+        (["--hop-s", "-1"], "hop_s"),
+        (["--memory", "1 KiB"], "memory"),
+        (["--memory", "plenty"], "memory"),
+    ],
+)
+def test_a_value_the_library_refuses_is_bad_usage(
+    run: Run, archive: Archive, options: list[str], named: str
+) -> None:
+    """The library's own sentence is shown; the exit code is 2."""
+    answer = run("bench", archive.pattern, *options)
+
+    assert answer.code == 2
+    assert named in _sentence(answer.err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench"],
+        ["scan"],
+        ["bench", "x.wav", "--rounds", "0"],
+        ["bench", "x.wav", "--workers", "two"],
+        ["bench", "x.wav", "--workers", ","],
+        ["bench", "x.wav", "--shuffle", "channels"],
+        ["demo", "--data", "x.wav", "--keep", "folder"],
+        ["levitate"],
+    ],
+)
+def test_what_cannot_be_parsed_is_bad_usage(run: Run, arguments: list[str]) -> None:
+    """Standard error says what is wrong, standard output says nothing; the exit code is 2."""
+    answer = run(*arguments)
+
+    assert answer.code == 2
+    assert answer.out == ""
+    assert "Traceback" not in answer.err
+    assert answer.err
+
+
+def test_unreadable_audio_is_bad_data(
+    run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A window that cannot be read ends the command with its sentence and exit code 1."""
+    failure = Failure("a.wav", "/data/a.wav", Code.IO, "the disk is gone")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ReadError(failure)
+
+    monkeypatch.setattr(bench, "sweep", refuse)
+    answer = run("bench", archive.pattern)
+
+    assert answer.code == 1
+    assert _sentence(answer.err) == str(failure)
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(
+    run: Run, archive: Archive, tmp_path: Path
+) -> None:
+    """`--json` into a folder that does not exist names it."""
+    answer = run("scan", archive.pattern, "--json", tmp_path / "nowhere" / "x.json")
+
+    assert answer.code == 1
+    assert "nowhere" in _sentence(answer.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["scan", "--failures", "nowhere/x.csv"], "There is no folder 'nowhere': make it first."),
+        (["scan", "--failures", "x.txt"], "'x.txt' must end in .csv or .parquet."),
+        (["scan", "--failures", "x.csv"], "'x.csv' is a folder: name a file in it."),
+        (["scan", "--save", "nowhere/x.parquet"], "there is no folder '.*nowhere'; make it first"),
+        (["scan", "--save", "x.csv"], "'x.csv', which is a folder: name a file in it."),
+        (
+            ["scan", "--json", "nowhere/x"],
+            "'nowhere/x' cannot be written: there is no folder 'nowhere'",
+        ),
+        (["scan", "--json", "x.csv"], "'x.csv' is a folder: name a file in it."),
+        (["bench", "--json", "nowhere/x"], "there is no folder 'nowhere'"),
+        (["bench", "--plot", "nowhere/x.html"], "there is no folder 'nowhere'"),
+        (["preview", "-o", "nowhere/x.html"], "there is no folder 'nowhere'"),
+        (["demo", "--json", "nowhere/x", "--data"], "there is no folder 'nowhere'"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_the_work(
+    run: Run,
+    archive: Archive,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    """Hours of decoding must not end with a typo's error."""
+
+    def scan(*_: object, **__: object) -> None:
+        pytest.fail("it scanned first")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.csv").mkdir()
+    monkeypatch.setattr(catalog, "scan", scan)
+
+    answer = run(*arguments, archive.pattern)
+
+    assert answer.code == 1
+    assert re.search(sentence, _sentence(answer.err))
+
+
+def test_scan_tells_what_became_of_a_damaged_cache(
+    run: Run, archive: Archive, tmp_path: Path
+) -> None:
+    """Only the warning that the answer repeats is left out."""
+    cache = tmp_path / "c.parquet"
+    assert run("scan", archive.pattern, "--cache", cache).code == 0
+    cache.write_bytes(cache.read_bytes()[:100])
+    archive.audio[0].write_bytes(b"noise")
+
+    answer = run("scan", archive.pattern, "--cache", cache)
+
+    assert answer.code == 1
+    first, second = answer.err.splitlines()
+    assert "is damaged: scan again" in first
+    assert "c.parquet.damaged-1" in first
+    assert second == "headrace: 1 file is damaged and was left out."
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "name"),
+    [
+        ("bench", "--plot", "x.html"),
+        ("bench", "--json", "x.json"),
+        ("preview", "-o", "x.html"),
+        ("preview", "--json", "x.json"),
+        ("scan", "--json", "x.json"),
+        ("demo", "--json", "x.json"),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_what_cannot_be_written_is_told_before_the_work(
+    run: Run, tmp_path: Path, command: str, option: str, name: str, *, there: bool
+) -> None:
+    """A folder that is not there, or stands where the file should; and nothing is looked for."""
+    file = tmp_path / "nowhere" / name
+    if there:
+        file.mkdir(parents=True)
+    patterns = [] if command == "demo" else [tmp_path / "none.wav"]
+
+    answer = run(command, *patterns, option, file)
+
+    assert answer.code == 1
+    assert str(file) in _sentence(answer.err)
+    assert answer.out == ""
+
+
+def test_a_file_that_may_not_be_written_is_told_before_the_work(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system is asked about the file, or where there is none, about its folder."""
+    kept = tmp_path / "kept.json"
+    kept.write_text("{}")
+    refused: set[Path] = set()
+    monkeypatch.setattr(os, "access", lambda path, _mode: path not in refused)
+
+    for file, asked in ((kept, kept), (tmp_path / "new.json", tmp_path)):
+        refused.clear()
+        assert "none.wav" in _sentence(run("bench", tmp_path / "none.wav", "--json", file).err)
+        refused.add(asked)
+        answer = run("bench", tmp_path / "none.wav", "--json", file)
+        assert answer.code == 1
+        assert "may not be written" in _sentence(answer.err)
+
+
+def test_a_report_is_printed_though_its_figures_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that has gone away meanwhile costs the figures, and not what was measured."""
+    with pytest.raises(OSError, match="nowhere"):
+        console.answer({}, lambda: "what was measured", str(tmp_path / "nowhere" / "x.json"))
+
+    assert capsys.readouterr().out == "what was measured\n"
+
+
+def test_an_interrupt_is_quiet(run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends with 130 and not a word."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "sweep", interrupt)
+
+    assert run("bench", archive.pattern) == Answer(130, "", "")
+
+
+def test_a_bug_is_not_hidden(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the library does not raise on purpose keeps its traceback."""
+
+    def stumble(*_: object, **__: object) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(bench, "sweep", stumble)
+    monkeypatch.setattr(sys, "argv", ["headrace", "bench", archive.pattern])
+
+    with pytest.raises(TypeError, match="a bug"):
+        cli.main()
+
+
+def test_a_reader_that_goes_away_is_no_error_message(archive: Archive) -> None:
+    """`headrace scan ... | head -0` prints neither a traceback nor a complaint."""
+    receive, send = os.pipe()
+    os.close(receive)
+    with os.fdopen(send, "wb") as closed:
+        ended = subprocess.run(
+            [sys.executable, "-m", "headrace", "scan", archive.pattern, "--json", "-"],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+
+    assert ended.stderr == b""
+    assert ended.returncode == 1
+
+
+def test_importing_headrace_imports_no_command_line() -> None:
+    """Typer, rich and pyarrow are paid for by those who use them."""
+    code = (
+        "import sys, headrace, headrace.bench._synthetic, headrace.bench._sweep, headrace.bench._demo\n"
+        "print([name for name in ('typer', 'rich', 'pyarrow', 'pandas') if name in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert ended.stdout == "[]\n"
+
+
+# preview
+
+
+def test_preview_writes_a_page(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """The answer says what is shown, how it was chosen, and how large the page is."""
+    page = tmp_path / "page.html"
+
+    answer = run(
+        "preview", archive.folder / "raw_data", "-o", page, "--windows", "4", "--window-s", "1"
+    )
+
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith(f"{page}: 4 of 6 windows, at random, seed 0; ")
+    assert page.read_text("utf-8").count('class="card"') == 4
+
+
+def test_preview_shows_labels(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """Of several files, together."""
+    page = tmp_path / "page.html"
+    labels = archive.folder / "strong_labels"
+    next(labels.rglob("*.txt")).write_text("0.5\t1.0\tFROGGY_H\n", "utf-8")
+    name = next((archive.folder / "raw_data").rglob("*.wav")).name
+    (tmp_path / "more.csv").write_text(f"file,start_s,end_s,label\n{name},0,1,rain\n", "utf-8")
+
+    answer = run(
+        "preview", archive.pattern, "-o", page, "--annotations", f"anuraset:{labels}",
+        "--annotations", f"csv:{tmp_path / 'more.csv'}",
+    )  # fmt: skip
+
+    assert answer.code == 0, answer.err
+    options = re.findall(r'<option value="=[^"]+">([^<]+)', page.read_text("utf-8"))
+    assert options == ["FROGGY (1)", "rain (1)"]
+
+
+def test_preview_shows_what_is_asked_for(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """The last @ parts the file from the second, so that a name may hold one."""
+    name = next((archive.folder / "raw_data").rglob("*.wav"))
+    odd = name.rename(name.with_name("a@2.wav"))
+    page = tmp_path / "page.html"
+
+    answer = run(
+        "preview", archive.pattern, "-o", page, "--window-s", "0.5", "--audio", "none",
+        "--at", f"{odd.name}@1.2", "--at", f"{odd.name}@0",
+    )  # fmt: skip
+
+    assert answer.out.startswith(f"{page}: 2 of 12 windows, as asked for; ")
+    assert [float(at) for at in re.findall(r'data-at="([\d.]+)"', page.read_text("utf-8"))] == [
+        1.0,
+        0.0,
+    ]
+    assert "audio/flac" not in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--at", "a.wav"], 2, "is not FILE@SECONDS"),
+        (["--at", "a.wav@x"], 2, "is not FILE@SECONDS"),
+        (["--at", "none.wav@1"], 2, "There is no recording 'none.wav'"),
+        (["--annotations", "labels.txt"], 2, "is not KIND:FILES with a KIND"),
+        (["--annotations", "csv:none.csv"], 1, "none.csv"),
+        (["--audio", "mp3", "--sample-rate", "10000"], 2, "MP3 has no sample rate of 10,000 Hz"),
+        (["-o", "/no/such/folder/page.html"], 1, "/no/such/folder/page.html"),
+    ],
+)
+def test_preview_tells_what_is_wrong(
+    run: Run, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    options: list[str], code: int, message: str,
+) -> None:  # fmt: skip
+    """With the exit code of whoever is at fault, and without leaving a page."""
+    monkeypatch.chdir(tmp_path)
+
+    answer = run("preview", archive.pattern, *options)
+
+    assert answer.code == code
+    assert message in " ".join(answer.err.split())
+    assert not (tmp_path / "preview.html").exists()
+
+
+# what all share
+
+
+@pytest.mark.parametrize("ending", ["html", "png"])
+def test_bench_draws_what_it_measured(
+    run: Run, archive: Archive, tmp_path: Path, ending: str
+) -> None:
+    """Beside its table."""
+    if ending == "png":
+        pytest.importorskip("matplotlib")
+    file = tmp_path / f"sweep.{ending}"
+
+    answer = run(
+        *("bench", archive.pattern, "--workers", "1,2", "--rounds", "1", "--window-s", "0.5"),
+        *("--plot", file),
+    )
+
+    assert answer.code == 0, answer.err
+    assert "recommended" in answer.out
+    assert file.stat().st_size > 2_000
+
+
+def test_bench_refuses_a_plot_before_it_measures(
+    run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ending that nobody can draw is bad usage."""
+    monkeypatch.setattr(bench, "sweep", None)
+
+    answer = run("bench", archive.pattern, "--plot", "sweep.pdf")
+
+    assert answer.code == 2
+    assert _sentence(answer.err) == "'sweep.pdf' must end in .html or .png."
+
+
+@pytest.mark.parametrize("command", ["demo", "scan", "bench", "preview"])
+def test_every_command_has_json(
+    run: Run, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """With `--json -`, standard output is JSON and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    more = {
+        "demo": ["--data", archive.pattern, "--rounds", "1", "--budget-s", "0"],
+        "scan": [archive.pattern],
+        "bench": [archive.pattern, "--rounds", "1", "--workers", "1"],
+        "preview": [archive.pattern, "--windows", "2", "--window-s", "0.5"],
+    }
+
+    answer = run(command, *more[command], "--json", "-")
+
+    assert answer.code == 0, answer.err
+    figures = json.loads(answer.out)
+    if command == "preview":
+        assert figures["page"] == "preview.html"
+        assert figures["bytes"] == (tmp_path / "preview.html").stat().st_size
+        assert len(figures["shown"]) == 2
+        assert figures["shown"][0]["rms_dbfs"] < 0
+        assert figures["failures"] == []
+    else:
+        assert figures
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [("headrace pre", "preview"), ("headrace bench --pl", "--plot"), ("headrace de", "demo")],
+)
+def test_a_shell_completes(words: str, wanted: str) -> None:
+    """Commands and options, as the script asks for that `--show-completion` prints for bash."""
+    ended = subprocess.run(
+        [Path(sys.executable).parent / "headrace"],
+        env={
+            **os.environ,
+            "_HEADRACE_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert ended.stdout.split() == [wanted]

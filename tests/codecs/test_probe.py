@@ -1,0 +1,763 @@
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.codecs import _probe as decode
+from headrace.codecs._probe import probe, sample_type, seeks
+from headrace.codecs._recording import Recording
+from headrace.failures import Code, DecodeError, Failure
+from tests.support import sounds
+from tests.support.loading import DESCRIPTORS, open_files
+from tests.support.reference_decoder import Decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "audio"
+
+TABLE = [kind for kind in sounds.KINDS if seeks(Recording("", "", 1, 1, 1, *kind))]
+OTHERS = [kind for kind in sounds.KINDS if kind not in TABLE]
+LOSSY = [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("OGG", "OPUS")]
+
+
+def span(decoder: Decoder, start: int, stop: int) -> NDArray[Any]:
+    """Return frames `start` to `stop`, reached by whatever way `move_to` takes."""
+    channels = decoder.recording.channels
+    scratch = np.empty(1024 * channels, sample_type(decoder.recording))
+    audio = np.empty((stop - start) * channels, scratch.dtype)
+    decoder.move_to(start, scratch)
+    decoder.read_exactly(audio)
+    return audio.reshape(-1, channels)
+
+
+def random_spans(frames: int, count: int, seed: int) -> Iterator[tuple[int, int]]:
+    """Yield spans in no order: of all lengths, up to both ends, and some of no frame at all."""
+    rng = np.random.default_rng(seed)
+    yield from ((0, min(frames, 10)), (frames - 1, frames), (frames, frames), (0, frames))
+    for _ in range(count - 4):
+        start = int(rng.integers(0, frames))
+        yield start, min(frames, start + int(rng.integers(0, rng.choice([20, 1000, 9000]))))
+
+
+def assert_spans_equal(recording: Recording, reference: NDArray[Any], count: int) -> None:
+    """Compare random spans, all on one handle, with the decode from the start, to the bit."""
+    decoder = Decoder(recording)
+    for start, stop in random_spans(recording.frames, count, seed=recording.frames):
+        found = span(decoder, start, stop)
+        assert found.tobytes() == reference[start:stop].tobytes(), (recording, start, stop)
+    decoder.close()
+
+
+def fault_of(decoder: Decoder, start: int, stop: int) -> DecodeError | None:
+    """Return why frames `start` to `stop` cannot be had."""
+    try:
+        span(decoder, start, stop)
+    except DecodeError as fault:
+        return fault
+    return None
+
+
+def failure_of(path: Path | str) -> Failure:
+    """Return why the file at `path` cannot be used."""
+    found = probe(str(path), "id")
+    assert isinstance(found, Failure)
+    assert (found.file_id, found.path) == ("id", str(path))
+    return found
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize(("kind", "subtype"), TABLE)
+def test_every_seek_of_the_table_is_exact(
+    tmp_path: Path, kind: str, subtype: str, channels: int
+) -> None:
+    """Random spans on a reused handle equal the decode from the start, for each pair that seeks."""
+    audio = sounds.medley(24_001, channels, seed=channels)
+    recording = sounds.write(tmp_path / "a", audio, 22_050, kind, subtype)
+    reference = sounds.whole(recording)
+    assert len(reference) == recording.frames >= len(audio)
+    assert_spans_equal(recording, reference, count=60)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("signal", sounds.SIGNALS)
+def test_every_seek_in_a_longer_flac_is_exact(tmp_path: Path, signal: str, level: float) -> None:
+    """FLAC, the only table entry that has to search, is exact for every signal and effort."""
+    audio = sounds.SIGNALS[signal](200_000, 2)
+    recording = sounds.write(
+        tmp_path / "a.flac", audio, 96_000, "FLAC", "PCM_24", compression_level=level
+    )
+    assert_spans_equal(recording, sounds.whole(recording), count=100)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "endian"),
+    [
+        ("WAV", "PCM_24", "BIG"),
+        ("AIFF", "PCM_16", "LITTLE"),
+        ("AU", "PCM_32", "LITTLE"),
+        ("CAF", "FLOAT", "LITTLE"),
+        ("CAF", "DOUBLE", "BIG"),
+    ],
+)
+def test_the_other_byte_order_seeks_as_well(
+    tmp_path: Path, kind: str, subtype: str, endian: str
+) -> None:
+    """The table holds for both byte orders of a container."""
+    recording = sounds.write(
+        tmp_path / "a", sounds.medley(9_000, 2), 48_000, kind, subtype, endian=endian
+    )
+    assert seeks(recording)
+    assert_spans_equal(recording, sounds.whole(recording), count=60)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize(("kind", "subtype"), OTHERS)
+def test_every_other_kind_is_exact_from_the_start(
+    tmp_path: Path, kind: str, subtype: str, channels: int
+) -> None:
+    """Where seeking is not in the table, decoding from the start or carrying on is exact."""
+    channels = min(channels, sounds.most_channels(kind, subtype))
+    audio = 0.5 * sounds.medley(9_600, channels, seed=channels)
+    recording = sounds.write(tmp_path / "a", audio, 8_000, kind, subtype)
+    reference = sounds.whole(recording)
+    assert len(reference) == recording.frames
+    assert_spans_equal(recording, reference, count=16)
+    decoder = Decoder(recording)
+    for start in (
+        *range(0, recording.frames - 7, 997),
+        *range(recording.frames - 7, recording.frames),
+    ):
+        stop = min(start + (997 if start + 997 <= recording.frames - 7 else 1), recording.frames)
+        assert span(decoder, start, stop).tobytes() == reference[start:stop].tobytes()
+
+
+@pytest.mark.parametrize(("kind", "subtype"), LOSSY)
+@pytest.mark.parametrize("signal", sounds.SIGNALS)
+def test_lossy_spans_are_exact(tmp_path: Path, kind: str, subtype: str, signal: str) -> None:
+    """The codecs whose seeks are wrong are exact here, for every signal."""
+    recording = sounds.write(
+        tmp_path / "a", sounds.SIGNALS[signal](60_000, 1), 48_000, kind, subtype
+    )
+    assert_spans_equal(recording, sounds.whole(recording), count=24)
+
+
+@pytest.mark.parametrize(("kind", "subtype"), sounds.KINDS)
+def test_the_reference_is_what_soundfile_reads_at_once(
+    tmp_path: Path, kind: str, subtype: str
+) -> None:
+    """Sequential raw reads equal soundfile's one read of the whole file.
+
+    Not `soundfile.read`: it seeks to frame 0 first, and MP3 then rounds differently.
+    """
+    channels = min(2, sounds.most_channels(kind, subtype))
+    audio = 0.5 * sounds.medley(12_000, channels)
+    recording = sounds.write(tmp_path / "a", audio, 16_000, kind, subtype)
+    with soundfile.SoundFile(recording.path) as file:
+        expected = file.read(recording.frames, dtype=sample_type(recording).name, always_2d=True)
+    np.testing.assert_array_equal(sounds.whole(recording), expected)
+
+
+@pytest.fixture(scope="module")
+def in_pieces(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Recording, NDArray[Any]]]:
+    """Return files of every strategy, each with its reference."""
+    folder = tmp_path_factory.mktemp("pieces")
+    audio = sounds.speechlike(30_000, 2)
+    kinds = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("WAV", "MS_ADPCM"), *LOSSY]
+    made = [sounds.write(folder / "-".join(kind), audio, 48_000, *kind) for kind in kinds]
+    made += [
+        sounds.write(
+            folder / f"{level}.mp3",
+            audio,
+            48_000,
+            *LOSSY[0],
+            bitrate_mode="VARIABLE",
+            compression_level=level,
+        )
+        for level in (0.1, 0.7)
+    ]
+    return [(recording, sounds.whole(recording)) for recording in made]
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    which=st.integers(0, 7),
+    pieces=st.lists(st.integers(0, 7_000), min_size=1, max_size=30),
+)
+def test_any_pieces_equal_one_read(
+    in_pieces: list[tuple[Recording, NDArray[Any]]], which: int, pieces: list[int]
+) -> None:
+    """Sequential reads in any pieces give what one read gives, MP3 of variable bitrate too."""
+    recording, reference = in_pieces[which]
+    decoder, position = Decoder(recording), 0
+    for piece in pieces:
+        stop = min(recording.frames, position + piece)
+        audio = np.empty((stop - position) * recording.channels, sample_type(recording))
+        decoder.read_exactly(audio)
+        assert audio.tobytes() == reference[position:stop].tobytes()
+        position = stop
+        assert decoder.position == position
+
+
+@pytest.mark.parametrize(
+    ("subtype", "dtype"),
+    [
+        ("PCM_U8", np.int16),
+        ("PCM_16", np.int16),
+        ("PCM_24", np.int32),
+        ("PCM_32", np.int32),
+        ("FLOAT", np.float32),
+        ("DOUBLE", np.float64),
+    ],
+)
+def test_a_file_is_decoded_in_its_own_type(tmp_path: Path, subtype: str, dtype: Any) -> None:
+    """Every bit that a file holds arrives: PCM as whole numbers, left-aligned; float as it is."""
+    bits = {"PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}.get(subtype)
+    rng = np.random.default_rng(1)
+    if bits is None:
+        audio = rng.normal(scale=3, size=(5_000, 2)).astype(dtype)  # louder than full scale
+    else:
+        width = np.dtype(dtype).itemsize * 8
+        values = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), size=(5_000, 2))
+        audio = (values << (width - bits)).astype(dtype)
+    recording = sounds.write(tmp_path / "a.wav", audio, 48_000, "WAV", subtype)
+    assert sample_type(recording) == dtype
+    assert sounds.whole(recording).tobytes() == audio.tobytes()
+
+
+@pytest.mark.parametrize(("kind", "subtype"), LOSSY)
+def test_a_loud_lossy_file_does_not_wrap_around(tmp_path: Path, kind: str, subtype: str) -> None:
+    """What a lossy codec overshoots stays above full scale instead of changing sign."""
+    square = np.where(np.arange(48_000) % 200 < 100, 1.0, -1.0)
+    recording = sounds.write(tmp_path / "a", square, 48_000, kind, subtype)
+    audio = sounds.whole(recording)[:, 0]
+    assert audio.dtype == np.float32
+    assert np.abs(audio).max() > 1
+    plateau = np.abs(np.arange(48_000) % 100 - 50) < 25
+    kept = plateau & (np.arange(48_000) > 4_800) & (np.arange(48_000) < 43_200)
+    assert (np.sign(audio[kept]) == np.sign(square[kept])).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["a.WAV", "a.raw", "a", "Mönchs grasmücke 鳥.wav", "-.wav", "%s.wav"]
+)
+def test_probe_reads_what_the_file_is_not_what_it_is_called(tmp_path: Path, name: str) -> None:
+    """A header is read whatever the name of the file."""
+    recording = sounds.write(tmp_path / name, sounds.noise(100, 3), 44_100, "WAV", "PCM_24")
+    status = (tmp_path / name).stat()
+    assert recording == Recording(
+        id=name,
+        path=str(tmp_path / name),
+        sample_rate=44_100,
+        channels=3,
+        frames=100,
+        format="WAV",
+        subtype="PCM_24",
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+    )
+    assert len(sounds.whole(recording)) == 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
+def test_probe_opens_a_name_that_is_not_text(tmp_path: Path) -> None:
+    """A file whose name is not UTF-8 can be opened."""
+    name = os.fsdecode(b"\xff\xfe.wav")
+    recording = sounds.write(tmp_path / "a", sounds.noise(100), 44_100, "WAV", "PCM_16")
+    Path(recording.path).rename(tmp_path / name)
+    assert sounds.recording_of(tmp_path / name).frames == 100
+
+
+def test_probe_of_no_bytes_is_empty(tmp_path: Path) -> None:
+    """A file of 0 bytes is EMPTY."""
+    (tmp_path / "a.wav").touch()
+    assert failure_of(tmp_path / "a.wav").code == Code.EMPTY
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("AIFF", "FLOAT")])
+def test_probe_of_a_header_alone_is_empty(tmp_path: Path, kind: str, subtype: str) -> None:
+    """A header with no audio behind it is EMPTY."""
+    with soundfile.SoundFile(tmp_path / "a", "w", 8_000, 1, subtype, format=kind):
+        pass
+    assert failure_of(tmp_path / "a").code == Code.EMPTY
+
+
+@pytest.mark.parametrize(
+    "content", [b"Dear diary, no birds.\n", np.random.default_rng(0).bytes(9_000), b"RIFF", b"\0"]
+)
+def test_probe_of_anything_else_is_not_audio(tmp_path: Path, content: bytes) -> None:
+    """Text and noise are NOT_AUDIO, whatever they are called."""
+    (tmp_path / "a.wav").write_bytes(content)
+    assert failure_of(tmp_path / "a.wav").code == Code.NOT_AUDIO
+
+
+def test_probe_of_what_is_no_file_is_not_audio(tmp_path: Path) -> None:
+    """A folder is NOT_AUDIO; so is a pipe, which is not waited for."""
+    paths = [tmp_path]
+    if hasattr(os, "mkfifo"):
+        paths.append(tmp_path / "pipe.wav")
+        os.mkfifo(paths[-1])
+    assert {failure_of(path).code for path in paths} == {Code.NOT_AUDIO}
+
+
+def test_probe_of_nothing_is_missing(tmp_path: Path) -> None:
+    """No file, a link to nothing, and a file used as a folder are MISSING."""
+    (tmp_path / "file").touch()
+    paths = [tmp_path / "no.wav", tmp_path / "file" / "a.wav"]
+    with contextlib.suppress(OSError):  # Windows may not let us
+        (tmp_path / "link.wav").symlink_to(tmp_path / "no.wav")
+        paths.append(tmp_path / "link.wav")
+    assert {failure_of(path).code for path in paths} == {Code.MISSING}
+
+
+@contextlib.contextmanager
+def without_privileges() -> Iterator[None]:
+    """Give up the superuser's right to read everything, if it is ours."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX")
+@pytest.mark.parametrize("hidden", ["file", "folder"])
+def test_what_may_not_be_read_is_permission(
+    tmp_path: Path, hidden: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that may not be read, or in a closed folder, is PERMISSION for probe and Decoder."""
+    recording = sounds.write(tmp_path / "a.wav", sounds.noise(100), 8_000, "WAV", "PCM_16")
+    path = Path(recording.path)
+    status = path.stat()
+    (path if hidden == "file" else tmp_path).chmod(0)
+    if hidden == "file":  # let the open be what fails, as the folders above may be closed too
+        monkeypatch.setattr(decode.os, "stat", lambda _: status)  # type: ignore[attr-defined]
+    try:
+        with without_privileges():
+            failure = probe(recording.path, "id")
+            with pytest.raises(DecodeError) as caught:
+                Decoder(recording)
+    finally:
+        tmp_path.chmod(0o700)
+    assert isinstance(failure, Failure)
+    assert failure.code == caught.value.code == Code.PERMISSION
+    assert "permissions" in failure.message
+
+
+def test_an_error_of_the_system_is_io(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the file system is IO, in the system's words."""
+
+    def broken(path: str) -> os.stat_result:
+        raise OSError(5, "Input/output error", path)
+
+    monkeypatch.setattr(decode.os, "stat", broken)  # type: ignore[attr-defined]
+    failure = failure_of(tmp_path / "a.wav")
+    assert failure.code == Code.IO
+    assert "Input/output error" in failure.message
+
+
+def test_a_flac_without_a_length_is_unsupported(tmp_path: Path) -> None:
+    """A stream that declares no length is refused, and the message says what to do."""
+    path = tmp_path / "a.flac"
+    sounds.write(path, sounds.noise(5_000), 48_000, "FLAC", "PCM_16")
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the 36 bits of STREAMINFO's total_samples
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    failure = failure_of(path)
+    assert failure.code == Code.UNSUPPORTED
+    assert "convert" in failure.message
+
+
+@pytest.mark.parametrize(("kind", "subtype"), sounds.INEXACT)
+def test_what_cannot_be_read_in_pieces_is_unsupported(
+    tmp_path: Path, kind: str, subtype: str
+) -> None:
+    """Formats whose decoder gives other frames in other pieces are refused, not read wrongly."""
+    path = tmp_path / "a"
+    soundfile.write(path, sounds.noise(5_003), 8_000, subtype, format=kind)
+    failure = failure_of(path)
+    assert failure.code == Code.UNSUPPORTED
+    assert f"{kind} {subtype}" in failure.message
+
+
+def test_a_wav_cut_short_before_the_scan_has_the_frames_that_are_there(tmp_path: Path) -> None:
+    """A WAV's size is believed before its header, so every frame found can be read."""
+    recording = sounds.write(tmp_path / "a.wav", sounds.noise(1_000), 8_000, "WAV", "PCM_16")
+    reference = sounds.whole(recording)
+    os.truncate(recording.path, 44 + 2 * 600)
+    found = sounds.recording_of(Path(recording.path))
+    assert found.frames == 600
+    assert sounds.whole(found).tobytes() == reference[:600].tobytes()
+
+
+def test_no_header_makes_probe_raise(tmp_path: Path) -> None:
+    """Of 1,050 damaged headers, each is a Recording or a Failure."""
+    rng = np.random.default_rng(2)
+    kinds = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("AIFF", "PCM_24"), ("CAF", "ALAC_16"), *LOSSY]
+    codes = set()
+    for kind, subtype in kinds:
+        path = tmp_path / subtype
+        sounds.write(path, sounds.noise(1_000), 8_000, kind, subtype)
+        content = path.read_bytes()
+        for _ in range(150):
+            damaged = bytearray(content)
+            for place in rng.integers(0, 150, size=3):
+                damaged[place] = rng.integers(256)
+            path.write_bytes(damaged)
+            found = probe(str(path), "id")
+            codes.add(found.code if isinstance(found, Failure) else None)
+            assert isinstance(found, Failure) or found.frames > 0 < found.sample_rate
+    assert codes >= {None, Code.NOT_AUDIO}
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("WAV", "PCM_16"), ("AIFF", "FLOAT"), ("FLAC", "PCM_16"), ("W64", "MS_ADPCM"), *LOSSY],
+)
+def test_a_file_cut_short_says_where(tmp_path: Path, kind: str, subtype: str) -> None:
+    """Frames behind the end are TRUNCATED with the position, the frames before it are all there."""
+    audio = sounds.noise(200_000)
+    recording = sounds.write(tmp_path / "a", audio, 48_000, kind, subtype)
+    reference = sounds.whole(recording)
+    os.truncate(recording.path, recording.size // 2)
+    there = sounds.whole(recording)
+    assert 40_000 < len(there) < 110_000  # an Ogg page is a second long
+    start = len(there) - 500
+    decoder = Decoder(recording)
+    with pytest.raises(DecodeError) as caught:
+        span(decoder, start, recording.frames)
+    assert caught.value.code == Code.TRUNCATED
+    assert f"frame {len(there)} of {recording.frames}" in caught.value.message
+    assert "No Error" not in caught.value.message
+    behind = fault_of(decoder, recording.frames - 100, recording.frames)
+    assert behind is not None
+    assert behind.code == Code.TRUNCATED
+    assert span(decoder, start, start + 400).tobytes() == there[start : start + 400].tobytes()
+    assert there[:start].tobytes() == reference[:start].tobytes()
+
+
+def damages(content: bytes, count: int) -> Iterator[bytes]:
+    """Yield `content` with one bit turned, with bytes lost, and with bytes zeroed."""
+    rng = np.random.default_rng(7)
+    for number in range(count):
+        damaged = bytearray(content)
+        place = int(rng.integers(len(content) // 8, len(content) - 1_000))
+        length = min(int(rng.integers(1, 6_000)), len(content) - place)
+        if number % 3 == 0:
+            damaged[place] ^= 1 << int(rng.integers(8))
+        elif number % 3 == 1:
+            del damaged[place : place + length]
+        else:
+            damaged[place : place + length] = bytes(length)
+        yield bytes(damaged)
+
+
+def test_damage_in_a_flac_costs_only_the_windows_that_touch_it(tmp_path: Path) -> None:
+    """Which spans of a damaged FLAC can be had never depends on the order they are asked for in."""
+    path = tmp_path / "a.flac"
+    audio = np.concatenate([sounds.noise(60_000), sounds.tones(60_000)])
+    recording = sounds.write(path, audio, 48_000, "FLAC", "PCM_16")
+    reference = sounds.whole(recording)
+    starts = np.arange(0, recording.frames - 1_000, 1_000)
+    content = path.read_bytes()
+    for number, damaged in enumerate(damages(content, 12)):
+        path.write_bytes(damaged)
+        lost = []
+        for order in (starts, starts[::-1], np.random.default_rng(number).permutation(starts)):
+            decoder = Decoder(recording)
+            failed = set()
+            for start in order.tolist():
+                if fault_of(decoder, start, start + 1_000):
+                    failed.add(start)
+                else:
+                    found = span(decoder, start, start + 1_000)
+                    assert found.tobytes() == reference[start : start + 1_000].tobytes()
+            lost.append(failed)
+        assert lost[0] == lost[1] == lost[2]
+        assert lost[0]
+        assert max(lost[0]) - min(lost[0]) < 40_000  # the tones are 6,000 bytes long or so
+
+
+def test_a_turned_bit_in_a_flac_never_gives_wrong_audio(tmp_path: Path) -> None:
+    """A frame whose checksum is wrong is a fault, also where the decoder hands it over."""
+    path = tmp_path / "a.flac"
+    recording = sounds.write(path, sounds.tones(30_000), 48_000, "FLAC", "PCM_16")
+    reference = sounds.whole(recording)
+    starts = np.arange(0, recording.frames - 1_000, 1_000)
+    content = path.read_bytes()
+    rng = np.random.default_rng(7)
+    codes = set()
+    for _ in range(40):
+        damaged = bytearray(content)
+        damaged[rng.integers(1_000, len(content) - 1_000)] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        lost = []
+        for order in (starts, rng.permutation(starts)):
+            decoder, failed = Decoder(recording), set()
+            for start in order.tolist():
+                try:
+                    found = span(decoder, start, start + 1_000)
+                except DecodeError as fault:
+                    failed.add(start)
+                    codes.add(fault.code)
+                else:
+                    assert found.tobytes() == reference[start : start + 1_000].tobytes()
+            lost.append(failed)
+        assert lost[0] == lost[1]
+        assert lost[0]
+    assert codes == {Code.TRUNCATED}
+
+
+@pytest.mark.parametrize(("kind", "subtype"), LOSSY)
+def test_damage_in_a_lossy_file_gives_one_answer(tmp_path: Path, kind: str, subtype: str) -> None:
+    """After damage, a reused handle gives what a fresh decode from the start gives, or nothing."""
+    path = tmp_path / "a"
+    recording = sounds.write(path, sounds.noise(96_000), 48_000, kind, subtype)
+    content = path.read_bytes()
+    stopped = 0
+    for number, damaged in enumerate(damages(content, 9)):
+        path.write_bytes(damaged)
+        try:
+            reference = sounds.whole(recording)
+        except DecodeError:  # damage that is the whole file's
+            continue
+        stopped += len(reference) < recording.frames
+        decoder = Decoder(recording)
+        starts = np.random.default_rng(number).permutation(np.arange(0, 95_000, 8_000))
+        for start in starts.tolist():
+            fault = fault_of(decoder, start, start + 1_000)
+            assert (fault is None) == (start + 1_000 <= len(reference))
+            if fault is None:
+                found = span(decoder, start, start + 1_000)
+                assert found.tobytes() == reference[start : start + 1_000].tobytes()
+    assert stopped
+
+
+def test_a_replaced_file_is_changed(tmp_path: Path) -> None:
+    """Another rate, channel count, sample format or container than scanned is CHANGED."""
+    path = tmp_path / "a"
+    recording = sounds.write(path, sounds.noise(100, 2), 8_000, "WAV", "PCM_16")
+    decoder = Decoder(recording)
+    for rate, channels, kind, subtype in (
+        (16_000, 2, "WAV", "PCM_16"),
+        (8_000, 1, "WAV", "PCM_16"),
+        (8_000, 2, "WAV", "PCM_24"),
+        (8_000, 2, "AU", "PCM_16"),
+    ):
+        path.unlink()
+        sounds.write(path, sounds.noise(100, channels), rate, kind, subtype)
+        with pytest.raises(DecodeError, match="scan again") as caught:
+            Decoder(recording)
+        assert caught.value.code == Code.CHANGED
+    assert len(span(decoder, 0, 100)) == 100  # it still holds the file that was scanned
+
+
+def test_a_deleted_file_is_missing(tmp_path: Path) -> None:
+    """Opening a file that is gone is MISSING, also when a decoder has to open it once more."""
+    recording = sounds.write(tmp_path / "a", sounds.noise(9_000), 8_000, *LOSSY[0])
+    decoder = Decoder(recording)
+    span(decoder, 0, 5_000)
+    Path(recording.path).unlink()
+    for _ in range(2):
+        fault = fault_of(decoder, 100, 200)
+        assert fault is not None
+        assert fault.code == Code.MISSING
+    with pytest.raises(DecodeError, match="not there"):
+        Decoder(recording)
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("MP3", "MPEG_LAYER_III")])
+def test_a_closed_decoder_is_not_read(tmp_path: Path, kind: str, subtype: str) -> None:
+    """Closing twice is fine, reading then raises, and moving opens the file again."""
+    recording = sounds.write(tmp_path / "a", sounds.noise(9_000), 8_000, kind, subtype)
+    reference = sounds.whole(recording)
+    decoder = Decoder(recording)
+    span(decoder, 500, 600)
+    decoder.close()
+    decoder.close()
+    out = np.empty(10, sample_type(recording))
+    with pytest.raises(ValueError, match="closed"):
+        decoder.read(out)
+    with pytest.raises(ValueError, match="closed"):
+        decoder.read_exactly(out)
+    assert span(decoder, 600, 700).tobytes() == reference[600:700].tobytes()
+
+
+def test_memory_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """Memory of another type, or with gaps, is a TypeError and is not written to."""
+    recording = sounds.write(tmp_path / "a.wav", sounds.noise(100), 8_000, "WAV", "PCM_16")
+    decoder = Decoder(recording)
+    for out in (np.zeros(10, np.float32), np.zeros(20, np.int16)[::2], np.zeros(10, ">i2")):
+        with pytest.raises(TypeError, match="contiguous int16"):
+            decoder.read(out)
+        assert not out.any()
+    assert decoder.position == 0
+
+
+def test_a_long_way_can_be_given_up(tmp_path: Path) -> None:
+    """A cancelled move stops between two pieces, and the decoder knows where it stands."""
+    recording = sounds.write(tmp_path / "a", sounds.noise(9_000), 8_000, *LOSSY[0])
+    reference = sounds.whole(recording)
+    decoder = Decoder(recording)
+    asked = iter([False, False, True])
+    decoder.move_to(8_000, np.empty(1_000, np.float32), lambda: next(asked))
+    assert decoder.position == 2_000
+    assert span(decoder, 2_000, 2_500).tobytes() == reference[2_000:2_500].tobytes()
+
+
+@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="open files are counted in /proc")
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    """Closed, dropped and failed decoders, and probes, leave no file open."""
+    kinds = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), *LOSSY]
+    made = [
+        sounds.write(tmp_path / "-".join(kind), sounds.noise(3_000), 8_000, *kind) for kind in kinds
+    ]
+    (tmp_path / "text").write_text("no audio in here")
+    gc.collect()
+    before = open_files()
+    for number in range(200):
+        recording = made[number % len(made)]
+        decoder = Decoder(recording)
+        span(decoder, 2_000, 2_100)
+        span(decoder, 100, 200)
+        if number % 2:
+            decoder.close()
+        del decoder
+        with pytest.raises(DecodeError):
+            Decoder(replace(recording, channels=7))
+        probe(recording.path, "id")
+        probe(str(tmp_path / "text"), "id")
+    assert open_files() == before
+
+
+def test_many_threads_may_open_files_at_once(tmp_path: Path) -> None:
+    """Eight threads opening good and bad files together each get the right answer."""
+    kinds = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("CAF", "ALAC_16"), *LOSSY]
+    expected: dict[str, Recording | Code] = {}
+    references = {}
+    for kind in kinds:
+        made = sounds.write(tmp_path / "-".join(kind), sounds.noise(2_000), 8_000, *kind)
+        expected[made.path] = replace(made, id="id")
+        references[made.path] = sounds.whole(made).tobytes()
+    for name, content, code in (
+        ("text.wav", b"no audio", Code.NOT_AUDIO),
+        ("head.wav", (tmp_path / "WAV-PCM_16").read_bytes()[:44], Code.EMPTY),
+        ("empty.mp3", b"", Code.EMPTY),
+    ):
+        (tmp_path / name).write_bytes(content)
+        expected[str(tmp_path / name)] = code
+    expected[str(tmp_path / "no.flac")] = Code.MISSING
+    together = threading.Barrier(8)
+
+    def work(seed: int) -> int:
+        together.wait(30)
+        paths = np.random.default_rng(seed).choice(sorted(expected), size=50)
+        for path in paths.tolist():
+            found = probe(path, "id")
+            assert expected[path] == (found.code if isinstance(found, Failure) else found), path
+            if isinstance(found, Recording):
+                assert sounds.whole(found).tobytes() == references[path]
+        return len(paths)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(work, range(8))) == 400
+
+
+MEASURE = """
+import ctypes, sys
+import numpy as np
+from tests.support.reference_decoder import Decoder
+from headrace.codecs import decoder_bytes, probe, sample_type
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "abcdefghij"]
+
+mallinfo2 = ctypes.CDLL(None).mallinfo2
+mallinfo2.restype = Info
+
+def taken():  # hblkhd + uordblks: what malloc has mapped and handed out
+    info = mallinfo2()
+    return info.e + info.h
+
+def used(recording):
+    decoder = Decoder(recording)
+    out = np.ones(4800 * recording.channels, sample_type(recording))
+    for frame in (20_000, 5, 30_000, 50):
+        decoder.move_to(frame, out)
+        decoder.read_exactly(out)
+    return decoder
+
+for path in sys.argv[1:]:
+    recording = probe(path, "id")
+    keep = [used(recording)]
+    before = taken()
+    keep += [used(recording) for _ in range(10)]
+    print((taken() - before) // 10, decoder_bytes(recording))
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.confstr("CS_GNU_LIBC_VERSION") is None,
+    reason="glibc is asked what it has handed out",
+)
+def test_a_decoder_takes_no_more_memory_than_promised(tmp_path: Path) -> None:
+    """Of every codec, mono to 8 channels, an open decoder stays under decoder_bytes."""
+    kinds = [("WAV", "PCM_16"), ("WAV", "DOUBLE"), ("AIFF", "PCM_24"), ("WAV", "MS_ADPCM")]
+    kinds += [("FLAC", "PCM_16"), ("FLAC", "PCM_24"), ("CAF", "ALAC_16"), ("WAV", "GSM610"), *LOSSY]
+    paths, names = [], []
+    for kind, subtype in kinds:
+        for channels in (1, 2, 8):
+            if channels <= sounds.most_channels(kind, subtype):
+                audio = sounds.speechlike(40_000, channels)
+                path = tmp_path / f"{kind} {subtype} {channels}"
+                paths.append(sounds.write(path, audio, 48_000, kind, subtype).path)
+                names.append(path.name)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *paths],
+        cwd=Path(__file__).parents[2],  # where it finds the decoder
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    figures = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert len(figures) == len(names)
+    over = [(name, *pair) for name, pair in zip(names, figures, strict=True) if pair[0] > pair[1]]
+    assert over == []
+    assert min(taken for taken, _ in figures) > 1_000  # the measurement measures
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recordings are not here")
+@pytest.mark.parametrize("name", ["soundscape.flac", "soundscape.mp3", "soundscape.ogg"])
+def test_real_recordings_give_exact_spans(name: str) -> None:
+    """A hundred seconds from anywhere in a real soundscape equal the decode from the start."""
+    recording = sounds.recording_of(SHARED / "codecs" / name)
+    reference = sounds.whole(recording)
+    assert len(reference) == recording.frames
+    rate = recording.sample_rate
+    starts = np.random.default_rng(3).integers(0, recording.frames - rate, size=100)
+    if not seeks(recording):
+        starts = np.sort(starts.reshape(4, 25)).ravel()  # four passes: each way back starts anew
+    decoder = Decoder(recording)
+    for start in starts.tolist():
+        found = span(decoder, start, min(recording.frames, start + rate))
+        assert found.tobytes() == reference[start : start + rate].tobytes()

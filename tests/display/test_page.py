@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import headrace
+from headrace.errors import HeadraceWarning
+from tests.support.browser import SCREENS, Opened, opened, serious
+from tests.support.sounds import silence, speechlike, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Locator
+
+AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"
+HOSTILE = "<b>&'quoted'.wav"
+EVENTS = [
+    ("site a/frogs.wav", 0.2, 1.1, "frog"),
+    ("site a/frogs.wav", 0.5, 0.9, "bird"),
+    ("site a/frogs.wav", 2.1, 2.6, "</script>&"),
+    (HOSTILE, 0.0, 9.0, "none"),
+]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a page of 11 windows: loud, clipped, silent and padded ones, and a damaged file."""
+    folder = tmp_path_factory.mktemp("archive")
+    (folder / "site a").mkdir()
+    loud = speechlike(24_000, seed=1)
+    for name, audio in (
+        ("site a/frogs.wav", loud),
+        ("site a/quiet.wav", 0.002 * loud),
+        (HOSTILE, np.clip(20 * loud, -1, 1)[:16_000]),
+        ("zero.wav", silence(12_000)),
+        ("z.wav", loud[:8_000]),
+    ):
+        write(folder / name, audio, 8_000, "WAV", "PCM_16")
+    (folder / "damaged.wav").write_bytes(b"RIFF")
+    with pytest.warns(HeadraceWarning, match="1 of 6 files"):
+        windows = headrace.scan(folder).windows(8_000, 1.0, tail="pad", min_tail_s=0.1)
+    page = folder / "page.html"
+    columns = zip(("file", "start_s", "end_s", "label"), zip(*EVENTS, strict=True), strict=True)
+    annotations = headrace.Annotations.from_table(
+        pa.table(dict(columns)), files=windows.catalog.column("id").tolist()
+    )
+    headrace.preview(windows, annotations=annotations).save(page)
+    return page
+
+
+@pytest.fixture
+def desk(browser: Browser, file: Path) -> Iterator[Opened]:
+    """Return the page in the browser; it must not complain until it is closed."""
+    with opened(browser, file) as it:
+        yield it
+        assert it.complaints == []
+        assert it.requests == []
+
+
+def _cards(it: Opened) -> Locator:
+    return it.page.locator(".card:visible")
+
+
+def _data(it: Opened, name: str) -> list[str]:
+    found: list[str] = it.page.evaluate(
+        f"[...document.querySelectorAll('.card:not([hidden])')].map(card => card.dataset.{name})"
+    )
+    return found
+
+
+def _watch(it: Opened) -> None:
+    """Keep the player, and where it last began, where a test can see them.
+
+    It plays slowly, so that no sound ends before a slow machine has looked.
+    """
+    it.page.evaluate("""() => {
+        const play = HTMLMediaElement.prototype.play;
+        HTMLMediaElement.prototype.play = function () {
+            window.player = this;
+            window.began = this.currentTime;
+            this.playbackRate = 0.1;
+            return play.call(this);
+        };
+    }""")
+
+
+def _until(it: Opened, holds: str) -> None:
+    """Wait, frame by frame, until an expression is true; for ten seconds at most.
+
+    Playwright's own way evaluates text inside the page, which its policy forbids.
+    """
+    it.page.evaluate(f"""() => new Promise((resolve, reject) => {{
+        const late = performance.now() + 10_000;
+        const look = () => {{
+            if ({holds}) resolve();
+            else if (performance.now() > late) reject(new Error({holds!r}));
+            else requestAnimationFrame(look);
+        }};
+        look();
+    }})""")
+
+
+def _playing(it: Opened) -> str | None:
+    """Return which window is played: the turn of the card whose button would pause it."""
+    on = it.page.locator(".card.on")
+    return on.get_attribute("data-turn") if on.count() else None
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_the_page_renders(
+    browser: Browser, file: Path, screen: str, scheme: Literal["light", "dark"]
+) -> None:
+    """Every picture is there, nothing is wider than the screen, axe finds nothing serious."""
+    with opened(browser, file, screen, scheme) as it:
+        assert it.page.locator("h1").inner_text()
+        assert _cards(it).count() == 11
+        assert (
+            it.page.evaluate(
+                "Promise.all([...document.images].map(image => image.decode()"
+                ".then(() => image.naturalWidth > 50 && image.alt.length > 10)))"
+            )
+            == [True] * 11
+        )
+        assert it.overflow() == 0
+        assert serious(it.page) == []
+        assert it.complaints == []
+        assert it.requests == []
+        ground = it.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        brightness = [int(number) for number in re.findall(r"\d+", ground)[:3]]
+        assert (min(brightness) > 200) if scheme == "light" else (max(brightness) < 60)
+
+
+def test_the_overview_tells_what_there_is(desk: Opened) -> None:
+    """Counts, causes, and labels, whatever characters are in names."""
+    tiles = dict(
+        zip(
+            desk.page.locator(".tiles dt").all_inner_texts(),
+            desk.page.locator(".tiles dd").all_inner_texts(),
+            strict=True,
+        )
+    )
+
+    assert tiles["Recordings"].startswith("5")
+    assert tiles["Windows"].startswith("11")
+    assert tiles["Damaged files"].startswith("1")
+    assert tiles["Silent"].startswith("2\nof 11")
+    assert tiles["Clipped"].startswith("2\nof 11")
+    text = desk.page.locator("main").inner_text()
+    assert "damaged.wav" in text
+    assert "NOT_AUDIO" in text
+    assert HOSTILE in text
+    assert desk.page.locator(".bars dt").all_inner_texts() == ["</script>&", "bird", "frog", "none"]
+
+
+def test_finding_filters_by_file_and_label(desk: Opened) -> None:
+    """All words must be in the file's name or a label; Escape shows everything again."""
+    find = desk.page.get_by_role("searchbox", name="Find")
+    for words, count in (("FROGS", 3), ("site quiet", 3), ("bird", 1), (HOSTILE, 2), ("wav no", 2)):
+        find.fill(words)
+        assert _cards(desk).count() == count, words
+        assert desk.page.locator("#count").inner_text() == f"{count} of 11 windows"
+
+    find.fill("nothing is called so")
+    assert desk.page.get_by_text("No window is like that.").is_visible()
+    find.press("Escape")
+    assert _cards(desk).count() == 11
+
+
+def test_labels_and_levels_filter(desk: Opened) -> None:
+    """A label called "none" is told from no label; bands of level take in what is in them."""
+    label, level = desk.page.locator("[name=label]"), desk.page.locator("[name=level]")
+    options = label.locator("option").all_inner_texts()
+    assert options == ["any", "</script>& (1)", "bird (1)", "frog (2)", "none (2)", "no label"]
+    for option, count in zip(options, (11, 1, 1, 2, 2, 6), strict=True):
+        label.select_option(label=option)
+        assert _cards(desk).count() == count, option
+    label.select_option(label="any")
+    for option in level.locator("option").all_inner_texts()[1:]:
+        level.select_option(label=option)
+        assert f"({_cards(desk).count()})" in option
+    level.select_option(label="silent (2)")
+    assert set(_data(desk, "file")) == {"zero.wav"}
+    label.select_option(label="bird (1)")
+    desk.page.get_by_role("button", name="Show all").click()
+    assert _cards(desk).count() == 11
+
+
+def test_sorting_puts_cards_in_order(desk: Opened) -> None:
+    """By file and time, by label, by level; and back to how they were chosen."""
+    sort = desk.page.get_by_label("Sort by")
+    sort.select_option("file")
+    places = list(zip(_data(desk, "file"), map(float, _data(desk, "at")), strict=True))
+    assert places == sorted(places)
+    sort.select_option("label")
+    labels = [text for text in _data(desk, "labels") if text != "[]"]
+    assert _data(desk, "labels") == labels + ["[]"] * 6
+    for order, name, down in (
+        ("loud", "rms", True),
+        ("quiet", "rms", False),
+        ("peak", "peak", True),
+    ):
+        sort.select_option(order)
+        values = [float(value) for value in _data(desk, name)]
+        assert values == sorted(values, reverse=down)
+    sort.select_option("chosen")
+    assert _data(desk, "turn") == [str(turn) for turn in range(11)]
+
+
+def test_a_window_plays(desk: Opened) -> None:
+    """Its sound runs, the button pauses it, and at the end all is as before."""
+    page = desk.page
+    _watch(desk)
+    card = _cards(desk).first
+    button = card.get_by_role("button")
+    assert (button.get_attribute("aria-label") or "").startswith("Play ")
+
+    button.click()
+    _until(desk, "window.player.currentTime > 0.05")
+    assert _playing(desk) == "0"
+    assert (button.get_attribute("aria-label") or "").startswith("Pause ")
+    assert page.evaluate("window.player.duration") == pytest.approx(1.0, abs=1e-3)
+    _until(desk, "document.querySelector('.on .head').style.transform != ''")
+
+    button.click()
+    _until(desk, "window.player.paused && !document.querySelector('.on')")
+    assert _playing(desk) is None
+    at = page.evaluate("window.player.currentTime")
+    button.click()
+    page.evaluate("window.player.playbackRate = 1")
+    _until(desk, "window.player.ended")
+    assert 0 < at < 1
+    assert _playing(desk) is None
+    assert card.locator(".head").is_hidden()
+
+
+def test_a_click_on_a_spectrogram_plays_from_there(desk: Opened) -> None:
+    """Two thirds across is two thirds of the window."""
+    page = desk.page
+    _watch(desk)
+    view = _cards(desk).nth(1).locator(".view")
+    box = view.bounding_box()
+    assert box is not None
+
+    view.click(position={"x": box["width"] * 2 / 3, "y": 20})
+
+    assert page.evaluate("window.began") == pytest.approx(2 / 3, abs=0.02)
+    _until(desk, "document.querySelector('.card.on')")
+    assert _playing(desk) == "1"
+
+
+def test_keys_do_all_that_a_mouse_does(desk: Opened) -> None:
+    """Move, play, play on while moving, find, and tell the keys."""
+    page, keys = desk.page, desk.page.keyboard
+    _watch(desk)
+
+    def focused() -> str:
+        turn: str = page.evaluate("document.activeElement.closest('.card')?.dataset.turn ?? ''")
+        return turn
+
+    columns = page.evaluate(
+        "getComputedStyle(document.getElementById('cards')).gridTemplateColumns.split(' ').length"
+    )
+    for key, turn in (
+        ("j", 0), ("j", 1), ("k", 0), ("ArrowRight", 1), ("ArrowDown", 1 + columns),
+        ("ArrowUp", 1), ("ArrowLeft", 0), ("ArrowLeft", 0), ("End", 10), ("j", 10), ("Home", 0),
+    ):  # fmt: skip
+        keys.press(key)
+        assert focused() == str(turn), key
+    keys.press("Space")
+    _until(desk, "document.querySelector('.card.on')")
+    assert _playing(desk) == "0"
+    keys.press("j")
+    _until(desk, "document.querySelector('.card.on')?.dataset.turn == '1'")
+    keys.press("Space")
+    _until(desk, "!document.querySelector('.card.on')")
+    keys.press("/")
+    keys.type("frog jk")
+    assert page.get_by_role("searchbox").input_value() == "frog jk"
+    keys.press("Escape")
+    keys.press("?")
+    assert page.get_by_role("dialog", name="Keys").is_visible()
+    assert serious(page) == []
+    keys.press("Escape")
+    assert page.get_by_role("dialog").is_hidden()
+
+
+def test_the_first_tab_leads_past_the_overview(desk: Opened) -> None:
+    """Who has no mouse need not pass through every table."""
+    desk.page.keyboard.press("Tab")
+    assert desk.page.locator(":focus").inner_text() == "Skip to the windows"
+    desk.page.keyboard.press("Enter")
+    desk.page.keyboard.press("Tab")
+    assert desk.page.locator(":focus").get_attribute("name") == "find"
+
+
+@pytest.mark.parametrize("audio", ["mp3", None])
+def test_other_sound_and_none(
+    browser: Browser, tmp_path: Path, audio: Literal["mp3"] | None
+) -> None:
+    """MP3 plays for as long as FLAC would; without sound the keys still move."""
+    write(tmp_path / "a.wav", speechlike(48_000), 16_000, "WAV", "PCM_16")
+    windows = headrace.scan(tmp_path).windows(16_000, 1.0)
+    headrace.preview(windows, audio=audio).save(tmp_path / "page.html")
+
+    with opened(browser, tmp_path / "page.html") as it:
+        _watch(it)
+        it.page.keyboard.press("j")
+        assert it.page.evaluate("document.activeElement.closest('.card').dataset.turn") == "0"
+        it.page.keyboard.press("Space")
+        if audio:
+            _until(it, "document.querySelector('.card.on')")
+        assert it.page.get_by_role("button", name=re.compile("^(Play|Pause) a.wav")).count() == (
+            3 if audio else 0
+        )
+        assert it.complaints == []
+        assert serious(it.page) == []
+
+
+def test_five_hundred_windows_are_ready_at_once(browser: Browser, tmp_path: Path) -> None:
+    """Cards outside the screen are not laid out, and each filter shows what it counts."""
+    write(tmp_path / "a.wav", speechlike(8_000 * 5), 8_000, "WAV", "PCM_16")
+    made = headrace.preview(headrace.scan(tmp_path).windows(8_000, 0.5))
+    replace(made, exhibits=made.exhibits * 50).save(tmp_path / "page.html")
+
+    with opened(browser, tmp_path / "page.html", "phone") as it:
+        assert _cards(it).count() == 500
+        drawn = it.page.evaluate(
+            "[...document.querySelectorAll('.card .play')].filter("
+            "button => button.checkVisibility({contentVisibilityAuto: true})).length"
+        )
+        assert 0 < drawn < 50
+        it.page.get_by_role("searchbox").fill("a.wav")
+        assert it.page.locator("#count").inner_text() == "500 windows"
+        assert it.overflow() == 0
+
+
+@pytest.mark.skipif(not AUDIO.is_dir(), reason="no folder of real recordings is there")
+@pytest.mark.parametrize("screen", SCREENS)
+def test_real_recordings_make_a_good_page(browser: Browser, tmp_path: Path, screen: str) -> None:
+    """Of every format and rate, with names as recorders give them."""
+    with pytest.warns(HeadraceWarning, match="cannot be used"):
+        windows = headrace.scan(AUDIO).windows()
+    headrace.preview(windows[::5]).save(tmp_path / "page.html")
+
+    with opened(browser, tmp_path / "page.html", screen) as it:
+        assert _cards(it).count() == len(windows[::5])
+        assert it.overflow() == 0
+        assert serious(it.page) == []
+        it.page.get_by_label("Sort by").select_option("loud")
+        _watch(it)
+        _cards(it).nth(3).get_by_role("button").click()
+        _until(it, "document.querySelector('.card.on')")
+        assert it.complaints == []
+        assert it.requests == []
+
+
+def test_nothing_in_a_page_is_fetched(file: Path) -> None:
+    """There is no address in it but those that hold their content; a policy forbids the rest."""
+    text = file.read_text("utf-8")
+    head = text.partition("</head>")[0]
+
+    assert "default-src 'none'" in head
+    assert "unsafe" not in head
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", text)
+    assert not re.search(r"https?://", text)
+    assert "</script>&" not in text
+    assert "<b>&" not in text

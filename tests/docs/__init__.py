@@ -1,0 +1,1 @@
+"""Tests of README, docs, examples, notebook and benchmarks: everything in them runs."""

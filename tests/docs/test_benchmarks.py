@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from headrace.dsp._kernel_info import kernel_info
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TINY = ("--files", 2, "--seconds", 10, "--rounds", 1)
+
+
+def _run(script: str, *arguments: object) -> str:
+    """Return what a benchmark prints."""
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / script, *map(str, arguments)],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _figures(text: str) -> list[float]:
+    return [float(figure.replace(",", "")) for figure in re.findall(r"\d[\d,]*\.?\d*", text)]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Return what imports a script; they find each other as they do when they are run."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCHMARKS)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def compare(script: Callable[[str], Any]) -> Any:
+    """Return the comparison with other loaders."""
+    return script("compare")
+
+
+@pytest.fixture
+def work(compare: Any, tmp_path: Path) -> Any:
+    """Return two recordings of two windows each, in order."""
+    names = compare.works.NAMES
+    return compare.works.make(names[0], tmp_path, files=2, seconds=10, long_s=10)
+
+
+class TestCompare:
+    def test_a_run_measures_or_says_why_not(self, tmp_path: Path) -> None:
+        """Each loader has figures or a reason, on the screen and in the file of results."""
+        results = tmp_path / "results" / "tiny.json"
+        loaders = ["headrace", "headrace, examples", "soundfile + soxr", "mlx-data"]
+
+        printed = _run(
+            "compare.py", tmp_path / "corpus", *TINY, "--round-s", 0.001, "--long-s", 10,
+            "--works", "one long WAV",
+            "--only", "headrace", "soundfile + soxr", "mlx-data", "--json", results,
+        )  # fmt: skip
+        (entries,) = json.loads(results.read_text("utf-8"))["works"].values()
+
+        assert set(loaders) < set(entries)
+        for name in loaders[:3]:
+            assert entries[name]["windows"][0] >= 1
+            assert entries[name]["seconds"][0] > 0
+        assert entries["soundfile + soxr"]["worst_db"] < -80
+        assert entries["mlx-data"]["skipped"]  # not installed, or cannot read at random
+        assert f"mlx-data: skipped, {entries['mlx-data']['skipped']}" in printed
+
+    def test_results_become_tables(self, compare: Any, capsys: pytest.CaptureFixture[str]) -> None:
+        """A lead is the median of the rounds' ratios; what was not measured is a dash."""
+        entries = {
+            "headrace": {"windows": [100, 100, 100], "seconds": [1, 2, 1]},
+            "soundfile + soxr": {"windows": [25, 50, 10], "seconds": [1, 2, 1]},
+            "SPDL": {"skipped": "not here"},
+        }
+        facts = {"machine": "A machine", "packages": "some", "workers": 2, "rounds": 3}
+
+        compare.table({**facts, "works": {"A work": entries}})
+        rows = [row for row in capsys.readouterr().out.splitlines() if "A work" in row]
+
+        assert rows[0] == "| A work | 500 | 125 | - |"
+        assert rows[1] == "| A work | **4.00** (soundfile + soxr) | 4.00 | - |"
+
+    def test_the_audio_of_a_rival_is_looked_at(self, compare: Any, work: Any) -> None:
+        """Silence, another level, the wrong window and too few windows are not measured."""
+        right = [windows.copy() for windows in compare.ours.run(work.cut(compare.CHECKED), 0)]
+        wrong = {
+            "other audio": [
+                [np.zeros_like(windows) for windows in right],
+                [windows * np.float32(0.7) for windows in right],
+                [windows[::-1] for windows in right],
+            ],
+            "too few": [right[:1]],
+            "float64": [[windows.astype(float) for windows in right]],
+        }
+
+        worst, lag = compare._compared(work, iter(right))
+
+        assert worst < -100
+        assert abs(lag) < 0.001
+        for why, cases in wrong.items():
+            for delivered in cases:
+                with pytest.raises(AssertionError, match=why):
+                    compare._compared(work, iter(delivered))
+
+    @pytest.mark.parametrize("lag", [-0.7, 0.25, 3.0])
+    def test_a_lag_is_told_from_other_audio(self, compare: Any, work: Any, lag: float) -> None:
+        """A window that begins a little late is the same audio, and how late is measured."""
+        audio = compare.ours.opened(work.folder, work.rate_out)[0].audio
+        turns = np.exp(-2j * np.pi * np.fft.rfftfreq(len(audio)) * lag)
+        late = np.fft.irfft(np.fft.rfft(audio) * turns).astype(np.float32)
+
+        level, found = compare._difference(late, audio, work)
+
+        assert found == pytest.approx(lag, abs=0.01)
+        assert level < -40
+
+    def test_a_work_is_cut_into_whole_recordings(self, work: Any) -> None:
+        """Only in order; what is longer than the work begins again."""
+        assert work.cut(1).order == ((0, 0), (0, 1))
+        assert work.cut(5).order == (*work.order, (0, 0), (0, 1))
+        assert [job.windows for job in work.jobs()] == [(0, 1), (0, 1)]
+
+
+class TestScripts:
+    def test_limit(self, tmp_path: Path) -> None:
+        """Every step has a speed, headrace too, and the floor is slower than each of its steps."""
+        printed = _run(
+            "limit.py", tmp_path, *TINY, "--windows", 8,
+            "--works", "stereo", "FLAC 22.05 to 16 kHz", "at 16 kHz already",
+        )  # fmt: skip
+        rows = [row.split("|")[2:] for row in printed.splitlines() if "kHz" in row]
+
+        assert len(rows) == 5
+        for row in rows:
+            *steps, floor, loader, efficiency = _figures(" ".join(row))
+            assert len(steps) == (2 if row[2].strip() == "-" else 3)  # equal rates
+            assert 0 < floor <= min(steps) + 1
+            assert efficiency == pytest.approx(loader / floor, rel=0.1, abs=0.02)
+
+    def test_threads(self, tmp_path: Path) -> None:
+        """Each number of workers has a speed, and the first is its own measure."""
+        printed = _run("threads.py", tmp_path, *TINY, "--workers", 0, 1)
+        rows = [_figures(row) for row in printed.splitlines() if "workers=" in row]
+
+        assert [row[0] for row in rows] == [0, 1] * 4
+        assert all(speed > 0 and ratio > 0 for _, speed, _, ratio in rows)
+        assert rows[0][3] == 1
+
+    def test_wait(self, tmp_path: Path) -> None:
+        """The share that the model waited is a share."""
+        printed = _run("wait.py", tmp_path, *TINY, "--batch-size", 2)
+
+        assert 0 <= _figures(printed.splitlines()[-1])[1] <= 100
+
+    def test_train_wait(self, tmp_path: Path) -> None:
+        """Both loaders have seconds and shares, with a model and without."""
+        pytest.importorskip("torch")
+        printed = _run(
+            "train_wait.py", tmp_path, *TINY, "--files", 8, "--batch-size", 4, "--width", 0, 2
+        )
+        rows = [row for row in printed.splitlines() if " s an epoch" in row]
+
+        assert [row.split()[0] for row in rows] == ["headrace", "DataLoader"] * 2
+        for row in rows:
+            seconds, waited, later = _figures(row)
+            assert seconds > 0
+            assert 0 <= later <= waited <= 100
+
+    def test_order_scale(self) -> None:
+        """Beginning anywhere takes memory for recordings, some 65 bytes each, not for windows."""
+        printed = _run("order_scale.py", "--rows", 20_000, "--rounds", 1)
+        rows = [_figures(row)[-1] for row in printed.splitlines() if row.endswith((" ms", " MB"))]
+
+        assert len(rows) == 10
+        assert all(figure > 0 for figure in rows)
+        assert max(row for row in rows[3::5]) < 20_000 * 100 / 1e6
+
+    def test_labels_scale(self) -> None:
+        """There are about as many windows as asked for, all events, and labels for them."""
+        printed = _run("labels_scale.py", "--windows", 1_000, "--events", 300, "--labels", 4)
+
+        windows, events, classes, labels, *_ = _figures(printed.splitlines()[-1])
+        assert 900 <= windows <= 1_000
+        assert (events, classes) == (300, 4)
+        assert labels > 300
+
+    def test_imports(self) -> None:
+        """Importing costs time, and the base is its own measure."""
+        rows = [row for row in _run("imports.py", "--rounds", 1).splitlines() if " ms " in row]
+
+        assert len(rows) == 4
+        assert all(_figures(row)[0] > 0 for row in rows)
+        assert _figures(rows[1])[1] == 1
+
+    def test_resampler_speed(self, script: Callable[[str], Any]) -> None:
+        """Each pair of rates has a speed, and each other resampler a ratio."""
+        pytest.importorskip("samplerate", reason="pip install '.[test-benchmarks]'")
+        resamplers = script("resamplers")
+        others = [name for name in resamplers.RESAMPLERS if name != "headrace"]
+        sets = [f"headrace {name}" for name in kernel_info().available[1:]]
+
+        printed = _run("resampler_speed.py", "--rounds", 1, "--seconds", 0.05)
+        table = [
+            [cell.strip() for cell in row.split("|")[1:-1]]
+            for row in printed.splitlines()
+            if row.startswith("|")
+        ]
+        head, _, *rows = table
+
+        assert head == ["Hz", "stages", "headrace", "share of the peak", *others, *sets]
+        assert [row[0] for row in rows] == [f"{a} → {b}" for a, b in resamplers.PAIRS]
+        for _, stages, speed, share, *ratios in rows:
+            assert len(ratios) == len(others) + len(sets)
+            assert stages
+            assert _figures(speed)[0] > 0
+            assert share == "nan%" or _figures(share)[0] >= 0  # it takes a C compiler
+            assert all(float(ratio) > 0 for ratio in ratios)

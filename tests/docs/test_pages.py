@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import typer
+
+import headrace
+from headrace.bench._synthetic import write_archive
+from headrace.cli import _commands as cli
+from headrace.failures import Code
+from tests.codecs.test_ffmpeg import write as encode
+from tests.support.browser import SCREENS, opened
+from tests.support.sounds import medley
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+_FENCE = re.compile(r"^```(\w*)([ \w]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_SHAPE = re.compile(r"# float32, shape (\([\d, ]+\))")
+_FOLDERS = "benchmarks|docs|examples|src|tests"
+_SHORT = {
+    "bench": ["--rounds", "1", "--max-windows", "8"],
+    "demo": ["--recordings", "2", "--seconds", "12", "--rounds", "1", "--budget-s", "0"],
+}
+"""What is added to a command that would take long."""
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def _text(page: Path) -> str:
+    return page.read_text("utf-8")
+
+
+def _blocks(page: Path, language: str) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield each block of a language: the number of its first line, from 0, the block, its needs.
+
+    What stands behind the language are packages that the block needs.
+    """
+    text = _text(page)
+    for fence in _FENCE.finditer(text):
+        if fence[1] == language:
+            yield text.count("\n", 0, fence.start(3)), fence[3], fence[2].split()
+
+
+def _prose(page: Path) -> str:
+    return _FENCE.sub("", _text(page))
+
+
+def _commands() -> Iterator[list[str]]:
+    """Yield the words of each command in the blocks for a shell."""
+    for page in PAGES:
+        for _, block, _ in _blocks(page, "sh"):
+            for line in re.split(r"\n|&&|\|", block.replace("\\\n", " ")):
+                if words := shlex.split(line, comments=True):
+                    yield words
+
+
+def _ours() -> list[list[str]]:
+    return [words[1:] for words in _commands() if Path(words[0]).name == "headrace"]
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return what the headings are linked by, made as GitHub makes it."""
+    headings = re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder to work in: two sites under ``raw_data``; where PyAV is, a phone's M4A."""
+    write_archive(tmp_path, recordings=6, seconds=56, sites=2)
+    if importlib.util.find_spec("av") is not None:
+        (tmp_path / "phone").mkdir()
+        audio = medley(12 * 48_000).astype(np.float32)
+        encode(importlib.import_module("av"), tmp_path / "phone" / "1.m4a", audio, "ipod", "aac")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class _Shown(ast.NodeTransformer):
+    """Hands the value of each statement that is an expression to ``_show``, with its line."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr:
+        show = ast.Name("_show", ast.Load())
+        call = ast.Call(show, [ast.Constant(node.lineno), node.value], [])
+        return ast.copy_location(ast.Expr(call), node)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("page", [p for p in PAGES if any(_blocks(p, "python"))], ids=_name)
+def test_python_runs_as_printed(page: Path) -> None:
+    """The blocks of a page run one after the other, and give the shapes that they say."""
+    seen: dict[int, set[str]] = {}
+
+    def show(line: int, value: Any) -> None:
+        shape = getattr(value, "shape", None)
+        seen.setdefault(line, set()).add(str(shape if shape is None else tuple(shape)))
+        if hasattr(value, "dtype"):
+            assert str(value.dtype).removeprefix("torch.") == "float32"
+
+    names = {"__name__": page.stem, "_show": show, "train_on": lambda audio: audio}
+    missing: set[str] = set()
+    left_out: set[int] = set()  # lines
+    for first, block, needs in _blocks(page, "python"):
+        if absent := {name for name in needs if importlib.util.find_spec(name) is None}:
+            missing |= absent
+            left_out |= {*range(first + 1, first + 1 + block.count("\n"))}
+            continue
+        tree = _Shown().visit(ast.parse("\n" * first + block, str(page)))
+        with warnings.catch_warnings():
+            if needs:  # frameworks warn of themselves and of each other
+                warnings.simplefilter("ignore")
+            exec(compile(ast.fix_missing_locations(tree), str(page), "exec"), names)
+
+    for number, line in enumerate(_text(page).splitlines(), 1):
+        if (shape := _SHAPE.search(line)) and number not in left_out:
+            assert shape[1] in seen.get(number, ()), f"{page.name}, line {number}: {line}"
+    if missing:
+        pytest.skip(f"blocks that need {', '.join(sorted(missing))}; the others were run")
+
+
+@pytest.mark.parametrize("words", _ours(), ids=" ".join)
+def test_every_command_line_is_understood(words: list[str]) -> None:
+    """The commands and options that the pages show exist."""
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+
+    assert commands[words[0]].make_context(words[0], words[1:]).params
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("words", _ours(), ids=" ".join)
+def test_every_command_line_runs(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends well and prints something, where the recordings are those of the pages."""
+    monkeypatch.setattr(sys, "argv", ["headrace", *words, *_SHORT.get(words[0], [])])
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code in {0, None}
+    assert capsys.readouterr().out
+
+
+def test_the_extras_that_are_installed_exist() -> None:
+    """Each ``pip install '.[extra]'`` names extras of the project, in commands and in sentences.
+
+    None is asked of a registry, ``headrace[extra]``, where a reader has the folder.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    texts = [_text(page) for page in PAGES]
+    texts += [file.read_text("utf-8") for file in ROOT.glob("examples/*") if file.is_file()]
+    installed = [
+        (package, extra)
+        for text in texts
+        for package, extras in re.findall(r"""['"]?(\.|\bheadrace)\[([a-z,-]+)\]""", text)
+        for extra in extras.split(",")
+    ]
+    named = {extra for _, extra in installed}
+
+    assert {"av", "docs", "jax", "notebook", "plot", "test", "torch"} <= named
+    assert named <= set(project["optional-dependencies"])
+    assert {package for package, _ in installed} == {"."}
+
+
+def test_every_code_has_its_row() -> None:
+    """The table of what is lost and what to do tells of all causes that there are."""
+    text = _text(ROOT / "docs" / "faults.md").partition("\n## Codes\n")[2].partition("\n## ")[0]
+
+    assert sorted(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == sorted(Code)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """A link inside the project names a file or folder that is there, and a heading in it."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+        if re.match(r"\w+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), f"{page.name}: {link}"
+        assert not anchor or anchor in _anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    """A path into the project, in the text or in a command, is one; or a command writes it."""
+    text = _text(page)
+    written = set(re.findall(r"--json ([\w./-]*\w)", text))
+    for path in re.findall(rf"(?<![\w./-])(?:{_FOLDERS})/[\w./-]*\w", text):
+        assert (ROOT / path).exists() or path in written, f"{page.name}: {path}"
+
+
+def _first_column(heading: str) -> list[str]:
+    """Return the names in the first column of the architecture's table with this heading."""
+    text = _text(ROOT / "docs" / "architecture.md")
+    rows = text.partition(f"\n| {heading} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+
+
+def test_every_module_stands_once_in_the_architecture() -> None:
+    """Who looks for a noun finds its module there, and finds no module that is gone."""
+    source = ROOT / "src" / "headrace"
+    modules = {
+        ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+        for path in source.rglob("*.py")
+    }
+
+    assert sorted(_first_column("module")) == sorted(
+        {"_kernel", *modules} - {"__init__", "__main__"}
+    )
+
+
+def test_every_unit_of_the_kernel_stands_once_in_the_architecture() -> None:
+    """The same for C++: a name stands for its header and its source."""
+    units = {path.stem for path in (ROOT / "src" / "kernel").iterdir()}
+
+    assert sorted(_first_column("unit")) == sorted(units)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the built site."""
+    pytest.importorskip("material", reason="no MkDocs: pip install '.[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+def test_the_site_has_every_page_and_every_public_name(site: Path) -> None:
+    """It is built without a warning, and the reference leaves nothing out."""
+    built = {page.relative_to(site).with_suffix("") for page in site.rglob("*.html")}
+    docs = {page.relative_to(ROOT / "docs").with_suffix("") for page in ROOT.glob("docs/**/*.md")}
+    reference = "".join(page.read_text("utf-8") for page in site.glob("reference/*.html"))
+    names = set(headrace.__all__) - {"adapters"}
+
+    assert docs <= built
+    assert {
+        name for name in names if not re.search(rf'id="headrace\.[\w.]*\b{name}"', reference)
+    } == set()
+
+
+def test_the_site_fetches_nothing_from_a_network(site: Path) -> None:
+    """No page and no style sheet loads anything that is not in the site."""
+    fetched = r"""<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^"'\s>]+"""
+    for file in [*site.rglob("*.html"), *site.rglob("*.css")]:
+        found = re.findall(fetched + r"|url\(['\"]?(?:https?:)?//[^)]+", file.read_text("utf-8"))
+        assert not found, f"{file.name}: {found}"
+
+
+def test_the_site_is_searched_from_disk(site: Path, browser: Browser) -> None:
+    """Opened as a file it finds words, on a phone too, asks no server and has no error."""
+    with opened(browser, site / "performance.html", "phone") as it:
+        assert it.page.evaluate("document.documentElement.scrollWidth") <= SCREENS["phone"][0]
+        it.page.locator("label[for=__search]").first.click()
+        it.page.locator(".md-search__input").press_sequentially("shuffle")
+        it.page.locator(".md-search-result__item").first.wait_for()
+
+    assert not it.complaints
+    assert [url for url in it.requests if url.startswith("http")] == []

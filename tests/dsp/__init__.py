@@ -1,0 +1,1 @@
+"""Tests of resampling, log-mel spectrograms, levels."""

@@ -1,0 +1,1 @@
+"""Tests of whole paths: real recordings, damaged files, processes."""

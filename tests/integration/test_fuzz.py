@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tests.support.fuzz_files import fuzz
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILES = 6_000
+"""About a minute on two processors."""
+
+
+def test_mutated_files_of_every_format_break_nothing(tmp_path: Path) -> None:
+    """No crash, no hang, nothing left behind; every ledger adds up, whatever the workers."""
+    total: Counter[str] = Counter()
+    for counts in fuzz(tmp_path, files=FILES, seed=4):
+        total += counts
+
+    assert total["files"] == FILES
+    assert total["headers: windows delivered"] > FILES
+    for when in ("headers", "decode", "damaged since"):
+        assert total[f"{when}: recordings with seek points"] > FILES / 40
+        assert total[f"{when}: windows failed"]
+    assert sum(total[name] for name in total if name.startswith("headers: ")) > 2 * FILES

@@ -1,0 +1,451 @@
+import re
+import threading
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace._sizes import parse_bytes
+from headrace.codecs import _probe as decode
+from headrace.dsp._resampler import resampler
+from headrace.errors import MemoryBudgetError
+from headrace.loading._plan import Plan, chunk_outputs
+from headrace.loading._work import WorkItem
+from headrace.windows._spec import Tail
+from headrace.windows._windows import Windows
+from tests.support.cut_catalogs import made_up
+
+PCM, VORBIS, MP3 = ("WAV", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")
+
+
+def _plan(windows: Windows, **options: Any) -> Plan:
+    defaults = {"batch_size": None, "workers": 2, "prefetch": "auto", "memory": None}
+    return Plan(windows, **(defaults | {"last": "keep"} | options))
+
+
+def _windows(
+    frames: list[int], *, kinds: tuple[tuple[str, str], ...] = (PCM,), hop: int = 100
+) -> Windows:
+    """Return windows of 100 samples at 1,000 Hz."""
+    return made_up(frames, kinds=kinds).windows(1_000, 0.1, hop / 1_000)
+
+
+@st.composite
+def _any_windows(draw: st.DrawFn) -> Windows:
+    """Draw a few recordings, some of which cannot seek, cut and ordered in any way."""
+    count = draw(st.integers(1, 6))
+    catalog = made_up(
+        [draw(st.integers(1, 900)) for _ in range(count)],
+        [draw(st.sampled_from([1_000, 1_500])) for _ in range(count)],
+        kinds=[draw(st.sampled_from([PCM, VORBIS])) for _ in range(count)],
+    )
+    windows = catalog.windows(
+        1_000,
+        0.1,
+        draw(st.sampled_from([0.03, 0.1, 0.14])),
+        tail=draw(st.sampled_from(["pad", "shift"])),
+    )[:: draw(st.sampled_from([1, 1, 2]))]
+    seed = draw(st.integers(0, 99))
+    way = draw(st.sampled_from(["in order", "window", "file", "block", "sample", "take"]))
+    if way == "take":
+        places = st.integers(0, len(windows) - 1)
+        return windows.take(draw(st.lists(places, min_size=1, max_size=30)))
+    if way == "sample":
+        return windows.sample([1.0] * len(windows), draw(st.integers(1, 60)), seed)
+    if way == "block":
+        return windows.shuffle(seed, by="block", block=draw(st.integers(1, 5)))
+    return windows if way == "in order" else windows.shuffle(seed, by=way)  # type: ignore[arg-type]
+
+
+# Units, groups, reads
+
+
+@given(
+    windows=_any_windows(),
+    batch_size=st.none() | st.integers(1, 30),
+    group_rows=st.integers(1, 12),
+    epoch=st.integers(0, 3),
+)
+@settings(deadline=None, max_examples=200)
+def test_the_reads_of_a_unit_are_its_rows(
+    windows: Windows, batch_size: int | None, group_rows: int, epoch: int
+) -> None:
+    """Every row is in exactly one read, which has its recording and start."""
+    plan = _plan(windows, batch_size=batch_size)
+    plan._group_rows = group_rows
+
+    for unit in plan.units(epoch):
+        reads = [read for group in unit.groups for read in group.reads]
+        assert [row for read in reads for row in range(read.row, read.row + len(read.starts))] == (
+            list(range(len(unit.rows.index)))
+        )
+        for read in reads:
+            mine = slice(read.row, read.row + len(read.starts))
+            assert set(unit.rows.recording[mine].tolist()) == {read.recording}
+            assert unit.rows.start[mine].tolist() == list(read.starts)
+
+
+@given(windows=_any_windows(), batch_size=st.none() | st.integers(1, 30), rows=st.integers(1, 12))
+@settings(deadline=None, max_examples=200)
+def test_a_read_is_a_span_without_gaps_and_as_long_as_it_can_be(
+    windows: Windows, batch_size: int | None, rows: int
+) -> None:
+    """Windows that touch or overlap are read at once, until the group is full; others never."""
+    plan = _plan(windows, batch_size=batch_size)
+    plan._group_rows = rows
+    size = windows.spec.size
+
+    for unit in plan.units(0):
+        for group in unit.groups:
+            assert sum(len(read.starts) for read in group.reads) <= rows
+            for read in group.reads:
+                assert all(a < b <= a + size for a, b in pairwise(read.starts))
+            for one, following in pairwise(group.reads):
+                gap = following.starts[0] - one.starts[-1]
+                assert one.recording != following.recording or not 0 < gap <= size
+
+
+@given(
+    windows=_any_windows(),
+    batch_size=st.none() | st.integers(1, 30),
+    last=st.sampled_from(["keep", "drop", "pad"]),
+    epoch=st.integers(0, 3),
+    data=st.data(),
+)
+@settings(deadline=None, max_examples=200)
+def test_units_are_the_order_cut_into_deliveries(
+    windows: Windows, batch_size: int | None, last: str, epoch: int, data: st.DataObject
+) -> None:
+    """From any position on: the rest of the order, in as many deliveries as announced."""
+    plan = _plan(windows, batch_size=batch_size, last=last)
+    position = data.draw(st.integers(0, len(windows)))
+    everything = np.arange(position, len(windows), dtype=np.int64)
+    expected = windows.order.epoch(epoch)(everything).tolist()
+    if batch_size is not None and last == "drop":
+        expected = expected[: len(expected) // batch_size * batch_size]
+
+    units = list(plan.units(epoch, position))
+
+    assert [index for unit in units for index in unit.rows.index.tolist()] == expected
+    deliveries = len(expected) if batch_size is None else len(units)
+    assert plan.deliveries(position) == deliveries
+    assert [unit.final for unit in units] == [False] * (len(units) - 1) + [True] * bool(units)
+    for unit in units:
+        begin, position = position, unit.stop
+        assert unit.epoch == epoch
+        assert len(unit.rows.index) == unit.stop - begin
+        assert unit.final or len(unit.rows.index) == plan.unit_rows
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "last", "deliveries", "sizes"),
+    [
+        (4, "keep", 3, [4, 4, 2]),
+        (4, "drop", 2, [4, 4]),
+        (4, "pad", 3, [4, 4, 2]),
+        (5, "drop", 2, [5, 5]),
+        (5, "pad", 2, [5, 5]),
+        (99, "keep", 1, [10]),
+        (99, "drop", 0, []),
+        (None, "drop", 10, [10]),
+    ],
+)
+def test_ten_windows_make_these_deliveries(
+    batch_size: int | None, last: str, deliveries: int, sizes: list[int]
+) -> None:
+    """What does not fill a batch is a short one, or none; single examples always fill theirs."""
+    plan = _plan(_windows([1_000]), batch_size=batch_size, last=last)
+
+    assert plan.deliveries() == deliveries
+    assert [len(unit.rows.index) for unit in plan.units(0)] == sizes
+
+
+def test_windows_side_by_side_are_one_read() -> None:
+    """Three recordings in a batch are three reads in one group: decoded and resampled once each."""
+    (unit,) = _plan(_windows([400, 80, 300]), batch_size=8).units(0)
+
+    assert [group.key for group in unit.groups] == [None]
+    assert [(read.recording, read.starts, read.row) for read in unit.groups[0].reads] == [
+        (0, (0, 100, 200, 300), 0),
+        (1, (0,), 4),
+        (2, (0, 100, 200), 5),
+    ]
+
+
+def test_a_long_unit_is_several_groups() -> None:
+    """Windows of 5 s at 48 kHz: a group holds one to four; every worker gets two of a batch."""
+    windows = made_up([48_000 * 60], 48_000).windows(48_000, 5.0)
+
+    (few,) = _plan(windows, batch_size=12, workers=1).units(0)
+    (unit,) = _plan(windows, batch_size=12, workers=6).units(0)
+
+    assert len(few.groups) == 3
+    assert len(unit.groups) == 12
+    assert [read.row for group in unit.groups for read in group.reads] == list(range(12))
+
+
+def _keys(unit: WorkItem) -> list[int | None]:
+    return [group.key for group in unit.groups]
+
+
+def test_reads_of_a_file_that_cannot_seek_are_chained() -> None:
+    """They share the recording's key, and a group never has two; files that seek have none."""
+    windows = _windows([400, 300, 200, 200], kinds=(VORBIS, PCM, PCM, MP3))
+
+    (unit,) = _plan(windows, batch_size=99).units(0)
+    units = list(_plan(windows, batch_size=3).units(0))
+
+    assert _keys(unit) == [0, None, 3]
+    assert [_keys(one) for one in units] == [[0], [0, None], [None], [3]]
+
+
+def test_jumping_about_chains_nothing() -> None:
+    """Shuffled windows have no order to carry on in; shuffled files do."""
+    windows = _windows([400, 300], kinds=(VORBIS,))
+
+    (jumping,) = _plan(windows.shuffle(3), batch_size=99).units(0)
+    (walking,) = _plan(windows.shuffle(3, by="file"), batch_size=99).units(0)
+
+    assert set(_keys(jumping)) == {None}
+    assert sorted(key for key in _keys(walking) if key is not None) == [0, 1]
+
+
+# Pure
+
+
+def test_planning_opens_no_file_and_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan is made of the catalog alone, to the last read."""
+    opened: list[Any] = []
+    monkeypatch.setattr(decode, "_open", opened.append)
+    monkeypatch.setattr(soundfile, "SoundFile", opened.append)
+    monkeypatch.setattr("builtins.open", opened.append)
+    threads = threading.active_count()
+
+    plan = _plan(_windows([4_000, 800], kinds=(VORBIS, PCM)).shuffle(1), batch_size=7)
+    units = list(plan.units(0))
+
+    assert plan.memory_bound > 0
+    assert len(units) == plan.deliveries() == 7
+    assert opened == []
+    assert threading.active_count() == threads
+
+
+def test_a_plan_is_the_same_every_time() -> None:
+    """Units depend on windows, batch size and epoch; not on workers, prefetch or memory."""
+    windows = _windows([4_000, 800]).shuffle(1)
+
+    one = _plan(windows, batch_size=7, workers=1, prefetch=1)
+    two = _plan(windows, batch_size=7, workers=5, memory=1 << 30)
+
+    def units(plan: Plan, epoch: int) -> list[tuple[int, list[int], list[Any]]]:
+        return [
+            (
+                unit.stop,
+                unit.rows.index.tolist(),
+                [(group.begin, group.stop, group.key, group.reads) for group in unit.groups],
+            )
+            for unit in plan.units(epoch)
+        ]
+
+    assert units(one, 3) == units(two, 3)
+    assert units(one, 3) != units(one, 4)
+
+
+# Memory
+
+
+@given(
+    workers=st.integers(0, 8),
+    batch_size=st.none() | st.integers(1, 64),
+    prefetch=st.just("auto") | st.integers(1, 50),
+    window_s=st.sampled_from([0.01, 1.0, 5.0]),
+    memory=st.integers(1, 1 << 26),
+)
+@settings(deadline=None, max_examples=200)
+def test_memory_limits_prefetch_or_is_refused_with_the_smallest_that_would_do(
+    workers: int,
+    batch_size: int | None,
+    prefetch: int | Literal["auto"],
+    window_s: float,
+    memory: int,
+) -> None:
+    """The bound never passes the budget, and the least that is named works, to the byte."""
+    windows = made_up([10_000_000], 16_000).windows(16_000, window_s)
+    options = {"workers": workers, "batch_size": batch_size, "prefetch": prefetch}
+    free = _plan(windows, **options)
+
+    with pytest.raises(MemoryBudgetError) as refused:
+        _plan(windows, memory=1, **options)
+    needed = refused.value.needed
+    with pytest.raises(MemoryBudgetError, match=f"{needed} bytes") as again:
+        _plan(windows, memory=min(memory, needed - 1), **options)
+    advice = re.search(r'Give memory="(.+)"\.$', str(refused.value))
+    assert advice is not None
+
+    budget = max(memory, needed)
+    plan = _plan(windows, memory=budget, **options)
+
+    assert again.value.needed == needed
+    assert _plan(windows, memory=needed, **options).memory_bound == needed
+    assert _plan(windows, memory=parse_bytes(advice[1]), **options).memory_bound >= needed
+    assert plan.memory_bound <= budget
+    assert plan.prefetch == 0 if workers == 0 else plan.prefetch >= 1
+    if prefetch != "auto":
+        assert plan.prefetch <= prefetch
+        assert plan.prefetch == free.prefetch or plan.bound(plan.prefetch + 1) > budget
+
+
+@given(
+    windows=_any_windows(),
+    workers=st.integers(0, 8),
+    batch_size=st.none() | st.integers(1, 64),
+    prefetch=st.integers(1, 50),
+)
+@settings(deadline=None)
+def test_the_bound_is_deliveries_scratch_decoders_and_tables(
+    windows: Windows, workers: int, batch_size: int | None, prefetch: int
+) -> None:
+    """One more delivery costs its bytes; everything else does not depend on prefetch."""
+    plan = _plan(windows, workers=workers, batch_size=batch_size, prefetch=prefetch)
+    delivery = 4 * 100 * (batch_size or 1)
+    streams = plan.open_files * plan.stream_bytes
+    rest = max(1, workers) * plan.scratch.nbytes + streams + plan.table_bytes
+
+    assert plan.prefetch == (prefetch if workers else 0)
+    assert plan.memory_bound == plan.bound(plan.prefetch) == (plan.prefetch + 2) * delivery + rest
+    assert plan.table_bytes >= windows.order.nbytes
+
+
+def test_the_bound_does_not_grow_with_the_recordings() -> None:
+    """A day of audio takes no more than a minute of it; twenty files no more than one."""
+    short, long, many = (
+        _plan(made_up(frames, 48_000).windows(16_000, 5.0), batch_size=8).memory_bound
+        for frames in ([48_000 * 60], [48_000 * 86_400], [48_000 * 60] * 20)
+    )
+    assert short == long == many
+
+
+def test_automatic_prefetch_stays_below_a_gibibyte() -> None:
+    """Where even two deliveries are more, it is two; where all fits, there is work for everyone."""
+    windows = made_up([48_000 * 3_600], 48_000).windows(48_000, 60.0)
+
+    fits = _plan(windows, batch_size=8, workers=8)
+    less = _plan(windows, batch_size=16, workers=8)
+    least = _plan(windows, batch_size=64, workers=8)
+
+    assert fits.memory_bound <= 1 << 30
+    assert less.memory_bound <= 1 << 30
+    assert 2 <= less.prefetch < fits.prefetch
+    assert least.prefetch == 2
+
+
+@given(
+    workers=st.integers(1, 16),
+    prefetch=st.just("auto") | st.integers(1, 3_000),
+    window_s=st.sampled_from([0.01, 0.1, 1.0, 5.0, 60.0]),
+)
+@settings(deadline=None)
+def test_examples_ready_and_in_the_making_are_at_most_prefetch(
+    workers: int, prefetch: int | Literal["auto"], window_s: float
+) -> None:
+    """Those of the unit that is being handed out count too, and every worker has something."""
+    windows = made_up([10**9], 16_000).windows(16_000, window_s)
+
+    plan = _plan(windows, workers=workers, prefetch=prefetch)
+
+    handing_out = 0 if plan.unit_rows == 1 else plan.unit_rows
+    assert plan.depth * plan.unit_rows + handing_out <= plan.prefetch
+    assert plan.depth >= 1
+    if plan.prefetch >= workers:
+        assert plan.depth >= workers
+    if prefetch == "auto":
+        assert plan.depth >= 2 * workers
+
+
+def test_batches_ready_and_in_the_making_are_prefetch() -> None:
+    """A unit is a batch, and as many as were asked for are under way."""
+    plan = _plan(_windows([4_000]), batch_size=7, prefetch=5)
+    assert (plan.unit_rows, plan.depth, plan.prefetch) == (7, 5, 5)
+
+
+def test_without_workers_nothing_is_made_ahead() -> None:
+    """workers=0 loads when asked: there is no prefetch, whatever was given."""
+    plan = _plan(_windows([4_000]), workers=0, prefetch=5)
+    assert (plan.prefetch, plan.unit_rows) == (0, 1)
+
+
+# Scratch
+
+
+@given(
+    rate=st.sampled_from([8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000]),
+    target=st.sampled_from([8_000, 16_000, 22_050, 44_100, 48_000]),
+    channels=st.integers(1, 4),
+    everything=st.booleans(),
+    start=st.integers(0, 2**40),
+    data=st.data(),
+)
+@settings(deadline=None, max_examples=150)
+def test_scratch_holds_what_any_chunk_of_outputs_needs(
+    *, rate: int, target: int, channels: int, everything: bool, start: int, data: st.DataObject
+) -> None:
+    """Inputs of a chunk fit wherever it begins, decoded in one piece, in every plane."""
+    catalog = made_up([10**9], rate, channels=channels, kinds=(("WAV", "PCM_24"),))
+    windows = catalog.windows(target, 1.0, channel="all" if everything else "mix")
+    chunk = data.draw(st.integers(1, chunk_outputs(rate, target)))
+
+    scratch = _plan(windows).scratch
+    first, stop = resampler(rate, target).span(start, start + chunk)
+
+    assert stop - first <= scratch.inputs
+    assert (stop - first) * channels * 4 <= scratch.pcm
+    assert chunk <= scratch.outputs
+    assert scratch.planes == (channels if everything else 1)
+    assert scratch.between >= resampler(rate, target).filter.scratch(chunk)
+    floats = scratch.planes * (scratch.inputs + scratch.outputs) + scratch.between
+    assert scratch.nbytes == scratch.pcm + 4 * floats
+
+
+def test_scratch_is_enough_for_every_kind_of_recording() -> None:
+    """The largest of a mixed catalog's needs, each on its own, is what a worker has."""
+    rates, kinds = [8_000, 48_000, 96_000], [("WAV", "DOUBLE"), PCM, VORBIS]
+    mixed = made_up([10**6] * 3, rates, channels=[1, 8, 2], kinds=kinds)
+
+    scratch = _plan(mixed.windows(16_000, 1.0)).scratch
+
+    for i in range(3):
+        alone = _plan(mixed[i : i + 1].windows(16_000, 1.0)).scratch
+        assert alone.pcm <= scratch.pcm
+        assert alone.inputs <= scratch.inputs
+        assert alone.outputs <= scratch.outputs
+
+
+@given(
+    rate=st.sampled_from([8_000, 22_050, 48_000]),
+    hop=st.sampled_from([400, 1_000, 3_999, 4_000, 4_001, 9_000]),
+    tail=st.sampled_from(["pad", "shift"]),
+    frames=st.integers(1, 10**6),
+    data=st.data(),
+)
+@settings(deadline=None)
+def test_what_a_stream_keeps_reaches_back_to_the_next_window(
+    rate: int, hop: int, tail: Tail, frames: int, data: st.DataObject
+) -> None:
+    """Where a decoder cannot seek, the next window's first input is remembered or not yet read."""
+    catalog = made_up([frames], rate, kinds=[VORBIS])
+    windows = catalog.windows(16_000, 0.25, hop / 16_000, tail=tail)
+    plan, table = _plan(windows), resampler(rate, 16_000)
+    last = max(0, len(windows) - 2)
+    number = data.draw(st.just(last) | st.integers(0, last))
+    starts = windows.rows(np.arange(number, min(number + 2, len(windows)))).start.tolist()
+
+    _, read_up_to = table.support(starts[0], starts[0] + windows.spec.size)
+    first_needed, _ = table.support(starts[-1], starts[-1] + windows.spec.size)
+
+    if len(starts) > 1:
+        assert min(frames, read_up_to) - max(0, first_needed) <= plan.keep(catalog[0])
+    assert plan.keep(made_up([frames], rate)[0]) == 0

@@ -1,0 +1,1 @@
+"""Tests of statistics, verdicts, traces, the live view."""

@@ -1,0 +1,176 @@
+from dataclasses import replace
+
+import pytest
+
+from headrace.observe._stats import Stats
+
+STATS = Stats(
+    windows=1_200,
+    failed=3,
+    audio_s=6_000.0,
+    wall_s=20.0,
+    wait_s=0.1,
+    first_wait_s=0.0,
+    decode_s=11.0,
+    resample_s=7.0,
+    other_s=2.0,
+    workers=2,
+    memory_bound=300 << 20,
+    peak_bytes=200 << 20,
+    kept_bytes=10 << 20,
+)
+
+
+def test_rates_and_shares_are_of_the_run() -> None:
+    """Windows, audio and waiting are each divided by the wall clock; busy seconds are summed."""
+    assert STATS.windows_per_s == 60
+    assert STATS.times_real_time == 300
+    assert STATS.wait_share == 0.005
+    assert STATS.busy_s == 20
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("windows", [0, 7])
+def test_a_run_of_no_time_divides_nothing(workers: int, windows: int) -> None:
+    """Before the first tick of the clock, rates are 0 and there is a verdict and a table."""
+    none = replace(STATS, workers=workers, windows=windows, wall_s=0.0, wait_s=0.0)
+
+    assert (none.windows_per_s, none.times_real_time, none.wait_share) == (0, 0, 0)
+    assert none.verdict.endswith(".")
+    assert none.verdict in str(none)
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({"windows": 0}, "Nothing has been delivered yet."),
+        ({}, "The loader waited for the consumer, which waited 0.5% of the run."),
+        (
+            {"workers": 0, "wait_s": 15.0},
+            """The consumer did the loading itself, 75.0% of the run: workers=1 or more would load
+            while it works.""",
+        ),
+        (
+            {"wait_s": 8.0, "decode_s": 30.0},
+            """The consumer waited for the loader 40.0% of the run; its 2 workers were busy 98% of
+            it, mostly with decoding: more workers help where there are processors for them.""",
+        ),
+        (
+            {"wait_s": 8.0, "resample_s": 30.0, "decode_s": 2.0},
+            """The consumer waited for the loader 40.0% of the run; its 2 workers were busy 85% of
+            it, mostly with resampling: more workers help where there are processors for them.""",
+        ),
+        (
+            {"wait_s": 8.0, "other_s": 30.0, "decode_s": 3.0},
+            """The consumer waited for the loader 40.0% of the run; its 2 workers were busy 100% of
+            it, mostly with the rest: more workers help where there are processors for them.""",
+        ),
+        (
+            {"wait_s": 8.0},
+            """The consumer waited for the loader 40.0% of the run although its 2 workers were busy
+            only 50% of it: more prefetch helps, or fewer threads beside it.""",
+        ),
+        (
+            {"wait_s": 8.0, "chained": 0.9},
+            """The consumer waited for the loader 40.0% of the run although its 2 workers were busy
+            only 50% of it: they waited for each other, since a recording of this format is decoded
+            from its start on, by one of them: convert long ones to FLAC or WAV, or let prefetch
+            reach beyond them.""",
+        ),
+        (
+            {"wait_s": 8.0, "gil_waits": 0.5, "chained": 0.9},
+            """The consumer waited for the loader 40.0% of the run although its 2 workers were busy
+            only 50% of it: after 50% of the reads they waited for the GIL, or a processor. Most
+            likely the consumer holds it, in a loop in Python: let it work on whole arrays, or in a
+            process of its own.""",
+        ),
+        (  # it did not work for long enough to be at fault
+            {"wait_s": 18.0, "gil_waits": 0.5},
+            """The consumer waited for the loader 90.0% of the run although its 2 workers were busy
+            only 50% of it: more prefetch helps, or fewer threads beside it.""",
+        ),
+        (
+            {"wait_s": 15.0, "transform_s": 18.0, "decode_s": 1.0, "resample_s": 0.5, "workers": 1},
+            """The consumer waited for the loader 75.0% of the run; its one worker was busy 108% of
+            it, mostly with transforms: more workers help where there are processors for them, if it
+            lets go of the GIL.""",
+        ),
+        (
+            {"wait_s": 19.8, "first_wait_s": 19.7},
+            """The consumer waited 99.0% of the run, nearly all of it for the first delivery of an
+            iteration, before which nothing can be ready: longer epochs, or loader.steps(n) across
+            them, have fewer; a faster disk makes it shorter.""",
+        ),
+    ],
+)
+def test_the_verdict_says_who_waited_for_whom(changed: dict[str, float], verdict: str) -> None:
+    """Each kind of run has one line, with its figures and what to do."""
+    assert replace(STATS, **changed).verdict == " ".join(verdict.split())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("wait_s", "who"), [(0.1999, "loader"), (0.2, "consumer")])
+def test_a_wait_of_one_percent_is_a_wait(wait_s: float, who: str) -> None:
+    """The line between the two verdicts is law 5's figure."""
+    assert replace(STATS, wait_s=wait_s).verdict.startswith(f"The {who} waited")
+
+
+def test_printed_stats_have_every_figure() -> None:
+    """A short table of all that was counted, with the verdict as its last line."""
+    assert str(STATS).splitlines() == [
+        "windows    1,203 expected = 1,200 delivered (6,000.0 s of audio) + 3 failed",
+        "speed      60.0 windows/s, 300 x real time",
+        "run        20.00 s, of which the consumer waited 0.10 s",
+        "2 workers  decode 11.00 s, resample 7.00 s, other 2.00 s",
+        "memory     peak 200 MiB of at most 300 MiB, kept by the consumer 10 MiB",
+        STATS.verdict,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("transform_s", "gil_waits", "workers", "named"),
+    [
+        (38.0, 0.9, 2, True),
+        (38.0, 0.1, 2, False),  # side by side, or asleep
+        (38.0, 0.9, 1, False),  # held by the consumer
+        (0.5, 0.9, 2, False),  # something else takes the time
+    ],
+)
+def test_a_transform_that_holds_the_gil_is_named(
+    transform_s: float, gil_waits: float, workers: int, *, named: bool
+) -> None:
+    """Where transforms take most of the time, and workers wait for the GIL after reading."""
+    stats = replace(
+        STATS,
+        decode_s=1.0,
+        resample_s=0.5,
+        other_s=0.1,
+        wait_s=15.0,
+        workers=workers,
+        transform_s=transform_s,
+        gil_waits=gil_waits,
+    )
+
+    assert ("holds the GIL" in stats.verdict) == named
+    assert f"transforms {transform_s:.2f} s" in str(stats)
+
+
+def test_a_wait_for_the_first_delivery_blames_nobody() -> None:
+    """Before the first delivery nothing could be ready, and no number of workers changes that."""
+    begun = replace(STATS, wait_s=1.0, first_wait_s=0.9)
+
+    assert begun.verdict.startswith("The loader waited for the consumer, which waited 5.0%")
+    assert begun.verdict.endswith("nearly all of it for the first delivery.")
+
+
+def test_the_workers_row_is_made_of_all_parts() -> None:
+    """What was blocked and what transforms took is in it, and it adds up to the busy time."""
+    assert STATS.work == "decode 11.00 s, resample 7.00 s, other 2.00 s"
+
+    stats = replace(STATS, blocked_s=10.0, transform_s=3.0)
+
+    assert stats.work == (
+        "decode 5.50 s, resample 3.50 s, other 1.00 s, waiting for files or a processor 10.00 s, "
+        "transforms 3.00 s"
+    )
+    assert f"2 workers  {stats.work}" in str(stats)
+    assert stats.work in stats._repr_html_()

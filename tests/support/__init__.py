@@ -1,0 +1,1 @@
+"""Helpers of the tests: sounds, damaged files, reference implementations."""

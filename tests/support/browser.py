@@ -1,0 +1,97 @@
+"""A real browser for the tests, and what every page of ours must be."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+__all__ = ["CHROMIUM", "SCREENS", "Opened", "opened", "serious"]
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+"""Where the browser is; the tests that need it are skipped where there is none."""
+
+SCREENS = {"desktop": (1280, 900), "phone": (360, 844)}
+"""Width and height in CSS pixels."""
+
+OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--mute-audio")
+
+
+@dataclass
+class Opened:
+    """A page in the browser.
+
+    Attributes
+    ----------
+    page : Page
+        To act on.
+    complaints : list of str
+        What the console and the scripts had to say.
+    requests : list of str
+        Addresses that were asked for, other than the file itself and what it holds.
+    """
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def overflow(self) -> int:
+        """Return how many pixels the page is wider than the screen."""
+        wide: int = self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        return wide
+
+
+@contextmanager
+def opened(
+    browser: Browser,
+    file: Path,
+    screen: str = "desktop",
+    scheme: Literal["light", "dark"] = "light",
+) -> Iterator[Opened]:
+    """Open a file as a person does: from disk, without a network."""
+    width, height = SCREENS[screen]
+    phone: dict[str, Any] = {"is_mobile": True, "has_touch": True} if screen == "phone" else {}
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, offline=True, **phone
+    )
+    try:
+        it = Opened(context.new_page())
+        it.page.set_default_timeout(10_000)
+        it.page.on("console", lambda message: it.complaints.append(message.text))
+        it.page.on("pageerror", lambda error: it.complaints.append(str(error)))
+        it.page.on(
+            "request",
+            lambda request: (
+                None
+                if re.match(r"data:|blob:", request.url) or request.url == file.as_uri()
+                else it.requests.append(request.url)
+            ),
+        )
+        it.page.goto(file.as_uri())
+        yield it
+    finally:
+        context.close()
+
+
+def serious(page: Page) -> list[str]:
+    """Return what axe-core finds that keeps somebody from using the page."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}"
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+    ]

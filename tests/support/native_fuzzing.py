@@ -1,0 +1,37 @@
+"""Programs that feed mutated files to the kernel's own readers, built with sanitizers."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+__all__ = ["fuzz"]
+
+HERE = Path(__file__).parent
+UNITS = ("riff", "flac", "flac_frame", "mp3", "mp3_source", "source")
+"""Those of the kernel that read files and need no Python."""
+
+
+def fuzz(program: str, folder: Path, *arguments: object) -> list[int]:
+    """Build ``native/PROGRAM.cpp`` in `folder` and run it; return the numbers that it prints."""
+    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    assert compiler is not None, "headrace itself is built with a C++ compiler"
+    kernel = HERE.parents[1] / "src" / "kernel"
+    subprocess.run(
+        [
+            compiler, "-std=c++17", "-O1", "-g", "-fsanitize=address,undefined",
+            "-fno-sanitize-recover=all", HERE.parent / "native" / f"{program}.cpp",
+            *(kernel / f"{unit}.cpp" for unit in UNITS), "-o", folder / program,
+        ],
+        check=True,
+    )  # fmt: skip
+    run = subprocess.run(
+        [folder / program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    return [int(word) for word in run.stdout.split() if word.isdigit()]

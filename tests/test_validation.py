@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from headrace import Annotations, Catalog
+from headrace._validation import arrow_errors_explained
+from headrace.errors import AnnotationError, CatalogError, HeadraceError, InvalidWindowsError
+from tests.support.cut_catalogs import made_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+DAYS = [dt.date(2020, 1, 1), dt.date(2021, 1, 1)]
+
+BAD: dict[str, Any] = {
+    "words": pa.array(["one", "two"]),
+    "lists": pa.array([[1], [2, 3]]),
+    "structs": pa.array([{"a": 1}, {"a": 2}]),
+    "maps": pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64())),
+    "categories": pa.array(["one", "two"]).dictionary_encode(),
+    "bytes": pa.array([b"\xff", b"\xfe"]),
+}
+"""Two values each that are neither numbers nor names."""
+
+DATES = pa.array(DAYS)
+
+WIDE = {
+    "uint64": pa.array([2**64 - 1, 2**63], pa.uint64()),
+    "decimals": pa.array([Decimal(10**30), Decimal("0.5")]),
+    "infinite": pa.array([float("inf"), float("nan")]),
+    "half": pa.array([0.5, 1.0]),
+}
+"""Numbers that int64 does not hold."""
+
+
+def _recordings(**changed: Any) -> dict[str, Any]:
+    plain = made_up([1_000] * 2).to_arrow().replace_schema_metadata(None)
+    return {name: plain[name] for name in plain.column_names} | changed
+
+
+def _catalog(**changed: Any) -> object:
+    return Catalog.from_table(pa.table(_recordings(**changed)))
+
+
+def _events(**changed: Any) -> object:
+    events = {"file": ["r0", "r1"], "label": ["A", "B"], "start_s": [0, 0], "end_s": [1, 1]}
+    return Annotations.from_table(pa.table(events | changed))
+
+
+def _times(**changed: Any) -> object:
+    table = {"id": ["r0", "r1"], "at_s": [0.1, 0.2]} | changed
+    return made_up([1_000] * 2).windows_at(table, 1_000, 0.1)
+
+
+def _split(column: Any) -> object:
+    return made_up([1_000] * 2, site=column).split({"a": 0.5, "b": 0.5}, by="site")
+
+
+def _masked(mask: Any) -> object:
+    return made_up([1_000] * 2).filter(mask)
+
+
+class _Stream:
+    """What says that it has a table, and has none."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return pa.chunked_array([[1, 2]]).__arrow_c_stream__()
+
+
+CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
+    **{
+        f"an event's {name} of {kind}": (
+            AnnotationError,
+            f"The column '{name}' cannot be {name}, a .*: .*Convert it, or say {name}=",
+            partial(_events, **{name: values}),
+        )
+        for name in ("start_s", "end_s", "low_hz")
+        for kind, values in {**BAD, "dates": DATES}.items()
+    },
+    **{
+        f"an event's {name} of {kind}": (
+            AnnotationError,
+            f"The column '{name}' cannot be {name}, a string",
+            partial(_events, **{name: values}),
+        )
+        for name in ("file", "label", "quality")
+        for kind, values in BAD.items()
+        if kind not in ("words", "categories")
+    },
+    **{
+        f"a recording's {name} of {kind}": (
+            CatalogError,
+            f"The column {name} cannot be of type int.*: .*Convert it",
+            partial(_catalog, **{name: values}),
+        )
+        for name in ("frames", "sample_rate", "size")
+        for kind, values in {**BAD, **WIDE}.items()
+    },
+    **{
+        f"ids of {kind}": (
+            CatalogError,
+            "The column id cannot be of type string",
+            partial(_catalog, id=values),
+        )
+        for kind, values in BAD.items()
+        if kind not in ("words", "categories")
+    },
+    **{
+        f"times of {kind}": (
+            CatalogError,
+            "The column at_s is not of seconds: .*Give numbers",
+            partial(_times, at_s=values),
+        )
+        for kind, values in {**BAD, "dates": DATES}.items()
+    },
+    **{
+        f"ids of times of {kind}": (
+            CatalogError,
+            "The column id is not of ids: ",
+            partial(_times, id=values),
+        )
+        for kind, values in BAD.items()
+        if kind not in ("words", "categories")
+    },
+    "times of two lengths": (
+        CatalogError,
+        "The table of times cannot be a table: .*Give columns",
+        lambda: _times(at_s=[0.1]),
+    ),
+    "times of numbers and words": (
+        CatalogError,
+        "The table of times cannot be a table",
+        lambda: _times(at_s=[0.1, "x"]),
+    ),
+    "times that are a scalar": (
+        CatalogError,
+        "The table of times cannot be a table",
+        lambda: _times(at_s=0.1),
+    ),
+    **{
+        f"groups of {kind}": (
+            CatalogError,
+            "The recordings cannot be split by 'site', which is .*Give a column",
+            partial(_split, BAD[kind]),
+        )
+        for kind in ("lists", "structs", "maps")
+    },
+    "groups of days before there were any": (
+        CatalogError,
+        "The recordings cannot be split by 'site', which is date32",
+        lambda: _split(pa.array([2**31 - 1, -(2**31)], pa.int32()).cast(pa.date32())),
+    ),
+    **{
+        f"a column of {kind}": (
+            CatalogError,
+            "The values of 'new' cannot be one column: .*Give values of one type",
+            partial(made_up([1_000] * 2).with_columns, new=values),
+        )
+        for kind, values in {
+            "words and numbers": [1, "one"],
+            "wide integers": [2**70, 1],
+            "objects": [object(), object()],
+            "rows": np.zeros((2, 2)),
+            "complex numbers": np.zeros(2, complex),
+        }.items()
+    },
+    **{
+        f"a mask of {kind}": (
+            CatalogError,
+            "The mask cannot be read: .*Give a bool for each row",
+            partial(_masked, values),
+        )
+        for kind, values in {
+            "bools and words": [True, "x"],
+            "wide integers": [2**70, 1],
+            "rows": np.zeros((2, 2), bool),
+            "no values": 7,
+        }.items()
+    },
+    "a mask of events": (
+        AnnotationError,
+        "The mask cannot be read",
+        lambda: Annotations.from_table(pa.table({"file": ["a"], "label": ["A"]})).filter(
+            [True, "x"]
+        ),
+    ),
+    "a DataFrame of all kinds": (
+        CatalogError,
+        "The pandas DataFrame cannot be an Arrow table: .*Give a table",
+        lambda: Catalog.from_table(pd.DataFrame({"id": ["a", 1]})),
+    ),
+    "a DataFrame with a name twice": (
+        AnnotationError,
+        "The pandas DataFrame cannot be an Arrow table: .*Give a table",
+        lambda: Annotations.from_table(pd.DataFrame([["a", "b"]], columns=["file", "file"])),
+    ),
+    "a stream that is no table": (
+        CatalogError,
+        "A _Stream cannot be an Arrow table: .*Give a table",
+        lambda: Catalog.from_table(_Stream()),
+    ),
+    "further files that are numbers": (
+        AnnotationError,
+        "files= is not of names: .*Give strings",
+        lambda: Annotations.from_table(pa.table({"file": ["a"], "label": ["A"]}), files=[3]),  # type: ignore[list-item]
+    ),
+    "further files that are one string": (
+        AnnotationError,
+        r"files= is several names: say files=\['r1'\] for one",
+        lambda: Annotations.from_table(pa.table({"file": ["a"], "label": ["A"]}), files="r1"),
+    ),
+    "matching to what is no id": (
+        AnnotationError,
+        "by= does not tell an id: .*Return a string or None",
+        lambda: Annotations.from_table(pa.table({"file": ["a"], "label": ["A"]})).match(
+            made_up([1_000]),
+            by=lambda _: 3,  # type: ignore[arg-type,return-value]
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_arrow_refuses_is_one_sentence(case: str) -> None:
+    """Whatever the values are, an error of ours names the argument and what to do."""
+    kind, sentence, act = CASES[case]
+
+    with pytest.raises(HeadraceError, match=sentence) as refusal:
+        act()
+
+    assert type(refusal.value) is kind
+    assert len(str(refusal.value).splitlines()) == 1
+    assert str(refusal.value).endswith(".")
+
+
+def test_labels_that_are_no_parquet_file_are_one_sentence(tmp_path: Path) -> None:
+    """The file is named; one that is not there stays what the system calls it."""
+    (tmp_path / "labels.parquet").write_text("file,label")
+
+    with pytest.raises(AnnotationError, match=r"labels\.parquet' cannot be read: .*Give a Parquet"):
+        Annotations.read_parquet(tmp_path / "labels.parquet")
+    with pytest.raises(FileNotFoundError):
+        Annotations.read_parquet(tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pa.ArrowInvalid("why.\nDetails"),
+        pa.ArrowTypeError("why"),
+        pa.ArrowNotImplementedError("why"),
+        pa.ArrowKeyError("why"),
+        OverflowError("why"),
+    ],
+)
+def test_only_the_first_line_is_told(error: Exception) -> None:
+    """What Arrow says beside it is for its developers."""
+    with (
+        pytest.raises(InvalidWindowsError) as refusal,
+        arrow_errors_explained("It cannot be", "Do that.", InvalidWindowsError),
+    ):
+        raise error
+
+    assert str(refusal.value).replace("'", "") == "It cannot be: why. Do that."
+
+
+@pytest.mark.parametrize(
+    "error", [CatalogError("ours"), pa.ArrowMemoryError("no room"), OSError(5)]
+)
+def test_what_is_nobodys_fault_passes(error: Exception) -> None:
+    """What is one of our sentences already stays, and so does what no value has caused."""
+    with (
+        pytest.raises(type(error)) as raised,
+        arrow_errors_explained("It cannot be", "Do that.", InvalidWindowsError),
+    ):
+        raise error
+
+    assert raised.value is error

@@ -1,0 +1,1 @@
+"""Tests of geometry, sets, orders, shards, labels."""

@@ -1,0 +1,209 @@
+from collections import Counter
+from itertools import pairwise
+from math import inf, nan
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace._apportion import apportion
+from headrace.errors import InvalidWindowsError
+from headrace.windows._sampling import Mixed, Sampled, _Alias, below, checked_weights
+from tests.support.chance import everything, unlikely
+
+
+def _sampled(weights: Any, n: int, seed: int = 0) -> Sampled:
+    return Sampled(checked_weights(weights, len(weights), "window"), n, seed)
+
+
+# Numbers below n
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 1_000, 2**31 + 5, 2**32])
+def test_numbers_below_n_are_spread_evenly(n: int) -> None:
+    """All tenths of the range are hit as often, none outside it."""
+    numbers = below(n, everything(50_000), key=7)
+
+    assert numbers.min() >= 0
+    assert int(numbers.max()) < n
+    classes = min(n, 10)
+    counts = np.bincount((numbers / n * classes).astype(int), minlength=classes)
+    expected = 50_000 / classes
+    assert np.sum((counts - expected) ** 2 / expected) < unlikely(classes)
+
+
+# Weights
+
+
+@given(
+    weights=st.lists(
+        st.one_of(st.just(0.0), st.floats(1e-9, 1), st.floats(1e-300, 1e300)),
+        min_size=1,
+        max_size=50,
+    ).filter(any)
+)
+@settings(deadline=None, max_examples=300)
+def test_the_table_holds_each_weight(weights: list[float]) -> None:
+    """What an item keeps of its column, and has of others', is its share; of zero, nothing."""
+    checked = checked_weights(weights, len(weights), "window")
+    table = _Alias(checked)
+
+    share = np.zeros(len(weights))
+    np.add.at(share, everything(len(weights)), table.keep)
+    np.add.at(share, table.other, 1 - table.keep)
+
+    np.testing.assert_allclose(
+        share / len(weights), checked / checked.sum(), rtol=0, atol=1e-12 * len(weights)
+    )
+    assert not share[checked == 0].any()
+    assert ((table.keep >= 0) & (table.keep <= 1)).all()
+
+
+def test_draws_are_as_frequent_as_their_weights() -> None:
+    """Over a million draws, chi-square finds nothing; a weight of zero is never drawn."""
+    weights = np.array([0, 1, 2, 3, 0, 10, 0.5])
+    items = _sampled(weights, 10**6).epoch(3)(everything(10**6))
+
+    counts = np.bincount(items, minlength=7)
+    expected = weights / weights.sum() * 10**6
+    some = expected > 0
+
+    assert np.sum((counts - expected)[some] ** 2 / expected[some]) < unlikely(4)
+    assert not counts[~some].any()
+
+
+def test_draws_tell_nothing_of_each_other() -> None:
+    """Neighbours, epochs and seeds are independent: pairs of draws are as frequent as by chance."""
+    n = 100_000
+    first, later = (_sampled([1] * 10, n).epoch(epoch)(everything(n)) for epoch in (0, 1))
+    other = _sampled([1] * 10, n, seed=1).epoch(0)(everything(n))
+
+    for a, b in ((first[:-1], first[1:]), (first, later), (first, other)):
+        counts = np.bincount(10 * a + b, minlength=100)
+        assert np.sum((counts - len(a) / 100) ** 2 / (len(a) / 100)) < unlikely(99)
+
+
+@given(weights=st.lists(st.floats(0.1, 9), min_size=1, max_size=30), data=st.data())
+@settings(deadline=None)
+def test_a_draw_is_the_same_wherever_it_is_asked(weights: list[float], data: st.DataObject) -> None:
+    """No draw depends on those before it."""
+    some = np.array(data.draw(st.lists(st.integers(0, 99), max_size=20)), np.int64)
+    order = _sampled(weights, 100)
+
+    np.testing.assert_array_equal(order.epoch(2)(some), order.epoch(2)(everything(100))[some])
+
+
+def test_draws_are_what_they_always_were() -> None:
+    """A saved position means the same window in every version: these values never change."""
+    items = _sampled([1, 2, 3, 4, 5], 10, seed=1).epoch(2)(everything(10))
+    assert items.tolist() == [1, 4, 4, 4, 4, 2, 1, 3, 2, 1]
+
+
+def test_the_table_has_16_bytes_for_each_item() -> None:
+    """However many are drawn."""
+    assert _sampled([1.0] * 1_000, 10**9).nbytes == 16_000
+
+
+@pytest.mark.parametrize(
+    ("weights", "sentence"),
+    [
+        ([1, 2], r"weights of shape \(2,\) for 3 windows: give one each"),
+        ([[1, 2, 3]], r"weights of shape \(1, 3\) for 3 windows"),
+        ([1, -2, 3], "weight -2.0 of window 1 must be a finite number, not negative"),
+        ([1, nan, 3], "weight nan of window 1 must be a finite number"),
+        ([inf, 1, 3], "weight inf of window 0 must be a finite number"),
+        ([0, 0, 0], "the weights of all 3 windows are zero"),
+        (["a", "b", "c"], "weights must be numbers, one for each window"),
+    ],
+)
+def test_what_are_no_weights_is_refused(weights: Any, sentence: str) -> None:
+    """The message says which one, and what it may be."""
+    with pytest.raises(InvalidWindowsError, match=sentence):
+        checked_weights(weights, 3, "window")
+
+
+# Mixtures
+
+
+@given(
+    weights=st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(any),
+    n=st.integers(0, 10**12),
+)
+@settings(deadline=None)
+def test_shares_are_whole_and_to_the_nearest(weights: list[int], n: int) -> None:
+    """They sum to n, and none is one or more away from what it would be exactly."""
+    found = apportion(np.array(weights, float), n)
+
+    assert int(found.sum()) == n
+    for share, weight in zip(found.tolist(), weights, strict=True):
+        assert abs(share - n * weight / sum(weights)) < 1
+        assert weight or not share
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    data=st.data(),
+    seed=st.integers(-5, 5),
+)
+@settings(deadline=None, max_examples=200)
+def test_a_source_comes_whole_before_it_comes_again(
+    sizes: list[int], data: st.DataObject, seed: int
+) -> None:
+    """Over all epochs together, no item of a source is ever two visits ahead of another."""
+    counts = [data.draw(st.integers(0, 40)) for _ in sizes]
+    mixed = Mixed(tuple(sizes), tuple(counts), seed)
+    first = np.cumsum([0, *sizes])
+    seen = np.zeros(sum(sizes), np.int64)
+
+    for epoch in range(4):
+        items = mixed.epoch(epoch)(everything(mixed.n))
+        source = np.searchsorted(first, items, side="right") - 1
+        assert np.bincount(source, minlength=len(sizes)).tolist() == counts
+        seen += np.bincount(items, minlength=len(seen))
+        for a, z in pairwise(first):
+            assert seen[a:z].max() - seen[a:z].min() <= 1
+
+
+@given(data=st.data(), epoch=st.integers(0, 2**62))
+@settings(deadline=None)
+def test_a_mixture_is_the_same_wherever_it_is_asked(data: st.DataObject, epoch: int) -> None:
+    """No position depends on those before it, in no epoch however late."""
+    mixed = Mixed((7, 1, 5_000), (40, 25, 35), 1)
+    some = np.array(data.draw(st.lists(st.integers(0, 99), max_size=20)), np.int64)
+
+    np.testing.assert_array_equal(
+        mixed.epoch(epoch)(some), mixed.epoch(epoch)(everything(100))[some]
+    )
+
+
+def test_sources_are_mixed_evenly() -> None:
+    """Each tenth of an epoch has its share of each source, and neighbours are independent."""
+    mixed = Mixed((10, 10), (3_000, 7_000), 0)
+    source = mixed.epoch(0)(everything(10_000)) // 10
+
+    tenths = source.reshape(10, -1).sum(axis=1)
+    pairs = Counter(zip(source[:-1].tolist(), source[1:].tolist(), strict=True))
+
+    assert np.sum((tenths - 700) ** 2 / 210) < unlikely(9)
+    assert abs(pairs[0, 0] - 900) < 5 * 30
+
+
+def test_a_source_is_gone_through_in_another_order_each_time() -> None:
+    """The visits of a small source differ, in an epoch and from epoch to epoch."""
+    mixed = Mixed((8,), (24,), 0)
+    rounds = set()
+    for epoch in range(2):
+        turns = mixed.epoch(epoch)(everything(24))
+        rounds.add(tuple(turns.tolist()))
+
+    assert len(rounds) == 2
+
+
+def test_mixtures_are_what_they_always_were() -> None:
+    """A saved position means the same window in every version: these values never change."""
+    items = Mixed((3, 5), (4, 6), 1).epoch(2)(everything(10))
+    assert items.tolist() == [0, 3, 1, 4, 4, 2, 1, 7, 6, 6]
+    items = Mixed((20, 300, 5_000), (3, 3, 4), 1).epoch(2)(everything(10))
+    assert items.tolist() == [226, 4199, 15, 94, 838, 0, 18, 263, 1881, 4638]

@@ -1,0 +1,163 @@
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.errors import InvalidWindowsError
+from headrace.windows._shards import Remainder, Shard, balanced, this_process
+
+LAUNCHERS = {
+    "torchrun": ("RANK", "WORLD_SIZE"),
+    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+    "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    "MPICH": ("PMI_RANK", "PMI_SIZE"),
+}
+
+
+def _dealt(total: int, world: int, remainder: Remainder, first: int = 0) -> list[list[int]]:
+    """Return the positions that each rank has of those from `first` on."""
+    shards = [Shard(rank, world, remainder) for rank in range(world)]
+    rows = shards[0].rows(total - first)
+    return [shard.positions(first, rows, total).tolist() for shard in shards]
+
+
+# Positions
+
+
+@given(
+    total=st.integers(0, 60),
+    world=st.integers(1, 9),
+    remainder=st.sampled_from(["drop", "repeat", "mask"]),
+    data=st.data(),
+)
+def test_positions_are_dealt_as_cards_are(
+    total: int, world: int, remainder: Remainder, data: st.DataObject
+) -> None:
+    """From any position on, p belongs to rank (p - first) mod world, and all have as many rows."""
+    first = data.draw(st.integers(0, total))
+    left = list(range(first, total))
+    dealt = _dealt(total, world, remainder, first)
+    rows = Shard(0, world, remainder).rows(total - first)
+
+    full = len(left) // world
+    for rank, positions in enumerate(dealt):
+        assert positions[:full] == left[rank::world][:full]
+    rest = [positions[full:] for positions in dealt]
+    over = left[full * world :]
+    if remainder == "drop" or not over:
+        assert rows == full
+        assert rest == [[]] * world
+    else:
+        assert rows == full + 1
+        expected = [[position] for position in over]
+        missing = range(total, total + world - len(over))
+        expected += [[] if remainder == "mask" else [p % total] for p in missing]
+        assert rest == expected
+
+
+@given(total=st.integers(1, 60), world=st.integers(1, 6), batch=st.integers(1, 5))
+def test_the_global_batch_is_the_same_for_any_number_of_ranks(
+    total: int, world: int, batch: int
+) -> None:
+    """The k-th batches of all ranks together are the k-th of one rank with world x the batch."""
+    dealt = _dealt(total, world, "mask")
+    (alone,) = _dealt(total, 1, "mask")
+
+    for k in range(-(-total // (batch * world))):
+        together = [p for positions in dealt for p in positions[k * batch : (k + 1) * batch]]
+        assert sorted(together) == alone[k * batch * world : (k + 1) * batch * world]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((2, 2), "there is no rank 2 of 2: ranks count from 0"),
+        ((-1, 2), "there is no rank -1 of 2"),
+        ((0, 2, "keep"), 'remainder must be "drop", "repeat" or "mask", not \'keep\''),
+        ((0, 2, "drop", "file"), 'by must be "window" or "recording", not \'file\''),
+    ],
+)
+def test_a_shard_that_cannot_be_is_refused(arguments: Any, sentence: str) -> None:
+    """The message says what there is."""
+    with pytest.raises(InvalidWindowsError, match=sentence):
+        Shard(*arguments)
+
+
+# Recordings
+
+
+@given(frames=st.lists(st.integers(1, 10**9), min_size=1, max_size=50), world=st.integers(1, 8))
+def test_recordings_are_balanced_by_frames(frames: list[int], world: int) -> None:
+    """No two ranks differ by more than the longest recording; none is idle that need not be."""
+    lengths = np.array(frames)
+    ranks = balanced(lengths, world)
+    loads = np.bincount(ranks, lengths, minlength=world)
+
+    assert set(ranks.tolist()) <= set(range(world))
+    assert loads.max() - loads.min() <= lengths.max()
+    if len(frames) >= world:
+        assert loads.min() > 0
+
+
+def test_balancing_is_the_same_every_time() -> None:
+    """Of equals, the first recording goes to the first rank."""
+    assert balanced(np.array([5, 5, 9, 5, 5]), 2).tolist() == [1, 1, 0, 0, 1]
+
+
+# Which process this is
+
+
+@pytest.mark.parametrize("names", LAUNCHERS.values(), ids=LAUNCHERS)
+def test_a_launcher_says_which_process_this_is(names: tuple[str, str]) -> None:
+    """By the variables that it sets, of which both must be there."""
+    rank, world = names
+
+    assert this_process({rank: "3", world: "8"}) == (3, 8)
+    assert this_process({rank: "3"}) == this_process({world: "8"}) == this_process({}) == (0, 1)
+
+
+def test_a_step_of_slurm_counts_its_own_tasks() -> None:
+    """A step of fewer tasks than the job has is as many processes as the step."""
+    job = {"SLURM_PROCID": "1", "SLURM_NTASKS": "8"}
+
+    assert this_process(job | {"SLURM_STEP_NUM_TASKS": "2"}) == (1, 2)
+
+
+def test_a_batch_script_of_slurm_is_alone() -> None:
+    """Started by sbatch without srun, a process is one, however many tasks the job asked for."""
+    assert this_process({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_NPROCS": "8"}) == (0, 1)
+
+
+@pytest.mark.parametrize(("rank", "world"), [("8", "8"), ("-1", "8"), ("x", "8"), ("0", "")])
+def test_variables_that_name_no_process_are_refused(rank: str, world: str) -> None:
+    """Rather than to train on the wrong share without a word."""
+    with pytest.raises(InvalidWindowsError, match=r"RANK=.* name no process: say shard"):
+        this_process({"RANK": rank, "WORLD_SIZE": world})
+
+
+def test_torch_is_asked_first_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An initialised torch.distributed knows better than the environment; another is not asked."""
+    running = True
+    distributed = SimpleNamespace(
+        is_available=lambda: True,
+        is_initialized=lambda: running,
+        get_rank=lambda: 1,
+        get_world_size=lambda: 4,
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(distributed=distributed))
+
+    assert this_process({"RANK": "2", "WORLD_SIZE": "3"}) == (1, 4)
+    running = False
+    assert this_process({"RANK": "2", "WORLD_SIZE": "3"}) == (2, 3)
+
+
+def test_torch_is_not_imported_to_be_asked() -> None:
+    """Who has not imported it has not initialised it."""
+    code = "import sys\nfrom headrace.windows._shards import *\nthis_process()\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
