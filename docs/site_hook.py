@@ -19,7 +19,8 @@ _COMMANDS = "<!-- commands -->"
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Return a page's Markdown in the form that MkDocs understands."""
     folder = (DOCS / page.file.src_uri).parent
-    markdown = _NEEDS.sub(r"```\1", markdown)  # drop the packages that a block needs: only the tests use them
+    # Drop the names of the packages that a block needs: only the tests use them.
+    markdown = _NEEDS.sub(r"```\1", markdown)
     markdown = _LINK.sub(lambda link: _named(link, folder), markdown)
     return markdown.replace(_COMMANDS, _commands()) if _COMMANDS in markdown else markdown
 

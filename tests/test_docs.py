@@ -183,7 +183,8 @@ def test_the_extras_that_are_installed_exist() -> None:
 
 def test_every_code_has_its_row() -> None:
     """The table of what is lost and what to do tells of all causes that there are."""
-    text = _text(ROOT / "docs" / "reference" / "failures.md").partition("\n## Codes\n")[2].partition("\n## ")[0]
+    page = _text(ROOT / "docs" / "reference" / "failures.md")
+    text = page.partition("\n## Codes\n")[2].partition("\n## ")[0]
 
     assert sorted(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == sorted(Code)
 
