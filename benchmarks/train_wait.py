@@ -64,7 +64,7 @@ class Files(Dataset[Any]):
         pcm, _ = soundfile.read(recording.path, frames, first, dtype="int16", fill_value=0)
         audio = soxr.resample(pcm * np.float32(1 / 32_768), rate, common.RATE, quality="HQ")
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        spectrogram = common.features(common.varied(audio, rng))
+        spectrogram = common.features(common.augment(audio, rng))
         labels = torch.from_numpy(self.labels[place])
         return torch.from_numpy(spectrogram), labels, torch.ones(len(labels), dtype=torch.bool)
 

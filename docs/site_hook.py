@@ -1,4 +1,4 @@
-"""What the site needs beside the pages, which are written to be read in the repository as well."""
+"""MkDocs hooks: adapt pages that are written for the repository to the site."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _COMMANDS = "<!-- commands -->"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Make of a page what MkDocs understands."""
+    """Return a page's Markdown in the form that MkDocs understands."""
     folder = (DOCS / page.file.src_uri).parent
-    markdown = _NEEDS.sub(r"```\1", markdown)  # what a block needs is the tests' business
+    # Drop the names of the packages that a block needs: only the tests use them.
+    markdown = _NEEDS.sub(r"```\1", markdown)
     markdown = _LINK.sub(lambda link: _named(link, folder), markdown)
     return markdown.replace(_COMMANDS, _commands()) if _COMMANDS in markdown else markdown
 
 
 def _named(link: re.Match[str], folder: Path) -> str:
-    """Return a link into the repository, which the site is not part of, as words and a path."""
+    """Return a link to a file that is not on the site as text with the file's path."""
     target = (folder / link[2].partition("#")[0]).resolve()
     if target.is_relative_to(DOCS):
         return link[0]
@@ -33,7 +34,7 @@ def _named(link: re.Match[str], folder: Path) -> str:
 
 
 def _commands() -> str:
-    """Return what each command's own help says."""
+    """Return each command's help as Markdown."""
     from headrace.cli import app
 
     parts = []

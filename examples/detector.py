@@ -1,4 +1,4 @@
-"""A small convolutional detector in PyTorch, and all that its training has to remember."""
+"""A small convolutional detector in PyTorch, and its training with checkpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PARTS = ("model", "optimizer", "batches")
 
 
 class Detector(nn.Module):
-    """Spectrograms, shape (batch, 64, frames), to a logit for each class."""
+    """Maps spectrograms, shape (batch, 64, columns), to one logit per class."""
 
     def __init__(self, classes, width=32):
         super().__init__()
@@ -27,27 +27,28 @@ class Detector(nn.Module):
             convolution = nn.Conv2d(before, after, 3, stride=2, padding=1)
             return convolution, nn.BatchNorm2d(after), nn.ReLU()
 
-        self.look = nn.Sequential(*block(1, width), *block(width, 64), *block(64, 64))
-        self.tell = nn.Linear(64 * 8, classes)
+        self.convolutions = nn.Sequential(*block(1, width), *block(width, 64), *block(64, 64))
+        self.classifier = nn.Linear(64 * 8, classes)
 
     def forward(self, spectrograms):
-        """Look for calls everywhere, keep each band's strongest, and tell who that is."""
-        seen = self.look(spectrograms[:, None])  # (batch, 64, 8 bands, times)
-        return self.tell(seen.amax(dim=-1).flatten(1))
+        """Return the logits, from the maximum over time of each feature in each band."""
+        maps = self.convolutions(spectrograms[:, None])  # (batch, 64, 8 bands, times)
+        return self.classifier(maps.amax(dim=-1).flatten(1))
 
 
 def mean_loss(logits, labels, known):
-    """Return the mean cross-entropy where labels are known."""
+    """Return the mean cross-entropy over the known labels."""
     each = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     return (each * known).sum() / known.sum().clamp(min=1)
 
 
 class Training:
-    """A model, its optimizer and its batches: what is saved, is saved of all three."""
+    """A model, its optimizer and its batches. A checkpoint contains the state of all three."""
 
     def __init__(self, windows, *, batch_size=32, workers=2, device="cpu", seed=0, width=32):
         torch.manual_seed(seed)
-        # The loader's threads have the other half: two that want one processor are both slow.
+        # Leave half of the processors to the loader. Threads slow each other down if they outnumber
+        # the processors.
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
         self.model = Detector(len(windows.classes), width).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-3)
@@ -55,17 +56,17 @@ class Training:
             batch_size=batch_size,
             workers=workers,
             last="drop",
-            on_error="mask",  # a damaged file costs its own windows: rows that count for nothing
+            on_error="mask",  # a window of a damaged file becomes a row without known labels
             batch_map=common.mixup,
             seed=seed,
         )
         self.batches = TorchLoader(loader, device=device)
-        self._stream = self.batches.steps(None)  # begins when its first batch is asked for
+        self._stream = self.batches.steps(None)  # starts when the first batch is requested
         self.steps = 0
         self.loss = math.nan  # of the last run
 
     def run(self, steps):
-        """Learn from so many batches more, over epochs' ends; return the windows they held."""
+        """Train on the next `steps` batches, across epochs; return the indexes of their windows."""
         self.model.train()
         seen, losses = [], []
         for batch in islice(self._stream, steps):
@@ -81,7 +82,7 @@ class Training:
         return seen
 
     def test(self, windows):
-        """Return labels and scores of windows, shape (windows, classes)."""
+        """Return the labels and scores of windows, each of shape (windows, classes)."""
         self.model.eval()
         truth, scores = [], []
         device = self.batches.device
@@ -93,14 +94,14 @@ class Training:
         return np.concatenate(truth), np.concatenate(scores)
 
     def save(self, file):
-        """Write everything from which training goes on as if it had not stopped."""
+        """Write a checkpoint from which training resumes exactly."""
         state = {name: getattr(self, name).state_dict() for name in _PARTS}
-        beside = Path(f"{file}.new")
-        torch.save({**state, "steps": self.steps}, beside)
-        beside.replace(file)  # whoever stops this now finds the old file or the new one, whole
+        temporary = Path(f"{file}.new")
+        torch.save({**state, "steps": self.steps}, temporary)
+        temporary.replace(file)  # atomic: if interrupted, the old checkpoint is still complete
 
     def load(self, file):
-        """Go on from what was saved."""
+        """Resume from a checkpoint."""
         state = torch.load(file, map_location=self.batches.device)
         self.steps = state["steps"]
         for name in _PARTS:

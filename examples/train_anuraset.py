@@ -1,12 +1,12 @@
-"""Train a detector on a folder laid out as AnuraSet; stopped anywhere, it goes on where it was.
+"""Train a detector on a folder laid out like AnuraSet, with checkpoints.
 
     python examples/train_anuraset.py AnuraSet --checkpoint anuraset.pt --epochs 20
 
-The folder holds ``raw_data/SITE/NAME.wav`` and ``strong_labels/SITE/NAME.txt`` with lines of start,
-end and ``SPECIES_L``, ``_M`` or ``_H``, as published with J. S. Canas et al., "A dataset for
-benchmarking Neotropical anuran calls identification in passive acoustic monitoring" (2023). What
-`headrace.bench.write_archive` writes is laid out likewise, for a try. Stop it as you like, and
-give the same command again.
+The folder contains ``raw_data/SITE/NAME.wav`` and ``strong_labels/SITE/NAME.txt`` with lines of
+start, end and ``SPECIES_L``, ``_M`` or ``_H``, as published with J. S. Canas et al., "A dataset for
+benchmarking Neotropical anuran calls identification in passive acoustic monitoring" (2023). To try
+the script, use `headrace.bench.write_archive`, which writes an archive of this layout. If the
+script is interrupted, the same command resumes after the last checkpoint.
 """
 
 from __future__ import annotations
@@ -20,20 +20,27 @@ from detector import Training
 
 
 def main():
-    """Read the arguments, train from the checkpoint on, if there is one, and report."""
+    """Parse the arguments, resume from the checkpoint if there is one, train and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="it holds raw_data and strong_labels")
+    parser.add_argument("folder", type=Path, help="folder that contains raw_data and strong_labels")
     parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="resumed from if it is there"
+        "--checkpoint", type=Path, required=True, help="file to write; resumed from if it exists"
     )
-    parser.add_argument("--save-every", type=int, default=100, help="steps; default 100")
+    parser.add_argument(
+        "--save-every", type=int, default=100, help="steps between checkpoints; default 100"
+    )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--window-s", type=float, default=3.0)
-    parser.add_argument("--held-out", choices=("id", "site"), default="id", help="whole what")
-    parser.add_argument("--quality", default="LMH", help="calls that count: low, medium, high")
-    parser.add_argument("--balanced", action="store_true", help="rare species come more often")
+    parser.add_argument(
+        "--held-out",
+        choices=("id", "site"),
+        default="id",
+        help="hold out whole recordings (id) or whole sites",
+    )
+    parser.add_argument("--quality", default="LMH", help="call qualities to use: any of L, M, H")
+    parser.add_argument("--balanced", action="store_true", help="draw rare species more often")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
 
@@ -44,13 +51,13 @@ def main():
         quality=given.quality,
         balanced=given.balanced,
     )
-    print(f"{len(windows)} windows to learn from, {len(held_out)} held out")
+    print(f"{len(windows)} training windows, {len(held_out)} held-out windows")
     training = Training(
         windows, batch_size=given.batch_size, workers=given.workers, device=given.device
     )
     if given.checkpoint.exists():
         training.load(given.checkpoint)
-        print(f"going on behind step {training.steps}")
+        print(f"resuming after step {training.steps}")
 
     with training.batches:
         steps = given.epochs * len(training.batches)

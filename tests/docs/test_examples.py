@@ -121,11 +121,11 @@ def test_anuraset_goes_on_after_it_was_killed(tmp_path: Path) -> None:
     resumed = _run("train_anuraset.py", *arguments("killed.pt"))
     whole = _run("train_anuraset.py", *arguments("whole.pt"))
 
-    (step,) = re.findall(r"going on behind step (\d+)", resumed)
+    (step,) = re.findall(r"resuming after step (\d+)", resumed)
     steps = int(re.findall(r"^step \d+ of (\d+):", resumed, re.MULTILINE)[-1])
     assert int(step) == 9
     assert 9 % (steps // 8) != 0  # inside an epoch
-    assert "going on" not in whole
+    assert "resuming" not in whole
     _check_report(resumed)
     ended, expected = (torch.load(tmp_path / name) for name in ("killed.pt", "whole.pt"))
     assert ended["batches"] == expected["batches"]

@@ -183,7 +183,8 @@ def test_the_extras_that_are_installed_exist() -> None:
 
 def test_every_code_has_its_row() -> None:
     """The table of what is lost and what to do tells of all causes that there are."""
-    text = _text(ROOT / "docs" / "faults.md").partition("\n## Codes\n")[2].partition("\n## ")[0]
+    page = _text(ROOT / "docs" / "reference" / "failures.md")
+    text = page.partition("\n## Codes\n")[2].partition("\n## ")[0]
 
     assert sorted(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == sorted(Code)
 
@@ -270,7 +271,7 @@ def test_the_site_fetches_nothing_from_a_network(site: Path) -> None:
 
 def test_the_site_is_searched_from_disk(site: Path, browser: Browser) -> None:
     """Opened as a file it finds words, on a phone too, asks no server and has no error."""
-    with opened(browser, site / "performance.html", "phone") as it:
+    with opened(browser, site / "explanation" / "performance.html", "phone") as it:
         assert it.page.evaluate("document.documentElement.scrollWidth") <= SCREENS["phone"][0]
         it.page.locator("label[for=__search]").first.click()
         it.page.locator(".md-search__input").press_sequentially("shuffle")

@@ -78,7 +78,7 @@ def container_of(begin: bytes) -> str | None:
 def decoder_bytes(container: str, channels: int, frames: int) -> int:
     """Return an upper bound on the memory of one open decoder.
 
-    With FFmpeg 8 (tests/test_ffmpeg.py measures it): 0.1 to 0.8 MiB and the packet that is read;
+    With FFmpeg 8 (tests/codecs/test_ffmpeg.py measures it): 0.1 to 0.8 MiB and the packet that is read;
     opening a file reads up to 5 MB of it, pictures and all (FFmpeg's probesize). The index of an
     MP4 file is in memory, and perhaps an AVI file's: some 64 bytes for each packet, which are of
     512 frames or more; FFmpeg bounds what others may keep to 1 MiB (max_index_size).

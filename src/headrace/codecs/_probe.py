@@ -56,7 +56,7 @@ MOST_HZ: Final = _ffmpeg.MOST_HZ
 _INT16: Final = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "ALAC_16"})
 _INT32: Final = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
 
-# Where sf_seek lands on the frame it was asked for, each pair earned by tests/test_decode.py, which
+# Where sf_seek lands on the frame it was asked for, each pair earned by tests/codecs/test_probe.py, which
 # compares random spans on reused handles with the decode from the start. Everything else is decoded
 # from the start, or carries on from where its decoder stands.
 _SEEKABLE_FORMATS: Final = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC"})
@@ -103,7 +103,7 @@ def sample_type(recording: Recording) -> np.dtype[Any]:
 def decoder_bytes(recording: Recording) -> int:
     """Return an upper bound on the memory of one open decoder.
 
-    What libsndfile 1.2.2 takes from malloc for one (tests/test_decode.py): WAV and AIFF 11 KiB, 27
+    What libsndfile 1.2.2 takes from malloc for one (tests/codecs/test_probe.py): WAV and AIFF 11 KiB, 27
     as ADPCM, more with long texts in the header; FLAC 300 KiB a channel in blocks of 4,096 frames
     and 410 in the 16,384 that the format advises at most, beside which the kernel's own decoder may
     stand, with 120 a channel at most and 80 more; Opus 80 KiB and 33 for each

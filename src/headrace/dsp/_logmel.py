@@ -1,7 +1,7 @@
 """`LogMel`: audio -> log-mel spectrograms, in NumPy alone.
 
 The definition is librosa's ``power_to_db(feature.melspectrogram(...))``, with the names of its
-parameters and its defaults; ``tests/test_logmel.py`` holds both together. Mel scales: M. Slaney,
+parameters and its defaults; ``tests/dsp/test_logmel.py`` holds both together. Mel scales: M. Slaney,
 "Auditory Toolbox" version 2, Interval Research report 1998-010; and the formula of the HTK Book,
 section 5.4.
 """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Live", "lines"]
 
 _EVERY_S: Final = 0.5
-"""Between two looks: each takes a tenth of a millisecond (docs/watching.md)."""
+"""Between two looks: each takes a tenth of a millisecond (docs/howto/diagnose.md)."""
 
 _LOOKS: Final = 10
 """Rates are of the time since so many looks ago: 5 seconds."""
