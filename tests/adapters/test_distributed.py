@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import headrace
+from tests.support.processes import ROOT
 from tests.support.sounds import noise, write
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def test_two_processes_go_through_two_epochs_in_step(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
+            cwd=ROOT,
         )
         for rank in range(2)
     ]

@@ -14,6 +14,7 @@ import pytest
 from headrace.catalog import _headers as headers
 from headrace.catalog._headers import read_headers, worker_count
 from headrace.codecs._recording import Recording
+from tests.support.processes import interruptible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +129,7 @@ def test_ctrl_c_ends_a_scan_and_its_threads(tmp_path: Path) -> None:
     for name in names(3000):
         (tmp_path / name).touch()
     with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        interruptible(INTERRUPTED, tmp_path), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"

@@ -16,6 +16,7 @@ from headrace.catalog import _verify as verify
 from headrace.catalog._catalog import load_catalog
 from headrace.codecs._declared_length import Declared, declared_frames
 from headrace.codecs._probe import probe
+from tests.support.processes import interruptible
 from tests.support.sounds import KINDS, medley, noise, whole, write
 
 if TYPE_CHECKING:
@@ -404,7 +405,7 @@ except KeyboardInterrupt:
     print("interrupted", left)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        interruptible(code), capture_output=True, text=True, check=False, timeout=60
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted []\n", "")

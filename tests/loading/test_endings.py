@@ -18,6 +18,7 @@ from headrace.catalog._catalog import scan
 from headrace.errors import ClosedError, ReadError
 from headrace.loading._reader import Reader
 from tests.support.loading import open_files, our_threads, rows
+from tests.support.processes import interruptible
 from tests.support.sounds import speechlike, write
 
 if TYPE_CHECKING:
@@ -402,9 +403,8 @@ def test_a_consumer_may_keep_every_batch(windows: Windows) -> None:
 # Processes
 
 PRELUDE = r"""
-import faulthandler, os, signal, sys, threading
+import faulthandler, os, sys, threading
 faulthandler.dump_traceback_later(50, exit=True)
-signal.signal(signal.SIGINT, signal.default_int_handler)
 import headrace
 from headrace.loading._reader import Reader
 windows = headrace.scan(sys.argv[1]).windows(sample_rate=16_000, window_s=0.25)
@@ -471,7 +471,7 @@ it = iter(loader); next(it)
 def test_ctrl_c_ends_the_process(archive: str, body: str) -> None:
     """Ctrl-C ends a consumer with `KeyboardInterrupt`: in a wait, in its body, in `close`."""
     with subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + body, archive],
+        interruptible(PRELUDE + body, archive),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -16,6 +16,7 @@ import pytest
 import headrace
 from headrace.loading._reader import Reader
 from tests.support import slow_runs
+from tests.support.processes import ROOT
 from tests.support.sounds import noise, write
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def test_a_slow_disk_is_named(pattern: str, tmp_path: Path) -> None:
 
     done = subprocess.run(
         [sys.executable, "-m", slow_runs.__name__, "disk", pattern],
+        cwd=ROOT,
         env={**os.environ, "LD_PRELOAD": str(library)},
         capture_output=True,
         text=True,

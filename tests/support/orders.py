@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import headrace
 from tests.support.loading import rows
+from tests.support.processes import ROOT
 from tests.support.sounds import noise, write
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def in_a_fresh_process(folder: Path, jobs: list[Any]) -> list[list[list[Row]]]:
     """Return what each job delivers in another process."""
     done = subprocess.run(
         [sys.executable, "-m", __name__, str(folder)],
+        cwd=ROOT,
         input=json.dumps(jobs),
         capture_output=True,
         text=True,
