@@ -21,8 +21,9 @@ from headrace.codecs import _probe as decode
 from headrace.codecs._probe import probe, sample_type, seeks
 from headrace.codecs._recording import Recording
 from headrace.failures import Code, DecodeError, Failure
-from tests.support import sounds
+from tests.support import reference_decoder, sounds
 from tests.support.loading import DESCRIPTORS, open_files
+from tests.support.processes import ROOT
 from tests.support.reference_decoder import Decoder
 
 if TYPE_CHECKING:
@@ -80,6 +81,17 @@ def failure_of(path: Path | str) -> Failure:
     assert isinstance(found, Failure)
     assert (found.file_id, found.path) == ("id", str(path))
     return found
+
+
+@pytest.mark.parametrize(("kind", "subtype"), sounds.KINDS)
+def test_the_reference_decodes_in_the_same_type_and_seeks_in_the_same_files(
+    kind: str, subtype: str
+) -> None:
+    """The reference's tables are its own, so what they test is what headrace's tables say."""
+    recording = Recording("", "", 1, 1, 1, kind, subtype)
+
+    assert reference_decoder.sample_type(recording) == sample_type(recording)
+    assert reference_decoder.seeks_exactly(recording) == seeks(recording)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
@@ -734,7 +746,7 @@ def test_a_decoder_takes_no_more_memory_than_promised(tmp_path: Path) -> None:
                 names.append(path.name)
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *paths],
-        cwd=Path(__file__).parents[2],  # where it finds the decoder
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
+from headrace import Recording
 from headrace.annotations._annotations import Annotations
-from headrace.codecs._probe import probe, sample_type
-from headrace.codecs._recording import Recording
-from tests.support.reference_decoder import Decoder
+from headrace.codecs import probe
+from tests.support.reference_decoder import Decoder, sample_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
