@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import headrace
 from tests.support.sounds import speechlike, write
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ NOTEBOOK = Path(__file__).parents[2] / "examples" / "fast_data_pipeline.ipynb"
 CHOICE = "PATTERN = None"
 TELL = """
 import json
+import os
 print(json.dumps({
     "windows": len(windows),
     "prefetch": PREFETCH,
@@ -41,6 +44,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tupl
     """Return what runs the notebook with a pattern: its cells by name, and what it found."""
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    # Jupyter's kernel works in another folder, where a relative PYTHONPATH means nothing.
+    source = str(Path(headrace.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", source, prepend=os.pathsep)
 
     def run(pattern: str) -> tuple[Any, Any]:
         notebook = nbformat.read(NOTEBOOK, as_version=4)
@@ -64,6 +70,7 @@ def _shown(cell: Any, kind: str) -> str:
     return "".join(output.data.get(kind, "") for output in cell.outputs if "data" in output)
 
 
+@pytest.mark.slow
 def test_it_runs_and_shows_what_it_says(run: Callable[[str], tuple[Any, Any]]) -> None:
     """The backlog grows without a bound and not with one; threads change no step of the training.
 
@@ -89,6 +96,7 @@ def test_it_runs_and_shows_what_it_says(run: Callable[[str], tuple[Any, Any]]) -
         assert _shown(cells[name], "image/png")
 
 
+@pytest.mark.slow
 def test_it_runs_with_the_readers_own_recordings(
     run: Callable[[str], tuple[Any, Any]], tmp_path: Path
 ) -> None:
