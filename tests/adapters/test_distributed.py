@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_two_processes_go_through_two_epochs_in_step(tmp_path: Path) -> None:
     """With gloo, a damaged file, an odd number of windows: no hang, each good window once."""
     for seed in range(5):

@@ -71,6 +71,7 @@ def test_damage_where_the_header_declares_nothing_is_no_share_of_nothing(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "subtype"), KINDS)
 def test_a_whole_recording_of_any_kind_has_the_frames_that_it_declares(
     tmp_path: Path, kind: str, subtype: str

@@ -83,15 +83,12 @@ def failure_of(path: Path | str) -> Failure:
     return found
 
 
-@pytest.mark.parametrize(("kind", "subtype"), sounds.KINDS)
-def test_the_reference_decodes_in_the_same_type_and_seeks_in_the_same_files(
-    kind: str, subtype: str
-) -> None:
+def test_the_reference_decodes_in_the_same_type_and_seeks_in_the_same_files() -> None:
     """The reference's tables are its own, so what they test is what headrace's tables say."""
-    recording = Recording("", "", 1, 1, 1, kind, subtype)
-
-    assert reference_decoder.sample_type(recording) == sample_type(recording)
-    assert reference_decoder.seeks_exactly(recording) == seeks(recording)
+    for kind, subtype in sounds.KINDS:
+        recording = Recording("", "", 1, 1, 1, kind, subtype)
+        assert reference_decoder.sample_type(recording) == sample_type(recording), recording
+        assert reference_decoder.seeks_exactly(recording) == seeks(recording), recording
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])

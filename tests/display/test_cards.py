@@ -226,6 +226,7 @@ def test_cards_are_small(windows: Windows) -> None:
     assert all(len(one._repr_html_()) < 5_000 for one in (windows, windows.catalog))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_cards_in_a_browser(

@@ -113,6 +113,7 @@ def _playing(it: Opened) -> str | None:
     return on.get_attribute("data-turn") if on.count() else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_the_page_renders(
@@ -214,6 +215,7 @@ def test_sorting_puts_cards_in_order(desk: Opened) -> None:
     assert _data(desk, "turn") == [str(turn) for turn in range(11)]
 
 
+@pytest.mark.slow
 def test_a_window_plays(desk: Opened) -> None:
     """Its sound runs, the button pauses it, and at the end all is as before."""
     page = desk.page
@@ -301,6 +303,7 @@ def test_the_first_tab_leads_past_the_overview(desk: Opened) -> None:
     assert desk.page.locator(":focus").get_attribute("name") == "find"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("audio", ["mp3", None])
 def test_other_sound_and_none(
     browser: Browser, tmp_path: Path, audio: Literal["mp3"] | None

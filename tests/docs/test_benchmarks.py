@@ -62,6 +62,7 @@ def work(compare: Any, tmp_path: Path) -> Any:
 
 
 class TestCompare:
+    @pytest.mark.slow
     def test_a_run_measures_or_says_why_not(self, tmp_path: Path) -> None:
         """Each loader has figures or a reason, on the screen and in the file of results."""
         results = tmp_path / "results" / "tiny.json"
@@ -138,6 +139,7 @@ class TestCompare:
         assert [job.windows for job in work.jobs()] == [(0, 1), (0, 1)]
 
 
+@pytest.mark.slow
 class TestScripts:
     def test_limit(self, tmp_path: Path) -> None:
         """Every step has a speed, headrace too, and the floor is slower than each of its steps."""

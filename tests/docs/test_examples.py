@@ -80,6 +80,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             del sys.modules[name]
 
 
+@pytest.mark.slow
 @needs_torch
 def test_torch() -> None:
     """It ends, goes on exactly where it was interrupted, and finds calls in other recordings."""
@@ -89,6 +90,7 @@ def test_torch() -> None:
     _check_report(printed)
 
 
+@pytest.mark.slow
 @needs_jax
 def test_jax() -> None:
     """The same in JAX."""
@@ -98,6 +100,7 @@ def test_jax() -> None:
     _check_report(printed)
 
 
+@pytest.mark.slow
 @needs_torch
 def test_anuraset_goes_on_after_it_was_killed(tmp_path: Path) -> None:
     """Killed inside an epoch and started again, it ends with an uninterrupted run's weights."""
@@ -134,6 +137,7 @@ def test_anuraset_goes_on_after_it_was_killed(tmp_path: Path) -> None:
         assert torch.allclose(ended["model"][name], weights, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @needs_torch
 def test_training_resumes_at_any_step(tmp_path: Path, example: Any) -> None:
     """Wherever the training is stopped, windows and weights go on as without the stop."""

@@ -105,7 +105,15 @@ class _Shown(ast.NodeTransformer):
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("page", [p for p in PAGES if any(_blocks(p, "python"))], ids=_name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[] if page == ROOT / "README.md" else pytest.mark.slow)
+        for page in PAGES
+        if any(_blocks(page, "python"))
+    ],
+    ids=_name,
+)
 def test_python_runs_as_printed(page: Path) -> None:
     """The blocks of a page run one after the other, and give the shapes that they say."""
     seen: dict[int, set[str]] = {}
@@ -145,6 +153,7 @@ def test_every_command_line_is_understood(words: list[str]) -> None:
     assert commands[words[0]].make_context(words[0], words[1:]).params
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("words", _ours(), ids=" ".join)
 def test_every_command_line_runs(
@@ -248,6 +257,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_site_has_every_page_and_every_public_name(site: Path) -> None:
     """It is built without a warning, and the reference leaves nothing out."""
     built = {page.relative_to(site).with_suffix("") for page in site.rglob("*.html")}
@@ -261,6 +271,7 @@ def test_the_site_has_every_page_and_every_public_name(site: Path) -> None:
     } == set()
 
 
+@pytest.mark.slow
 def test_the_site_fetches_nothing_from_a_network(site: Path) -> None:
     """No page and no style sheet loads anything that is not in the site."""
     fetched = r"""<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^"'\s>]+"""
@@ -269,6 +280,7 @@ def test_the_site_fetches_nothing_from_a_network(site: Path) -> None:
         assert not found, f"{file.name}: {found}"
 
 
+@pytest.mark.slow
 def test_the_site_is_searched_from_disk(site: Path, browser: Browser) -> None:
     """Opened as a file it finds words, on a phone too, asks no server and has no error."""
     with opened(browser, site / "explanation" / "performance.html", "phone") as it:

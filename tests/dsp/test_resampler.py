@@ -291,6 +291,7 @@ def test_support_holds_all_that_matters_and_span_holds_support(
     assert end <= span[1]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(rates, recordings(), st.data())
 def test_output_is_the_sum_within_its_rounding(

@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.fuzz_files import fuzz
 
 if TYPE_CHECKING:
@@ -12,6 +14,7 @@ FILES = 6_000
 """About a minute on two processors."""
 
 
+@pytest.mark.slow
 def test_mutated_files_of_every_format_break_nothing(tmp_path: Path) -> None:
     """No crash, no hang, nothing left behind; every ledger adds up, whatever the workers."""
     total: Counter[str] = Counter()

@@ -110,6 +110,7 @@ def test_a_forked_child_ends_cleanly_and_may_load(archive: str, tmp_path: Path) 
     run(tmp_path, FORK, archive)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_children_of_every_kind_load_beside_a_loader(
     archive: str, tmp_path: Path, method: str
@@ -118,6 +119,7 @@ def test_children_of_every_kind_load_beside_a_loader(
     run(tmp_path, START.format(method=method, use=True), archive)
 
 
+@pytest.mark.slow
 def test_a_loader_in_a_worker_of_a_torch_dataloader(archive: str, tmp_path: Path) -> None:
     """Each worker process has a loader of its own, and all windows come."""
     pytest.importorskip("torch")

@@ -270,6 +270,7 @@ def test_what_a_damaged_file_gives_depends_on_nothing_read_before(
             assert true.startswith(part)
 
 
+@pytest.mark.slow
 def test_mutated_files_are_read_within_their_bounds(tmp_path: Path) -> None:
     """10,000 mutated files under sanitizers, some with checksums put right: nothing breaks."""
     paths = []

@@ -161,6 +161,7 @@ def no_checksums(data: bytes) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 @pytest.mark.parametrize(
     ("change", "indexed"),
@@ -375,6 +376,7 @@ def test_windows_of_files_with_seek_points_are_not_chained(tmp_path: Path) -> No
     assert keys(without_seek_points(tmp_path)) == {0}
 
 
+@pytest.mark.slow
 def test_mutated_files_are_read_within_their_bounds(tmp_path: Path) -> None:
     """8,000 mutated files under sanitizers: no crash, no read out of bounds, no false promise."""
     count, understood = fuzz("fuzz_mp3", tmp_path, 1, 8_000, tmp_path / "scratch.mp3")

@@ -144,6 +144,7 @@ def test_a_wav_that_only_libsndfile_understands_is_loaded_all_the_same(tmp_path:
     assert together[: len(audio)].tobytes() == audio.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the native WAV reader is not built there")
 def test_mutated_files_are_read_within_their_bounds(tmp_path: Path) -> None:
     """20,000 mutated files under sanitizers: no crash, no read out of bounds, no false promise."""

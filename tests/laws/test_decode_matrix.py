@@ -50,6 +50,7 @@ def assert_every_window_is_a_slice(path: Path) -> int:
     return compared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(("kind", "subtype"), KINDS)
 def test_windows_of_every_kind_are_slices(
@@ -62,6 +63,7 @@ def test_windows_of_every_kind_are_slices(
     assert assert_every_window_is_a_slice(tmp_path / "a.audio") >= 3 * 22
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.0, 0.5, 0.99])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("signal", SIGNALS)

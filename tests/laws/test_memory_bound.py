@@ -70,6 +70,7 @@ def _measured(pattern: Path, *, work: int, **options: Any) -> dict[str, int]:
     return measured
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STATUS.exists(), reason="reads a process's peak from Linux's /proc")
 @pytest.mark.parametrize(
     "options",
@@ -92,6 +93,7 @@ def test_a_slow_consumer_does_not_make_the_process_grow(
     assert measured["kept"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STATUS.exists(), reason="reads a process's peak from Linux's /proc")
 def test_a_long_recording_does_not_make_the_process_grow(tmp_path: Path) -> None:
     """A WAV file of six hours, 1.4 GB as float32, streams through ``memory="64 MiB"``."""

@@ -29,6 +29,15 @@ if TYPE_CHECKING:
     from headrace.windows._windows import Windows
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _collect_only_what_is_new() -> Iterator[None]:
+    """Make the many collections below fast: they need not visit every module's objects."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @contextmanager
 def _nothing_left() -> Iterator[None]:
     """Check that what is done inside leaves no thread and no open file."""

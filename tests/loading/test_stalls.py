@@ -66,6 +66,7 @@ def stuck(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[headrace.W
     let_go(fifo)
 
 
+@pytest.mark.slow
 @fifos
 @pytest.mark.parametrize(
     ("how", "shuffled"),
@@ -115,6 +116,7 @@ def test_a_stalled_read_raises_in_its_turn(stuck: headrace.Windows) -> None:
     assert len(got) == before // 5
 
 
+@pytest.mark.slow
 @fifos
 @pytest.mark.parametrize("size", [None, 8])
 def test_memory_that_a_stalled_read_may_write_to_is_nobodys(
@@ -165,6 +167,7 @@ def test_what_stalled_lets_go_of_everything_when_it_comes_back(stuck: headrace.W
     assert open_files() == before
 
 
+@pytest.mark.slow
 @fifos
 def test_the_interpreters_exit_does_not_wait_for_a_stalled_read(stuck: headrace.Windows) -> None:
     """Neither in the middle of an iteration, nor after a stall, nor before it is named."""

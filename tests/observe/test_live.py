@@ -132,6 +132,7 @@ def test_long_loads_show_how_they_go(archive: str) -> None:
     assert shown.rstrip().endswith("True")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["bench", "demo"])
 def test_commands_show_how_they_go(archive: str, command: str) -> None:
     """Which run of how many, and the figures of its loader."""

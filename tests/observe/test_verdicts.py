@@ -42,6 +42,7 @@ def longest(seconds: dict[str, float], among: Iterable[str]) -> str:
     return max(among, key=lambda name: seconds.get(name, 0.0))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs LD_PRELOAD")
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_a_slow_disk_is_named(pattern: str, tmp_path: Path) -> None:
@@ -83,6 +84,7 @@ def test_a_slow_transform_is_named(pattern: str, name: str) -> None:
     assert "transform" in said["page"]
 
 
+@pytest.mark.slow
 def test_a_slow_consumer_is_named(pattern: str) -> None:
     """Nobody waits for the loader, and nothing that it does is blamed."""
     said = slow_runs.blamed("consumer", pattern)
@@ -93,6 +95,7 @@ def test_a_slow_consumer_is_named(pattern: str) -> None:
     assert escape("The loader waited for the consumer") in said["page"]
 
 
+@pytest.mark.slow
 def test_a_consumer_that_holds_the_gil_is_named(tmp_path: Path) -> None:
     """Workers that are mostly idle wait for it after their reads, and it waits for them."""
     for number in range(2):
