@@ -219,31 +219,32 @@ def test_files_that_are_named_exist(page: Path) -> None:
         assert (ROOT / path).exists() or path in written, f"{page.name}: {path}"
 
 
-def _first_column(heading: str) -> list[str]:
-    """Return the names in the first column of the architecture's table with this heading."""
-    text = _text(ROOT / "docs" / "architecture.md")
-    rows = text.partition(f"\n| {heading} |")[2].partition("\n\n")[0].splitlines()[2:]
-    return [name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+def _packages() -> list[Path]:
+    return sorted(path.parent for path in (ROOT / "src" / "headrace").glob("*/__init__.py"))
 
 
-def test_every_module_stands_once_in_the_architecture() -> None:
-    """Who looks for a noun finds its module there, and finds no module that is gone."""
-    source = ROOT / "src" / "headrace"
-    modules = {
-        ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
-        for path in source.rglob("*.py")
-    }
+def test_every_package_and_every_folder_of_the_kernel_is_in_the_architecture() -> None:
+    """A newcomer finds there what each folder of the source is for."""
+    folders = [path for path in (ROOT / "src" / "kernel").iterdir() if path.is_dir()]
+    page = _text(ROOT / "docs" / "architecture.md")
 
-    assert sorted(_first_column("module")) == sorted(
-        {"_kernel", *modules} - {"__init__", "__main__"}
-    )
+    missing = [
+        path.relative_to(ROOT).as_posix()
+        for path in [*_packages(), *folders]
+        if not re.search(rf"`(?:[\w/.]*[/.])?{path.name}/?`", page)
+    ]
+    assert missing == []
 
 
-def test_every_unit_of_the_kernel_stands_once_in_the_architecture() -> None:
-    """The same for C++: a name stands for its header and its source."""
-    units = {path.stem for path in (ROOT / "src" / "kernel").iterdir()}
+@pytest.mark.parametrize("package", _packages(), ids=lambda path: path.name)
+def test_every_package_says_what_it_promises_and_what_it_may_import(package: Path) -> None:
+    """Its docstring begins with a sentence of its own and has one on the direction of imports."""
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8"))) or ""
+    promise, rule, packages = " ".join(text.split()).partition(" May import ")
 
-    assert sorted(_first_column("unit")) == sorted(units)
+    assert re.match(r"[A-Z].+[.:]", promise)
+    assert rule
+    assert packages
 
 
 @pytest.fixture(scope="module")
