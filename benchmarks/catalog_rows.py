@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from steps import Steps
 
-from headrace.catalog._catalog import Catalog, load_catalog
+from headrace import Catalog, load_catalog
 
 
 def synthetic(rows: int) -> pa.Table:

@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Any
 import corpus
 import numpy as np
 import work as works
-from oracle import Decoder
+from bare_libsndfile import Decoder
 from rivals import ours
 
 from headrace import _kernel
-from headrace.codecs._probe import probe, sample_type
-from headrace.dsp._resampler import resampler
+from headrace.codecs import probe, sample_type
+from headrace.dsp import resampler
 from headrace.failures import Failure
 
 if TYPE_CHECKING:
@@ -62,10 +62,7 @@ def _plain(path: str, frame_bytes: int, files: ExitStack) -> Place:
 
 
 def _decoded(path: str, files: ExitStack) -> Place:
-    recording = probe(path, path)
-    if isinstance(recording, Failure):
-        raise TypeError(recording)
-    decoder = Decoder(recording)
+    decoder = Decoder(path)
     files.callback(decoder.close)
 
     def read(frame: int, out: NDArray[Any]) -> None:

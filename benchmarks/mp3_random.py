@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import corpus
 import numpy as np
 import soundfile
-from oracle import Decoder
+from bare_libsndfile import Decoder
 
 import headrace
 
@@ -91,14 +91,11 @@ def kept_soundfile_windows(chosen: list[Window], size: int) -> Iterator[NDArray[
         yield files[path].read(size, dtype="float32")
 
 
-def from_start_windows(
-    chosen: list[Window], catalog: headrace.Catalog, size: int
-) -> Iterator[NDArray[np.float32]]:
+def from_start_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
     """Decode from the start to the window: exact, and what headrace does without seek points."""
     scratch = np.empty(1 << 16, np.float32)
-    recordings = {recording.path: recording for recording in catalog}
     for path, start in chosen:
-        decoder = Decoder(recordings[path])
+        decoder = Decoder(path)
         decoder.move_to(start, scratch)
         audio = np.empty(size, np.float32)
         decoder.read_exactly(audio)
@@ -142,7 +139,7 @@ def loaders(catalog: headrace.Catalog, size: int) -> dict[str, Loader]:
     }
     found["soundfile.read"] = partial(soundfile_windows, size=size)
     found["SoundFile kept open, seek"] = partial(kept_soundfile_windows, size=size)
-    found["decoded from the start"] = partial(from_start_windows, catalog=catalog, size=size)
+    found["decoded from the start"] = partial(from_start_windows, size=size)
     for name, load in (("torchcodec", torchcodec_windows), ("SPDL", spdl_windows)):
         try:
             next(iter(load(choose(catalog, 1), size)))
@@ -157,7 +154,7 @@ def references(catalog: headrace.Catalog, chosen: list[Window], size: int) -> li
     """Return each window as decoding from the start gives it."""
     wanted: dict[Window, bytes] = {}
     for recording in catalog:
-        decoder = Decoder(recording)
+        decoder = Decoder(recording.path)
         audio = np.empty(recording.frames, np.float32)
         decoder.read_exactly(audio)
         decoder.close()

@@ -24,10 +24,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.catalog._catalog import Catalog, load_catalog
+from headrace import Catalog, load_catalog
 
 if TYPE_CHECKING:
-    from headrace.windows._windows import Windows
+    from headrace import Windows
 
 RATE = 16_000
 WINDOWS = 1_000  # of each recording
@@ -54,8 +54,8 @@ def begin(windows: Windows, state: dict[str, Any]) -> int:
     """Make the shuffled, sharded, resumed loader, and return the place of its first window."""
     loader = windows.shuffle(seed=1).shard(3, 8).loader(batch_size=64, workers=2)
     loader.load_state_dict(state)
-    epoch, position = loader._resume or (0, 0)  # noqa: SLF001  what iterating would begin with
-    return int(next(loader._plan.units(epoch, position)).rows.index[0])  # noqa: SLF001
+    epoch, position = loader._resume or (0, 0)
+    return int(next(loader._plan.units(epoch, position)).rows.index[0])
 
 
 def measure(rows: int, mixed: int, rounds: int) -> dict[str, float]:

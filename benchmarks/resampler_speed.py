@@ -24,7 +24,7 @@ from resampler_peak import peak
 from resamplers import PAIRS, RESAMPLERS, machine
 
 from headrace import _kernel
-from headrace.dsp._resampler import resampler, stages
+from headrace.dsp import resampler, stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable

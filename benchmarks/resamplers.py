@@ -15,7 +15,7 @@ import soxr
 from scipy.signal import resample_poly
 
 from headrace import _kernel
-from headrace.dsp._resampler import resampler
+from headrace.dsp import resampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

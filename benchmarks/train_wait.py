@@ -27,7 +27,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from headrace.adapters.torch import TorchLoader
-from headrace.bench._synthetic import write_archive
+from headrace.bench import write_archive
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import common
