@@ -1,10 +1,10 @@
-"""Random windows of long MP3 files: what one costs, and whether it is right.
+"""Random windows of long MP3 files: the time for each, and whether its samples are exact.
 
     python benchmarks/mp3_random.py FOLDER [--files 4] [--minutes 60] [--windows 200]
 
-Every loader gives the same windows of 5 s, in the same shuffled order, at the files' own rate. In
-each round each is measured once, one after the other; reported is the median over the rounds, as
-milliseconds for a window. "Exact" counts the windows that are, to the bit, the slice of the whole
+Every loader delivers the same windows of 5 s, in the same shuffled order, at the files' own sample
+rate. In each round every loader is measured once. The result is the median over the rounds, in
+milliseconds per window. "Exact" counts the windows that equal, to the bit, the slice of the whole
 file decoded from its start. Loaders that are not installed are left out.
 """
 
@@ -36,7 +36,7 @@ WINDOW_S = 5
 
 
 def write_one(path: Path, seconds: int, rate: int, level: float, seed: int) -> None:
-    """Write calls over a background, with pauses: what a recorder in a wood hears."""
+    """Write calls with pauses over background noise, like a recording from a forest."""
     rng = np.random.default_rng(seed)
     with soundfile.SoundFile(
         path, "w", rate, 1, "MPEG_LAYER_III", format="MP3", compression_level=level
@@ -51,7 +51,7 @@ def write_one(path: Path, seconds: int, rate: int, level: float, seed: int) -> N
 def headrace_windows(
     chosen: list[Window], catalog: headrace.Catalog, workers: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Give them in their own shuffled order, from which `choose` takes the others'."""
+    """Yield windows in the shuffled order, from which `choose` takes those of the other loaders."""
     loader = shuffled(catalog).loader(batch_size=8, workers=workers)
     given = 0
     for batch in loader:
@@ -78,13 +78,13 @@ def choose(catalog: headrace.Catalog, count: int) -> list[Window]:
 
 
 def soundfile_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
-    """Open, seek, read: what `soundfile.read` does, and `librosa.load` and `torchaudio.load`."""
+    """Open, seek and read for each window, as `librosa.load` and `torchaudio.load` also do."""
     for path, start in chosen:
         yield soundfile.read(path, frames=size, start=start, dtype="float32")[0]
 
 
 def kept_soundfile_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
-    """Keep every file open, and seek."""
+    """Keep every file open, and seek for each window."""
     files = {path: soundfile.SoundFile(path) for path, _ in chosen}
     for path, start in chosen:
         files[path].seek(start)
@@ -92,7 +92,7 @@ def kept_soundfile_windows(chosen: list[Window], size: int) -> Iterator[NDArray[
 
 
 def from_start_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
-    """Decode from the start to the window: exact, and what headrace does without seek points."""
+    """Decode from the start to the window: exact, as headrace does without seek points."""
     scratch = np.empty(1 << 16, np.float32)
     for path, start in chosen:
         decoder = Decoder(path)
@@ -104,7 +104,7 @@ def from_start_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.f
 
 
 def torchcodec_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
-    """Keep a decoder for each file."""
+    """Keep one decoder for each file."""
     from torchcodec.decoders import AudioDecoder
 
     decoders = {path: AudioDecoder(path) for path, _ in chosen}
@@ -116,7 +116,7 @@ def torchcodec_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.f
 
 
 def spdl_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
-    """Demux and decode a span of time."""
+    """Demux and decode one time span for each window."""
     import spdl.io
 
     rates = {path: soundfile.info(path).samplerate for path, _ in chosen}
@@ -132,7 +132,7 @@ def spdl_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32
 
 
 def loaders(catalog: headrace.Catalog, size: int) -> dict[str, Loader]:
-    """Return them by name."""
+    """Return the loaders by name."""
     found: dict[str, Loader] = {
         f"headrace, {workers} workers": partial(headrace_windows, catalog=catalog, workers=workers)
         for workers in (0, 1, 2)
@@ -167,7 +167,7 @@ def references(catalog: headrace.Catalog, chosen: list[Window], size: int) -> li
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the files are, or shall be made")
+    parser.add_argument("folder", type=Path, help="of the files; made if missing")
     parser.add_argument("--files", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--rate", type=int, default=44_100)

@@ -55,10 +55,10 @@ def compare(script: Callable[[str], Any]) -> Any:
 
 
 @pytest.fixture
-def work(compare: Any, tmp_path: Path) -> Any:
+def task(compare: Any, tmp_path: Path) -> Any:
     """Return two recordings of two windows each, in order."""
-    names = compare.works.NAMES
-    return compare.works.make(names[0], tmp_path, files=2, seconds=10, long_s=10)
+    names = compare.tasks.NAMES
+    return compare.tasks.make(names[0], tmp_path, files=2, seconds=10, long_s=10)
 
 
 class TestCompare:
@@ -70,7 +70,7 @@ class TestCompare:
 
         printed = _run(
             "compare.py", tmp_path / "corpus", *TINY, "--round-s", 0.001, "--long-s", 10,
-            "--works", "one long WAV",
+            "--tasks", "one long WAV",
             "--only", "headrace", "soundfile + soxr", "mlx-data", "--json", results,
         )  # fmt: skip
         (entries,) = json.loads(results.read_text("utf-8"))["works"].values()
@@ -92,15 +92,15 @@ class TestCompare:
         }
         facts = {"machine": "A machine", "packages": "some", "workers": 2, "rounds": 3}
 
-        compare.table({**facts, "works": {"A work": entries}})
-        rows = [row for row in capsys.readouterr().out.splitlines() if "A work" in row]
+        compare.table({**facts, "works": {"A task": entries}})
+        rows = [row for row in capsys.readouterr().out.splitlines() if "A task" in row]
 
-        assert rows[0] == "| A work | 500 | 125 | - |"
-        assert rows[1] == "| A work | **4.00** (soundfile + soxr) | 4.00 | - |"
+        assert rows[0] == "| A task | 500 | 125 | - |"
+        assert rows[1] == "| A task | **4.00** (soundfile + soxr) | 4.00 | - |"
 
-    def test_the_audio_of_a_rival_is_looked_at(self, compare: Any, work: Any) -> None:
+    def test_the_audio_of_a_rival_is_looked_at(self, compare: Any, task: Any) -> None:
         """Silence, another level, the wrong window and too few windows are not measured."""
-        right = [windows.copy() for windows in compare.ours.run(work.cut(compare.CHECKED), 0)]
+        right = [windows.copy() for windows in compare.ours.run(task.cut(compare.CHECKED), 0)]
         wrong = {
             "other audio": [
                 [np.zeros_like(windows) for windows in right],
@@ -111,32 +111,32 @@ class TestCompare:
             "float64": [[windows.astype(float) for windows in right]],
         }
 
-        worst, lag = compare._compared(work, iter(right))
+        worst, lag = compare._compared(task, iter(right))
 
         assert worst < -100
         assert abs(lag) < 0.001
         for why, cases in wrong.items():
             for delivered in cases:
                 with pytest.raises(AssertionError, match=why):
-                    compare._compared(work, iter(delivered))
+                    compare._compared(task, iter(delivered))
 
     @pytest.mark.parametrize("lag", [-0.7, 0.25, 3.0])
-    def test_a_lag_is_told_from_other_audio(self, compare: Any, work: Any, lag: float) -> None:
+    def test_a_lag_is_told_from_other_audio(self, compare: Any, task: Any, lag: float) -> None:
         """A window that begins a little late is the same audio, and how late is measured."""
-        audio = compare.ours.opened(work.folder, work.rate_out)[0].audio
+        audio = compare.ours.opened(task.folder, task.rate_out)[0].audio
         turns = np.exp(-2j * np.pi * np.fft.rfftfreq(len(audio)) * lag)
         late = np.fft.irfft(np.fft.rfft(audio) * turns).astype(np.float32)
 
-        level, found = compare._difference(late, audio, work)
+        level, found = compare._difference(late, audio, task)
 
         assert found == pytest.approx(lag, abs=0.01)
         assert level < -40
 
-    def test_a_work_is_cut_into_whole_recordings(self, work: Any) -> None:
-        """Only in order; what is longer than the work begins again."""
-        assert work.cut(1).order == ((0, 0), (0, 1))
-        assert work.cut(5).order == (*work.order, (0, 0), (0, 1))
-        assert [job.windows for job in work.jobs()] == [(0, 1), (0, 1)]
+    def test_a_work_is_cut_into_whole_recordings(self, task: Any) -> None:
+        """Only in order; what is longer than the task begins again."""
+        assert task.cut(1).order == ((0, 0), (0, 1))
+        assert task.cut(5).order == (*task.order, (0, 0), (0, 1))
+        assert [job.windows for job in task.jobs()] == [(0, 1), (0, 1)]
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ class TestScripts:
         """Every step has a speed, headrace too, and the floor is slower than each of its steps."""
         printed = _run(
             "limit.py", tmp_path, *TINY, "--windows", 8,
-            "--works", "stereo", "FLAC 22.05 to 16 kHz", "at 16 kHz already",
+            "--tasks", "stereo", "FLAC 22.05 to 16 kHz", "at 16 kHz already",
         )  # fmt: skip
         rows = [row.split("|")[2:] for row in printed.splitlines() if "kHz" in row]
 
