@@ -49,7 +49,7 @@ def test_long_clips_are_transformed_in_pieces(monkeypatch: pytest.MonkeyPatch) -
     audio = np.tile(signal("noise"), 20)
     mel = LogMel(RATE, 512, 100, 32)
     whole = mel(audio)
-    monkeypatch.setattr("headrace.dsp._logmel._AT_ONCE", 512 * 7)
+    monkeypatch.setattr("headrace.dsp._logmel._BLOCK_SAMPLES", 512 * 7)
     np.testing.assert_allclose(mel(audio), whole, rtol=0, atol=LOGMEL_DB)
 
 
