@@ -41,7 +41,7 @@ print(json.dumps({
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Any, Any]]:
-    """Return what runs the notebook with a pattern: its cells by name, and what it found."""
+    """Return a function that runs the notebook with a pattern and returns its cells and results."""
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     # Jupyter's kernel works in another folder, where a relative PYTHONPATH means nothing.
@@ -66,15 +66,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tupl
 
 
 def _shown(cell: Any, kind: str) -> str:
-    """Return what a cell shows of a MIME type."""
+    """Return a cell's output of a MIME type."""
     return "".join(output.data.get(kind, "") for output in cell.outputs if "data" in output)
 
 
 @pytest.mark.slow
 def test_it_runs_and_shows_what_it_says(run: Callable[[str], tuple[Any, Any]]) -> None:
-    """The backlog grows without a bound and not with one; threads change no step of the training.
+    """The backlog grows without a bound and not with one, and threads change no step of training.
 
-    Nobody's time is asserted: the machine that tests has its own.
+    Times are not checked, because they depend on the machine.
     """
     cells, found = run("None")
 
@@ -100,7 +100,7 @@ def test_it_runs_and_shows_what_it_says(run: Callable[[str], tuple[Any, Any]]) -
 def test_it_runs_with_the_readers_own_recordings(
     run: Callable[[str], tuple[Any, Any]], tmp_path: Path
 ) -> None:
-    """Few, short ones, of several rates, one of them silent: no cell needs more."""
+    """Every cell runs with a few short recordings of several sample rates, one of them silent."""
     folder = tmp_path / "mine" / "site"
     folder.mkdir(parents=True)
     write(folder / "a.flac", speechlike(30 * 8_000), 8_000, "FLAC", "PCM_16")
@@ -115,7 +115,7 @@ def test_it_runs_with_the_readers_own_recordings(
 
 
 def test_it_is_kept_without_outputs() -> None:
-    """A valid notebook, with a name for every cell, whose changes can be reviewed."""
+    """The notebook is valid and has no outputs, so that its changes can be reviewed."""
     notebook = nbformat.read(NOTEBOOK, as_version=nbformat.NO_CONVERT)
 
     nbformat.validate(notebook)
