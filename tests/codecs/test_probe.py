@@ -88,7 +88,8 @@ def test_the_reference_decodes_in_the_same_type_and_seeks_in_the_same_files() ->
     for kind, subtype in sounds.KINDS:
         recording = Recording("", "", 1, 1, 1, kind, subtype)
         assert reference_decoder.sample_type(recording) == sample_type(recording), recording
-        assert reference_decoder.seeks_exactly(recording) == seeks(recording), recording
+        exact = (kind, subtype) in TABLE
+        assert reference_decoder.seeks_exactly(recording) == exact, recording
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])

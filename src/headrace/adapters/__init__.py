@@ -3,8 +3,6 @@
 Each framework is imported only by the module that is named like it, when that is first used::
 
     batches = headrace.adapters.torch.TorchLoader(loader)
-
-May import `loading` and what stands below it.
 """
 
 from importlib import import_module
