@@ -189,7 +189,7 @@ class LoaderProcesses:
     def __init__(self) -> None:
         self._pools: dict[str, ProcessPoolExecutor] = {}
 
-    def ask(self, function: Callable[..., Any], name: str, *arguments: object) -> Any:  # noqa: ANN401
+    def ask(self, function: Callable[..., Any], name: str, *arguments: object) -> Any:
         """Call a function of this module in the loader's process."""
         module = RIVALS[name]
         if module not in self._pools:

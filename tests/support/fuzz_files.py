@@ -199,9 +199,9 @@ def main() -> None:
         for counts in fuzz(Path(folder), files=asked.files, seed=asked.seed):
             total += counts
             os.write(1, f"\r{total['files']} files, {time.monotonic() - began:.0f} s".encode())
-    print()  # noqa: T201
+    print()
     for name in sorted(total):
-        print(f"{name:<32} {total[name]:>9,}")  # noqa: T201
+        print(f"{name:<32} {total[name]:>9,}")
 
 
 if __name__ == "__main__":

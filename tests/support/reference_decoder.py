@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -227,7 +228,7 @@ def _open(path: str) -> tuple[Any, Any]:
         return _ffi.gc(handle, _snd.sf_close), info
     why = _text(_snd.sf_strerror(_ffi.NULL))
     try:  # libsndfile calls all of these "System error"
-        with open(path, "rb"):  # noqa: PTH123  a path of any bytes
+        with Path(path).open("rb"):
             pass
     except FileNotFoundError as error:
         raise DecodeError(Code.MISSING, "the file is not there") from error
