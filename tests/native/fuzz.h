@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "../../src/kernel/riff.h"
+#include "sources/wav_layout.h"
 
 namespace fuzz {
 

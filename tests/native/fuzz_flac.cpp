@@ -11,7 +11,7 @@
 #include <memory>
 #include <vector>
 
-#include "../../src/kernel/flac.h"
+#include "sources/flac_file.h"
 #include "fuzz.h"
 
 namespace {

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "../../src/kernel/mp3.h"
-#include "../../src/kernel/mp3_source.h"
+#include "sources/mp3_index.h"
+#include "sources/mp3_source.h"
 #include "fuzz.h"
 
 namespace {

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "../../src/kernel/riff.h"
-#include "../../src/kernel/source.h"
+#include "sources/wav_layout.h"
+#include "sources/source.h"
 #include "fuzz.h"
 
 namespace {

@@ -9,8 +9,8 @@
 #include <deque>
 #include <vector>
 
-#include "mp3.h"
-#include "source.h"
+#include "sources/mp3_index.h"
+#include "sources/source.h"
 
 namespace headrace {
 

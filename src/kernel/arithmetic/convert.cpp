@@ -9,7 +9,7 @@
 #define HEADRACE_STREAM
 #endif
 
-#include "kernel.h"
+#include "arithmetic/resample.h"
 
 namespace headrace {
 namespace {

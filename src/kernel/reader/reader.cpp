@@ -1,4 +1,4 @@
-#include "reader.h"
+#include "reader/reader.h"
 
 #include <algorithm>
 #include <chrono>
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "float_mode.h"
+#include "arithmetic/float_mode.h"
 
 namespace headrace {
 namespace {

@@ -17,10 +17,10 @@
 #include <intrin.h>
 #endif
 
-#include "filter.h"
-#include "bindings.h"
-#include "float_mode.h"
-#include "kernel.h"
+#include "arithmetic/filter.h"
+#include "python/bindings.h"
+#include "arithmetic/float_mode.h"
+#include "arithmetic/resample.h"
 
 namespace nb = nanobind;
 using headrace::Filter;

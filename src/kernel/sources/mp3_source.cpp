@@ -1,10 +1,10 @@
-#include "mp3_source.h"
+#include "sources/mp3_source.h"
 
 #include <algorithm>
 #include <cstdio>  // SEEK_SET
 #include <cstring>
 
-#include "mp3.h"
+#include "sources/mp3_index.h"
 
 namespace headrace {
 namespace {

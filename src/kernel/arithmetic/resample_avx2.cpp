@@ -1,6 +1,6 @@
 #include <immintrin.h>
 
-#include "kernel.h"
+#include "arithmetic/resample.h"
 
 namespace headrace::avx2 {
 
@@ -41,6 +41,6 @@ static inline void weave(Vec a, Vec b, float* p) {
   _mm256_storeu_ps(p + 8, _mm256_permute2f128_ps(low, high, 0x31));
 }
 
-#include "resample_impl.h"
+#include "arithmetic/resample_impl.h"
 
 }  // namespace headrace::avx2

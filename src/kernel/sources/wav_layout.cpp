@@ -1,4 +1,4 @@
-#include "riff.h"
+#include "sources/wav_layout.h"
 
 #include <cstring>
 

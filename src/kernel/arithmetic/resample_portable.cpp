@@ -2,7 +2,7 @@
 // aarch64), otherwise the C library's.
 #include <math.h>
 
-#include "kernel.h"
+#include "arithmetic/resample.h"
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
@@ -62,6 +62,6 @@ static inline void weave(Vec a, Vec b, float* p) {
 }
 #endif
 
-#include "resample_impl.h"
+#include "arithmetic/resample_impl.h"
 
 }  // namespace headrace::portable

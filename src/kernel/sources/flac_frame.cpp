@@ -1,8 +1,8 @@
-#include "flac_frame.h"
+#include "sources/flac_frame.h"
 
 #include <array>
 
-#include "flac_bits.h"
+#include "sources/flac_bits.h"
 
 namespace headrace {
 namespace {

@@ -1,6 +1,6 @@
 #include <immintrin.h>
 
-#include "kernel.h"
+#include "arithmetic/resample.h"
 
 namespace headrace::avx512 {
 
@@ -57,6 +57,6 @@ static inline void weave(Vec a, Vec b, float* p) {
   _mm512_storeu_ps(p + 16, _mm512_permutex2var_ps(a.v, high, b.v));
 }
 
-#include "resample_impl.h"
+#include "arithmetic/resample_impl.h"
 
 }  // namespace headrace::avx512

@@ -8,7 +8,7 @@
 
 #include <memory>
 
-#include "source.h"
+#include "sources/source.h"
 
 namespace headrace {
 

@@ -11,8 +11,8 @@
 #pragma once
 #include <memory>
 
-#include "mp3.h"
-#include "source.h"
+#include "sources/mp3_index.h"
+#include "sources/source.h"
 
 namespace headrace {
 

@@ -7,8 +7,8 @@
 #include <memory>
 #include <vector>
 
-#include "flac_frame.h"
-#include "riff.h"
+#include "sources/flac_frame.h"
+#include "sources/wav_layout.h"
 
 namespace headrace {
 

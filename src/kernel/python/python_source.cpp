@@ -1,4 +1,4 @@
-#include "python_source.h"
+#include "python/python_source.h"
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "without_gil.h"
+#include "python/without_gil.h"
 
 namespace nb = nanobind;
 

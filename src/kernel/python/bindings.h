@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "kernel.h"
+#include "arithmetic/resample.h"
 
 namespace headrace {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "riff.h"
+#include "sources/wav_layout.h"
 
 namespace headrace {
 

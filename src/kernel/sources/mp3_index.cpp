@@ -1,4 +1,4 @@
-#include "mp3.h"
+#include "sources/mp3_index.h"
 
 #include <algorithm>
 #include <cstring>

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "source.h"
+#include "sources/source.h"
 
 namespace headrace {
 

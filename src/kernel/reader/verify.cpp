@@ -1,4 +1,4 @@
-#include "verify.h"
+#include "reader/verify.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <vector>
 
 #ifndef _WIN32
-#include "mp3_check.h"
+#include "reader/mp3_seek_check.h"
 #endif
 
 namespace headrace {

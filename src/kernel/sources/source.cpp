@@ -1,4 +1,4 @@
-#include "source.h"
+#include "sources/source.h"
 
 #include <sys/stat.h>
 
@@ -10,10 +10,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "flac.h"
+#include "sources/flac_file.h"
 #endif
 
-#include "mp3_source.h"
+#include "sources/mp3_source.h"
 
 namespace headrace {
 namespace {

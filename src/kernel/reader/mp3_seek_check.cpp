@@ -1,10 +1,10 @@
-#include "mp3_check.h"
+#include "reader/mp3_seek_check.h"
 
 #include <algorithm>
 #include <cstring>
 #include <memory>
 
-#include "mp3_source.h"
+#include "sources/mp3_source.h"
 
 namespace headrace {
 namespace {

@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "riff.h"
+#include "sources/wav_layout.h"
 
 namespace headrace {
 

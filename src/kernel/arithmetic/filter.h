@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernel.h"
+#include "arithmetic/resample.h"
 
 namespace headrace {
 

@@ -1,9 +1,9 @@
-#include "flac.h"
+#include "sources/flac_file.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "flac_bits.h"
+#include "sources/flac_bits.h"
 
 namespace headrace {
 namespace {

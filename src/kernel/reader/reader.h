@@ -19,9 +19,9 @@
 #include <string>
 #include <vector>
 
-#include "filter.h"
-#include "kernel.h"
-#include "source.h"
+#include "arithmetic/filter.h"
+#include "arithmetic/resample.h"
+#include "sources/source.h"
 
 namespace headrace {
 

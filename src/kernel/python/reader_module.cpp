@@ -14,15 +14,15 @@
 #include <string>
 #include <vector>
 
-#include "bindings.h"
-#include "mp3.h"
-#include "python_source.h"
-#include "reader.h"
+#include "python/bindings.h"
+#include "sources/mp3_index.h"
+#include "python/python_source.h"
+#include "reader/reader.h"
 #ifndef _WIN32
-#include "flac.h"
+#include "sources/flac_file.h"
 #endif
-#include "verify.h"
-#include "without_gil.h"
+#include "reader/verify.h"
+#include "python/without_gil.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;

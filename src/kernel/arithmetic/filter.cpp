@@ -1,4 +1,4 @@
-#include "filter.h"
+#include "arithmetic/filter.h"
 
 #include <algorithm>
 #include <cstdint>
