@@ -164,19 +164,22 @@ def _jobs(table: pa.Table) -> Iterator[Job[list[_Verdict]]]:
         yield Job(verdicts, [Task(partial(decode, recordings, verdicts))])
 
 
-def _decoded(recording: Recording, library: dict[str, int], cancelled: Closing) -> _Verdict | None:
+def _decoded(
+    recording: Recording, library: _kernel.LibsndfileFunctions, cancelled: Closing
+) -> _Verdict | None:
     """Return what decoding finds, or None if it was given up."""
     declared = declared_frames(recording)
-    frames, bad, first, last, code, why, seeks, gave_up = _kernel.verify(
-        native.facts_of(recording),
+    found = _kernel.verify(
+        native.source_format(recording),
         library,
-        recording.frames,
-        native.path_of(recording.path),
-        recording.seek_points or b"",
-        cancelled.flag,
+        path=native.path_of(recording.path),
+        frames=recording.frames,
+        seek_points=recording.seek_points,
+        cancel=cancelled.flag,
     )
-    if gave_up:
+    if found.cancelled:
         return None
+    frames, code, why, bad = found.frames, found.code, found.message, found.non_finite_samples
 
     def failure(code: Code, message: str, start: int, stop: float) -> Failure:
         rate = recording.sample_rate
@@ -207,6 +210,7 @@ def _decoded(recording: Recording, library: dict[str, int], cancelled: Closing) 
         message = f"audio seems to follow the {known} frames that the header declares"
         failures.append(failure(Code.HEADER_MISMATCH, message, known, math.inf))
     if bad:
+        first, last = found.first_non_finite, found.last_non_finite
         message = f"{bad} samples are NaN or infinite, between frames {first} and {last + 1}"
         failures.append(failure(Code.NON_FINITE, message, first, last + 1))
-    return _Verdict(known, frames, tuple(failures), seeks)
+    return _Verdict(known, frames, tuple(failures), found.seek_points_exact)

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "sources/wav_layout.h"
+#include "sources/bytes.h"
 
 namespace fuzz {
 

@@ -13,7 +13,9 @@
 #include <vector>
 
 #include "sources/mp3_index.h"
-#include "sources/mp3_source.h"
+#include "sources/decode_error.h"
+#include "sources/libsndfile.h"
+#include "sources/open_source.h"
 #include "fuzz.h"
 
 namespace {
@@ -44,7 +46,7 @@ Made good() {
   int64_t before = 0, frames = 0;
   int samples = 0;
   for (int64_t n = 0; n < count; ++n) {
-    unsigned char head[headrace::MP3_HEAD] = {
+    unsigned char head[headrace::MP3_HEAD_BYTES] = {
         0xFF, static_cast<unsigned char>(version & (checksum ? 0xFE : 0xFF)),
         static_cast<unsigned char>((1 + below(14)) << 4 | rate | below(2) << 1), mode};
     headrace::Mp3Frame frame{};
@@ -56,11 +58,11 @@ Made good() {
     for (size_t i = 4; i < side; ++i) head[i] = static_cast<unsigned char>(next());
     if (most == 255) head[side] = static_cast<unsigned char>(back);
     else head[side] = static_cast<unsigned char>(back >> 1), head[side + 1] = back << 7 & 128;
-    const int heads = frame.bytes < headrace::MP3_HEAD ? frame.bytes : headrace::MP3_HEAD;
+    const int heads = frame.bytes < headrace::MP3_HEAD_BYTES ? frame.bytes : headrace::MP3_HEAD_BYTES;
     std::memcpy(&f[at], head, static_cast<size_t>(heads));
-    for (size_t i = f.size() - static_cast<size_t>(frame.main); i < f.size(); ++i)
+    for (size_t i = f.size() - static_cast<size_t>(frame.data_bytes); i < f.size(); ++i)
       f[i] = static_cast<unsigned char>(next());
-    before = static_cast<int64_t>(back) + frame.main;
+    before = static_cast<int64_t>(back) + frame.data_bytes;
     samples = frame.samples;
     ++frames;
   }
@@ -85,18 +87,22 @@ void mutate(std::vector<unsigned char>* f) {
   }
 }
 
+using headrace::LibsndfileFunctions;
+using Info = LibsndfileFunctions::Info;
+using VirtualFile = LibsndfileFunctions::VirtualFile;
+
 // A decoder that reads on and on, and makes a frame of zeros of each that it is shown.
 struct Reading {
-  headrace::Sndfile::Virtual* functions;
+  VirtualFile* functions;
   void* user;
   std::vector<unsigned char> left;
 };
 
-void* open_path(const void*, int, headrace::Sndfile::Info* info) {
+void* open_path(const void*, int, Info* info) {
   *info = {1 << 20, 44100, 1, 0, 1, 1};
   return new Reading{nullptr, nullptr, {}};
 }
-void* open_shown(headrace::Sndfile::Virtual* functions, int, headrace::Sndfile::Info* info, void* user) {
+void* open_virtual(VirtualFile* functions, int, Info* info, void* user) {
   *info = {1 << 20, 44100, 1, 0, 1, 1};
   const int64_t size = functions->size(user);
   std::vector<unsigned char> end(200);
@@ -133,18 +139,23 @@ void read_spans(const std::vector<unsigned char>& f, const std::string& points, 
   std::FILE* out = std::fopen(path, "wb");
   if (!out || std::fwrite(f.data(), 1, f.size(), out) != f.size()) std::abort();
   std::fclose(out);
-  headrace::Facts facts{path, 1 << 20, 44100, 1, 0, headrace::SampleType::FLOAT32, false, -1, 0, points};
-  const headrace::Sndfile library{open_path, close, no_seek,
+  headrace::SourceSpec spec;
+  spec.format.sample_rate = 44100;
+  spec.format.channels = 1;
+  spec.path = path;
+  spec.frames = 1 << 20;
+  spec.seek_points = points;
+  const headrace::LibsndfileFunctions library{open_path, close, no_seek,
                                   {read_floats, read_floats, read_floats, read_floats},
-                                  no_error, no_text, open_shown};
+                                  no_error, no_text, open_virtual};
   try {
-    const auto source = headrace::open_source(facts, library);
-    for (int n = 0; n < 6 && source->seeks(); ++n) {
+    const auto source = headrace::open_source(spec, library);
+    for (int n = 0; n < 6 && source->seekable(); ++n) {
       source->seek(static_cast<int64_t>(below(200'000)));
       std::vector<float> to(5'000);
       source->read(to.data(), static_cast<int64_t>(to.size()));
     }
-  } catch (const headrace::Fault&) {
+  } catch (const headrace::DecodeError&) {
   }
 }
 

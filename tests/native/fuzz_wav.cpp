@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "sources/wav_layout.h"
-#include "sources/source.h"
+#include "sources/open_source.h"
 #include "fuzz.h"
 
 namespace {
@@ -90,7 +90,7 @@ void mutate(std::vector<unsigned char>& f) {
   }
 }
 
-void* no_open(const void*, int, headrace::Sndfile::Info*) { return nullptr; }
+void* no_open(const void*, int, headrace::LibsndfileFunctions::Info*) { return nullptr; }
 int no_int(void*) { return 0; }
 int64_t no_seek(void*, int64_t, int) { return -1; }
 int64_t no_read(void*, void*, int64_t) { return 0; }
@@ -105,13 +105,18 @@ void read_all(const std::vector<unsigned char>& f, const headrace::WavLayout& la
   static const headrace::SampleType types[] = {
       headrace::SampleType::INT16, headrace::SampleType::INT16,   headrace::SampleType::INT32,
       headrace::SampleType::INT32, headrace::SampleType::FLOAT32, headrace::SampleType::FLOAT64};
-  headrace::Facts facts{path, layout.frames, layout.sample_rate, layout.channels, 0,
-                        types[static_cast<int>(layout.encoding)], true,
-                        static_cast<int>(layout.encoding), {}};
-  const headrace::Sndfile library{no_open, no_int, no_seek, {no_read, no_read, no_read, no_read},
-                                  no_int, no_text, nullptr};
-  const auto source = headrace::open_source(facts, library);
-  const int64_t frame = layout.channels * headrace::sample_bytes(facts.type);
+  headrace::SourceSpec spec;
+  spec.format.sample_rate = layout.sample_rate;
+  spec.format.channels = layout.channels;
+  spec.format.sample_type = types[static_cast<int>(layout.encoding)];
+  spec.format.exact_seek = true;
+  spec.format.wav_encoding = layout.encoding;
+  spec.path = path;
+  spec.frames = layout.frames;
+  const headrace::LibsndfileFunctions library{
+      no_open, no_int, no_seek, {no_read, no_read, no_read, no_read}, no_int, no_text, nullptr};
+  const auto source = headrace::open_source(spec, library);
+  const int64_t frame = layout.channels * headrace::bytes_per_sample(spec.format.sample_type);
   for (int n = 0; n < 8; ++n) {
     const int64_t start = static_cast<int64_t>(below(static_cast<uint64_t>(layout.frames) + 1));
     const int64_t count = static_cast<int64_t>(below(static_cast<uint64_t>(layout.frames) + 3));
@@ -136,7 +141,8 @@ int main(int argc, char** argv) {
     headrace::WavLayout layout;
     if (!headrace::parse_wav(Memory(f), &layout)) continue;
     ++understood;
-    const int64_t frame = static_cast<int64_t>(headrace::encoded_bytes(layout.encoding)) * layout.channels;
+    const int64_t frame =
+        int64_t{headrace::bytes_per_encoded_sample(layout.encoding)} * layout.channels;
     if (layout.frames < 1 || layout.channels < 1 || layout.sample_rate < 1 || layout.data_offset < 0 ||
         layout.frames > (static_cast<int64_t>(f.size()) - layout.data_offset) / frame)
       std::abort();  // a promise that the file does not keep

@@ -6,10 +6,10 @@
 
 #if defined(__SSE2__) || defined(_M_X64)
 #include <emmintrin.h>
-#define HEADRACE_STREAM
+#define HEADRACE_SSE2
 #endif
 
-#include "arithmetic/resample.h"
+#include "arithmetic/convert.h"
 
 namespace headrace {
 namespace {
@@ -25,7 +25,7 @@ inline float to_float(Sample s) {
 
 template <typename Sample>
 bool convert(const Sample* pcm, int64_t frames, int channels, int channel, float* out) {
-  if (channels == 1) {  // by itself, because only neighbours can be loaded as a vector
+  if (channels == 1) {  // a loop of its own: only adjacent samples can be loaded as a vector
     for (int64_t i = 0; i < frames; ++i) out[i] = to_float(pcm[i]);
   } else if (channel != MIX) {
     const Sample* p = pcm + channel;
@@ -43,13 +43,13 @@ bool convert(const Sample* pcm, int64_t frames, int channels, int channel, float
     }
   }
   if constexpr (std::is_integral_v<Sample>) return true;
-  int bad = 0;  // no early exit: this loop is a vector loop
+  int bad = 0;  // no early exit, so that the loop can be vectorised
   for (int64_t i = 0; i < frames; ++i) bad |= !(fabsf(out[i]) <= FLT_MAX);
   return !bad;
 }
 
-void stream(const float* from, int64_t count, float* to) {
-#ifdef HEADRACE_STREAM
+void copy_past_caches(const float* from, int64_t count, float* to) {
+#ifdef HEADRACE_SSE2
   int64_t i = 0;
   for (; i < count && reinterpret_cast<uintptr_t>(to + i) % 16; ++i) to[i] = from[i];
   for (; i + 4 <= count; i += 4) _mm_stream_ps(to + i, _mm_loadu_ps(from + i));

@@ -15,9 +15,11 @@ constexpr int64_t MOST_PHASES = 1 << 16;
 constexpr int64_t FURTHEST = int64_t{1} << 58;
 constexpr int64_t CACHE_LINE = 64;
 
-// Floats that stay in the second cache from stage to stage, beside the tables; and a piece of outputs
-// that is long enough beside what the next one computes again.
-constexpr int64_t NEAR = 1 << 16;
+// Floats between the stages that stay in the level 2 cache beside the tables.
+constexpr int64_t CACHED_FLOATS = 1 << 16;
+
+// The fewest outputs in a piece. Each piece computes some samples between the stages again that the one
+// before it had, and longer pieces have fewer of them.
 constexpr int64_t SHORTEST_PIECE = 1 << 10;
 
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
@@ -28,35 +30,35 @@ int64_t scale(int64_t a, int64_t b, int64_t c) {
   return whole * b + (a - whole * c) * b / c;
 }
 
-void check(const Stage& stage) {
+void check(const FilterStage& stage) {
   const int64_t groups = static_cast<int64_t>(stage.first.size());
   if (stage.up < 1 || stage.down < 1 || stage.up >= LARGEST_RATE || stage.down >= LARGEST_RATE ||
       std::gcd(stage.up, stage.down) != 1)
-    throw std::invalid_argument("up and down are not a ratio of rates in lowest terms");
+    throw std::invalid_argument("up and down must be a ratio of rates in lowest terms");
   if (stage.phases < 0 || stage.phases > MOST_PHASES || (stage.phases > 0 && groups != 1))
-    throw std::invalid_argument("phases and first do not fit each other");
+    throw std::invalid_argument("phases and first contradict each other");
   const size_t row = stage.phases > 0 ? static_cast<size_t>(stage.phases) * 3 * LANES
                                       : static_cast<size_t>(groups) * LANES;
   if (groups < 1 || stage.coefficients.empty() || stage.coefficients.size() % row != 0 ||
       (stage.phases == 0 && (groups * LANES % stage.up != 0 ||
                              groups * LANES / stage.up >= LARGEST_RATE / stage.down)))
-    throw std::invalid_argument("coefficients, first and up do not fit each other");
+    throw std::invalid_argument("coefficients, first and up contradict each other");
   if (stage.reach < 1 || stage.reach >= LARGEST_RATE)
-    throw std::invalid_argument("reach is not the length of a filter");
-  // A group never starts before the one it follows, within a block and from block to block. So the
-  // first and the last group of a call hold the extremes of what it reads.
+    throw std::invalid_argument("reach must be from 1 to below 2^31");
+  // A group never starts before the group that it follows, within a block and from block to block. So a
+  // call's first and last groups bound what it reads.
   for (int64_t g = 0; g < groups; ++g)
     if (stage.first[g] <= -LARGEST_RATE || stage.first[g] >= LARGEST_RATE ||
         (g > 0 && stage.first[g] < stage.first[g - 1]))
-      throw std::invalid_argument("first must rise");
+      throw std::invalid_argument("first must not decrease");
   if (stage.phases == 0 &&
       stage.first[groups - 1] - stage.first[0] > groups * LANES / stage.up * stage.down)
-    throw std::invalid_argument("first must rise from block to block");
+    throw std::invalid_argument("first must not decrease from block to block");
 }
 
 }  // namespace
 
-Filter::Table::Table(Stage stage) : first(std::move(stage.first)), reach(stage.reach) {
+Filter::Table::Table(FilterStage stage) : first(std::move(stage.first)), reach(stage.reach) {
   const size_t count = stage.coefficients.size();
   memory = std::move(stage.coefficients);
   memory.resize(count + CACHE_LINE / sizeof(float));
@@ -81,15 +83,15 @@ Filter::Table::Table(Stage stage) : first(std::move(stage.first)), reach(stage.r
     find_zeros();
     find_taps();
   }
-  // The groups hold what their outputs depend on. Where coefficients are interpolated, a group's
-  // first output may stand anywhere between two inputs.
-  bool held = true;
+  // Every group's span must hold what its outputs depend on. If coefficients are interpolated, a group's
+  // first output may be anywhere between two inputs.
+  bool complete = true;
   for (int64_t m = 0; m < (bank.phases > 0 ? LANES : bank.block_out); ++m) {
     const Span needed = support({m, m + 1});
     const int64_t begin = first_input(m), late = bank.phases > 0 ? 1 : 0;
-    held = held && needed.begin >= begin && needed.end + late <= begin + bank.span;
+    complete = complete && needed.begin >= begin && needed.end + late <= begin + bank.span;
   }
-  if (!held) throw std::invalid_argument("coefficients, first and reach do not fit each other");
+  if (!complete) throw std::invalid_argument("coefficients, first and reach contradict each other");
 }
 
 void Filter::Table::find_zeros() {
@@ -115,7 +117,7 @@ void Filter::Table::find_taps() {
     }
   if (tap.empty() || tap.size() > MOST_TAPS || tap_row.back() - tap_row.front() > 4 * MOST_TAPS)
     return;
-  for (int64_t i = 0; i < bank.span; ++i)  // every lane has the filter of lane 0, in its place
+  for (int64_t i = 0; i < bank.span; ++i)  // every lane must have the filter of lane 0, shifted
     for (int64_t lane = 0; lane < LANES; ++lane) {
       const int64_t row = i - 2 * lane;
       const float same = row >= 0 ? bank.coefficients[row * LANES] : 0.0f;
@@ -142,7 +144,7 @@ Span Filter::Table::span(Span outputs) const {
   return {first_input(outputs.begin), first_input(outputs.end - 1) + bank.span};
 }
 
-// No fewer than `span` any so many outputs has.
+// An upper bound on the length of `span` for any `outputs` outputs.
 int64_t Filter::Table::longest_span(int64_t outputs) const {
   int64_t low = FURTHEST, high = -FURTHEST;
   for (int64_t g = 0; g < bank.groups; ++g) {
@@ -153,9 +155,9 @@ int64_t Filter::Table::longest_span(int64_t outputs) const {
   return scale(outputs + LANES, bank.down, bank.up) + 2 + high - low + bank.span;
 }
 
-Filter::Filter(std::vector<Stage> stages) {
+Filter::Filter(std::vector<FilterStage> stages) {
   tables_.reserve(stages.size());
-  for (Stage& stage : stages) {
+  for (FilterStage& stage : stages) {
     check(stage);
     tables_.emplace_back(std::move(stage));
   }
@@ -167,7 +169,7 @@ Filter::Filter(std::vector<Stage> stages) {
   furthest_ = static_cast<int64_t>(static_cast<double>(FURTHEST) / largest);
   piece_ = FURTHEST;
   if (tables_.size() > 1)
-    for (piece_ = SHORTEST_PIECE; scratch_of(2 * piece_) <= NEAR && piece_ < NEAR;) piece_ *= 2;
+    for (piece_ = SHORTEST_PIECE; scratch_of(2 * piece_) <= CACHED_FLOATS && piece_ < CACHED_FLOATS;) piece_ *= 2;
 }
 
 Span Filter::support(int64_t start, int64_t stop) const {
@@ -201,7 +203,7 @@ void Filter::apply(ResampleFn resample, const float* x, int64_t x_start, float* 
     return;
   }
   for (int64_t begin = y_start; begin < y_stop;) {
-    // Pieces end where groups of outputs do.
+    // Pieces end at the end of a group of outputs.
     const int64_t end = std::min(y_stop, floor_div(begin + piece_, LANES) * LANES);
     apply_piece(resample, x, x_start, y + (begin - y_start), begin, end, scratch);
     begin = end;
@@ -211,18 +213,18 @@ void Filter::apply(ResampleFn resample, const float* x, int64_t x_start, float* 
 void Filter::apply_piece(ResampleFn resample, const float* x, int64_t x_start, float* y,
                          int64_t y_start, int64_t y_stop, float* scratch) const {
   for (size_t s = 0; s + 1 < tables_.size(); ++s) {
-    // What this stage has to make, and where the next one looks for it.
-    Span made{y_start, y_stop}, held = made;
+    // What this stage has to compute, and the range around it that the next stage reads.
+    Span computed{y_start, y_stop}, held = computed;
     for (size_t later = tables_.size(); later-- > s + 1;) {
-      held = tables_[later].span(made);
-      made = tables_[later].support(made);
+      held = tables_[later].span(computed);
+      computed = tables_[later].support(computed);
     }
-    // Only what the outputs depend on is computed: the rest could overflow, and infinity times zero
-    // is not a number.
-    float* begin = scratch + (made.begin - held.begin);
-    float* end = scratch + (made.end - held.begin);
+    // Only what the outputs depend on is computed, and zeros stand around it. Samples computed there could
+    // overflow to infinity, and infinity times a coefficient of zero is NaN.
+    float* begin = scratch + (computed.begin - held.begin);
+    float* end = scratch + (computed.end - held.begin);
     std::fill(scratch, begin, 0.0f);
-    resample(tables_[s].bank, x, x_start, begin, made.begin, made.end);
+    resample(tables_[s].bank, x, x_start, begin, computed.begin, computed.end);
     std::fill(end, scratch + (held.end - held.begin), 0.0f);
     x = scratch;
     x_start = held.begin;

@@ -1,6 +1,9 @@
-// Filter: the resampling from one rate to another, as a chain of banks.
+// Filter: the resampling from one rate to another, as a chain of stages.
 //
-// Immutable once made, so any number of threads may use one at the same time.
+// Guarantees: immutable after construction, so any number of threads may use one at the same time.
+//
+// Units: positions are sample numbers at a stage's input or output rate, counted from the start of the
+// recording; ranges are half-open and may reach outside of the recording.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -9,13 +12,13 @@
 
 namespace headrace {
 
-// One bank and the ratio it makes: `up`/`down` of the rate that comes in, in lowest terms. An output
-// at position p of its input uses no input further from p than `reach`. Where `phases` is not 0, the
-// coefficients are interpolated between so many: see kernel.h.
-struct Stage {
+// One stage: it multiplies the rate by `up`/`down`, in lowest terms. `coefficients`, `first` and `phases`
+// are laid out as in Bank (resample.h).
+struct FilterStage {
   std::vector<float> coefficients;
   std::vector<int64_t> first;
-  int64_t up, down, reach;
+  int64_t up, down;
+  int64_t reach;  // an output at position p of the input uses no input further from p than this
   int64_t phases = 0;
 };
 
@@ -25,45 +28,45 @@ struct Span {
 
 class Filter {
  public:
-  // No stage at all: the rates are equal. Throws std::invalid_argument if a stage's parts do not fit
-  // each other.
-  explicit Filter(std::vector<Stage> stages);
+  // No stages: the rates are equal. Throws std::invalid_argument if the parts of a stage contradict each
+  // other.
+  explicit Filter(std::vector<FilterStage> stages);
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
 
   bool identity() const { return tables_.empty(); }
 
-  // The inputs that outputs [start, stop) depend on; not clipped to the recording.
+  // The inputs that outputs [start, stop) depend on. Not clipped to the recording.
   Span support(int64_t start, int64_t stop) const;
 
-  // The inputs that must be in memory for them: a little more, since outputs are made in groups. What
-  // is outside `support` only has to be finite.
+  // The inputs that must be in memory to compute them. It contains `support` and reaches a little further,
+  // because outputs are computed in groups. Inputs outside of `support` only have to be finite.
   Span span(int64_t start, int64_t stop) const;
 
-  // Floats of scratch that `apply` needs for any `outputs` outputs (signals between stages).
+  // Floats of scratch that `apply` needs for any `outputs` outputs: the signals between stages.
   int64_t scratch(int64_t outputs) const;
 
-  // y[m - y_start] for m in [y_start, y_stop); x[0] is input x_start, and x holds `span` of them.
-  // Checks nothing, allocates nothing, needs no GIL; the caller has set the floating-point mode.
+  // Compute y[m - y_start] for m in [y_start, y_stop). x[0] is input x_start, and x holds their `span`.
+  // Checks nothing and allocates nothing. The caller has set the floating-point mode.
   void apply(ResampleFn resample, const float* x, int64_t x_start, float* y, int64_t y_start,
              int64_t y_stop, float* scratch) const;
 
-  // Outputs from -furthest() to furthest() can be computed without a position that overflows: years
-  // of audio at any rate.
+  // Outputs from -furthest() to furthest() can be computed without an overflow: years of audio at any
+  // rate.
   int64_t furthest() const { return furthest_; }
 
   // Bytes of all tables.
   int64_t nbytes() const;
 
  private:
-  // A stage that has been checked, its coefficients where whole vectors lie in one cache line.
+  // A stage that has been checked, with its coefficients aligned to cache lines.
   struct Table {
     std::vector<float> memory, tap;
     std::vector<int64_t> first, tap_row;
     int64_t reach;
     Bank bank;  // points into these
 
-    explicit Table(Stage stage);
+    explicit Table(FilterStage stage);
     Span support(Span outputs) const;
     Span span(Span outputs) const;
     int64_t first_input(int64_t output) const;
@@ -78,7 +81,7 @@ class Filter {
 
   std::vector<Table> tables_;
   int64_t furthest_;
-  int64_t piece_;  // outputs made through all stages at a time, or all where there is one stage
+  int64_t piece_;  // outputs that pass through all stages at a time; no limit if there is one stage
 };
 
 }  // namespace headrace

@@ -1,8 +1,8 @@
-// The floating-point mode of the calling thread, set to IEEE 754's default while the kernel computes.
+// DefaultFloatMode: sets the calling thread's floating-point mode to IEEE 754's default for a scope.
 //
-// The mode belongs to a thread and is inherited by the threads it starts, and any library may have
-// changed it: some flush subnormal numbers to zero for speed. Without this guard the same window
-// would differ between threads.
+// The mode belongs to a thread and is inherited by the threads that it starts. Any library may change it:
+// some flush subnormal numbers to zero for speed. Without this guard the same window could differ between
+// threads.
 #pragma once
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -15,7 +15,7 @@
 
 namespace headrace {
 
-// Round to nearest, keep subnormal numbers, trap nothing; the caller's mode comes back at the end.
+// Round to nearest, keep subnormal numbers, trap nothing. The destructor restores the caller's mode.
 class DefaultFloatMode {
  public:
   DefaultFloatMode(const DefaultFloatMode&) = delete;

@@ -1,3 +1,4 @@
+// resample() with AVX2 and FMA.
 #include <immintrin.h>
 
 #include "arithmetic/resample.h"
@@ -35,7 +36,7 @@ static inline void split(const float* p, int64_t n, float* out, int64_t stride) 
   }
 }
 
-static inline void weave(Vec a, Vec b, float* p) {
+static inline void interleave(Vec a, Vec b, float* p) {
   const __m256 low = _mm256_unpacklo_ps(a.v, b.v), high = _mm256_unpackhi_ps(a.v, b.v);
   _mm256_storeu_ps(p, _mm256_permute2f128_ps(low, high, 0x20));
   _mm256_storeu_ps(p + 8, _mm256_permute2f128_ps(low, high, 0x31));

@@ -1,3 +1,4 @@
+// resample() with AVX-512 (F, VL, DQ, BW).
 #include <immintrin.h>
 
 #include "arithmetic/resample.h"
@@ -50,7 +51,7 @@ static inline void split(const float* p, int64_t n, float* out, int64_t stride) 
   }
 }
 
-static inline void weave(Vec a, Vec b, float* p) {
+static inline void interleave(Vec a, Vec b, float* p) {
   const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
   const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
   _mm512_storeu_ps(p, _mm512_permutex2var_ps(a.v, low, b.v));

@@ -1,41 +1,41 @@
-// The body of resample(), compiled once per instruction set.
+// The body of resample() (resample.h), compiled once per instruction set.
 //
-// The including file is in the namespace of its set and has defined
+// The including file is inside the namespace of its instruction set and defines
 //   Vec         WIDTH floats, with load(p), splat(p), zero(), store(p), add(a, b), and
-//               fma(a, b, c) = a*b + c rounded once; where WIDTH is LANES also low() and high(), the
+//               fma(a, b, c) = a*b + c rounded once; if WIDTH is LANES, also low() and high(), the
 //               halves, and join(low, high),
 //   Half        the same for half the lanes, or fewer,
 //   split(p, n, out, stride)  out[r stride + i] = p[4 i + r] for r < 4 and i < n, a multiple of LANES,
-//   weave(a, b, p)  stores a's and b's numbers in turns,
+//   interleave(a, b, p)  stores a[0], b[0], a[1], b[1], ...,
 //   TILE        how many blocks share one pass over the coefficients (accumulators in registers),
-//   DENSE       how many Vecs of even outputs, and of odd ones, share one pass over a halver's taps.
+//   DENSE       how many Vecs of even outputs, and of odd ones, share one pass over the taps of halve().
 //
-// Each output is one chain of fused multiply-adds in the order of its inputs, starting from +0, so
-// the result does not depend on any of these. +0 is added at the end: otherwise a sum that
-// underflows to -0 would keep or lose its sign by the signs of inputs that its filter does not reach.
+// Each output is one chain of fused multiply-adds in the order of its inputs, starting from +0, so the
+// result does not depend on any of these. +0 is added at the end: otherwise the sign of a sum that
+// underflows to -0 would depend on the signs of inputs that its filter does not reach.
 //
-// No library code may be used here: an inline function compiled for this set could be chosen by the
-// linker for a machine that lacks it.
+// No library code may be used here: the linker could choose an inline function that was compiled for this
+// instruction set, and a machine without it would crash.
 
-// Rows of coefficients that are asked for early: a table may stand in the third cache.
+// Rows of coefficients that are prefetched: a table may be in the level 3 cache.
 constexpr int AHEAD = 24;
 
-// Sums stay in registers only where their loops are gone.
-#if defined(_MSC_VER) && !defined(__clang__)  // it knows neither, and will be slower
+// Loops over sums are unrolled, because only then do the sums stay in registers.
+#if defined(_MSC_VER) && !defined(__clang__)  // has neither pragma nor builtin, and is slower
 #define UNROLL
 #define PREFETCH(p)
 #define IN_REGISTER(v)
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #define PREFETCH(p) __builtin_prefetch(p)
-#if defined(__x86_64__)  // GCC would load what two instructions use twice
+#if defined(__x86_64__)  // or GCC loads an operand of two instructions twice
 #define IN_REGISTER(v) asm("" : "+v"(v))
 #else
 #define IN_REGISTER(v)
 #endif
 #endif
 
-// Floats of a table that stays in the second cache beside its inputs.
+// Floats of a table that stays in the level 2 cache beside its inputs.
 constexpr int64_t SMALL_TABLE = 1 << 17;
 
 // Adds rows [0, rows) to the sums of all blocks, for the vectors from BEGIN to END.
@@ -53,7 +53,7 @@ static inline void add_rows(const float* c, int64_t rows, const float* x, int64_
   }
 }
 
-// One group of so many blocks.
+// One group of BLOCKS blocks.
 template <class V, int BLOCKS>
 static inline void tile(const Bank& bank, const float* c, const float* x, int64_t x_stride,
                         float* out, int64_t out_stride) {
@@ -102,7 +102,7 @@ static inline int64_t floor_div(int64_t a, int64_t b) {  // b > 0
 }
 static inline int64_t ceil_div(int64_t a, int64_t b) { return -floor_div(-a, b); }
 
-// A group of which not all outputs are asked for.
+// A group of which not all outputs are wanted.
 static inline void part(const Bank& bank, const float* c, const float* x, float* y, int64_t m,
                         int64_t y_start, int64_t y_stop) {
   float lanes[LANES];
@@ -117,7 +117,7 @@ static inline void group(const Bank& bank, int64_t g, int64_t begin, int64_t blo
   const float* c = bank.coefficients + g * bank.span * LANES;
   const float* in = x + (bank.first[g] - x_start);
   const int64_t lane0 = g * LANES;
-  // Blocks in which this group has at least one output in the range, and those wholly in it.
+  // Blocks in which this group has at least one output in the range, and blocks in which it has all.
   const int64_t some = ceil_div(y_start - lane0 - (LANES - 1), bank.block_out);
   const int64_t some_end = ceil_div(y_stop - lane0, bank.block_out);
   const int64_t whole = ceil_div(y_start - lane0, bank.block_out);
@@ -132,7 +132,7 @@ static inline void group(const Bank& bank, int64_t g, int64_t begin, int64_t blo
       b += 1;
       continue;
     }
-    // Tiles of nearly equal size: a tile of few blocks would not keep the multipliers busy.
+    // Tiles of nearly equal size: a tile of few blocks would leave multipliers idle.
     const int64_t left = (whole_end < end ? whole_end : end) - b;
     const int64_t passes = (left + TILE - 1) / TILE;
     const int64_t together = (left + passes - 1) / passes;
@@ -143,8 +143,8 @@ static inline void group(const Bank& bank, int64_t g, int64_t begin, int64_t blo
 
 static void resample_blocks(const Bank& bank, const float* x, int64_t x_start, float* y,
                             int64_t y_start, int64_t y_stop) {
-  // A small table is passed over again for every tile, so that the inputs stay in the first cache; a
-  // large one is passed over once.
+  // A small table is read again for every tile, so that the inputs stay in the level 1 cache. A large table
+  // is read once.
   const int64_t begin = floor_div(y_start, bank.block_out);
   const int64_t blocks = floor_div(y_stop - 1, bank.block_out) + 1 - begin;
   const int64_t passes = (blocks + TILE - 1) / TILE;
@@ -155,19 +155,19 @@ static void resample_blocks(const Bank& bank, const float* x, int64_t x_start, f
       group(bank, g, b, together, x, x_start, y, y_start, y_stop);
 }
 
-// One output for two inputs, by the taps that are not zero. The inputs are parted by fours and the
-// outputs by twos, so that an input that is loaded for an output is there for its neighbour, two rows
-// earlier in its filter: vectors that lie across cache lines are loaded at half the speed of arithmetic.
+// One output for two inputs, from the nonzero taps. The inputs are split by their number modulo 4 and the
+// outputs by their number modulo 2. So a vector of inputs that is loaded for the even outputs also serves
+// the odd ones, one tap later. This matters because unaligned vectors load at half the speed of arithmetic.
 static void halve(const Bank& bank, const float* x, int64_t x_start, float* y, int64_t y_start,
                   int64_t y_stop) {
   constexpr int PAIRS = DENSE * Vec::WIDTH;
   constexpr int OUTPUTS = 2 * PAIRS;
   constexpr int ROOM = (1024 + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
-  constexpr int STRIDE = ROOM / 2 + MOST_TAPS + LANES;  // rows reach to 4 MOST_TAPS and 2 more
+  constexpr int STRIDE = ROOM / 2 + MOST_TAPS + LANES;  // rows go up to 4 MOST_TAPS + 2
   alignas(64) float parted[4 * STRIDE];
   alignas(64) float made[OUTPUTS];
   const int64_t rows = bank.tap_row[bank.taps - 1] - bank.tap_row[0];
-  // Where the even and the odd outputs find the inputs of each tap.
+  // The offsets in `parted` of each tap's inputs, for even and for odd outputs.
   int64_t for_even[MOST_TAPS], for_odd[MOST_TAPS];
   for (int64_t t = 0; t < bank.taps; ++t) {
     const int64_t row = bank.tap_row[t] - bank.tap_row[0];
@@ -177,8 +177,8 @@ static void halve(const Bank& bank, const float* x, int64_t x_start, float* y, i
   for (int64_t piece = y_start; piece < y_stop; piece += ROOM) {
     const int64_t piece_stop = y_stop - piece < ROOM ? y_stop : piece + ROOM;
     const float* in = x + (2 * piece + bank.first[0] + bank.tap_row[0] - x_start);
-    // Whole vectors, the last of them once more where they do not fill the span, and what is left one
-    // by one: nothing behind the last input is read.
+    // Whole vectors; then the last whole vector of fours, which may overlap them; then single inputs.
+    // Nothing after the last input is read.
     const int64_t inputs = 2 * (piece_stop - piece - 1) + rows + 1;
     const int64_t fours = inputs / 4, vectors = fours / LANES * LANES;
     split(in, vectors, parted, STRIDE);
@@ -194,7 +194,7 @@ static void halve(const Bank& bank, const float* x, int64_t x_start, float* y, i
         UNROLL for (int d = 0; d < DENSE; ++d)
           sum[d] = Vec::fma(Vec::load(p + d * Vec::WIDTH), k, sum[d]);
       };
-      // The odd outputs are one tap behind, where the even ones' inputs are theirs.
+      // The odd outputs are one tap behind the even ones and mostly use the same inputs.
       Vec before = Vec::splat(bank.tap);
       add(even, base, before);
       for (int64_t t = 1; t < bank.taps; ++t) {
@@ -217,7 +217,7 @@ static void halve(const Bank& bank, const float* x, int64_t x_start, float* y, i
       const bool whole = piece_stop - m >= OUTPUTS;
       float* out = whole ? y + (m - y_start) : made;
       UNROLL for (int d = 0; d < DENSE; ++d)
-        weave(Vec::add(even[d], Vec::zero()), Vec::add(odd[d], Vec::zero()),
+        interleave(Vec::add(even[d], Vec::zero()), Vec::add(odd[d], Vec::zero()),
               out + 2 * d * Vec::WIDTH);
       if (!whole)
         for (int64_t i = 0; i < piece_stop - m; ++i) y[m - y_start + i] = made[i];
@@ -225,8 +225,8 @@ static void halve(const Bank& bank, const float* x, int64_t x_start, float* y, i
   }
 }
 
-// Coefficients between phases: a parabola in how far a group stands behind its phase, the same for
-// all lanes, whose distances from each other are exact in the table.
+// Coefficients between two phases: a parabola in t, the distance of a group's first output from its phase.
+// t is the same for all lanes, because the table holds their exact distances from each other.
 static void interpolate(const Bank& bank, const float* x, int64_t x_start, float* y,
                         int64_t y_start, int64_t y_stop) {
   for (int64_t g = floor_div(y_start, LANES); g * LANES < y_stop; ++g) {

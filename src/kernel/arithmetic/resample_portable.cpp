@@ -1,5 +1,5 @@
-// Any machine: fmaf is exact by the C standard, an instruction where the baseline has one (NEON on
-// aarch64), otherwise the C library's.
+// resample() for any machine. fmaf is exact by the C standard: an instruction where the baseline has one
+// (NEON on aarch64), otherwise a call of the C library.
 #include <math.h>
 
 #include "arithmetic/resample.h"
@@ -32,7 +32,7 @@ static inline void split(const float* p, int64_t n, float* out, int64_t stride) 
   }
 }
 
-static inline void weave(Vec a, Vec b, float* p) {
+static inline void interleave(Vec a, Vec b, float* p) {
   const float32x4x2_t both = {{a.v, b.v}};
   vst2q_f32(p, both);
 }
@@ -56,7 +56,7 @@ static inline void split(const float* p, int64_t n, float* out, int64_t stride) 
     for (int r = 0; r < 4; ++r) out[r * stride + i] = p[4 * i + r];
 }
 
-static inline void weave(Vec a, Vec b, float* p) {
+static inline void interleave(Vec a, Vec b, float* p) {
   p[0] = a.v;
   p[1] = b.v;
 }

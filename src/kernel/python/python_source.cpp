@@ -8,43 +8,44 @@
 #include <thread>
 
 #include "python/without_gil.h"
+#include "sources/decode_error.h"
 
 namespace nb = nanobind;
 
 namespace headrace {
 namespace {
 
-// Before Python 3.14, a thread that comes back to an interpreter that is being taken down is ended by
-// unwinding its stack, in the middle of whatever Python was called: see without_gil.h.
+// Call Python. Before Python 3.14, a thread that returns to an interpreter that is being finalized is ended by
+// unwinding its stack, in the middle of the call: see without_gil.h. Here it sleeps instead.
 template <typename Call>
-PyObject* called(Call call) {
+PyObject* call_python(Call call) {
   try {
     return call();
-  } catch (...) {  // Python itself throws nothing
+  } catch (...) {  // only that: Python's own calls throw nothing
     for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
   }
 }
 
-// The exception that was raised, as what it is here.
+// Throw the Python exception that was raised: a DecodeError if it has a code and a message.
 [[noreturn]] void throw_raised() {
   nb::python_error error;
   const nb::object value = nb::borrow(error.value());
   if (!nb::hasattr(value, "code") || !nb::hasattr(value, "message")) throw error;
-  throw Fault(nb::cast<std::string>(nb::str(value.attr("code").attr("value"))),
+  throw DecodeError(nb::cast<std::string>(nb::str(value.attr("code").attr("value"))),
               nb::cast<std::string>(nb::str(value.attr("message"))));
 }
 
 class PythonSource : public Source {
  public:
-  PythonSource(PyObject* opener, const Facts& facts) : frame_bytes_(4 * facts.channels) {
+  PythonSource(PyObject* opener, const SourceSpec& spec) : frame_bytes_(4 * spec.format.channels) {
     const WithGil held;
-    const nb::bytes path(facts.path.data(), facts.path.size());
-    stream_ = called([&] { return PyObject_CallOneArg(opener, path.ptr()); });
+    const nb::bytes path(spec.path.data(), spec.path.size());
+    stream_ = call_python([&] { return PyObject_CallOneArg(opener, path.ptr()); });
     if (!stream_) throw_raised();
   }
   ~PythonSource() override {
     const WithGil held;
-    PyObject* done = called([&] { return PyObject_CallMethod(stream_, "close", nullptr); });
+    PyObject* done = call_python([&] { return PyObject_CallMethod(stream_, "close", nullptr); });
     if (!done) PyErr_WriteUnraisable(stream_);
     Py_XDECREF(done);
     Py_DECREF(stream_);
@@ -58,16 +59,16 @@ class PythonSource : public Source {
         PyMemoryView_FromMemory(static_cast<char*>(to), frames * frame_bytes_, PyBUF_WRITE));
     if (!memory.is_valid()) throw_raised();
     const nb::object got = nb::steal(
-        called([&] { return PyObject_CallMethod(stream_, "read", "O", memory.ptr()); }));
+        call_python([&] { return PyObject_CallMethod(stream_, "read", "O", memory.ptr()); }));
     if (!got.is_valid()) throw_raised();
     const int64_t count = nb::cast<int64_t>(got);
-    if (count < 0 || count > frames) throw std::out_of_range("a stream has given too much");
+    if (count < 0 || count > frames) throw std::out_of_range("read() returned too many frames, or fewer than 0");
     if (count < frames)
       complaint_ = nb::cast<std::string>(nb::borrow(stream_).attr("complaint"));
     return count;
   }
-  bool seeks() const override { return false; }
-  void seek(int64_t) override { throw std::logic_error("such a stream does not seek"); }
+  bool seekable() const override { return false; }
+  void seek(int64_t) override { throw std::logic_error("a Python stream does not seek"); }
   std::string complaint() override { return complaint_; }
   bool system_failed() override { return false; }
 
@@ -79,8 +80,8 @@ class PythonSource : public Source {
 
 }  // namespace
 
-std::unique_ptr<Source> open_python(PyObject* opener, const Facts& facts) {
-  return std::make_unique<PythonSource>(opener, facts);
+std::unique_ptr<Source> open_python(PyObject* opener, const SourceSpec& spec) {
+  return std::make_unique<PythonSource>(opener, spec);
 }
 
 }  // namespace headrace

@@ -1,8 +1,9 @@
-// PythonSource: frames that a Python object gives, for the containers that libsndfile does not read.
+// PythonSource: PCM frames from a Python object, for the formats that libsndfile does not decode.
 //
 // Guarantees
-// - The GIL is held while the object is called, opened and let go of, and not between.
-// - A fault that it raises (fault.DecodeFault) is a Fault; any other exception leaves the call as itself.
+// - The GIL is taken only to open, call and release the object.
+// - A decode error that it raises (fault.DecodeFault) becomes a DecodeError. Any other exception is passed on as
+//   it is.
 #pragma once
 #include <Python.h>
 
@@ -12,8 +13,9 @@
 
 namespace headrace {
 
-// Open a recording by `opener(path)`, which returns an object with `read(memory)`, `complaint` and
-// `close()` (ffmpeg.Stream), of float32. `opener` has to outlive the call.
-std::unique_ptr<Source> open_python(PyObject* opener, const Facts& facts);
+// Open a recording with `opener(path)`. It returns an object that gives float32 PCM (ffmpeg.Stream):
+// `read(memory)` fills a writable memory and returns how many frames it wrote, fewer only where decoding ends;
+// `complaint` says why it ended; `close()` closes it. `opener` has to outlive the call.
+std::unique_ptr<Source> open_python(PyObject* opener, const SourceSpec& spec);
 
 }  // namespace headrace

@@ -1,28 +1,23 @@
-// The Python face of Reader: turns its arguments into plain values, lets go of the GIL, calls.
+// Binds Reader and the types of its arguments and results.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
-#include <cstring>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "arithmetic/instruction_sets.h"
 #include "python/bindings.h"
-#include "sources/mp3_index.h"
-#include "python/python_source.h"
-#include "reader/reader.h"
-#ifndef _WIN32
-#include "sources/flac_file.h"
-#endif
-#include "reader/verify.h"
+#include "python/text.h"
 #include "python/without_gil.h"
+#include "reader/reader.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -34,263 +29,196 @@ using Rows = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using Flag = nb::ndarray<unsigned char, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Words = nb::ndarray<uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-constexpr int64_t LONGEST = int64_t{1} << 44;  // frames: years; times a rate it still fits 63 bits
+constexpr int64_t MOST_FRAMES = int64_t{1} << 44;  // years; times a sample rate it still fits 63 bits
 
-std::string path_of(nb::handle bytes) {
-  const nb::bytes path = nb::cast<nb::bytes>(bytes);
+// A RecordingFormat that owns what it refers to.
+struct PyRecordingFormat {
+  RecordingFormat plain;
+  nb::object source, filter;
+};
+
+// A ReadRequest that owns its recording.
+struct PyReadRequest {
+  ReadRequest plain;
+  nb::object recording;
+};
+
+void make_recording_format(PyRecordingFormat* self, nb::object source, nb::object filter,
+                           int64_t output_up, int64_t output_down, int64_t chunk, int64_t history) {
+  if (output_up < 1 || output_down < 1 || chunk < 1 || history < 0)
+    throw std::invalid_argument("output_up, output_down and chunk must be at least 1, history at least 0");
+  new (self) PyRecordingFormat{{nb::cast<const PySourceFormat&>(source).plain,
+                                &nb::cast<const Filter&>(filter), output_up, output_down, chunk,
+                                history},
+                               source, filter};
+}
+
+void make_recording(Recording* self, int64_t id, int format, int64_t frames, int64_t file_bytes,
+                    const nb::bytes& path, const std::optional<nb::bytes>& seek_points) {
+  if (frames < 0 || frames > MOST_FRAMES)
+    throw std::invalid_argument("frames must be from 0 to 2^44, not " + std::to_string(frames));
+  new (self) Recording{id, format, frames, file_bytes, path_from(path), {}};
+  if (seek_points) self->seek_points.assign(seek_points->c_str(), seek_points->size());
+}
+
+nb::bytes recording_path(const Recording& recording) {
 #ifdef _WIN32
-  return std::string(path.c_str(), path.size()) + std::string(2, '\0');  // UTF-16
+  return nb::bytes(recording.path.data(), recording.path.size() - 2);
 #else
-  return std::string(path.c_str(), path.size());
+  return nb::bytes(recording.path.data(), recording.path.size());
 #endif
 }
 
-template <typename Function>
-Function* address(const nb::dict& library, const char* name) {
-  return reinterpret_cast<Function*>(nb::cast<uintptr_t>(library[name]));
+nb::object recording_seek_points(const Recording& recording) {
+  if (recording.seek_points.empty()) return nb::none();
+  return nb::bytes(recording.seek_points.data(), recording.seek_points.size());
 }
 
-Sndfile library_of(const nb::dict& library) {
-  Sndfile functions;
-  functions.open = address<void*(const void*, int, Sndfile::Info*)>(library, "open");
-  functions.close = address<int(void*)>(library, "close");
-  functions.seek = address<int64_t(void*, int64_t, int)>(library, "seek");
-  const char* const reads[] = {"readf_short", "readf_int", "readf_float", "readf_double"};
-  for (int i = 0; i < 4; ++i)
-    functions.readf[i] = address<int64_t(void*, void*, int64_t)>(library, reads[i]);
-  functions.error = address<int(void*)>(library, "error");
-  functions.strerror = address<const char*(void*)>(library, "strerror");
-  functions.open_virtual = address<void*(Sndfile::Virtual*, int, Sndfile::Info*, void*)>(
-      library, "open_virtual");
-  return functions;
+void make_request(PyReadRequest* self, nb::object recording, std::vector<int64_t> starts, int64_t row) {
+  if (starts.empty() || starts[0] < 0 || row < 0)
+    throw std::invalid_argument("a request needs starts from 0 on, and a row from 0 on");
+  const Recording* plain = &nb::cast<const Recording&>(recording);
+  new (self) PyReadRequest{{plain, std::move(starts), row}, std::move(recording)};
 }
 
-// A kind of recording, of native.facts_of, which has to outlive it.
-Facts facts_of(const nb::tuple& t) {
-  Facts facts{{},
-               0,
-               nb::cast<int>(t[0]),
-               nb::cast<int>(t[1]),
-               nb::cast<int>(t[2]),
-               static_cast<SampleType>(nb::cast<int>(t[3])),
-               nb::cast<bool>(t[4]),
-               nb::cast<int>(t[5])};
-  PyObject* opener = nb::object(t[6]).ptr();
-  if (opener == Py_None) return facts;
-  if (facts.type != SampleType::FLOAT32 || facts.seekable)
-    throw std::invalid_argument("what Python opens is of float32, and does not seek");
-  facts.opener = [opener](const Facts& one) { return open_python(opener, one); };
-  return facts;
-}
-
-nb::str text_of(const std::string& message) {  // a decoder's, in whatever encoding
-  return nb::steal<nb::str>(PyUnicode_DecodeUTF8(
-      message.data(), static_cast<Py_ssize_t>(message.size()), "replace"));
-}
-
-// A Reader and what it refers to.
+// A Reader that owns what it refers to.
 class PyReader {
  public:
-  PyReader(nb::list kinds, nb::dict library, const std::string& instruction_set, int64_t size,
-           int channel, nb::tuple scratch, int64_t idle)
-      : kinds_(kinds), size_(size) {
-    std::vector<Kind> plain;
-    for (nb::handle one : kinds) {
-      const nb::tuple t = nb::cast<nb::tuple>(one);
-      Kind kind;
-      kind.facts = facts_of(t);
-      kind.filter = nb::cast<const Filter*>(t[7]);
-      kind.output_up = nb::cast<int64_t>(t[8]);
-      kind.output_down = nb::cast<int64_t>(t[9]);
-      kind.chunk = nb::cast<int64_t>(t[10]);
-      kind.keep = nb::cast<int64_t>(t[11]);
-      plain.push_back(kind);
-    }
-    kinds_count_ = static_cast<int>(plain.size());
-    planes_ = nb::cast<int64_t>(scratch[1]);
-    reader_ = std::make_unique<Reader>(
-        std::move(plain), library_of(library), find_instruction_set(instruction_set), size, channel,
-        ScratchSize{nb::cast<int64_t>(scratch[0]), planes_, nb::cast<int64_t>(scratch[2]),
-                    nb::cast<int64_t>(scratch[3])},
-        idle);
+  PyReader(const nb::list& formats, const LibsndfileFunctions& library,
+           const std::string& instruction_set, int64_t size, int channel, const ScratchSize& scratch,
+           int64_t idle_limit)
+      : owned_formats_(formats), size_(size), planes_(scratch.planes) {
+    std::vector<RecordingFormat> plain;
+    for (nb::handle format : owned_formats_)
+      plain.push_back(nb::cast<const PyRecordingFormat&>(format).plain);
+    format_count_ = static_cast<int>(plain.size());
+    reader_ = std::make_unique<Reader>(std::move(plain), library,
+                                       find_instruction_set(instruction_set).resample, size, channel,
+                                       scratch, idle_limit);
   }
 
-  // recordings: (id, kind, frames, bytes, path, seek points or None); reads: (recording, starts, row);
-  // rows: one array of all the unit's rows, or a list with an array for each.
-  nb::tuple read(nb::list recordings, nb::list reads, nb::object rows, Flag cancel,
-                 std::optional<Words> beat) {
-    std::vector<Recording> files;
-    for (nb::handle one : recordings) {
-      const nb::tuple t = nb::cast<nb::tuple>(one);
-      files.push_back(Recording{nb::cast<int64_t>(t[0]), nb::cast<int>(t[1]),
-                                nb::cast<int64_t>(t[2]), nb::cast<int64_t>(t[3]), path_of(t[4]), {}});
-      if (!t[5].is_none()) {
-        const nb::bytes points = nb::cast<nb::bytes>(t[5]);
-        files.back().seek_points.assign(points.c_str(), points.size());
-      }
-      if (files.back().kind < 0 || files.back().kind >= kinds_count_ || files.back().frames < 0 ||
-          files.back().frames > LONGEST)
-        throw std::invalid_argument("a recording's kind or length is out of range");
+  ReadResult read(const nb::list& requests, nb::handle rows, Flag cancel, std::optional<Words> heartbeat) {
+    const nb::tuple owned_requests(requests);  // stays as it is while the GIL is released
+    const std::vector<float*> pointers = row_pointers(rows);
+    std::vector<const ReadRequest*> plain;
+    plain.reserve(owned_requests.size());
+    for (nb::handle request : owned_requests) {
+      plain.push_back(&nb::cast<const PyReadRequest&>(request).plain);
+      check(*plain.back(), pointers.size());
     }
-    const std::vector<float*> pointers = pointers_of(rows);
-    std::vector<Read> plain;
-    for (nb::handle one : reads) {
-      const nb::tuple t = nb::cast<nb::tuple>(one);
-      Read read{nb::cast<int>(t[0]), nb::cast<std::vector<int64_t>>(t[1]), nb::cast<int64_t>(t[2])};
-      if (read.recording < 0 || read.recording >= static_cast<int>(files.size()) ||
-          read.starts.empty() || read.starts[0] < 0 || read.row < 0 ||
-          read.row + read.starts.size() > pointers.size())
-        throw std::invalid_argument("a read is out of range");
-      for (size_t i = 1; i < read.starts.size(); ++i)
-        if (read.starts[i] < read.starts[i - 1] || read.starts[i] > read.starts[i - 1] + size_)
-          throw std::invalid_argument("a read's windows have to follow or overlap each other");
-      plain.push_back(std::move(read));
-    }
-    if (cancel.size() < 1) throw std::invalid_argument("cancel has to be a byte");
-    if (beat && beat->size() * sizeof(uint32_t) < sizeof(Beat))
-      throw std::invalid_argument("beat has to be three words");
-    volatile Beat* pulse = beat ? reinterpret_cast<volatile Beat*>(beat->data()) : nullptr;
-    Outcome outcome;
-    {
-      const WithoutGil released;
-      outcome = reader_->read(files, plain, pointers.data(), cancel.data(), pulse);
-    }
-    nb::list lost;
-    for (const Lost& one : outcome.lost)
-      lost.append(nb::make_tuple(one.row, one.code, text_of(one.message)));
-    return nb::make_tuple(lost, outcome.decode_s, outcome.resample_s, outcome.busy_s,
-                          outcome.cancelled);
+    if (cancel.size() < 1) throw std::invalid_argument("cancel must hold a byte");
+    if (heartbeat && heartbeat->size() * sizeof(uint32_t) < sizeof(Heartbeat))
+      throw std::invalid_argument("heartbeat must hold three words");
+    volatile Heartbeat* beat = heartbeat ? reinterpret_cast<volatile Heartbeat*>(heartbeat->data()) : nullptr;
+    const WithoutGil released;
+    return reader_->read(plain, pointers.data(), cancel.data(), beat);
   }
 
   void close() {
-    // Not WithoutGil: the interpreter's own thread comes here while it is being taken down.
+    // Not WithoutGil: the interpreter's main thread comes here while the interpreter is finalized.
     nb::gil_scoped_release release;
     reader_->close();
   }
   int64_t most_open() const { return reader_->most_open(); }
 
  private:
-  std::vector<float*> pointers_of(nb::handle rows) const {
+  void check(const ReadRequest& request, size_t rows) const {
+    const std::vector<int64_t>& starts = request.starts;
+    if (request.recording->format < 0 || request.recording->format >= format_count_)
+      throw std::invalid_argument("a recording's format is not one of the reader's");
+    if (static_cast<size_t>(request.row) + starts.size() > rows)
+      throw std::invalid_argument("a request's rows are outside of rows");
+    for (size_t i = 1; i < starts.size(); ++i)
+      if (starts[i] < starts[i - 1] || starts[i] > starts[i - 1] + size_)
+        throw std::invalid_argument("a request's windows must follow or overlap each other, in order");
+  }
+
+  std::vector<float*> row_pointers(nb::handle rows) const {
     const size_t row_floats = static_cast<size_t>(planes_ * size_);
     std::vector<float*> pointers;
     if (nb::isinstance<nb::list>(rows)) {
       for (nb::handle row : nb::cast<nb::list>(rows)) {
         const Rows array = nb::cast<Rows>(row, false);
-        if (array.size() != row_floats) throw std::invalid_argument("a row has another size");
+        if (array.size() != row_floats)
+          throw std::invalid_argument("a row must hold " + std::to_string(row_floats) + " samples");
         pointers.push_back(array.data());
       }
       return pointers;
     }
     const Rows array = nb::cast<Rows>(rows, false);
     if (array.ndim() < 2 || array.size() != array.shape(0) * row_floats)
-      throw std::invalid_argument("the rows have another size");
+      throw std::invalid_argument("each of the rows must hold " + std::to_string(row_floats) +
+                                  " samples");
     for (size_t i = 0; i < array.shape(0); ++i) pointers.push_back(array.data() + i * row_floats);
     return pointers;
   }
 
-  nb::list kinds_;  // keeps the filters and the openers
-  int64_t size_, planes_ = 0;
-  int kinds_count_ = 0;
+  nb::tuple owned_formats_;  // with their filters and openers
+  int64_t size_, planes_;
+  int format_count_ = 0;
   std::unique_ptr<Reader> reader_;
 };
-
-nb::tuple verify_file(nb::tuple kind, nb::dict library, int64_t frames, nb::bytes path,
-                      nb::bytes seek_points, Flag cancel) {
-  Facts facts = facts_of(kind);
-  if (cancel.size() < 1) throw std::invalid_argument("cancel has to be a byte");
-  if (facts.channels < 1) throw std::invalid_argument("there has to be a channel");
-  facts.frames = frames;
-  facts.path = path_of(path);
-  facts.seek_points = std::string(seek_points.c_str(), seek_points.size());
-  const Sndfile functions = library_of(library);
-  Verified result;
-  {
-    const WithoutGil released;
-    result = verify(facts, functions, cancel.data());
-  }
-  return nb::make_tuple(result.frames, result.non_finite, result.first_bad, result.last_bad,
-                        result.code, text_of(result.message), result.seeks, result.cancelled);
-}
-
-// Bytes of a piece of memory, for the tests of our own readers.
-class Memory : public Bytes {
- public:
-  explicit Memory(nb::bytes bytes) : bytes_(bytes) {}
-  int64_t size() const override { return static_cast<int64_t>(bytes_.size()); }
-  int64_t read(int64_t offset, void* to, int64_t count) const override {
-    if (offset < 0 || offset >= size()) return 0;
-    const int64_t some = std::min(count, size() - offset);
-    std::memcpy(to, bytes_.c_str() + offset, static_cast<size_t>(some));
-    return some;
-  }
-
- private:
-  nb::bytes bytes_;
-};
-
-nb::object wav_layout(nb::bytes bytes) {
-  WavLayout layout;
-  if (!parse_wav(Memory(bytes), &layout)) return nb::none();
-  return nb::make_tuple(static_cast<int>(layout.encoding), layout.channels, layout.sample_rate,
-                        layout.data_offset, layout.frames);
-}
-
-#ifndef _WIN32
-// What spans of (start, frames) give, one after the other, of a FLAC file in memory.
-nb::object flac_spans(nb::bytes bytes, const std::vector<std::pair<int64_t, int64_t>>& spans) {
-  const auto file = FlacFile::open(std::make_unique<Memory>(bytes));
-  if (!file) return nb::none();
-  const FlacStream& stream = file->stream();
-  const int64_t frame_bytes = stream.channels * (stream.bits <= 16 ? 2 : 4);
-  nb::list out;
-  for (const auto& [start, frames] : spans) {
-    if (start < 0 || frames < 0 || start > stream.frames || frames > stream.frames - start)
-      throw std::invalid_argument("a span is outside of the file");
-    std::vector<char> pcm(static_cast<size_t>(frames * frame_bytes));
-    file->seek(start);
-    const int64_t got = file->read(pcm.data(), frames);
-    out.append(nb::bytes(pcm.data(), static_cast<size_t>(got * frame_bytes)));
-  }
-  return out;
-}
-#endif
-
-// The packed Mp3Index of a file of which `frames` are declared, or None; OSError never.
-nb::object seek_points(nb::bytes path, int64_t frames) {
-#ifndef _WIN32
-  const std::string plain = path_of(path);
-  std::string packed;
-  bool found = false;
-  {
-    const WithoutGil released;
-    Mp3Index index;
-    try {
-      found = index_mp3(*open_bytes(plain), frames, &index);
-    } catch (const Fault&) {  // whoever decodes it will say so
-    }
-    if (found) packed = pack(index);
-  }
-  if (found) return nb::bytes(packed.data(), packed.size());
-#endif
-  return nb::none();
-}
 
 }  // namespace
 
 void bind_reader(nb::module_& m) {
+  m.attr("MIX") = MIX;
   m.attr("ALL") = Reader::ALL;
-  m.def("wav_layout", &wav_layout, "bytes"_a);
-#ifndef _WIN32
-  m.def("flac_spans", &flac_spans, "bytes"_a, "spans"_a);
-#endif
-  m.def("verify", &verify_file, "kind"_a, "library"_a, "frames"_a, "path"_a,
-        "seek_points"_a, "cancel"_a);
-  m.def("seek_points", &seek_points, "path"_a, "frames"_a);
+  nb::class_<PyRecordingFormat>(m, "RecordingFormat")
+      .def("__init__", &make_recording_format, nb::kw_only(), "source"_a, "filter"_a, "output_up"_a,
+           "output_down"_a, "chunk"_a, "history"_a)
+      .def_ro("source", &PyRecordingFormat::source)
+      .def_ro("filter", &PyRecordingFormat::filter)
+      .def_prop_ro("output_up", [](const PyRecordingFormat& f) { return f.plain.output_up; })
+      .def_prop_ro("output_down", [](const PyRecordingFormat& f) { return f.plain.output_down; })
+      .def_prop_ro("chunk", [](const PyRecordingFormat& f) { return f.plain.chunk; })
+      .def_prop_ro("history", [](const PyRecordingFormat& f) { return f.plain.history; });
+  nb::class_<Recording>(m, "Recording")
+      .def("__init__", &make_recording, nb::kw_only(), "id"_a, "format"_a, "frames"_a, "file_bytes"_a,
+           "path"_a, "seek_points"_a = nb::none())
+      .def_ro("id", &Recording::id)
+      .def_ro("format", &Recording::format)
+      .def_ro("frames", &Recording::frames)
+      .def_ro("file_bytes", &Recording::file_bytes)
+      .def_prop_ro("path", &recording_path)
+      .def_prop_ro("seek_points", &recording_seek_points);
+  nb::class_<PyReadRequest>(m, "ReadRequest")
+      .def("__init__", &make_request, nb::kw_only(), "recording"_a, "starts"_a, "row"_a)
+      .def_ro("recording", &PyReadRequest::recording)
+      .def_prop_ro("starts",
+                   [](const PyReadRequest& request) {
+                     nb::list starts;
+                     for (const int64_t start : request.plain.starts) starts.append(start);
+                     return nb::tuple(starts);
+                   })
+      .def_prop_ro("row", [](const PyReadRequest& request) { return request.plain.row; });
+  nb::class_<LostWindow>(m, "LostWindow")
+      .def_ro("row", &LostWindow::row)
+      .def_ro("code", &LostWindow::code)
+      .def_prop_ro("message", [](const LostWindow& window) { return to_str(window.message); });
+  nb::class_<ReadResult>(m, "ReadResult")
+      .def_prop_ro("lost", [](const ReadResult& result) { return result.lost; })
+      .def_ro("decode_s", &ReadResult::decode_s)
+      .def_ro("resample_s", &ReadResult::resample_s)
+      .def_ro("busy_s", &ReadResult::busy_s)
+      .def_ro("cancelled", &ReadResult::cancelled);
+  nb::class_<ScratchSize>(m, "ScratchSize")
+      .def(
+          "__init__",
+          [](ScratchSize* self, int64_t pcm_bytes, int64_t planes, int64_t inputs, int64_t outputs) {
+            new (self) ScratchSize{pcm_bytes, planes, inputs, outputs};
+          },
+          nb::kw_only(), "pcm_bytes"_a, "planes"_a, "inputs"_a, "outputs"_a)
+      .def_ro("pcm_bytes", &ScratchSize::pcm_bytes)
+      .def_ro("planes", &ScratchSize::planes)
+      .def_ro("inputs", &ScratchSize::inputs)
+      .def_ro("outputs", &ScratchSize::outputs);
   nb::class_<PyReader>(m, "Reader")
-      .def(nb::init<nb::list, nb::dict, const std::string&, int64_t, int, nb::tuple, int64_t>(),
-           "kinds"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a, "scratch"_a, "idle"_a)
-      .def("read", &PyReader::read, "recordings"_a, "reads"_a, "rows"_a, "cancel"_a,
-           "beat"_a = nb::none())
+      .def(nb::init<const nb::list&, const LibsndfileFunctions&, const std::string&, int64_t, int,
+                    const ScratchSize&, int64_t>(),
+           nb::kw_only(), "formats"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a,
+           "scratch"_a, "idle_limit"_a)
+      .def("read", &PyReader::read, "requests"_a, "rows"_a, "cancel"_a, "heartbeat"_a = nb::none())
       .def("close", &PyReader::close)
       .def_prop_ro("most_open", &PyReader::most_open);
 }

@@ -1,10 +1,10 @@
-// Letting go of the GIL around a call that may come back when there is no interpreter any more, and
-// taking it for a moment within such a call.
+// WithoutGil and WithGil: release the GIL for a scope, and take it for a moment within such a scope, in calls that
+// may outlast the interpreter.
 //
-// A thread that asks for the GIL while the interpreter is being taken down is ended on the spot (before
-// Python 3.14), by unwinding its stack through whatever is on it: C++ answers that with abort(). Here it
-// sleeps instead, as from 3.14 on, until the process has gone. Only a read that was given up comes back
-// so late: all other threads have been joined by then.
+// Before Python 3.14, a thread that asks for the GIL while the interpreter is being finalized is ended by
+// unwinding its stack. That passes C++ frames, and the process aborts. Here the thread sleeps until the process
+// ends, as it does from Python 3.14 on. This happens only to an abandoned read: all other threads have been
+// joined before.
 #pragma once
 #include <Python.h>
 
@@ -13,7 +13,7 @@
 
 namespace headrace {
 
-// Sleep until the process has gone, if the interpreter is being taken down.
+// If the interpreter is being finalized, sleep until the process ends.
 inline void wait_if_finalizing() {
 #if PY_VERSION_HEX >= 0x030D0000
   while (Py_IsFinalizing()) std::this_thread::sleep_for(std::chrono::hours(1));

@@ -4,29 +4,32 @@
 #include <cstring>
 #include <memory>
 
+#include "sources/decode_error.h"
 #include "sources/mp3_source.h"
 
 namespace headrace {
 namespace {
 
-constexpr int64_t APART = 64;       // frames between two places that are compared in any case
-constexpr int64_t COMPARED = 2;     // frames that are compared at each
-constexpr int64_t BEFORE = 1;       // frames before one that ends in zeros, and behind it, from each of
-constexpr int64_t BEHIND = 6;       // which on is compared
-constexpr int64_t KEPT = BEFORE + BEHIND + COMPARED + 2;  // frames that have to be at hand for that
-constexpr int64_t GRANULE = 576;    // samples
+// In MP3 frames. How far apart, and how many around zeros, was found by trying files with damaged bits.
+constexpr int64_t DISTANCE = 64;  // between two of the places at even distances
+constexpr int64_t COMPARED = 2;   // compared at each place
+constexpr int64_t BEFORE = 1;     // compared before a frame in which zeros begin
+constexpr int64_t AFTER = 6;      // compared after it
+constexpr int64_t KEPT = BEFORE + AFTER + COMPARED + 2;  // kept in memory for that
+
+constexpr int64_t GRANULE = 576;  // samples that are transformed together
 
 }  // namespace
 
-Mp3Check::Mp3Check(const Facts& facts, const Sndfile& library)
-    : facts_(facts),
+Mp3SeekCheck::Mp3SeekCheck(const SourceSpec& spec, const LibsndfileFunctions& library)
+    : spec_(spec),
       library_(library),
-      frame_bytes_(int64_t{sample_bytes(facts.type)} * facts.channels),
-      samples_(mp3_samples(facts.sample_rate)) {
-  exact_ = unpack(facts.seek_points.data(), facts.seek_points.size(), &index_);
+      frame_bytes_(int64_t{bytes_per_sample(spec.format.sample_type)} * spec.format.channels),
+      samples_(mp3_frame_samples(spec.format.sample_rate)) {
+  exact_ = unpack(spec.seek_points.data(), spec.seek_points.size(), &index_);
 }
 
-void Mp3Check::look(const void* pcm, int64_t begin, int64_t count, bool last) {
+void Mp3SeekCheck::add(const void* pcm, int64_t begin, int64_t count, bool last) {
   if (!exact_) return;
   const int64_t held = static_cast<int64_t>(kept_.size()) / frame_bytes_;
   const int64_t drop = std::max<int64_t>(0, held - KEPT * samples_);
@@ -36,48 +39,48 @@ void Mp3Check::look(const void* pcm, int64_t begin, int64_t count, bool last) {
   kept_.insert(kept_.end(), from, from + count * frame_bytes_);
   find_zeros(begin, count);
   const int64_t end = begin + count, some = COMPARED * samples_;
-  for (; exact_ && (next_ + some <= end || (last && next_ < end)); next_ += APART * samples_)
+  for (; exact_ && (next_ + some <= end || (last && next_ < end)); next_ += DISTANCE * samples_)
     compare(next_, std::min(some, end - next_));
-  for (; exact_ && !wanted_.empty() && (wanted_.front() + some <= end || last); wanted_.pop_front())
-    compare(wanted_.front(), std::min(some, end - wanted_.front()));
+  for (; exact_ && !around_zeros_.empty() && (around_zeros_.front() + some <= end || last); around_zeros_.pop_front())
+    compare(around_zeros_.front(), std::min(some, end - around_zeros_.front()));
 }
 
-// Note the places around each granule of zeros that others do not precede.
-void Mp3Check::find_zeros(int64_t begin, int64_t count) {
-  // Granules that end in this piece; those that began in the last one are at hand, too.
+// Note the places around each granule of zeros that follows one that is not all zeros.
+void Mp3SeekCheck::find_zeros(int64_t begin, int64_t count) {
+  // All granules that end in this piece. One that began in the piece before is still in kept_.
   const int64_t first = (begin + index_.skip) / GRANULE * GRANULE - index_.skip;
   for (int64_t at = first; at + GRANULE <= begin + count; at += GRANULE) {
     if (at < kept_begin_) continue;
     const char* granule = kept_.data() + (at - kept_begin_) * frame_bytes_;
     const bool zeros = std::all_of(granule, granule + GRANULE * frame_bytes_,
                                    [](char byte) { return byte == 0; });
-    if (zeros && !silent_) {
+    if (zeros && !zeros_before_) {
       const int64_t frame = (at + index_.skip) / samples_;
-      for (int64_t n = frame - BEFORE; n <= frame + BEHIND; ++n) {
+      for (int64_t n = frame - BEFORE; n <= frame + AFTER; ++n) {
         const int64_t start = n * samples_ - index_.skip;
-        if (start >= kept_begin_ && (wanted_.empty() || start > wanted_.back()))
-          wanted_.push_back(start);
+        if (start >= kept_begin_ && (around_zeros_.empty() || start > around_zeros_.back()))
+          around_zeros_.push_back(start);
       }
     }
-    silent_ = zeros;
+    zeros_before_ = zeros;
   }
 }
 
-void Mp3Check::compare(int64_t start, int64_t count) {
+void Mp3SeekCheck::compare(int64_t start, int64_t count) {
   if (start < kept_begin_ || count <= 0) return;
   try {
-    const std::unique_ptr<Source> source = open_mp3(facts_, library_, index_);
-    if (!source) throw Fault("CHANGED", "the file has another size");
+    const std::unique_ptr<Source> source = open_mp3(spec_, library_, index_);
+    if (!source) throw DecodeError("CHANGED", "the file has another size");
     source->seek(start);
     std::vector<double> pcm(static_cast<size_t>((count * frame_bytes_ + 7) / 8));
     const int64_t got = source->read(pcm.data(), count);
-    if (source->system_failed()) throw Fault("IO", "the file cannot be read");
+    if (source->system_failed()) throw DecodeError("IO", "the file cannot be read");
     exact_ = got == count && std::memcmp(pcm.data(),
                                          kept_.data() + (start - kept_begin_) * frame_bytes_,
                                          static_cast<size_t>(count * frame_bytes_)) == 0;
-  } catch (const Fault& fault) {
-    if (fault.code == "IO" || fault.code == "MISSING" || fault.code == "PERMISSION") throw;
-    exact_ = false;  // decoding in one go could
+  } catch (const DecodeError& error) {
+    if (error.code == "IO" || error.code == "MISSING" || error.code == "PERMISSION") throw;
+    exact_ = false;  // decoding in one go had no error here
   }
 }
 

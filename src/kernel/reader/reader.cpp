@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "arithmetic/float_mode.h"
+#include "sources/open_source.h"
 
 namespace headrace {
 namespace {
@@ -16,31 +17,31 @@ double now_s() {
   return duration<double>(steady_clock::now().time_since_epoch()).count();
 }
 
-struct GaveUp {};
+struct Cancelled {};
 
-// What is not asked for again: whoever is told so may go on with the file that he has.
-struct KnownEnd : Fault {
-  explicit KnownEnd(const Fault& fault) : Fault(fault) {}
+// An error that is known from an earlier decode. The open file has not been touched, and can be used again.
+struct KnownEnd : DecodeError {
+  explicit KnownEnd(const DecodeError& error) : DecodeError(error) {}
 };
 
-// How many files' early ends are remembered: some dozens of bytes each.
+// How many recordings' early ends are kept: some dozens of bytes each.
 constexpr size_t MOST_ENDS = 1 << 12;
 
-// Samples converted at a time on their way past the caches: they stay in the first of them.
+// Samples converted at a time before they are copied past the caches. They stay in the level 1 cache.
 constexpr int64_t BLOCK = 1 << 10;
 
-// Windows from this many samples on that touch no other are resampled straight into their rows;
-// shorter ones are made many at a time and copied.
+// Windows of at least this many samples that do not overlap are resampled straight into their rows. Shorter ones
+// are computed many at a time and copied.
 constexpr int64_t DIRECT = 1 << 12;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }  // a >= 0
 
 }  // namespace
 
-// The memory of one call: bounded, however long its reads are.
+// The memory of one call. Its size does not depend on how much the call reads.
 struct Reader::Scratch {
   explicit Scratch(const ScratchSize& size, int64_t filter)
-      : pcm(static_cast<size_t>(size.pcm)),
+      : pcm(static_cast<size_t>(size.pcm_bytes)),
         x(static_cast<size_t>(size.planes * size.inputs)),
         y(static_cast<size_t>(size.planes * size.outputs)),
         between(static_cast<size_t>(filter)) {}
@@ -48,63 +49,66 @@ struct Reader::Scratch {
   std::vector<float> x, y, between;
 };
 
+// What one call of `read` works with.
 struct Reader::Call {
   Scratch& scratch;
   const volatile unsigned char* cancel;
-  volatile Beat* beat;
-  Outcome& outcome;
-  bool given_up() const { return beat && beat->given_up; }
+  volatile Heartbeat* heartbeat;
+  ReadResult& result;
+  bool abandoned() const { return heartbeat && heartbeat->abandoned; }
+  // Show that the call is alive, and return whether it has to end.
   bool cancelled() const {
-    if (beat) beat->pulse = beat->pulse + 1;
-    return *cancel || given_up();
+    if (heartbeat) heartbeat->pulse = heartbeat->pulse + 1;
+    return *cancel || abandoned();
   }
 };
 
-// An open source and the inputs that it gave last, as float32 planes.
+// An open source, and the last inputs that it gave, as float32 planes.
 struct Reader::OpenFile {
-  OpenFile(const Reader& reader, const Recording& recording, const Kind& k)
-      : id(recording.id), kind(k), facts(k.facts), library(reader.library_) {
-    facts.path = recording.path;
-    facts.frames = recording.frames;
-    facts.bytes = recording.bytes;
-    facts.seek_points = recording.seek_points;
+  OpenFile(const Reader& reader, const Recording& recording, const RecordingFormat& its_format)
+      : id(recording.id), format(its_format), library(reader.library_) {
+    spec.format = format.source;
+    spec.path = recording.path;
+    spec.frames = recording.frames;
+    spec.file_bytes = recording.file_bytes;
+    spec.seek_points = recording.seek_points;
     if (reader.channel_ == ALL)
-      for (int c = 0; c < facts.channels; ++c) channels.push_back(c);
+      for (int c = 0; c < spec.format.channels; ++c) channels.push_back(c);
     else
       channels.push_back(reader.channel_);
-    keep = facts.seekable ? 0 : k.keep;
-    kept.resize(static_cast<size_t>(keep) * channels.size());
-    source = open_source(facts, library);
+    history = spec.format.exact_seek ? 0 : format.history;
+    kept.resize(static_cast<size_t>(history) * channels.size());
+    source = open_source(spec, library);
   }
 
   int64_t begin() const { return position - kept_count; }
 
-  // Fill `count` inputs from `start` on into planes that are `stride` floats apart. Those that nobody
-  // here will look at again, `past` the caches: a slab is larger than they are.
+  // Write `count` inputs from `start` on into planes that are `stride` floats apart. With `past_caches`, they are
+  // final output, which is larger than the caches and is not read again here.
   void read(int64_t start, float* to, int64_t stride, int64_t count, const Call& call,
-            bool past = false) {
+            bool past_caches = false) {
     int64_t done = 0;
     if (begin() <= start && start < position) {
       done = std::min(count, position - start);
-      const int64_t skip = keep - (position - start);
+      const int64_t skip = history - (position - start);
       for (size_t p = 0; p < channels.size(); ++p)
         std::memcpy(to + static_cast<int64_t>(p) * stride,
-                    kept.data() + static_cast<int64_t>(p) * keep + skip,
+                    kept.data() + static_cast<int64_t>(p) * history + skip,
                     static_cast<size_t>(done) * sizeof(float));
       if (done == count) return;
     }
-    const int64_t frame_bytes = static_cast<int64_t>(sample_bytes(facts.type)) * facts.channels;
+    const int64_t frame_bytes = static_cast<int64_t>(bytes_per_sample(spec.format.sample_type)) * spec.format.channels;
     const int64_t room = static_cast<int64_t>(call.scratch.pcm.size()) / frame_bytes;
     unsigned char* pcm = call.scratch.pcm.data();
     move_to(start + done, pcm, room, call);
     const int64_t fresh = done;
     while (done < count) {
-      if (call.cancelled()) throw GaveUp();
+      if (call.cancelled()) throw Cancelled();
       const int64_t frames = std::min(room, count - done);
-      exactly(pcm, frames);
+      read_exactly(pcm, frames);
       for (size_t p = 0; p < channels.size(); ++p) {
         float* plane = to + static_cast<int64_t>(p) * stride + done;
-        if (!past) {
+        if (!past_caches) {
           convert_to(plane, pcm, frames, channels[p], start + done);
           continue;
         }
@@ -112,7 +116,7 @@ struct Reader::OpenFile {
           const int64_t some = std::min(BLOCK, frames - at);
           float* block = call.scratch.y.data();
           convert_to(block, pcm + at * frame_bytes, some, channels[p], start + done + at);
-          stream(block, some, plane + at);
+          copy_past_caches(block, some, plane + at);
         }
       }
       done += frames;
@@ -122,7 +126,7 @@ struct Reader::OpenFile {
 
   void move_to(int64_t frame, unsigned char* pcm, int64_t room, const Call& call) {
     if (position == frame) return;
-    if (source->seeks()) {
+    if (source->seekable()) {
       source->seek(frame);
       position = frame;
       kept_count = 0;
@@ -130,99 +134,99 @@ struct Reader::OpenFile {
     }
     if (frame < position) {
       source.reset();
-      source = open_source(facts, library);
+      source = open_source(spec, library);
       position = kept_count = 0;
     }
     while (position < frame) {
-      if (call.cancelled()) throw GaveUp();
-      exactly(pcm, std::min(room, frame - position));
+      if (call.cancelled()) throw Cancelled();
+      read_exactly(pcm, std::min(room, frame - position));
       kept_count = 0;
     }
   }
 
-  void exactly(unsigned char* pcm, int64_t frames) {
+  void read_exactly(unsigned char* pcm, int64_t frames) {
     wanted = position + frames;
     const int64_t got = source->read(pcm, frames);
     position += got;
     if (got == frames) return;
     const bool system = source->system_failed();
     ended = !system;
-    // Where exactly it stopped is not said: a decoder may give up a whole piece for a fault in it.
-    throw Fault(system ? "IO" : "TRUNCATED",
+    // The message does not say where it stopped, because a decoder may drop a whole piece for an error in it.
+    throw DecodeError(system ? "IO" : "TRUNCATED",
                 std::string(system ? "the file cannot be read" : "the file is cut short or damaged") +
-                    ": fewer than its " + std::to_string(facts.frames) + " frames can be decoded" +
+                    ": fewer than its " + std::to_string(spec.frames) + " frames can be decoded" +
                     source->complaint());
   }
 
-  // `frame` is the number of the first.
+  // `frame` is the number of the first frame, for the message.
   void convert_to(float* to, const unsigned char* pcm, int64_t frames, int channel,
                   int64_t frame) const {
     if (convert_any(pcm, frames, channel, to)) return;
     int64_t bad = 0;
     while (std::isfinite(to[bad])) ++bad;
-    throw Fault("NON_FINITE", "the audio holds NaN or infinity at frame " +
+    throw DecodeError("NON_FINITE", "the audio holds NaN or infinity at frame " +
                                   std::to_string(frame + bad) + ": repair or leave out the file");
   }
 
   bool convert_any(const unsigned char* pcm, int64_t frames, int channel, float* to) const {
-    switch (facts.type) {
+    switch (spec.format.sample_type) {
       case SampleType::INT16:
-        return convert(reinterpret_cast<const int16_t*>(pcm), frames, facts.channels, channel, to);
+        return convert(reinterpret_cast<const int16_t*>(pcm), frames, spec.format.channels, channel, to);
       case SampleType::INT32:
-        return convert(reinterpret_cast<const int32_t*>(pcm), frames, facts.channels, channel, to);
+        return convert(reinterpret_cast<const int32_t*>(pcm), frames, spec.format.channels, channel, to);
       case SampleType::FLOAT32:
-        return convert(reinterpret_cast<const float*>(pcm), frames, facts.channels, channel, to);
+        return convert(reinterpret_cast<const float*>(pcm), frames, spec.format.channels, channel, to);
       default:
-        return convert(reinterpret_cast<const double*>(pcm), frames, facts.channels, channel, to);
+        return convert(reinterpret_cast<const double*>(pcm), frames, spec.format.channels, channel, to);
     }
   }
 
-  // Keep the last `keep` of what was kept and of `count` new inputs, at the end of the buffer.
+  // Keep the last `history` inputs, of those kept before and of `count` new ones, at the end of the buffer.
   void remember(const float* from, int64_t stride, int64_t count) {
-    const int64_t add = std::min(count, keep), left = keep - add;
-    for (size_t p = 0; p < channels.size() && keep; ++p) {
-      float* plane = kept.data() + static_cast<int64_t>(p) * keep;
+    const int64_t add = std::min(count, history), left = history - add;
+    for (size_t p = 0; p < channels.size() && history; ++p) {
+      float* plane = kept.data() + static_cast<int64_t>(p) * history;
       std::memmove(plane, plane + add, static_cast<size_t>(left) * sizeof(float));
       std::memcpy(plane + left, from + static_cast<int64_t>(p) * stride + count - add,
                   static_cast<size_t>(add) * sizeof(float));
     }
-    kept_count = std::min(keep, kept_count + count);
+    kept_count = std::min(history, kept_count + count);
   }
 
   int64_t id;
-  const Kind& kind;
-  Facts facts;
-  const Sndfile& library;
+  const RecordingFormat& format;
+  SourceSpec spec;
+  const LibsndfileFunctions& library;
   std::unique_ptr<Source> source;
   int64_t position = 0;  // the frame that the source gives next
-  int64_t wanted = 0;    // the end of the piece that was decoded last, or could not be
-  bool ended = false;    // before the frames that were declared
+  int64_t wanted = 0;    // the end of the last piece that was asked for
+  bool ended = false;    // whether decoding ended before `wanted`
   std::vector<int> channels;
   std::vector<float> kept;
-  int64_t keep = 0, kept_count = 0;
+  int64_t history = 0, kept_count = 0;
 };
 
-// The inputs of a rising sequence of outputs, sliding through the scratch.
+// The inputs of increasing outputs: a range that slides through the scratch memory.
 struct Reader::Inputs {
   OpenFile& file;
   const Filter& filter;
   int64_t stride;
-  int64_t low, high;  // what the whole read depends on, inside the file
-  int64_t begin, filled;
+  int64_t low, high;      // the inputs that the whole request depends on, clipped to the recording
+  int64_t begin, filled;  // the scratch holds inputs [begin, filled)
 
   Inputs(OpenFile& f, int64_t stride_, int64_t start, int64_t stop)
-      : file(f), filter(*f.kind.filter), stride(stride_) {
+      : file(f), filter(*f.format.filter), stride(stride_) {
     const Span all = filter.support(start, stop);
     low = std::max<int64_t>(0, all.begin);
-    high = std::min(file.facts.frames, all.end);
+    high = std::min(file.spec.frames, all.end);
     begin = filled = filter.span(start, start + 1).begin;
   }
 
-  // Make x hold what outputs [start, stop) need, from input `begin` on. Zeros stand for what is
-  // outside the file, or outside what the read depends on.
+  // Fill the scratch with the inputs that outputs [start, stop) need, from input `begin` on. There are zeros
+  // outside of the recording, and outside of what the request depends on.
   void load(int64_t start, int64_t stop, const Call& call) {
     const Span need = filter.span(start, stop);
-    if (need.end - need.begin > stride) throw std::logic_error("the scratch is too small");
+    if (need.end - need.begin > stride) throw std::logic_error("the scratch memory is too small for these windows");
     float* x = call.scratch.x.data();
     const int64_t left = filled - need.begin;
     for (size_t p = 0; p < file.channels.size() && left > 0; ++p) {
@@ -249,15 +253,15 @@ struct Reader::Inputs {
   }
 };
 
-Reader::Reader(std::vector<Kind> kinds, Sndfile library, ResampleFn resample, int64_t size,
-               int channel, ScratchSize scratch, int64_t idle)
-    : kinds_(std::move(kinds)),
+Reader::Reader(std::vector<RecordingFormat> formats, LibsndfileFunctions library, ResampleFn resample,
+               int64_t size, int channel, ScratchSize scratch, int64_t idle_limit)
+    : formats_(std::move(formats)),
       library_(library),
       resample_(resample),
       size_(size),
       channel_(channel),
       scratch_size_(scratch),
-      idle_limit_(idle) {}
+      idle_limit_(idle_limit) {}
 
 Reader::~Reader() = default;
 
@@ -268,12 +272,12 @@ void Reader::close() {
   closing.swap(idle_);
 }
 
-std::unique_ptr<Reader::OpenFile> Reader::lease(const Recording& recording, int64_t start) {
-  const Kind& kind = kinds_[static_cast<size_t>(recording.kind)];
+std::unique_ptr<Reader::OpenFile> Reader::take_file(const Recording& recording, int64_t start) {
+  const RecordingFormat& format = formats_[static_cast<size_t>(recording.format)];
   {
     const std::lock_guard<std::mutex> guard(mutex_);
-    // The nearest that is not past the first input; else any, which will have to go back.
-    const int64_t input = std::max<int64_t>(0, kind.filter->support(start, start + 1).begin);
+    // Prefer the file that is nearest before the first input. Any other has to go back.
+    const int64_t input = std::max<int64_t>(0, format.filter->support(start, start + 1).begin);
     auto best = idle_.end();
     for (auto it = idle_.begin(); it != idle_.end(); ++it) {
       if ((*it)->id != recording.id) continue;
@@ -282,8 +286,8 @@ std::unique_ptr<Reader::OpenFile> Reader::lease(const Recording& recording, int6
       };
       if (best == idle_.end() || rank(**it) > rank(**best)) best = it;
     }
-    ++leased_;
-    const int64_t open = leased_ + static_cast<int64_t>(idle_.size()) - (best != idle_.end());
+    ++files_in_use_;
+    const int64_t open = files_in_use_ + static_cast<int64_t>(idle_.size()) - (best != idle_.end());
     if (open > most_open_.load()) most_open_.store(open);
     if (best != idle_.end()) {
       std::unique_ptr<OpenFile> file = std::move(*best);
@@ -292,18 +296,18 @@ std::unique_ptr<Reader::OpenFile> Reader::lease(const Recording& recording, int6
     }
   }
   try {
-    return std::make_unique<OpenFile>(*this, recording, kind);
+    return std::make_unique<OpenFile>(*this, recording, format);
   } catch (...) {
     const std::lock_guard<std::mutex> guard(mutex_);
-    --leased_;
+    --files_in_use_;
     throw;
   }
 }
 
-void Reader::give_back(std::unique_ptr<OpenFile> file) {
-  std::unique_ptr<OpenFile> closing;  // after the lock is let go
+void Reader::return_file(std::unique_ptr<OpenFile> file) {
+  std::unique_ptr<OpenFile> closing;  // closed after the mutex is released
   const std::lock_guard<std::mutex> guard(mutex_);
-  --leased_;
+  --files_in_use_;
   if (!file || closed_) {
     closing = std::move(file);
     return;
@@ -315,24 +319,24 @@ void Reader::give_back(std::unique_ptr<OpenFile> file) {
   }
 }
 
-void Reader::check_end(int64_t recording, int64_t input) {
+void Reader::check_known_end(int64_t recording, int64_t input) {
   const std::lock_guard<std::mutex> guard(mutex_);
   const auto end = ends_.find(recording);
   if (end != ends_.end() && input >= end->second.first) throw KnownEnd(end->second.second);
 }
 
-void Reader::note_end(int64_t recording, int64_t frame, const Fault& fault) {
+void Reader::note_end(int64_t recording, int64_t frame, const DecodeError& error) {
   const std::lock_guard<std::mutex> guard(mutex_);
   const auto known = ends_.find(recording);
   if (known != ends_.end())
     known->second.first = std::min(known->second.first, frame);
   else if (ends_.size() < MOST_ENDS)
-    ends_.emplace(recording, std::make_pair(frame, fault));
+    ends_.emplace(recording, std::make_pair(frame, error));
 }
 
-void Reader::windows(OpenFile& file, const std::vector<int64_t>& starts, float* const* rows,
+void Reader::read_windows(OpenFile& file, const std::vector<int64_t>& starts, float* const* rows,
                      Call& call) {
-  const int64_t total = ceil_div(file.facts.frames * file.kind.output_up, file.kind.output_down);
+  const int64_t total = ceil_div(file.spec.frames * file.format.output_up, file.format.output_down);
   const int64_t planes = scratch_size_.planes, stride = scratch_size_.inputs;
   const size_t count = starts.size();
   bool direct = size_ >= DIRECT;
@@ -341,43 +345,43 @@ void Reader::windows(OpenFile& file, const std::vector<int64_t>& starts, float* 
   const auto end_of = [&](size_t i) {
     return std::max(starts[i], std::min(starts[i] + size_, total));
   };
-  if (direct && file.kind.filter->identity()) {  // what is decoded is what is delivered
+  if (direct && file.format.filter->identity()) {  // decode straight into the rows
     for (size_t i = 0; i < count; ++i) {
       const double t0 = now_s();
       const int64_t length = end_of(i) - starts[i];
-      if (!file.source->seeks()) check_end(file.id, starts[i] + length);
+      if (!file.source->seekable()) check_known_end(file.id, starts[i] + length);
       if (length > 0) file.read(starts[i], rows[i], size_, length, call, true);
       for (int64_t p = 0; p < planes; ++p)
         std::memset(rows[i] + p * size_ + length, 0,
                     static_cast<size_t>(size_ - length) * sizeof(float));
-      call.outcome.decode_s += now_s() - t0;
+      call.result.decode_s += now_s() - t0;
     }
     return;
   }
   Inputs inputs(file, stride, starts[0], std::max(starts[0] + 1, end_of(count - 1)));
-  if (!file.source->seeks()) check_end(file.id, inputs.high);
+  if (!file.source->seekable()) check_known_end(file.id, inputs.high);
   Scratch& scratch = call.scratch;
-  const auto make = [&](int64_t begin, int64_t stop, float* to, int64_t to_stride) {
+  const auto compute = [&](int64_t begin, int64_t stop, float* to, int64_t to_stride) {
     const double t0 = now_s();
     inputs.load(begin, stop, call);
     const double t1 = now_s();
     for (int64_t p = 0; p < planes; ++p)
-      file.kind.filter->apply(resample_, scratch.x.data() + p * stride, inputs.begin,
+      file.format.filter->apply(resample_, scratch.x.data() + p * stride, inputs.begin,
                               to + p * to_stride, begin, stop, scratch.between.data());
-    call.outcome.decode_s += t1 - t0;
-    call.outcome.resample_s += now_s() - t1;
+    call.result.decode_s += t1 - t0;
+    call.result.resample_s += now_s() - t1;
   };
   if (direct) {
     for (size_t i = 0; i < count; ++i)
-      for (int64_t c = starts[i]; c < end_of(i); c += file.kind.chunk)
-        make(c, std::min(c + file.kind.chunk, end_of(i)), rows[i] + (c - starts[i]), size_);
+      for (int64_t c = starts[i]; c < end_of(i); c += file.format.chunk)
+        compute(c, std::min(c + file.format.chunk, end_of(i)), rows[i] + (c - starts[i]), size_);
   } else {
     float* y = scratch.y.data();
     const int64_t y_stride = scratch_size_.outputs;
     size_t first = 0;
-    for (int64_t c = starts[0]; c < end_of(count - 1); c += file.kind.chunk) {
-      const int64_t stop = std::min(c + file.kind.chunk, end_of(count - 1));
-      make(c, stop, y, y_stride);
+    for (int64_t c = starts[0]; c < end_of(count - 1); c += file.format.chunk) {
+      const int64_t stop = std::min(c + file.format.chunk, end_of(count - 1));
+      compute(c, stop, y, y_stride);
       while (first + 1 < count && end_of(first) <= c) ++first;
       for (size_t i = first; i < count && starts[i] < stop; ++i) {
         const int64_t low = std::max(c, starts[i]), high = std::min(stop, end_of(i));
@@ -393,12 +397,11 @@ void Reader::windows(OpenFile& file, const std::vector<int64_t>& starts, float* 
                   static_cast<size_t>(size_ - (end_of(i) - starts[i])) * sizeof(float));
 }
 
-Outcome Reader::read(const std::vector<Recording>& recordings, const std::vector<Read>& reads,
-                     float* const* rows, const volatile unsigned char* cancel,
-                     volatile Beat* beat) {
+ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* const* rows,
+                        const volatile unsigned char* cancel, volatile Heartbeat* heartbeat) {
   const double began = now_s();
   const DefaultFloatMode mode;
-  Outcome outcome;
+  ReadResult result;
   std::unique_ptr<Scratch> scratch;
   {
     const std::lock_guard<std::mutex> guard(mutex_);
@@ -409,68 +412,69 @@ Outcome Reader::read(const std::vector<Recording>& recordings, const std::vector
   }
   if (!scratch) {
     int64_t between = 0;
-    for (const Kind& kind : kinds_) between = std::max(between, kind.filter->scratch(kind.chunk));
+    for (const RecordingFormat& format : formats_)
+      between = std::max(between, format.filter->scratch(format.chunk));
     scratch = std::make_unique<Scratch>(scratch_size_, between);
   }
-  Call call{*scratch, cancel, beat, outcome};
+  Call call{*scratch, cancel, heartbeat, result};
 
-  // Read some windows with a file of their own; whether it can be used again shows at the end.
+  // Read windows of one recording with a file that no other call uses, and return the file if it is still good.
   const auto attempt = [&](const Recording& recording, const std::vector<int64_t>& starts,
                            float* const* to) {
-    std::unique_ptr<OpenFile> file = lease(recording, starts[0]);
+    std::unique_ptr<OpenFile> file = take_file(recording, starts[0]);
     try {
-      windows(*file, starts, to, call);
+      read_windows(*file, starts, to, call);
     } catch (const KnownEnd&) {
-      give_back(std::move(file));
+      return_file(std::move(file));
       throw;
-    } catch (const Fault& fault) {
-      if (file->source && !file->source->seeks() && file->ended) note_end(file->id, file->wanted, fault);
+    } catch (const DecodeError& error) {
+      if (file->source && !file->source->seekable() && file->ended) note_end(file->id, file->wanted, error);
       file.reset();
-      give_back(nullptr);
+      return_file(nullptr);
       throw;
     } catch (...) {
       file.reset();
-      give_back(nullptr);
+      return_file(nullptr);
       throw;
     }
-    give_back(std::move(file));
+    return_file(std::move(file));
   };
-  const auto lose = [&](int64_t row, const Fault& fault) {
+  const auto report_lost = [&](int64_t row, const DecodeError& error) {
     std::memset(rows[row], 0, static_cast<size_t>(scratch_size_.planes * size_) * sizeof(float));
-    outcome.lost.push_back({row, fault.code, fault.what()});
+    result.lost.push_back({row, error.code, error.what()});
   };
   try {
-    for (const Read& read : reads) {
-      const Recording& recording = recordings[static_cast<size_t>(read.recording)];
-      if (beat) beat->recording = static_cast<uint32_t>(recording.id);
-      if (call.cancelled()) throw GaveUp();
+    for (const ReadRequest* request : requests) {
+      const Recording& recording = *request->recording;
+      if (heartbeat) heartbeat->recording = static_cast<uint32_t>(recording.id);
+      if (call.cancelled()) throw Cancelled();
       try {
-        attempt(recording, read.starts, rows + read.row);
-      } catch (const Fault& fault) {
-        if (read.starts.size() == 1) {
-          lose(read.row, fault);
+        attempt(recording, request->starts, rows + request->row);
+      } catch (const DecodeError& error) {
+        if (request->starts.size() == 1) {
+          report_lost(request->row, error);
           continue;
         }
-        // One of the windows is lost; which ones, each has to find out for itself.
-        for (size_t i = 0; i < read.starts.size(); ++i) {
-          float* const* row = rows + read.row + i;
+        // At least one of the windows is lost. Read each by itself to find out which.
+        for (size_t i = 0; i < request->starts.size(); ++i) {
+          float* const* row = rows + request->row + i;
           try {
-            attempt(recording, {read.starts[i]}, row);
-          } catch (const Fault& its_own) {
-            lose(read.row + static_cast<int64_t>(i), its_own);
+            attempt(recording, {request->starts[i]}, row);
+          } catch (const DecodeError& own_error) {
+            report_lost(request->row + static_cast<int64_t>(i), own_error);
           }
         }
       }
     }
-  } catch (const GaveUp&) {
-    outcome.cancelled = true;
+  } catch (const Cancelled&) {
+    result.cancelled = true;
   }
-  if (!call.given_up()) {  // else another call has taken its place, with another scratch
+  if (!call.abandoned()) {  // else another call has replaced this one, with a scratch of its own
     const std::lock_guard<std::mutex> guard(mutex_);
     scratches_.push_back(std::move(scratch));
   }
-  outcome.busy_s = now_s() - began;
-  return outcome;
+  result.busy_s = now_s() - began;
+  return result;
 }
 
 }  // namespace headrace

@@ -1,14 +1,17 @@
-// Reader: groups of reads -> rows of audio, in one call that needs no GIL.
+// Reader: reads groups of windows from recordings into rows of audio. One call for a group, without the GIL.
 //
 // Guarantees
-// - `read` may be called by many threads at once. What a call uses (an open file, scratch) is its own
-//   while the call lasts; one mutex guards the idle files and scratches, and is held for a few pointer
-//   moves, never while a file is opened, read or closed.
-// - At most `idle` files are open beside those that calls are using; the one unused for longest is
-//   closed first.
-// - The cancel flag is looked at between reads and between pieces of long ones.
-// - A call that was given up keeps its file and scratch until it comes back, and lets go of them then.
-// - After a fault an open file is not used again: what one window gives never depends on another.
+// - `read` may be called by many threads at once. While a call lasts, the open files and the scratch memory that
+//   it uses are its own. One mutex guards the idle files and the idle scratch; it is held while pointers are
+//   moved, never while a file is opened, read or closed.
+// - At most `idle_limit` files are open beside those that calls are using. The one that has been idle for longest
+//   is closed first.
+// - The cancellation flag is checked between requests and between pieces of long ones.
+// - A call that its caller has abandoned keeps its file and its scratch until it returns, and frees them then.
+// - After a decode error an open file is not used again: what one window gives never depends on another window.
+//
+// Units: inputs are PCM frames of a recording; outputs are samples at the rate of the windows. Both are counted
+// from the start of the recording.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -17,75 +20,88 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "arithmetic/convert.h"
 #include "arithmetic/filter.h"
 #include "arithmetic/resample.h"
+#include "sources/decode_error.h"
+#include "sources/libsndfile.h"
 #include "sources/source.h"
 
 namespace headrace {
 
-// What recordings of the same sample rate, channels and sample format have in common.
-struct Kind {
-  Facts facts;  // but for path and frames
-  const Filter* filter;
-  int64_t output_up, output_down;  // a recording of n frames has ceil(n * up / down) samples
-  int64_t chunk;                   // outputs made at a time
-  int64_t keep;                    // inputs remembered where seeking is not exact
+// How recordings of one format are read and resampled.
+struct RecordingFormat {
+  SourceFormat source;
+  const Filter* filter;            // has to outlive the Reader
+  int64_t output_up, output_down;  // a recording of n frames has ceil(n * up / down) outputs
+  int64_t chunk;                   // outputs computed at a time
+  int64_t history;                 // inputs kept if seeking is not exact, so that a window may overlap the last
 };
 
 struct Recording {
   int64_t id;
-  int kind;
-  int64_t frames, bytes;
-  std::string path;
-  std::string seek_points;  // as Facts has them
+  int format;  // index into the Reader's formats
+  int64_t frames;
+  int64_t file_bytes;  // size of the file at the scan
+  std::string path;    // as in SourceSpec
+  std::string seek_points;
 };
 
-// Windows of one recording, rising, none beginning behind the end of the one before.
-struct Read {
-  int recording;  // among those of the call
+// Windows of one recording. `starts` (outputs) do not decrease, and no window begins after the end of the one
+// before it.
+struct ReadRequest {
+  const Recording* recording;
   std::vector<int64_t> starts;
+  int64_t row;  // of the first window; the others follow
+};
+
+// A window that could not be read. Its row holds zeros.
+struct LostWindow {
   int64_t row;
+  std::string code, message;  // as in DecodeError
 };
 
-struct Lost {
-  int64_t row;
-  std::string code, message;
+struct ReadResult {
+  std::vector<LostWindow> lost;
+  double decode_s = 0, resample_s = 0, busy_s = 0;  // seconds; busy_s is the whole call
+  bool cancelled = false;                           // then the rows are undefined
 };
 
-struct Outcome {
-  std::vector<Lost> lost;
-  double decode_s = 0, resample_s = 0, busy_s = 0;
-  bool cancelled = false;
+// Memory that a call and its watcher in Python share while the call runs.
+struct Heartbeat {
+  uint32_t abandoned;  // written by the watcher: not 0 once nobody waits for this call any more
+  uint32_t pulse;      // written by the call: changes with every piece
+  uint32_t recording;  // written by the call: the id of the recording that it is reading
 };
 
-// A sign of life from a call, and a word to it: memory that Python reads and writes meanwhile.
-struct Beat {
-  uint32_t given_up;   // once it is not 0, nobody waits for this call any more
-  uint32_t pulse;      // goes up with every piece
-  uint32_t recording;  // the id of the one that is being read
-};
-
+// Sizes of one call's scratch memory.
 struct ScratchSize {
-  int64_t pcm, planes, inputs, outputs;
+  int64_t pcm_bytes;  // for decoded PCM
+  int64_t planes;     // channels of a row
+  int64_t inputs;     // floats for each plane before resampling
+  int64_t outputs;    // floats for each plane after resampling
 };
 
 class Reader {
  public:
-  // `channel` is a channel's index, MIX, or ALL.
-  static constexpr int ALL = -2;
-  Reader(std::vector<Kind> kinds, Sndfile library, ResampleFn resample, int64_t size, int channel,
-         ScratchSize scratch, int64_t idle);
+  static constexpr int ALL = -2;  // in place of a channel's index: every channel, in a plane of its own
+
+  // `size` is the length of a window in outputs; `channel` is a channel's index, MIX (convert.h) or ALL.
+  Reader(std::vector<RecordingFormat> formats, LibsndfileFunctions library, ResampleFn resample,
+         int64_t size, int channel, ScratchSize scratch, int64_t idle_limit);
   ~Reader();
 
-  // Fill the rows of `reads`: rows[read.row + i] holds planes x size floats. `beat` may be null.
-  Outcome read(const std::vector<Recording>& recordings, const std::vector<Read>& reads,
-               float* const* rows, const volatile unsigned char* cancel, volatile Beat* beat);
+  // Fill the rows of `requests`: rows[request.row + i] holds planes x size floats. `heartbeat` may be null.
+  ReadResult read(const std::vector<const ReadRequest*>& requests, float* const* rows,
+                  const volatile unsigned char* cancel, volatile Heartbeat* heartbeat);
 
-  // Close the idle files, and from now on each that a call is done with.
+  // Close the idle files; from now on close every file when its call is done with it.
   void close();
 
+  // The most files that were open at once.
   int64_t most_open() const { return most_open_.load(); }
 
  private:
@@ -94,14 +110,14 @@ class Reader {
   struct Call;
   struct Inputs;
 
-  std::unique_ptr<OpenFile> lease(const Recording& recording, int64_t start);
-  void give_back(std::unique_ptr<OpenFile> file);
-  void check_end(int64_t recording, int64_t input);
-  void note_end(int64_t recording, int64_t frame, const Fault& fault);
-  void windows(OpenFile& file, const std::vector<int64_t>& starts, float* const* rows, Call& call);
+  std::unique_ptr<OpenFile> take_file(const Recording& recording, int64_t start);
+  void return_file(std::unique_ptr<OpenFile> file);
+  void check_known_end(int64_t recording, int64_t input);
+  void note_end(int64_t recording, int64_t frame, const DecodeError& error);
+  void read_windows(OpenFile& file, const std::vector<int64_t>& starts, float* const* rows, Call& call);
 
-  const std::vector<Kind> kinds_;
-  const Sndfile library_;
+  const std::vector<RecordingFormat> formats_;
+  const LibsndfileFunctions library_;
   const ResampleFn resample_;
   const int64_t size_;
   const int channel_;
@@ -111,10 +127,10 @@ class Reader {
   std::mutex mutex_;
   std::list<std::unique_ptr<OpenFile>> idle_;  // least recently used first
   std::vector<std::unique_ptr<Scratch>> scratches_;
-  // By where decoding from the start had stopped early, and what was said: a decode to there or behind
-  // would only take its time to say so again.
-  std::map<int64_t, std::pair<int64_t, Fault>> ends_;
-  int64_t leased_ = 0;
+  // By recording that cannot seek: the frame before which decoding from the start is known to end, and the error.
+  // Decoding to there or further again would take its time only to give the same error.
+  std::map<int64_t, std::pair<int64_t, DecodeError>> ends_;
+  int64_t files_in_use_ = 0;
   bool closed_ = false;
   std::atomic<int64_t> most_open_{0};
 };

@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "sources/decode_error.h"
+#include "sources/open_source.h"
 #ifndef _WIN32
 #include "reader/mp3_seek_check.h"
 #endif
@@ -12,49 +14,51 @@
 namespace headrace {
 namespace {
 
-// Always the same pieces, so that the same file always gives the same answer: what a decoder gives up
-// for damage can depend on them.
+// The size of a piece. It is fixed, so that the same file always gives the same result: how much a decoder drops
+// at damage can depend on it.
 constexpr int64_t MOST_FRAMES = 1 << 14, MOST_BYTES = 1 << 20;
 
+// Count samples that are NaN or infinite in `frames` frames that follow result->frames.
 template <typename Sample>
-void look(const Sample* pcm, int64_t frames, int channels, Verified* to) {
+void count_non_finite(const Sample* pcm, int64_t frames, int channels, VerifyResult* result) {
   for (int64_t i = 0; i < frames * channels; ++i) {
     if (std::isfinite(pcm[i])) continue;
-    to->last_bad = to->frames + i / channels;
-    if (!to->non_finite++) to->first_bad = to->last_bad;
+    result->last_non_finite = result->frames + i / channels;
+    if (!result->non_finite_samples++) result->first_non_finite = result->last_non_finite;
   }
 }
 
 }  // namespace
 
-Verified verify(const Facts& facts, const Sndfile& library, const volatile unsigned char* cancel) {
-  Verified result;
+VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
+                    const volatile unsigned char* cancel) {
+  VerifyResult result;
   try {
-    Facts plain = facts;
-    plain.seek_points.clear();  // in one go, as law 1 says
-    const std::unique_ptr<Source> source = open_source(plain, library);
+    SourceSpec in_one_go = spec;
+    in_one_go.seek_points.clear();
+    const std::unique_ptr<Source> source = open_source(in_one_go, library);
 #ifndef _WIN32
-    std::unique_ptr<Mp3Check> check;
-    if (!facts.seek_points.empty()) check = std::make_unique<Mp3Check>(facts, library);
+    std::unique_ptr<Mp3SeekCheck> check;
+    if (!spec.seek_points.empty()) check = std::make_unique<Mp3SeekCheck>(spec, library);
 #endif
-    const int64_t frame_bytes = static_cast<int64_t>(sample_bytes(facts.type)) * facts.channels;
+    const int64_t frame_bytes = static_cast<int64_t>(bytes_per_sample(spec.format.sample_type)) * spec.format.channels;
     const int64_t room = std::max<int64_t>(1, std::min(MOST_FRAMES, MOST_BYTES / frame_bytes));
-    // Of doubles, so that it is aligned for every type of sample.
+    // Doubles, so that it is aligned for every sample type.
     std::vector<double> pcm(static_cast<size_t>((room * frame_bytes + 7) / 8));
-    while (result.frames < facts.frames) {
+    while (result.frames < spec.frames) {
       if (*cancel) {
         result.cancelled = true;
         break;
       }
-      const int64_t wanted = std::min(room, facts.frames - result.frames);
+      const int64_t wanted = std::min(room, spec.frames - result.frames);
       const int64_t got = source->read(pcm.data(), wanted);
-      if (facts.type == SampleType::FLOAT32)
-        look(reinterpret_cast<const float*>(pcm.data()), got, facts.channels, &result);
-      if (facts.type == SampleType::FLOAT64) look(pcm.data(), got, facts.channels, &result);
+      if (spec.format.sample_type == SampleType::FLOAT32)
+        count_non_finite(reinterpret_cast<const float*>(pcm.data()), got, spec.format.channels, &result);
+      if (spec.format.sample_type == SampleType::FLOAT64) count_non_finite(pcm.data(), got, spec.format.channels, &result);
 #ifndef _WIN32
-      const bool last = got < wanted || result.frames + got == facts.frames;
-      if (check) check->look(pcm.data(), result.frames, got, last);
-      if (check) result.seeks = check->exact();
+      const bool last = got < wanted || result.frames + got == spec.frames;
+      if (check) check->add(pcm.data(), result.frames, got, last);
+      if (check) result.seek_points_exact = check->exact();
 #endif
       result.frames += got;
       if (got == wanted) continue;
@@ -64,9 +68,9 @@ Verified verify(const Facts& facts, const Sndfile& library, const volatile unsig
           (system ? "the file cannot be read" : "the file is cut short or damaged") + source->complaint();
       break;
     }
-  } catch (const Fault& fault) {
-    result.code = fault.code;
-    result.message = fault.what();
+  } catch (const DecodeError& error) {
+    result.code = error.code;
+    result.message = error.what();
   }
   return result;
 }

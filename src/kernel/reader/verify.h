@@ -1,22 +1,26 @@
-// Decoding a whole recording to see what it holds: nothing is kept but counts.
+// Decodes a whole recording to find out what it holds. Keeps nothing but counts.
+//
+// Units: positions are PCM frames, counted from the start of the recording.
 #pragma once
 #include <cstdint>
 #include <string>
 
+#include "sources/libsndfile.h"
 #include "sources/source.h"
 
 namespace headrace {
 
-struct Verified {
-  int64_t frames = 0;      // that decode one after the other, from the start, without complaint
-  int64_t non_finite = 0;  // samples among them that are NaN or infinite
-  int64_t first_bad = 0, last_bad = 0;  // the frames of the first and the last of those
-  std::string code, message;  // why decoding stopped before facts.frames, or nothing
-  bool seeks = true;  // whether what its seek points give was the same, wherever that was compared
-  bool cancelled = false;
+struct VerifyResult {
+  int64_t frames = 0;              // that decode in order, from the start, without an error
+  int64_t non_finite_samples = 0;  // how many samples of those frames are NaN or infinite
+  int64_t first_non_finite = 0, last_non_finite = 0;  // the first and the last frame with such a sample
+  std::string code, message;  // why decoding stopped before spec.frames, as in DecodeError; empty if it did not
+  bool seek_points_exact = true;  // whether decoding from the seek points gave the same, wherever it was compared
+  bool cancelled = false;         // then the rest is incomplete
 };
 
-// Decode up to `facts.frames` frames; the cancel flag is looked at between pieces.
-Verified verify(const Facts& facts, const Sndfile& library, const volatile unsigned char* cancel);
+// Decode up to spec.frames frames. The cancellation flag is checked between pieces.
+VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
+                    const volatile unsigned char* cancel);
 
 }  // namespace headrace

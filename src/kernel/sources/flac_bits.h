@@ -1,21 +1,24 @@
-// The bits of a piece of memory, most significant first, never read beyond its end.
+// Bits: reads a piece of memory bit by bit, the most significant bit of each byte first.
+//
+// Guarantees: nothing beyond the end and its padding is read. Bits taken from beyond the end have no defined
+// value; good() is false then.
 #pragma once
 #include <cstdint>
 #include <cstring>
 
 namespace headrace {
 
-// Bytes behind the end of what is read as bits that have to be readable memory, whatever they hold.
+// Bytes after the end that have to be readable memory. Their values do not matter.
 constexpr int64_t BITS_PADDING = 16;
 
 class Bits {
  public:
-  // What refill makes sure of, and the most that may be taken before the next one.
+  // How many bits `refill` makes available, and the most that may be taken before the next `refill`.
   static constexpr int FULL = 56;
 
   Bits(const unsigned char* begin, int64_t count) : begin_(begin), next_(begin), end_(begin + count) {}
 
-  // Whether all that was taken was there. What was not, was read as zeros or as anything.
+  // Whether all bits taken so far were before the end, and nothing called `fail`.
   bool good() const { return !failed_ && 8 * (next_ - begin_) - left <= 8 * (end_ - begin_); }
   void fail() {
     failed_ = true;
@@ -24,8 +27,8 @@ class Bits {
   }
   int64_t position() const { return 8 * (next_ - begin_) - left; }
 
-  // Have FULL bits at the top of `top`; behind the end, anything. False once something was taken from
-  // there.
+  // Make at least FULL bits available in `top`. Return false, and fail, if bits have been taken from beyond
+  // the end.
   bool refill() {
     if (next_ > end_) {
       if (!good()) {
@@ -47,7 +50,7 @@ class Bits {
 
   // The next `count` bits, 0 to 32.
   uint32_t take(int count) {
-    if (left < count) refill();  // which leaves 63 zeros where it fails
+    if (left < count) refill();  // if it fails, it leaves 63 zeros
     const uint64_t value = top >> 1 >> (63 - count);
     top <<= count;
     left -= count;
@@ -58,7 +61,7 @@ class Bits {
     return static_cast<int32_t>(take(count) << (32 - count)) >> (32 - count);
   }
 
-  // How many zeros stand before the next one, which is taken too; fails from `most` on.
+  // Count the zeros before the next 1, and take them and the 1. Fails if there are `most` or more.
   uint32_t take_unary(uint32_t most) {
     for (uint32_t zeros = 0;;) {
       if (!refill()) return 0;
@@ -79,8 +82,8 @@ class Bits {
     return 0;
   }
 
-  uint64_t top = 0;  // the next bits
-  int left = 0;      // how many of them are there for sure
+  uint64_t top = 0;  // the next bits, from the most significant on
+  int left = 0;      // how many of them are valid
 
  private:
   const unsigned char* begin_;

@@ -8,12 +8,12 @@
 namespace headrace {
 namespace {
 
-constexpr int64_t READ = 64 << 10;   // bytes asked of the system at a time, on the way through a file
-constexpr int64_t PROBE = 16 << 10;  // and while looking for a frame
-constexpr int64_t KNOWN = 256;       // parts of a file in which a frame is remembered
-constexpr int MOST_BLOCK = 16384;    // samples of a channel in a frame, which the format advises
-constexpr int MOST_METADATA = 1024;  // blocks of it; a tagged file has some
-constexpr int INTERPOLATED = 12;     // guesses by the mean bitrate, before the middle is taken
+constexpr int64_t READ = 64 << 10;   // bytes read from the system at a time, while decoding in order
+constexpr int64_t PROBE = 16 << 10;  // the same, while searching for a frame
+constexpr int64_t KNOWN = 256;       // parts of a file, in each of which the place of one frame is kept
+constexpr int MOST_BLOCK = 16384;    // samples in a frame: the most that the format recommends
+constexpr int MOST_METADATA = 1024;  // blocks; a tagged file has a few
+constexpr int INTERPOLATED = 12;     // guesses by the mean bitrate, before bisection
 
 int64_t number(const unsigned char* p, int bytes) {
   int64_t value = 0;
@@ -21,7 +21,7 @@ int64_t number(const unsigned char* p, int bytes) {
   return value;
 }
 
-// Planes -> interleaved samples, left-aligned.
+// Channels one after the other -> interleaved, left-aligned samples.
 template <typename Sample>
 void interleave(const int32_t* planes, int64_t stride, int channels, int shift, int64_t count,
                 Sample* to) {
@@ -82,7 +82,7 @@ bool FlacFile::parse() {
     return false;
   start_ = {0, header.count, at, at + header.bytes};
   block_ = {0, 0, at, at};
-  // No encoder writes more than the samples as they are; who does is left to libsndfile.
+  // No encoder writes frames larger than the samples themselves. If one does, the file is left to libsndfile.
   const int64_t verbatim = stream_.channels * (int64_t{stream_.block} * (stream_.bits + 1) / 8 + 8);
   most_bytes_ = verbatim + FLAC_HEADER_BYTES + 2;
   if (largest_frame > 0) most_bytes_ = std::min(most_bytes_, largest_frame);
@@ -91,8 +91,8 @@ bool FlacFile::parse() {
   return true;
 }
 
-// Have the `count` bytes from `offset` on, or what there is of them, and return how many there are. If
-// the system has to be asked, then for `unit` bytes or more.
+// Make the `count` bytes from `offset` on available at `*p`, and return how many there are: fewer at the end of
+// the file. If they have to be read from the system, read at least `unit` bytes.
 int64_t FlacFile::fetch(int64_t offset, int64_t count, int64_t unit, const unsigned char** p) {
   const int64_t wanted = std::min(count, size_ - offset);
   if (wanted <= 0) return 0;
@@ -108,7 +108,7 @@ int64_t FlacFile::fetch(int64_t offset, int64_t count, int64_t unit, const unsig
   return begin_ + held_ - offset;
 }
 
-// Decode the frame at `offset`, which has to begin with sample `first`.
+// Decode the frame at `offset`. Return false if there is none that begins with sample `first`.
 bool FlacFile::decode(int64_t offset, int64_t first) {
   const unsigned char* p;
   const int64_t count = std::min(fetch(offset, most_bytes_, READ, &p), most_bytes_);
@@ -146,7 +146,7 @@ int64_t FlacFile::read(void* to, int64_t frames) {
   return done;
 }
 
-// Decode the frame that holds sample `frame`. What was decoded before only makes it faster.
+// Decode the frame that holds sample `frame`. Frames that were decoded before only make it faster.
 bool FlacFile::reach(int64_t frame) {
   Place low = start_, high = {stream_.frames, stream_.frames, size_, size_};
   for (int64_t i = slot(frame); i >= 0 && low.first == 0; --i)
@@ -158,9 +158,9 @@ bool FlacFile::reach(int64_t frame) {
 
 int64_t FlacFile::slot(int64_t frame) const { return frame * KNOWN / stream_.frames; }
 
-// Decode the frame that holds sample `frame` and begins where `low` does, or behind it and before
-// `high`. Headers are believed on the way, for only frames whose checksum is right come out in the
-// end; unless `strict`, where all are decoded, so that none is missed for the sake of a chance likeness.
+// Decode the frame that holds sample `frame` and is `low`, or between `low` and `high`. On the way, headers are
+// trusted without decoding their frames; the frame that is found in the end is decoded and checked. Audio data
+// that look like a header can make that fail. Then `strict` decodes every frame on the way.
 bool FlacFile::search(int64_t frame, Place low, Place high, bool strict) {
   for (int guesses = 0; low.stop <= frame; ++guesses) {
     int64_t from = (low.end + high.offset) / 2;
@@ -170,7 +170,7 @@ bool FlacFile::search(int64_t frame, Place low, Place high, bool strict) {
       const double samples = static_cast<double>(frame - low.first - stream_.block);
       from = low.offset + static_cast<int64_t>(bytes * samples);
     }
-    if (from < low.end + PROBE) from = low.end;  // from here on, frame by frame
+    if (from < low.end + PROBE) from = low.end;  // close enough to go frame by frame
     if (from >= high.offset) from = std::max(low.end, high.offset - PROBE);
     Place found;
     const bool any = find(from, high.offset, low.stop, high.first, strict, &found);
@@ -179,15 +179,15 @@ bool FlacFile::search(int64_t frame, Place low, Place high, bool strict) {
     } else if (from == low.end) {
       return false;
     } else {
-      high.offset = from;  // where no frame begins up to the one found, if any
+      high.offset = from;  // no frame begins between here and the one that was found, if any
       if (any) high.first = found.first;
     }
   }
   return decode(low.offset, low.first);
 }
 
-// Look for the first header that begins at `from` or behind it and before `to`, and whose frame begins
-// with a sample from `first` on and before `stop`.
+// Find the first header in bytes [from, to) whose frame begins with a sample in [first, stop). With `strict`, its
+// frame has to be undamaged.
 bool FlacFile::find(int64_t from, int64_t to, int64_t first, int64_t stop, bool strict,
                     Place* place) {
   const unsigned char* p;

@@ -1,7 +1,12 @@
-// FlacFile: the samples of a FLAC file, from any of them on; only of files without a contradiction.
+// FlacFile: decodes a FLAC file from any sample on.
 //
-// What comes out was in frames whose checksums and numbers are right. Whatever else is met, in the
-// header or behind it, ends the reading: it is for libsndfile to say what that is.
+// Guarantees
+// - Every sample comes from a frame whose checksums and numbers are right.
+// - Reading ends before anything that is damaged or not understood. The caller then asks libsndfile.
+// - What `read` gives depends only on the position, never on what was read before.
+//
+// Units: positions and counts are samples of one channel (PCM frames); offsets are bytes. A "frame" of which
+// the private part speaks is FLAC's.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -14,20 +19,21 @@ namespace headrace {
 
 class FlacFile {
  public:
-  // Return the file, at its first frame, or nothing if its header is not understood.
+  // Return the file at its first sample, or null if its header is not understood.
   static std::unique_ptr<FlacFile> open(std::unique_ptr<Bytes> bytes);
 
   const FlacStream& stream() const { return stream_; }
 
-  // Fill `to` with up to `frames` samples of each channel, left-aligned in int16, or in int32 if they
-  // have more bits. Fewer only at the end of the file, or before something that is not understood.
+  // Fill `to` with up to `frames` interleaved PCM frames, left-aligned in int16, or in int32 if samples have more
+  // than 16 bits. Fewer only at the end of the file, or before something that is damaged or not understood.
   int64_t read(void* to, int64_t frames);
 
-  // Read on from this sample.
+  // Continue from this PCM frame, which is within the file.
   void seek(int64_t frame) { position_ = frame; }
 
  private:
-  // A frame: its samples, where it begins, and from where on the next one may.
+  // A FLAC frame: its samples [first, stop), the offset where it begins, and an offset that the next frame does
+  // not begin before.
   struct Place {
     int64_t first, stop, offset, end;
   };
@@ -44,14 +50,14 @@ class FlacFile {
   std::unique_ptr<Bytes> bytes_;
   const int64_t size_;
   FlacStream stream_{};
-  int64_t most_bytes_ = 0;  // of a frame
-  Place start_{};           // of the first frame
-  Place block_{};           // what `planes_` hold
+  int64_t most_bytes_ = 0;  // in a frame
+  Place start_{};           // the first frame
+  Place block_{};           // the frame that `planes_` holds
   int64_t position_ = 0;
   std::vector<int32_t> planes_;
   std::vector<unsigned char> buffer_;  // bytes of the file from `begin_` on
   int64_t begin_ = 0, held_ = 0;
-  std::vector<Place> known_;  // frames that were decoded, one at most in each part of the file
+  std::vector<Place> known_;  // frames that have been decoded, at most one for each of KNOWN parts of the file
 };
 
 }  // namespace headrace

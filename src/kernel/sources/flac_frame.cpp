@@ -9,7 +9,8 @@ namespace {
 
 constexpr int MOST_ORDER = 32;
 
-// Tables of the two checksums: of a byte, and of a byte followed by up to so many others.
+// Tables of the two checksums. CRC16[k] is of a byte that is followed by k zero bytes, so that AT_ONCE bytes
+// are added in one step.
 constexpr unsigned AT_ONCE = 16;
 constexpr std::array<uint8_t, 256> crc8_table() {
   std::array<uint8_t, 256> table{};
@@ -54,7 +55,8 @@ uint16_t crc16(const unsigned char* p, int64_t count) {
   return static_cast<uint16_t>(crc);
 }
 
-// The number of a frame or sample, coded like a character of UTF-8, up to 36 bits. Returns its bytes.
+// Read the number of a frame or sample, coded like a UTF-8 character of up to 36 bits. Return its length in
+// bytes, or 0 if it is none.
 int parse_number(const unsigned char* p, int64_t count, int64_t* number) {
   if (count < 1) return 0;
   int bytes = 1;
@@ -72,19 +74,19 @@ int parse_number(const unsigned char* p, int64_t count, int64_t* number) {
   return bytes;
 }
 
-// Samples from residuals: each is the residual and what the ones before predict.
+// Linear prediction: a sample is its residual plus what the samples before it predict.
 //
-// In 64 bits a sum cannot overflow while samples fit their bits: a residual has 32 bits, a sample 25, a
-// factor 15, and they are shifted by at most 15. After one that does not, all is thrown away.
+// In 64 bits a sum cannot overflow as long as samples fit their bits: a residual has 32 bits, a sample 25, a
+// coefficient 15, and they are shifted by at most 15. If a sample does not fit, the frame is rejected.
 struct Predictor {
   int order;
   int shift;
-  uint64_t half;  // of the range of a sample
-  uint64_t seen;  // all samples, above zero: whether one was out of range
+  uint64_t half;  // half the range of a sample
+  uint64_t seen;  // the bits of all (sample + half), combined with or: shows whether one was out of range
   uint64_t last, last_but_one;
-  uint64_t factor[MOST_ORDER];  // of the last sample, the one before it, ...
+  uint64_t coefficient[MOST_ORDER];  // coefficients of the last sample, the one before it, ...
 
-  // The last samples are kept at hand: on their way through memory they would be waited for.
+  // The last two samples are kept in registers: reading them back from memory would take longer.
   template <int ORDER>
   void begin(const int32_t* at) {
     last = ORDER != 0 ? static_cast<uint64_t>(at[-1]) : 0;
@@ -95,9 +97,9 @@ struct Predictor {
   void put(int32_t* at, int32_t residual) {
     uint64_t sum = static_cast<uint64_t>(residual) << shift;
     for (int j = (ORDER < 0 ? order : ORDER) - 1; j >= 2; --j)
-      sum += factor[j] * static_cast<uint64_t>(at[-1 - j]);
-    if (ORDER > 1 || ORDER < 0) sum += factor[1] * last_but_one;
-    if (ORDER != 0) sum += factor[0] * last;
+      sum += coefficient[j] * static_cast<uint64_t>(at[-1 - j]);
+    if (ORDER > 1 || ORDER < 0) sum += coefficient[1] * last_but_one;
+    if (ORDER != 0) sum += coefficient[0] * last;
     last_but_one = last;
     last = static_cast<uint64_t>(static_cast<int64_t>(sum) >> shift);
     seen |= last + half;
@@ -117,11 +119,11 @@ void put_one_coded(Bits& bits, Predictor& predictor, int32_t* at, int k) {
   predictor.put<ORDER>(at, unfold(high << k | bits.take(k)));
 }
 
-// A partition of Rice codes: the code over 2^k in unary, then k bits. GROUP of them are taken from
-// one filling of the register, where they fit; they are below 2^31, since k is 21 at most.
+// Decode a partition of Rice codes: the code divided by 2^k in unary, then k bits. GROUP codes are taken from one
+// refill of the register if they fit. They are below 2^31, because k is at most 21.
 template <int ORDER, int GROUP>
 void put_coded(Bits& from, Predictor& to, int32_t* at, int32_t* stop, int k) {
-  Bits bits = from;  // copies, which no sample that is written can be
+  Bits bits = from;  // copies: the compiler knows that writing samples does not change them
   Predictor predictor = to;
   while (stop - at >= GROUP && bits.refill()) {
     uint64_t top = bits.top, code[GROUP];
@@ -148,7 +150,7 @@ void put_coded(Bits& from, Predictor& to, int32_t* at, int32_t* stop, int k) {
   to.last_but_one = predictor.last_but_one;
 }
 
-// The residual of a subframe of `count` samples, the first `order` of which are there.
+// Decode the residual of a subframe of `count` samples. The first `order` samples are already there.
 template <int ORDER>
 void put_residual(Bits& bits, Predictor& predictor, int32_t* samples, int count) {
   const uint32_t method = bits.take(2);
@@ -183,7 +185,7 @@ constexpr PutResidual PUT_RESIDUAL[] = {
     put_residual<10>, put_residual<11>, put_residual<12>};
 constexpr int FIXED[5][4] = {{}, {1}, {2, -1}, {3, -3, 1}, {4, -6, 4, -1}};
 
-// One channel of a frame, of `width` bits.
+// Decode one channel of a frame, with `width` bits per sample.
 void put_subframe(Bits& bits, int width, int32_t* samples, int count) {
   if (bits.take(1) != 0) return bits.fail();
   const int type = static_cast<int>(bits.take(6));
@@ -210,10 +212,10 @@ void put_subframe(Bits& bits, int width, int32_t* samples, int count) {
       predictor.shift = bits.take_signed(5);
       if (precision == 16 || predictor.shift < 0) return bits.fail();
       for (int i = 0; i < predictor.order; ++i)
-        predictor.factor[i] = static_cast<uint64_t>(bits.take_signed(precision));
+        predictor.coefficient[i] = static_cast<uint64_t>(bits.take_signed(precision));
     } else {
       for (int i = 0; i < predictor.order; ++i)
-        predictor.factor[i] = static_cast<uint64_t>(FIXED[predictor.order][i]);
+        predictor.coefficient[i] = static_cast<uint64_t>(FIXED[predictor.order][i]);
     }
     predictor.half = uint64_t{1} << (width - 1);
     predictor.seen = 0;
@@ -225,8 +227,7 @@ void put_subframe(Bits& bits, int width, int32_t* samples, int count) {
     samples[i] = static_cast<int32_t>(static_cast<uint32_t>(samples[i]) << wasted);
 }
 
-// Left and right, in place of one of them and their difference, or of their mean and difference.
-// Returns whether both fit `bits`.
+// Replace left/side, side/right or mid/side by left and right. Return whether all samples fit `bits`.
 bool separate(int assignment, int bits, int32_t* a, int32_t* b, int count) {
   uint32_t seen = 0;
   const uint32_t half = 1u << (bits - 1);
@@ -259,7 +260,7 @@ bool parse_flac_header(const unsigned char* p, int64_t count, const FlacStream& 
   int at = 4;
   const int coded = parse_number(p + at, count - at, &number);
   at += coded;
-  // Up to two bytes of block size, two of sample rate, and the checksum.
+  // Then come up to two bytes of block size, up to two of sample rate, and the checksum.
   const int block_bytes = block == 6 ? 1 : block == 7 ? 2 : 0;
   const int rate_bytes = rate == 12 ? 1 : rate == 13 || rate == 14 ? 2 : 0;
   if (coded == 0 || count < at + block_bytes + rate_bytes + 1) return false;

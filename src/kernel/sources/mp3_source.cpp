@@ -4,38 +4,39 @@
 #include <cstdio>  // SEEK_SET
 #include <cstring>
 
-#include "sources/mp3_index.h"
+#include "sources/bytes.h"
+#include "sources/decode_error.h"
 
 namespace headrace {
 namespace {
 
-// Frames decoded and thrown away before the one that is wanted. Two transforms are one frame at high
-// sample rates and two at low ones; one more is libmpg123's to do as it likes with.
+// Frames that are decoded and dropped before the wanted one. Two transforms are one frame at 32 kHz and above,
+// and two frames below; one frame more is a margin.
 constexpr int64_t WARM_UP = 3;
 
-// Frames that are decoded from the file's own start, encoder's tag and all; then it is as elsewhere.
+// Frames at the start of the file that are decoded from its first byte, with tags.
 constexpr int64_t OPENING = 16;
 
-// Frames that are decoded on the way to one further on, rather than to begin again.
+// To go forward by up to this many frames, decode and drop them; further, or back, start again. Chosen by hand.
 constexpr int64_t NEAR = 16;
 
-// What libsndfile is told of the size of the file it is shown: from it it guesses a length, beyond which
-// it does not read. It looks for a tag in the last bytes, which have to be there.
-constexpr int64_t SHOWN = int64_t{1} << 40;
-constexpr int64_t SHOWN_END = 128;
+// The size of the virtual file, in bytes. libsndfile estimates a length from it and does not read beyond that, so
+// it is larger than any file. libsndfile looks for a tag in the last VIRTUAL_TAG bytes, which have to be there.
+constexpr int64_t VIRTUAL_SIZE = int64_t{1} << 40;
+constexpr int64_t VIRTUAL_TAG = 128;
 
-constexpr int64_t BLOCK = 1 << 15;
+constexpr int64_t BLOCK = 1 << 15;  // bytes read from the file at a time
 
-// What libsndfile is shown: frames of silence, then the file from one of its frames on. Each frame is
-// looked at before it is handed on: where the chain is broken, the file ends.
-class Shown {
+// The virtual file that libsndfile reads: frames of silence, then the real file from one of its frames on. Frames
+// are checked before libsndfile gets them: where one does not follow the one before it, the virtual file ends.
+class SplicedFile {
  public:
-  Shown(const Bytes& file, const Mp3Index& index) : file_(file), index_(index) {
-    block_.reserve(BLOCK);  // so that nothing is thrown in what libsndfile calls
+  SplicedFile(const Bytes& file, const Mp3Index& index) : file_(file), index_(index) {
+    block_.reserve(BLOCK);  // so that nothing is allocated, and nothing thrown, in calls from libsndfile
   }
 
-  // Begin with frame `k` of the file. Returns how many frames of silence come before it. Throws Fault.
-  int64_t begin_at(int64_t k) {
+  // Begin with frame `k` of the file. Return how many frames of silence come before it. Throws DecodeError.
+  int64_t splice_at(int64_t k) {
     Mp3Frame frame{};
     std::string reservoir;
     for (int64_t point = k / Mp3Index::EVERY;; --point) {
@@ -43,10 +44,10 @@ class Shown {
       walk(point, k, &reservoir, &frame);
       const auto whole = static_cast<int64_t>(reservoir.size());
       if (whole >= frame.reservoir) break;
-      if (point == 0) changed();
+      if (point == 0) throw_changed();
     }
     reservoir.erase(0, reservoir.size() - static_cast<size_t>(frame.reservoir));
-    const int64_t period = frame.samples == 1152 ? 4 : 8;  // 36 or 18 turns of a ring of 16
+    const int64_t period = frame.samples == 1152 ? 4 : 8;  // frames after which the ring of 16 is where it was
     const int64_t silent = (k + period - 1) % period + 1;
     like_ = frame;
     head_.clear();
@@ -59,26 +60,28 @@ class Shown {
 
   bool failed() const { return failed_; }
 
-  // Whether what has been shown ended where a frame should have followed.
+  // Whether the virtual file ended where another frame should have followed.
   bool broken() const { return broken_; }
 
-  [[noreturn]] static void changed() {
-    throw Fault("CHANGED", "the file's frames are not where they were when it was scanned: scan again");
+  [[noreturn]] static void throw_changed() {
+    throw DecodeError("CHANGED",
+                      "the file's frames are not where they were when it was scanned: scan again");
   }
 
-  static Sndfile::Virtual* functions() {
-    static Sndfile::Virtual table = {
-        [](void*) { return SHOWN; },
+  static LibsndfileFunctions::VirtualFile* functions() {
+    static LibsndfileFunctions::VirtualFile table = {
+        [](void*) { return VIRTUAL_SIZE; },
         [](int64_t offset, int whence, void* user) {
-          int64_t& at = static_cast<Shown*>(user)->at_;
-          at = std::max<int64_t>(0, offset + (whence == SEEK_SET ? 0 : whence == SEEK_CUR ? at : SHOWN));
+          int64_t& at = static_cast<SplicedFile*>(user)->at_;
+          const int64_t base = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? at : VIRTUAL_SIZE;
+          at = std::max<int64_t>(0, offset + base);
           return at;
         },
         [](void* to, int64_t count, void* user) noexcept {
-          return static_cast<Shown*>(user)->read(static_cast<unsigned char*>(to), count);
+          return static_cast<SplicedFile*>(user)->read(static_cast<unsigned char*>(to), count);
         },
         [](const void*, int64_t, void*) { return int64_t{0}; },
-        [](void* user) { return static_cast<Shown*>(user)->at_; }};
+        [](void* user) { return static_cast<SplicedFile*>(user)->at_; }};
     return &table;
   }
 
@@ -89,8 +92,8 @@ class Shown {
     while (done < count) {
       const unsigned char* from = nullptr;
       int64_t some = count - done;
-      if (at_ >= SHOWN - SHOWN_END) {
-        some = std::min(some, SHOWN - at_);
+      if (at_ >= VIRTUAL_SIZE - VIRTUAL_TAG) {
+        some = std::min(some, VIRTUAL_SIZE - at_);
         if (some <= 0) break;
         std::memset(to + done, 0, static_cast<size_t>(some));
       } else if (at_ < size) {
@@ -110,7 +113,7 @@ class Shown {
     return done;
   }
 
-  // Make block_ the file's bytes from `offset` on, up to `count`.
+  // Read up to `count` bytes at `offset` of the real file into block_.
   void fetch(int64_t offset, int64_t count) {
     count = std::max<int64_t>(0, std::min(count, index_.file_bytes - offset));
     block_.resize(static_cast<size_t>(count));
@@ -120,21 +123,21 @@ class Shown {
     begin_ = offset;
   }
 
-  // Read the frame at `offset`; false if it is not whole in block_.
+  // Read the frame at `offset`. Return false if block_ does not hold all of it.
   bool frame_at(int64_t offset, Mp3Frame* frame) const {
-    unsigned char head[MP3_HEAD] = {};
+    unsigned char head[MP3_HEAD_BYTES] = {};
     const int64_t there = begin_ + static_cast<int64_t>(block_.size()) - offset;
     if (there < 4) return false;
     std::memcpy(head, block_.data() + (offset - begin_),
-                static_cast<size_t>(std::min<int64_t>(there, MP3_HEAD)));
+                static_cast<size_t>(std::min<int64_t>(there, MP3_HEAD_BYTES)));
     return read_mp3_frame(head, frame) && frame->bytes <= there;
   }
 
-  // The next block, as far as its frames follow each other.
+  // Read the next block, and follow its frames. Return whether there is anything more to give.
   bool extend() {
     const int64_t offset = good_;
     fetch(offset, BLOCK);
-    if (offset >= index_.end) {  // what stands behind the last frame, tags or part of a frame
+    if (offset >= index_.end) {  // what follows the last frame: tags, or part of a frame
       good_ = offset + static_cast<int64_t>(block_.size());
       return !block_.empty();
     }
@@ -149,7 +152,7 @@ class Shown {
       good_ += frame.bytes;
   }
 
-  // From a point on to frame `k`, with the audio data on the way.
+  // Walk from seek point number `point` to frame `k`, and collect the audio data on the way in `reservoir`.
   void walk(int64_t point, int64_t k, std::string* reservoir, Mp3Frame* frame) {
     const auto places = static_cast<int64_t>(index_.points.size());
     const int64_t next = k / Mp3Index::EVERY + 1;
@@ -157,19 +160,19 @@ class Shown {
     fetch(offset, (next < places ? index_.points[static_cast<size_t>(next)] : index_.end) - offset);
     for (int64_t n = point * Mp3Index::EVERY;; ++n) {
       if (n % Mp3Index::EVERY == 0 && offset != index_.points[static_cast<size_t>(n / Mp3Index::EVERY)])
-        changed();
+        throw_changed();
       Mp3Frame here{};
       if (!frame_at(offset, &here)) {
-        if (failed_) throw Fault("IO", "the file cannot be read");
-        changed();
+        if (failed_) throw DecodeError("IO", "the file cannot be read");
+        throw_changed();
       }
-      if (n > point * Mp3Index::EVERY && !same_stream(*frame, here)) changed();
+      if (n > point * Mp3Index::EVERY && !same_stream(*frame, here)) throw_changed();
       *frame = here;
       if (n == k) break;
       offset += here.bytes;
       const auto* end = reinterpret_cast<const char*>(block_.data()) + (offset - begin_);
-      reservoir->append(end - here.main, static_cast<size_t>(here.main));
-      if (reservoir->size() > 8 * MP3_RESERVOIR) reservoir->erase(0, reservoir->size() - MP3_RESERVOIR);
+      reservoir->append(end - here.data_bytes, static_cast<size_t>(here.data_bytes));
+      if (reservoir->size() > 8 * MP3_RESERVOIR_BYTES) reservoir->erase(0, reservoir->size() - MP3_RESERVOIR_BYTES);
     }
     start_ = good_ = offset;
     like_ = *frame;
@@ -180,56 +183,56 @@ class Shown {
   const Bytes& file_;
   const Mp3Index& index_;
   Mp3Frame like_{};
-  std::string head_;
-  int64_t start_ = 0;  // the offset in the file that follows head_
-  int64_t at_ = 0;     // where libsndfile stands in what it is shown
+  std::string head_;   // the frames of silence
+  int64_t start_ = 0;  // the offset in the real file of what follows head_
+  int64_t at_ = 0;     // libsndfile's position in the virtual file
   std::vector<unsigned char> block_;
-  int64_t begin_ = 0;  // block_'s offset in the file
-  int64_t good_ = 0;   // the offset up to which frames have been followed
+  int64_t begin_ = 0;  // block_'s offset in the real file
+  int64_t good_ = 0;   // the offset up to which frames have been checked
   bool failed_ = false;
   bool broken_ = false;
 };
 
 class Mp3Source : public Source {
  public:
-  Mp3Source(const Facts& facts, const Sndfile& library, std::unique_ptr<Bytes> file, Mp3Index index)
-      : facts_(facts),
+  Mp3Source(const SourceSpec& spec, const LibsndfileFunctions& library, std::unique_ptr<Bytes> file, Mp3Index index)
+      : spec_(spec),
         library_(library),
         file_(std::move(file)),
         index_(std::move(index)),
-        shown_(*file_, index_),
-        samples_(mp3_samples(facts.sample_rate)),
+        spliced_(*file_, index_),
+        samples_(mp3_frame_samples(spec.format.sample_rate)),
         opening_end_(OPENING * samples_ - index_.skip) {}
 
   int64_t read(void* to, int64_t frames) override {
-    const int64_t bytes = int64_t{sample_bytes(facts_.type)} * facts_.channels;
+    const int64_t bytes = int64_t{bytes_per_sample(spec_.format.sample_type)} * spec_.format.channels;
     int64_t done = 0;
-    while (done < frames && place()) {
+    while (done < frames && prepare()) {
       int64_t some = frames - done;
       if (opening_) some = std::min(some, opening_end_ - position_);
       const int64_t got = decoder_->read(static_cast<char*>(to) + done * bytes, some);
       position_ += got;
-      stands_ += got;
+      decoder_position_ += got;
       done += got;
       if (got < some) break;
     }
-    if (done < frames && !opening_ && shown_.broken()) Shown::changed();
+    if (done < frames && !opening_ && spliced_.broken()) SplicedFile::throw_changed();
     return done;
   }
 
   void seek(int64_t frame) override { position_ = frame; }
   std::string complaint() override { return decoder_ ? decoder_->complaint() : ""; }
   bool system_failed() override {
-    return shown_.failed() || (decoder_ && decoder_->system_failed());
+    return spliced_.failed() || (decoder_ && decoder_->system_failed());
   }
 
  private:
-  // Make the decoder stand at position_; false if decoding ends before. Whether it does depends on the
-  // file alone: one that stands near may save time, but what lies on its way is not asked for.
-  bool place() {
+  // Bring the decoder to position_. Return false if decoding ends before it. Whether it does depends on the file
+  // alone: if a decoder that is near cannot get there, a new one is started at position_.
+  bool prepare() {
     const bool opening = position_ < opening_end_;
-    const bool near = decoder_ && opening == opening_ && position_ >= stands_ &&
-                      position_ - stands_ <= NEAR * samples_;
+    const bool near = decoder_ && opening == opening_ && position_ >= decoder_position_ &&
+                      position_ - decoder_position_ <= NEAR * samples_;
     if (near && advance()) return true;
     if (near && opening) return false;
     begin(opening);
@@ -240,59 +243,60 @@ class Mp3Source : public Source {
     decoder_.reset();
     opening_ = opening;
     if (opening) {
-      // From the file's own start libmpg123 looks for the next frame where there is none.
-      shown_.begin_at(OPENING);
-      if (!begins_as(*file_, index_, facts_.frames)) Shown::changed();
-      decoder_ = open_sndfile(facts_, library_);
-      stands_ = 0;
+      // libmpg123 would skip damage in the opening and give other frames. So the opening's end and the file's start
+      // have to be where the index has them.
+      spliced_.splice_at(OPENING);
+      if (!start_matches(*file_, index_, spec_.frames)) SplicedFile::throw_changed();
+      decoder_ = open_with_libsndfile(spec_, library_);
+      decoder_position_ = 0;
       return;
     }
-    // Behind the last frame stands what the decoder may or may not take for another.
+    // What follows the last frame may be taken for another frame by the decoder: begin at the last one at most.
     const int64_t frame = std::min((position_ + index_.skip) / samples_, index_.frames - 1);
     const int64_t first = frame - WARM_UP;
-    const int64_t silent = shown_.begin_at(first);
-    decoder_ = open_virtual(facts_, library_, Shown::functions(), &shown_);
-    stands_ = (first - silent) * samples_ - index_.skip;
+    const int64_t silent = spliced_.splice_at(first);
+    decoder_ = open_with_libsndfile(spec_, library_, SplicedFile::functions(), &spliced_);
+    decoder_position_ = (first - silent) * samples_ - index_.skip;
   }
 
-  // Decode up to position_; false if that ends before.
+  // Decode up to position_. Return false if decoding ends before.
   bool advance() {
-    thrown_away_.resize(static_cast<size_t>(samples_ * facts_.channels * sample_bytes(facts_.type)));
-    while (stands_ < position_) {
-      const int64_t some = std::min(position_ - stands_, samples_);
-      const int64_t got = decoder_->read(thrown_away_.data(), some);
-      stands_ += got;
+    dropped_.resize(static_cast<size_t>(samples_ * spec_.format.channels * bytes_per_sample(spec_.format.sample_type)));
+    while (decoder_position_ < position_) {
+      const int64_t some = std::min(position_ - decoder_position_, samples_);
+      const int64_t got = decoder_->read(dropped_.data(), some);
+      decoder_position_ += got;
       if (got < some) return false;
     }
     return true;
   }
 
-  const Facts facts_;
-  const Sndfile& library_;
+  const SourceSpec spec_;
+  const LibsndfileFunctions& library_;
   const std::unique_ptr<Bytes> file_;
   const Mp3Index index_;
-  Shown shown_;
-  const int64_t samples_;      // of one frame
-  const int64_t opening_end_;  // where what is decoded from the file's own start ends
-  int64_t position_ = 0;       // what is wanted next
-  int64_t stands_ = 0;         // what the decoder gives next
-  bool opening_ = false;
-  std::vector<unsigned char> thrown_away_;
-  std::unique_ptr<Source> decoder_;  // goes before what it reads from
+  SplicedFile spliced_;
+  const int64_t samples_;      // in one frame
+  const int64_t opening_end_;  // the end of what is decoded from the file's first byte
+  int64_t position_ = 0;       // the sample that the caller wants next
+  int64_t decoder_position_ = 0;  // the sample that the decoder gives next
+  bool opening_ = false;          // whether the decoder began at the file's first byte
+  std::vector<unsigned char> dropped_;
+  std::unique_ptr<Source> decoder_;  // last, so that it is destroyed before what it reads from
 };
 
 }  // namespace
 
-std::unique_ptr<Source> open_mp3(const Facts& facts, const Sndfile& library) {
+std::unique_ptr<Source> open_mp3(const SourceSpec& spec, const LibsndfileFunctions& library) {
   Mp3Index index;
-  if (!unpack(facts.seek_points.data(), facts.seek_points.size(), &index)) return nullptr;
-  return open_mp3(facts, library, std::move(index));
+  if (!unpack(spec.seek_points.data(), spec.seek_points.size(), &index)) return nullptr;
+  return open_mp3(spec, library, std::move(index));
 }
 
-std::unique_ptr<Source> open_mp3(const Facts& facts, const Sndfile& library, Mp3Index index) {
-  auto file = open_bytes(facts.path, facts.bytes);
+std::unique_ptr<Source> open_mp3(const SourceSpec& spec, const LibsndfileFunctions& library, Mp3Index index) {
+  auto file = open_bytes(spec.path, spec.file_bytes);
   if (file->size() != index.file_bytes) return nullptr;  // from its start it can still be decoded
-  return std::make_unique<Mp3Source>(facts, library, std::move(file), std::move(index));
+  return std::make_unique<Mp3Source>(spec, library, std::move(file), std::move(index));
 }
 
 }  // namespace headrace

@@ -1,25 +1,48 @@
-// Mp3Source: an MP3 file of which the catalog has seek points, decoded from a few frames before wherever
-// it is asked to go.
+// An MP3 file with seek points: decoded from a few frames before any position, exact to the bit. Not on
+// Windows.
 //
-// Law 1 asks for what libsndfile decodes from the start, bit for bit. What its decoder remembers of the
-// frames before one is: up to 511 bytes of audio data (the bit reservoir), the second half of the last
-// transform (which the next 18 of a channel's 32-band samples overlap), the last 15 of those samples,
-// and the place in the ring of 16 in which it keeps them, which is the order of the synthesis's sums.
-// So libsndfile is shown a file that begins with frames of silence, as many as leave the ring where
-// decoding from the start has it, the last of which carries the reservoir; then the file's own frames.
-// The first of those is right from the first bit on; overlap and ring are, two transforms later.
+// Verified with libsndfile 1.2.2 and libmpg123 1.32.3, as shipped by the soundfile 0.13 and 0.14 wheels.
+// tests/test_mp3_canary.py checks each assumption below against the decoder in use, and fails if another
+// version behaves differently.
+//
+// A recording is what libsndfile decodes from the start of the file, bit for bit. libsndfile decodes with
+// libmpg123, which remembers of the frames before one:
+// 1. up to 511 bytes of audio data (the bit reservoir);
+// 2. the second half of the last transform, which overlaps the next one;
+// 3. the last 15 vectors that went into each channel's synthesis filter. They stand in a ring of 16, and the
+//    ring's position decides in which order the filter adds them, and so how sums are rounded. A frame of
+//    1,152 samples advances it by 36, one of 576 samples by 18. So it is where it was after 4 or 8 frames.
+// It knows nothing else of them. So libsndfile is given a virtual file:
+// - frames of silence, as many as leave the ring where decoding from the start has it, the last of which
+//   carries the bytes of the reservoir (1, 3);
+// - then the file's own frames from WARM_UP frames before the wanted one on. The first of these has its own
+//   audio data complete, and two transforms later the overlap and the ring are right as well (2, 3).
+//
+// This holds for frames that libmpg123 decodes. mp3_index.h indexes no file with one that it would drop for its
+// side information. One whose audio data are damaged it may replace by zeros without advancing the ring; that
+// shows only in decoding, and `verify="decode"` finds it (mp3_seek_check.h).
+//
+// Two more facts hold at the start of a file:
+// 4. If an encoder's tag declares the number of frames, libmpg123 drops the encoder's delay and 529 samples
+//    more. Without a tag it drops none.
+// 5. libmpg123 looks for the next frame where there is none. So the opening of a file is decoded from its own
+//    first byte.
 #pragma once
 #include <memory>
 
+#include "sources/libsndfile.h"
 #include "sources/mp3_index.h"
 #include "sources/source.h"
 
 namespace headrace {
 
-// Null if the file is not the one that the seek points were made of. Throws Fault if it cannot be opened.
-std::unique_ptr<Source> open_mp3(const Facts& facts, const Sndfile& library);
+// Open a file from spec.seek_points. Return null if they are not valid, or are of a file of another size: then
+// libsndfile can decode the file from its start. Throws DecodeError if it cannot be opened. `library` has to
+// outlive the Source.
+std::unique_ptr<Source> open_mp3(const SourceSpec& spec, const LibsndfileFunctions& library);
 
-// The same, with the seek points unpacked.
-std::unique_ptr<Source> open_mp3(const Facts& facts, const Sndfile& library, Mp3Index index);
+// The same with the seek points unpacked.
+std::unique_ptr<Source> open_mp3(const SourceSpec& spec, const LibsndfileFunctions& library,
+                                 Mp3Index index);
 
 }  // namespace headrace

@@ -1,9 +1,13 @@
-// Source: one open file that gives PCM frames, sequentially, in one of four sample types.
+// Source: one open recording that gives PCM frames in order, in one of four sample types.
+//
+// Guarantees: a Source is used by one thread at a time. Two Sources of the same file share nothing.
+//
+// Units: positions and counts are PCM frames: one sample for each channel. Channels are interleaved.
 #pragma once
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <stdexcept>
+#include <optional>
 #include <string>
 
 #include "sources/wav_layout.h"
@@ -11,83 +15,47 @@
 namespace headrace {
 
 enum class SampleType : int { INT16, INT32, FLOAT32, FLOAT64 };
-int sample_bytes(SampleType type);
-
-// Frames that could not be had, on the way to becoming a Failure; `code` is one of records.Code.
-struct Fault : std::runtime_error {
-  Fault(const std::string& c, const std::string& message) : std::runtime_error(message), code(c) {}
-  std::string code;
-};
-
-// libsndfile's functions, as addresses from the library that the soundfile package ships, and the part
-// of its stable binary interface that is used (sndfile.h).
-struct Sndfile {
-  struct Info {
-    int64_t frames;
-    int samplerate, channels, format, sections, seekable;
-  };
-  void* (*open)(const void* path, int mode, Info* info);
-  int (*close)(void*);
-  int64_t (*seek)(void*, int64_t frames, int whence);
-  int64_t (*readf[4])(void*, void* to, int64_t frames);  // by SampleType
-  int (*error)(void*);
-  const char* (*strerror)(void*);
-  // A file that is read through functions of ours; `user` is passed to each (SF_VIRTUAL_IO).
-  struct Virtual {
-    int64_t (*size)(void* user);
-    int64_t (*seek)(int64_t offset, int whence, void* user);
-    int64_t (*read)(void* to, int64_t count, void* user);
-    int64_t (*write)(const void* from, int64_t count, void* user);
-    int64_t (*tell)(void* user);
-  };
-  void* (*open_virtual)(Virtual*, int mode, Info* info, void* user);
-};
+int bytes_per_sample(SampleType type);
 
 class Source;
+struct SourceSpec;
 
-// What the catalog says of a recording, which its file has to be still.
-struct Facts {
-  std::string path;  // as the system's open() takes it; on Windows UTF-16
-  int64_t frames;
-  int sample_rate;
-  int channels;
-  int format;         // libsndfile's container and sample format
-  SampleType type;    // in which it is decoded
-  bool seekable;      // whether libsndfile's seeking is exact
-  int wav_encoding;   // an Encoding if it may be a plain WAV, else -1
-  int64_t bytes = 0;  // of the file, if known
-  std::string seek_points;  // a packed Mp3Index, if the catalog has one
-  std::function<std::unique_ptr<Source>(const Facts&)> opener = nullptr;  // of what is not libsndfile's
+// Opens a recording. Throws DecodeError if it cannot be opened, or is not what its spec says.
+using Opener = std::function<std::unique_ptr<Source>(const SourceSpec& spec)>;
+
+// What recordings of one format have in common.
+struct SourceFormat {
+  int sample_rate = 0;  // Hz
+  int channels = 0;
+  SampleType sample_type = SampleType::FLOAT32;  // in which they are decoded
+  bool exact_seek = false;   // whether libsndfile seeks to exactly the frame that it is asked for
+  int sndfile_format = 0;    // libsndfile's SF_FORMAT_*: container and sample format, without byte order
+  std::optional<WavEncoding> wav_encoding;  // if they may be WAV files of plain samples
+  Opener opener;             // if neither libsndfile nor the kernel decodes them
+};
+
+// Which file to open, and what the catalog says of it. Opening checks the file against this.
+struct SourceSpec {
+  SourceFormat format;
+  std::string path;         // as the system's open() takes it: bytes, or UTF-16 on Windows
+  int64_t frames = 0;
+  int64_t file_bytes = 0;   // size of the file at the scan; 0 if unknown
+  std::string seek_points;  // a packed Mp3Index, or empty
 };
 
 class Source {
  public:
   virtual ~Source() = default;
-  // Fill `to` with up to `frames` frames; fewer only where decoding ends. Throws Fault.
+  // Fill `to` with up to `frames` frames. Fewer only where decoding ends. Throws DecodeError.
   virtual int64_t read(void* to, int64_t frames) = 0;
-  // Whether it can go to any frame.
-  virtual bool seeks() const { return true; }
-  // Go to `frame`; only where it can. Throws Fault.
+  // Whether it can seek to any frame.
+  virtual bool seekable() const { return true; }
+  // Make `frame` the next frame that `read` gives. Only if it is seekable. Throws DecodeError.
   virtual void seek(int64_t frame) = 0;
-  // What the decoder has to say about having ended: " (why)", or nothing.
+  // What the decoder says about why it ended: " (reason)", or "".
   virtual std::string complaint() = 0;
-  // Whether it ended because the system could not read.
+  // Whether it ended because the system could not read the file.
   virtual bool system_failed() = 0;
 };
-
-// Open a recording: by its opener, if it has one; by our own reader if it is the plain WAV or the FLAC that the catalog says, by its
-// seek points if it is an MP3 that has some, else by libsndfile. Throws Fault if it cannot be opened or is
-// not what was scanned.
-std::unique_ptr<Source> open_source(const Facts& facts, const Sndfile& library);
-
-// Decode a recording from its start, by libsndfile.
-std::unique_ptr<Source> open_sndfile(const Facts& facts, const Sndfile& library);
-
-// Decode what `file` gives, by libsndfile; `file` has to outlive it.
-std::unique_ptr<Source> open_virtual(const Facts& facts, const Sndfile& library,
-                                     Sndfile::Virtual* functions, void* file);
-
-// The bytes of a file. Throws Fault if it cannot be opened, or has fewer than `least`. Not on Windows.
-std::unique_ptr<Bytes> open_bytes(const std::string& path, int64_t least = 0);
 
 }  // namespace headrace

@@ -5,8 +5,8 @@
 namespace headrace {
 namespace {
 
-constexpr uint32_t UNKNOWN_SIZE = 0xFFFFFFFFu;  // what RF64 writes where ds64 has the size
-constexpr int MOST_CHUNKS = 256;                // before the samples; recorders write a handful
+constexpr uint32_t UNKNOWN_SIZE = 0xFFFFFFFFu;  // in RF64: the size is in the ds64 chunk
+constexpr int MOST_CHUNKS = 256;                // before the samples; recorders write about five
 
 uint16_t u16(const unsigned char* p) { return static_cast<uint16_t>(p[0] | p[1] << 8); }
 uint32_t u32(const unsigned char* p) {
@@ -17,7 +17,7 @@ uint64_t u64(const unsigned char* p) {
 }
 bool is(const unsigned char* p, const char* name) { return std::memcmp(p, name, 4) == 0; }
 
-// The part of a WAVE_FORMAT_EXTENSIBLE sub-format that follows its two bytes of format tag.
+// In WAVE_FORMAT_EXTENSIBLE, what follows the two bytes of format tag in the sub-format.
 constexpr unsigned char GUID_TAIL[14] = {0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x80,
                                          0x00, 0x00, 0xAA, 0x00, 0x38, 0x9B, 0x71};
 
@@ -31,12 +31,12 @@ bool parse_format(const unsigned char* p, int64_t size, WavLayout* layout) {
       return false;
     tag = u16(p + 24);
   }
-  if (tag == 1 && bits == 8) layout->encoding = Encoding::UINT8;
-  else if (tag == 1 && bits == 16) layout->encoding = Encoding::INT16;
-  else if (tag == 1 && bits == 24) layout->encoding = Encoding::INT24;
-  else if (tag == 1 && bits == 32) layout->encoding = Encoding::INT32;
-  else if (tag == 3 && bits == 32) layout->encoding = Encoding::FLOAT32;
-  else if (tag == 3 && bits == 64) layout->encoding = Encoding::FLOAT64;
+  if (tag == 1 && bits == 8) layout->encoding = WavEncoding::UINT8;
+  else if (tag == 1 && bits == 16) layout->encoding = WavEncoding::INT16;
+  else if (tag == 1 && bits == 24) layout->encoding = WavEncoding::INT24;
+  else if (tag == 1 && bits == 32) layout->encoding = WavEncoding::INT32;
+  else if (tag == 3 && bits == 32) layout->encoding = WavEncoding::FLOAT32;
+  else if (tag == 3 && bits == 64) layout->encoding = WavEncoding::FLOAT64;
   else return false;
   if (channels < 1 || channels > 1024 || rate < 1 || rate > 0x7FFFFFFF || block != channels * bits / 8)
     return false;
@@ -47,12 +47,12 @@ bool parse_format(const unsigned char* p, int64_t size, WavLayout* layout) {
 
 }  // namespace
 
-int encoded_bytes(Encoding encoding) {
+int bytes_per_encoded_sample(WavEncoding encoding) {
   switch (encoding) {
-    case Encoding::UINT8: return 1;
-    case Encoding::INT16: return 2;
-    case Encoding::INT24: return 3;
-    case Encoding::FLOAT64: return 8;
+    case WavEncoding::UINT8: return 1;
+    case WavEncoding::INT16: return 2;
+    case WavEncoding::INT24: return 3;
+    case WavEncoding::FLOAT64: return 8;
     default: return 4;
   }
 }
@@ -79,7 +79,7 @@ bool parse_wav(const Bytes& bytes, WavLayout* layout) {
         if (!rf64 || !have_ds64) return false;
         length = long_data;
       }
-      const uint64_t frame = static_cast<uint64_t>(encoded_bytes(layout->encoding)) *
+      const uint64_t frame = static_cast<uint64_t>(bytes_per_encoded_sample(layout->encoding)) *
                              static_cast<uint64_t>(layout->channels);
       if (length == 0 || length > static_cast<uint64_t>(file_size - at) || length % frame != 0)
         return false;
