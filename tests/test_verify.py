@@ -230,7 +230,7 @@ def test_a_disk_that_fails_for_a_moment_shortens_nothing(
 
     def failing(*arguments: Any, path: bytes, **others: Any) -> _kernel.VerifyResult:
         if path.endswith(b"a.wav"):
-            message = "the system says: Input/output error"
+            message = "the operating system reports: Input/output error"
             return _kernel.VerifyResult(frames=3_000, code="IO", message=message)
         return real(*arguments, path=path, **others)
 

@@ -169,7 +169,8 @@ Filter::Filter(std::vector<FilterStage> stages) {
   furthest_ = static_cast<int64_t>(static_cast<double>(FURTHEST) / largest);
   piece_ = FURTHEST;
   if (tables_.size() > 1)
-    for (piece_ = SHORTEST_PIECE; scratch_of(2 * piece_) <= CACHED_FLOATS && piece_ < CACHED_FLOATS;) piece_ *= 2;
+    for (piece_ = SHORTEST_PIECE; scratch_of(2 * piece_) <= CACHED_FLOATS && piece_ < CACHED_FLOATS;)
+      piece_ *= 2;
 }
 
 Span Filter::support(int64_t start, int64_t stop) const {

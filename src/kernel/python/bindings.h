@@ -1,5 +1,5 @@
-// What the units that make the Python module share. Each binds one part of the kernel: it checks sizes and types,
-// releases the GIL, and calls.
+// What the units that make the Python module share. Each binds one part of the kernel: it checks sizes and
+// types, releases the GIL, and calls.
 #pragma once
 #include <nanobind/nanobind.h>
 

@@ -15,8 +15,8 @@ namespace nb = nanobind;
 namespace headrace {
 namespace {
 
-// Call Python. Before Python 3.14, a thread that returns to an interpreter that is being finalized is ended by
-// unwinding its stack, in the middle of the call: see without_gil.h. Here it sleeps instead.
+// Call Python. Before Python 3.14, a thread that returns to an interpreter that is being finalized is ended
+// by unwinding its stack, in the middle of the call: see without_gil.h. Here it sleeps instead.
 template <typename Call>
 PyObject* call_python(Call call) {
   try {
@@ -62,7 +62,8 @@ class PythonSource : public Source {
         call_python([&] { return PyObject_CallMethod(stream_, "read", "O", memory.ptr()); }));
     if (!got.is_valid()) throw_raised();
     const int64_t count = nb::cast<int64_t>(got);
-    if (count < 0 || count > frames) throw std::out_of_range("read() returned too many frames, or fewer than 0");
+    if (count < 0 || count > frames)
+      throw std::out_of_range("read() returned too many frames, or fewer than 0");
     if (count < frames)
       complaint_ = nb::cast<std::string>(nb::borrow(stream_).attr("complaint"));
     return count;

@@ -2,8 +2,8 @@
 //
 // Guarantees
 // - The GIL is taken only to open, call and release the object.
-// - A decode error that it raises (fault.DecodeFault) becomes a DecodeError. Any other exception is passed on as
-//   it is.
+// - A decode error that it raises (fault.DecodeFault) becomes a DecodeError. Any other exception is passed
+//   on as it is.
 #pragma once
 #include <Python.h>
 
@@ -14,8 +14,8 @@
 namespace headrace {
 
 // Open a recording with `opener(path)`. It returns an object that gives float32 PCM (ffmpeg.Stream):
-// `read(memory)` fills a writable memory and returns how many frames it wrote, fewer only where decoding ends;
-// `complaint` says why it ended; `close()` closes it. `opener` has to outlive the call.
+// `read(memory)` fills a writable memory and returns how many frames it wrote, fewer only where decoding
+// ends; `complaint` says why it ended; `close()` closes it. `opener` has to outlive the call.
 std::unique_ptr<Source> open_python(PyObject* opener, const SourceSpec& spec);
 
 }  // namespace headrace

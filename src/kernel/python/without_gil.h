@@ -1,10 +1,10 @@
-// WithoutGil and WithGil: release the GIL for a scope, and take it for a moment within such a scope, in calls that
-// may outlast the interpreter.
+// WithoutGil and WithGil: release the GIL for a scope, and take it for a moment within such a scope, in
+// calls that may outlast the interpreter.
 //
 // Before Python 3.14, a thread that asks for the GIL while the interpreter is being finalized is ended by
-// unwinding its stack. That passes C++ frames, and the process aborts. Here the thread sleeps until the process
-// ends, as it does from Python 3.14 on. This happens only to an abandoned read: all other threads have been
-// joined before.
+// unwinding its stack. That passes C++ frames, and the process aborts. Here the thread sleeps until the
+// process ends, as it does from Python 3.14 on. This happens only to an abandoned read: all other threads
+// have been joined before.
 #pragma once
 #include <Python.h>
 

@@ -24,7 +24,7 @@ constexpr int64_t GRANULE = 576;  // samples that are transformed together
 Mp3SeekCheck::Mp3SeekCheck(const SourceSpec& spec, const LibsndfileFunctions& library)
     : spec_(spec),
       library_(library),
-      frame_bytes_(int64_t{bytes_per_sample(spec.format.sample_type)} * spec.format.channels),
+      frame_bytes_(spec.format.bytes_per_frame()),
       samples_(mp3_frame_samples(spec.format.sample_rate)) {
   exact_ = unpack(spec.seek_points.data(), spec.seek_points.size(), &index_);
 }
@@ -41,8 +41,10 @@ void Mp3SeekCheck::add(const void* pcm, int64_t begin, int64_t count, bool last)
   const int64_t end = begin + count, some = COMPARED * samples_;
   for (; exact_ && (next_ + some <= end || (last && next_ < end)); next_ += DISTANCE * samples_)
     compare(next_, std::min(some, end - next_));
-  for (; exact_ && !around_zeros_.empty() && (around_zeros_.front() + some <= end || last); around_zeros_.pop_front())
+  while (exact_ && !around_zeros_.empty() && (around_zeros_.front() + some <= end || last)) {
     compare(around_zeros_.front(), std::min(some, end - around_zeros_.front()));
+    around_zeros_.pop_front();
+  }
 }
 
 // Note the places around each granule of zeros that follows one that is not all zeros.

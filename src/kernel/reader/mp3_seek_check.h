@@ -1,9 +1,10 @@
-// Mp3SeekCheck: compares decoding an MP3 file from its seek points with decoding it in one go. Not on Windows.
+// Mp3SeekCheck: compares decoding an MP3 file from its seek points with decoding it in one go. Not on
+// Windows.
 //
-// The index proves that the frames follow each other, not that libmpg123 can decode each of them. If the audio
-// data of a frame are damaged, libmpg123 may give the frame up, fill it with zeros and leave its synthesis ring
-// where it was (mp3_source.h). Decoding that begins after such a frame has another ring position, or another
-// overlap. So two kinds of places are compared:
+// The index proves that the frames follow each other, not that libmpg123 can decode each of them. If the
+// audio data of a frame are damaged, libmpg123 may give the frame up, fill it with zeros and leave its
+// synthesis ring where it was (mp3_source.h). Decoding that begins after such a frame has another ring
+// position, or another overlap. So two kinds of places are compared:
 // - places at even distances along the whole file, which find a ring position that stays wrong;
 // - every frame around the place where zeros begin, which finds a wrong overlap.
 #pragma once
@@ -21,9 +22,9 @@ class Mp3SeekCheck {
  public:
   // `spec` has seek points. `library` has to outlive this.
   Mp3SeekCheck(const SourceSpec& spec, const LibsndfileFunctions& library);
-  // Compare with `count` samples that were decoded in one go, the first of which is the recording's `begin`. They
-  // follow those of the last call. `last` says that none follow them. Throws DecodeError if the file cannot be
-  // read.
+  // Compare with `count` samples that were decoded in one go, the first of which is the recording's
+  // `begin`. They follow those of the last call. `last` says that none follow them. Throws DecodeError if
+  // the file cannot be read.
   void add(const void* pcm, int64_t begin, int64_t count, bool last);
   // Whether everything that was compared so far was equal.
   bool exact() const { return exact_; }

@@ -30,8 +30,8 @@ constexpr size_t MOST_ENDS = 1 << 12;
 // Samples converted at a time before they are copied past the caches. They stay in the level 1 cache.
 constexpr int64_t BLOCK = 1 << 10;
 
-// Windows of at least this many samples that do not overlap are resampled straight into their rows. Shorter ones
-// are computed many at a time and copied.
+// Windows of at least this many samples that do not overlap are resampled straight into their rows. Shorter
+// ones are computed many at a time and copied.
 constexpr int64_t DIRECT = 1 << 12;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }  // a >= 0
@@ -83,8 +83,8 @@ struct Reader::OpenFile {
 
   int64_t begin() const { return position - kept_count; }
 
-  // Write `count` inputs from `start` on into planes that are `stride` floats apart. With `past_caches`, they are
-  // final output, which is larger than the caches and is not read again here.
+  // Write `count` inputs from `start` on into planes that are `stride` floats apart. With `past_caches`,
+  // they are final output, which is larger than the caches and is not read again here.
   void read(int64_t start, float* to, int64_t stride, int64_t count, const Call& call,
             bool past_caches = false) {
     int64_t done = 0;
@@ -97,7 +97,7 @@ struct Reader::OpenFile {
                     static_cast<size_t>(done) * sizeof(float));
       if (done == count) return;
     }
-    const int64_t frame_bytes = static_cast<int64_t>(bytes_per_sample(spec.format.sample_type)) * spec.format.channels;
+    const int64_t frame_bytes = spec.format.bytes_per_frame();
     const int64_t room = static_cast<int64_t>(call.scratch.pcm.size()) / frame_bytes;
     unsigned char* pcm = call.scratch.pcm.data();
     move_to(start + done, pcm, room, call);
@@ -226,7 +226,8 @@ struct Reader::Inputs {
   // outside of the recording, and outside of what the request depends on.
   void load(int64_t start, int64_t stop, const Call& call) {
     const Span need = filter.span(start, stop);
-    if (need.end - need.begin > stride) throw std::logic_error("the scratch memory is too small for these windows");
+    if (need.end - need.begin > stride)
+      throw std::logic_error("the scratch memory is too small for these windows");
     float* x = call.scratch.x.data();
     const int64_t left = filled - need.begin;
     for (size_t p = 0; p < file.channels.size() && left > 0; ++p) {
@@ -418,7 +419,8 @@ ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* 
   }
   Call call{*scratch, cancel, heartbeat, result};
 
-  // Read windows of one recording with a file that no other call uses, and return the file if it is still good.
+  // Read windows of one recording with a file that no other call uses, and return the file if it is still
+  // good.
   const auto attempt = [&](const Recording& recording, const std::vector<int64_t>& starts,
                            float* const* to) {
     std::unique_ptr<OpenFile> file = take_file(recording, starts[0]);

@@ -1,17 +1,18 @@
 // Reader: reads groups of windows from recordings into rows of audio. One call for a group, without the GIL.
 //
 // Guarantees
-// - `read` may be called by many threads at once. While a call lasts, the open files and the scratch memory that
-//   it uses are its own. One mutex guards the idle files and the idle scratch; it is held while pointers are
-//   moved, never while a file is opened, read or closed.
-// - At most `idle_limit` files are open beside those that calls are using. The one that has been idle for longest
-//   is closed first.
+// - `read` may be called by many threads at once. While a call lasts, the open files and the scratch memory
+//   that it uses are its own. One mutex guards the idle files and the idle scratch; it is held while pointers
+//   are moved, never while a file is opened, read or closed.
+// - At most `idle_limit` files are open beside those that calls are using. The one that has been idle for
+//   longest is closed first.
 // - The cancellation flag is checked between requests and between pieces of long ones.
-// - A call that its caller has abandoned keeps its file and its scratch until it returns, and frees them then.
-// - After a decode error an open file is not used again: what one window gives never depends on another window.
+// - A call that its caller has abandoned keeps its file and its scratch until it returns, and then frees
+//   them.
+// - After a decode error an open file is not used again: what one window gives never depends on another.
 //
-// Units: inputs are PCM frames of a recording; outputs are samples at the rate of the windows. Both are counted
-// from the start of the recording.
+// Units: inputs are PCM frames of a recording; outputs are samples at the rate of the windows. Both are
+// counted from the start of the recording.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -38,7 +39,7 @@ struct RecordingFormat {
   const Filter* filter;            // has to outlive the Reader
   int64_t output_up, output_down;  // a recording of n frames has ceil(n * up / down) outputs
   int64_t chunk;                   // outputs computed at a time
-  int64_t history;                 // inputs kept if seeking is not exact, so that a window may overlap the last
+  int64_t history;  // inputs kept if seeking is not exact, so that a window may overlap the last one
 };
 
 struct Recording {
@@ -127,8 +128,8 @@ class Reader {
   std::mutex mutex_;
   std::list<std::unique_ptr<OpenFile>> idle_;  // least recently used first
   std::vector<std::unique_ptr<Scratch>> scratches_;
-  // By recording that cannot seek: the frame before which decoding from the start is known to end, and the error.
-  // Decoding to there or further again would take its time only to give the same error.
+  // By recording that cannot seek: the frame before which decoding from the start is known to end, and the
+  // error. Decoding to there or further again would take its time only to give the same error.
   std::map<int64_t, std::pair<int64_t, DecodeError>> ends_;
   int64_t files_in_use_ = 0;
   bool closed_ = false;

@@ -14,8 +14,8 @@
 namespace headrace {
 namespace {
 
-// The size of a piece. It is fixed, so that the same file always gives the same result: how much a decoder drops
-// at damage can depend on it.
+// The size of a piece. It is fixed, so that the same file always gives the same result: how much a decoder
+// drops at damage can depend on it.
 constexpr int64_t MOST_FRAMES = 1 << 14, MOST_BYTES = 1 << 20;
 
 // Count samples that are NaN or infinite in `frames` frames that follow result->frames.
@@ -41,7 +41,7 @@ VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
     std::unique_ptr<Mp3SeekCheck> check;
     if (!spec.seek_points.empty()) check = std::make_unique<Mp3SeekCheck>(spec, library);
 #endif
-    const int64_t frame_bytes = static_cast<int64_t>(bytes_per_sample(spec.format.sample_type)) * spec.format.channels;
+    const int64_t frame_bytes = spec.format.bytes_per_frame();
     const int64_t room = std::max<int64_t>(1, std::min(MOST_FRAMES, MOST_BYTES / frame_bytes));
     // Doubles, so that it is aligned for every sample type.
     std::vector<double> pcm(static_cast<size_t>((room * frame_bytes + 7) / 8));
@@ -54,7 +54,8 @@ VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
       const int64_t got = source->read(pcm.data(), wanted);
       if (spec.format.sample_type == SampleType::FLOAT32)
         count_non_finite(reinterpret_cast<const float*>(pcm.data()), got, spec.format.channels, &result);
-      if (spec.format.sample_type == SampleType::FLOAT64) count_non_finite(pcm.data(), got, spec.format.channels, &result);
+      if (spec.format.sample_type == SampleType::FLOAT64)
+        count_non_finite(pcm.data(), got, spec.format.channels, &result);
 #ifndef _WIN32
       const bool last = got < wanted || result.frames + got == spec.frames;
       if (check) check->add(pcm.data(), result.frames, got, last);

@@ -14,8 +14,8 @@ struct VerifyResult {
   int64_t frames = 0;              // that decode in order, from the start, without an error
   int64_t non_finite_samples = 0;  // how many samples of those frames are NaN or infinite
   int64_t first_non_finite = 0, last_non_finite = 0;  // the first and the last frame with such a sample
-  std::string code, message;  // why decoding stopped before spec.frames, as in DecodeError; empty if it did not
-  bool seek_points_exact = true;  // whether decoding from the seek points gave the same, wherever it was compared
+  std::string code, message;      // as in DecodeError: why decoding stopped before spec.frames, if it did
+  bool seek_points_exact = true;  // whether decoding from the seek points gave the same, where compared
   bool cancelled = false;         // then the rest is incomplete
 };
 

@@ -6,10 +6,10 @@
 namespace headrace {
 
 void throw_system_error(int number) {
-  if (number == ENOENT || number == ENOTDIR) throw DecodeError("MISSING", "the file is not there");
+  if (number == ENOENT || number == ENOTDIR) throw DecodeError("MISSING", "the file does not exist");
   if (number == EACCES || number == EPERM)
-    throw DecodeError("PERMISSION", "the file may not be read: check its permissions");
-  throw DecodeError("IO", std::string("the system says: ") + std::strerror(number));
+    throw DecodeError("PERMISSION", "permission denied: check the file's permissions");
+  throw DecodeError("IO", std::string("the operating system reports: ") + std::strerror(number));
 }
 
 void throw_shorter(int64_t bytes, int64_t scanned_bytes) {

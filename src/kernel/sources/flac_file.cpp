@@ -91,8 +91,8 @@ bool FlacFile::parse() {
   return true;
 }
 
-// Make the `count` bytes from `offset` on available at `*p`, and return how many there are: fewer at the end of
-// the file. If they have to be read from the system, read at least `unit` bytes.
+// Make the `count` bytes from `offset` on available at `*p`, and return how many there are: fewer at the
+// end of the file. If they have to be read from the system, read at least `unit` bytes.
 int64_t FlacFile::fetch(int64_t offset, int64_t count, int64_t unit, const unsigned char** p) {
   const int64_t wanted = std::min(count, size_ - offset);
   if (wanted <= 0) return 0;
@@ -158,9 +158,9 @@ bool FlacFile::reach(int64_t frame) {
 
 int64_t FlacFile::slot(int64_t frame) const { return frame * KNOWN / stream_.frames; }
 
-// Decode the frame that holds sample `frame` and is `low`, or between `low` and `high`. On the way, headers are
-// trusted without decoding their frames; the frame that is found in the end is decoded and checked. Audio data
-// that look like a header can make that fail. Then `strict` decodes every frame on the way.
+// Decode the frame that holds sample `frame` and is `low`, or between `low` and `high`. On the way, headers
+// are trusted without decoding their frames; the frame that is found in the end is decoded and checked.
+// Audio data that look like a header can make that fail. Then `strict` decodes every frame on the way.
 bool FlacFile::search(int64_t frame, Place low, Place high, bool strict) {
   for (int guesses = 0; low.stop <= frame; ++guesses) {
     int64_t from = (low.end + high.offset) / 2;
@@ -186,8 +186,8 @@ bool FlacFile::search(int64_t frame, Place low, Place high, bool strict) {
   return decode(low.offset, low.first);
 }
 
-// Find the first header in bytes [from, to) whose frame begins with a sample in [first, stop). With `strict`, its
-// frame has to be undamaged.
+// Find the first header in bytes [from, to) whose frame begins with a sample in [first, stop). With
+// `strict`, its frame has to be undamaged.
 bool FlacFile::find(int64_t from, int64_t to, int64_t first, int64_t stop, bool strict,
                     Place* place) {
   const unsigned char* p;

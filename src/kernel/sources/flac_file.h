@@ -24,16 +24,17 @@ class FlacFile {
 
   const FlacStream& stream() const { return stream_; }
 
-  // Fill `to` with up to `frames` interleaved PCM frames, left-aligned in int16, or in int32 if samples have more
-  // than 16 bits. Fewer only at the end of the file, or before something that is damaged or not understood.
+  // Fill `to` with up to `frames` interleaved PCM frames, left-aligned in int16, or in int32 if samples
+  // have more than 16 bits. Fewer only at the end of the file, or before something that is damaged or not
+  // understood.
   int64_t read(void* to, int64_t frames);
 
   // Continue from this PCM frame, which is within the file.
   void seek(int64_t frame) { position_ = frame; }
 
  private:
-  // A FLAC frame: its samples [first, stop), the offset where it begins, and an offset that the next frame does
-  // not begin before.
+  // A FLAC frame: its samples [first, stop), the offset where it begins, and an offset that the next frame
+  // does not begin before.
   struct Place {
     int64_t first, stop, offset, end;
   };
@@ -57,7 +58,7 @@ class FlacFile {
   std::vector<int32_t> planes_;
   std::vector<unsigned char> buffer_;  // bytes of the file from `begin_` on
   int64_t begin_ = 0, held_ = 0;
-  std::vector<Place> known_;  // frames that have been decoded, at most one for each of KNOWN parts of the file
+  std::vector<Place> known_;  // frames that have been decoded: the last one of each part of the file
 };
 
 }  // namespace headrace

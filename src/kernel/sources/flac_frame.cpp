@@ -119,8 +119,8 @@ void put_one_coded(Bits& bits, Predictor& predictor, int32_t* at, int k) {
   predictor.put<ORDER>(at, unfold(high << k | bits.take(k)));
 }
 
-// Decode a partition of Rice codes: the code divided by 2^k in unary, then k bits. GROUP codes are taken from one
-// refill of the register if they fit. They are below 2^31, because k is at most 21.
+// Decode a partition of Rice codes: the code divided by 2^k in unary, then k bits. GROUP codes are taken
+// from one refill of the register if they fit. They are below 2^31, because k is at most 21.
 template <int ORDER, int GROUP>
 void put_coded(Bits& from, Predictor& to, int32_t* at, int32_t* stop, int k) {
   Bits bits = from;  // copies: the compiler knows that writing samples does not change them

@@ -1,7 +1,7 @@
 // One frame of a FLAC file (RFC 9639): its header and its samples.
 //
-// Guarantees: every field and both checksums are checked. Nothing outside of the given bytes and their padding
-// is read.
+// Guarantees: every field and both checksums are checked. Nothing outside of the given bytes and their
+// padding is read.
 //
 // A "frame" here is FLAC's: a block of samples of all channels. Counts of samples are of one channel.
 #pragma once
@@ -33,9 +33,9 @@ constexpr int64_t FLAC_HEADER_BYTES = 16;
 bool parse_flac_header(const unsigned char* p, int64_t count, const FlacStream& stream,
                        FlacHeader* header);
 
-// Decode the frame at `p`. `count` bytes are there, and BITS_PADDING (flac_bits.h) more are readable. `planes`
-// receives the channels one after the other, `stream.block` samples apart. Return the bytes of the frame, or 0
-// if it is not a complete, undamaged frame of this stream whose samples fit its bits.
+// Decode the frame at `p`. `count` bytes are there, and BITS_PADDING (flac_bits.h) more are readable.
+// `planes` receives the channels one after the other, `stream.block` samples apart. Return the bytes of the
+// frame, or 0 if it is not a complete, undamaged frame of this stream whose samples fit its bits.
 int64_t decode_flac_frame(const unsigned char* p, int64_t count, const FlacStream& stream,
                           FlacHeader* header, int32_t* planes);
 

@@ -58,7 +58,7 @@ class LibsndfileSource : public Source {
   bool seekable() const override { return seekable_; }
   void seek(int64_t frame) override {
     if (library_.seek(handle_, frame, FROM_START) != frame)
-      throw DecodeError("TRUNCATED", "the decoder cannot go to frame " + std::to_string(frame) +
+      throw DecodeError("TRUNCATED", "the decoder cannot seek to frame " + std::to_string(frame) +
                                          ": the file is cut short or damaged" + complaint());
   }
   std::string complaint() override {

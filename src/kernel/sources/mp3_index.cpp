@@ -72,8 +72,8 @@ uint32_t u32(const unsigned char* p) {
   return uint32_t{p[0]} << 24 | uint32_t{p[1]} << 16 | uint32_t{p[2]} << 8 | p[3];
 }
 
-// Read the tag in the frame at `p`. Return false if there is none that libmpg123 recognises; then it takes the
-// frame for audio.
+// Read the tag in the frame at `p`. Return false if there is none that libmpg123 recognises; then it takes
+// the frame for audio.
 bool read_tag(const unsigned char* p, const Mp3Frame& frame, Tag* tag) {
   const int at = 4 + frame.side_bytes;  // a checksum does not move the tag
   if (frame.bytes < at + 8) return false;
@@ -145,8 +145,8 @@ bool read_start(ForwardReader* reader, Start* start) {
   return p != nullptr;
 }
 
-// Return whether the rest of the file from `offset` on is what may follow the last frame: nothing, tags, zeros, or
-// part of a frame.
+// Return whether the rest of the file from `offset` on is what may follow the last frame: nothing, tags,
+// zeros, or part of a frame.
 bool audio_ends_at(ForwardReader* reader, int64_t offset, int64_t size) {
   const int64_t left = size - offset;
   if (left > LONGEST_TAIL) return false;

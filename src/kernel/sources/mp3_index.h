@@ -52,8 +52,8 @@ struct Mp3Index {
   std::vector<int64_t> points;          // offsets of frames 0, EVERY, 2 EVERY, ...
 };
 
-// Index a file of which libsndfile declares `declared` samples. Return false if it is not at least EVERY frames
-// that follow each other without a gap, or if decoding could not begin at each of them.
+// Index a file of which libsndfile declares `declared` samples. Return false if it is not at least EVERY
+// frames that follow each other without a gap, or if decoding could not begin at each of them.
 bool index_mp3(const Bytes& bytes, int64_t declared, Mp3Index* index);
 
 // Return whether the start of the file still agrees with its index: the first frame of audio is at the same
@@ -64,8 +64,8 @@ bool start_matches(const Bytes& bytes, const Mp3Index& index, int64_t frames);
 std::string pack(const Mp3Index& index);
 bool unpack(const char* packed, size_t size, Mp3Index* index);
 
-// Return a frame of silence with the rate and channels of `like`. Its audio data end with the bytes `reservoir`,
-// which the frame after it may refer to.
+// Return a frame of silence with the rate and channels of `like`. Its audio data end with the bytes
+// `reservoir`, which the frame after it may refer to.
 std::string silent_frame(const Mp3Frame& like, const std::string& reservoir);
 
 }  // namespace headrace

@@ -10,25 +10,28 @@
 namespace headrace {
 namespace {
 
-// Frames that are decoded and dropped before the wanted one. Two transforms are one frame at 32 kHz and above,
-// and two frames below; one frame more is a margin.
+// Frames that are decoded and dropped before the wanted one. Two transforms are one frame at 32 kHz and
+// above, and two frames below; one frame more is a margin.
 constexpr int64_t WARM_UP = 3;
 
 // Frames at the start of the file that are decoded from its first byte, with tags.
 constexpr int64_t OPENING = 16;
 
-// To go forward by up to this many frames, decode and drop them; further, or back, start again. Chosen by hand.
+// To go forward by up to this many frames, decode and drop them; further, or back, start again. Chosen by
+// hand.
 constexpr int64_t NEAR = 16;
 
-// The size of the virtual file, in bytes. libsndfile estimates a length from it and does not read beyond that, so
-// it is larger than any file. libsndfile looks for a tag in the last VIRTUAL_TAG bytes, which have to be there.
+// The size of the virtual file, in bytes. libsndfile estimates a length from it and does not read beyond
+// that, so it is larger than any file. libsndfile looks for a tag in the last VIRTUAL_TAG bytes, which have
+// to be there.
 constexpr int64_t VIRTUAL_SIZE = int64_t{1} << 40;
 constexpr int64_t VIRTUAL_TAG = 128;
 
 constexpr int64_t BLOCK = 1 << 15;  // bytes read from the file at a time
 
-// The virtual file that libsndfile reads: frames of silence, then the real file from one of its frames on. Frames
-// are checked before libsndfile gets them: where one does not follow the one before it, the virtual file ends.
+// The virtual file that libsndfile reads: frames of silence, then the real file from one of its frames on.
+// Frames are checked before libsndfile gets them: where one does not follow the one before it, the virtual
+// file ends.
 class SplicedFile {
  public:
   SplicedFile(const Bytes& file, const Mp3Index& index) : file_(file), index_(index) {
@@ -47,7 +50,8 @@ class SplicedFile {
       if (point == 0) throw_changed();
     }
     reservoir.erase(0, reservoir.size() - static_cast<size_t>(frame.reservoir));
-    const int64_t period = frame.samples == 1152 ? 4 : 8;  // frames after which the ring of 16 is where it was
+    // After so many frames the ring of 16 is where it was.
+    const int64_t period = frame.samples == 1152 ? 4 : 8;
     const int64_t silent = (k + period - 1) % period + 1;
     like_ = frame;
     head_.clear();
@@ -172,7 +176,8 @@ class SplicedFile {
       offset += here.bytes;
       const auto* end = reinterpret_cast<const char*>(block_.data()) + (offset - begin_);
       reservoir->append(end - here.data_bytes, static_cast<size_t>(here.data_bytes));
-      if (reservoir->size() > 8 * MP3_RESERVOIR_BYTES) reservoir->erase(0, reservoir->size() - MP3_RESERVOIR_BYTES);
+      if (reservoir->size() > 8 * MP3_RESERVOIR_BYTES)
+        reservoir->erase(0, reservoir->size() - MP3_RESERVOIR_BYTES);
     }
     start_ = good_ = offset;
     like_ = *frame;
@@ -195,7 +200,8 @@ class SplicedFile {
 
 class Mp3Source : public Source {
  public:
-  Mp3Source(const SourceSpec& spec, const LibsndfileFunctions& library, std::unique_ptr<Bytes> file, Mp3Index index)
+  Mp3Source(const SourceSpec& spec, const LibsndfileFunctions& library, std::unique_ptr<Bytes> file,
+            Mp3Index index)
       : spec_(spec),
         library_(library),
         file_(std::move(file)),
@@ -205,7 +211,7 @@ class Mp3Source : public Source {
         opening_end_(OPENING * samples_ - index_.skip) {}
 
   int64_t read(void* to, int64_t frames) override {
-    const int64_t bytes = int64_t{bytes_per_sample(spec_.format.sample_type)} * spec_.format.channels;
+    const int64_t bytes = spec_.format.bytes_per_frame();
     int64_t done = 0;
     while (done < frames && prepare()) {
       int64_t some = frames - done;
@@ -227,8 +233,8 @@ class Mp3Source : public Source {
   }
 
  private:
-  // Bring the decoder to position_. Return false if decoding ends before it. Whether it does depends on the file
-  // alone: if a decoder that is near cannot get there, a new one is started at position_.
+  // Bring the decoder to position_. Return false if decoding ends before it. Whether it does depends on the
+  // file alone: if a decoder that is near cannot get there, a new one is started at position_.
   bool prepare() {
     const bool opening = position_ < opening_end_;
     const bool near = decoder_ && opening == opening_ && position_ >= decoder_position_ &&
@@ -243,15 +249,16 @@ class Mp3Source : public Source {
     decoder_.reset();
     opening_ = opening;
     if (opening) {
-      // libmpg123 would skip damage in the opening and give other frames. So the opening's end and the file's start
-      // have to be where the index has them.
+      // libmpg123 would skip damage in the opening and give other frames. So the opening's end and the
+      // file's start have to be where the index has them.
       spliced_.splice_at(OPENING);
       if (!start_matches(*file_, index_, spec_.frames)) SplicedFile::throw_changed();
       decoder_ = open_with_libsndfile(spec_, library_);
       decoder_position_ = 0;
       return;
     }
-    // What follows the last frame may be taken for another frame by the decoder: begin at the last one at most.
+    // What follows the last frame may be taken for another frame by the decoder: begin at the last one at
+    // most.
     const int64_t frame = std::min((position_ + index_.skip) / samples_, index_.frames - 1);
     const int64_t first = frame - WARM_UP;
     const int64_t silent = spliced_.splice_at(first);
@@ -261,7 +268,7 @@ class Mp3Source : public Source {
 
   // Decode up to position_. Return false if decoding ends before.
   bool advance() {
-    dropped_.resize(static_cast<size_t>(samples_ * spec_.format.channels * bytes_per_sample(spec_.format.sample_type)));
+    dropped_.resize(static_cast<size_t>(samples_ * spec_.format.bytes_per_frame()));
     while (decoder_position_ < position_) {
       const int64_t some = std::min(position_ - decoder_position_, samples_);
       const int64_t got = decoder_->read(dropped_.data(), some);

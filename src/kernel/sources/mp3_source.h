@@ -18,9 +18,9 @@
 // - then the file's own frames from WARM_UP frames before the wanted one on. The first of these has its own
 //   audio data complete, and two transforms later the overlap and the ring are right as well (2, 3).
 //
-// This holds for frames that libmpg123 decodes. mp3_index.h indexes no file with one that it would drop for its
-// side information. One whose audio data are damaged it may replace by zeros without advancing the ring; that
-// shows only in decoding, and `verify="decode"` finds it (mp3_seek_check.h).
+// This holds for frames that libmpg123 decodes. mp3_index.h indexes no file with one that it would drop for
+// its side information. One whose audio data are damaged it may replace by zeros without advancing the
+// ring; that shows only in decoding, and `verify="decode"` finds it (mp3_seek_check.h).
 //
 // Two more facts hold at the start of a file:
 // 4. If an encoder's tag declares the number of frames, libmpg123 drops the encoder's delay and 529 samples
@@ -36,9 +36,9 @@
 
 namespace headrace {
 
-// Open a file from spec.seek_points. Return null if they are not valid, or are of a file of another size: then
-// libsndfile can decode the file from its start. Throws DecodeError if it cannot be opened. `library` has to
-// outlive the Source.
+// Open a file from spec.seek_points. Return null if they are not valid, or are of a file of another size:
+// then libsndfile can decode the file from its start. Throws DecodeError if it cannot be opened. `library`
+// has to outlive the Source.
 std::unique_ptr<Source> open_mp3(const SourceSpec& spec, const LibsndfileFunctions& library);
 
 // The same with the seek points unpacked.

@@ -25,6 +25,8 @@ using Opener = std::function<std::unique_ptr<Source>(const SourceSpec& spec)>;
 
 // What recordings of one format have in common.
 struct SourceFormat {
+  int64_t bytes_per_frame() const { return int64_t{bytes_per_sample(sample_type)} * channels; }
+
   int sample_rate = 0;  // Hz
   int channels = 0;
   SampleType sample_type = SampleType::FLOAT32;  // in which they are decoded
