@@ -76,7 +76,7 @@ class EndlessFile:
 
 def decode(file: Any, piece: int = 5_000) -> Audio:
     """Decode a file in order, without the seek that `SoundFile.read` does after each read."""
-    pieces = []
+    pieces: list[Audio] = []
     with soundfile.SoundFile(file) as opened:
         while not pieces or len(pieces[-1]) == piece:
             audio = np.zeros((piece, opened.channels), np.float32)

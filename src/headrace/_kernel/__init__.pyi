@@ -12,7 +12,7 @@ half-open.
 from array import array
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Protocol, final
+from typing import Protocol, final, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,7 +165,8 @@ class LibsndfileFunctions:
     @property
     def open_virtual(self) -> int: ...
 
-class PythonStream(Protocol):
+@type_check_only
+class _PythonStream(Protocol):
     """An open file that Python decodes."""
 
     @property
@@ -209,7 +210,7 @@ class SourceFormat:
         exact_seek: bool,
         sndfile_format: int = 0,
         wav_encoding: WavEncoding | None = None,
-        opener: Callable[[bytes], PythonStream] | None = None,
+        opener: Callable[[bytes], _PythonStream] | None = None,
     ) -> None: ...
     @property
     def sample_rate(self) -> int: ...
@@ -224,7 +225,7 @@ class SourceFormat:
     @property
     def wav_encoding(self) -> WavEncoding | None: ...
     @property
-    def opener(self) -> Callable[[bytes], PythonStream] | None: ...
+    def opener(self) -> Callable[[bytes], _PythonStream] | None: ...
 
 class RecordingFormat:
     """How recordings of one format are read and resampled.
