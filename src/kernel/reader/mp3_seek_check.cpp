@@ -10,8 +10,9 @@
 namespace headrace {
 namespace {
 
-// In MP3 frames. How far apart, and how many around zeros, was found by trying files with damaged bits.
-constexpr int64_t DISTANCE = 64;  // between two of the places at even distances
+// In MP3 frames. Of 800 files with noise inside, these found all 35 whose windows were not exact
+// (docs/codecs.md).
+constexpr int64_t DISTANCE = 64;  // between two of the evenly spaced places
 constexpr int64_t COMPARED = 2;   // compared at each place
 constexpr int64_t BEFORE = 1;     // compared before a frame in which zeros begin
 constexpr int64_t AFTER = 6;      // compared after it

@@ -5,7 +5,7 @@
 // audio data of a frame are damaged, libmpg123 may give the frame up, fill it with zeros and leave its
 // synthesis ring where it was (mp3_source.h). Decoding that begins after such a frame has another ring
 // position, or another overlap. So two kinds of places are compared:
-// - places at even distances along the whole file, which find a ring position that stays wrong;
+// - evenly spaced places along the whole file, which find a ring position that stays wrong;
 // - every frame around the place where zeros begin, which finds a wrong overlap.
 #pragma once
 #include <cstdint>
@@ -40,7 +40,7 @@ class Mp3SeekCheck {
   int64_t samples_ = 0;         // in one MP3 frame
   std::vector<char> kept_;      // what was decoded in one go, from kept_begin_ on
   int64_t kept_begin_ = 0;
-  int64_t next_ = 0;            // the next of the places at even distances
+  int64_t next_ = 0;            // the next of the evenly spaced places
   bool zeros_before_ = true;    // whether the last granule was all zeros
   std::deque<int64_t> around_zeros_;  // the places around zeros that are still to be compared
   bool exact_ = true;

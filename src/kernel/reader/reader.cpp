@@ -81,6 +81,7 @@ struct Reader::OpenFile {
     source = open_source(spec, library);
   }
 
+  // The first of the inputs that are kept.
   int64_t begin() const { return position - kept_count; }
 
   // Write `count` inputs from `start` on into planes that are `stride` floats apart. With `past_caches`,
@@ -124,6 +125,7 @@ struct Reader::OpenFile {
     remember(to + fresh, stride, count - fresh);
   }
 
+  // Make `frame` the next frame that the source gives.
   void move_to(int64_t frame, unsigned char* pcm, int64_t room, const Call& call) {
     if (position == frame) return;
     if (source->seekable()) {
@@ -144,6 +146,7 @@ struct Reader::OpenFile {
     }
   }
 
+  // Read `frames` frames of PCM. Throws DecodeError if there are fewer.
   void read_exactly(unsigned char* pcm, int64_t frames) {
     wanted = position + frames;
     const int64_t got = source->read(pcm, frames);
@@ -152,10 +155,10 @@ struct Reader::OpenFile {
     const bool system = source->system_failed();
     ended = !system;
     // The message does not say where it stopped, because a decoder may drop a whole piece for an error in it.
+    const std::string what = system ? "the file cannot be read" : "the file is cut short or damaged";
     throw DecodeError(system ? "IO" : "TRUNCATED",
-                std::string(system ? "the file cannot be read" : "the file is cut short or damaged") +
-                    ": fewer than its " + std::to_string(spec.frames) + " frames can be decoded" +
-                    source->complaint());
+                      what + ": fewer than its " + std::to_string(spec.frames) +
+                          " frames can be decoded" + source->complaint());
   }
 
   // `frame` is the number of the first frame, for the message.
@@ -165,7 +168,7 @@ struct Reader::OpenFile {
     int64_t bad = 0;
     while (std::isfinite(to[bad])) ++bad;
     throw DecodeError("NON_FINITE", "the audio holds NaN or infinity at frame " +
-                                  std::to_string(frame + bad) + ": repair or leave out the file");
+                                        std::to_string(frame + bad) + ": repair or leave out the file");
   }
 
   bool convert_any(const unsigned char* pcm, int64_t frames, int channel, float* to) const {
@@ -336,7 +339,7 @@ void Reader::note_end(int64_t recording, int64_t frame, const DecodeError& error
 }
 
 void Reader::read_windows(OpenFile& file, const std::vector<int64_t>& starts, float* const* rows,
-                     Call& call) {
+                          Call& call) {
   const int64_t total = ceil_div(file.spec.frames * file.format.output_up, file.format.output_down);
   const int64_t planes = scratch_size_.planes, stride = scratch_size_.inputs;
   const size_t count = starts.size();
@@ -368,7 +371,7 @@ void Reader::read_windows(OpenFile& file, const std::vector<int64_t>& starts, fl
     const double t1 = now_s();
     for (int64_t p = 0; p < planes; ++p)
       file.format.filter->apply(resample_, scratch.x.data() + p * stride, inputs.begin,
-                              to + p * to_stride, begin, stop, scratch.between.data());
+                                to + p * to_stride, begin, stop, scratch.between.data());
     call.result.decode_s += t1 - t0;
     call.result.resample_s += now_s() - t1;
   };

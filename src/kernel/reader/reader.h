@@ -111,10 +111,15 @@ class Reader {
   struct Call;
   struct Inputs;
 
+  // Take an idle file of this recording, or open one, for a window that starts at output `start`.
   std::unique_ptr<OpenFile> take_file(const Recording& recording, int64_t start);
+  // Give a file back to the idle ones; null if it was closed instead.
   void return_file(std::unique_ptr<OpenFile> file);
+  // Throw KnownEnd if decoding this recording is known to end before input `input`.
   void check_known_end(int64_t recording, int64_t input);
+  // Note that decoding this recording to `frame` ends with this error.
   void note_end(int64_t recording, int64_t frame, const DecodeError& error);
+  // Read windows of the open file's recording into rows. Throws DecodeError if any of them cannot be read.
   void read_windows(OpenFile& file, const std::vector<int64_t>& starts, float* const* rows, Call& call);
 
   const std::vector<RecordingFormat> formats_;

@@ -12,8 +12,8 @@
 #include <memory>
 #include <vector>
 
+#include "sources/bytes.h"
 #include "sources/flac_frame.h"
-#include "sources/wav_layout.h"
 
 namespace headrace {
 

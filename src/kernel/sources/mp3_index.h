@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "sources/wav_layout.h"
+#include "sources/bytes.h"
 
 namespace headrace {
 

@@ -17,8 +17,8 @@ constexpr int64_t WARM_UP = 3;
 // Frames at the start of the file that are decoded from its first byte, with tags.
 constexpr int64_t OPENING = 16;
 
-// To go forward by up to this many frames, decode and drop them; further, or back, start again. Chosen by
-// hand.
+// To go forward by up to this many frames, decode and drop them; to go further, or back, start again. An
+// estimate, not a measurement.
 constexpr int64_t NEAR = 16;
 
 // The size of the virtual file, in bytes. libsndfile estimates a length from it and does not read beyond
@@ -150,6 +150,7 @@ class SplicedFile {
     return good_ > offset;
   }
 
+  // Advance good_ over the frames in block_ that follow each other.
   void follow() {
     Mp3Frame frame{};
     while (good_ < index_.end && frame_at(good_, &frame) && same_stream(like_, frame))
