@@ -581,7 +581,7 @@ def test_a_deleted_file_is_missing(tmp_path: Path) -> None:
         fault = fault_of(decoder, 100, 200)
         assert fault is not None
         assert fault.code == Code.MISSING
-    with pytest.raises(DecodeFault, match="not there"):
+    with pytest.raises(DecodeFault, match="does not exist"):
         Decoder(recording)
 
 
