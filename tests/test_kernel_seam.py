@@ -79,7 +79,7 @@ EXAMPLES: list[tuple[Any, dict[str, Any]]] = [
         },
     ),
     (
-        _kernel.Recording,
+        _kernel.RecordingFile,
         {
             "id": 7,
             "format": 1,
@@ -106,7 +106,7 @@ EXAMPLES: list[tuple[Any, dict[str, Any]]] = [
 EXAMPLES.append(
     (
         _kernel.ReadRequest,
-        {"recording": _kernel.Recording(**EXAMPLES[4][1]), "starts": (0, 5, 5), "row": 3},
+        {"recording": _kernel.RecordingFile(**EXAMPLES[4][1]), "starts": (0, 5, 5), "row": 3},
     )
 )
 
@@ -147,8 +147,8 @@ def test_a_stage_shows_its_tables() -> None:
         (_kernel.SourceFormat, {"opener": print}, "of float32, and does not seek"),
         (_kernel.LibsndfileFunctions, {"seek": 0}, "must not be 0"),
         (_kernel.RecordingFormat, {"chunk": 0}, "chunk must be at least 1"),
-        (_kernel.Recording, {"frames": -1}, r"from 0 to 2\^44, not -1"),
-        (_kernel.Recording, {"frames": (1 << 44) + 1}, r"from 0 to 2\^44"),
+        (_kernel.RecordingFile, {"frames": -1}, r"from 0 to 2\^44, not -1"),
+        (_kernel.RecordingFile, {"frames": (1 << 44) + 1}, r"from 0 to 2\^44"),
         (_kernel.ReadRequest, {"starts": ()}, "needs starts"),
         (_kernel.ReadRequest, {"starts": (-1,)}, "from 0 on"),
         (_kernel.ReadRequest, {"row": -1}, "from 0 on"),

@@ -207,7 +207,7 @@ class Reader:
         ids: list[str] = []
         paths: list[str] = []
         for read in group.reads:
-            recording, native_recording = self._recording(read.recording)
+            recording, file = self._recording(read.recording)
             ids += [recording.id] * len(read.starts)
             paths += [recording.path] * len(read.starts)
             if read.recording in self._stalled:
@@ -216,9 +216,7 @@ class Reader:
                     failures[row] = self._failure(group, row, Code.STALLED, _STALLED)
                 continue
             requests.append(
-                _kernel.ReadRequest(
-                    recording=native_recording, starts=read.starts, row=read.row - first
-                )
+                _kernel.ReadRequest(recording=file, starts=read.starts, row=read.row - first)
             )
         began, cpu_s = time.perf_counter(), time.thread_time()
         done = self._native.read(requests, rows, closing.flag, closing.beat)
@@ -252,7 +250,7 @@ class Reader:
             recordings &= {stalled.subject}
         self._stalled |= recordings
 
-    def _recording_at(self, index: int) -> tuple[Recording, _kernel.Recording]:
+    def _recording_at(self, index: int) -> tuple[Recording, _kernel.RecordingFile]:
         """Return a recording, and the same as the kernel takes it."""
         recording = self._recordings[index]
         kind = (
@@ -261,7 +259,7 @@ class Reader:
             recording.format,
             recording.subtype,
         )
-        return recording, _kernel.Recording(
+        return recording, _kernel.RecordingFile(
             id=index,
             format=self._kinds[kind],
             frames=recording.frames,

@@ -272,8 +272,8 @@ class RecordingFormat:
     @property
     def history(self) -> int: ...
 
-class Recording:
-    """A recording to read.
+class RecordingFile:
+    """The file of a recording that is read.
 
     Parameters
     ----------
@@ -324,7 +324,7 @@ class ReadRequest:
 
     Parameters
     ----------
-    recording : Recording
+    recording : RecordingFile
         What to read.
     starts : sequence of int
         Where windows begin, in outputs; not decreasing, none after the end of the one before.
@@ -337,9 +337,9 @@ class ReadRequest:
         There are no starts, or a start or the row is below 0.
     """
 
-    def __init__(self, *, recording: Recording, starts: Sequence[int], row: int) -> None: ...
+    def __init__(self, *, recording: RecordingFile, starts: Sequence[int], row: int) -> None: ...
     @property
-    def recording(self) -> Recording: ...
+    def recording(self) -> RecordingFile: ...
     @property
     def starts(self) -> tuple[int, ...]: ...
     @property
@@ -521,7 +521,7 @@ def verify(
 ) -> VerifyResult:
     """Decode up to `frames` frames of a file; the GIL is released.
 
-    `path`, `seek_points` and `cancel` are as in `Recording` and `Reader.read`.
+    `path`, `seek_points` and `cancel` are as in `RecordingFile` and `Reader.read`.
     """
 
 def seek_points(path: bytes, frames: int) -> bytes | None:

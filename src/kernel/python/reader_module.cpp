@@ -53,15 +53,15 @@ void make_recording_format(PyRecordingFormat* self, nb::object source, nb::objec
                                source, filter};
 }
 
-void make_recording(Recording* self, int64_t id, int format, int64_t frames, int64_t file_bytes,
+void make_recording(RecordingFile* self, int64_t id, int format, int64_t frames, int64_t file_bytes,
                     const nb::bytes& path, const std::optional<nb::bytes>& seek_points) {
   if (frames < 0 || frames > MOST_FRAMES)
     throw std::invalid_argument("frames must be from 0 to 2^44, not " + std::to_string(frames));
-  new (self) Recording{id, format, frames, file_bytes, path_from(path), {}};
+  new (self) RecordingFile{id, format, frames, file_bytes, path_from(path), {}};
   if (seek_points) self->seek_points.assign(seek_points->c_str(), seek_points->size());
 }
 
-nb::bytes recording_path(const Recording& recording) {
+nb::bytes recording_path(const RecordingFile& recording) {
 #ifdef _WIN32
   return nb::bytes(recording.path.data(), recording.path.size() - 2);
 #else
@@ -69,7 +69,7 @@ nb::bytes recording_path(const Recording& recording) {
 #endif
 }
 
-nb::object recording_seek_points(const Recording& recording) {
+nb::object recording_seek_points(const RecordingFile& recording) {
   if (recording.seek_points.empty()) return nb::none();
   return nb::bytes(recording.seek_points.data(), recording.seek_points.size());
 }
@@ -77,7 +77,7 @@ nb::object recording_seek_points(const Recording& recording) {
 void make_request(PyReadRequest* self, nb::object recording, std::vector<int64_t> starts, int64_t row) {
   if (starts.empty() || starts[0] < 0 || row < 0)
     throw std::invalid_argument("a request needs starts from 0 on, and a row from 0 on");
-  const Recording* plain = &nb::cast<const Recording&>(recording);
+  const RecordingFile* plain = &nb::cast<const RecordingFile&>(recording);
   new (self) PyReadRequest{{plain, std::move(starts), row}, std::move(recording)};
 }
 
@@ -173,13 +173,13 @@ void bind_reader(nb::module_& m) {
       .def_prop_ro("output_down", [](const PyRecordingFormat& f) { return f.plain.output_down; })
       .def_prop_ro("chunk", [](const PyRecordingFormat& f) { return f.plain.chunk; })
       .def_prop_ro("history", [](const PyRecordingFormat& f) { return f.plain.history; });
-  nb::class_<Recording>(m, "Recording")
+  nb::class_<RecordingFile>(m, "RecordingFile")
       .def("__init__", &make_recording, nb::kw_only(), "id"_a, "format"_a, "frames"_a, "file_bytes"_a,
            "path"_a, "seek_points"_a = nb::none())
-      .def_ro("id", &Recording::id)
-      .def_ro("format", &Recording::format)
-      .def_ro("frames", &Recording::frames)
-      .def_ro("file_bytes", &Recording::file_bytes)
+      .def_ro("id", &RecordingFile::id)
+      .def_ro("format", &RecordingFile::format)
+      .def_ro("frames", &RecordingFile::frames)
+      .def_ro("file_bytes", &RecordingFile::file_bytes)
       .def_prop_ro("path", &recording_path)
       .def_prop_ro("seek_points", &recording_seek_points);
   nb::class_<PyReadRequest>(m, "ReadRequest")

@@ -65,7 +65,7 @@ struct Reader::Call {
 
 // An open source, and the last inputs that it gave, as float32 planes.
 struct Reader::OpenFile {
-  OpenFile(const Reader& reader, const Recording& recording, const RecordingFormat& its_format)
+  OpenFile(const Reader& reader, const RecordingFile& recording, const RecordingFormat& its_format)
       : id(recording.id), format(its_format), library(reader.library_) {
     spec.format = format.source;
     spec.path = recording.path;
@@ -276,7 +276,7 @@ void Reader::close() {
   closing.swap(idle_);
 }
 
-std::unique_ptr<Reader::OpenFile> Reader::take_file(const Recording& recording, int64_t start) {
+std::unique_ptr<Reader::OpenFile> Reader::take_file(const RecordingFile& recording, int64_t start) {
   const RecordingFormat& format = formats_[static_cast<size_t>(recording.format)];
   {
     const std::lock_guard<std::mutex> guard(mutex_);
@@ -424,7 +424,7 @@ ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* 
 
   // Read windows of one recording with a file that no other call uses, and return the file if it is still
   // good.
-  const auto attempt = [&](const Recording& recording, const std::vector<int64_t>& starts,
+  const auto attempt = [&](const RecordingFile& recording, const std::vector<int64_t>& starts,
                            float* const* to) {
     std::unique_ptr<OpenFile> file = take_file(recording, starts[0]);
     try {
@@ -450,7 +450,7 @@ ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* 
   };
   try {
     for (const ReadRequest* request : requests) {
-      const Recording& recording = *request->recording;
+      const RecordingFile& recording = *request->recording;
       if (heartbeat) heartbeat->recording = static_cast<uint32_t>(recording.id);
       if (call.cancelled()) throw Cancelled();
       try {

@@ -42,7 +42,7 @@ struct RecordingFormat {
   int64_t history;  // inputs kept if seeking is not exact, so that a window may overlap the last one
 };
 
-struct Recording {
+struct RecordingFile {
   int64_t id;
   int format;  // index into the Reader's formats
   int64_t frames;
@@ -54,7 +54,7 @@ struct Recording {
 // Windows of one recording. `starts` (outputs) do not decrease, and no window begins after the end of the one
 // before it.
 struct ReadRequest {
-  const Recording* recording;
+  const RecordingFile* recording;
   std::vector<int64_t> starts;
   int64_t row;  // of the first window; the others follow
 };
@@ -112,7 +112,7 @@ class Reader {
   struct Inputs;
 
   // Take an idle file of this recording, or open one, for a window that starts at output `start`.
-  std::unique_ptr<OpenFile> take_file(const Recording& recording, int64_t start);
+  std::unique_ptr<OpenFile> take_file(const RecordingFile& recording, int64_t start);
   // Give a file back to the idle ones; null if it was closed instead.
   void return_file(std::unique_ptr<OpenFile> file);
   // Throw KnownEnd if decoding this recording is known to end before input `input`.
