@@ -103,7 +103,7 @@ def page(measured: Sweep) -> str:
             + f"</tr></thead><tbody>{table}</tbody></table></div>",
         ),
     )
-    style = (files("headrace") / "templates" / "sweep.css").read_text("utf-8")
+    style = (files("headrace") / "templates" / "sweep" / "page.css").read_text("utf-8")
     body = "".join(f"<section><h2>{name}</h2>{drawn}</section>" for name, drawn in sections)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
