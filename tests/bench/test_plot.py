@@ -8,7 +8,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from headrace.bench._plot import check_plot_file, plot, sweep_page
+from headrace.bench._chart import charts
+from headrace.bench._plot import _draw_chart, check_plot_file, plot, sweep_page
 from headrace.bench._sweep import SweepResult, WorkerResult
 from headrace.errors import HeadraceError
 from headrace.observe._stats import Stats
@@ -99,6 +100,20 @@ def test_a_png_can_be_written(measured: SweepResult, tmp_path: Path) -> None:
     plot(measured, file)
 
     assert file.read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_a_png_has_every_shape_of_the_charts(measured: SweepResult) -> None:
+    """Matplotlib draws the lines, bars, dots and labels that the page has as SVG."""
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    for chart in charts(measured):
+        axes = figure.subplots()
+        _draw_chart(axes, chart)
+
+        assert [text.get_text() for text in axes.texts] == [label.text for label in chart.labels]
+        assert len(axes.lines) == len(chart.lines) + len(chart.dots)
+        bars = [(bar.get_x(), bar.get_y(), bar.get_height()) for bar in axes.patches]
+        assert bars[: len(chart.bars)] == [(bar.x, bar.y, bar.height) for bar in chart.bars]
+        assert axes.get_legend_handles_labels()[1] == [name for name, _ in chart.legend]
 
 
 def test_plot_files_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
