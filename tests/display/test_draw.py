@@ -117,7 +117,7 @@ def test_a_short_sound_is_seen_in_a_long_window() -> None:
     assert pixels.mean(axis=0).argmax() == pytest.approx(160, abs=1)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)  # a busy machine may need longer than 200 ms
 @given(
     st.integers(1, 3_000),
     st.sampled_from([1, 50, 1_000, 8_000, 22_050, 250_000, 655_350]),

@@ -30,7 +30,7 @@ _MIN_BATCHES: Final = 4
 
 
 class StandInModel:
-    """A model for demonstrations: dense layers over frames of 64 samples.
+    """A model for demonstrations: dense layers over blocks of 64 samples.
 
     Its weights are random and its output means nothing, but the work is real: matrix products on
     every sample of the batch, in the calling thread, without the GIL. Each product is 32 x 64 x 64,

@@ -22,7 +22,7 @@ __all__ = ["SUFFIXES", "check_plot_file", "plot", "sweep_page"]
 
 SUFFIXES: Final = (".html", ".png")
 
-_INK, _ACCENT, _GRID = "#55625f", "#0b6b66", "#dfe4e2"  # the page's colours on a light screen
+_INK, _ACCENT, _GRID = "#55625f", "#0b6b66", "#dfe4e2"  # the page's colours in light mode
 _LINE_STYLES: Final = {"grid": (_GRID, 1), "median": (_ACCENT, 2), "range": (_ACCENT, 1)}
 """Colour and width of each kind of line."""
 
