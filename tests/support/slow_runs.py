@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import headrace
-from headrace.bench._plot import page
+from headrace.bench._plot import sweep_page
 from headrace.bench._sweep import sweep
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def blamed(name: str, pattern: str) -> dict[str, Any]:
         "verdict": loader.stats().verdict,
         "told in the trace": events["otherData"]["verdict"],
         "trace": dict(seconds),
-        "page": page(measured),
+        "page": sweep_page(measured),
         "plot": measured.rows[0].runs[0].parts,
         "wait_share": measured.rows[0].wait_share,
     }
