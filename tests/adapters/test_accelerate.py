@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     accelerate = pytest.importorskip("accelerate")
 
-from headrace.adapters.torch import TorchLoader  # noqa: E402
+from headrace.adapters.torch import TorchLoader
 
 if TYPE_CHECKING:
     from pathlib import Path

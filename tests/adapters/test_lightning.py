@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     lightning = pytest.importorskip("lightning.pytorch")
 
-from headrace.adapters.torch import TorchBatch, TorchLoader  # noqa: E402
+from headrace.adapters.torch import TorchBatch, TorchLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore", "error::headrace.HeadraceWarni
 EPOCHS = 3
 
 
-class Stopped(Exception):  # noqa: N818  as when a job is killed
+class KilledError(Exception):
     """Stands for the end of the process."""
 
 
@@ -51,7 +51,7 @@ class Model(lightning.LightningModule):  # type: ignore[name-defined]
 
     def on_train_batch_end(self, *_: Any) -> None:
         if len(self.seen) == self.stop_after:
-            raise Stopped
+            raise KilledError
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.01)
@@ -134,7 +134,7 @@ def test_a_run_killed_inside_an_epoch_resumes_there(
     straight = [batch for epoch in epochs for batch in epoch]
     killed = Model(stop_after=6)
     batches = _batches(windows, fields)
-    with pytest.raises(Stopped):
+    with pytest.raises(KilledError):
         _trainer(tmp_path / "killed").fit(killed, batches)
     batches.close()
     resumed = Model()

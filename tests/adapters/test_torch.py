@@ -5,20 +5,19 @@ import ctypes
 import gc
 import pickle
 from collections import deque
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-import headrace
 from headrace.errors import ReadError
 from tests.support.sounds import calls
 
 torch = pytest.importorskip("torch")
 
-from headrace.adapters.torch import Dataset, TorchBatch, TorchLoader  # noqa: E402
+from headrace.adapters.torch import Dataset, TorchBatch, TorchLoader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,11 +70,6 @@ def test_batches_equal_the_loaders(windows: Windows, loader: Loader) -> None:
             True,
         ) * 3
         assert len(batch) == len(expected)
-
-
-def test_a_batch_has_all_fields_of_the_loaders() -> None:
-    """Every field of `Batch` is a field of `TorchBatch`."""
-    assert {f.name for f in fields(headrace.Batch)} <= {f.name for f in fields(TorchBatch)}
 
 
 def test_audio_of_eight_bytes_is_a_tensor(windows: Windows) -> None:

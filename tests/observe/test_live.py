@@ -51,7 +51,7 @@ live.Live.text, live._INTERVAL_S = counted_text, 0.01
 loader = headrace.scan(sys.argv[1], progress=False).windows(16_000, 0.5).loader(batch_size=2)
 with loader.live() as view:
     for batch in loader:
-        assert not _progress.on_terminal() or updates.acquire(timeout=20)
+        assert not _progress.stderr_is_interactive() or updates.acquire(timeout=20)
         print(len(batch))
 print("rich" in sys.modules, file=sys.stderr)
 """
@@ -115,9 +115,9 @@ def test_nothing_is_shown_without_a_terminal(archive: str, monkeypatch: pytest.M
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.delenv("CI", raising=False)
-    assert _progress.on_terminal()
+    assert _progress.stderr_is_interactive()
     monkeypatch.setenv("CI", "true")
-    assert not _progress.on_terminal()
+    assert not _progress.stderr_is_interactive()
     with Live():
         assert "headrace-live" not in {thread.name for thread in threading.enumerate()}
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["JaxBatch", "JaxLoader"]
 
 
+# It repeats the fields of `Batch`, because their order and the types of arrays differ;
+# tests/adapters/test_batch_fields.py compares them.
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class JaxBatch:
     """A `Batch` with audio and labels as JAX arrays; unpacks to ``audio, file_id, offset``.

@@ -53,7 +53,9 @@ FieldValues: TypeAlias = dict[str, Any]
 T = TypeVar("T")
 
 
-# Not frozen: Lightning and others assign converted tensors to a copy.
+# Not frozen, because Lightning and others assign converted tensors to a copy. So it cannot inherit
+# its fields from `Batch` or share a base class with `JaxBatch`, which are frozen: it repeats them,
+# and tests/adapters/test_batch_fields.py compares them.
 @dataclass(slots=True, eq=False, kw_only=True)
 class TorchBatch:
     """A `Batch` with audio and labels as tensors; unpacks to ``audio, file_id, offset``.

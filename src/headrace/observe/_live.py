@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from headrace._progress import on_terminal
+from headrace._progress import stderr_is_interactive
 from headrace._sizes import format_bytes
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ class Live:
     Parameters
     ----------
     show : bool, optional
-        Whether anything is shown; default `on_terminal`.
+        Whether anything is shown; default `stderr_is_interactive`.
     """
 
     def __init__(self, *, show: bool | None = None) -> None:
-        self.shown = on_terminal() if show is None else show
+        self.shown = stderr_is_interactive() if show is None else show
         self._run = ""
         self._followed: tuple[PositionAndStats, deque[Stats]] | None = None
         self._ended = threading.Event()

@@ -18,6 +18,7 @@ import os
 import time
 from collections import deque
 from contextlib import contextmanager
+from pathlib import Path
 from threading import current_thread
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -223,7 +224,7 @@ def record_trace(
         Returns the statistics whose verdict is written.
     """
     trace = Trace()
-    with open(file, "w", encoding="utf-8") as opened:  # noqa: PTH123  opened before the work begins
+    with Path(file).open("w", encoding="utf-8") as opened:
         traces.append(trace)
         try:
             yield
