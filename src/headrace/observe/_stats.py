@@ -179,8 +179,8 @@ class Stats:
         if longest == "transforms" and self.workers > 1 and self.gil_waits > GIL_WAITS_OFTEN:
             return (
                 f"{waited}; {workers} busy {loaded:.0%} of it, mostly with a transform that holds "
-                "the GIL, so that only one of them runs at a time: more workers do not help. Work "
-                "on whole arrays, or on whole batches (batch_map)."
+                "the GIL, so that only one worker at a time runs it: more workers do not help. "
+                "Work on whole arrays, or on whole batches (batch_map)."
             )
         if loaded > _BUSY and longest == _BLOCKED:
             blocked = parts[_BLOCKED] / self.busy_s
