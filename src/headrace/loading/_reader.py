@@ -24,6 +24,7 @@ from headrace.codecs import libsndfile_functions, path_of, source_format
 from headrace.dsp import kernel_info, resampler
 from headrace.failures import Code, Failure
 from headrace.loading._plan import chunk_outputs
+from headrace.observe import ReadTiming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,46 +61,23 @@ class GroupResult:
         Of the recording of each of its rows.
     failures : dict of int to Failure
         By row of the unit; those rows hold zeros.
-    decode_s, resample_s, busy_s : float
-        Seconds of work: decoding and mixing, resampling, and everything.
-    transform_s : float
-        Seconds in transforms.
-    gil_s : float
-        Seconds from the end of the native work to the moment when Python let this thread go on.
-    thread : str
-        The name of the thread that did the native work.
-    began_s, ended_s : float
-        When it did, by `time.perf_counter`.
-    cpu_s : float
-        Seconds of it on a processor; in the others it waited for the disk, or for a processor.
-    transforms : list of (str, float, float)
-        Thread, begin and end of each round of transforms.
+    timing : ReadTiming
+        When it was read, and where the time went.
     """
 
     begin: int = 0
     ids: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
-    decode_s: float = 0.0
-    resample_s: float = 0.0
-    busy_s: float = 0.0
-    transform_s: float = 0.0
-    gil_s: float = 0.0
-    thread: str = ""
-    began_s: float = 0.0
-    ended_s: float = 0.0
-    cpu_s: float = 0.0
-    transforms: list[tuple[str, float, float]] = field(default_factory=list)
+    timing: ReadTiming = field(default_factory=ReadTiming)
 
     @contextmanager
     def transforming(self) -> Iterator[None]:
         """Count the time of what is done inside."""
         began = time.perf_counter()
         yield
-        ended = time.perf_counter()
-        self.transform_s += ended - began
-        self.busy_s += ended - began
-        self.transforms.append((threading.current_thread().name, began, ended))
+        thread = threading.current_thread().name
+        self.timing.add_transform(thread, began, time.perf_counter())
 
 
 class Reader:
@@ -228,20 +206,19 @@ class Reader:
         for window in done.lost:
             row = window.row + first
             failures[row] = self._failure(group, row, Code(window.code), window.message)
-        return GroupResult(
-            group.begin,
-            ids,
-            paths,
-            failures,
-            done.decode_s,
-            done.resample_s,
-            busy_s,
-            gil_s=gil_s,
+        timing = ReadTiming(
             thread=threading.current_thread().name,
             began_s=began,
             ended_s=began + busy_s,
             cpu_s=cpu_s,
+            busy_s=busy_s,
+            decode_s=done.decode_s,
+            resample_s=done.resample_s,
+            gil_s=gil_s,
+            file=paths[0] if paths else "",
+            windows=len(paths),
         )
+        return GroupResult(group.begin, ids, paths, failures, timing)
 
     def give_up(self, group: ReadGroup, stalled: CancellationToken) -> None:
         """Read no more of the recording that a reading of `group` has stalled at."""
