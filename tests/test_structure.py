@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,19 @@ def test_the_public_surface_is_this_list() -> None:
         "scan",
     ]
     assert all(hasattr(headrace, name) for name in headrace.__all__)
+
+
+@pytest.mark.parametrize("stub", sorted(SOURCE.rglob("__init__.pyi")), ids=lambda p: p.parent.name)
+def test_a_package_offers_the_names_that_its_stub_lists(stub: Path) -> None:
+    """The names that type checkers see in ``__init__.pyi`` are those of ``__all__``."""
+    imports = [
+        node for node in ast.parse(stub.read_text("utf-8")).body if type(node) is ast.ImportFrom
+    ]
+    listed = {alias.asname for node in imports for alias in node.names}
+    package = import_module(".".join(stub.relative_to(SOURCE.parent).parts[:-1]))
+
+    assert listed == set(package.__all__)
+    assert listed <= set(dir(package))
 
 
 def test_only_these_functions_import_when_called() -> None:

@@ -4,6 +4,6 @@ May import `loading` and what stands below it. (Not
 called ``preview``, because ``headrace.preview`` is a function.)
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)
