@@ -6,21 +6,21 @@ The root, the failures and the version of this layout are JSON in the file's sch
 from __future__ import annotations
 
 import json
-import math
 import os
 import uuid
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from headrace._validation import arrow_errors_explained
 from headrace.errors import CatalogError, NoRecordingsError
-from headrace.failures import Code, Failure
+from headrace.failures import failure_from_json, failure_to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from headrace.failures import Failure
 
 __all__ = [
     "DamagedError",
@@ -45,7 +45,11 @@ class DamagedError(CatalogError):
 
 def describe(table: pa.Table, root: str, failures: tuple[Failure, ...]) -> pa.Table:
     """Return the table with root and failures in its metadata."""
-    told = {"layout": _LAYOUT, "root": root, "failures": [_to_json(one) for one in failures]}
+    told = {
+        "layout": _LAYOUT,
+        "root": root,
+        "failures": [failure_to_json(one, omit_defaults=True) for one in failures],
+    }
     return table.replace_schema_metadata({_KEY: json.dumps(told)})
 
 
@@ -64,7 +68,7 @@ def described(table: pa.Table) -> tuple[str, tuple[Failure, ...]] | None:
         values = json.loads(told)
         layout = values["layout"]
         if layout == _LAYOUT:
-            return values["root"], tuple(_from_json(one) for one in values["failures"])
+            return values["root"], tuple(failure_from_json(one) for one in values["failures"])
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"its metadata cannot be understood ({error!r})") from None
     raise CatalogError(
@@ -221,15 +225,3 @@ def from_bytes(stream: bytes) -> pa.Table:
     import pyarrow as pa
 
     return pa.ipc.open_stream(stream).read_all()
-
-
-def _to_json(failure: Failure) -> dict[str, Any]:
-    """Return what differs from the defaults; infinity, which JSON does not know, is one."""
-    values = {one.name: (getattr(failure, one.name), one.default) for one in fields(Failure)}
-    return {
-        name: value for name, (value, default) in values.items() if value not in (default, math.inf)
-    }
-
-
-def _from_json(values: dict[str, Any]) -> Failure:
-    return Failure(**{**values, "code": Code(values["code"])})

@@ -18,6 +18,7 @@ from headrace.display._exhibit import Event, PreviewedWindow, preview_window
 from headrace.display._page import page
 from headrace.dsp import Levels, levels
 from headrace.errors import CatalogError, InvalidWindowsError, ReadError
+from headrace.failures import failure_to_json
 from headrace.windows import InOrder
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Preview:
                 for one in self.exhibits
             ],
             "failures": [
-                {"file_id": one.file_id, "code": str(one.code), "message": one.message}
+                failure_to_json(one, ("file_id", "code", "message"))
                 for one in (*self.windows.catalog.failures, *self.failures)
             ],
         }
