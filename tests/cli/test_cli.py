@@ -176,7 +176,7 @@ def test_scan_writes_what_is_damaged_where_all_is(run: Run, tmp_path: Path) -> N
     answer = run("scan", tmp_path, "--failures", tmp_path / "damaged.txt")
     assert "must end in .csv or .parquet" in _sentence(answer.err)
     answer = run("scan", tmp_path, "--failures", tmp_path / "no" / "damaged.csv")
-    assert "make it first" in _sentence(answer.err)
+    assert "create it first" in _sentence(answer.err)
 
 
 def test_names_are_printed_as_they_are(run: Run, tmp_path: Path) -> None:
@@ -425,11 +425,14 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["scan", "--failures", "nowhere/x.csv"], "There is no folder 'nowhere': make it first."),
+        (
+            ["scan", "--failures", "nowhere/x.csv"],
+            "'nowhere/x.csv' cannot be written: there is no folder 'nowhere'; create it first.",
+        ),
         (["scan", "--failures", "x.txt"], "'x.txt' must end in .csv or .parquet."),
         (["scan", "--failures", "x.csv"], "'x.csv' is a folder: name a file in it."),
-        (["scan", "--save", "nowhere/x.parquet"], "there is no folder '.*nowhere'; make it first"),
-        (["scan", "--save", "x.csv"], "'x.csv', which is a folder: name a file in it."),
+        (["scan", "--save", "nowhere/x.parquet"], "there is no folder 'nowhere'; create it first"),
+        (["scan", "--save", "x.csv"], "'x.csv' is a folder: name a file in it."),
         (
             ["scan", "--json", "nowhere/x"],
             "'nowhere/x' cannot be written: there is no folder 'nowhere'",
@@ -525,7 +528,7 @@ def test_a_file_that_may_not_be_written_is_told_before_the_work(
         refused.add(asked)
         answer = run("bench", tmp_path / "none.wav", "--json", file)
         assert answer.code == 1
-        assert "may not be written" in _sentence(answer.err)
+        assert "cannot be written: permission denied" in _sentence(answer.err)
 
 
 def test_a_report_is_printed_though_its_figures_cannot_be_written(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace._formatting import format_count
+from headrace._validation import check_output_file
 from headrace.errors import HeadraceError
 
 if TYPE_CHECKING:
@@ -31,19 +32,19 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 44
 
 
 def check_plot_file(file: str | os.PathLike[str]) -> None:
-    """Raise if `plot` could not write to `file`: before the measurement, not after.
+    """Check before a measurement that its plot can be written to `file`.
 
     Raises
     ------
     ValueError
-        Its name ends in none of `ENDINGS`.
+        The name ends in none of `ENDINGS`.
     HeadraceError
-        It is a PNG, and matplotlib is not there.
+        The file is a PNG, and matplotlib is not installed.
+    OSError
+        `file` is a folder, its folder does not exist, or writing is not permitted.
     """
-    ending = Path(file).suffix.lower()
-    if ending not in ENDINGS:
-        raise ValueError(f"{str(file)!r} must end in {' or '.join(ENDINGS)}.")
-    if ending == ".png":
+    check_output_file(file, endings=ENDINGS)
+    if Path(file).suffix.lower() == ".png":
         _matplotlib()
 
 
@@ -59,7 +60,7 @@ def plot(measured: Sweep, file: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    ValueError, HeadraceError
+    ValueError, HeadraceError, OSError
         As `check_plot_file`.
     """
     check_plot_file(file)

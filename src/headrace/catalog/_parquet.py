@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from headrace._validation import arrow_errors_explained
+from headrace._validation import arrow_errors_explained, check_output_file
 from headrace.errors import CatalogError, NoRecordingsError
 from headrace.failures import failure_from_json, failure_to_json
 
@@ -28,7 +28,6 @@ __all__ = [
     "describe",
     "described",
     "from_bytes",
-    "parent_of",
     "read",
     "to_bytes",
     "write",
@@ -77,36 +76,16 @@ def described(table: pa.Table) -> tuple[str, tuple[Failure, ...]] | None:
 
 
 def check_catalog_file(file: str | os.PathLike[str]) -> None:
-    """Raise if `write` could not write to `file`: before a scan, not after.
+    """Check before a scan that a catalog can be saved as `file`.
+
+    Permission is not checked: `scan` writes its cache only if something has changed.
 
     Raises
     ------
     CatalogError
-        There is no such folder, or `file` is one.
+        The folder of `file` does not exist, or `file` is a folder.
     """
-    parent_of(file)
-    if Path(file).is_dir():
-        raise CatalogError(
-            f"The catalog cannot be saved as {os.fspath(file)!r}, which is a folder: name a file "
-            "in it."
-        )
-
-
-def parent_of(file: str | os.PathLike[str]) -> Path:
-    """Return the folder that `file` would be written to.
-
-    Raises
-    ------
-    CatalogError
-        There is no such folder.
-    """
-    folder = Path(os.path.realpath(file)).parent
-    if not folder.is_dir():
-        raise CatalogError(
-            f"The catalog cannot be saved as {os.fspath(file)!r}: "
-            f"there is no folder {str(folder)!r}; make it first."
-        )
-    return folder
+    check_output_file(file, error=CatalogError, permission=False)
 
 
 def write(table: pa.Table, file: str | os.PathLike[str]) -> None:
@@ -123,7 +102,7 @@ def write(table: pa.Table, file: str | os.PathLike[str]) -> None:
 
     check_catalog_file(file)
     target = Path(os.path.realpath(file))  # behind a link, so that the link stays one
-    temporary = parent_of(file) / f".{target.name}.{uuid.uuid4().hex}.tmp"
+    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     unique = ("id", "path")
     try:
         with temporary.open("xb") as sink:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from headrace._sizes import format_bytes
+from headrace._formatting import format_bytes
 from headrace.cli._console import answer, at_fault, bar, command_of, one_sentence, say, write_json
 from headrace.cli._options import Shuffled, Sound, Verify, annotations_of, numbers_of, place_of
 from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError

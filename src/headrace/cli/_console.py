@@ -17,6 +17,7 @@ import typer.core
 import typer.main
 
 from headrace._progress import on_terminal
+from headrace._validation import check_output_file
 from headrace.errors import (
     AnnotationError,
     CatalogError,
@@ -88,7 +89,8 @@ def one_sentence(
         warnings.showwarning = tell
         try:
             for file in written:
-                _refuse(file)
+                if file is not None and file != "-":
+                    check_output_file(file)
             yield
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
@@ -100,19 +102,6 @@ def one_sentence(
         except (HeadraceError, ValueError) as error:
             say(str(error))
             raise typer.Exit(2) from error
-
-
-def _refuse(file: str | Path | None) -> None:
-    if file is None or file == "-":
-        return
-    if Path(file).is_dir():
-        raise IsADirectoryError(f"{str(file)!r} is a folder: name a file in it.")
-    if not (folder := Path(file).parent).is_dir():
-        raise FileNotFoundError(
-            f"{str(file)!r} cannot be written: there is no folder {str(folder)!r}; make it first."
-        )
-    if not os.access(Path(file) if Path(file).exists() else folder, os.W_OK):
-        raise PermissionError(f"{str(file)!r} may not be written: name another place.")
 
 
 @contextmanager

@@ -11,8 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from headrace._formatting import format_count, format_duration
-from headrace._sizes import format_bytes
+from headrace._formatting import format_bytes, format_count, format_duration
 from headrace.bench import CLOSE_ENOUGH
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from headrace._formatting import (
+    format_bytes,
     format_count,
     format_decibels,
     format_duration,
     format_hertz,
     format_time,
 )
-from headrace._sizes import format_bytes
 from headrace.catalog import summarise
 from headrace.display._draw import WAVE_HEIGHT, WAVE_WIDTH, waveform
 from headrace.display._encode import data_uri

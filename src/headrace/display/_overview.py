@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from headrace._formatting import format_count, format_decibels, format_duration, format_hertz
-from headrace._sizes import format_bytes
+from headrace._formatting import (
+    format_bytes,
+    format_count,
+    format_decibels,
+    format_duration,
+    format_hertz,
+)
 from headrace.catalog import summarise
 from headrace.dsp import SILENT_DBFS
 from headrace.errors import InvalidWindowsError
