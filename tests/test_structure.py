@@ -265,7 +265,7 @@ def test_every_error_is_one_of_ours_and_a_builtin_of_its_kind() -> None:
 def test_the_old_name_of_an_error_works_with_a_warning(home: object) -> None:
     """WindowsError, which shadows a builtin on Windows, is InvalidWindowsError for one release."""
     with pytest.warns(
-        DeprecationWarning, match="WindowsError is called InvalidWindowsError"
+        DeprecationWarning, match="WindowsError was renamed: use headrace.InvalidWindowsError"
     ) as seen:
         old = home.WindowsError  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""Checks of arguments: each error says in one sentence what is wrong with a value and what to do."""
+"""Checks of arguments: each error says what is wrong with a value and what to write instead."""
 
 from __future__ import annotations
 

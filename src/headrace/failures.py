@@ -106,10 +106,10 @@ class DecodeError(Exception):
 def describe_os_error(error: OSError) -> tuple[Code, str]:
     """Return the code and the message of a `Failure` for an error of the operating system."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return Code.MISSING, "the file is not there"
+        return Code.MISSING, "the file does not exist"
     if isinstance(error, PermissionError):
-        return Code.PERMISSION, "the file may not be read: check its permissions"
-    return Code.IO, f"the system says: {error.strerror or error}"
+        return Code.PERMISSION, "permission denied: check the file's permissions"
+    return Code.IO, f"the operating system reports: {error.strerror or error}"
 
 
 def failure_to_json(
