@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from numbers import Real
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, SupportsIndex, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Final, SupportsIndex, TypeVar
 
 from headrace.errors import CatalogError, HeadraceError, InvalidWindowsError
 
@@ -85,7 +83,7 @@ def check_count(name: str, value: int | T, least: int, automatic: T) -> int | T:
     )
 
 
-def check_whole_number(name: str, value: Any, least: int | None = None) -> int:  # noqa: ANN401
+def check_whole_number(name: str, value: object, least: int | None = None) -> int:
     """Return an argument of windows that is a whole number, as an int.
 
     Raises
@@ -101,10 +99,13 @@ def check_whole_number(name: str, value: Any, least: int | None = None) -> int: 
 
 
 def _as_int(value: object) -> int | None:
-    """Return a whole number of Python or NumPy as an int; None for anything else, also bools."""
-    if isinstance(value, SupportsIndex) and not isinstance(value, bool | np.bool_):
+    """Return a whole number of Python or NumPy as an int; None for anything else, bools too."""
+    if not isinstance(value, SupportsIndex) or isinstance(value, bool):
+        return None
+    try:
         return index(value)
-    return None
+    except TypeError:  # arrays, and NumPy's bools in some versions
+        return None
 
 
 def check_stall_timeout(value: float | None, workers: int) -> float | None:
