@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -40,3 +41,15 @@ def test_errors_survive_pickling(name: str, again: Any) -> None:
     assert type(other) is type(error)
     assert str(other) == (str(FAILURE) if name == "ReadError" else "the message")
     assert vars(other) == ATTRIBUTES.get(name, {})
+
+
+def test_the_tree_of_errors_is_complete() -> None:
+    """The tree at the top of the module shows every class, with the builtin that it inherits."""
+    line = re.compile(r"^ +(?:[├└]── )?(\w+) *(?:\((\w+)\))?", re.MULTILINE)
+    drawn = dict(line.findall(errors.__doc__ or ""))
+
+    assert set(drawn) == set(errors.__all__)
+    for name, builtin in drawn.items():
+        if builtin:
+            bases = [base.__name__ for base in getattr(errors, name).__bases__]
+            assert builtin in bases, name
