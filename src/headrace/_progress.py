@@ -16,7 +16,7 @@ __all__ = ["UpdateProgress", "on_terminal", "progress_bar"]
 class UpdateProgress(Protocol):
     """What `progress_bar` yields."""
 
-    def __call__(self, done: int, total: int, damaged: int | None = None) -> None:
+    def __call__(self, done: int, total: int, damaged: int | None = None, /) -> None:
         """Show how many items are done, of how many, and how many of them are damaged."""
 
 
@@ -43,7 +43,7 @@ def progress_bar(description: str, show: bool | None = None) -> Iterator[UpdateP
     """
     terminal = on_terminal()
     if not (terminal if show is None else show):
-        yield lambda done, total, damaged=None: None  # noqa: ARG005  named as in the protocol
+        yield lambda *_: None
         return
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn
@@ -57,7 +57,7 @@ def progress_bar(description: str, show: bool | None = None) -> Iterator[UpdateP
     ) as bar:
         task = bar.add_task(description, total=None, note="")
 
-        def update(done: int, total: int, damaged: int | None = None) -> None:
+        def update(done: int, total: int, damaged: int | None = None, /) -> None:
             note = "" if damaged is None else f"{damaged:,} damaged"
             bar.update(task, completed=done, total=total, note=note)
 

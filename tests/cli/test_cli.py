@@ -655,7 +655,7 @@ def test_preview_shows_the_windows_asked_for(run: Run, archive: Archive, tmp_pat
         (["--at", "a.wav"], 2, "is not FILE@SECONDS"),
         (["--at", "a.wav@x"], 2, "is not FILE@SECONDS"),
         (["--at", "none.wav@1"], 2, "There is no recording 'none.wav'"),
-        (["--annotations", "labels.txt"], 2, "is not KIND:FILES, where KIND is one of anuraset, audacity"),
+        (["--annotations", "labels.txt"], 2, "is not KIND:FILES, where KIND is one of anuraset"),
         (["--annotations", "csv:none.csv"], 1, "none.csv"),
         (["--audio", "mp3", "--sample-rate", "10000"], 2, "MP3 has no sample rate of 10,000 Hz"),
         (["-o", "/no/such/folder/page.html"], 1, "/no/such/folder/page.html"),
