@@ -8,13 +8,13 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from headrace._formatting import (
+    format_bytes,
     format_count,
     format_decibels,
     format_duration,
     format_hertz,
     format_time,
 )
-from headrace._sizes import format_bytes
 
 if TYPE_CHECKING:
     from jinja2 import Environment

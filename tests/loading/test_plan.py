@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace._sizes import parse_bytes
+from headrace._validation import parse_bytes
 from headrace.codecs import _probe as decode
 from headrace.dsp._resampler import resampler
 from headrace.errors import MemoryBudgetError

@@ -7,12 +7,6 @@ Promises that each framework is imported only by the module of its name, when th
 May import `loading`, `windows` and what stands below them.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-_import_adapter, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'headrace.adapters' has no attribute {name!r}")
-    return _import_adapter(name)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

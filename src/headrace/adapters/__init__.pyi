@@ -1,4 +1,6 @@
-"""The modules of this package that are public; each needs its framework."""
+"""The adapters, one module for each framework."""
 
 from . import jax as jax
 from . import torch as torch
+
+__all__: list[str]

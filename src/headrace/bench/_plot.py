@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headrace._html import render
+from headrace._validation import check_output_file
 from headrace.bench._chart import HEIGHT, WIDTH, charts, ms_per_window
 from headrace.errors import HeadraceError
 
@@ -28,19 +29,19 @@ _LINE_STYLES: Final = {"grid": (_GRID, 1), "median": (_ACCENT, 2), "range": (_AC
 
 
 def check_plot_file(file: str | os.PathLike[str]) -> None:
-    """Check that `plot` can write a file, before the measurement starts.
+    """Check before a measurement that its plot can be written to `file`.
 
     Raises
     ------
     ValueError
         The name ends in none of `SUFFIXES`.
     HeadraceError
-        The file is a PNG and matplotlib is not installed.
+        The file is a PNG, and matplotlib is not installed.
+    OSError
+        `file` is a folder, its folder does not exist, or writing is not permitted.
     """
-    suffix = Path(file).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{str(file)!r} must end in {' or '.join(SUFFIXES)}.")
-    if suffix == ".png":
+    check_output_file(file, endings=SUFFIXES)
+    if Path(file).suffix.lower() == ".png":
         _import_figure()
 
 
@@ -56,7 +57,7 @@ def plot(result: SweepResult, file: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    ValueError, HeadraceError
+    ValueError, HeadraceError, OSError
         As `check_plot_file`.
     OSError
         The file cannot be written.

@@ -127,18 +127,21 @@ def verify(
     workers = available_processors() if workers == "auto" else workers
     places = iter(todo.tolist())
     saved = time.monotonic()
+    done = damaged = 0
     verdicts = Prefetcher(
         _jobs(table.take(todo)), workers=workers, depth=_AHEAD * workers, name="headrace-verify"
     )
     try:
-        with closing(verdicts), progress_bar(len(todo), progress, "Decoding") as advance:
+        with closing(verdicts), progress_bar("Decoding", progress) as update:
             for some in verdicts:
                 for verdict, place in zip(some, places, strict=False):
                     found += verdict.failures  # first: without them, the row would count as whole
                     frames[place] = verdict.frames
                     declared[place] = verdict.declared
                     inexact[place] = not verdict.seeks
-                advance(len(some), sum(bool(verdict.failures) for verdict in some))
+                done += len(some)
+                damaged += sum(bool(verdict.failures) for verdict in some)
+                update(done, len(todo), damaged)
                 if time.monotonic() - saved > _SAVED_S:
                     save()
                     saved = time.monotonic()

@@ -3,6 +3,6 @@
 May import only `errors`.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -18,6 +18,7 @@ from headrace.catalog import summarise
 from headrace.display._draw import spectrogram_min_hz
 from headrace.dsp import SILENT_DBFS, Levels
 from headrace.errors import InvalidWindowsError
+from headrace.failures import failure_to_json
 
 if TYPE_CHECKING:
     import os
@@ -142,11 +143,7 @@ class Preview:
                 for window in self.exhibits
             ],
             "failures": [
-                {
-                    "file_id": failure.file_id,
-                    "code": str(failure.code),
-                    "message": failure.message,
-                }
+                failure_to_json(failure, ("file_id", "code", "message"))
                 for failure in (*self.windows.catalog.failures, *self.failures)
             ],
         }

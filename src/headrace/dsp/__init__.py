@@ -4,6 +4,6 @@ Pure functions of their input, the same to the bit on every machine (`LogMel` to
 import the kernel and the modules beside the packages.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from headrace._processors import processors_per_rank
-from headrace._sizes import parse_bytes
-from headrace._validation import check_choice, check_count, check_stall_timeout
+from headrace._validation import check_choice, check_count, check_stall_timeout, parse_bytes
 from headrace.concurrency import Prefetcher, notify_forked_children
 from headrace.errors import ClosedError, InvalidWindowsError, ReadError
 from headrace.loading._batch_map import BatchMap

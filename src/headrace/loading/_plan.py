@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from headrace._formatting import format_bytes
 from headrace._kernel import LANES
-from headrace._sizes import format_bytes
 from headrace.codecs import Recording, carries_on, decoder_bytes, sample_type, seeks
 from headrace.dsp import resampler, table_bytes
 from headrace.errors import InvalidWindowsError, MemoryBudgetError

@@ -5,6 +5,6 @@ and timings. May import `concurrency` and the modules beside the packages; a not
 `Stats` is the only way up, to `display`.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -15,8 +15,8 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from headrace._formatting import format_bytes
 from headrace._progress import stderr_is_interactive
-from headrace._sizes import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

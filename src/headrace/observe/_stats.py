@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headrace._sizes import format_bytes
+from headrace._formatting import format_bytes
 
 __all__ = ["GIL_WAITS_OFTEN", "Stats", "separate_blocked"]
 
