@@ -189,9 +189,9 @@ def test_a_wait_for_the_gil_is_called_one_where_it_is_not_chance(
         GroupResult(began_s=at, ended_s=at + 0.5, gil_s=2e-3 if at < waiting else 0.5e-3)
         for at in range(10)
     ]
-    (unit,) = windows.loader(batch_size=len(windows))._plan.units(0, 0)
+    (item,) = windows.loader(batch_size=len(windows))._plan.work_items(0, 0)
     kept, file = Trace(), io.StringIO()
-    kept.delivered(WorkResult(unit, [], results), 0.0, 10.0)
+    kept.delivered(WorkResult(item, [], results), 0.0, 10.0)
     kept.write(file, "")
 
     events = json.loads(file.getvalue())["traceEvents"]

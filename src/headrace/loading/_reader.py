@@ -1,12 +1,13 @@
-"""`Reader`: a group of reads -> rows of audio: decode, mix, resample.
+"""`Reader`: decodes, mixes and resamples a group of reads into rows of audio.
 
 Guarantees
 ----------
-- A group is one native call, which needs no GIL between opening its first file and its last row.
-- `read` may be called by many threads at once: what a call uses, open files and scratch, is its own
-  while the call lasts (src/kernel/reader.h).
-- `read` looks at its `CancellationToken` between reads and within long ones.
-- A recording at which a read has stalled is not read again by this reader.
+- A group is one native call. The call releases the GIL from opening the first file to writing the
+  last row.
+- `Reader.read` may be called by many threads at once. Open files and scratch memory belong to one
+  call as long as it lasts (src/kernel/reader.h).
+- `Reader.read` checks its `CancellationToken` between reads and within long reads.
+- A recording whose read has stalled is not read again by the same `Reader`.
 """
 
 from __future__ import annotations
@@ -36,25 +37,24 @@ if TYPE_CHECKING:
     from headrace.loading._plan import Plan
     from headrace.loading._work import ReadGroup
 
-__all__ = ["GroupResult", "ReadCancelled", "Reader"]
+__all__ = ["GroupResult", "ReadCancelledError", "Reader"]
 
-_REMEMBERED = 1 << 21
-"""Bytes for recordings whose facts are at hand: half a kilobyte each, and its seek points."""
+_CACHE_BYTES = 1 << 21
+"""Bytes of the cache of recordings' facts: half a kilobyte and the seek points for each."""
 
 _Facts = tuple[int, int, int, int, bytes, bytes | None]
 """Id, kind, frames, bytes, path and seek points, as the native reader takes them."""
 
+_STALLED = "a read did not return within stall_timeout_s. Check the disk or network."
 
-_STALLED = "a read of it did not come back within stall_timeout_s: is its disk or network there?"
 
-
-class ReadCancelled(Exception):  # noqa: N818  nobody waits for the result
-    """The work was cancelled on the way."""
+class ReadCancelledError(Exception):
+    """The read was cancelled: nobody needs its result."""
 
 
 @dataclass(slots=True)
 class GroupResult:
-    """What became of a group.
+    """The result of reading a group.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class GroupResult:
     ids, paths : list of str
         Of the recording of each of its rows.
     failures : dict of int to Failure
-        By row of the unit; those rows hold zeros.
+        By row of the work item. These rows hold zeros.
     decode_s, resample_s, busy_s : float
         Seconds of work: decoding and mixing, resampling, and everything.
     transform_s : float
@@ -107,19 +107,20 @@ class GroupResult:
 
 
 class Reader:
-    """Reads what a plan says.
+    """Reads the groups of a plan.
 
     Parameters
     ----------
     plan : Plan
-        Whose groups will be read.
+        The plan whose groups will be read.
     instruction_set : str
-        One of ``_kernel.instruction_sets()``; default that of `kernel_info`. All agree to the bit.
+        One of ``_kernel.instruction_sets()``. Default: that of `kernel_info`. All give the same
+        bits.
 
     Raises
     ------
     ValueError
-        There is no such instruction set here.
+        This processor does not have the instruction set.
     """
 
     def __init__(self, plan: Plan, instruction_set: str = "") -> None:
@@ -138,7 +139,7 @@ class Reader:
                     table.up,
                     table.down,
                     chunk,
-                    plan.keep(kind),
+                    plan.kept_frames(kind),
                 )
             )
         channel = {"mix": _kernel.MIX, "all": _kernel.ALL}.get(str(spec.channel), spec.channel)
@@ -151,16 +152,16 @@ class Reader:
             (scratch.pcm, scratch.planes, scratch.inputs, scratch.outputs),
             min(plan.open_files - max(1, plan.workers), sys.maxsize),
         )
-        self._stalled: set[int] = set()
-        # Three bytes are a point; points are 64 frames of 576 samples apart, or of more.
+        self._stalled_recordings: set[int] = set()
+        # A seek point takes 3 bytes. Points are at least 64 packets of 576 samples apart.
         points = max(
             (kind.frames // 12_288 for kind in plan.kinds if kind.format == "MP3"), default=0
         )
-        self._facts = lru_cache(maxsize=max(64, _REMEMBERED // (512 + points)))(self._facts_of)
+        self._facts = lru_cache(maxsize=max(64, _CACHE_BYTES // (512 + points)))(self._facts_of)
 
     @property
     def most_open(self) -> int:
-        """The most files that were open at once."""
+        """The most files that have been open at once."""
         return self._native.most_open
 
     def close(self) -> None:
@@ -171,7 +172,7 @@ class Reader:
         self,
         group: ReadGroup,
         rows: NDArray[np.float32] | list[NDArray[np.float32]],
-        closing: CancellationToken,
+        token: CancellationToken,
         *,
         first: int = 0,
     ) -> GroupResult:
@@ -179,16 +180,16 @@ class Reader:
 
         Parameters
         ----------
-        group : Group
-            What to read.
+        group : ReadGroup
+            The group to read.
         rows : ndarray or list of ndarray of float32
-            The rows of the unit from `first` on, shape ``(rows, samples)`` or
-            ``(rows, channels, samples)``, or a list of that many arrays; only the group's are
+            The rows of the work item from `first` on, shape ``(rows, samples)`` or
+            ``(rows, channels, samples)``, or a list of that many arrays. Only the group's rows are
             written.
-        closing : Closing
-            Looked at between reads and within long ones.
+        token : CancellationToken
+            Checked between reads and within long reads.
         first : int
-            The unit's row that comes first in `rows`.
+            The row of the work item that `rows` begins with.
 
         Returns
         -------
@@ -196,8 +197,8 @@ class Reader:
 
         Raises
         ------
-        ReadCancelled
-            `closing` said so; the rows are undefined.
+        ReadCancelledError
+            `token` was cancelled. The contents of the rows are undefined.
         """
         failures: dict[int, Failure] = {}
         recordings: list[_Facts] = []
@@ -209,7 +210,7 @@ class Reader:
             recording, facts = self._facts(read.recording)
             ids += [recording.id] * len(read.starts)
             paths += [recording.path] * len(read.starts)
-            if read.recording in self._stalled:
+            if read.recording in self._stalled_recordings:
                 for row in range(read.row, read.row + len(read.starts)):
                     rows[row - first][...] = 0
                     failures[row] = self._failure(group, row, Code.STALLED, _STALLED)
@@ -220,12 +221,12 @@ class Reader:
             reads.append((places[read.recording], read.starts, read.row - first))
         began, cpu_s = time.perf_counter(), time.thread_time()
         lost, decode_s, resample_s, busy_s, cancelled = self._native.read(
-            recordings, reads, rows, closing.flag, closing.beat
+            recordings, reads, rows, token.flag, token.heartbeat
         )
         cpu_s = time.thread_time() - cpu_s
         gil_s = time.perf_counter() - began - busy_s
         if cancelled:
-            raise ReadCancelled
+            raise ReadCancelledError
         for place, code, why in lost:
             row = place + first
             failures[row] = self._failure(group, row, Code(code), why)
@@ -244,12 +245,12 @@ class Reader:
             cpu_s=cpu_s,
         )
 
-    def give_up(self, group: ReadGroup, stalled: CancellationToken) -> None:
-        """Read no more of the recording that a reading of `group` has stalled at."""
+    def exclude_stalled(self, group: ReadGroup, stalled: CancellationToken) -> None:
+        """Stop reading the recording on which reading `group`, with the token `stalled`, hangs."""
         recordings = {read.recording for read in group.reads}
-        if stalled.subject is not None:
-            recordings &= {stalled.subject}
-        self._stalled |= recordings
+        if stalled.working_on is not None:
+            recordings &= {stalled.working_on}
+        self._stalled_recordings |= recordings
 
     def _facts_of(self, index: int) -> tuple[Recording, _Facts]:
         recording = self._recordings[index]

@@ -127,7 +127,7 @@ class Meter:
     def note_peak(self, plan: Plan, slabs: BufferPool | None, reader: Reader | None) -> None:
         """Note the most bytes that an iteration has used, as the bound counts them."""
         if reader is not None:
-            held = plan.held if slabs is None else min(slabs.peak, slabs.count)
+            held = plan.max_deliveries if slabs is None else min(slabs.peak, slabs.count)
             self.peak_bytes = max(self.peak_bytes, plan.nbytes(held, reader.most_open))
 
     def stats(self, plan: Plan, ledger: Ledger, kept_bytes: int, memory_bound: int) -> Stats:

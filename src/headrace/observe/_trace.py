@@ -81,7 +81,7 @@ class Trace:
 
     def delivered(self, made: WorkResult, began: float, ended: float) -> None:
         """Note what was made, and that the consumer was in the loader for it."""
-        unit = made.unit
+        item = made.item
         for result in made.results:
             self._reads.append(
                 _Read(
@@ -93,7 +93,7 @@ class Trace:
                     result.paths[0] if result.paths else "",
                     len(result.paths),
                     len(result.failures),
-                    unit.epoch,
+                    item.epoch,
                     result.decode_s,
                     result.resample_s,
                     result.transform_s,
@@ -102,8 +102,8 @@ class Trace:
             )
         self._count += len(made.results)
         self._waited += 1
-        windows = len(unit.rows.index)
-        self._waits.append((current_thread().name, began, ended, unit.epoch, windows))
+        windows = len(item.rows.index)
+        self._waits.append((current_thread().name, began, ended, item.epoch, windows))
 
     def consumed(self, began: float, ended: float) -> None:
         """Note that the consumer worked with what was delivered."""
