@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace import Code, Failure, ReadError, TooManyFailuresError
 from headrace.catalog._recordings import Recordings
-from headrace.loading import _ledger as ledger
+from headrace.loading import _ledger
 from headrace.loading._ledger import Ledger, parse_max_failures
 from tests.support.cut_catalogs import made_up
 
@@ -30,10 +30,10 @@ def failure(index: int, code: Code = Code.IO) -> Failure:
 
 def ledger_of(indices: Sequence[tuple[int, Code]], most: int | None = None) -> Ledger:
     """Return a ledger in which these windows of an epoch have failed."""
-    kept = Ledger(Recordings(CATALOG), raise_on_failure=False, max_failures=most)
+    ledger = Ledger(Recordings(CATALOG), raise_on_failure=False, max_failures=most)
     for index, code in indices:
-        kept.count_failed(0, index // EACH, failure(index, code))
-    return kept
+        ledger.count_failed(0, index // EACH, failure(index, code))
+    return ledger
 
 
 @given(st.lists(st.tuples(st.integers(0, 2 * EACH - 1), st.sampled_from(CODES))))
@@ -41,19 +41,19 @@ def test_neighbours_that_fail_with_one_code_are_one_failure(
     indices: list[tuple[int, Code]],
 ) -> None:
     """In whatever order, and however often, windows fail: rows are merged, and none is missing."""
-    kept = ledger_of(indices)
+    ledger = ledger_of(indices)
 
     listed = [
         (index, one.code)
-        for one in kept.failures
+        for one in ledger.failures
         for index in range(one.index, one.index + round(one.stop_s - one.start_s))
     ]
     assert sorted(listed) == sorted(set(indices))
-    assert sum(one.windows for one in kept.failures) == kept.failed == len(indices)
-    for one in kept.failures:
+    assert sum(one.windows for one in ledger.failures) == ledger.failed == len(indices)
+    for one in ledger.failures:
         assert one.message == f"at {one.index % EACH}"
         assert one.start_s == one.index % EACH
-    ordered = sorted(kept.failures, key=lambda one: (one.code, one.index))
+    ordered = sorted(ledger.failures, key=lambda one: (one.code, one.index))
     for one, other in pairwise(ordered):
         apart = (one.code, one.file_id) != (other.code, other.file_id)
         assert apart or one.file_id != other.file_id or one.stop_s < other.start_s
@@ -65,10 +65,10 @@ def test_neighbours_that_fail_with_one_code_are_one_failure(
 )
 def test_the_table_adds_up(indices: list[tuple[int, Code]], delivered: list[int]) -> None:
     """For each file, expected = delivered + failed, and failed is the sum over the codes."""
-    kept = ledger_of(indices)
-    kept.count_delivered(np.array(delivered, np.int64))
+    ledger = ledger_of(indices)
+    ledger.count_delivered(np.array(delivered, np.int64))
 
-    table = kept.table()
+    table = ledger.table()
 
     for row, one in enumerate(table.to_pylist()):
         assert one["id"] == f"r{row}"
@@ -77,18 +77,18 @@ def test_the_table_adds_up(indices: list[tuple[int, Code]], delivered: list[int]
         assert one["expected"] == one["delivered"] + one["failed"]
         assert one["failed"] == sum(one.get(str(code), 0) for code in CODES)
     assert set(table.column_names[4:]) == {str(code) for _, code in indices}
-    assert kept.expected == len(delivered) + len(indices)
+    assert ledger.expected == len(delivered) + len(indices)
 
 
 def test_the_number_of_listed_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit, failures are counted but not listed."""
-    monkeypatch.setattr(ledger, "_MAX_RUNS", 3)
+    monkeypatch.setattr(_ledger, "_MAX_RUNS", 3)
 
-    kept = ledger_of([(index, Code.IO) for index in (0, 2, 4, 6, 8, 5)])
+    ledger = ledger_of([(index, Code.IO) for index in (0, 2, 4, 6, 8, 5)])
 
-    assert [(one.index, one.windows) for one in kept.failures] == [(0, 1), (2, 1), (4, 2)]
-    assert kept.failed == 6
-    assert kept.table()["IO"].to_pylist() == [6, 0]
+    assert [(one.index, one.windows) for one in ledger.failures] == [(0, 1), (2, 1), (4, 2)]
+    assert ledger.failed == 6
+    assert ledger.table()["IO"].to_pylist() == [6, 0]
 
 
 def test_too_many_failures_are_summarised() -> None:
@@ -106,22 +106,22 @@ def test_too_many_failures_are_summarised() -> None:
 
 def test_the_limit_applies_to_each_epoch() -> None:
     """Failures of earlier epochs do not count towards the limit."""
-    kept = Ledger(Recordings(CATALOG), raise_on_failure=False, max_failures=1)
+    ledger = Ledger(Recordings(CATALOG), raise_on_failure=False, max_failures=1)
     for epoch in range(5):
-        kept.count_failed(epoch, 0, failure(3))
+        ledger.count_failed(epoch, 0, failure(3))
 
     with pytest.raises(TooManyFailuresError):
-        kept.count_failed(4, 0, failure(3))
-    assert [one.windows for one in kept.failures] == [6]
+        ledger.count_failed(4, 0, failure(3))
+    assert [one.windows for one in ledger.failures] == [6]
 
 
 def test_the_first_failure_raises_where_failures_raise() -> None:
     """The failure is counted as well."""
-    kept = Ledger(Recordings(CATALOG), raise_on_failure=True, max_failures=None)
+    ledger = Ledger(Recordings(CATALOG), raise_on_failure=True, max_failures=None)
 
     with pytest.raises(ReadError, match="at 3"):
-        kept.count_failed(0, 0, failure(3))
-    assert kept.failed == kept.expected == 1
+        ledger.count_failed(0, 0, failure(3))
+    assert ledger.failed == ledger.expected == 1
 
 
 @pytest.mark.parametrize(

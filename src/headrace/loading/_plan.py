@@ -112,6 +112,8 @@ class Plan:
     ----------
     prefetch : int
         The prefetch that fits into `memory`; 0 without workers.
+    row_bytes, audio_bytes : int
+        Bytes of a window as it is delivered, and before its transforms.
     item_rows : int
         Rows of a work item, except the last one of an epoch.
     depth : int
@@ -174,8 +176,8 @@ class Plan:
             if needed > memory:
                 batches = f" and batch_size={self.batch_size}" if self.batch_size else ""
                 raise MemoryBudgetError(
-                    f"memory={format_bytes(memory)} is too small: workers={self.workers}{batches} "
-                    f"needs at least {needed} bytes. "
+                    f"memory={format_bytes(memory)} is too small: a loader with "
+                    f"workers={self.workers}{batches} needs at least {needed} bytes. "
                     f'Give memory="{-(-needed >> 20)} MiB".',
                     needed=needed,
                 )
