@@ -395,7 +395,7 @@ def test_the_bound_counts_batches_ahead(windows: Windows) -> None:
 
     kept = [batches.loader.stats().kept_bytes for _ in batches.steps(40)]
 
-    slabs = batches.loader._slabs
+    slabs = batches.loader._buffers
     assert slabs is not None
     assert slabs.peak <= slabs.count == batches.loader.prefetch + 2 + 2
     assert set(kept) == {0}

@@ -142,7 +142,7 @@ def test_arrays_that_are_kept_never_change(windows: Windows, loader: Loader, mem
         pass
 
     assert [np.asarray(audio).tobytes() for audio in kept] == expected
-    slabs = loader._slabs
+    slabs = loader._buffers
     assert slabs is not None
     assert memory is unaligned or slabs.allocated >= 8  # JAX shared the memory
 

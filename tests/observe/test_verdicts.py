@@ -122,7 +122,7 @@ def test_one_long_file_that_is_decoded_from_its_start_is_counted(
         running = loader._iteration()
         assert running is not None
         assert running.prefetcher is not None
-        behind = running.prefetcher._core.behind
+        behind = running.prefetcher._core.waiting_by_key
         until = time.monotonic() + 20  # so that a failure does not hang
         while group.begin == 0 and len(behind[group.key]) < 3:
             assert time.monotonic() < until, "the other groups do not wait"

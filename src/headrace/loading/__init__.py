@@ -1,7 +1,8 @@
-"""How windows are loaded: plan -> read -> transform -> collate -> deliver, in threads.
+"""Loads windows in threads: plan -> read -> transform -> collate -> deliver.
 
-`Loader` is the only class that users see. It keeps the memory bound, the order, the state and the
-ledger. May import `observe`, `windows` and what stands below them.
+`Loader` is the only class that users see. It guarantees the memory bound, the order, the resumable
+state, and a ledger in which every window is either delivered or failed. May import `observe`,
+`windows` and the packages below them.
 """
 
 from headrace._lazy import attach_names
