@@ -31,6 +31,7 @@ from bare_libsndfile import Decoder
 from rivals import ours
 
 from headrace import _kernel
+from headrace._kernel import testing
 from headrace.codecs import probe, sample_type
 from headrace.dsp import resampler
 from headrace.failures import Failure
@@ -98,7 +99,7 @@ def _flac(task: Task, frames: int) -> None:
     for job in task.jobs():
         windows.setdefault(job.path, []).extend((at * frames, frames) for at in job.windows)
     for path, spans in windows.items():
-        if _kernel.flac_spans(Path(path).read_bytes(), spans) is None:
+        if testing.flac_spans(Path(path).read_bytes(), spans) is None:
             raise EOFError(path)
 
 
@@ -132,7 +133,7 @@ def floor(task: Task) -> tuple[float, float, float]:
     began = time.perf_counter()
     for number in range(count):  # equal rates: straight into the row
         out = y[number % ROWS] if table.identity else x[:frames]
-        _kernel.convert(pcm, task.channels, channel, out)
+        testing.convert(pcm, task.channels, channel, out)
     took.append(time.perf_counter() - began)
 
     began = time.perf_counter()

@@ -54,8 +54,8 @@ def begin(windows: Windows, state: dict[str, Any]) -> int:
     """Make the shuffled, sharded, resumed loader, and return the index of its first window."""
     loader = windows.shuffle(seed=1).shard(3, 8).loader(batch_size=64, workers=2)
     loader.load_state_dict(state)
-    epoch, position = loader._resume or (0, 0)
-    return int(next(loader._plan.units(epoch, position)).rows.index[0])
+    epoch, position = loader._resume_at or (0, 0)
+    return int(next(loader._plan.work_items(epoch, position)).rows.index[0])
 
 
 def measure(rows: int, mixed: int, rounds: int) -> dict[str, float]:

@@ -370,7 +370,7 @@ def test_windows_of_files_with_seek_points_are_not_chained(tmp_path: Path) -> No
             memory=None,
             last="keep",
         )
-        return {group.key for unit in plan.units(0) for group in unit.groups}
+        return {group.key for item in plan.work_items(0) for group in item.groups}
 
     assert keys(headrace.scan(tmp_path)) == {None}
     assert keys(without_seek_points(tmp_path)) == {0}

@@ -4,6 +4,6 @@ A malformed line never costs its neighbours anything: it is reported, and the fi
 annotated. May import `catalog` and what stands below it.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

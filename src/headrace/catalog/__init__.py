@@ -5,6 +5,6 @@ results. A bad file never costs its neighbours anything. May import `codecs` and
 it; `Catalog.windows` and `Catalog.windows_at` are its only way up.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -111,10 +111,13 @@ def read_headers(
     prefetcher = Prefetcher(
         map(job, spans), workers=workers, depth=_AHEAD * workers, name="headrace-scan"
     )
-    with closing(prefetcher), progress_bar(len(ids), progress, "Reading headers") as advance:
+    done = damaged = 0
+    with closing(prefetcher), progress_bar("Reading headers", progress) as update:
         for headers in prefetcher:
             yield from headers
-            advance(len(headers), sum(isinstance(one, Failure) for one in headers))
+            done += len(headers)
+            damaged += sum(isinstance(one, Failure) for one in headers)
+            update(done, len(ids), damaged)
 
 
 def _read(path: str, file_id: str, cancelled: CancellationToken) -> Recording | Failure:

@@ -6,21 +6,21 @@ The root, the failures and the version of this layout are JSON in the file's sch
 from __future__ import annotations
 
 import json
-import math
 import os
 import uuid
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from headrace._validation import arrow_errors_explained
+from headrace._validation import arrow_errors_explained, check_output_file
 from headrace.errors import CatalogError, NoRecordingsError
-from headrace.failures import Code, Failure
+from headrace.failures import failure_from_json, failure_to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from headrace.failures import Failure
 
 __all__ = [
     "DamagedError",
@@ -28,7 +28,6 @@ __all__ = [
     "describe",
     "described",
     "from_bytes",
-    "parent_of",
     "read",
     "to_bytes",
     "write",
@@ -45,7 +44,11 @@ class DamagedError(CatalogError):
 
 def describe(table: pa.Table, root: str, failures: tuple[Failure, ...]) -> pa.Table:
     """Return the table with root and failures in its metadata."""
-    told = {"layout": _LAYOUT, "root": root, "failures": [_to_json(one) for one in failures]}
+    told = {
+        "layout": _LAYOUT,
+        "root": root,
+        "failures": [failure_to_json(one, omit_defaults=True) for one in failures],
+    }
     return table.replace_schema_metadata({_KEY: json.dumps(told)})
 
 
@@ -64,7 +67,7 @@ def described(table: pa.Table) -> tuple[str, tuple[Failure, ...]] | None:
         values = json.loads(told)
         layout = values["layout"]
         if layout == _LAYOUT:
-            return values["root"], tuple(_from_json(one) for one in values["failures"])
+            return values["root"], tuple(failure_from_json(one) for one in values["failures"])
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"its metadata cannot be understood ({error!r})") from None
     raise CatalogError(
@@ -73,36 +76,16 @@ def described(table: pa.Table) -> tuple[str, tuple[Failure, ...]] | None:
 
 
 def check_catalog_file(file: str | os.PathLike[str]) -> None:
-    """Raise if `write` could not write to `file`: before a scan, not after.
+    """Check before a scan that a catalog can be saved as `file`.
+
+    Permission is not checked: `scan` writes its cache only if something has changed.
 
     Raises
     ------
     CatalogError
-        There is no such folder, or `file` is one.
+        The folder of `file` does not exist, or `file` is a folder.
     """
-    parent_of(file)
-    if Path(file).is_dir():
-        raise CatalogError(
-            f"The catalog cannot be saved as {os.fspath(file)!r}, which is a folder: name a file "
-            "in it."
-        )
-
-
-def parent_of(file: str | os.PathLike[str]) -> Path:
-    """Return the folder that `file` would be written to.
-
-    Raises
-    ------
-    CatalogError
-        There is no such folder.
-    """
-    folder = Path(os.path.realpath(file)).parent
-    if not folder.is_dir():
-        raise CatalogError(
-            f"The catalog cannot be saved as {os.fspath(file)!r}: "
-            f"there is no folder {str(folder)!r}; make it first."
-        )
-    return folder
+    check_output_file(file, error=CatalogError, permission=False)
 
 
 def write(table: pa.Table, file: str | os.PathLike[str]) -> None:
@@ -119,7 +102,7 @@ def write(table: pa.Table, file: str | os.PathLike[str]) -> None:
 
     check_catalog_file(file)
     target = Path(os.path.realpath(file))  # behind a link, so that the link stays one
-    temporary = parent_of(file) / f".{target.name}.{uuid.uuid4().hex}.tmp"
+    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     unique = ("id", "path")
     try:
         with temporary.open("xb") as sink:
@@ -221,15 +204,3 @@ def from_bytes(stream: bytes) -> pa.Table:
     import pyarrow as pa
 
     return pa.ipc.open_stream(stream).read_all()
-
-
-def _to_json(failure: Failure) -> dict[str, Any]:
-    """Return what differs from the defaults; infinity, which JSON does not know, is one."""
-    values = {one.name: (getattr(failure, one.name), one.default) for one in fields(Failure)}
-    return {
-        name: value for name, (value, default) in values.items() if value not in (default, math.inf)
-    }
-
-
-def _from_json(values: dict[str, Any]) -> Failure:
-    return Failure(**{**values, "code": Code(values["code"])})

@@ -41,7 +41,7 @@ def earlier_scan(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None,
     """
     if cache is None:
         return None, ""
-    _parquet.parent_of(cache)
+    _parquet.check_catalog_file(cache)
     try:
         table = _parquet.read(cache)
         whole, _ = _table.checked(table)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from headrace.catalog._descriptions import count_partly_usable, damaged_files
+from headrace.failures import failure_to_json
 
 if TYPE_CHECKING:
     from headrace.catalog._catalog import Catalog
     from headrace.failures import Failure
 
 __all__ = ["Kind", "Summary", "summarise"]
+
+_FAILURE_FIELDS = ("file_id", "path", "code", "message", "start_s", "stop_s", "windows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +88,7 @@ class Summary:
             "kinds": [asdict(kind) for kind in self.kinds],
             "damaged": self.damaged,
             "partly": self.partly,
-            "failures": [
-                {
-                    "file_id": one.file_id,
-                    "path": one.path,
-                    "code": str(one.code),
-                    "message": one.message,
-                    "start_s": one.start_s,
-                    "stop_s": None if math.isinf(one.stop_s) else one.stop_s,  # no word in JSON
-                    "windows": one.windows,
-                }
-                for one in self.failures
-            ],
+            "failures": [failure_to_json(one, _FAILURE_FIELDS) for one in self.failures],
         }
 
 

@@ -4,6 +4,6 @@ The kernel decodes; this package tells it which decoder to use and where seeking
 import `dsp`, `concurrency` and the modules beside the packages.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -4,6 +4,6 @@ Pure functions of their input. `Resampler` gives the same bits on every machine,
 up to rounding. May import the kernel and the modules beside the packages.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)
