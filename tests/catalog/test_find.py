@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import glob
 import os
+import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -401,6 +403,41 @@ def test_a_name_that_is_no_text_is_a_failure(tmp_path: Path) -> None:
     assert [(one.file_id, one.code) for one in found.failures] == [
         ("bad\\xff.wav", Code.UNSUPPORTED)
     ]
+
+
+def test_importing_headrace_does_not_import_the_glob_library() -> None:
+    """Only what searches for files pays for wcmatch."""
+    code = "import sys, headrace; print('wcmatch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ids"),
+    [
+        ("[^a].wav", ["^.wav", "a.wav"]),
+        ("[[:alpha:]]*.wav", ["a].wav"]),
+        ("a\\[b].wav", ["a\\b.wav"]),
+        ("{a,b}*.wav", []),
+        ("@(a|b)*.wav", []),
+        ("!a*.wav", []),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="a backslash separates folders there")
+def test_a_pattern_has_no_syntax_beyond_that_of_glob(
+    tmp_path: Path, pattern: str, ids: list[str]
+) -> None:
+    """Escapes, ``[^...]``, character classes, braces and extended globs are plain characters."""
+    grow(tmp_path, "a.wav", "b.wav", "^.wav", "a].wav", "a\\b.wav")
+
+    try:
+        found = find(f"{tmp_path}/{pattern}").ids
+    except NoRecordingsError:
+        found = []
+
+    assert found == ids
+    assert found == sorted(glob.glob(pattern, root_dir=tmp_path))  # noqa: PTH207  the oracle
 
 
 NAMES = st.sampled_from(

@@ -129,7 +129,7 @@ def _is_unchanged(path: str, size: np.int64, mtime_ns: np.int64) -> bool:
     if size < 0:
         return False
     try:
-        status = os.stat(path)  # noqa: PTH116  a Path object for each of a million files
+        status = os.stat(path)
     except OSError:
         return False
     return bool(status.st_size == size and status.st_mtime_ns == mtime_ns)

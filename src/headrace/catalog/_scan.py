@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from headrace.catalog._find import Found
+    from headrace.catalog._find import FoundFiles
     from headrace.codecs import Recording
 
 __all__ = ["earlier_scan", "take_stock"]
@@ -55,13 +55,13 @@ def earlier_scan(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None,
 
 
 def take_stock(
-    found: Found, earlier: pa.Table | None, workers: int, progress: bool | None
+    found: FoundFiles, earlier: pa.Table | None, workers: int, progress: bool | None
 ) -> tuple[pa.Table, str, tuple[Failure, ...]]:
     """Read the headers that are not known, and put the table together.
 
     Parameters
     ----------
-    found : Found
+    found : FoundFiles
         The files.
     earlier : Arrow table, optional
         The catalog of an earlier scan, of these files or of others.
@@ -112,7 +112,7 @@ def take_stock(
 
 
 def _still(
-    found: Found, earlier: pa.Table, rows: NDArray[np.int64], unchanged: NDArray[np.bool_]
+    found: FoundFiles, earlier: pa.Table, rows: NDArray[np.int64], unchanged: NDArray[np.bool_]
 ) -> list[Failure]:
     """Return what decoding had found to be wrong with files that have not changed since."""
     import pyarrow as pa
@@ -137,7 +137,7 @@ def _still(
 def _merged(
     fresh: pa.Table,
     earlier: pa.Table,
-    found: Found,
+    found: FoundFiles,
     *,
     rows: NDArray[np.int64],
     unchanged: NDArray[np.bool_],
@@ -161,7 +161,7 @@ def _merged(
     return table
 
 
-def _earlier_rows(found: Found, earlier: pa.Table) -> NDArray[np.int64]:
+def _earlier_rows(found: FoundFiles, earlier: pa.Table) -> NDArray[np.int64]:
     """Return for each file its row in the earlier catalog, or -1.
 
     A file is the same one if its path is. If the earlier root is not there any more, the archive

@@ -106,7 +106,7 @@ def measure(
     DecodeError
         It cannot be decoded to its end.
     """
-    with open(path, "rb") as file:  # noqa: PTH123  a Path object for each of a million files
+    with open(path, "rb") as file:
         container = container_of(file.read(_LONGEST_BEGIN))
     if container is None:
         return None
@@ -165,7 +165,7 @@ class Stream:
             )
         except av.FFmpegError as error:
             try:  # FFmpeg calls damage "Operation not permitted": ask the system itself
-                with open(path, "rb") as file:  # noqa: PTH123
+                with open(path, "rb") as file:
                     file.read(1)
             except OSError as why:
                 raise DecodeError(*describe_os_error(why)) from None

@@ -141,7 +141,7 @@ def probe(
         Never raises for a bad file.
     """
     try:
-        status = os.stat(path)  # noqa: PTH116  a Path object for each of a million files
+        status = os.stat(path)
         kind, subtype, sample_rate, channels, frames = _header(path, status, cancelled)
     except OSError as error:
         return Failure(file_id, path, *describe_os_error(error))
@@ -209,7 +209,7 @@ def _open(path: str) -> tuple[Any, Any]:
         handle = _snd.sf_open(os.fsencode(path), _snd.SFM_READ, info)
     if handle == _ffi.NULL:
         try:  # libsndfile calls everything "System error": ask the system itself
-            with open(path, "rb"):  # noqa: PTH123
+            with open(path, "rb"):
                 pass
         except OSError as error:
             raise DecodeError(*describe_os_error(error)) from error
