@@ -31,7 +31,7 @@ from oracle import Decoder
 from rivals import ours
 
 from headrace import _kernel
-from headrace.codecs._probe import probe, sample_type
+from headrace.codecs import probe, sample_type
 from headrace.dsp._resampler import resampler
 from headrace.failures import Failure
 

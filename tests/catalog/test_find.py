@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.catalog._find import find
-from headrace.codecs._probe import EXTENSIONS
+from headrace.codecs._formats import EXTENSIONS
 from headrace.errors import CatalogError, NoRecordingsError
 from headrace.failures import Code
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.catalog._catalog import Catalog, load_catalog
-from headrace.codecs._probe import MOST_FRAMES, MOST_HZ
+from headrace.codecs._recording import MAX_FRAMES, MAX_SAMPLE_RATE
 from headrace.errors import CatalogError, NoRecordingsError
 from headrace.failures import Code, Failure
 from tests.support.catalog_tables import table, three
@@ -31,9 +31,9 @@ class TestDisk:
         rows=st.dictionaries(
             TEXT,
             st.tuples(
-                st.integers(1, MOST_HZ),
+                st.integers(1, MAX_SAMPLE_RATE),
                 st.integers(1, 64),
-                st.integers(1, MOST_FRAMES),
+                st.integers(1, MAX_FRAMES),
                 st.none() | TEXT,
                 st.none() | st.floats(allow_nan=False),
             ),

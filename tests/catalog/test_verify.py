@@ -14,7 +14,7 @@ import headrace
 from headrace import _kernel, scan
 from headrace.catalog import _verify as verify
 from headrace.catalog._catalog import load_catalog
-from headrace.codecs._declared_length import Declared, declared_frames
+from headrace.codecs._declared_length import DeclaredLength, read_declared_length
 from headrace.codecs._probe import probe
 from tests.support.sounds import KINDS, medley, noise, whole, write
 
@@ -61,7 +61,7 @@ def test_damage_where_the_header_declares_nothing_is_no_share_of_nothing(
     middle = len(data) // 2
     data[middle : middle + 200] = bytes(200)
     (folder / "e.flac").write_bytes(data)
-    monkeypatch.setattr("headrace.catalog._verify.declared_frames", lambda _: Declared(0))
+    monkeypatch.setattr(verify, "read_declared_length", lambda _: DeclaredLength(0))
 
     (failure,) = scan(folder / "e.flac", verify="decode").failures
 
@@ -429,4 +429,4 @@ def test_rf64_declares_its_frames_in_its_own_chunk(tmp_path: Path) -> None:
     recording = probe(str(tmp_path / "a.rf64"), "a.rf64")
     assert isinstance(recording, headrace.Recording)
 
-    assert declared_frames(recording) == (700, False, False)
+    assert read_declared_length(recording) == (700, False, False)

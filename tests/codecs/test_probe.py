@@ -17,8 +17,9 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.codecs import _probe as decode
-from headrace.codecs._probe import probe, sample_type, seeks
+from headrace.codecs import _probe
+from headrace.codecs._formats import sample_type, seeks_exactly
+from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
 from headrace.failures import Code, DecodeError, Failure
 from tests.support import sounds
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "audio"
 
-TABLE = [kind for kind in sounds.KINDS if seeks(Recording("", "", 1, 1, 1, *kind))]
+TABLE = [kind for kind in sounds.KINDS if seeks_exactly(Recording("", "", 1, 1, 1, *kind))]
 OTHERS = [kind for kind in sounds.KINDS if kind not in TABLE]
 LOSSY = [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("OGG", "OPUS")]
 
@@ -123,7 +124,7 @@ def test_the_other_byte_order_seeks_as_well(
     recording = sounds.write(
         tmp_path / "a", sounds.medley(9_000, 2), 48_000, kind, subtype, endian=endian
     )
-    assert seeks(recording)
+    assert seeks_exactly(recording)
     assert_spans_equal(recording, sounds.whole(recording), count=60)
 
 
@@ -350,7 +351,7 @@ def test_what_may_not_be_read_is_permission(
     status = path.stat()
     (path if hidden == "file" else tmp_path).chmod(0)
     if hidden == "file":  # let the open be what fails, as the folders above may be closed too
-        monkeypatch.setattr(decode.os, "stat", lambda _: status)  # type: ignore[attr-defined]
+        monkeypatch.setattr(_probe.os, "stat", lambda _: status)  # type: ignore[attr-defined]
     try:
         with without_privileges():
             failure = probe(recording.path, "id")
@@ -369,7 +370,7 @@ def test_an_error_of_the_system_is_io(tmp_path: Path, monkeypatch: pytest.Monkey
     def broken(path: str) -> os.stat_result:
         raise OSError(5, "Input/output error", path)
 
-    monkeypatch.setattr(decode.os, "stat", broken)  # type: ignore[attr-defined]
+    monkeypatch.setattr(_probe.os, "stat", broken)  # type: ignore[attr-defined]
     failure = failure_of(tmp_path / "a.wav")
     assert failure.code == Code.IO
     assert "Input/output error" in failure.message
@@ -755,7 +756,7 @@ def test_real_recordings_give_exact_spans(name: str) -> None:
     assert len(reference) == recording.frames
     rate = recording.sample_rate
     starts = np.random.default_rng(3).integers(0, recording.frames - rate, size=100)
-    if not seeks(recording):
+    if not seeks_exactly(recording):
         starts = np.sort(starts.reshape(4, 25)).ravel()  # four passes: each way back starts anew
     decoder = Decoder(recording)
     for start in starts.tolist():

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from headrace.codecs._probe import _ffi, _format, _open, _snd, _subtype, _text, sample_type, seeks
+import soundfile
+
+from headrace.codecs._formats import sample_type, seeks_exactly
+from headrace.codecs._libsndfile import format_name, open_file, subtype_name, text_of
 from headrace.failures import Code, DecodeError
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
     from headrace.codecs._recording import Recording
 
+_ffi: Any = soundfile._ffi
+_snd: Any = soundfile._snd
 _SYSTEM_ERROR: Final = 2  # SF_ERR_SYSTEM of sndfile.h
 
 
@@ -56,14 +61,14 @@ class Decoder:
 
     def _open(self) -> None:
         self.close()
-        self._handle, info = _open(self.recording.path)
+        self._handle, info = open_file(self.recording.path)
         self.position = 0
         self._stopped = False
         for name, now, then in (
-            ("the format {}", _format(info), self.recording.format),
+            ("the format {}", format_name(info), self.recording.format),
             ("a sample rate of {} Hz", info.samplerate, self.recording.sample_rate),
             ("{} channels", info.channels, self.recording.channels),
-            ("the sample format {}", _subtype(info), self.recording.subtype),
+            ("the sample format {}", subtype_name(info), self.recording.subtype),
         ):
             if now != then:
                 self.close()
@@ -98,7 +103,7 @@ class Decoder:
         DecodeError
             The file ends before `frame`, or the decoder refuses.
         """
-        exact = seeks(self.recording)
+        exact = seeks_exactly(self.recording)
         if self._handle is None or (self._stopped if exact else frame < self.position):
             self._open()
         if self.position == frame:
@@ -178,4 +183,4 @@ class Decoder:
     def _complaint(self) -> str:
         if not _snd.sf_error(self._handle):
             return ""
-        return f" ({_text(_snd.sf_strerror(self._handle)).rstrip('.')})"
+        return f" ({text_of(_snd.sf_strerror(self._handle)).rstrip('.')})"

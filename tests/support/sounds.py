@@ -9,7 +9,8 @@ import pyarrow as pa
 import soundfile
 
 from headrace.annotations._annotations import Annotations
-from headrace.codecs._probe import probe, sample_type
+from headrace.codecs._formats import sample_type
+from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
 from tests.support.reference_decoder import Decoder
 

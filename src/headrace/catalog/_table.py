@@ -16,7 +16,7 @@ import numpy as np
 
 from headrace._paths import join
 from headrace._validation import arrow_errors_explained
-from headrace.codecs import CONTAINERS, MOST_FRAMES, MOST_HZ, names_of_kinds
+from headrace.codecs import CONTAINERS, MAX_FRAMES, MAX_SAMPLE_RATE, libsndfile_names
 from headrace.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _check_values(table: pa.Table) -> None:
             raise CatalogError(
                 f"{ids[row].as_py()!r} has {name}={table[name][row]}: it must be positive."
             )
-    for name, most in (("sample_rate", MOST_HZ), ("frames", MOST_FRAMES)):
+    for name, most in (("sample_rate", MAX_SAMPLE_RATE), ("frames", MAX_FRAMES)):
         if len(table) and pc.max(table[name]).as_py() > most:
             row = pc.index(pc.greater(table[name], most), value=True).as_py()
             raise CatalogError(
@@ -217,7 +217,7 @@ def _check_values(table: pa.Table) -> None:
     if CONTAINERS.keys() & set(pc.unique(table["format"]).to_pylist()):
         theirs = pc.is_in(table["format"], value_set=pa.array([*CONTAINERS]))
         others = table.filter(pc.invert(theirs))
-    for name, known in zip(("format", "subtype"), names_of_kinds(), strict=True):
+    for name, known in zip(("format", "subtype"), libsndfile_names(), strict=True):
         for value in set(pc.unique(others[name]).to_pylist()) - known:
             row = pc.index(others[name], value=value).as_py()
             raise CatalogError(

@@ -24,7 +24,7 @@ from headrace._processors import available_processors
 from headrace._progress import progress_bar
 from headrace.catalog import _parquet
 from headrace.catalog._rows import each_recording
-from headrace.codecs import declared_frames, facts_of, libsndfile_functions, path_of
+from headrace.codecs import facts_of, libsndfile_functions, path_of, read_declared_length
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Code, Failure
 
@@ -170,7 +170,7 @@ def _decoded(
     recording: Recording, library: dict[str, int], cancelled: CancellationToken
 ) -> _Verdict | None:
     """Return what decoding finds, or None if it was given up."""
-    declared = declared_frames(recording)
+    declared = read_declared_length(recording)
     frames, bad, first, last, code, why, seeks, gave_up = _kernel.verify(
         facts_of(recording),
         library,
@@ -201,13 +201,13 @@ def _decoded(
         if known:
             message = f"{why}: {frames} of the {known} frames that its header declares can be used"
         failures.append(failure(kind, message, frames, max(known, recording.frames)))
-    elif declared.cut:
+    elif declared.is_cut_short:
         message = f"the file is cut short: its header declares more than the {frames} frames there"
         failures.append(failure(Code.TRUNCATED, message, frames, math.inf))
     elif frames > known:
         message = f"the header declares {known or 'no'} frames, decoding gives {frames}"
         failures.append(failure(Code.HEADER_MISMATCH, message, known, frames))
-    elif declared.more:
+    elif declared.has_more:
         message = f"audio seems to follow the {known} frames that the header declares"
         failures.append(failure(Code.HEADER_MISMATCH, message, known, math.inf))
     if bad:

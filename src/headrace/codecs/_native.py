@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
-
-import soundfile
+from typing import TYPE_CHECKING, Final
 
 from headrace.codecs._ffmpeg import CONTAINERS, Stream
-from headrace.codecs._probe import sample_type, seeks
+from headrace.codecs._formats import sample_type, seeks_exactly
+from headrace.codecs._libsndfile import format_code, function_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["facts_of", "libsndfile_functions", "path_of"]
 
-_ffi: Any = soundfile._ffi  # noqa: SLF001  soundfile has no public name for the raw calls
-_snd: Any = soundfile._snd  # noqa: SLF001
 _CODES: Final = {"int16": 0, "int32": 1, "float32": 2, "float64": 3}  # source.h's SampleType
 _PLAIN: Final = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # riff.h's Encoding
 
@@ -36,10 +33,7 @@ def libsndfile_functions() -> dict[str, int]:
     names = ["close", "seek", "error", "strerror", "open_virtual"]
     names += [f"readf_{type_}" for type_ in ("short", "int", "float", "double")]
     symbols = {name: f"sf_{name}" for name in names} | {"open": opening}
-    return {
-        name: int(_ffi.cast("intptr_t", _ffi.addressof(_snd, symbol)))
-        for name, symbol in symbols.items()
-    }
+    return {name: function_address(symbol) for name, symbol in symbols.items()}
 
 
 def path_of(path: str) -> bytes:
@@ -60,9 +54,9 @@ def facts_of(recording: Recording) -> tuple[int, int, int, int, bool, int, Opene
     return (
         recording.sample_rate,
         recording.channels,
-        soundfile._formats[recording.format] | soundfile._subtypes[recording.subtype],  # noqa: SLF001
+        format_code(recording.format, recording.subtype),
         _CODES[sample_type(recording).name],
-        seeks(recording),
+        seeks_exactly(recording),
         _PLAIN.index(recording.subtype) if plain and recording.subtype in _PLAIN else -1,
         None,
     )

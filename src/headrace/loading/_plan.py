@@ -14,7 +14,7 @@ import numpy as np
 
 from headrace._kernel import LANES
 from headrace._sizes import format_bytes
-from headrace.codecs import Recording, carries_on, decoder_bytes, sample_type, seeks
+from headrace.codecs import Recording, decoder_bytes, decodes_from_start, sample_type, seeks_exactly
 from headrace.dsp import resampler, table_bytes
 from headrace.errors import InvalidWindowsError, MemoryBudgetError
 from headrace.loading._work import ReadGroup, WorkItem
@@ -268,7 +268,7 @@ class Plan:
         The next group's first window begins up to `Windows.overlap` samples, and a filter's reach
         on both sides, before the end of this one's last.
         """
-        if seeks(recording):
+        if seeks_exactly(recording):
             return 0
         table = resampler(recording.sample_rate, self.windows.spec.sample_rate)
         return -(-self.windows.overlap * table.down // table.up) + 2 * table.reach + 2
@@ -336,8 +336,8 @@ class Plan:
 
     def _key(self, recording: int) -> int | None:
         """Return what chains reads of `recording` to each other, None where each stands alone."""
-        return recording if carries_on(self.windows.recordings[recording]) else None
+        return recording if decodes_from_start(self.windows.recordings[recording]) else None
 
     @cached_property
     def _all_seek(self) -> bool:
-        return all(map(seeks, self.kinds))
+        return all(map(seeks_exactly, self.kinds))
