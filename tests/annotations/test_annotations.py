@@ -71,7 +71,7 @@ def test_rows_that_are_no_events_are_counted_and_shown() -> None:
 @pytest.mark.parametrize(("table", "message"), [
     (pa.table({"file": ["a"]}), "no 'label'"),
     (pa.table({"file": ["a"], "label": ["A"], "start_s": ["x"], "end_s": [1]}), "'start_s' cannot"),
-    ([1, 2], "An Arrow table or a pandas DataFrame is wanted, not list"),
+    ([1, 2], "Give an Arrow table or a pandas DataFrame, not list"),
 ])  # fmt: skip
 def test_what_is_no_table_of_events_is_refused(table: Any, message: str) -> None:
     """The message names the column."""

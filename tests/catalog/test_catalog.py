@@ -21,7 +21,7 @@ from headrace.errors import CatalogError
 from tests.support.catalog_tables import FAILURES, table, three
 
 if TYPE_CHECKING:
-    from headrace.catalog._rows import Row
+    from headrace.catalog._table import Row
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -237,7 +237,7 @@ class TestWithColumns:
             (pa.table({"id": ["a.wav"], "sight": [1]}), "no column 'site'"),
             (pa.table({"site": [1]}), "no column id"),
             (pa.table({"id": ["/data/a.wav"], "site": [1]}), "no id of it is in the catalog"),
-            ({"/data/a.wav": 1}, "'/data/a.wav', the catalog's 'a.wav'"),
+            ({"/data/a.wav": 1}, "'/data/a.wav', the catalog's is 'a.wav'"),
             ([1, 2], "2 values for 3 recordings"),
             ("ABC", "not a str"),
             (pd.Series([1, 2, 3]), "series.to_dict"),

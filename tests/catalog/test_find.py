@@ -231,7 +231,7 @@ def test_an_extension_that_is_not_there_is_named_with_those_that_are(tree: Path)
     assert "**/*.mp3" in message
     assert "3 .wav, 1 .flac, 1 .txt" in message or "3 .wav, 1 .txt, 1 .flac" in message
     assert "'B/C/c.flac'" in message
-    assert "Hidden names, of which there are 1, are left out" in message
+    assert "Skipped 1 hidden name." in message
 
 
 def test_a_file_that_is_not_there_is_named(tree: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def recording(path: str, file_id: str, *_: object) -> Recording:
-    """Return what `decode.probe` might."""
+    """Return what `probe` might return."""
     return Recording(file_id, path, 8000, 1, 100, "WAV", "PCM_16", 244, 1)
 
 
@@ -63,7 +63,7 @@ def test_work_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(read_headers("/r", names(10_000), workers=2)) as results:
         next(results)
 
-    assert len(read) <= 2 * headers._AHEAD * headers._BATCH
+    assert len(read) <= 2 * headers._BATCHES_AHEAD * headers._BATCH
 
 
 def test_closing_ends_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_an_exception_in_a_thread_is_raised_and_ends_the_threads(
 
 INTERRUPTED = """
 import sys, threading
-from headrace.catalog import _catalog as catalog, _headers as headers
+from headrace.catalog import _headers as headers, scan
 
 begun = threading.Event()
 probe = headers.probe
@@ -116,7 +116,7 @@ def slow(path, file_id, cancelled):
 
 headers.probe = slow
 try:
-    catalog.scan(sys.argv[1], workers=4)
+    scan(sys.argv[1], workers=4)
 except KeyboardInterrupt:
     print([one.name for one in threading.enumerate()], flush=True)
 """

@@ -205,10 +205,10 @@ class TestDisk:
     @pytest.mark.parametrize(
         ("told", "message"),
         [
-            (b'{"layout": 2}', "a later headrace wrote it .*upgrade"),
-            (b"{", "metadata cannot be understood"),
-            (b'{"layout": 1}', "metadata cannot be understood"),
-            (b'{"layout": 1, "root": "", "failures": [{"code": "?"}]}', "cannot be understood"),
+            (b'{"layout": 2}', "a later version of headrace wrote it .*upgrade"),
+            (b"{", "metadata cannot be parsed"),
+            (b'{"layout": 1}', "metadata cannot be parsed"),
+            (b'{"layout": 1, "root": "", "failures": [{"code": "?"}]}', "cannot be parsed"),
         ],
     )
     def test_metadata_that_is_not_ours_is_an_error(

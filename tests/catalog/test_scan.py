@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 from headrace.catalog import _headers as headers
-from headrace.catalog._catalog import Catalog, load_catalog, scan
+from headrace.catalog._catalog import Catalog, load_catalog
+from headrace.catalog._scan import scan
 from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
 from headrace.errors import CatalogError, HeadraceWarning, NoRecordingsError
@@ -330,7 +331,7 @@ def test_a_chunk_boundary_is_invisible(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Recordings are made into a table some at a time, which shows nowhere."""
-    monkeypatch.setattr("headrace.catalog._scan.AT_ONCE", 2)
+    monkeypatch.setattr("headrace.catalog._table.ROWS_AT_ONCE", 2)
 
     catalog = scan(archive, cache=tmp_path / "c.parquet")
 

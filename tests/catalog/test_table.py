@@ -105,7 +105,7 @@ class TestFromTable:
         """A recording has to be somewhere."""
         with pytest.raises(CatalogError, match=r"no column id \(or path\)"):
             Catalog.from_table(table(id=None, path=None))
-        with pytest.raises(CatalogError, match="say with root= where the files are"):
+        with pytest.raises(CatalogError, match="give the folder of the files as root="):
             Catalog.from_table(table(path=None))
 
     @pytest.mark.parametrize("name", ["sample_rate", "channels", "frames"])
@@ -139,11 +139,11 @@ class TestFromTable:
         assert [one.id for one in Catalog.from_table(table(id=["z", "x", "y"]))] == ["z", "x", "y"]
 
     def test_what_is_no_table_is_refused(self) -> None:
-        """And two columns of one name."""
+        """And two columns with one name."""
         with pytest.raises(CatalogError, match="not dict"):
             Catalog.from_table(columns())
         twice = table().append_column("id", pa.array(["x", "y", "z"]))
-        with pytest.raises(CatalogError, match="two columns of one name"):
+        with pytest.raises(CatalogError, match="two columns with one name"):
             Catalog.from_table(twice)
 
 

@@ -66,7 +66,7 @@ def test_damage_where_the_header_declares_nothing_is_no_share_of_nothing(
     (failure,) = scan(folder / "e.flac", verify="decode").failures
 
     assert re.search(
-        r": \d+ frames can be used, and the header declares no number$", failure.message
+        r": \d+ frames can be used; the header declares no number of frames$", failure.message
     )
 
 

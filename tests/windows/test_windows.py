@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.catalog._catalog import scan
+from headrace.catalog._scan import scan
 from headrace.codecs import _libsndfile
 from headrace.errors import HeadraceWarning, InvalidWindowsError
 from headrace.windows._examples import AudioExample

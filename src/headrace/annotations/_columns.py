@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from headrace._validation import arrow_errors_explained
-from headrace.catalog import as_table
-from headrace.catalog import masked as masked_rows
+from headrace.catalog import as_table, filter_rows
 from headrace.errors import AnnotationError, CatalogError, HeadraceWarning
 
 if TYPE_CHECKING:
@@ -180,7 +179,7 @@ def masked(table: pa.Table, mask: Any) -> pa.Table:  # noqa: ANN401  whatever ho
         `mask` is not of bools, or not one for each row.
     """
     try:
-        return masked_rows(table, mask)
+        return filter_rows(table, mask)
     except CatalogError as error:
         raise AnnotationError(str(error).replace("recordings", "events")) from None
 

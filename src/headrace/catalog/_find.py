@@ -18,14 +18,15 @@ import errno
 import os
 import re
 import stat
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wcmatch import fnmatch
 
+from headrace._formatting import format_count
 from headrace._paths import absolute, join
-from headrace.catalog._descriptions import describe_folder_tree, list_folder
 from headrace.codecs import EXTENSIONS
 from headrace.errors import CatalogError, NoRecordingsError
 from headrace.failures import Code, Failure
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["FoundFiles", "find"]
+
+_MAX_LISTED: Final = 10_000  # names in a message's counts: a fraction of a second on a local disk
+_MAX_SHOWN: Final = 5  # names in a message
 
 _CASE: Final = fnmatch.IGNORECASE if os.name == "nt" else fnmatch.CASE
 _LITERAL: Final = {"\\": "\\\\", "[^": "[\\^", "[:": "[\\:"}
@@ -232,9 +236,9 @@ class _Search:
             kind = "file or folder" if not self.components else "folder"
             return (
                 f"{begin}: there is no {kind} {str(missing)!r}. The nearest folder that exists, "
-                f"{str(nearest)!r}, holds {list_folder(nearest)}."
+                f"{str(nearest)!r}, holds {_list_names(nearest)}."
             )
-        return f"{begin}. {describe_folder_tree(self.folder)} Check the pattern."
+        return f"{begin}. {_describe_files_below(self.folder)} Check the pattern."
 
 
 def _as_list(
@@ -357,6 +361,44 @@ def _stat_mode(
     except OSError as error:
         failures.append(_access_failure(path, "cannot access it", error))
     return None
+
+
+def _list_names(folder: Path) -> str:
+    """Return the first names in `folder`."""
+    try:
+        names = sorted(
+            repr(f"{path.name}/" if path.is_dir() else path.name)
+            for path in folder.iterdir()
+            if not path.name.startswith(".")
+        )
+    except OSError as error:
+        return f"names that cannot be listed ({error.strerror})"
+    if not names:
+        return "nothing that is not hidden"
+    more = len(names) - _MAX_SHOWN
+    return ", ".join(names[:_MAX_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _describe_files_below(folder: str) -> str:
+    """Return how many files with which extensions are below `folder`, and some of their names."""
+    extensions: Counter[str] = Counter()
+    examples: list[str] = []
+    hidden = 0
+    for parent, folders, files in os.walk(folder):
+        hidden += sum(name.startswith(".") for name in (*files, *folders))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in files if not name.startswith(".")):
+            extensions[_extension(name) or "without extension"] += 1
+            if len(examples) < _MAX_SHOWN:
+                examples.append(repr(Path(parent, name).relative_to(folder).as_posix()))
+        if extensions.total() >= _MAX_LISTED:
+            break
+    skipped = f" Skipped {format_count(hidden, 'hidden name')}." if hidden else ""
+    if not extensions:
+        return f"Below {folder!r} there are no files.{skipped}"
+    counts = ", ".join(f"{count} {name}" for name, count in extensions.most_common(_MAX_SHOWN))
+    at_least = "at least " if extensions.total() >= _MAX_LISTED else ""
+    return f"Below {folder!r} there are {at_least}{counts}: {', '.join(examples)}.{skipped}"
 
 
 def _access_failure(path: str, what: str, error: OSError) -> Failure:
