@@ -59,7 +59,9 @@ def test_rows_that_are_no_events_are_counted_and_shown() -> None:
         "label": ["A"] * 6,
     })  # fmt: skip
 
-    with pytest.warns(HeadraceWarning, match=r"5 lines.*row 1: no file.*and 2 more") as warned:
+    with pytest.warns(
+        HeadraceWarning, match=r"Skipped 5 malformed lines: row 1: no file.*and 2 more"
+    ) as warned:
         annotations = Annotations.from_table(table)
 
     assert warned[0].filename == __file__
@@ -197,9 +199,9 @@ def test_matching_is_loud_on_both_sides() -> None:
 
     (message,) = [str(one.message) for one in warned]
     assert message == (
-        "4 of 6 annotated files are no recording of the catalog (/old/r1.wav, b, c, ...); "
+        "4 of 6 annotated files are not recordings of the catalog (/old/r1.wav, b, c, ...); "
         "4 of 6 recordings are not annotated (r1, r3, r4, ...). See annotations.unmatched(catalog)"
-        ", and annotations.match for other ways to match."
+        " for all of them, and annotations.match for other ways to match."
     )
     assert warned[0].filename == __file__
     assert annotations.unmatched(catalog) == (
@@ -222,7 +224,9 @@ def test_matched_annotations_have_the_recordings_ids() -> None:
         matched = annotations.match(catalog, by=names.get)
 
     assert events(matched, "file", "label") == [("r0", "A"), ("r0", "C"), ("r1", "D")]
-    with pytest.raises(AnnotationError, match=r"None of 3 .* first is 'two', the catalog's 'r0'"):
+    with pytest.raises(
+        AnnotationError, match=r"None of 3 .* first is 'two', the catalog's first is 'r0'"
+    ):
         annotations.match(catalog)
 
 

@@ -57,7 +57,9 @@ class TestAnuraSet:
             "-1\t2\tX_L", "1\tinf\tX_L", "4\t5\tBOAFAB", "", "6 7 BOAFAB_H", "7\tx\tX_L",
         )  # fmt: skip
 
-        with pytest.warns(HeadraceWarning, match=r"(?s)7 lines .*a\.txt, line 2.*and 4 more"):
+        with pytest.warns(
+            HeadraceWarning, match=r"(?s)Skipped 7 malformed lines: .*a\.txt, line 2.*and 4 more"
+        ):
             annotations = Annotations.read_anuraset(file, quality="MH")
 
         assert events(annotations) == [("a", 0.5, 1.5, "BOAFAB"), ("a", 6, 7, "BOAFAB")]
@@ -167,7 +169,7 @@ class TestRaven:
         assert annotations.files == ("a",)
 
         _write(tmp_path / "b.txt", "1\t2\tA")
-        with pytest.raises(AnnotationError, match=r"b\.txt is no Raven selection table"):
+        with pytest.raises(AnnotationError, match=r"b\.txt is not a Raven selection table"):
             Annotations.read_raven(tmp_path)
 
     def test_ragged_rows_hold_what_they_hold(self, tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ class TestRaven:
             ending="\r\n",
         )
 
-        with pytest.warns(HeadraceWarning, match="1 lines are no events"):
+        with pytest.warns(HeadraceWarning, match="Skipped 1 malformed line: "):
             annotations = Annotations.read_raven(file)
 
         assert events(annotations) == [("a", 1, 2, None), ("a", 3, 4, "A")]
@@ -249,7 +251,7 @@ class TestAudacity:
             "\\\t1\t2", "what?", "\\\t1\t2", "1\t2\tA", "x\t2\tB", "\\\t3\t4", "5\t6\tC",
         )  # fmt: skip
 
-        with pytest.warns(HeadraceWarning, match="3 lines"):
+        with pytest.warns(HeadraceWarning, match="Skipped 3 malformed lines"):
             annotations = Annotations.read_audacity(file)
 
         assert [one.line for one in annotations.malformed] == [1, 2, 5]
@@ -291,11 +293,14 @@ class TestSeparated:
         ]
 
     @pytest.mark.parametrize(("header", "named", "message"), [
-        ("path,label", {}, r"clips\.csv has the columns path, label, and no 'file': say file="),
-        ("file,species", {}, "say label="),
-        ("file,label", {"start_s": "begin"}, "no 'begin': say start_s="),
+        (
+            "path,label", {},
+            r"clips\.csv has the columns path, label, and no 'file': give its name as file=",
+        ),
+        ("file,species", {}, "give its name as label="),
+        ("file,label", {"start_s": "begin"}, "no 'begin': give its name as start_s="),
         ("file,label,start_s", {}, "an event has a start and an end"),
-        ("file,label,start,end", {}, r"if 'start' is a time \(s\), say start_s="),
+        ("file,label,start,end", {}, r"if 'start' is a time \(s\), give start_s="),
         ("file,label,Begin Time", {}, "if 'Begin Time' is a time"),
     ])  # fmt: skip
     def test_a_column_that_is_not_there_is_refused(
@@ -321,7 +326,7 @@ class TestSeparated:
             b"d.wav,3\n\ne.wav,1,2,\n"
         )
 
-        with pytest.warns(HeadraceWarning, match="4 lines"):
+        with pytest.warns(HeadraceWarning, match="Skipped 4 malformed lines"):
             annotations = Annotations.read_csv(file)
 
         assert events(annotations) == [("a.wav", 0, 1, "Rainä"), ("e.wav", 1, 2, None)]
@@ -334,7 +339,7 @@ class TestSeparated:
         """Without times to be impossible, it is the number of values that gives it away."""
         file = _write(tmp_path / "clips.csv", "file,label", line, "b.wav,B,", "c.wav,")
 
-        with pytest.warns(HeadraceWarning, match="1 lines are no events"):
+        with pytest.warns(HeadraceWarning, match="Skipped 1 malformed line: "):
             annotations = Annotations.read_csv(file)
 
         assert events(annotations, "file", "label") == [("b.wav", "B"), ("c.wav", None)]

@@ -11,7 +11,7 @@ from headrace.errors import AnnotationError
 from tests.support.catalog_tables import columns
 
 if TYPE_CHECKING:
-    from headrace.annotations._matching import By
+    from headrace.annotations._matching import MatchBy
 
 IDS = ("S1/x.wav", "S1/y.FLAC", "S2/x.wav", "z.wav", "deep/S2/x.wav", "rec.2024.01.wav")
 
@@ -21,7 +21,7 @@ def _catalog(ids: tuple[str, ...] = IDS, root: str = "/data/audio") -> Catalog:
     return Catalog.from_table(pa.table(table))
 
 
-def _matched(reference: str, by: By = "path") -> str | None:
+def _matched(reference: str, by: MatchBy = "path") -> str | None:
     (place,) = match([reference], _catalog(), by).tolist()
     return None if place < 0 else IDS[place]
 
@@ -72,7 +72,7 @@ def test_a_stem_matches_in_any_folder() -> None:
 
 
 @pytest.mark.parametrize(("reference", "by"), [("x", "path"), ("S9/x", "stem"), ("x.wav", "path")])
-def test_what_may_be_two_recordings_is_refused(reference: str, by: By) -> None:
+def test_what_may_be_two_recordings_is_refused(reference: str, by: MatchBy) -> None:
     """The message names both; nobody's labels go to a recording that was guessed."""
     with pytest.raises(AnnotationError, match=f"'{reference}' may mean 'S1/x.wav' or 'S2/x.wav'"):
         _matched(reference, by)

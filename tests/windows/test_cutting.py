@@ -123,7 +123,11 @@ def test_categories_that_no_recording_has_are_no_groups(sites: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("parts", "by", "sentence"),
     [
-        ({"a": 0.5}, "recording", "positive numbers that sum to 1, not .*'a': 0.5.* to leave recordings"),
+        (
+            {"a": 0.5},
+            "recording",
+            "positive numbers that sum to 1, not .*'a': 0.5.* to leave recordings",
+        ),
         ({"a": 1.5, "b": -0.5}, "recording", "positive numbers that sum to 1"),
         ({"a": "x"}, "recording", "positive numbers that sum to 1"),
         ({}, "recording", "positive numbers that sum to 1"),
