@@ -52,12 +52,12 @@ def _matched(reference: str, by: MatchBy = "path") -> str | None:
 def test_a_path_matches_where_one_ends_with_the_other(
     reference: str, recording: str | None
 ) -> None:
-    """Names are compared from the end, extensions only where the reference has one."""
+    """Components are compared from the end, and extensions only if the reference has one."""
     assert _matched(reference) == recording
 
 
 def test_ids_need_not_be_paths() -> None:
-    """Where a table gave recordings other ids, they are found by their paths."""
+    """If a table gave recordings other ids, they are found by their paths."""
     table = columns(2, id=["one", "two"], path=["/data/S1/x.wav", "/data/S2/x.wav"])
     catalog = Catalog.from_table(pa.table(table))
     assert match(["S2/x", "one", "/data/S1/x.wav"], catalog).tolist() == [1, 0, 0]
@@ -72,14 +72,14 @@ def test_a_stem_matches_in_any_folder() -> None:
 
 
 @pytest.mark.parametrize(("reference", "by"), [("x", "path"), ("S9/x", "stem"), ("x.wav", "path")])
-def test_what_may_be_two_recordings_is_refused(reference: str, by: MatchBy) -> None:
-    """The message names both; nobody's labels go to a recording that was guessed."""
+def test_an_ambiguous_reference_is_refused(reference: str, by: MatchBy) -> None:
+    """The message names both recordings; labels never go to a guessed recording."""
     with pytest.raises(AnnotationError, match=f"'{reference}' may mean 'S1/x.wav' or 'S2/x.wav'"):
         _matched(reference, by)
 
 
-def test_a_function_says_which() -> None:
-    """It is given the reference and returns an id, or None; an id that is none matches nothing."""
+def test_a_function_returns_ids() -> None:
+    """It takes a reference and returns an id or None; an unknown id matches nothing."""
     table = {"a": "z.wav", "b": "gone.wav"}
     assert match(["a", "b", "S1/x.wav"], _catalog(), table.get).tolist() == [3, -1, -1]
     with pytest.raises(AnnotationError, match='by must be "path", "stem" or a function'):

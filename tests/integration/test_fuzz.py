@@ -13,7 +13,7 @@ FILES = 6_000
 
 
 def test_mutated_files_of_every_format_break_nothing(tmp_path: Path) -> None:
-    """No crash, no hang, nothing left behind; every ledger adds up, whatever the workers."""
+    """There is no crash, hang or leak, and every ledger adds up, with any number of workers."""
     total: Counter[str] = Counter()
     for counts in fuzz(tmp_path, files=FILES, seed=4):
         total += counts
