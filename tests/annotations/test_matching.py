@@ -28,25 +28,25 @@ def _matched(reference: str, by: MatchBy = "path") -> str | None:
 
 @pytest.mark.parametrize(("reference", "recording"), [
     ("S1/x.wav", "S1/x.wav"),  # an id
-    ("S1/x", "S1/x.wav"),  # of a label file
+    ("S1/x", "S1/x.wav"),  # a label file's name, without extension
     ("./S1/x.WAV", "S1/x.wav"),
     ("audio/S1/x.wav", "S1/x.wav"),  # begins above the root
     ("/data/audio/S1/x.wav", "S1/x.wav"),
-    ("/elsewhere/S1/x.wav", "S1/x.wav"),  # moved, as ids survive it
+    ("/elsewhere/S1/x.wav", "S1/x.wav"),  # the recordings were moved
     ("D:\\rec\\S1\\x.wav", "S1/x.wav"),
-    ("S2/x", "S2/x.wav"),  # exactly this
+    ("S2/x", "S2/x.wav"),  # equal to an id
     ("audio/S2/x", "S2/x.wav"),
-    ("/elsewhere/deep/S2/x", "deep/S2/x.wav"),  # the longer
+    ("/elsewhere/deep/S2/x", "deep/S2/x.wav"),  # the longest id that fits
     ("y", "S1/y.FLAC"),
     ("y.flac", "S1/y.FLAC"),
     ("rec.2024.01", "rec.2024.01.wav"),
     ("z", "z.wav"),
     ("audio/z", "z.wav"),
-    ("S3/z", None),  # another folder: another recording
+    ("S3/z", None),  # another folder is another recording
     ("/elsewhere/z.wav", None),
-    ("S1/y.wav", None),  # another file
+    ("S1/y.wav", None),  # another extension is another file
     ("xx", None),
-    ("1/x", None),  # names are compared, not letters
+    ("1/x", None),  # whole components are compared
     ("", None),
 ])  # fmt: skip
 def test_a_path_matches_where_one_ends_with_the_other(

@@ -287,7 +287,7 @@ def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """It runs with few rows, so that changes cannot break it unnoticed."""
     result = tmp_path / "figures.json"
     monkeypatch.setattr(sys, "argv", ["catalog_rows.py", "--rows", "50", "--json", str(result)])
-    monkeypatch.syspath_prepend(str(BENCHMARKS))  # as when it is run
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # as if run as a script
 
     runpy.run_path(str(BENCHMARKS / "catalog_rows.py"), run_name="__main__")
 

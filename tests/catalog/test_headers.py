@@ -178,7 +178,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(
     drawn: bool,
 ) -> None:
     """A file or a pipe gets no progress bar, unless asked for."""
-    monkeypatch.delenv("CI", raising=False)  # where a terminal is nobody's
+    monkeypatch.delenv("CI", raising=False)  # in CI no bar is drawn, even on a terminal
     stderr = stream()
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.setattr(headers, "probe", recording)

@@ -114,7 +114,7 @@ def test_damaged_files_are_failures_and_one_warning(archive: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can read everything"
 )
 def test_a_file_without_read_permission_is_a_failure(archive: Path) -> None:
     """Permissions have a code of their own."""
@@ -336,7 +336,7 @@ def test_the_size_of_chunks_does_not_matter(
     assert catalog.fingerprint == load_catalog(tmp_path / "c.parquet").fingerprint
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real recordings are not here")
+@pytest.mark.skipif(not REAL.is_dir(), reason="there are no real recordings")
 def test_real_recordings_are_all_accounted_for() -> None:
     """Upper-case names are found, and the file without frames is a failure."""
     with pytest.warns(HeadraceWarning, match=r"1 of 60 .* field/empty_2c\.wav"):

@@ -96,7 +96,7 @@ def test_a_recording_cut_short_keeps_the_frames_that_are_there(folder: Path) -> 
     for failure in catalog.failures:
         frames, declared = actual_and_declared(catalog, failure.file_id)
         assert 0 < frames < 7_000
-        assert 8_000 <= declared < 12_000  # an MP3 ends with padding
+        assert 8_000 <= declared < 12_000  # an MP3 file ends with padding
         assert (failure.start_s, failure.stop_s) == (frames / 16_000, declared / 16_000)
     windows = catalog.windows(16_000, 0.05, tail="drop")
     assert sum(1 for _ in windows.loader(on_error="raise")) == len(windows)
@@ -183,7 +183,7 @@ def test_a_w64_streamed_to_a_pipe_has_all_its_frames(tmp_path: Path, size: int) 
     struct.pack_into("<Q", data, data.index(b"data") + 16, size)
     path.write_bytes(data)
     if isinstance(probe(str(path), "a.w64"), headrace.Failure):
-        return  # nothing that libsndfile reads
+        return  # libsndfile does not read it
 
     catalog = scan(path, verify="decode")
 
@@ -357,12 +357,12 @@ def test_an_interrupted_scan_continues(
     class Clock:
         @staticmethod
         def monotonic() -> float:
-            if next(calls) == 5:  # the fifth batch of recordings has been noted
+            if next(calls) == 5:  # after the results of four batches or more
                 raise KeyboardInterrupt
             return 0.0
 
     with monkeypatch.context() as patched:
-        patched.setattr(verify, "time", Clock)  # not the threads' clock
+        patched.setattr(verify, "time", Clock)  # the threads keep their clock
         with pytest.raises(KeyboardInterrupt):
             scan(folder, cache=cache, verify="decode", workers=workers)
     kept = load_catalog(cache)

@@ -34,7 +34,7 @@ BEGINS = {
     "WAVPACK": b"wvpk" + bytes(60),
 }
 
-KINDS = {  # file: container, codec, bits a second
+KINDS = {  # file: container, codec, bits per second
     "a.m4a": ("ipod", "aac", 64_000),
     "low.m4a": ("ipod", "aac", 24_000),
     "a.mov": ("mov", "alac", 0),
@@ -244,7 +244,7 @@ def test_damage_after_the_scan_affects_no_other_file(
     path.write_bytes(data[:half] + bytes(len(data) - half))
     exact, _ = right()
     early = {index for index in mine if not name.endswith((".m4a", ".mp4"))} & set(mine[:5])
-    assert exact >= set(range(len(windows))) - set(mine) | early  # an MP4's index is at its end
+    assert exact >= set(range(len(windows))) - set(mine) | early  # MP4 has its index at the end
 
 
 @needs_av
@@ -325,7 +325,7 @@ def test_a_missing_file_is_missing(files: Path, tmp_path: Path) -> None:
 
 
 @needs_av
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_open_files_end_with_the_loader_and_have_no_threads(files: Path) -> None:
     """Decoders run only in the workers; after the last window no file is open."""
     windows = headrace.scan(f"{files}/*.m4a").windows(48_000, 0.1)
@@ -335,7 +335,7 @@ def test_open_files_end_with_the_loader_and_have_no_threads(files: Path) -> None
     tasks = _count("task")
     with Stream(str(files / "1a.m4a"), "MP4") as stream:
         stream.skip(5_000)
-        assert _count("task") <= tasks  # those that have been joined may still be leaving
+        assert _count("task") <= tasks  # joined threads may still be listed
     for _ in range(3):
         list(windows.shuffle(seed=0).loader(workers=2))
 
@@ -359,7 +359,7 @@ mallinfo2 = ctypes.CDLL(None).mallinfo2
 mallinfo2.restype = Info
 gc.disable()
 
-def taken():  # hblkhd + uordblks: what malloc has mapped and handed out
+def taken():  # hblkhd + uordblks: bytes that malloc has mapped and allocated
     info = mallinfo2()
     return info.e + info.h
 
@@ -387,7 +387,7 @@ for path in sys.argv[1:]:
 @needs_av
 @pytest.mark.skipif(
     sys.platform != "linux" or os.confstr("CS_GNU_LIBC_VERSION") is None,
-    reason="glibc is asked what it has handed out",
+    reason="asks glibc for allocated bytes",
 )
 def test_a_decoder_takes_no_more_memory_than_promised(files: Path) -> None:
     """A decoder stays under decoder_bytes, and frees its memory without a garbage collection."""
@@ -401,7 +401,7 @@ def test_a_decoder_takes_no_more_memory_than_promised(files: Path) -> None:
     for path, (taken, promised, left) in zip(paths, figures, strict=True):
         assert taken < promised, path
         assert left < 20_000, path
-    assert max(taken for taken, _, _ in figures) > 100_000  # the measurement measures
+    assert max(taken for taken, _, _ in figures) > 100_000  # otherwise nothing was measured
     assert done.stderr == ""
 
 

@@ -276,7 +276,7 @@ def test_probe_reads_what_the_file_is_not_what_it_is_called(tmp_path: Path, name
     assert len(sounds.whole(recording)) == 100
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows any bytes in names")
 def test_probe_opens_a_name_that_is_not_text(tmp_path: Path) -> None:
     """A file whose name is not UTF-8 can be opened."""
     name = os.fsdecode(b"\xff\xfe.wav")
@@ -321,7 +321,7 @@ def test_probe_of_a_missing_file_is_missing(tmp_path: Path) -> None:
     """No file, a broken link, and a file used as a folder are MISSING."""
     (tmp_path / "file").touch()
     paths = [tmp_path / "no.wav", tmp_path / "file" / "a.wav"]
-    with contextlib.suppress(OSError):  # Windows may not let us
+    with contextlib.suppress(OSError):  # Windows may forbid links
         (tmp_path / "link.wav").symlink_to(tmp_path / "no.wav")
         paths.append(tmp_path / "link.wav")
     assert {failure_of(path).code for path in paths} == {Code.MISSING}
@@ -350,7 +350,7 @@ def test_a_file_without_read_permission_is_permission(
     path = Path(recording.path)
     status = path.stat()
     (path if hidden == "file" else tmp_path).chmod(0)
-    if hidden == "file":  # let the open be what fails, as the folders above may be closed too
+    if hidden == "file":  # only the open must fail, and folders above may be closed
         monkeypatch.setattr(_probe.os, "stat", lambda _: status)  # type: ignore[attr-defined]
     try:
         with without_privileges():
@@ -442,7 +442,7 @@ def test_a_file_cut_short_says_where(tmp_path: Path, kind: str, subtype: str) ->
     reference = sounds.whole(recording)
     os.truncate(recording.path, recording.size // 2)
     there = sounds.whole(recording)
-    assert 40_000 < len(there) < 110_000  # an Ogg page is a second long
+    assert 40_000 < len(there) < 110_000  # an Ogg page is about a second
     start = len(there) - 500
     decoder = Decoder(recording)
     with pytest.raises(DecodeError) as caught:
@@ -496,7 +496,7 @@ def test_damage_in_a_flac_costs_only_the_windows_that_touch_it(tmp_path: Path) -
             lost.append(failed)
         assert lost[0] == lost[1] == lost[2]
         assert lost[0]
-        assert max(lost[0]) - min(lost[0]) < 40_000  # the tones are 6,000 bytes long or so
+        assert max(lost[0]) - min(lost[0]) < 40_000  # the tones have about 6,000 bytes
 
 
 def test_a_flipped_bit_in_a_flac_never_gives_wrong_audio(tmp_path: Path) -> None:
@@ -540,7 +540,7 @@ def test_damage_in_a_lossy_file_gives_one_answer(tmp_path: Path, kind: str, subt
         path.write_bytes(damaged)
         try:
             reference = sounds.whole(recording)
-        except DecodeError:  # damage that is the whole file's
+        except DecodeError:  # no frame can be decoded
             continue
         stopped += len(reference) < recording.frames
         decoder = Decoder(recording)
@@ -570,7 +570,7 @@ def test_a_replaced_file_is_changed(tmp_path: Path) -> None:
         with pytest.raises(DecodeError, match="scan again") as caught:
             Decoder(recording)
         assert caught.value.code == Code.CHANGED
-    assert len(span(decoder, 0, 100)) == 100  # it still holds the file that was scanned
+    assert len(span(decoder, 0, 100)) == 100  # its handle is of the scanned file
 
 
 def test_a_deleted_file_is_missing(tmp_path: Path) -> None:
@@ -626,7 +626,7 @@ def test_a_long_move_can_be_cancelled(tmp_path: Path) -> None:
     assert span(decoder, 2_000, 2_500).tobytes() == reference[2_000:2_500].tobytes()
 
 
-@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="open files are counted in /proc")
+@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="counts open files in /proc")
 def test_no_file_stays_open(tmp_path: Path) -> None:
     """Closed, dropped and failed decoders, and probes, leave no file open."""
     kinds = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), *LOSSY]
@@ -696,7 +696,7 @@ class Info(ctypes.Structure):
 mallinfo2 = ctypes.CDLL(None).mallinfo2
 mallinfo2.restype = Info
 
-def taken():  # hblkhd + uordblks: what malloc has mapped and handed out
+def taken():  # hblkhd + uordblks: bytes that malloc has mapped and allocated
     info = mallinfo2()
     return info.e + info.h
 
@@ -719,7 +719,7 @@ for path in sys.argv[1:]:
 
 @pytest.mark.skipif(
     sys.platform != "linux" or os.confstr("CS_GNU_LIBC_VERSION") is None,
-    reason="glibc is asked what it has handed out",
+    reason="asks glibc for allocated bytes",
 )
 def test_a_decoder_takes_no_more_memory_than_promised(tmp_path: Path) -> None:
     """For every codec, mono to 8 channels, an open decoder stays under decoder_bytes."""
@@ -735,7 +735,7 @@ def test_a_decoder_takes_no_more_memory_than_promised(tmp_path: Path) -> None:
                 names.append(path.name)
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *paths],
-        cwd=Path(__file__).parents[2],  # where it finds the decoder
+        cwd=Path(__file__).parents[2],  # contains the package tests
         capture_output=True,
         text=True,
         check=True,
@@ -744,10 +744,10 @@ def test_a_decoder_takes_no_more_memory_than_promised(tmp_path: Path) -> None:
     assert len(figures) == len(names)
     over = [(name, *pair) for name, pair in zip(names, figures, strict=True) if pair[0] > pair[1]]
     assert over == []
-    assert min(taken for taken, _ in figures) > 1_000  # the measurement measures
+    assert min(taken for taken, _ in figures) > 1_000  # otherwise nothing was measured
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recordings are not here")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="there are no real recordings")
 @pytest.mark.parametrize("name", ["soundscape.flac", "soundscape.mp3", "soundscape.ogg"])
 def test_real_recordings_give_exact_spans(name: str) -> None:
     """A hundred random seconds of a real soundscape equal one decode from the start."""
@@ -757,7 +757,7 @@ def test_real_recordings_give_exact_spans(name: str) -> None:
     rate = recording.sample_rate
     starts = np.random.default_rng(3).integers(0, recording.frames - rate, size=100)
     if not seeks_exactly(recording):
-        starts = np.sort(starts.reshape(4, 25)).ravel()  # four passes: each way back starts anew
+        starts = np.sort(starts.reshape(4, 25)).ravel()  # four passes; each begins at the start
     decoder = Decoder(recording)
     for start in starts.tolist():
         found = span(decoder, start, min(recording.frames, start + rate))

@@ -1,4 +1,4 @@
-"""Files damaged inside: what is lost depends on the file alone, not on how it is loaded."""
+"""Files with damage inside: which windows fail depends only on the file."""
 
 from __future__ import annotations
 

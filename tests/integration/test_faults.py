@@ -1,4 +1,4 @@
-"""An archive in which one file in ten is damaged: nothing else is lost, and nothing silently."""
+"""In an archive with one damaged file in ten, nothing else is lost, and nothing silently."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CODES = {
     "cut_adpcm": {"TRUNCATED"},
     "wiped_flac": {"TRUNCATED"},
 }
-"""What a scan that decodes says of each damage."""
+"""Codes of a scan with ``verify="decode"``, by kind of damage."""
 
 LOST = {
     "deleted": {"MISSING"},
@@ -54,7 +54,7 @@ LOST = {
     "growing": set[str](),
     "empty": {"CHANGED"},
 }
-"""What a loader says of what happened since the scan."""
+"""Codes of a loader, by what happened to the file after the scan."""
 
 
 class Archive:
@@ -89,7 +89,7 @@ class Archive:
         index = 0
         for recording in self.catalog:
             if self.before.get(recording.id, "").startswith(("cut_", "wiped_")):
-                pcm = whole(recording)[:, 0]  # soundfile's own seek fails in these
+                pcm = whole(recording)[:, 0]  # soundfile's own seek fails for these
                 audio = pcm / np.float32(-np.iinfo(pcm.dtype).min if pcm.dtype.kind == "i" else 1)
             else:
                 audio, _ = soundfile.read(recording.path, recording.frames, dtype="float32")
@@ -190,7 +190,7 @@ def test_max_failures_stops_a_run(archive: Archive) -> None:
         assert sum(table["delivered"].to_pylist()) == stats.delivered
     enough = archive.windows.loader(on_error="skip", max_failures=failed)
     assert sum(1 for _ in enough) == total.stats().delivered
-    assert sum(1 for _ in enough) == total.stats().delivered  # of each epoch
+    assert sum(1 for _ in enough) == total.stats().delivered  # counted per epoch
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -217,7 +217,7 @@ warnings.simplefilter("ignore", headrace.HeadraceWarning)
 windows = headrace.scan(sys.argv[1]).windows(16_000, 0.25)
 whole = sum(len(batch) for batch in windows.loader(batch_size=3, workers=2))
 os.chmod(os.path.join(sys.argv[1], "1.wav"), 0)
-if os.geteuid() == 0:  # who may read everything
+if os.geteuid() == 0:  # root can read everything
     os.setgroups([])
     os.setgid(65_534)
     os.setuid(65_534)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILES = 6_000
-"""About a minute on two processors."""
+"""Takes about a minute on two processors."""
 
 
 def test_mutated_files_of_every_format_break_nothing(tmp_path: Path) -> None:

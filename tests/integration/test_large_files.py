@@ -1,4 +1,4 @@
-"""Files past 4 GiB, made of holes: nearly all of each is zeros that no disk holds."""
+"""Sparse files of more than 4 GiB."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 RATE = 48_000
 BYTES = 9 << 30
-"""Of audio: so that the numbers of its frames, of two bytes, pass 2^32 too."""
+"""Bytes of audio: with two bytes per frame, frame numbers also exceed 2^32."""
 FRAMES = BYTES // 2
 ISLAND = 3 * RATE
 PLACES = (0, (1 << 30) + 77, (1 << 31) - RATE, (1 << 32) - RATE, FRAMES - ISLAND)
-"""Frames from which on there is sound: at both ends, and across byte 2^32 and frame 2^32."""
+"""Frames where the written parts start: at both ends, and across byte 2^32 and frame 2^32."""
 
-GUIDS = {  # of Sony's Wave64
+GUIDS = {  # of Sony Wave64 chunks
     b"riff": bytes.fromhex("2e91cf11a5d628db04c10000"),
     b"wave": bytes.fromhex("f3acd3118cd100c04f8edb8a"),
     b"fmt ": bytes.fromhex("f3acd3118cd100c04f8edb8a"),

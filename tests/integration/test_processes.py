@@ -1,4 +1,4 @@
-"""Other processes: children with a loader alive in the parent, and loaders in workers of others."""
+"""Child processes beside a loader in the parent, and loaders in other libraries' workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PRELUDE = """
 import faulthandler, multiprocessing, os, sys, warnings
 faulthandler.dump_traceback_later(50, exit=True)
-warnings.simplefilter("ignore")  # Python says of itself that a fork beside threads is no good idea
+warnings.simplefilter("ignore")  # Python warns of a fork in a process with threads
 import headrace
 
 def count(windows):

@@ -1,4 +1,4 @@
-"""Real recordings, where there are some beside the checkout: see CONTRIBUTING.md.
+"""Real recordings, if there are some beside the checkout: see CONTRIBUTING.md.
 
 Every behaviour here is also covered by audio that the tests make; these are the same claims about
 files that recorders in the field have written.
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 ORDERS: tuple[Literal["window", "file"], ...] = ("window", "file")
 AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"
 
-real = pytest.mark.skipif(not AUDIO.is_dir(), reason="no folder of real recordings is there")
+real = pytest.mark.skipif(not AUDIO.is_dir(), reason="there are no real recordings")
 
 
 def scan(folder: str) -> Catalog:
     """Return the catalog of one folder of the real recordings."""
-    if folder == "field":  # holds a file that declares audio and has none
+    if folder == "field":  # contains a file that declares audio and has none
         with pytest.warns(HeadraceWarning, match=r"empty_2c\.wav"):
             return headrace.scan(AUDIO / folder)
     return headrace.scan(AUDIO / folder)

@@ -336,7 +336,7 @@ def _common_folder(searches: list[_Search]) -> str:
 def _list_entries(
     folder: str, ancestors: frozenset[tuple[int, int]], failures: list[Failure]
 ) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
-    """Return the folder's identity and its entries: none if it is one of its own ancestors."""
+    """Return the folder's identity, and its entries unless the folder contains itself."""
     identity = (0, 0)
     try:
         identity = _identity(folder)

@@ -310,7 +310,7 @@ def _find_repeated(ids: pa.ChunkedArray) -> str | None:
     return repeated
 
 
-def make_column(name: str, values: Any, ids: pa.ChunkedArray) -> pa.ChunkedArray:  # noqa: ANN401
+def make_column(name: str, values: object, ids: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a new column for the rows with these ids.
 
     Parameters

@@ -1,7 +1,7 @@
 """FFmpeg, called through PyAV: decodes containers that libsndfile does not read.
 
 FFmpeg opens a file only if libsndfile does not recognise it and the file begins like one of
-`CONTAINERS`, and it is told which container that is. Left to guess, FFmpeg takes a text for a
+`CONTAINERS`, and gets the name of that container. Without the name, FFmpeg takes a text for a
 subtitle, and noise for audio.
 
 Every file is decoded from its first packet, without seeking: what a packet gives depends on the

@@ -10,7 +10,8 @@ import os
 import sys
 from typing import Any, Final, TypeAlias
 
-import soundfile
+# soundfile has no public names for the raw calls and the format codes.
+from soundfile import _ffi, _formats, _snd, _subtypes
 
 from headrace.codecs._recording import Header
 from headrace.failures import Code, DecodeError, describe_os_error
@@ -30,11 +31,8 @@ Handle: TypeAlias = Any  # SNDFILE *
 Info: TypeAlias = Any  # SF_INFO *
 CString: TypeAlias = Any  # const char *
 
-# soundfile has no public names for the raw calls and the format codes.
-_ffi: Any = soundfile._ffi  # noqa: SLF001
-_library: Any = soundfile._snd  # noqa: SLF001
-_FORMAT_CODES: Final[dict[str, int]] = soundfile._formats  # noqa: SLF001
-_SUBTYPE_CODES: Final[dict[str, int]] = soundfile._subtypes  # noqa: SLF001
+_FORMAT_CODES: Final[dict[str, int]] = _formats
+_SUBTYPE_CODES: Final[dict[str, int]] = _subtypes
 _FORMATS: Final = {code: name for name, code in _FORMAT_CODES.items()}
 _SUBTYPES: Final = {code: name for name, code in _SUBTYPE_CODES.items()}
 _FORMAT_MASK: Final = 0x0FFF0000  # SF_FORMAT_TYPEMASK of sndfile.h
@@ -53,7 +51,7 @@ def format_code(format_: str, subtype: str) -> int:
 
 def function_address(symbol: str) -> int:
     """Return the address of a function of the libsndfile that soundfile has loaded."""
-    return int(_ffi.cast("intptr_t", _ffi.addressof(_library, symbol)))
+    return int(_ffi.cast("intptr_t", _ffi.addressof(_snd, symbol)))
 
 
 def read_header(path: str) -> Header:
@@ -81,9 +79,9 @@ def open_file(path: str) -> tuple[Handle, Info]:
     """
     info = _ffi.new("SF_INFO *")
     if sys.platform == "win32":
-        handle = _library.sf_wchar_open(path, _library.SFM_READ, info)
+        handle = _snd.sf_wchar_open(path, _snd.SFM_READ, info)
     else:
-        handle = _library.sf_open(os.fsencode(path), _library.SFM_READ, info)
+        handle = _snd.sf_open(os.fsencode(path), _snd.SFM_READ, info)
     if handle == _ffi.NULL:
         # libsndfile reports every failure to open as "System error": open the file without it.
         try:
@@ -91,9 +89,9 @@ def open_file(path: str) -> tuple[Handle, Info]:
                 pass
         except OSError as error:
             raise DecodeError(*describe_os_error(error)) from error
-        reason = text_of(_library.sf_strerror(_ffi.NULL)).rstrip(".")
+        reason = text_of(_snd.sf_strerror(_ffi.NULL)).rstrip(".")
         raise DecodeError(Code.NOT_AUDIO, f"no decoder recognises it ({reason})")
-    return _ffi.gc(handle, _library.sf_close), info
+    return _ffi.gc(handle, _snd.sf_close), info
 
 
 def format_name(info: Info) -> str:
