@@ -13,7 +13,7 @@ from headrace._processors import available_processors
 from headrace.bench._demo import StandInModel, demo
 from headrace.bench._sweep import SweepResult, WorkerResult, default_workers, sweep
 from headrace.bench._synthetic import write_archive
-from headrace.catalog._catalog import scan
+from headrace.catalog._scan import scan
 from headrace.errors import MemoryBudgetError, ReadError
 from headrace.observe._stats import Stats
 from headrace.windows._windows import Windows

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from headrace.catalog._catalog import scan
+from headrace.catalog._scan import scan
 from headrace.errors import ClosedError, ReadError
 from headrace.loading._reader import Reader
 from tests.support.loading import open_files, our_threads, rows

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace._validation import parse_bytes
-from headrace.codecs import _probe
+from headrace.codecs import _libsndfile
 from headrace.dsp._resampler import resampler
 from headrace.errors import MemoryBudgetError
 from headrace.loading._plan import Plan, chunk_outputs
@@ -220,7 +220,7 @@ def test_shuffled_windows_have_no_key() -> None:
 def test_planning_opens_no_file_and_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan needs only the catalog, down to the last read."""
     opened: list[Any] = []
-    monkeypatch.setattr(_probe, "_open", opened.append)
+    monkeypatch.setattr(_libsndfile, "open_file", opened.append)
     monkeypatch.setattr(soundfile, "SoundFile", opened.append)
     monkeypatch.setattr("builtins.open", opened.append)
     threads = threading.active_count()

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from headrace.catalog._catalog import Catalog, scan
+from headrace.catalog._catalog import Catalog
+from headrace.catalog._scan import scan
 from tests.support.sounds import noise, write
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Failures as a table, and as a file that other programs read."""
+"""Failures as a table, and as a CSV or Parquet file for other programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COLUMNS = {
 
 
 def failures_table(failures: Sequence[Failure]) -> pa.Table:
-    """Return an Arrow table with a row for each failure, and a column for each field."""
+    """Return an Arrow table with a row for each failure and a column for each field."""
     import pyarrow as pa
 
     schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in _COLUMNS.items()])
@@ -56,14 +56,14 @@ def check_failure_file(file: Path) -> None:
 
 
 def write_failures(failures: Sequence[Failure], file: Path) -> None:
-    """Write failures to a CSV or Parquet file, as the ending of its name says.
+    """Write failures to a CSV or Parquet file, by the extension of its name.
 
     Raises
     ------
     CatalogError
-        As `check_failure_file`.
+        As in `check_failure_file`.
     OSError
-        The operating system reports an error.
+        The system cannot write the file.
     """
     check_failure_file(file)
     table = failures_table(failures)

@@ -1,4 +1,4 @@
-"""A catalog on disk: one Parquet file, whole or not there.
+"""A catalog on disk: one Parquet file, which is replaced as a whole or not at all.
 
 The root, the failures and the version of this layout are JSON in the file's schema metadata.
 """
@@ -25,53 +25,56 @@ if TYPE_CHECKING:
 __all__ = [
     "DamagedError",
     "check_catalog_file",
-    "describe",
-    "described",
     "from_bytes",
     "read",
+    "read_metadata",
     "to_bytes",
+    "with_metadata",
     "write",
 ]
 
 _KEY: Final = b"headrace"
 _LAYOUT: Final = 1
-_ROW_GROUP: Final = 1 << 17  # rows: as many are in memory a second time while they are written
+_ROW_GROUP: Final = 1 << 17  # rows; while it is written, a row group is in memory twice
 
 
 class DamagedError(CatalogError):
-    """The file was a Parquet file and cannot be read any more."""
+    """The file is a damaged Parquet file."""
 
 
-def describe(table: pa.Table, root: str, failures: tuple[Failure, ...]) -> pa.Table:
+def with_metadata(table: pa.Table, root: str, failures: tuple[Failure, ...]) -> pa.Table:
     """Return the table with root and failures in its metadata."""
-    told = {
+    metadata = {
         "layout": _LAYOUT,
         "root": root,
-        "failures": [failure_to_json(one, omit_defaults=True) for one in failures],
+        "failures": [failure_to_json(failure, omit_defaults=True) for failure in failures],
     }
-    return table.replace_schema_metadata({_KEY: json.dumps(told)})
+    return table.replace_schema_metadata({_KEY: json.dumps(metadata)})
 
 
-def described(table: pa.Table) -> tuple[str, tuple[Failure, ...]] | None:
-    """Return the root and the failures that the metadata holds, or None if it holds none.
+def read_metadata(table: pa.Table) -> tuple[str, tuple[Failure, ...]] | None:
+    """Return the root and the failures in the table's metadata, or None if there are none.
 
     Raises
     ------
+    DamagedError
+        The metadata cannot be parsed.
     CatalogError
         A later version of headrace wrote it.
     """
-    told = (table.schema.metadata or {}).get(_KEY)
-    if told is None:
+    metadata = (table.schema.metadata or {}).get(_KEY)
+    if metadata is None:
         return None
     try:
-        values = json.loads(told)
+        values = json.loads(metadata)
         layout = values["layout"]
         if layout == _LAYOUT:
             return values["root"], tuple(failure_from_json(one) for one in values["failures"])
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"its metadata cannot be understood ({error!r})") from None
+        raise DamagedError(f"its metadata cannot be parsed ({error!r})") from None
     raise CatalogError(
-        f"a later headrace wrote it (layout {layout}; this one reads {_LAYOUT}): upgrade headrace"
+        f"a later version of headrace wrote it (layout {layout}; this version reads {_LAYOUT}): "
+        "upgrade headrace"
     )
 
 
@@ -89,19 +92,19 @@ def check_catalog_file(file: str | os.PathLike[str]) -> None:
 
 
 def write(table: pa.Table, file: str | os.PathLike[str]) -> None:
-    """Write the table; `file` is the old one or the new one, never half of it.
+    """Write the table; at every moment, `file` is the complete old file or the complete new one.
 
     Raises
     ------
     CatalogError
-        There is no such folder, `file` is one, or a column has a type that Parquet does not know.
+        The folder does not exist, `file` is a folder, or Parquet does not support a column's type.
     OSError
-        The system refuses.
+        The system cannot write the file.
     """
     import pyarrow.parquet as pq
 
     check_catalog_file(file)
-    target = Path(os.path.realpath(file))  # behind a link, so that the link stays one
+    target = Path(os.path.realpath(file))  # follows a link, so that the link stays
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     unique = ("id", "path")
     try:
@@ -125,8 +128,8 @@ def write(table: pa.Table, file: str | os.PathLike[str]) -> None:
             temporary.unlink()
 
 
-def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table:
-    """Return the table, `described`, without the columns `but`.
+def read(file: str | os.PathLike[str], *, without: tuple[str, ...] = ()) -> pa.Table:
+    """Return the table, with metadata, except for the columns `without`.
 
     Raises
     ------
@@ -135,9 +138,9 @@ def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table
     DamagedError
         The file is empty, or a Parquet file that cannot be read.
     CatalogError
-        The file is something else, and must not be overwritten.
+        The file is something other than a catalog, and must not be overwritten.
     OSError, MemoryError
-        The system does not let it be read, or has no room for it: the file may be whole.
+        The system cannot read the file or has no memory for it; the file may be good.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -150,7 +153,7 @@ def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table
                 raise CatalogError(f"{name} is not a catalog, nor any Parquet file.")
             source.seek(0)
             with pq.ParquetFile(source) as parquet:
-                table = _all_groups(parquet, but)
+                table = _read_row_groups(parquet, without)
     except FileNotFoundError:
         raise NoRecordingsError(
             f"There is no catalog {name}: make one with headrace.scan(...).save({name})."
@@ -158,17 +161,17 @@ def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table
     except IsADirectoryError:
         raise CatalogError(f"{name} is a folder, not a catalog: scan it.") from None
     except (pa.ArrowException, OSError) as error:
-        # Memory that is short and a disk that fails say nothing about the file.
+        # If memory is short or the disk fails, the file may be good.
         if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
             raise
         raise DamagedError(
             f"The catalog {name} is damaged: scan again. ({str(error).splitlines()[0]})"
         ) from error
     try:
-        told = described(table)
+        metadata = read_metadata(table)
     except CatalogError as error:
         raise type(error)(f"The catalog {name} cannot be read: {error}.") from None
-    if told is None:
+    if metadata is None:
         raise CatalogError(
             f"{name} is a Parquet file, but not one that a catalog was saved in: "
             "make a catalog of such a table with Catalog.from_table."
@@ -176,12 +179,12 @@ def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table
     return table
 
 
-def _all_groups(parquet: pq.ParquetFile, but: tuple[str, ...]) -> pa.Table:
+def _read_row_groups(parquet: pq.ParquetFile, without: tuple[str, ...]) -> pa.Table:
     import pyarrow as pa
 
     schema = parquet.schema_arrow
-    columns = [name for name in schema.names if name not in but]
-    # One after the other: read at once, all of them are in memory packed and unpacked.
+    columns = [name for name in schema.names if name not in without]
+    # One at a time: read together, all of them would be in memory both compressed and decompressed.
     groups = [
         parquet.read_row_group(group, columns, use_threads=False)
         for group in range(parquet.num_row_groups)
@@ -190,7 +193,7 @@ def _all_groups(parquet: pq.ParquetFile, but: tuple[str, ...]) -> pa.Table:
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """Return the table as an Arrow stream, which of a slice holds the slice alone."""
+    """Return the table as an Arrow stream; the stream of a slice holds only the slice."""
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
@@ -200,7 +203,7 @@ def to_bytes(table: pa.Table) -> bytes:
 
 
 def from_bytes(stream: bytes) -> pa.Table:
-    """Return the table that `to_bytes` was given."""
+    """Return the table of a stream from `to_bytes`."""
     import pyarrow as pa
 
     return pa.ipc.open_stream(stream).read_all()

@@ -13,7 +13,7 @@ import numpy as np
 
 from headrace._formatting import format_bytes
 from headrace._kernel import LANES
-from headrace.codecs import Recording, carries_on, decoder_bytes, sample_type, seeks
+from headrace.codecs import Recording, decoder_bytes, decodes_from_start, sample_type, seeks_exactly
 from headrace.dsp import resampler, table_bytes
 from headrace.errors import InvalidWindowsError, MemoryBudgetError
 from headrace.loading._work import ReadGroup, WorkItem
@@ -281,7 +281,7 @@ class Plan:
         The first window of the next group may begin before the last window of this group ends: by
         up to `Windows.overlap` samples and the filter's reach on both sides.
         """
-        if seeks(recording):
+        if seeks_exactly(recording):
             return 0
         table = resampler(recording.sample_rate, self.windows.spec.sample_rate)
         return -(-self.windows.overlap * table.down // table.up) + 2 * table.reach + 2
@@ -349,8 +349,8 @@ class Plan:
 
     def _key(self, recording: int) -> int | None:
         """Return the key of reads of `recording`, or None where they may run in any order."""
-        return recording if carries_on(self.windows.recordings[recording]) else None
+        return recording if decodes_from_start(self.windows.recordings[recording]) else None
 
     @cached_property
     def _all_seek(self) -> bool:
-        return all(map(seeks, self.kinds))
+        return all(map(seeks_exactly, self.kinds))
