@@ -24,7 +24,7 @@ from headrace._processors import available_processors
 from headrace._progress import progress_bar
 from headrace.catalog import _parquet
 from headrace.catalog._table import each_recording, with_columns
-from headrace.codecs import libsndfile_functions, path_of, source_format
+from headrace.codecs import libsndfile_functions, path_of, read_declared_length, source_format
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Code, Failure
 
