@@ -158,6 +158,11 @@ def test_torch_is_asked_first_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_torch_is_not_imported_to_be_asked() -> None:
     """Who has not imported it has not initialised it."""
-    code = "import sys\nfrom headrace.windows._shards import *\nthis_process()\nprint('torch' in sys.modules)"
+    code = (
+        "import sys\n"
+        "from headrace.windows._shards import *\n"
+        "this_process()\n"
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -1,3 +1,4 @@
+import json
 import pickle
 from collections.abc import Hashable, Sequence
 from itertools import groupby
@@ -12,7 +13,13 @@ from hypothesis import strategies as st
 
 import headrace
 from headrace.errors import HeadraceWarning, InvalidWindowsError
-from headrace.windows._window_sets import Told, WindowRows, WindowSet
+from headrace.windows._identity import (
+    AllWindows,
+    CutIdentity,
+    RecordingsIdentity,
+    SetIdentity,
+)
+from headrace.windows._window_sets import WindowRows, WindowSet
 from headrace.windows._windows import Windows
 from tests.support.cut_catalogs import made_up
 
@@ -350,14 +357,19 @@ def test_the_fingerprint_is_of_what_was_chosen_and_how_it_is_ordered() -> None:
     assert shuffled.shard(0, 1, by="recording").fingerprint == shuffled.fingerprint
 
 
-def test_what_is_told_stays_short() -> None:
-    """A state of hundreds of sources, chosen many times, is small all the same."""
+def test_an_identity_stays_small() -> None:
+    """The state of hundreds of sources, chosen many times and mixed, has a few hundred bytes."""
     windows = headrace.concat([_ten()[i % 10 :] for i in range(300)])
     for _ in range(50):
         windows = windows.take([*range(0, len(windows), 2), 0])
 
+    mixed = headrace.mix([_ten()[i % 10 :] for i in range(300)])
+
     assert sum(map(len, windows.parts.values())) < 1_000
     assert windows.parts != headrace.concat([_ten()] * 300).parts
+    shard = headrace.concat([windows, _ten()])[1:].shard(0, 2, by="recording")
+    for one in (windows, mixed, shard):
+        assert len(json.dumps(one.loader().state_dict())) < 800
 
 
 @pytest.mark.parametrize(
@@ -419,12 +431,16 @@ def test_weights_may_come_from_a_table() -> None:
     assert set(_order(_ten().sample(weights, 100))) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("forgotten", ["__len__", "told", "manner", "locate"])
+@pytest.mark.parametrize("forgotten", ["__len__", "identity", "manner", "locate"])
 def test_a_set_of_windows_without_one_of_its_methods_cannot_be_made(forgotten: str) -> None:
     """What a set must say, each kind of set says: nobody finds out in the middle of a run."""
     methods: dict[str, object] = {
         "__len__": lambda _: 0,
-        "told": property(lambda _: Told("", "", "")),
+        "identity": property(
+            lambda _: SetIdentity(
+                RecordingsIdentity(0, 1, ""), CutIdentity(1, 1, 1, "pad", 0, "mix"), AllWindows()
+            )
+        ),
         "manner": property(lambda _: ""),
         "locate": lambda _, places, epoch=0: WindowRows(
             places, places, places, places, places + epoch

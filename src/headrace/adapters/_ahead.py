@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from headrace._validation import check_whole_number
-from headrace.loading import place_of, state_of
+from headrace.loading import make_state, read_state
 from headrace.windows import Batch
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Ahead(ABC, Generic[T]):
     def _begin_epoch(self) -> Iterator[Any]:
         if self._epoch not in (None, self.loader.epoch):  # that of what was put in place
             assert self._epoch is not None
-            self.loader.load_state_dict(state_of(self.loader.windows, self._epoch + 1, 0))
+            self.loader.load_state_dict(make_state(self.loader.windows, self._epoch + 1, 0))
         return iter(self.loader)
 
     def _steps(self, n: int | None) -> Iterator[Any]:
@@ -286,9 +286,9 @@ class Ahead(ABC, Generic[T]):
         """
         windows = self.loader.windows
         if self._restored:
-            self._offset = place_of(windows, self._state)[0] - epoch
+            self._offset = read_state(windows, self._state)[0] - epoch
         else:
-            self.load_state_dict(state_of(windows, max(0, epoch + self._offset), 0))
+            self.load_state_dict(make_state(windows, max(0, epoch + self._offset), 0))
             self._restored = False
 
     # Ending

@@ -31,7 +31,7 @@ from headrace.loading._collate import examples_of
 from headrace.loading._ledger import Ledger, limit
 from headrace.loading._plan import Plan
 from headrace.loading._reader import Reader
-from headrace.loading._state import place_of, state_of
+from headrace.loading._state import make_state, read_state
 from headrace.loading._transforming import reading
 from headrace.loading._work import limit_deliveries
 from headrace.loading._work_results import WorkResult, job_of
@@ -409,7 +409,7 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return from where what follows the last delivery resumes: a small JSON-able dict."""
-        return state_of(self.windows, *(self._resume or self._state))
+        return make_state(self.windows, *(self._resume or self._state))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next iteration go on from `state`, which any loader of these windows gave.
@@ -422,7 +422,7 @@ class Loader:
         StateError
             It is no such state, or it belongs to other windows.
         """
-        place = place_of(self.windows, state)
+        place = read_state(self.windows, state)
         self._end_running()
         self._resume = self._state = place
         self.epoch = place[0]

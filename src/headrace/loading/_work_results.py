@@ -12,7 +12,7 @@ import numpy as np
 from headrace.concurrency import Job, Task
 from headrace.loading._collate import collate
 from headrace.loading._reader import GroupResult
-from headrace.loading._state import state_of
+from headrace.loading._state import make_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,7 +110,7 @@ class WorkResult:
             self.names(),
             slab,
             self.failures,
-            state_of(windows, *unit.after),
+            make_state(windows, *unit.after),
             skip=on_error == "skip",
             added=len(slab) - len(unit.rows.index) if pad and unit.final else unit.filler,
         )

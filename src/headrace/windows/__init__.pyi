@@ -4,6 +4,8 @@ from ._cutting import cut_at_times as cut_at_times
 from ._cutting import cut_recordings as cut_recordings
 from ._examples import AudioExample as AudioExample
 from ._examples import Batch as Batch
+from ._identity import IdentityPart as IdentityPart
+from ._identity import WindowsIdentity as WindowsIdentity
 from ._mixtures import concat as concat
 from ._mixtures import mix as mix
 from ._permutation import InOrder as InOrder

@@ -9,6 +9,11 @@ import numpy as np
 
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
+from headrace.windows._identity import (
+    BlockShuffleIdentity,
+    FileShuffleIdentity,
+    WindowShuffleIdentity,
+)
 from headrace.windows._permutation import ByBlock, ByFile, ByWindow, InOrder, Listed, Through
 from headrace.windows._sampling import Mixed, Sampled
 from headrace.windows._shards import balanced
@@ -70,9 +75,14 @@ class Shuffle:
         return "shuffle"
 
     @property
-    def told(self) -> str:
-        """What decides the order, in words."""
-        return f"{self.called}, seed {self.seed}"
+    def identity(self) -> WindowShuffleIdentity | FileShuffleIdentity | BlockShuffleIdentity:
+        """What decides the order."""
+        if self.by == "window":
+            return WindowShuffleIdentity(self.seed)
+        if self.by == "file":
+            return FileShuffleIdentity(self.seed)
+        assert self.block is not None
+        return BlockShuffleIdentity(self.block, self.seed)
 
     def over(self, n: int, bounds: NDArray[np.int64]) -> Order:
         """Return the order of `n` windows, of which those between two bounds are of one file."""

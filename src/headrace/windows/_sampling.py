@@ -5,7 +5,6 @@ A draw is a hash of (seed, epoch, position), so that none has to be made to know
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headrace.errors import InvalidWindowsError
+from headrace.windows._identity import SampleIdentity, digest_arrays, mix_identity
 from headrace.windows._permutation import STEP, Permutation, epoch_key, permuted, scramble
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from headrace.windows._identity import LargeMixIdentity, MixIdentity
     from headrace.windows._permutation import EpochOrder
 
 __all__ = ["Mixed", "Sampled", "below", "checked_weights"]
@@ -119,7 +120,7 @@ class Sampled:
             )
         self.n = n
         self.seed = seed
-        self._digest = hashlib.blake2b(weights.astype("<f8").data, digest_size=8).hexdigest()
+        self._digest = digest_arrays(weights)
         self._alias = _Alias(weights)
 
     @property
@@ -128,9 +129,9 @@ class Sampled:
         return self._alias.keep.nbytes + self._alias.other.nbytes
 
     @property
-    def told(self) -> str:
-        """What decides the order, in words."""
-        return f"{self.n} sampled with weights {self._digest}, seed {self.seed}"
+    def identity(self) -> SampleIdentity:
+        """What decides the draws."""
+        return SampleIdentity(self.n, self._digest, self.seed)
 
     def epoch(self, epoch: int) -> EpochOrder:
         """Return the draws of `epoch`."""
@@ -181,9 +182,9 @@ class Mixed:
         return Permutation.table_bytes(self.n)
 
     @property
-    def told(self) -> str:
-        """What decides the order, in words."""
-        return f"{self.called}, seed {self.seed}"
+    def identity(self) -> MixIdentity | LargeMixIdentity:
+        """What decides the order of windows of given sources."""
+        return mix_identity(self.counts, self.seed)
 
     @property
     def called(self) -> str:

@@ -6,7 +6,6 @@ its windows, several sets one after the other. Pure, and vectorised: nothing for
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,12 +16,23 @@ import numpy as np
 from headrace.catalog import Recordings
 from headrace.errors import InvalidWindowsError
 from headrace.windows._geometry import Geometry
+from headrace.windows._identity import (
+    AllWindows,
+    CutIdentity,
+    RecordingsIdentity,
+    SetIdentity,
+    SliceIdentity,
+    TakenIdentity,
+    TimesIdentity,
+    concatenate_identities,
+    digest_arrays,
+)
 from headrace.windows._intervals import ranges
 from headrace.windows._permutation import epoch_key
 from headrace.windows._sampling import below
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,11 +43,9 @@ __all__ = [
     "ConcatenatedSet",
     "CutWindows",
     "Runs",
-    "Told",
     "WindowRows",
     "WindowSet",
     "WindowsAtTimes",
-    "digest_of",
     "rising",
 ]
 
@@ -73,14 +81,6 @@ class WindowRows:
             self.start[rows],
             self.valid[rows],
         )
-
-
-class Told(NamedTuple):
-    """What decides which windows there are, in short words, for states and fingerprints."""
-
-    recordings: str
-    cut: str
-    choice: str
 
 
 class Runs(NamedTuple):
@@ -124,8 +124,8 @@ class WindowSet(ABC):
 
     @property
     @abstractmethod
-    def told(self) -> Told:
-        """What decides which windows these are."""
+    def identity(self) -> SetIdentity:
+        """What decides which windows these are, and where."""
 
     @property
     @abstractmethod
@@ -182,11 +182,11 @@ class _Slice(WindowSet):
         return len(self._chosen)
 
     @property
-    def told(self) -> Told:
-        """The set's, and which of it."""
-        told, chosen = self._base.told, self._chosen
-        which = f"{len(chosen)} from {chosen.start} by {chosen.step}"
-        return told._replace(choice=_of(which, told.choice))
+    def identity(self) -> SetIdentity:
+        """The base set's, and which windows of it."""
+        base, chosen = self._base.identity, self._chosen
+        choice = SliceIdentity(chosen.start, chosen.step, len(chosen), base.choice)
+        return replace(base, choice=choice)
 
     @property
     def manner(self) -> str:
@@ -228,11 +228,11 @@ class _Taken(WindowSet):
         return len(self._places)
 
     @property
-    def told(self) -> Told:
-        """The set's, and a digest of the places."""
-        told = self._base.told
-        which = f"{len(self)} taken {digest_of(self._places)}"
-        return told._replace(choice=_of(which, told.choice))
+    def identity(self) -> SetIdentity:
+        """The base set's, and a digest of the places."""
+        base = self._base.identity
+        choice = TakenIdentity(len(self), digest_arrays(self._places), base.choice)
+        return replace(base, choice=choice)
 
     @property
     def manner(self) -> str:
@@ -282,9 +282,19 @@ class ConcatenatedSet(WindowSet):
         return int(self.first[-1])
 
     @property
-    def told(self) -> Told:
-        """Those of all parts."""
-        return Told(*(" + ".join(each) for each in zip(*(p.told for p in self.parts), strict=True)))
+    def identity(self) -> SetIdentity:
+        """Those of all sources; the same however concatenations are nested."""
+        catalogs = {one.fingerprint: len(one) for one in self.recordings.catalogs}
+        sources = [source.identity for source in self._sources()]
+        return concatenate_identities(sources, catalogs, len(self))
+
+    def _sources(self) -> Iterator[WindowSet]:
+        """Yield the sets that are no concatenations themselves."""
+        for part in self.parts:
+            if isinstance(part, ConcatenatedSet):
+                yield from part._sources()  # noqa: SLF001  of the same class
+            else:
+                yield part
 
     @property
     def manner(self) -> str:
@@ -317,18 +327,6 @@ def rising(bounds: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([bounds[:1], bounds[1:][np.diff(bounds) > 0]])
 
 
-def _of(which: str, choice: str) -> str:
-    return which if choice == "all" else f"{which} of ({choice})"
-
-
-def digest_of(*arrays: NDArray[np.int64]) -> str:
-    """Return 16 hexadecimal digits of some numbers, the same on every machine."""
-    digest = hashlib.blake2b(digest_size=8)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array, "<i8").data)
-    return digest.hexdigest()
-
-
 class CutWindows(WindowSet):
     """All windows that recordings are cut into."""
 
@@ -344,9 +342,11 @@ class CutWindows(WindowSet):
         return self.geometry.total
 
     @property
-    def told(self) -> Told:
-        """Recordings and cut; the choice is all."""
-        return Told(_told_of(self.recordings), _told_cut(self.spec), "all")
+    def identity(self) -> SetIdentity:
+        """The recordings and the cut; all windows are chosen."""
+        return SetIdentity(
+            _recordings_identity(self.recordings), _cut_identity(self.spec), AllWindows()
+        )
 
     @property
     def manner(self) -> str:
@@ -407,12 +407,15 @@ class WindowsAtTimes(WindowSet):
         return len(self._start)
 
     @property
-    def told(self) -> Told:
-        """Recordings, length, and a digest of the times."""
-        choice = f"{len(self)} at times {digest_of(self._recording, self._start)}"
-        if self._jitter:
-            choice += f" give or take {self._jitter} samples, seed {self._seed}"
-        return Told(_told_of(self.recordings), _told_cut(self.spec), choice)
+    def identity(self) -> SetIdentity:
+        """The recordings, the length, and a digest of the times."""
+        digest = digest_arrays(self._recording, self._start)
+        seed = self._seed if self._jitter else 0
+        return SetIdentity(
+            _recordings_identity(self.recordings),
+            _cut_identity(self.spec),
+            TimesIdentity(len(self), digest, self._jitter, seed),
+        )
 
     @property
     def manner(self) -> str:
@@ -436,12 +439,12 @@ class WindowsAtTimes(WindowSet):
         )
 
 
-def _told_of(recordings: Recordings) -> str:
-    return " + ".join(f"{len(one)} recordings {one.fingerprint}" for one in recordings.catalogs)
+def _recordings_identity(recordings: Recordings) -> RecordingsIdentity:
+    (catalog,) = recordings.catalogs
+    return RecordingsIdentity(len(catalog), 1, catalog.fingerprint)
 
 
-def _told_cut(spec: WindowSpec) -> str:
-    return (
-        f"{spec.sample_rate} Hz, {spec.size} samples every {spec.hop}, {spec.tail} from "
-        f"{spec.min_tail}, channel {spec.channel}"
+def _cut_identity(spec: WindowSpec) -> CutIdentity:
+    return CutIdentity(
+        spec.sample_rate, spec.size, spec.hop, spec.tail, spec.min_tail, spec.channel
     )

@@ -5,7 +5,6 @@ No threads, no open files; nothing for each window until it is asked for.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from headrace._validation import check_whole_number
-from headrace.catalog import counted
 from headrace.errors import InvalidWindowsError
 from headrace.windows._examples import AudioExample
+from headrace.windows._identity import InOrderIdentity, RecordingShardIdentity, WindowsIdentity
 from headrace.windows._labels import Labels
 from headrace.windows._orders import Shuffle, arranged
 from headrace.windows._sampling import Sampled, checked_weights
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from headrace.annotations import Annotations
     from headrace.catalog import Catalog, Recordings
     from headrace.loading import Loader
+    from headrace.windows._identity import OrderIdentity
     from headrace.windows._labels import Unannotated
     from headrace.windows._permutation import EpochOrder, Order
     from headrace.windows._sampling import Mixed
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from headrace.windows._window_sets import WindowRows, WindowSet
 
 __all__ = ["Windows"]
-
-_LONG = 300
-"""Characters of a state's part: longer ones are digested."""
 
 
 class Windows(Sequence[AudioExample]):
@@ -610,30 +607,36 @@ class Windows(Sequence[AudioExample]):
         return (self.spec.size,)
 
     @cached_property
-    def parts(self) -> Mapping[str, str]:
-        """What decides the order, in a few words for each part: recordings, cut, choice, order.
+    def identity(self) -> WindowsIdentity:
+        """What decides the windows and their order: what a saved state holds and resuming compares.
 
-        Paths and times of change are not in it, nor is a shard of positions, since the order of all
-        shards is one.
+        Neither paths nor modification times are part of it, nor is a shard of positions, because
+        all ranks share one order.
         """
-        told = self._set.told
-        recordings = _brief(told.recordings, f"{counted(told.recordings)} recordings")
-        choice = _brief(told.choice, f"{len(self._set)} windows")
-        order = "in order" if self._order is None else self._order.told
+        chosen = self._set.identity
+        order: OrderIdentity = InOrderIdentity() if self._order is None else self._order.identity
         if self.share.by == "recording" and self.share.world > 1:
-            order += f", {self.share}"
+            order = RecordingShardIdentity(self.share.rank, self.share.world, order)
+        return WindowsIdentity(chosen.recordings, chosen.cut, chosen.choice, order)
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """Descriptions of what decides the order: of its recordings, cut, choice and order.
+
+        For people: the text may change with any version. Compare `fingerprint` instead.
+        """
+        identity = self.identity
         return {
-            "recordings": recordings,
-            "cut": _brief(told.cut, "several cuts"),
-            "choice": choice,
-            "order": order,
+            "recordings": identity.recordings.describe(),
+            "cut": identity.cut.describe(),
+            "choice": identity.choice.describe(),
+            "order": identity.order.describe(),
         }
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hexadecimal digest of everything that decides the order: see `parts`."""
-        text = "\n".join(self.parts.values())
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        """Hexadecimal digest of everything that decides the windows and their order."""
+        return self.identity.fingerprint
 
     def __repr__(self) -> str:
         rate = self.spec.sample_rate
@@ -679,10 +682,3 @@ class Windows(Sequence[AudioExample]):
                 f"{self._order.called.partition(' ')[0]} windows cannot be {what}: choose windows "
                 f"first, {self._order.verb} once, last."
             )
-
-
-def _brief(text: str, lead: str) -> str:
-    """Return a text that is not long, or as of many joined sets a digest of it."""
-    if len(text) <= _LONG:
-        return text
-    return f"{lead} {hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"
