@@ -266,11 +266,11 @@ def test_times_decide_the_fingerprint() -> None:
         ),
         (
             {"at_s": [0.1, 0.1, 0.1, 0.5]},
-            r"Row 3 .* 0\.5 s is not in 'r0', which has 0\.400 s; nor",
+            r"Row 3 .* 0\.5 s is not in 'r0', which has 0\.400 s; 0 more rows",
         ),
         ({"at_s": [0.1, -0.1, 0.1, 0.1]}, r"Row 1 .* -0\.1 s is not in 'r0'"),
         ({"at_s": [0.1, None, 0.1, 0.1]}, "Row 1 .* nan s is not in 'r0'"),
-        ({"at_s": ["a", "b", "c", "d"]}, "The column at_s is not of seconds: string"),
+        ({"at_s": ["a", "b", "c", "d"]}, "The column at_s is not a number of seconds: string"),
     ],
 )
 def test_a_table_of_times_that_will_not_do_is_one_sentence(

@@ -465,20 +465,20 @@ def test_classes_are_chosen_and_ordered() -> None:
     assert labelled.classes == ("C", "A")
     assert _heard(labelled)[:3] == ["A", "C", ""]
     assert labelled.label_counts() == {"C": 1, "A": 1}
-    slip = r"1 of 2 classes .* label \(D\), while 2 labels are no class \(B, C\)"
+    slip = r"1 of 2 classes .* label of any event \(D\), while 2 labels are not a class \(B, C\)"
     with pytest.warns(HeadraceWarning, match=slip) as warned:
         labelled = _windows().label(annotations, ["A", "D"])
     assert warned[0].filename == __file__
     assert labelled.label_counts() == {"A": 1, "D": 0}
-    rare = _windows().label(annotations, ["A", "B", "C", "D"])  # no slip
+    rare = _windows().label(annotations, ["A", "B", "C", "D"])  # no warning
     assert rare.label_counts()["D"] == 0
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"classes": "A"}, r"classes is a list of labels, not 'A': say \['A'\]"),
+    ({"classes": "A"}, r"classes is a list of labels, not 'A': give \['A'\]"),
     ({"ignore": "A"}, "ignore is a list of labels"),
     ({"classes": ["A", "A"]}, "each once"),
-    ({"classes": []}, "must be some labels"),
+    ({"classes": []}, "must be one or more labels, each once"),
     ({"classes": ["A"], "ignore": ["A"]}, "none that is ignored"),
     ({"ignore": ["Z"]}, r"ignore=\['Z'\]: there are no such labels. There are: A, B"),
     ({"unannotated": "unknown"}, 'unannotated must be "error"'),
@@ -517,7 +517,7 @@ def test_events_behind_the_end_are_told() -> None:
     """Labels of another recording, or of one that was cut short, are left out with a warning."""
     annotations = _annotations(("r1", 0.9, 2, "A"), ("r1", 1.0, 1.1, "B"), ("r2", 3.5, 4, "B"))
     with pytest.warns(
-        HeadraceWarning, match=r"2 of 3 events begin behind .* in r1 at 1 s"
+        HeadraceWarning, match=r"2 of 3 events begin after .* in r1 at 1 s"
     ) as warned:
         labelled = _windows().label(annotations)
     assert warned[0].filename == __file__
@@ -570,7 +570,7 @@ def test_labels_of_several_catalogs_are_joined() -> None:
     rows = parts[0].rows(np.arange(len(parts[0]), dtype=np.int64))
     labels = [part.labels for part in parts if part.labels is not None]
 
-    joined = Labels.joined(labels, [np.arange(3) + 3 * at for at in range(3)])
+    joined = Labels.join(labels, [np.arange(3) + 3 * at for at in range(3)])
     got = joined.rows(
         np.concatenate([rows.recording + 3 * at for at in range(3)]), np.tile(rows.start, 3)
     )
@@ -580,10 +580,10 @@ def test_labels_of_several_catalogs_are_joined() -> None:
     other = _windows().label(_annotations(("r0", 0, 1, "C"))).labels
     assert other is not None
     with pytest.raises(AnnotationError, match="same classes, not <Labels: 2 classes, A, B> and"):
-        Labels.joined([labels[0], other], [np.arange(3), np.arange(3, 6)])
-    with pytest.raises(AnnotationError, match="one set of labels"):
-        Labels.joined(labels[:2], [np.arange(3), np.arange(2, 5)])
-    again = Labels.joined([labels[0]] * 2, [np.arange(3)] * 2)  # two slices of the same windows
+        Labels.join([labels[0], other], [np.arange(3), np.arange(3, 6)])
+    with pytest.raises(AnnotationError, match="must have the same labels"):
+        Labels.join(labels[:2], [np.arange(3), np.arange(2, 5)])
+    again = Labels.join([labels[0]] * 2, [np.arange(3)] * 2)  # two slices of the same windows
     np.testing.assert_array_equal(again.rows(rows.recording, rows.start)[0], _rows(parts[0])[0])
 
 
@@ -606,7 +606,9 @@ def test_windows_of_one_catalog_that_are_labelled_alike_are_joined() -> None:
         cut.label(events, min_fraction=0.9),
         cut.label(_annotations(("r0", 3, 4, "A"), ("r2", 0, 3, "B"), ("r1", 0.2, 0.4, "A"))),
     ):
-        with pytest.raises(AnnotationError, match="one set of labels: label all by the same"):
+        with pytest.raises(
+            AnnotationError, match="have the same labels: label all of them by the same"
+        ):
             headrace.concat([calls.label(events), other])
 
 
@@ -628,5 +630,5 @@ def test_annotations_without_any_event_have_classes_that_are_given() -> None:
     labelled = _windows().label(_annotations(), ["A"])
     assert labelled.label_counts() == {"A": 0}
     np.testing.assert_allclose(labelled.balanced_weights(), 1 / 8)
-    with pytest.raises(AnnotationError, match="none at all"):
+    with pytest.raises(AnnotationError, match=r"none that is ignored, .* The labels are: none"):
         _windows().label(_annotations())

@@ -7,17 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from headrace.windows._permutation import (
+from headrace.windows._orders import (
     ByBlock,
     ByFile,
     ByWindow,
     InOrder,
-    Listed,
-    Permutation,
-    Through,
-    epoch_key,
-    permuted,
+    OrderOfPlaces,
+    OrderOfRuns,
 )
+from headrace.windows._permutation import Permutation, epoch_key, permute_each
 from tests.support.chance import everything, unlikely
 
 KEYS = st.integers(0, 2**64 - 1)
@@ -322,12 +320,12 @@ def test_a_permutation_is_undone_by_its_inverse(n: int, key: int, data: st.DataO
 def test_each_key_has_a_permutation_of_its_own(n: int, keys: list[int]) -> None:
     """Positions of many keys, asked all at once, are permuted as those of each key alone."""
     places = np.tile(everything(n), len(keys))
-    together = permuted(n, np.repeat(np.array(keys, np.uint64), n), places).reshape(-1, n)
+    together = permute_each(n, np.repeat(np.array(keys, np.uint64), n), places).reshape(-1, n)
 
     for key, items in zip(keys, together, strict=True):
         _assert_bijection(items, n)
         one = np.full(n, key, np.uint64)
-        np.testing.assert_array_equal(permuted(n, one, everything(n)), items)
+        np.testing.assert_array_equal(permute_each(n, one, everything(n)), items)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 13])
@@ -336,7 +334,7 @@ def test_a_few_items_stand_anywhere_as_often_under_many_keys(n: int) -> None:
     keys = np.arange(4_000, dtype=np.uint64)
     counts = np.zeros((n, n), np.int64)
     for position in range(n):
-        items = permuted(n, keys, np.full(len(keys), position, np.int64))
+        items = permute_each(n, keys, np.full(len(keys), position, np.int64))
         counts[position] = np.bincount(items, minlength=n)
 
     assert _chi_square(counts, len(keys) / n) < unlikely((n - 1) ** 2)
@@ -349,7 +347,7 @@ def test_any_two_items_are_neighbours_as_often_under_many_keys(n: int) -> None:
     The last place and the first one are neighbours too.
     """
     keys = np.arange(20_000, dtype=np.uint64)
-    items = [permuted(n, keys, np.full(len(keys), place, np.int64)) for place in range(n)]
+    items = [permute_each(n, keys, np.full(len(keys), place, np.int64)) for place in range(n)]
 
     pairs = ~np.eye(n, dtype=bool)
     for one, other in pairwise([*items, items[0]]):
@@ -373,19 +371,19 @@ def test_many_numbers_of_items_are_permuted_at_once(some: list[tuple[int, int, i
     n, positions = (np.array([one[k] for one in some], np.int64) for k in (0, 1))
     keys = np.array([key for *_, key in some], np.uint64)
 
-    items = permuted(n, keys, positions)
+    items = permute_each(n, keys, positions)
 
     assert items.dtype == np.int64
     for at in range(len(some)):
         piece = slice(at, at + 1)
-        assert permuted(some[at][0], keys[piece], positions[piece]) == items[piece]
+        assert permute_each(some[at][0], keys[piece], positions[piece]) == items[piece]
 
 
 def test_permutations_of_many_keys_are_what_they_always_were() -> None:
     """Of a few items and of many, these values never change."""
     n = np.array([1, 5, 16, 17, 300, 2**40, 2**63 - 1], np.int64)
     keys = np.arange(7, dtype=np.uint64)
-    assert permuted(n, keys, n // 2).tolist() == [
+    assert permute_each(n, keys, n // 2).tolist() == [
         0,
         1,
         3,
@@ -502,9 +500,9 @@ def test_blocks_are_in_the_order_they_always_were() -> None:
 
 def test_an_order_of_some_items_goes_through_where_they_stand() -> None:
     """Items in runs, or in a list, are named by what they are elsewhere."""
-    runs = Through(InOrder(), np.array([10, 3, 7], np.int64), np.array([0, 2, 3, 6], np.int64))
-    listed = Listed(InOrder(), np.array([9, 9, 4], np.int64))
-    shuffled = Listed(ByWindow(3, 5), np.array([9, 8, 4], np.int64))
+    runs = OrderOfRuns(InOrder(), np.array([10, 3, 7], np.int64), np.array([0, 2, 3, 6], np.int64))
+    listed = OrderOfPlaces(InOrder(), np.array([9, 9, 4], np.int64))
+    shuffled = OrderOfPlaces(ByWindow(3, 5), np.array([9, 8, 4], np.int64))
 
     assert runs.epoch(0)(everything(6)).tolist() == [10, 11, 3, 7, 8, 9]
     assert listed.epoch(1)(everything(3)).tolist() == [9, 9, 4]

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from headrace._apportion import apportion
 from headrace.errors import InvalidWindowsError
-from headrace.windows._sampling import Mixed, Sampled, _Alias, below, checked_weights
+from headrace.windows._permutation import draw_below
+from headrace.windows._sampling import Mixed, Sampled, _AliasTable, check_weights
 from tests.support.chance import everything, unlikely
 
 
 def _sampled(weights: Any, n: int, seed: int = 0) -> Sampled:
-    return Sampled(checked_weights(weights, len(weights), "window"), n, seed)
+    return Sampled(check_weights(weights, len(weights), "window"), n, seed)
 
 
 # Numbers below n
@@ -24,7 +25,7 @@ def _sampled(weights: Any, n: int, seed: int = 0) -> Sampled:
 @pytest.mark.parametrize("n", [1, 2, 3, 1_000, 2**31 + 5, 2**32])
 def test_numbers_below_n_are_spread_evenly(n: int) -> None:
     """All tenths of the range are hit as often, none outside it."""
-    numbers = below(n, everything(50_000), key=7)
+    numbers = draw_below(n, everything(50_000), key=7)
 
     assert numbers.min() >= 0
     assert int(numbers.max()) < n
@@ -47,8 +48,8 @@ def test_numbers_below_n_are_spread_evenly(n: int) -> None:
 @settings(deadline=None, max_examples=300)
 def test_the_table_holds_each_weight(weights: list[float]) -> None:
     """What an item keeps of its column, and has of others', is its share; of zero, nothing."""
-    checked = checked_weights(weights, len(weights), "window")
-    table = _Alias(checked)
+    checked = check_weights(weights, len(weights), "window")
+    table = _AliasTable(checked)
 
     share = np.zeros(len(weights))
     np.add.at(share, everything(len(weights)), table.keep)
@@ -109,7 +110,7 @@ def test_the_table_has_16_bytes_for_each_item() -> None:
 @pytest.mark.parametrize(
     ("weights", "sentence"),
     [
-        ([1, 2], r"weights of shape \(2,\) for 3 windows: give one each"),
+        ([1, 2], r"weights of shape \(2,\) for 3 windows: give one for each"),
         ([[1, 2, 3]], r"weights of shape \(1, 3\) for 3 windows"),
         ([1, -2, 3], "weight -2.0 of window 1 must be a finite number, not negative"),
         ([1, nan, 3], "weight nan of window 1 must be a finite number"),
@@ -121,7 +122,7 @@ def test_the_table_has_16_bytes_for_each_item() -> None:
 def test_what_are_no_weights_is_refused(weights: Any, sentence: str) -> None:
     """The message says which one, and what it may be."""
     with pytest.raises(InvalidWindowsError, match=sentence):
-        checked_weights(weights, 3, "window")
+        check_weights(weights, 3, "window")
 
 
 # Mixtures

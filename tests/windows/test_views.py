@@ -174,22 +174,22 @@ def test_what_was_given_may_be_changed_later() -> None:
     [
         (lambda w: w.take([10]), "there is no window 10: there are 10"),
         (lambda w: w.take([-11]), "there is no window -11: there are 10"),
-        (lambda w: w.take([0.5]), "take wants whole numbers, .* not float64"),
-        (lambda w: w.take([True] * 10), "take wants whole numbers, .* say filter"),
-        (lambda w: w.take([[1]]), r"take wants whole numbers, .* shape \(1, 1\)"),
-        (lambda w: w.filter([1, 0] * 5), "a mask has a bool for each .* this is int64 .* say take"),
+        (lambda w: w.take([0.5]), "take needs one row of whole numbers, not float64"),
+        (lambda w: w.take([True] * 10), "take needs one row of whole numbers, .* use filter"),
+        (lambda w: w.take([[1]]), r"take needs one row of whole numbers, .* shape \(1, 1\)"),
+        (lambda w: w.filter([1, 0] * 5), "a mask needs a bool for each .* not int64 .* use take"),
         (lambda w: w.filter([True]), r"a bool for each of the 10 windows, .* shape \(1,\)"),
-        (lambda w: w.shuffle(by="block"), "blocks of how many windows"),
+        (lambda w: w.shuffle(by="block"), "needs the number of windows in a block: give block="),
         (lambda w: w.shuffle(by="block", block=0), "block must be a whole number from 1 up, not 0"),
-        (lambda w: w.shuffle(block=3), 'block is said with by="block" only'),
+        (lambda w: w.shuffle(block=3), 'block is only used with by="block"'),
         (lambda w: w.sample([1] * 9), r"weights of shape \(9,\) for 10 windows"),
         (lambda w: w.sample([1] * 10, n=0), "n must be a whole number from 1 up, not 0"),
         (lambda w: w.sample([1] * 10, seed=0.5), "seed must be a whole number, not 0.5"),
         (lambda w: w.shard(2, 2), "there is no rank 2 of 2"),
-        (lambda w: w.shard(1), "rank 1 of how many"),
-        (lambda w: w.shard(world=2), "world is not said together"),
-        (lambda w: w.shard(0, 11), "10 windows are less than one for each of 11 ranks"),
-        (lambda w: w.shard(0, 5, by="recording"), "4 recordings are less than one for each of 5"),
+        (lambda w: w.shard(1), "rank 1 needs the world size too"),
+        (lambda w: w.shard(world=2), 'rank="auto" also finds the world size'),
+        (lambda w: w.shard(0, 11), "there are fewer windows .10. than ranks .11."),
+        (lambda w: w.shard(0, 5, by="recording"), "there are fewer recordings .4. than ranks .5."),
         (
             lambda w: w.sample([1] * 10).shard(0, 2, by="recording"),
             "sampled windows cannot be shar",
@@ -217,7 +217,8 @@ def test_a_set_is_ordered_once_and_last(ordered: str, then: str) -> None:
     ):
         _THEN[then](windows)
     with pytest.raises(
-        InvalidWindowsError, match=r"a shard of windows cannot be .*: choose windows, then"
+        InvalidWindowsError,
+        match=r"a shard of windows cannot be .*: choose windows first, then order",
     ):
         _THEN[then](windows.shard(0, 2))
 
@@ -418,7 +419,7 @@ def test_coverage_is_of_runs_only() -> None:
         short = made_up([450, 80]).windows(1_000, 0.1, tail="drop")
     assert short[1:].sample([1] * 3).coverage == short[1:].coverage
     for refused in (windows.take([1]), headrace.concat([windows, windows]), windows[1:][::2]):
-        with pytest.raises(InvalidWindowsError, match="coverage is told of all windows"):
+        with pytest.raises(InvalidWindowsError, match="coverage is only known for all windows"):
             refused.coverage  # noqa: B018
 
 
@@ -431,7 +432,7 @@ def test_weights_may_come_from_a_table() -> None:
     assert set(_order(_ten().sample(weights, 100))) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("forgotten", ["__len__", "identity", "manner", "locate"])
+@pytest.mark.parametrize("forgotten", ["__len__", "identity", "description", "locate"])
 def test_a_set_of_windows_without_one_of_its_methods_cannot_be_made(forgotten: str) -> None:
     """What a set must say, each kind of set says: nobody finds out in the middle of a run."""
     methods: dict[str, object] = {
@@ -441,7 +442,7 @@ def test_a_set_of_windows_without_one_of_its_methods_cannot_be_made(forgotten: s
                 RecordingsIdentity(0, 1, ""), CutIdentity(1, 1, 1, "pad", 0, "mix"), AllWindows()
             )
         ),
-        "manner": property(lambda _: ""),
+        "description": property(lambda _: ""),
         "locate": lambda _, places, epoch=0: WindowRows(
             places, places, places, places, places + epoch
         ),

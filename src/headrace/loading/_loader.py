@@ -105,7 +105,7 @@ class Loader:
                 "there are no windows to load: the slice or filter left none."
             )
         if on_error == "skip":
-            windows.share.refuse_skipping()
+            windows.share.check_skip_allowed()
         self.windows = windows
         self.batch_size = batch_size
         self.epoch = 0

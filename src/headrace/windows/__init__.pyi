@@ -8,7 +8,7 @@ from ._identity import IdentityPart as IdentityPart
 from ._identity import WindowsIdentity as WindowsIdentity
 from ._mixtures import concat as concat
 from ._mixtures import mix as mix
-from ._permutation import InOrder as InOrder
+from ._orders import InOrder as InOrder
 from ._spec import Channel as Channel
 from ._spec import Coverage as Coverage
 from ._spec import Tail as Tail
@@ -17,7 +17,6 @@ from ._transforms import PROGRAMMING_ERRORS as PROGRAMMING_ERRORS
 from ._transforms import Function as Function
 from ._transforms import Transform as Transform
 from ._transforms import generator as generator
-from ._transforms import noise as noise
 from ._transforms import takes_rng as takes_rng
 from ._window_sets import WindowRows as WindowRows
 from ._windows import Windows as Windows
