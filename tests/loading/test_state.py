@@ -23,7 +23,7 @@ def windows() -> Windows:
 
 
 def test_a_state_survives_json(windows: Windows) -> None:
-    """What was saved is the place that is restored."""
+    """A state that went through JSON restores its epoch and position."""
     saved = json.dumps(make_state(windows, 3, 1))
 
     assert read_state(windows, json.loads(saved)) == (3, 1)
@@ -59,7 +59,7 @@ def test_a_state_survives_json(windows: Windows) -> None:
     ],
 )
 def test_garbage_is_no_state(windows: Windows, garbage: Any) -> None:
-    """Whatever is given instead of a state is refused as such."""
+    """Anything else than a state is an error that says so."""
     if garbage:
         garbage = {**make_state(windows, 0, 0), **garbage} if isinstance(garbage, dict) else garbage
 
@@ -84,14 +84,14 @@ def test_garbage_is_no_state(windows: Windows, garbage: Any) -> None:
 def test_a_place_that_is_not_there_is_refused(
     windows: Windows, changed: dict[str, Any], sentence: str
 ) -> None:
-    """A state of another version, of other windows, or beyond the epoch's end cannot be resumed."""
+    """A state of another version, of other windows, or after the epoch's end is an error."""
     with pytest.raises(StateError, match=sentence):
         read_state(windows, {**make_state(windows, 0, 0), **changed})
 
 
 @pytest.mark.parametrize("missing", ["version", "recordings", "cut", "choice", "order", "epoch"])
 def test_a_state_without_one_of_its_keys_is_no_state(windows: Windows, missing: str) -> None:
-    """What has been left out is refused, not guessed."""
+    """A missing key is an error; nothing is guessed."""
     state = make_state(windows, 0, 0)
     del state[missing]
 
@@ -123,7 +123,7 @@ def test_states_of_the_old_form_are_refused(windows: Windows, version: int) -> N
 
 
 def test_numbers_of_other_types_are_numbers(windows: Windows) -> None:
-    """Checkpoints of other libraries may hold NumPy's integers and tuples: they resume."""
+    """States with NumPy's integers and tuples, as some checkpoints hold, resume."""
 
     def numpys(plain: Any) -> Any:
         if isinstance(plain, dict):
@@ -138,7 +138,7 @@ def test_numbers_of_other_types_are_numbers(windows: Windows) -> None:
 
 
 def test_a_refused_state_says_both_values_in_words(windows: Windows) -> None:
-    """What was saved, what there is, and what to do."""
+    """The error has the saved value, the current one, and what to do."""
     state = make_state(windows.shuffle(3), 0, 0)
 
     with pytest.raises(StateError) as refused:
@@ -152,7 +152,7 @@ def test_a_refused_state_says_both_values_in_words(windows: Windows) -> None:
 
 
 def test_another_cut_or_seed_is_other_windows(windows: Windows) -> None:
-    """A position in one order says nothing about another."""
+    """A state of one order is an error for another order."""
     state = make_state(windows, 0, 0)
 
     for what, other in {

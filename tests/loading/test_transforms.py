@@ -327,7 +327,9 @@ def test_a_function_that_fails_on_noise_is_refused_at_once(windows: Windows) -> 
 
     with pytest.raises(headrace.TransformError, match=r"map\(broken\).*no mean.*out=\(shape"):
         windows.map(broken)
-    with pytest.raises(headrace.TransformError, match="return an array of numbers, of the same shape"):
+    with pytest.raises(
+        headrace.TransformError, match="return an array of numbers, of the same shape"
+    ):
         windows.map(lambda _: "loud")
 
 

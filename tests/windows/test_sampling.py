@@ -24,7 +24,7 @@ def _sampled(weights: Any, n: int, seed: int = 0) -> Sampled:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 1_000, 2**31 + 5, 2**32])
 def test_numbers_below_n_are_spread_evenly(n: int) -> None:
-    """All tenths of the range are hit as often, none outside it."""
+    """All tenths of the range are equally frequent, and no number is out of range."""
     numbers = draw_below(n, everything(50_000), key=7)
 
     assert numbers.min() >= 0
@@ -47,7 +47,7 @@ def test_numbers_below_n_are_spread_evenly(n: int) -> None:
 )
 @settings(deadline=None, max_examples=300)
 def test_the_table_holds_each_weight(weights: list[float]) -> None:
-    """What an item keeps of its column, and has of others', is its share; of zero, nothing."""
+    """The share that the table gives to an item is its weight, 0 included."""
     checked = check_weights(weights, len(weights), "window")
     table = _AliasTable(checked)
 
@@ -63,7 +63,7 @@ def test_the_table_holds_each_weight(weights: list[float]) -> None:
 
 
 def test_draws_are_as_frequent_as_their_weights() -> None:
-    """Over a million draws, chi-square finds nothing; a weight of zero is never drawn."""
+    """A chi-square over a million draws is as expected, and a weight of 0 is never drawn."""
     weights = np.array([0, 1, 2, 3, 0, 10, 0.5])
     items = _sampled(weights, 10**6).epoch(3)(everything(10**6))
 
@@ -89,7 +89,7 @@ def test_draws_tell_nothing_of_each_other() -> None:
 @given(weights=st.lists(st.floats(0.1, 9), min_size=1, max_size=30), data=st.data())
 @settings(deadline=None)
 def test_a_draw_is_the_same_wherever_it_is_asked(weights: list[float], data: st.DataObject) -> None:
-    """No draw depends on those before it."""
+    """A draw does not depend on those before it."""
     some = np.array(data.draw(st.lists(st.integers(0, 99), max_size=20)), np.int64)
     order = _sampled(weights, 100)
 
@@ -103,7 +103,7 @@ def test_draws_are_what_they_always_were() -> None:
 
 
 def test_the_table_has_16_bytes_for_each_item() -> None:
-    """However many are drawn."""
+    """Its size does not depend on the number of draws."""
     assert _sampled([1.0] * 1_000, 10**9).nbytes == 16_000
 
 
@@ -120,7 +120,7 @@ def test_the_table_has_16_bytes_for_each_item() -> None:
     ],
 )
 def test_what_are_no_weights_is_refused(weights: Any, sentence: str) -> None:
-    """The message says which one, and what it may be."""
+    """The error says which weight is wrong and what it may be."""
     with pytest.raises(InvalidWindowsError, match=sentence):
         check_weights(weights, 3, "window")
 
@@ -134,7 +134,7 @@ def test_what_are_no_weights_is_refused(weights: Any, sentence: str) -> None:
 )
 @settings(deadline=None)
 def test_shares_are_whole_and_to_the_nearest(weights: list[int], n: int) -> None:
-    """They sum to n, and none is one or more away from what it would be exactly."""
+    """Counts sum to n, and each differs from its exact share by less than one."""
     found = apportion(np.array(weights, float), n)
 
     assert int(found.sum()) == n
@@ -152,7 +152,7 @@ def test_shares_are_whole_and_to_the_nearest(weights: list[int], n: int) -> None
 def test_a_source_comes_whole_before_it_comes_again(
     sizes: list[int], data: st.DataObject, seed: int
 ) -> None:
-    """Over all epochs together, no item of a source is ever two visits ahead of another."""
+    """Over all epochs, no item of a source comes two times more often than another."""
     counts = [data.draw(st.integers(0, 40)) for _ in sizes]
     mixed = Mixed(tuple(sizes), tuple(counts), seed)
     first = np.cumsum([0, *sizes])
@@ -170,7 +170,7 @@ def test_a_source_comes_whole_before_it_comes_again(
 @given(data=st.data(), epoch=st.integers(0, 2**62))
 @settings(deadline=None)
 def test_a_mixture_is_the_same_wherever_it_is_asked(data: st.DataObject, epoch: int) -> None:
-    """No position depends on those before it, in no epoch however late."""
+    """No position depends on those before it, in any epoch."""
     mixed = Mixed((7, 1, 5_000), (40, 25, 35), 1)
     some = np.array(data.draw(st.lists(st.integers(0, 99), max_size=20)), np.int64)
 
@@ -192,7 +192,7 @@ def test_sources_are_mixed_evenly() -> None:
 
 
 def test_a_source_is_gone_through_in_another_order_each_time() -> None:
-    """The visits of a small source differ, in an epoch and from epoch to epoch."""
+    """A small source has a new order each time it is read, in an epoch and between epochs."""
     mixed = Mixed((8,), (24,), 0)
     rounds = set()
     for epoch in range(2):

@@ -20,7 +20,7 @@ LAUNCHERS = {
 
 
 def _dealt(total: int, world: int, remainder: Remainder, first: int = 0) -> list[list[int]]:
-    """Return the positions that each rank has of those from `first` on."""
+    """Return the positions of each rank, from `first` on."""
     shards = [Shard(rank, world, remainder) for rank in range(world)]
     rows = shards[0].rows(total - first)
     return [shard.positions(first, rows, total).tolist() for shard in shards]
@@ -64,7 +64,7 @@ def test_positions_are_dealt_as_cards_are(
 def test_the_global_batch_is_the_same_for_any_number_of_ranks(
     total: int, world: int, batch: int
 ) -> None:
-    """The k-th batches of all ranks together are the k-th of one rank with world x the batch."""
+    """The k-th batches of all ranks together are the k-th of one rank with larger batches."""
     dealt = _dealt(total, world, "mask")
     (alone,) = _dealt(total, 1, "mask")
 
@@ -83,7 +83,7 @@ def test_the_global_batch_is_the_same_for_any_number_of_ranks(
     ],
 )
 def test_a_shard_that_cannot_be_is_refused(arguments: Any, sentence: str) -> None:
-    """The message says what there is."""
+    """The error says which values are possible."""
     with pytest.raises(InvalidWindowsError, match=sentence):
         Shard(*arguments)
 
@@ -93,7 +93,7 @@ def test_a_shard_that_cannot_be_is_refused(arguments: Any, sentence: str) -> Non
 
 @given(frames=st.lists(st.integers(1, 10**9), min_size=1, max_size=50), world=st.integers(1, 8))
 def test_recordings_are_balanced_by_frames(frames: list[int], world: int) -> None:
-    """No two ranks differ by more than the longest recording; none is idle that need not be."""
+    """Ranks differ by at most the longest recording, and no rank is empty without need."""
     lengths = np.array(frames)
     ranks = assign_ranks(lengths, world)
     loads = np.bincount(ranks, lengths, minlength=world)
@@ -105,16 +105,16 @@ def test_recordings_are_balanced_by_frames(frames: list[int], world: int) -> Non
 
 
 def test_balancing_is_the_same_every_time() -> None:
-    """Of equals, the first recording goes to the first rank."""
+    """Of recordings of equal length, the first one goes to the first rank."""
     assert assign_ranks(np.array([5, 5, 9, 5, 5]), 2).tolist() == [1, 1, 0, 0, 1]
 
 
-# Which process this is
+# Detecting the rank
 
 
 @pytest.mark.parametrize("names", LAUNCHERS.values(), ids=LAUNCHERS)
 def test_a_launcher_says_which_process_this_is(names: tuple[str, str]) -> None:
-    """By the variables that it sets, of which both must be there."""
+    """Rank and world size come from the launcher's variables, if both are set."""
     rank, world = names
 
     assert detect_rank({rank: "3", world: "8"}) == (3, 8)
@@ -122,20 +122,20 @@ def test_a_launcher_says_which_process_this_is(names: tuple[str, str]) -> None:
 
 
 def test_a_step_of_slurm_counts_its_own_tasks() -> None:
-    """A step of fewer tasks than the job has is as many processes as the step."""
+    """The world size is the number of tasks of the step, not of the job."""
     job = {"SLURM_PROCID": "1", "SLURM_NTASKS": "8"}
 
     assert detect_rank(job | {"SLURM_STEP_NUM_TASKS": "2"}) == (1, 2)
 
 
 def test_a_batch_script_of_slurm_is_alone() -> None:
-    """Started by sbatch without srun, a process is one, however many tasks the job asked for."""
+    """Started by sbatch without srun, the world size is 1, however many tasks the job has."""
     assert detect_rank({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_NPROCS": "8"}) == (0, 1)
 
 
 @pytest.mark.parametrize(("rank", "world"), [("8", "8"), ("-1", "8"), ("x", "8"), ("0", "")])
 def test_variables_that_name_no_process_are_refused(rank: str, world: str) -> None:
-    """Rather than to train on the wrong share without a word."""
+    """Invalid variables are an error, so that no rank trains on a wrong share."""
     with pytest.raises(
         InvalidWindowsError, match=r"RANK=.* are not a rank and a world size: give shard"
     ):
@@ -143,7 +143,7 @@ def test_variables_that_name_no_process_are_refused(rank: str, world: str) -> No
 
 
 def test_torch_is_asked_first_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An initialised torch.distributed knows better than the environment; another is not asked."""
+    """An initialised torch.distributed takes precedence over the environment."""
     running = True
     distributed = SimpleNamespace(
         is_available=lambda: True,
@@ -159,7 +159,7 @@ def test_torch_is_asked_first_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_torch_is_not_imported_to_be_asked() -> None:
-    """Who has not imported it has not initialised it."""
+    """Detecting the rank does not import torch."""
     code = (
         "import sys\n"
         "from headrace.windows._shards import *\n"
