@@ -195,3 +195,50 @@ def test_descriptions_decide_nothing(order: int, monkeypatch: pytest.MonkeyPatch
 def _subclasses(kind: type) -> list[type]:
     children: list[type] = kind.__subclasses__()
     return [kind, *(one for child in children for one in _subclasses(child))]
+
+
+def test_the_stored_fields_are_what_they_always_were() -> None:
+    """Version 3 of a saved state has exactly these fields: a change needs another version."""
+    windows = made_up([400, 80]).windows(1_000, 0.1)
+    mixed = headrace.mix([windows, windows[1:].take([2, 0])], weights=[2, 1], n=9, seed=6)
+    shard = windows.shuffle(3, by="block", block=2).shard(1, 2, by="recording")
+
+    assert windows[1:].identity.to_json() == {
+        "recordings": {
+            "kind": "recordings",
+            "count": 2,
+            "catalogs": 1,
+            "fingerprint": windows.catalog.fingerprint,
+        },
+        "cut": {
+            "kind": "cut",
+            "sample_rate": 1_000,
+            "size": 100,
+            "hop": 100,
+            "tail": "pad",
+            "min_tail": 25,
+            "channel": "mix",
+        },
+        "choice": {"kind": "slice", "start": 1, "step": 1, "count": 4, "of": {"kind": "all"}},
+        "order": {"kind": "in_order"},
+    }
+    assert mixed.identity.to_json()["order"] == {"kind": "mix", "counts": [6, 3], "seed": 6}
+    assert mixed.identity.to_json()["choice"] == {
+        "kind": "concatenation",
+        "sources": 2,
+        "count": 7,
+        "digest": "57255349aef5ded32a075db3edfba65b",
+    }
+    assert shard.identity.to_json()["order"] == {
+        "kind": "shard_of_recordings",
+        "rank": 1,
+        "world": 2,
+        "of": {"kind": "shuffle_blocks", "block": 2, "seed": 3},
+    }
+    assert windows.sample([1, 2, 3, 4, 5], n=7, seed=5).identity.to_json()["order"] == {
+        "kind": "sample",
+        "n": 7,
+        "weights": "0f2a2ebb240c86cfde662604324c5384",
+        "seed": 5,
+    }
+    assert windows.fingerprint == "5a2411c8cf4866378de1ed2a58ec1c32"

@@ -77,7 +77,7 @@ def test_windows_of_several_catalogs_have_no_one_catalog() -> None:
     with pytest.raises(
         InvalidWindowsError, match=r"from 2 catalogs: use windows\.recordings\.catalogs"
     ):
-        both.catalog  # noqa: B018
+        _ = both.catalog
 
 
 def test_a_mixture_has_its_shares() -> None:

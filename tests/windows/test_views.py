@@ -421,7 +421,7 @@ def test_coverage_is_of_runs_only() -> None:
     assert short[1:].sample([1] * 3).coverage == short[1:].coverage
     for refused in (windows.take([1]), headrace.concat([windows, windows]), windows[1:][::2]):
         with pytest.raises(InvalidWindowsError, match="coverage is only known for all windows"):
-            refused.coverage  # noqa: B018
+            _ = refused.coverage
 
 
 def test_weights_may_come_from_a_table() -> None:

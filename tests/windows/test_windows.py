@@ -275,7 +275,7 @@ def test_coverage_tells_what_is_left_out() -> None:
     assert windows[2:6].coverage == Coverage(2, 4, 0, 0.75, 0.4, 0.35, 0.0)
     assert windows.shuffle().coverage == windows.coverage
     with pytest.raises(InvalidWindowsError, match="not for slices with a step"):
-        windows[::2].coverage  # noqa: B018
+        _ = windows[::2].coverage
 
 
 def test_the_table_has_a_row_for_each_window() -> None:

@@ -24,6 +24,9 @@ _VERSION = 3
 _LAST_VERSION_OF_SENTENCES = 2
 """Up to this version, states stored sentences; headrace 0.1.0 was the last release to write one."""
 
+_SHOWN_CHARACTERS = 200
+"""Of something that is not a state, in the error message: enough to recognise it."""
+
 
 def make_state(windows: Windows, epoch: int, position: int) -> dict[str, Any]:
     """Return the state after `position` positions of `epoch` have been delivered.
@@ -68,8 +71,8 @@ def read_state(windows: Windows, state: Mapping[str, Any]) -> tuple[int, int]:
 
 def _not_a_state(state: object) -> StateError:
     text = repr(state)
-    if len(text) > 200:  # noqa: PLR2004  more does not help to recognise it
-        text = f"{text[:200]}..."
+    if len(text) > _SHOWN_CHARACTERS:
+        text = f"{text[:_SHOWN_CHARACTERS]}..."
     return StateError(
         f"this is not a state of a loader: {text}. Pass what Loader.state_dict returned."
     )

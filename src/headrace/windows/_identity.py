@@ -468,7 +468,7 @@ def _digest_json(plain: object) -> str:
 _FIELD_TYPES: dict[type, dict[str, Any]] = {}
 
 
-def _field_types(kind: Any) -> dict[str, Any]:  # noqa: ANN401  a dataclass
+def _field_types(kind: type[Any]) -> dict[str, Any]:
     """Return the type of each field of a dataclass."""
     if kind not in _FIELD_TYPES:
         hints = get_type_hints(kind)
@@ -476,7 +476,7 @@ def _field_types(kind: Any) -> dict[str, Any]:  # noqa: ANN401  a dataclass
     return _FIELD_TYPES[kind]
 
 
-def _to_json(value: object) -> Any:  # noqa: ANN401  what JSON knows
+def _to_json(value: object) -> object:
     if isinstance(value, IdentityPart):
         plain = {name: _to_json(getattr(value, name)) for name in _field_types(type(value))}
         return {"kind": value.kind, **plain}

@@ -37,6 +37,8 @@ __all__ = [
 Function = Callable[..., Any]
 On = Literal["audio", "example"]
 
+_FLOAT32 = np.dtype(np.float32)
+
 PROGRAMMING_ERRORS = (
     TypeError,
     NameError,
@@ -132,7 +134,7 @@ class Transform:
     seed: int
     place: int
     shape: tuple[int, ...] = ()
-    dtype: np.dtype[Any] = np.dtype(np.float32)  # noqa: RUF009  a constant
+    dtype: np.dtype[Any] = _FLOAT32
 
     @classmethod
     def create(
