@@ -55,7 +55,7 @@ def _flat(epochs: list[list[Row]]) -> list[Row]:
     return [row for epoch in epochs for row in epoch]
 
 
-def test_what_follows_is_what_would_have_followed(folder: Path) -> None:
+def test_a_resumed_run_continues_exactly(folder: Path) -> None:
     """A resumed run continues exactly, from every delivery of two epochs, in a fresh process.
 
     This holds for every kind of order, with other workers and batch sizes, with failures masked and
@@ -115,7 +115,7 @@ def _dealt(epoch: list[Row], first: int, world: int, remainder: str) -> list[Row
 
 @pytest.mark.parametrize("remainder", ["drop", "repeat", "mask"])
 @pytest.mark.parametrize("begun", [1, 2])
-def test_any_ranks_are_followed_by_any_others(folder: Path, begun: int, remainder: Any) -> None:
+def test_any_number_of_ranks_resumes_any_other(folder: Path, begun: int, remainder: Any) -> None:
     """From every step of 1 or 2 ranks, 1, 2 and 3 ranks resume, in a fresh process.
 
     For every kind of order, all ranks together deliver the epoch from the state's position on. The
@@ -169,7 +169,7 @@ def test_all_ranks_take_the_same_steps(
     assert seen[0][-1][1]["epoch"] == 1
 
 
-def test_rows_that_fill_a_shard_up_are_silent(folder: Path) -> None:
+def test_rows_that_fill_a_shard_up_are_zeros(folder: Path) -> None:
     """Added rows are zeros, not valid and of no file, and no statistic counts them."""
     windows = kind(folder, "in order")[:4].shard(2, 3, remainder="mask")
 
@@ -190,7 +190,7 @@ def test_rows_that_fill_a_shard_up_are_silent(folder: Path) -> None:
     assert loader.stats().windows == 1
 
 
-def test_a_rank_of_nothing_but_filling_takes_its_step(folder: Path) -> None:
+def test_a_rank_without_windows_takes_its_step(folder: Path) -> None:
     """With two windows for three ranks, the third rank delivers a batch of zeros."""
     windows = kind(folder, "in order")[:2].shard(2, 3, remainder="mask")
     (batch,) = windows.loader(batch_size=4, last="pad")
@@ -301,7 +301,7 @@ def test_another_kind_is_refused(folder: Path, name: str) -> None:
         kind(folder, name).loader().load_state_dict(_state(folder))
 
 
-def test_a_rank_that_has_recordings_of_its_own_has_a_state_of_its_own(folder: Path) -> None:
+def test_a_shard_by_recording_has_a_state_of_its_own(folder: Path) -> None:
     """Sharded by recording, a state resumes the same rank and no other."""
     windows = kind(folder, "shuffled")
     mine, other = (windows.shard(rank, 2, by="recording") for rank in range(2))

@@ -58,7 +58,7 @@ def test_a_state_survives_json(windows: Windows) -> None:
         {"unknown": 1},
     ],
 )
-def test_garbage_is_no_state(windows: Windows, garbage: Any) -> None:
+def test_garbage_is_not_a_state(windows: Windows, garbage: Any) -> None:
     """Anything else than a state is an error that says so."""
     if garbage:
         garbage = {**make_state(windows, 0, 0), **garbage} if isinstance(garbage, dict) else garbage
@@ -81,7 +81,7 @@ def test_garbage_is_no_state(windows: Windows, garbage: Any) -> None:
         ({"position": 1 << 40}, "position 1099511627776 does not exist"),
     ],
 )
-def test_a_place_that_is_not_there_is_refused(
+def test_a_position_that_does_not_exist_is_refused(
     windows: Windows, changed: dict[str, Any], sentence: str
 ) -> None:
     """A state of another version, of other windows, or after the epoch's end is an error."""
@@ -90,7 +90,7 @@ def test_a_place_that_is_not_there_is_refused(
 
 
 @pytest.mark.parametrize("missing", ["version", "recordings", "cut", "choice", "order", "epoch"])
-def test_a_state_without_one_of_its_keys_is_no_state(windows: Windows, missing: str) -> None:
+def test_a_missing_key_is_refused(windows: Windows, missing: str) -> None:
     """A missing key is an error; nothing is guessed."""
     state = make_state(windows, 0, 0)
     del state[missing]

@@ -58,7 +58,7 @@ def test_a_split_is_the_same_every_time_and_another_by_another_seed() -> None:
     assert [r.id for r in catalog if r.id in set(one)] == one
 
 
-def test_recordings_that_join_known_groups_move_nothing() -> None:
+def test_new_recordings_of_known_groups_move_nothing() -> None:
     """A site stays in its part when it grows; a new site moves at most one site at each border."""
     parts = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -139,7 +139,7 @@ def test_what_cannot_be_split_is_one_sentence(parts: Any, by: str, sentence: str
         catalog.split(parts, by=by)
 
 
-def test_a_column_that_is_named_recording_is_not_passed_over() -> None:
+def test_a_column_named_recording_is_ambiguous() -> None:
     """by="recording" is ambiguous if a column has that name: the error gives both ways out."""
     parts = {"a": 0.5, "b": 0.5}
     catalog = made_up([100] * 4, recording=["x", "x", "y", "y"])
@@ -273,9 +273,7 @@ def test_times_decide_the_fingerprint() -> None:
         ({"at_s": ["a", "b", "c", "d"]}, "The column at_s is not a number of seconds: string"),
     ],
 )
-def test_a_table_of_times_that_will_not_do_is_one_sentence(
-    changed: dict[str, Any], sentence: str
-) -> None:
+def test_an_invalid_table_of_times_is_one_sentence(changed: dict[str, Any], sentence: str) -> None:
     """The error is one sentence that names the row and what it holds."""
     table = {name: values for name, values in (TIMES | changed).items() if values is not None}
     with pytest.raises(CatalogError, match=sentence):
@@ -283,7 +281,7 @@ def test_a_table_of_times_that_will_not_do_is_one_sentence(
 
 
 @pytest.mark.parametrize("jitter_s", [-0.1, float("nan"), 1e9])
-def test_jitter_that_cannot_be_is_refused(jitter_s: float) -> None:
+def test_an_invalid_jitter_is_refused(jitter_s: float) -> None:
     """A jitter that is negative, too large or not a number is an error."""
     with pytest.raises(InvalidWindowsError, match="jitter_s must be 0 or more seconds"):
         made_up([400, 300]).windows_at(TIMES, 1_000, 0.1, jitter_s=jitter_s)

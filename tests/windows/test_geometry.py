@@ -101,7 +101,7 @@ def _masked(spec: WindowSpec, cuts: list[_Cut], begin: int, stop: int) -> Covera
 
 @given(data=st.data(), spec=_specs())
 @settings(deadline=None, max_examples=400)
-def test_recordings_are_cut_as_the_architecture_says(data: st.DataObject, spec: WindowSpec) -> None:
+def test_recordings_are_cut_as_by_a_simple_loop(data: st.DataObject, spec: WindowSpec) -> None:
     """Counts, numbers, starts and valid samples are those of the slow and simple loop."""
     frames, rates = data.draw(_recordings(spec))
     cuts = [_cut(spec, n, rate) for n, rate in zip(frames, rates, strict=True)]
@@ -122,9 +122,7 @@ def test_recordings_are_cut_as_the_architecture_says(data: st.DataObject, spec: 
 
 @given(data=st.data(), spec=_specs())
 @settings(deadline=None, max_examples=200)
-def test_a_window_is_where_it_is_wherever_it_is_asked(
-    data: st.DataObject, spec: WindowSpec
-) -> None:
+def test_located_windows_do_not_depend_on_the_others(data: st.DataObject, spec: WindowSpec) -> None:
     """Windows that are located in any order are where they are among all windows."""
     made = _geometry(spec, *data.draw(_recordings(spec)))
     numbers = st.integers(0, max(0, made.total - 1))
@@ -139,9 +137,7 @@ def test_a_window_is_where_it_is_wherever_it_is_asked(
 
 @given(data=st.data(), spec=_specs())
 @settings(deadline=None, max_examples=400)
-def test_coverage_is_what_a_mask_over_all_samples_says(
-    data: st.DataObject, spec: WindowSpec
-) -> None:
+def test_coverage_equals_a_mask_over_all_samples(data: st.DataObject, spec: WindowSpec) -> None:
     """Coverage of any range of windows, also an empty one, equals a mask over all samples."""
     frames, rates = data.draw(_recordings(spec))
     cuts = [_cut(spec, n, rate) for n, rate in zip(frames, rates, strict=True)]

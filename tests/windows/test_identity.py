@@ -145,7 +145,7 @@ def test_every_value_of_an_identity_is_plain() -> None:
                 check(part)
 
 
-def test_kinds_are_told_apart_by_name() -> None:
+def test_kinds_are_unique() -> None:
     """No two parts have the same kind, so that JSON leaves no doubt which one is meant."""
     parts = [
         part
@@ -197,7 +197,7 @@ def _subclasses(kind: type) -> list[type]:
     return [kind, *(one for child in children for one in _subclasses(child))]
 
 
-def test_the_stored_fields_are_what_they_always_were() -> None:
+def test_the_stored_fields_never_change() -> None:
     """Version 3 of a saved state has exactly these fields: a change needs another version."""
     windows = made_up([400, 80]).windows(1_000, 0.1)
     mixed = headrace.mix([windows, windows[1:].take([2, 0])], weights=[2, 1], n=9, seed=6)

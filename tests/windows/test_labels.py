@@ -422,7 +422,7 @@ def test_the_bound_counts_labels() -> None:
 # Unknown labels
 
 
-def test_recordings_that_nobody_annotated_are_refused_silent_or_unknown() -> None:
+def test_unannotated_recordings_are_an_error_negative_or_masked() -> None:
     """By default the error counts and names them; only recordings that have windows matter."""
     annotations = _annotations(("r1", 0, 1, "A"), files=())
     windows = _windows()
@@ -493,7 +493,7 @@ def test_an_impossible_argument_is_refused(arguments: dict[str, Any], message: s
         _windows().label(annotations, **arguments)
 
 
-def test_files_that_are_no_recording_are_told_once() -> None:
+def test_unmatched_files_cause_one_warning() -> None:
     """Labelling warns of unmatched files, unless the annotations were matched beforehand."""
     annotations = _annotations(("r0", 0, 1, "A"), ("other", 0, 1, "B"))
     with pytest.warns(HeadraceWarning, match=r"1 of 4 .* \(other\)") as warned:
@@ -513,7 +513,7 @@ def test_files_that_are_no_recording_are_told_once() -> None:
         _windows().label(_annotations(("other", 0, 1, "B"), files=()))
 
 
-def test_events_behind_the_end_are_told() -> None:
+def test_events_after_the_end_cause_a_warning() -> None:
     """Events after the end of their recording are left out with a warning."""
     annotations = _annotations(("r1", 0.9, 2, "A"), ("r1", 1.0, 1.1, "B"), ("r2", 3.5, 4, "B"))
     with pytest.warns(

@@ -26,7 +26,7 @@ def _places(windows: headrace.Windows) -> list[tuple[int, str, int]]:
     return list(zip(*(table[name].to_pylist() for name in ("source", "id", "start")), strict=True))
 
 
-def test_sources_come_from_where_they_say(tmp_path: Path) -> None:
+def test_windows_are_from_the_source_that_they_name(tmp_path: Path) -> None:
     """With the same id in two catalogs, audio, path and offset are those of the window's source."""
     one, two = (catalog.windows(8_000, 0.25) for catalog in _two(tmp_path))
     both = headrace.concat([one, two])
@@ -67,7 +67,7 @@ def test_the_outermost_source_counts() -> None:
     assert outer.rows(np.arange(10)).source.tolist() == [0] * 2 + [1] * 8
 
 
-def test_windows_of_several_catalogs_have_no_one_catalog() -> None:
+def test_windows_of_several_catalogs_have_no_single_catalog() -> None:
     """The error says where the catalogs are; windows of one catalog return that one."""
     one, two = made_up([400]), made_up([300])
     both = headrace.concat([one.windows(1_000, 0.1), two.windows(1_000, 0.1)])
@@ -147,7 +147,7 @@ def test_parts_of_one_catalog_may_share_all_their_samples(tmp_path: Path) -> Non
         ([3, 1, 1e-3], 40, 2, 4001),
     ],
 )
-def test_a_source_that_would_never_be_heard_is_refused(
+def test_a_source_without_a_window_is_refused(
     weights: list[float], n: int, source: int, enough: int
 ) -> None:
     """A share that rounds to 0 does so in every epoch: the error says which n is enough."""
@@ -163,7 +163,7 @@ def test_a_source_that_would_never_be_heard_is_refused(
     assert set((order(np.arange(enough)) // 4).tolist()) == {i for i in range(3) if weights[i]}
 
 
-def test_a_weight_that_is_no_share_of_any_epoch_is_refused() -> None:
+def test_a_tiny_weight_is_refused() -> None:
     """However small the weight is, the error is one sentence."""
     sources = [made_up([400]).windows(1_000, 0.1)] * 2
     with pytest.raises(InvalidWindowsError, match="source 1 of the mixture would have no window"):
@@ -182,7 +182,9 @@ def test_a_weight_that_is_no_share_of_any_epoch_is_refused() -> None:
     ],
 )
 @pytest.mark.parametrize("join", [headrace.concat, headrace.mix])
-def test_what_is_not_alike_is_not_joined(join: Any, other: dict[str, Any], sentence: str) -> None:
+def test_windows_that_differ_cannot_be_joined(
+    join: Any, other: dict[str, Any], sentence: str
+) -> None:
     """All windows of a batch have one length, one sample rate and one kind of channel."""
     catalog = made_up([400])
     cut = {"sample_rate": 1_000, "window_s": 0.1} | other
@@ -203,7 +205,7 @@ def test_all_channels_are_joined_where_there_are_as_many() -> None:
 
 
 @pytest.mark.parametrize("join", [headrace.concat, headrace.mix])
-def test_nothing_and_no_windows_are_not_joined(join: Any) -> None:
+def test_empty_lists_and_other_objects_cannot_be_joined(join: Any) -> None:
     """An empty list and other objects are errors that name them."""
     with pytest.raises(InvalidWindowsError, match=r"the list of Windows to be .* is empty"):
         join([])
@@ -212,7 +214,7 @@ def test_nothing_and_no_windows_are_not_joined(join: Any) -> None:
 
 
 @pytest.mark.parametrize("join", [headrace.concat, headrace.mix])
-def test_windows_by_themselves_are_not_joined(join: Any) -> None:
+def test_a_single_windows_object_cannot_be_joined(join: Any) -> None:
     """Windows are themselves a sequence of examples: the error comes before any is read."""
     with pytest.raises(
         InvalidWindowsError, match=r"a list of Windows can be .*, and this is a single one"
@@ -220,7 +222,7 @@ def test_windows_by_themselves_are_not_joined(join: Any) -> None:
         join(made_up([400]).windows(1_000, 0.1))
 
 
-def test_a_source_of_nothing_is_not_mixed() -> None:
+def test_an_empty_source_cannot_be_mixed() -> None:
     """An empty source cannot be mixed, but it can be concatenated."""
     windows = made_up([400]).windows(1_000, 0.1)
     with pytest.raises(InvalidWindowsError, match="source 1 of the mixture has no windows"):
@@ -228,7 +230,7 @@ def test_a_source_of_nothing_is_not_mixed() -> None:
     assert len(headrace.concat([windows, windows[4:], windows])) == 8
 
 
-def test_labels_go_along(tmp_path: Path) -> None:
+def test_joined_windows_keep_their_labels(tmp_path: Path) -> None:
     """Each source keeps its labels through every choice, order and shard; added rows have none."""
     sources = []
     for catalog in _two(tmp_path):

@@ -88,7 +88,7 @@ def test_a_permutation_is_the_same_wherever_it_is_asked(
     np.testing.assert_array_equal(alone, Permutation(n, key)(everything(n))[some])
 
 
-def test_asking_leaves_the_positions_alone() -> None:
+def test_positions_are_not_modified() -> None:
     """The array of positions is not written to."""
     for n in (100, 10_000):
         positions = everything(n)
@@ -96,7 +96,7 @@ def test_asking_leaves_the_positions_alone() -> None:
         np.testing.assert_array_equal(positions, everything(n))
 
 
-def test_keys_are_what_they_always_were() -> None:
+def test_keys_never_change() -> None:
     """A saved seed and epoch mean the same order in every version: these values never change."""
     assert epoch_key(0, 0, "window") == 4_521_148_492_737_190_071
     assert epoch_key(-5, 2**40, "file") == 7_676_425_390_479_423_307
@@ -136,13 +136,13 @@ def test_keys_are_what_they_always_were() -> None:
         ),
     ],
 )
-def test_orders_are_what_they_always_were(n: int, golden: list[int]) -> None:
+def test_orders_never_change(n: int, golden: list[int]) -> None:
     """A saved position means the same window in every version: these values never change."""
     begin = np.arange(min(n, 8), dtype=np.int64)
     assert ByWindow(n, seed=1).epoch(2)(begin).tolist() == golden
 
 
-def test_files_are_in_the_order_they_always_were() -> None:
+def test_the_order_by_file_never_changes() -> None:
     """The order by file never changes between versions either."""
     bounds = np.array([0, 2, 3, 7, 8, 10], np.int64)
     order = ByFile(bounds, seed=1).epoch(2)
@@ -240,7 +240,7 @@ def test_the_order_of_windows_needs_no_table() -> None:
     assert peak < 64 << 10
 
 
-def test_an_order_tells_the_bytes_of_its_tables() -> None:
+def test_an_order_reports_the_bytes_of_its_tables() -> None:
     """Only small sets have a table of windows; the table of files does not grow with windows."""
     few, many = np.array([0, 1, 2, 3], np.int64), np.array([0, 2**60, 2**61, 2**62], np.int64)
 
@@ -379,7 +379,7 @@ def test_many_numbers_of_items_are_permuted_at_once(some: list[tuple[int, int, i
         assert permute_each(some[at][0], keys[piece], positions[piece]) == items[piece]
 
 
-def test_permutations_of_many_keys_are_what_they_always_were() -> None:
+def test_permutations_of_many_keys_never_change() -> None:
     """For few items and for many, these values never change."""
     n = np.array([1, 5, 16, 17, 300, 2**40, 2**63 - 1], np.int64)
     keys = np.arange(7, dtype=np.uint64)
@@ -454,7 +454,7 @@ def test_blocks_stand_anywhere_as_often() -> None:
     assert _chi_square(counts, 500) < unlikely(25)
 
 
-def test_neighbouring_blocks_are_strangers() -> None:
+def test_neighbouring_blocks_are_independent() -> None:
     """After a block, the next one of its file comes no more often than any other."""
     bounds = 64 * everything(1_001)
     items = ByBlock(bounds, 8, seed=1).epoch(0)(everything(64_000))
@@ -488,7 +488,7 @@ def test_blocks_need_nothing_for_each_window() -> None:
     assert order.nbytes == 7 * 4 * 8
 
 
-def test_blocks_are_in_the_order_they_always_were() -> None:
+def test_the_order_by_block_never_changes() -> None:
     """The order by block never changes between versions either."""
     bounds = np.array([0, 5, 6, 10], np.int64)
     items = ByBlock(bounds, 2, seed=1).epoch(2)(everything(10))
@@ -498,7 +498,7 @@ def test_blocks_are_in_the_order_they_always_were() -> None:
 # Orders of runs and of lists
 
 
-def test_an_order_of_some_items_goes_through_where_they_stand() -> None:
+def test_orders_of_runs_and_lists_return_their_items() -> None:
     """Items in runs or in a list are returned as the items that they stand for."""
     runs = OrderOfRuns(InOrder(), np.array([10, 3, 7], np.int64), np.array([0, 2, 3, 6], np.int64))
     listed = OrderOfPlaces(InOrder(), np.array([9, 9, 4], np.int64))

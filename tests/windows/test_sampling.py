@@ -75,7 +75,7 @@ def test_draws_are_as_frequent_as_their_weights() -> None:
     assert not counts[~some].any()
 
 
-def test_draws_tell_nothing_of_each_other() -> None:
+def test_draws_are_independent() -> None:
     """Neighbours, epochs and seeds are independent: pairs of draws are as frequent as by chance."""
     n = 100_000
     first, later = (_sampled([1] * 10, n).epoch(epoch)(everything(n)) for epoch in (0, 1))
@@ -96,7 +96,7 @@ def test_a_draw_is_the_same_wherever_it_is_asked(weights: list[float], data: st.
     np.testing.assert_array_equal(order.epoch(2)(some), order.epoch(2)(everything(100))[some])
 
 
-def test_draws_are_what_they_always_were() -> None:
+def test_draws_never_change() -> None:
     """A saved position means the same window in every version: these values never change."""
     items = _sampled([1, 2, 3, 4, 5], 10, seed=1).epoch(2)(everything(10))
     assert items.tolist() == [1, 4, 4, 4, 4, 2, 1, 3, 2, 1]
@@ -119,7 +119,7 @@ def test_the_table_has_16_bytes_for_each_item() -> None:
         (["a", "b", "c"], "weights must be numbers, one for each window"),
     ],
 )
-def test_what_are_no_weights_is_refused(weights: Any, sentence: str) -> None:
+def test_invalid_weights_are_refused(weights: Any, sentence: str) -> None:
     """The error says which weight is wrong and what it may be."""
     with pytest.raises(InvalidWindowsError, match=sentence):
         check_weights(weights, 3, "window")
@@ -149,7 +149,7 @@ def test_shares_are_whole_and_to_the_nearest(weights: list[int], n: int) -> None
     seed=st.integers(-5, 5),
 )
 @settings(deadline=None, max_examples=200)
-def test_a_source_comes_whole_before_it_comes_again(
+def test_a_source_is_read_completely_before_it_repeats(
     sizes: list[int], data: st.DataObject, seed: int
 ) -> None:
     """Over all epochs, no item of a source comes two times more often than another."""
@@ -191,7 +191,7 @@ def test_sources_are_mixed_evenly() -> None:
     assert abs(pairs[0, 0] - 900) < 5 * 30
 
 
-def test_a_source_is_gone_through_in_another_order_each_time() -> None:
+def test_a_source_has_a_new_order_each_time() -> None:
     """A small source has a new order each time it is read, in an epoch and between epochs."""
     mixed = Mixed((8,), (24,), 0)
     rounds = set()
@@ -202,7 +202,7 @@ def test_a_source_is_gone_through_in_another_order_each_time() -> None:
     assert len(rounds) == 2
 
 
-def test_mixtures_are_what_they_always_were() -> None:
+def test_mixtures_never_change() -> None:
     """A saved position means the same window in every version: these values never change."""
     items = Mixed((3, 5), (4, 6), 1).epoch(2)(everything(10))
     assert items.tolist() == [0, 3, 1, 4, 4, 2, 1, 7, 6, 6]

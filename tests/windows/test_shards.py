@@ -35,7 +35,7 @@ def _dealt(total: int, world: int, remainder: Remainder, first: int = 0) -> list
     remainder=st.sampled_from(["drop", "repeat", "mask"]),
     data=st.data(),
 )
-def test_positions_are_dealt_as_cards_are(
+def test_positions_are_distributed_in_turn(
     total: int, world: int, remainder: Remainder, data: st.DataObject
 ) -> None:
     """From any position on, p belongs to rank (p - first) mod world, and all have as many rows."""
@@ -82,7 +82,7 @@ def test_the_global_batch_is_the_same_for_any_number_of_ranks(
         ((0, 2, "drop", "file"), 'by must be "window" or "recording", not \'file\''),
     ],
 )
-def test_a_shard_that_cannot_be_is_refused(arguments: Any, sentence: str) -> None:
+def test_an_invalid_shard_is_refused(arguments: Any, sentence: str) -> None:
     """The error says which values are possible."""
     with pytest.raises(InvalidWindowsError, match=sentence):
         Shard(*arguments)
@@ -113,7 +113,7 @@ def test_balancing_is_the_same_every_time() -> None:
 
 
 @pytest.mark.parametrize("names", LAUNCHERS.values(), ids=LAUNCHERS)
-def test_a_launcher_says_which_process_this_is(names: tuple[str, str]) -> None:
+def test_the_rank_comes_from_the_launcher(names: tuple[str, str]) -> None:
     """Rank and world size come from the launcher's variables, if both are set."""
     rank, world = names
 
@@ -128,13 +128,13 @@ def test_a_step_of_slurm_counts_its_own_tasks() -> None:
     assert detect_rank(job | {"SLURM_STEP_NUM_TASKS": "2"}) == (1, 2)
 
 
-def test_a_batch_script_of_slurm_is_alone() -> None:
+def test_a_batch_script_of_slurm_is_one_process() -> None:
     """Started by sbatch without srun, the world size is 1, however many tasks the job has."""
     assert detect_rank({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_NPROCS": "8"}) == (0, 1)
 
 
 @pytest.mark.parametrize(("rank", "world"), [("8", "8"), ("-1", "8"), ("x", "8"), ("0", "")])
-def test_variables_that_name_no_process_are_refused(rank: str, world: str) -> None:
+def test_invalid_launcher_variables_are_refused(rank: str, world: str) -> None:
     """Invalid variables are an error, so that no rank trains on a wrong share."""
     with pytest.raises(
         InvalidWindowsError, match=r"RANK=.* are not a rank and a world size: give shard"
@@ -142,7 +142,7 @@ def test_variables_that_name_no_process_are_refused(rank: str, world: str) -> No
         detect_rank({"RANK": rank, "WORLD_SIZE": world})
 
 
-def test_torch_is_asked_first_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_distributed_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     """An initialised torch.distributed takes precedence over the environment."""
     running = True
     distributed = SimpleNamespace(
@@ -158,7 +158,7 @@ def test_torch_is_asked_first_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> 
     assert detect_rank({"RANK": "2", "WORLD_SIZE": "3"}) == (2, 3)
 
 
-def test_torch_is_not_imported_to_be_asked() -> None:
+def test_torch_is_not_imported_to_detect_the_rank() -> None:
     """Detecting the rank does not import torch."""
     code = (
         "import sys\n"

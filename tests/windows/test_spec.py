@@ -48,7 +48,7 @@ def test_a_batch_is_as_long_as_it_has_rows() -> None:
 
 
 @pytest.mark.parametrize("value", [RECORDING, WindowSpec(8_000, 4, 2), FAILURE, EXAMPLE, BATCH])
-def test_values_are_frozen_and_travel(value: Any) -> None:
+def test_values_are_frozen_and_picklable(value: Any) -> None:
     """No field of a value can be set, and a pickled one has the same fields."""
     again = pickle.loads(pickle.dumps(value))
 

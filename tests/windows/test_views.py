@@ -292,7 +292,7 @@ def test_each_recording_is_on_one_rank(
             assert len([*groupby(rank_of)]) <= len([*groupby(r for r, _ in places)])
 
 
-def test_recordings_are_dealt_by_frames() -> None:
+def test_recordings_are_distributed_by_frames() -> None:
     """Each recording goes to the rank with the fewest frames: 400 and 200, 300 and 80."""
     shards = [_ten().shard(rank, 2, by="recording") for rank in range(2)]
 

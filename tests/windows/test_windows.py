@@ -54,7 +54,7 @@ def _assert_same(one: AudioExample, two: AudioExample) -> None:
 # Sequence
 
 
-def test_a_window_tells_where_it_is_from(recorded: Windows) -> None:
+def test_an_example_says_where_it_is_from(recorded: Windows) -> None:
     """An example has the recording's id and path, its place, and its number of valid samples."""
     assert len(recorded) == 11
 
@@ -71,7 +71,7 @@ def test_a_window_tells_where_it_is_from(recorded: Windows) -> None:
     assert not np.any(audio[480:])
 
 
-def test_windows_are_had_by_any_whole_number(recorded: Windows) -> None:
+def test_an_index_may_be_of_any_integer_type(recorded: Windows) -> None:
     """Negative indices count from the end, and NumPy's integers are accepted."""
     _assert_same(recorded[-1], recorded[10])
     _assert_same(recorded[-11], recorded[0])
@@ -235,7 +235,7 @@ def test_any_choice_of_windows_is_shuffled_by_file(data: st.DataObject, frames: 
     )
 
 
-def test_recordings_without_windows_take_no_part_in_the_order() -> None:
+def test_recordings_without_windows_do_not_change_the_order() -> None:
     """A file without windows neither shifts nor repeats the windows of others."""
     catalog = made_up([30, 400, 20, 10, 300, 5])
     with pytest.warns(HeadraceWarning):
@@ -258,7 +258,7 @@ def test_a_seed_is_a_whole_number(seed: Any) -> None:
         _ten().shuffle(seed)
 
 
-def test_a_seed_may_be_numpys() -> None:
+def test_a_seed_may_be_a_numpy_integer() -> None:
     """NumPy's integers are the same seeds as Python's."""
     assert _ten().shuffle(np.int64(7)).fingerprint == _ten().shuffle(7).fingerprint  # type: ignore[arg-type]
 
@@ -266,7 +266,7 @@ def test_a_seed_may_be_numpys() -> None:
 # Coverage, tables and repr
 
 
-def test_coverage_tells_what_is_left_out() -> None:
+def test_coverage_reports_what_is_left_out() -> None:
     """It is known for all windows and for slices of neighbours, not for slices with a step."""
     with pytest.warns(HeadraceWarning):
         windows = made_up([450, 80, 300]).windows(1_000, 0.1, tail="drop")
@@ -359,7 +359,7 @@ def test_the_order_of_an_epoch_is_made_once_for_all_indices(
     assert made == [0, 0, 0]
 
 
-def test_windows_pickle_small_and_open_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickles_of_windows_are_small_and_open_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A million windows are pickled in a few kilobytes, without opening a file."""
     monkeypatch.setattr(decode, "_open", _refuse)
     windows = made_up([1_000_000_000]).windows(1_000, 1.0).shuffle()
@@ -464,7 +464,7 @@ def test_the_recordings_own_rate_is_kept_where_there_is_one() -> None:
         made_up([400, 300, 200], [22_050, 8_000, 8_000]).windows(None, 0.01)
 
 
-def test_a_catalog_of_nothing_is_refused() -> None:
+def test_an_empty_catalog_cannot_be_cut() -> None:
     """Cutting an empty catalog is an error that says so, whatever the arguments are."""
     empty = made_up([400])[1:]
     for arguments in ({}, {"sample_rate": None}, {"channel": "all"}, {"channel": 0}):
@@ -552,7 +552,7 @@ def test_a_whole_sample_rate_may_be_of_any_type(rate: Any) -> None:
     assert type(windows.spec.sample_rate) is int
 
 
-def test_whole_numbers_may_be_numpys(tmp_path: Path) -> None:
+def test_whole_numbers_may_be_numpy_integers(tmp_path: Path) -> None:
     """Windows and loaders accept any integer type, but not True."""
     write(tmp_path / "a.wav", medley(16_000, 2), 16_000, "WAV", "PCM_16")
     whole: Any = np.int64

@@ -70,7 +70,7 @@ class IdentityPart(ABC):
     Attributes
     ----------
     kind : str
-        Tells the parts apart where several may stand.
+        Distinguishes the parts that one field may hold.
     """
 
     __slots__ = ()
@@ -239,7 +239,7 @@ class ConcatenationIdentity(IdentityPart):
 
 @dataclass(frozen=True, slots=True)
 class InOrderIdentity(IdentityPart):
-    """The windows as they stand in the set."""
+    """The windows in the order of the set."""
 
     kind: ClassVar[str] = "in_order"
 

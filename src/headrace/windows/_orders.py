@@ -1,4 +1,4 @@
-"""Orders: which window stands at which position of an epoch.
+"""Orders: which window is at which position of an epoch.
 
 An `Order` is a pure function of the epoch. It maps positions to places in the unshuffled set and
 keeps at most a few tables of the size of the number of files. `resolve_order` makes the order of a
@@ -58,7 +58,7 @@ class Order(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InOrder:
-    """The items as they stand, in every epoch."""
+    """The items in ascending order, in every epoch."""
 
     nbytes: int = 0
 
