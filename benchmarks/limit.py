@@ -31,7 +31,8 @@ from oracle import Decoder
 from rivals import ours
 
 from headrace import _kernel
-from headrace.codecs._probe import probe, sample_type
+from headrace._kernel import testing
+from headrace.codecs import probe, sample_type
 from headrace.dsp._resampler import resampler
 from headrace.failures import Failure
 
@@ -101,7 +102,7 @@ def _flac(work: Work, frames: int) -> None:
     for job in work.jobs():
         windows.setdefault(job.path, []).extend((at * frames, frames) for at in job.windows)
     for path, spans in windows.items():
-        if _kernel.flac_spans(Path(path).read_bytes(), spans) is None:
+        if testing.flac_spans(Path(path).read_bytes(), spans) is None:
             raise EOFError(path)
 
 
@@ -135,7 +136,7 @@ def floor(work: Work) -> tuple[float, float, float]:
     began = time.perf_counter()
     for number in range(count):  # equal rates: straight into the row
         out = y[number % ROWS] if table.identity else x[:frames]
-        _kernel.convert(pcm, work.channels, channel, out)
+        testing.convert(pcm, work.channels, channel, out)
     took.append(time.perf_counter() - began)
 
     began = time.perf_counter()

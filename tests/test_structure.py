@@ -29,7 +29,18 @@ a notebook. The contracts in pyproject.toml list the same edges."""
 MOST_MODULES = 20
 """In a folder: as many as a reader takes in at a glance."""
 
-HEAVY = {"av", "jax", "pyarrow", "pandas", "rich", "scipy", "torch", "typer", "matplotlib"}
+HEAVY = {
+    "av",
+    "jax",
+    "jinja2",
+    "pyarrow",
+    "pandas",
+    "rich",
+    "scipy",
+    "torch",
+    "typer",
+    "matplotlib",
+}
 
 FRAMEWORKS = {"jax", "torch"}
 """Each is imported by its own adapter only."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["on_terminal", "progress_bar"]
+__all__ = ["progress_bar", "stderr_is_interactive"]
 
 
-def on_terminal() -> bool:
-    """Return whether somebody looks: standard error is a terminal, and this is not CI."""
+def stderr_is_interactive() -> bool:
+    """Return whether standard error is a terminal, and this is not CI."""
     return sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("CI")
 
 
@@ -29,7 +29,7 @@ def progress_bar(
     callable
         To be called with how many files more are done, and how many failures more there are.
     """
-    terminal = on_terminal()
+    terminal = stderr_is_interactive()
     if not (terminal if progress is None else progress):
         yield lambda _files, _failed: None
         return

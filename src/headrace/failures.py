@@ -85,7 +85,7 @@ class DecodeError(Exception):
 def describe_os_error(error: OSError) -> tuple[Code, str]:
     """Return what an error of the operating system means for a file."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return Code.MISSING, "the file is not there"
+        return Code.MISSING, "the file does not exist"
     if isinstance(error, PermissionError):
-        return Code.PERMISSION, "the file may not be read: check its permissions"
-    return Code.IO, f"the system says: {error.strerror or error}"
+        return Code.PERMISSION, "permission denied: check the file's permissions"
+    return Code.IO, f"the operating system reports: {error.strerror or error}"

@@ -229,10 +229,11 @@ def test_a_disk_that_fails_for_a_moment_shortens_nothing(
     cache = folder.parent / "cache.parquet"
     real = _kernel.verify
 
-    def failing(kind: Any, library: Any, frames: int, path: bytes, *others: Any) -> Any:
+    def failing(*arguments: Any, path: bytes, **others: Any) -> _kernel.VerifyResult:
         if path.endswith(b"a.wav"):
-            return 3_000, 0, 0, 0, "IO", "the system says: Input/output error", True, False
-        return real(kind, library, frames, path, *others)
+            message = "the operating system reports: Input/output error"
+            return _kernel.VerifyResult(frames=3_000, code="IO", message=message)
+        return real(*arguments, path=path, **others)
 
     monkeypatch.setattr(_kernel, "verify", failing)
     first = scan(folder, cache=cache, verify="decode")
@@ -313,9 +314,9 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     decoded: list[bytes] = []
     real = _kernel.verify
 
-    def count(kind: Any, library: Any, frames: int, path: bytes, *others: Any) -> Any:
+    def count(*arguments: Any, path: bytes, **others: Any) -> _kernel.VerifyResult:
         decoded.append(path)
-        return real(kind, library, frames, path, *others)
+        return real(*arguments, path=path, **others)
 
     monkeypatch.setattr(_kernel, "verify", count)
     return decoded
@@ -390,10 +391,10 @@ import os, signal, threading, headrace
 from headrace import _kernel
 from headrace.catalog import _headers as headers
 def then_interrupt(real, once=[1]):
-    def call(*args):
+    def call(*args, **kwargs):
         if once and once.pop():
             os.kill(os.getpid(), signal.SIGINT)
-        return real(*args)
+        return real(*args, **kwargs)
     return call
 headers.probe = then_interrupt(headers.probe) if {how == "headers"} else headers.probe
 _kernel.verify = then_interrupt(_kernel.verify)

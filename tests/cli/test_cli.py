@@ -653,7 +653,11 @@ def test_preview_shows_what_is_asked_for(run: Run, archive: Archive, tmp_path: P
         (["--at", "none.wav@1"], 2, "There is no recording 'none.wav'"),
         (["--annotations", "labels.txt"], 2, "is not KIND:FILES with a KIND"),
         (["--annotations", "csv:none.csv"], 1, "none.csv"),
-        (["--audio", "mp3", "--sample-rate", "10000"], 2, "MP3 has no sample rate of 10,000 Hz"),
+        (
+            ["--audio", "mp3", "--sample-rate", "10000"],
+            2,
+            "MP3 does not support a sample rate of 10,000 Hz",
+        ),
         (["-o", "/no/such/folder/page.html"], 1, "/no/such/folder/page.html"),
     ],
 )

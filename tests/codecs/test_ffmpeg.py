@@ -420,11 +420,17 @@ class Fake:
         self.closed.set()
 
 
-def verified(stream: Any, frames: int = 50_000) -> tuple[Any, ...]:
+def verified(stream: Any, frames: int = 50_000) -> _kernel.VerifyResult:
     """Return what decoding a mono recording by a stream in Python finds."""
-    kind = (48_000, 1, 0, 2, False, -1, lambda _: stream)
+    kind = _kernel.SourceFormat(
+        sample_rate=48_000,
+        channels=1,
+        sample_type=_kernel.SampleType.FLOAT32,
+        exact_seek=False,
+        opener=lambda _: stream,
+    )
     return _kernel.verify(
-        kind, native.libsndfile_functions(), frames, b"nowhere", b"", bytearray(1)
+        kind, native.libsndfile_functions(), path=b"nowhere", frames=frames, cancel=bytearray(1)
     )
 
 
@@ -432,9 +438,12 @@ def test_a_stream_in_python_is_a_source() -> None:
     """Its frames count, its stop has its reason, and it is closed."""
     whole, short = Fake(lambda frames: frames), Fake(lambda frames: frames - 1)
 
-    assert verified(whole)[:2] == (50_000, 0)
-    assert verified(short)[0] == (1 << 14) - 1
-    assert verified(short)[4:6] == ("TRUNCATED", "the file is cut short or damaged (because)")
+    found = verified(whole)
+    assert (found.frames, found.non_finite_samples) == (50_000, 0)
+    assert verified(short).frames == (1 << 14) - 1
+    found = verified(short)
+    assert found.code == "TRUNCATED"
+    assert found.message == "the file is cut short or damaged (because)"
     assert whole.closed.is_set()
     assert short.closed.is_set()
 
@@ -450,10 +459,11 @@ def test_faults_are_values_and_other_exceptions_raise() -> None:
 
     faulty, broken = raising(DecodeError(Code.IO, "the disk")), raising(KeyError("a bug"))
 
-    assert verified(faulty)[4:6] == ("IO", "the disk")
+    found = verified(faulty)
+    assert (found.code, found.message) == ("IO", "the disk")
     with pytest.raises(KeyError, match="a bug"):
         verified(broken)
-    with pytest.raises(IndexError, match="too much"):
+    with pytest.raises(IndexError, match="too many frames"):
         verified(Fake(lambda frames: frames + 1))
     assert broken.closed.is_set()
     assert faulty.closed.is_set()
@@ -475,9 +485,14 @@ class Late:
     def close(self):
         pass
 
-kind = (48_000, 1, 0, 2, False, -1, lambda path: Late())
-arguments = (kind, native.libsndfile_functions(), 1 << 40, b"nowhere", b"", bytearray(1))
-threading.Thread(target=_kernel.verify, args=arguments, daemon=True).start()
+kind = _kernel.SourceFormat(
+    sample_rate=48_000, channels=1, sample_type=_kernel.SampleType.FLOAT32, exact_seek=False,
+    opener=lambda path: Late(),
+)
+options = dict(path=b"nowhere", frames=1 << 40, cancel=bytearray(1))
+threading.Thread(
+    target=_kernel.verify, args=(kind, native.libsndfile_functions()), kwargs=options, daemon=True
+).start()
 reading.wait()
 print("bye")
 """

@@ -582,7 +582,7 @@ def test_a_deleted_file_is_missing(tmp_path: Path) -> None:
         fault = fault_of(decoder, 100, 200)
         assert fault is not None
         assert fault.code == Code.MISSING
-    with pytest.raises(DecodeError, match="not there"):
+    with pytest.raises(DecodeError, match="does not exist"):
         Decoder(recording)
 
 

@@ -232,7 +232,7 @@ def test_every_module_stands_once_in_the_architecture() -> None:
 
 def test_every_unit_of_the_kernel_stands_once_in_the_architecture() -> None:
     """The same for C++: a name stands for its header and its source."""
-    units = {path.stem for path in (ROOT / "src" / "kernel").iterdir()}
+    units = {path.stem for path in (ROOT / "src" / "kernel").rglob("*.[ch]*")}
 
     assert sorted(_first_column("unit")) == sorted(units)
 

@@ -51,9 +51,9 @@ def test_what_is_forced_is_what_readers_use(
     used = []
 
     class Spy(_kernel.Reader):
-        def __init__(self, *arguments: Any) -> None:
-            used.append(arguments[2])
-            super().__init__(*arguments)
+        def __init__(self, **arguments: Any) -> None:
+            used.append(arguments["instruction_set"])
+            super().__init__(**arguments)
 
     monkeypatch.setattr(_kernel, "Reader", Spy)
     monkeypatch.setenv(VARIABLE, name)

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import _kernel
+from headrace._kernel.testing import convert
 from headrace.dsp._resampler import Stage, resampler, stages
 from tests.support.tolerances import assert_same_bits
 
@@ -56,10 +57,22 @@ def fused_multiply_add() -> Callable[[float, float, float], float]:
     return fmaf
 
 
-def parts(stage: Stage) -> tuple[NDArray[np.float32], NDArray[np.int64], int, int, int, int]:
-    """Return what `_kernel.Filter` is made of."""
+def parts(stage: Stage) -> dict[str, Any]:
+    """Return what `_kernel.FilterStage` is made of."""
     table, first = stage.table()
-    return table.reshape(-1), first, stage.up, stage.down, stage.reach, stage.phases
+    return {
+        "coefficients": table.reshape(-1),
+        "first": first,
+        "up": stage.up,
+        "down": stage.down,
+        "reach": stage.reach,
+        "phases": stage.phases,
+    }
+
+
+def filter_of(stage: Stage) -> _kernel.Filter:
+    """Return the filter of one stage."""
+    return _kernel.Filter([_kernel.FilterStage(**parts(stage))])
 
 
 @st.composite
@@ -122,7 +135,7 @@ def test_each_output_is_one_chain_of_fused_multiply_adds(pair: tuple[int, int]) 
     ranges = [(start, stop)]  # of outputs, last stage first
     for stage in reversed(stages(*pair)[1:]):
         low, high = ranges[-1]
-        ranges.append(_kernel.Filter([parts(stage)]).support(low, high))
+        ranges.append(filter_of(stage).support(low, high))
     want, at = x, begin
     for stage, (low, high) in zip(stages(*pair), reversed(ranges), strict=True):
         want = np.array([twin(stage, want, at, m) for m in range(low, high)], np.float32)
@@ -139,7 +152,7 @@ def test_each_output_is_one_chain_of_fused_multiply_adds(pair: tuple[int, int]) 
 def test_a_halver_is_its_chain_whichever_taps_it_has(cutoff: float, count: int) -> None:
     """Neighbouring outputs share what they load where every second tap is 0, and only there."""
     stage = Stage(1, 2, 9.5, cutoff, 9.0)
-    halver = _kernel.Filter([parts(stage)])
+    halver = filter_of(stage)
     begin, end = halver.span(-7, count - 7)
     x = np.random.default_rng(4).standard_normal(end - begin).astype(np.float32)
     want = np.array([twin(stage, x, begin, m) for m in range(-7, count - 7)], np.float32)
@@ -228,7 +241,7 @@ def test_the_threads_floating_point_mode_does_not_matter(
         results = [np.empty(500, np.float32) for _ in range(2)] + [np.empty(len(wide), np.float32)]
         filtered(loud, begin, results[0], 0, instruction_set=name)
         filtered(faint, begin, results[1], 0, instruction_set=name)
-        _kernel.convert(wide, 1, 0, results[2])
+        convert(wide, 1, 0, results[2])
         return results
 
     want = compute()
@@ -268,14 +281,11 @@ def test_the_gil_is_released() -> None:
     assert any(seen_half_written() for _ in range(50))
 
 
-STAGE = ("coefficients", "first", "up", "down", "reach", "phases")
-
-
 def call(**changes: Any) -> None:
     """Make a filter and 40 outputs as `Resampler` would, with some arguments changed."""
     begin, end = resampler(22_050, 16_000).span(0, 40)
     (stage,) = stages(22_050, 16_000)
-    values = dict(zip(STAGE, parts(stage), strict=True))
+    values = parts(stage)
     arguments: dict[str, Any] = {
         "x": np.zeros(end - begin, np.float32),
         "x_start": begin,
@@ -283,8 +293,8 @@ def call(**changes: Any) -> None:
         "y_start": 0,
     }
     for name, value in changes.items():
-        (values if name in STAGE else arguments)[name] = value
-    _kernel.Filter([tuple(values.values())]).apply(**arguments)  # type: ignore[list-item]
+        (values if name in values else arguments)[name] = value
+    _kernel.Filter([_kernel.FilterStage(**values)]).apply(**arguments)
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -334,27 +344,27 @@ def test_arguments_of_another_type_are_refused(changes: dict[str, Any]) -> None:
         ({"y_start": -(2**63)}, "further away"),
         ({"x_start": 2**63 - 1}, "does not hold"),
         ({"x_start": -(2**63)}, "does not hold"),
-        ({"up": 0}, "not a ratio"),
-        ({"down": 0}, "not a ratio"),
-        ({"down": 2**62}, "not a ratio"),
-        ({"down": 440}, "not a ratio"),
-        ({"up": 321}, "not a ratio"),
-        ({"up": 319}, "do not fit"),
-        ({"reach": 0}, "not the length"),
+        ({"up": 0}, "must be a ratio"),
+        ({"down": 0}, "must be a ratio"),
+        ({"down": 2**62}, "must be a ratio"),
+        ({"down": 440}, "must be a ratio"),
+        ({"up": 321}, "must be a ratio"),
+        ({"up": 319}, "contradict each other"),
+        ({"reach": 0}, "reach must be"),
         ({"phases": -1}, "phases and first"),
         ({"phases": 64}, "phases and first"),
-        ({"phases": 64, "first": np.array([-107])}, "do not fit"),
+        ({"phases": 64, "first": np.array([-107])}, "contradict each other"),
         ({"phases": 2**20, "first": np.array([-107])}, "phases and first"),
-        ({"reach": 109}, "do not fit"),
-        ({"reach": 2**40}, "not the length"),
-        ({"coefficients": np.zeros(321, np.float32)}, "do not fit"),
-        ({"coefficients": np.zeros(320, np.float32)}, "do not fit"),
-        ({"coefficients": np.zeros(0, np.float32)}, "do not fit"),
-        ({"first": np.zeros(0, np.int64)}, "do not fit"),
-        ({"first": np.zeros(20, np.int64)}, "do not fit"),
-        ({"first": np.arange(20, 0, -1)}, "must rise"),
-        ({"first": np.arange(20) * 10**6}, "must rise"),
-        ({"first": np.full(20, 2**62)}, "must rise"),
+        ({"reach": 109}, "contradict each other"),
+        ({"reach": 2**40}, "reach must be"),
+        ({"coefficients": np.zeros(321, np.float32)}, "contradict each other"),
+        ({"coefficients": np.zeros(320, np.float32)}, "contradict each other"),
+        ({"coefficients": np.zeros(0, np.float32)}, "contradict each other"),
+        ({"first": np.zeros(0, np.int64)}, "contradict each other"),
+        ({"first": np.zeros(20, np.int64)}, "contradict each other"),
+        ({"first": np.arange(20, 0, -1)}, "must not decrease"),
+        ({"first": np.arange(20) * 10**6}, "must not decrease"),
+        ({"first": np.full(20, 2**62)}, "must not decrease"),
         ({"instruction_set": "sse9"}, "no instruction set sse9"),
     ],
     ids=str,
@@ -411,7 +421,7 @@ def test_convert_is_its_numpy_twin(
     shore = np.full(frames + 20, 7, np.float32)
     want = converted(pcm, channel)
 
-    finite = _kernel.convert(pcm.reshape(-1), channels, channel, shore[10 : 10 + frames])
+    finite = convert(pcm.reshape(-1), channels, channel, shore[10 : 10 + frames])
 
     assert_same_bits(shore[10 : 10 + frames], want)
     assert finite == bool(np.isfinite(want).all())
@@ -431,18 +441,18 @@ def test_a_single_sample_that_is_not_finite_is_told(dtype: str, bad: float, chan
         pcm[frame, channel] = bad
         flat = pcm.reshape(-1)
 
-        assert not _kernel.convert(flat, channels, _kernel.MIX, out)
+        assert not convert(flat, channels, _kernel.MIX, out)
         for picked in range(channels):
-            assert _kernel.convert(flat, channels, picked, out) == (picked != channel)
+            assert convert(flat, channels, picked, out) == (picked != channel)
 
 
 def test_infinity_by_overflow_is_told() -> None:
     """A float64 that float32 cannot hold, or a sum of channels that it cannot, is not finite."""
     out = np.empty(1, np.float32)
 
-    assert not _kernel.convert(np.array([1e39]), 1, 0, out)
-    assert not _kernel.convert(np.array([3e38, 3e38], np.float32), 2, _kernel.MIX, out)
-    assert _kernel.convert(np.array([3e38, 3e38], np.float32), 2, 0, out)
+    assert not convert(np.array([1e39]), 1, 0, out)
+    assert not convert(np.array([3e38, 3e38], np.float32), 2, _kernel.MIX, out)
+    assert convert(np.array([3e38, 3e38], np.float32), 2, 0, out)
 
 
 @pytest.mark.parametrize(
@@ -462,7 +472,7 @@ def test_convert_refuses_what_does_not_fit(
 ) -> None:
     """Channels that are not there and sizes that contradict each other are errors."""
     with pytest.raises(ValueError, match="channel"):
-        _kernel.convert(pcm, channels, channel, np.zeros(frames, np.float32))
+        convert(pcm, channels, channel, np.zeros(frames, np.float32))
 
 
 @pytest.mark.parametrize(
@@ -482,4 +492,4 @@ def test_convert_refuses_what_does_not_fit(
 def test_convert_refuses_other_types(pcm: NDArray[Any], out: NDArray[Any]) -> None:
     """Nothing is converted behind the caller's back."""
     with pytest.raises(TypeError):
-        _kernel.convert(pcm, 1, 0, out)
+        convert(pcm, 1, 0, out)

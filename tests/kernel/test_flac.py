@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import headrace
-from headrace import _kernel
+from headrace._kernel.testing import flac_spans
 from tests.support import sounds
 from tests.support.flac_encoder import Frame, Residual, Subframe, header, random_stream, stream
 from tests.support.native_fuzzing import fuzz
@@ -60,7 +60,7 @@ def expected(reference: NDArray[Any], places: list[tuple[int, int]]) -> list[byt
 
 def natively(data: bytes, places: list[tuple[int, int]]) -> list[bytes]:
     """Return what the native reader gives of an understood file, on one open file."""
-    found = _kernel.flac_spans(data, places)
+    found = flac_spans(data, places)
     assert found is not None
     return found
 
@@ -175,10 +175,10 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
 )
 def test_what_is_not_wholly_understood_is_left_to_libsndfile(spoil: Any) -> None:
     """A header with a contradiction, or of another kind, is not for the native reader."""
-    assert _kernel.flac_spans(good(), []) == []
+    assert flac_spans(good(), []) == []
 
-    assert _kernel.flac_spans(spoil(good()), []) is None
-    assert _kernel.flac_spans(good(bits=12), []) is None
+    assert flac_spans(spoil(good()), []) is None
+    assert flac_spans(good(bits=12), []) is None
 
 
 def test_metadata_is_stepped_over(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_what_a_damaged_file_gives_depends_on_nothing_read_before(
     rng = np.random.default_rng(seed)
     places = spans(len(whole), 20, seed)
     for bad in damaged(data, rng):
-        if _kernel.flac_spans(bad, []) is None:
+        if flac_spans(bad, []) is None:
             continue
         alone = [natively(bad, [place])[0] for place in places]
 

@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 import headrace
-from headrace import _kernel
+from headrace._kernel import WavEncoding
+from headrace._kernel.testing import WavLayout, wav_layout
 from tests.support.native_fuzzing import fuzz
 from tests.support.reference_loader import Reference
 from tests.support.sounds import medley, write
@@ -32,13 +33,13 @@ def test_plain_files_are_understood(tmp_path: Path, kind: str, subtype: str, cha
     path = tmp_path / "a.wav"
     write(path, medley(1_001, channels), 22_050, kind, subtype)
 
-    layout = _kernel.wav_layout(path.read_bytes())
+    layout = wav_layout(path.read_bytes())
 
     assert layout is not None
-    encoding, *rest = layout
-    assert encoding == ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"].index(subtype)
-    assert rest[:2] == [channels, 22_050]
-    assert rest[3] == 1_001
+    subtypes = ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"]
+    assert layout.encoding == WavEncoding(subtypes.index(subtype))
+    assert [layout.channels, layout.sample_rate] == [channels, 22_050]
+    assert layout.frames == 1_001
 
 
 @pytest.mark.parametrize("channel", ["mix", 0, 2])
@@ -81,19 +82,25 @@ def with_chunk(data: bytes, at: int, chunk: bytes) -> bytes:
     return data[:at] + chunk + data[at:]
 
 
+def fields(layout: WavLayout | None) -> tuple[WavEncoding, int, int, int, int]:
+    """Return all that a layout says."""
+    assert layout is not None
+    whole = (layout.channels, layout.sample_rate, layout.data_offset, layout.frames)
+    return (layout.encoding, *whole)
+
+
 def test_chunks_around_the_samples_are_stepped_over(tmp_path: Path) -> None:
     """Other chunks, of odd length too, before and behind the samples change nothing."""
     path = tmp_path / "a.wav"
     write(path, medley(100), 8_000, "WAV", "PCM_16")
     data = path.read_bytes()
-    plain = _kernel.wav_layout(data)
-    assert plain is not None
+    plain = fields(wav_layout(data))
 
     odd = with_chunk(data, 12, b"LIST\x03\x00\x00\x00abc\x00")
     behind = data + b"guan\x04\x00\x00\x00late"
 
-    assert _kernel.wav_layout(odd) == (*plain[:3], plain[3] + 12, plain[4])
-    assert _kernel.wav_layout(behind) == plain
+    assert fields(wav_layout(odd)) == (*plain[:3], plain[3] + 12, plain[4])
+    assert fields(wav_layout(behind)) == plain
 
 
 def patched(data: bytes, at: int, new: bytes) -> bytes:
@@ -125,9 +132,9 @@ def test_what_is_not_wholly_understood_is_left_to_libsndfile(tmp_path: Path, spo
     """A file with a contradiction, or of another kind, is not for the native reader."""
     path = tmp_path / "a.wav"
     write(path, medley(100), 8_000, "WAV", "PCM_16")
-    assert _kernel.wav_layout(path.read_bytes()) is not None
+    assert wav_layout(path.read_bytes()) is not None
 
-    assert _kernel.wav_layout(spoil(path.read_bytes())) is None
+    assert wav_layout(spoil(path.read_bytes())) is None
 
 
 def test_a_wav_that_only_libsndfile_understands_is_loaded_all_the_same(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ class Decoder:
                 self._stopped = True
                 raise DecodeError(
                     Code.TRUNCATED,
-                    f"the decoder cannot go to frame {frame} of {self.recording.frames}: "
+                    f"the decoder cannot seek to frame {frame} of {self.recording.frames}: "
                     f"the file is cut short or damaged{self._complaint()}",
                 )
             self.position = frame

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace import _kernel
+from headrace._kernel.testing import convert
 from headrace.dsp._resampler import resampler
 from tests.support.sounds import whole
 
@@ -52,7 +53,7 @@ class Reference:
         x = np.zeros(end - begin, np.float32)
         assert self.spec.channel != "all"
         channel = _kernel.MIX if self.spec.channel == "mix" else self.spec.channel
-        _kernel.convert(pcm.reshape(-1), recording.channels, channel, x[-begin : len(pcm) - begin])
+        convert(pcm.reshape(-1), recording.channels, channel, x[-begin : len(pcm) - begin])
         y = np.empty(total, np.float32)
         table(x, begin, y, 0)
         return y

@@ -24,7 +24,7 @@ from headrace._processors import available_processors
 from headrace._progress import progress_bar
 from headrace.catalog import _parquet
 from headrace.catalog._rows import each_recording
-from headrace.codecs import declared_frames, facts_of, libsndfile_functions, path_of
+from headrace.codecs import declared_frames, libsndfile_functions, path_of, source_format
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Code, Failure
 
@@ -167,20 +167,21 @@ def _jobs(table: pa.Table) -> Iterator[Job[list[_Verdict]]]:
 
 
 def _decoded(
-    recording: Recording, library: dict[str, int], cancelled: CancellationToken
+    recording: Recording, library: _kernel.LibsndfileFunctions, cancelled: CancellationToken
 ) -> _Verdict | None:
     """Return what decoding finds, or None if it was given up."""
     declared = declared_frames(recording)
-    frames, bad, first, last, code, why, seeks, gave_up = _kernel.verify(
-        facts_of(recording),
+    found = _kernel.verify(
+        source_format(recording),
         library,
-        recording.frames,
-        path_of(recording.path),
-        recording.seek_points or b"",
-        cancelled.flag,
+        path=path_of(recording.path),
+        frames=recording.frames,
+        seek_points=recording.seek_points,
+        cancel=cancelled.flag,
     )
-    if gave_up:
+    if found.cancelled:
         return None
+    frames, code, why, bad = found.frames, found.code, found.message, found.non_finite_samples
 
     def failure(code: Code, message: str, start: int, stop: float) -> Failure:
         rate = recording.sample_rate
@@ -211,6 +212,7 @@ def _decoded(
         message = f"audio seems to follow the {known} frames that the header declares"
         failures.append(failure(Code.HEADER_MISMATCH, message, known, math.inf))
     if bad:
+        first, last = found.first_non_finite, found.last_non_finite
         message = f"{bad} samples are NaN or infinite, between frames {first} and {last + 1}"
         failures.append(failure(Code.NON_FINITE, message, first, last + 1))
-    return _Verdict(known, frames, tuple(failures), seeks)
+    return _Verdict(known, frames, tuple(failures), found.seek_points_exact)

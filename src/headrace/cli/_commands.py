@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,6 +25,7 @@ from headrace.observe import Live
 
 if TYPE_CHECKING:
     from headrace.catalog import Catalog
+    from headrace.loading import Loader
     from headrace.windows import Windows
 
 __all__ = ["app", "main"]
@@ -146,7 +148,7 @@ def demo_command(
                 rounds=rounds,
                 budget_s=budget_s,
                 progress=live.progress,
-                watch=live.follow,
+                watch=partial(_follow, live),
             )
         count = len(windows.catalog)
         source = (
@@ -292,7 +294,7 @@ def bench_command(
                 batch_size=batch_size,
                 memory=memory,
                 progress=live.progress,
-                watch=live.follow,
+                watch=partial(_follow, live),
             )
         if plot_file is not None:
             plot(measured, plot_file)
@@ -384,6 +386,11 @@ def _scan(
     from headrace.catalog import scan
 
     return scan(patterns, root=root, verify=verify, cache=cache)
+
+
+def _follow(live: Live, loader: Loader) -> None:
+    """Show the loader's statistics; the run's number says how far it is."""
+    live.follow(lambda: ("", loader.glance()))
 
 
 def _version() -> None:

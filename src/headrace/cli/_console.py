@@ -16,7 +16,7 @@ import typer
 import typer.core
 import typer.main
 
-from headrace._progress import on_terminal
+from headrace._progress import stderr_is_interactive
 from headrace.errors import (
     AnnotationError,
     CatalogError,
@@ -128,7 +128,7 @@ def at_fault(kind: type[HeadraceError]) -> Iterator[None]:
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on a terminal while it runs, and nothing elsewhere."""
-    if not on_terminal():
+    if not stderr_is_interactive():
         yield lambda _done, _total: None
         return
     from rich.console import Console

@@ -18,7 +18,7 @@ from headrace.bench import CLOSE_ENOUGH
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from headrace.bench import Demo, Row, Sweep
+    from headrace.bench import Demo, SweepResult, WorkerResult
     from headrace.catalog import Summary
 
 __all__ = ["bench_report", "demo_report", "scan_report"]
@@ -98,7 +98,7 @@ def demo_report(result: Demo, source: str) -> RenderableType:
     return Group(head, _indented(table), lesson, verdict, *_doubt(measured))
 
 
-def bench_report(measured: Sweep) -> RenderableType:
+def bench_report(measured: SweepResult) -> RenderableType:
     """Return what `headrace bench` prints."""
     rounds = len(measured.rows[0].runs)
     head = Text(
@@ -128,7 +128,7 @@ def bench_report(measured: Sweep) -> RenderableType:
     return Group(head, _indented(table), answer, *_doubt(measured), caveat)
 
 
-def _what(measured: Sweep) -> str:
+def _what(measured: SweepResult) -> str:
     times = f", {measured.epochs} times over" if measured.epochs > 1 else ""
     return (
         f"{format_count(measured.windows, 'window')} of {measured.window_s:g} s at "
@@ -136,21 +136,21 @@ def _what(measured: Sweep) -> str:
     )
 
 
-def _remark(row: Row, *, chosen: bool) -> str:
+def _remark(row: WorkerResult, *, chosen: bool) -> str:
     if chosen:
         return "◀ recommended"
     return "plain" if not row.workers else ""
 
 
-def _doubt(measured: Sweep) -> list[RenderableType]:
+def _doubt(measured: SweepResult) -> list[RenderableType]:
     notes = []
     if measured.failed:
         notes.append(
             f"{format_count(measured.failed, 'window')} could not be read and were left out: "
             "see `headrace scan`."
         )
-    if measured.doubt:
-        notes.append(measured.doubt)
+    if measured.noise_warning:
+        notes.append(measured.noise_warning)
     return [Text(note, style="yellow") for note in notes]
 
 

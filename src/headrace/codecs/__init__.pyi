@@ -2,9 +2,9 @@
 
 from ._declared_length import declared_frames as declared_frames
 from ._ffmpeg import CONTAINERS as CONTAINERS
-from ._native import facts_of as facts_of
 from ._native import libsndfile_functions as libsndfile_functions
 from ._native import path_of as path_of
+from ._native import source_format as source_format
 from ._probe import EXTENSIONS as EXTENSIONS
 from ._probe import MOST_FRAMES as MOST_FRAMES
 from ._probe import MOST_HZ as MOST_HZ

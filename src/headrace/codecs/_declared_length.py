@@ -21,7 +21,7 @@ __all__ = ["Declared", "declared_frames"]
 
 _BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3}
 _BYTES |= {"PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
-_MOST_CHUNKS: Final = 256  # as many as riff.cpp looks at
+_MOST_CHUNKS: Final = 256  # as many as wav_layout.cpp reads
 _UNKNOWN: Final = 0x7FFFF000
 """What writers to a pipe put for a length they cannot know is this (SoX) or more (FFmpeg: all
 ones)."""

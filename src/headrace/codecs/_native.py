@@ -1,7 +1,7 @@
-"""What the native reader has to know of libsndfile and of a recording.
+"""What the kernel has to know of libsndfile and of a recording.
 
-libsndfile's functions are had as addresses from the library that the soundfile package has loaded,
-and called from native code without the GIL: no headers, no second copy.
+The kernel calls the functions of the libsndfile that the soundfile package has loaded, by their
+addresses and without the GIL. So there is no second copy of the library.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import soundfile
 
+from headrace._kernel import LibsndfileFunctions, SampleType, SourceFormat, WavEncoding
 from headrace.codecs._ffmpeg import CONTAINERS, Stream
 from headrace.codecs._probe import sample_type, seeks
 
@@ -22,24 +23,32 @@ if TYPE_CHECKING:
 
     Opener = Callable[[bytes], Stream]
 
-__all__ = ["facts_of", "libsndfile_functions", "path_of"]
+__all__ = ["libsndfile_functions", "path_of", "source_format"]
 
 _ffi: Any = soundfile._ffi  # noqa: SLF001  soundfile has no public name for the raw calls
 _snd: Any = soundfile._snd  # noqa: SLF001
-_CODES: Final = {"int16": 0, "int32": 1, "float32": 2, "float64": 3}  # source.h's SampleType
-_PLAIN: Final = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # riff.h's Encoding
+_WAV_ENCODINGS: Final = {
+    "PCM_U8": WavEncoding.UINT8,
+    "PCM_16": WavEncoding.INT16,
+    "PCM_24": WavEncoding.INT24,
+    "PCM_32": WavEncoding.INT32,
+    "FLOAT": WavEncoding.FLOAT32,
+    "DOUBLE": WavEncoding.FLOAT64,
+}
 
 
-def libsndfile_functions() -> dict[str, int]:
-    """Return the addresses of libsndfile's functions, by the names of source.h's Sndfile."""
+def libsndfile_functions() -> LibsndfileFunctions:
+    """Return the addresses of libsndfile's functions."""
     opening = "sf_wchar_open" if sys.platform == "win32" else "sf_open"
     names = ["close", "seek", "error", "strerror", "open_virtual"]
     names += [f"readf_{type_}" for type_ in ("short", "int", "float", "double")]
     symbols = {name: f"sf_{name}" for name in names} | {"open": opening}
-    return {
-        name: int(_ffi.cast("intptr_t", _ffi.addressof(_snd, symbol)))
-        for name, symbol in symbols.items()
-    }
+    return LibsndfileFunctions(
+        **{
+            name: int(_ffi.cast("intptr_t", _ffi.addressof(_snd, symbol)))
+            for name, symbol in symbols.items()
+        }
+    )
 
 
 def path_of(path: str) -> bytes:
@@ -47,24 +56,26 @@ def path_of(path: str) -> bytes:
     return path.encode("utf-16-le") if sys.platform == "win32" else os.fsencode(path)
 
 
-def facts_of(recording: Recording) -> tuple[int, int, int, int, bool, int, Opener | None]:
-    """Return what the native reader wants to know of a kind of recording (source.h's Facts).
-
-    Sample rate, channels, libsndfile's format, sample type, whether seeking is exact, and the
-    encoding if it may be a WAV file of plain samples, else -1; what opens it, if that is Python.
-    """
+def source_format(recording: Recording) -> SourceFormat:
+    """Return what the kernel has to know to decode recordings of this format."""
+    type_ = SampleType[sample_type(recording).name.upper()]
     if recording.format in CONTAINERS:
-        code = _CODES[sample_type(recording).name]
-        return recording.sample_rate, recording.channels, 0, code, False, -1, _opener(recording)
-    plain = recording.format in {"WAV", "WAVEX", "RF64"}
-    return (
-        recording.sample_rate,
-        recording.channels,
-        soundfile._formats[recording.format] | soundfile._subtypes[recording.subtype],  # noqa: SLF001
-        _CODES[sample_type(recording).name],
-        seeks(recording),
-        _PLAIN.index(recording.subtype) if plain and recording.subtype in _PLAIN else -1,
-        None,
+        return SourceFormat(
+            sample_rate=recording.sample_rate,
+            channels=recording.channels,
+            sample_type=type_,
+            exact_seek=False,
+            opener=_opener(recording),
+        )
+    wav = recording.format in {"WAV", "WAVEX", "RF64"}
+    code = soundfile._formats[recording.format] | soundfile._subtypes[recording.subtype]  # noqa: SLF001
+    return SourceFormat(
+        sample_rate=recording.sample_rate,
+        channels=recording.channels,
+        sample_type=type_,
+        exact_seek=seeks(recording),
+        sndfile_format=code,
+        wav_encoding=_WAV_ENCODINGS.get(recording.subtype) if wav else None,
     )
 
 

@@ -40,7 +40,7 @@ class CancellationToken:
     beat : array of unsigned int, or None
         Where somebody watches: 1 once nobody waits for this task's result any more; a number that
         changes as long as the task is alive, or is `_NOTHING` while nobody need watch; and what it
-        works on (reader.h's Beat).
+        works on (reader.h's Heartbeat).
     """
 
     __slots__ = ("beat", "flag")

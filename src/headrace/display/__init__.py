@@ -1,7 +1,10 @@
-"""What people look at and listen to: the preview page and the notebook cards.
+"""Show windows, catalogs and statistics: the preview page and the notebook cards.
 
-May import `loading` and what stands below it. (Not
-called ``preview``, because ``headrace.preview`` is a function.)
+All HTML is rendered from the templates in ``headrace/templates``. Pages and cards are
+self-contained: they load nothing from a network.
+
+May import `loading` and the packages below it. (The package is not called ``preview``, because
+``headrace.preview`` is a function.)
 """
 
 import lazy_loader

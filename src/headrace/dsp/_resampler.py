@@ -378,8 +378,16 @@ def resampler(rate_in: int, rate_out: int) -> Resampler:
     reach, step = Fraction(0), Fraction(1)  # step: of a stage's input, in samples of the recording
     for stage in chain:
         table, first = stage.table()
-        flat = table.reshape(-1)
-        parts.append((flat, first, stage.up, stage.down, stage.reach, stage.phases))
+        parts.append(
+            _kernel.FilterStage(
+                coefficients=table.reshape(-1),
+                first=first,
+                up=stage.up,
+                down=stage.down,
+                reach=stage.reach,
+                phases=stage.phases,
+            )
+        )
         reach += stage.reach * step
         step *= Fraction(stage.down, stage.up)
     if len(chain) > 1:

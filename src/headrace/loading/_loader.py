@@ -35,7 +35,7 @@ from headrace.loading._state import make_state, read_state
 from headrace.loading._transforming import reading
 from headrace.loading._work import limit_deliveries
 from headrace.loading._work_results import WorkResult, job_of
-from headrace.observe import Live, Meter, traced
+from headrace.observe import Live, Meter, record_trace
 
 if TYPE_CHECKING:
     import os
@@ -204,18 +204,15 @@ class Loader:
 
     def stats(self) -> Stats:
         """Return what has been done since the loader was made; also during an iteration."""
-        self._note_peak(self._meter)
         kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
-        return self._meter.stats(self._plan, self._ledger, kept, self.memory_bound)
+        return self._stats(self._meter, kept)
 
     def glance(self) -> Stats:
         """Return the same for another thread than the loader's, at any time.
 
         A wait that is under way is in it; what the consumer keeps is not.
         """
-        meter = self._meter.glance()
-        self._note_peak(meter)
-        return meter.stats(self._plan, self._ledger, 0, self.memory_bound)
+        return self._stats(self._meter.glance(), 0)
 
     def trace(self, file: str | os.PathLike[str]) -> AbstractContextManager[None]:
         """Write a timeline of what this loader does inside a ``with``.
@@ -241,7 +238,7 @@ class Loader:
         ...     for batch in loader:
         ...         ...
         """
-        return traced(file, self._meter, self.stats)
+        return record_trace(file, self._meter.traces, self.stats)
 
     @contextmanager
     def live(self, *, show: bool | None = None) -> Iterator[None]:
@@ -262,13 +259,27 @@ class Loader:
             return f"epoch {epoch}, {position / self.windows.positions:.0%}", self.glance()
 
         with Live(show=show) as view:
-            view.watch(look)
+            view.follow(look)
             yield
 
-    def _note_peak(self, meter: Meter) -> None:
+    def _stats(self, meter: Meter, kept_bytes: int) -> Stats:
         running = self._iteration()
-        if running is not None:
-            meter.note_peak(self._plan, self._slabs, running.reader)
+        if running is not None and running.reader is not None:
+            meter.note_bytes(self._used_bytes(self._plan, running.reader))
+        spec, delivered = self.windows.spec, self._ledger.delivered
+        return meter.stats(
+            windows=delivered,
+            failed=self._ledger.failed,
+            audio_s=delivered * spec.size / spec.sample_rate,
+            workers=self.workers,
+            memory_bound=self.memory_bound,
+            kept_bytes=kept_bytes,
+        )
+
+    def _used_bytes(self, plan: Plan, reader: Reader) -> int:
+        """Return the most bytes that an iteration has used so far, as `memory_bound` counts."""
+        held = plan.held if self._slabs is None else min(self._slabs.peak, self._slabs.count)
+        return plan.nbytes(held, reader.most_open)
 
     def __len__(self) -> int:
         """Return the planned deliveries of an epoch; ``on_error="skip"`` may make fewer."""
@@ -361,7 +372,7 @@ class Loader:
                     raise ReadError(self._ledger.last)
         finally:
             iteration.close()
-            self._meter.note_peak(plan, self._slabs, reader)
+            self._meter.note_bytes(self._used_bytes(plan, reader))
             if self._iteration() is iteration:
                 self._meter.stop()
                 self._running = None

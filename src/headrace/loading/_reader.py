@@ -4,7 +4,7 @@ Guarantees
 ----------
 - A group is one native call, which needs no GIL between opening its first file and its last row.
 - `read` may be called by many threads at once: what a call uses, open files and scratch, is its own
-  while the call lasts (src/kernel/reader.h).
+  while the call lasts (src/kernel/reader/reader.h).
 - `read` looks at its `CancellationToken` between reads and within long ones.
 - A recording at which a read has stalled is not read again by this reader.
 """
@@ -20,10 +20,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from headrace import _kernel
-from headrace.codecs import facts_of, libsndfile_functions, path_of
+from headrace.codecs import libsndfile_functions, path_of, source_format
 from headrace.dsp import kernel_info, resampler
 from headrace.failures import Code, Failure
 from headrace.loading._plan import chunk_outputs
+from headrace.observe import ReadTiming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["GroupResult", "ReadCancelled", "Reader"]
 
 _REMEMBERED = 1 << 21
-"""Bytes for recordings whose facts are at hand: half a kilobyte each, and its seek points."""
-
-_Facts = tuple[int, int, int, int, bytes, bytes | None]
-"""Id, kind, frames, bytes, path and seek points, as the native reader takes them."""
-
+"""Bytes for recordings that are kept as the kernel takes them: half a KiB each, and seek points."""
 
 _STALLED = "a read of it did not come back within stall_timeout_s: is its disk or network there?"
 
@@ -64,46 +61,23 @@ class GroupResult:
         Of the recording of each of its rows.
     failures : dict of int to Failure
         By row of the unit; those rows hold zeros.
-    decode_s, resample_s, busy_s : float
-        Seconds of work: decoding and mixing, resampling, and everything.
-    transform_s : float
-        Seconds in transforms.
-    gil_s : float
-        Seconds from the end of the native work to the moment when Python let this thread go on.
-    thread : str
-        The name of the thread that did the native work.
-    began_s, ended_s : float
-        When it did, by `time.perf_counter`.
-    cpu_s : float
-        Seconds of it on a processor; in the others it waited for the disk, or for a processor.
-    transforms : list of (str, float, float)
-        Thread, begin and end of each round of transforms.
+    timing : ReadTiming
+        When it was read, and where the time went.
     """
 
     begin: int = 0
     ids: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
-    decode_s: float = 0.0
-    resample_s: float = 0.0
-    busy_s: float = 0.0
-    transform_s: float = 0.0
-    gil_s: float = 0.0
-    thread: str = ""
-    began_s: float = 0.0
-    ended_s: float = 0.0
-    cpu_s: float = 0.0
-    transforms: list[tuple[str, float, float]] = field(default_factory=list)
+    timing: ReadTiming = field(default_factory=ReadTiming)
 
     @contextmanager
     def transforming(self) -> Iterator[None]:
         """Count the time of what is done inside."""
         began = time.perf_counter()
         yield
-        ended = time.perf_counter()
-        self.transform_s += ended - began
-        self.busy_s += ended - began
-        self.transforms.append((threading.current_thread().name, began, ended))
+        thread = threading.current_thread().name
+        self.timing.add_transform(thread, began, time.perf_counter())
 
 
 class Reader:
@@ -127,36 +101,43 @@ class Reader:
         self._recordings = plan.windows.recordings
         self._spec = spec
         self._kinds = {kind: place for place, kind in enumerate(plan.windows.recordings.kinds)}
-        kinds = []
+        formats = []
         for kind in plan.kinds:
             table = resampler(kind.sample_rate, spec.sample_rate)
             chunk = chunk_outputs(kind.sample_rate, spec.sample_rate)
-            kinds.append(
-                (
-                    *facts_of(kind),
-                    table.filter,
-                    table.up,
-                    table.down,
-                    chunk,
-                    plan.keep(kind),
+            formats.append(
+                _kernel.RecordingFormat(
+                    source=source_format(kind),
+                    filter=table.filter,
+                    output_up=table.up,
+                    output_down=table.down,
+                    chunk=chunk,
+                    history=plan.keep(kind),
                 )
             )
         channel = {"mix": _kernel.MIX, "all": _kernel.ALL}.get(str(spec.channel), spec.channel)
         self._native = _kernel.Reader(
-            kinds,
-            libsndfile_functions(),
-            instruction_set or kernel_info().instruction_set,
-            spec.size,
-            int(channel),
-            (scratch.pcm, scratch.planes, scratch.inputs, scratch.outputs),
-            min(plan.open_files - max(1, plan.workers), sys.maxsize),
+            formats=formats,
+            library=libsndfile_functions(),
+            instruction_set=instruction_set or kernel_info().instruction_set,
+            size=spec.size,
+            channel=int(channel),
+            scratch=_kernel.ScratchSize(
+                pcm_bytes=scratch.pcm,
+                planes=scratch.planes,
+                inputs=scratch.inputs,
+                outputs=scratch.outputs,
+            ),
+            idle_limit=min(plan.open_files - max(1, plan.workers), sys.maxsize),
         )
         self._stalled: set[int] = set()
         # Three bytes are a point; points are 64 frames of 576 samples apart, or of more.
         points = max(
             (kind.frames // 12_288 for kind in plan.kinds if kind.format == "MP3"), default=0
         )
-        self._facts = lru_cache(maxsize=max(64, _REMEMBERED // (512 + points)))(self._facts_of)
+        self._recording = lru_cache(maxsize=max(64, _REMEMBERED // (512 + points)))(
+            self._recording_at
+        )
 
     @property
     def most_open(self) -> int:
@@ -200,13 +181,11 @@ class Reader:
             `closing` said so; the rows are undefined.
         """
         failures: dict[int, Failure] = {}
-        recordings: list[_Facts] = []
-        places: dict[int, int] = {}
-        reads = []
+        requests = []
         ids: list[str] = []
         paths: list[str] = []
         for read in group.reads:
-            recording, facts = self._facts(read.recording)
+            recording, file = self._recording(read.recording)
             ids += [recording.id] * len(read.starts)
             paths += [recording.path] * len(read.starts)
             if read.recording in self._stalled:
@@ -214,35 +193,32 @@ class Reader:
                     rows[row - first][...] = 0
                     failures[row] = self._failure(group, row, Code.STALLED, _STALLED)
                 continue
-            if read.recording not in places:
-                places[read.recording] = len(recordings)
-                recordings.append(facts)
-            reads.append((places[read.recording], read.starts, read.row - first))
+            requests.append(
+                _kernel.ReadRequest(recording=file, starts=read.starts, row=read.row - first)
+            )
         began, cpu_s = time.perf_counter(), time.thread_time()
-        lost, decode_s, resample_s, busy_s, cancelled = self._native.read(
-            recordings, reads, rows, closing.flag, closing.beat
-        )
+        done = self._native.read(requests, rows, closing.flag, closing.beat)
         cpu_s = time.thread_time() - cpu_s
+        busy_s = done.busy_s
         gil_s = time.perf_counter() - began - busy_s
-        if cancelled:
+        if done.cancelled:
             raise ReadCancelled
-        for place, code, why in lost:
-            row = place + first
-            failures[row] = self._failure(group, row, Code(code), why)
-        return GroupResult(
-            group.begin,
-            ids,
-            paths,
-            failures,
-            decode_s,
-            resample_s,
-            busy_s,
-            gil_s=gil_s,
+        for window in done.lost:
+            row = window.row + first
+            failures[row] = self._failure(group, row, Code(window.code), window.message)
+        timing = ReadTiming(
             thread=threading.current_thread().name,
             began_s=began,
             ended_s=began + busy_s,
             cpu_s=cpu_s,
+            busy_s=busy_s,
+            decode_s=done.decode_s,
+            resample_s=done.resample_s,
+            gil_s=gil_s,
+            file=paths[0] if paths else "",
+            windows=len(paths),
         )
+        return GroupResult(group.begin, ids, paths, failures, timing)
 
     def give_up(self, group: ReadGroup, stalled: CancellationToken) -> None:
         """Read no more of the recording that a reading of `group` has stalled at."""
@@ -251,7 +227,8 @@ class Reader:
             recordings &= {stalled.subject}
         self._stalled |= recordings
 
-    def _facts_of(self, index: int) -> tuple[Recording, _Facts]:
+    def _recording_at(self, index: int) -> tuple[Recording, _kernel.RecordingFile]:
+        """Return a recording, and the same as the kernel takes it."""
         recording = self._recordings[index]
         kind = (
             recording.sample_rate,
@@ -259,9 +236,14 @@ class Reader:
             recording.format,
             recording.subtype,
         )
-        path = path_of(recording.path)
-        facts = (index, self._kinds[kind], recording.frames, recording.size)
-        return recording, (*facts, path, recording.seek_points)
+        return recording, _kernel.RecordingFile(
+            id=index,
+            format=self._kinds[kind],
+            frames=recording.frames,
+            file_bytes=recording.size,
+            path=path_of(recording.path),
+            seek_points=recording.seek_points,
+        )
 
     def _failure(self, group: ReadGroup, row: int, code: Code, message: str) -> Failure:
         read = next(r for r in group.reads if r.row <= row < r.row + len(r.starts))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headrace.failures import Failure
     from headrace.loading._batch_map import BatchMap
     from headrace.loading._work import ReadGroup, WorkItem
+    from headrace.observe import ReadTiming
     from headrace.windows import Batch, Windows
 
 __all__ = ["WorkResult", "job_of"]
@@ -61,6 +62,23 @@ class WorkResult:
             for result in self.results
             for row, failure in result.failures.items()
         }
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the unit."""
+        return self.unit.epoch
+
+    @property
+    def windows(self) -> int:
+        """Windows in the unit, without rows of zeros that fill it up."""
+        return len(self.unit.rows.index)
+
+    def timings(self) -> list[ReadTiming]:
+        """Return the timing of each group, complete once all groups have been read."""
+        for result in self.results:
+            result.timing.failed = len(result.failures)
+            result.timing.epoch = self.unit.epoch
+        return [result.timing for result in self.results]
 
     def names(self) -> tuple[list[str], list[str]]:
         """Return the ids and the paths of the recordings of all rows."""

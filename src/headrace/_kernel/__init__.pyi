@@ -1,0 +1,531 @@
+"""The compiled kernel: reads, decodes and resamples without the GIL.
+
+Its source is in ``src/kernel/``.
+
+Every class is immutable: it is made from keyword arguments, and has them as read-only attributes.
+
+Units: frames are PCM frames, one sample for each channel. Inputs are frames of a recording, outputs
+are samples at the rate of the windows, both counted from the recording's start. Ranges are
+half-open.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Protocol, final, type_check_only
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace._kernel import testing as testing
+
+LANES: int
+"""Outputs computed side by side, on every instruction set."""
+MOST_TAPS: int
+"""A filter that halves the rate is computed from its nonzero coefficients if they are no more."""
+MIX: int
+"""In place of a channel's index: the mean of all channels."""
+ALL: int
+"""In place of a channel's index: all channels, each in a plane of its own."""
+
+def instruction_sets() -> list[str]:
+    """Return the instruction sets that this machine can run, best first."""
+
+class FilterStage:
+    """One stage of a `Filter`; ``src/kernel/arithmetic/resample.h`` explains the tables."""
+
+    def __init__(
+        self,
+        *,
+        coefficients: NDArray[np.float32],
+        first: NDArray[np.int64],
+        up: int,
+        down: int,
+        reach: int,
+        phases: int = 0,
+    ) -> None: ...
+    @property
+    def coefficients(self) -> NDArray[np.float32]:
+        """By group of outputs, input and lane; flat."""
+    @property
+    def first(self) -> NDArray[np.int64]:
+        """The first input of each group, relative to that of a block of outputs."""
+    @property
+    def up(self) -> int:
+        """The stage multiplies the rate by `up` / `down`, in lowest terms."""
+    @property
+    def down(self) -> int:
+        """See `up`."""
+    @property
+    def reach(self) -> int:
+        """An output at position p of the input uses no input further than this from p."""
+    @property
+    def phases(self) -> int:
+        """Parabolas per input by which coefficients are interpolated; 0 if they are not."""
+
+class Filter:
+    """The resampling from one rate to another: a chain of stages; none if the rates are equal.
+
+    Raises
+    ------
+    ValueError
+        The parts of a stage contradict each other.
+    """
+
+    def __init__(self, stages: Sequence[FilterStage]) -> None: ...
+    @property
+    def identity(self) -> bool:
+        """Whether the rates are equal."""
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tables."""
+    def support(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the range of inputs that outputs [start, stop) depend on."""
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the range of inputs that must be in memory for outputs [start, stop)."""
+    def scratch(self, outputs: int) -> int:
+        """Return how many floats of scratch memory that many outputs need."""
+    def apply(
+        self,
+        x: NDArray[np.float32],
+        x_start: int,
+        y: NDArray[np.float32],
+        y_start: int,
+        instruction_set: str = "",
+    ) -> None:
+        """Write outputs ``y_start, y_start + 1, ...`` into `y`; the GIL is released.
+
+        Raises
+        ------
+        ValueError
+            `x` does not hold the span of these outputs, or there is no such instruction set here.
+        """
+
+class SampleType(Enum):
+    """The type of decoded samples."""
+
+    INT16 = 0
+    INT32 = 1
+    FLOAT32 = 2
+    FLOAT64 = 3
+
+class WavEncoding(Enum):
+    """How plain samples stand in a WAV file, little-endian."""
+
+    UINT8 = 0
+    INT16 = 1
+    INT24 = 2
+    INT32 = 3
+    FLOAT32 = 4
+    FLOAT64 = 5
+
+class LibsndfileFunctions:
+    """Addresses of libsndfile's functions ``sf_open``, ``sf_close``, ...
+
+    On Windows `open` is ``sf_wchar_open``.
+
+    Raises
+    ------
+    ValueError
+        An address is 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        open: int,
+        close: int,
+        seek: int,
+        readf_short: int,
+        readf_int: int,
+        readf_float: int,
+        readf_double: int,
+        error: int,
+        strerror: int,
+        open_virtual: int,
+    ) -> None: ...
+    @property
+    def open(self) -> int: ...
+    @property
+    def close(self) -> int: ...
+    @property
+    def seek(self) -> int: ...
+    @property
+    def readf_short(self) -> int: ...
+    @property
+    def readf_int(self) -> int: ...
+    @property
+    def readf_float(self) -> int: ...
+    @property
+    def readf_double(self) -> int: ...
+    @property
+    def error(self) -> int: ...
+    @property
+    def strerror(self) -> int: ...
+    @property
+    def open_virtual(self) -> int: ...
+
+@type_check_only
+class _PythonStream(Protocol):
+    """An open file that Python decodes."""
+
+    @property
+    def complaint(self) -> str:
+        """Why decoding ended: " (reason)", or ""."""
+    def read(self, out: memoryview, /) -> int:
+        """Fill `out` with float32 frames; return how many: fewer only where decoding ends."""
+    def close(self) -> None:
+        """Close the file."""
+
+class SourceFormat:
+    """What recordings of one format have in common, as far as decoding them goes.
+
+    Parameters
+    ----------
+    sample_rate, channels : int
+        Hz, and a number from 1 on.
+    sample_type : SampleType
+        In which they are decoded.
+    exact_seek : bool
+        Whether libsndfile seeks to exactly the frame that it is asked for.
+    sndfile_format : int
+        libsndfile's container and sample format, without byte order.
+    wav_encoding : WavEncoding, optional
+        If they may be WAV files of plain samples, which the kernel reads itself.
+    opener : callable, optional
+        If Python decodes them: returns a stream for a path. They are of float32 and do not seek.
+
+    Raises
+    ------
+    ValueError
+        There is no channel, or an opener with another sample type or with exact seeking.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int,
+        channels: int,
+        sample_type: SampleType,
+        exact_seek: bool,
+        sndfile_format: int = 0,
+        wav_encoding: WavEncoding | None = None,
+        opener: Callable[[bytes], _PythonStream] | None = None,
+    ) -> None: ...
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def sample_type(self) -> SampleType: ...
+    @property
+    def exact_seek(self) -> bool: ...
+    @property
+    def sndfile_format(self) -> int: ...
+    @property
+    def wav_encoding(self) -> WavEncoding | None: ...
+    @property
+    def opener(self) -> Callable[[bytes], _PythonStream] | None: ...
+
+class RecordingFormat:
+    """How recordings of one format are read and resampled.
+
+    Parameters
+    ----------
+    source : SourceFormat
+        How they are decoded.
+    filter : Filter
+        From their rate to that of the windows.
+    output_up, output_down : int
+        A recording of n frames has ``ceil(n * output_up / output_down)`` outputs.
+    chunk : int
+        Outputs computed at a time.
+    history : int
+        Inputs kept where seeking is not exact, so that a window may overlap the last one.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: SourceFormat,
+        filter: Filter,
+        output_up: int,
+        output_down: int,
+        chunk: int,
+        history: int,
+    ) -> None: ...
+    @property
+    def source(self) -> SourceFormat: ...
+    @property
+    def filter(self) -> Filter: ...
+    @property
+    def output_up(self) -> int: ...
+    @property
+    def output_down(self) -> int: ...
+    @property
+    def chunk(self) -> int: ...
+    @property
+    def history(self) -> int: ...
+
+class RecordingFile:
+    """The file of a recording that is read.
+
+    Parameters
+    ----------
+    id : int
+        Tells recordings apart; files that stay open are found by it.
+    format : int
+        Index into the formats of the `Reader`.
+    frames : int
+        Its length, from 0 to 2**44.
+    file_bytes : int
+        Size of the file at the scan.
+    path : bytes
+        As the system's open function takes it; on Windows UTF-16.
+    seek_points : bytes, optional
+        What `seek_points` returned at the scan.
+
+    Raises
+    ------
+    ValueError
+        `frames` is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: int,
+        format: int,
+        frames: int,
+        file_bytes: int,
+        path: bytes,
+        seek_points: bytes | None = None,
+    ) -> None: ...
+    @property
+    def id(self) -> int: ...
+    @property
+    def format(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def file_bytes(self) -> int: ...
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def seek_points(self) -> bytes | None: ...
+
+class ReadRequest:
+    """Windows of one recording, for rows that follow each other.
+
+    Parameters
+    ----------
+    recording : RecordingFile
+        What to read.
+    starts : sequence of int
+        Where windows begin, in outputs; not decreasing, none after the end of the one before.
+    row : int
+        The row of the first window.
+
+    Raises
+    ------
+    ValueError
+        There are no starts, or a start or the row is below 0.
+    """
+
+    def __init__(self, *, recording: RecordingFile, starts: Sequence[int], row: int) -> None: ...
+    @property
+    def recording(self) -> RecordingFile: ...
+    @property
+    def starts(self) -> tuple[int, ...]: ...
+    @property
+    def row(self) -> int: ...
+
+@final
+class LostWindow:
+    """A window that could not be read; its row holds zeros."""
+
+    @property
+    def row(self) -> int: ...
+    @property
+    def code(self) -> str:
+        """The value of a `headrace.records.Code`."""
+    @property
+    def message(self) -> str: ...
+
+@final
+class ReadResult:
+    """What `Reader.read` did."""
+
+    @property
+    def lost(self) -> list[LostWindow]:
+        """Windows that could not be read."""
+    @property
+    def decode_s(self) -> float:
+        """Seconds of decoding and mixing."""
+    @property
+    def resample_s(self) -> float:
+        """Seconds of resampling."""
+    @property
+    def busy_s(self) -> float:
+        """Seconds of everything."""
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cancelled on the way; then the rows are undefined."""
+
+class ScratchSize:
+    """Sizes of the memory that one call of `Reader.read` works in.
+
+    Parameters
+    ----------
+    pcm_bytes : int
+        For decoded samples.
+    planes : int
+        Channels of a row.
+    inputs, outputs : int
+        Floats for each plane before and after resampling.
+    """
+
+    def __init__(self, *, pcm_bytes: int, planes: int, inputs: int, outputs: int) -> None: ...
+    @property
+    def pcm_bytes(self) -> int: ...
+    @property
+    def planes(self) -> int: ...
+    @property
+    def inputs(self) -> int: ...
+    @property
+    def outputs(self) -> int: ...
+
+class Reader:
+    """Reads groups of windows into rows; the guarantees are in ``src/kernel/reader/reader.h``.
+
+    Parameters
+    ----------
+    formats : list of RecordingFormat
+        Of all recordings that will be read.
+    library : LibsndfileFunctions
+        What decodes most of them.
+    instruction_set : str
+        One of `instruction_sets`, or "" for the best.
+    size : int
+        Length of a window, in outputs.
+    channel : int
+        A channel's index, `MIX` or `ALL`.
+    scratch : ScratchSize
+        For each call that runs at the same time.
+    idle_limit : int
+        Files that stay open beside those that calls are using.
+
+    Raises
+    ------
+    ValueError
+        There is no such instruction set here.
+    """
+
+    def __init__(
+        self,
+        *,
+        formats: list[RecordingFormat],
+        library: LibsndfileFunctions,
+        instruction_set: str,
+        size: int,
+        channel: int,
+        scratch: ScratchSize,
+        idle_limit: int,
+    ) -> None: ...
+    def read(
+        self,
+        requests: list[ReadRequest],
+        rows: NDArray[np.float32] | list[NDArray[np.float32]],
+        cancel: bytearray,
+        heartbeat: array[int] | None = None,
+    ) -> ReadResult:
+        """Fill rows; the GIL is released.
+
+        Parameters
+        ----------
+        requests : list of ReadRequest
+            What to read.
+        rows : ndarray or list of ndarray of float32
+            All rows, shape ``(rows, size)`` or ``(rows, channels, size)``; or an array for each.
+        cancel : bytearray
+            Its first byte is checked on the way: not 0 cancels.
+        heartbeat : array of 3 unsigned ints, optional
+            Read: not 0 if nobody waits for this call any more. Written: a number that changes as
+            long as the call is alive, and the id of the recording that it reads.
+
+        Raises
+        ------
+        ValueError
+            A request does not fit the rows or the reader, or its windows are out of order.
+        """
+
+    def close(self) -> None:
+        """Close the idle files, and from now on each file when its call is done with it."""
+    @property
+    def most_open(self) -> int:
+        """The most files that were open at once."""
+
+class VerifyResult:
+    """What `verify` found."""
+
+    def __init__(
+        self,
+        *,
+        frames: int,
+        non_finite_samples: int = 0,
+        first_non_finite: int = 0,
+        last_non_finite: int = 0,
+        code: str = "",
+        message: str = "",
+        seek_points_exact: bool = True,
+        cancelled: bool = False,
+    ) -> None: ...
+    @property
+    def frames(self) -> int:
+        """Frames that decode in order, from the start, without an error."""
+    @property
+    def non_finite_samples(self) -> int:
+        """How many samples of those frames are NaN or infinite."""
+    @property
+    def first_non_finite(self) -> int:
+        """The first frame with such a sample."""
+    @property
+    def last_non_finite(self) -> int:
+        """The last frame with such a sample."""
+    @property
+    def code(self) -> str:
+        """The value of a `headrace.records.Code` if decoding stopped too early, else ""."""
+    @property
+    def message(self) -> str:
+        """Why it stopped too early, or ""."""
+    @property
+    def seek_points_exact(self) -> bool:
+        """Whether decoding from the seek points gave the same, wherever that was compared."""
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cancelled on the way; then the rest is incomplete."""
+
+def verify(
+    format: SourceFormat,
+    library: LibsndfileFunctions,
+    *,
+    path: bytes,
+    frames: int,
+    seek_points: bytes | None = None,
+    cancel: bytearray,
+) -> VerifyResult:
+    """Decode up to `frames` frames of a file; the GIL is released.
+
+    `path`, `seek_points` and `cancel` are as in `RecordingFile` and `Reader.read`.
+    """
+
+def seek_points(path: bytes, frames: int) -> bytes | None:
+    """Return where decoding of an MP3 file may begin, in a compact form; None if only at its start.
+
+    `frames` is the length that libsndfile declares. No error is raised if the file cannot be read.
+    """

@@ -1,0 +1,27 @@
+// What the units that make the Python module share. Each binds one part of the kernel: it checks sizes and
+// types, releases the GIL, and calls.
+#pragma once
+#include <nanobind/nanobind.h>
+
+#include <string>
+
+#include "sources/source.h"
+
+namespace headrace {
+
+// A SourceFormat that owns the Python object which its opener calls.
+struct PySourceFormat {
+  SourceFormat plain;
+  nanobind::object opener;
+};
+
+// A path as the system's open() takes it, from what Python gives: bytes, in UTF-16 on Windows.
+std::string path_from(const nanobind::bytes& path);
+
+void bind_filter(nanobind::module_& m);
+void bind_reader(nanobind::module_& m);
+void bind_sources(nanobind::module_& m);
+void bind_verify(nanobind::module_& m);
+void bind_testing(nanobind::module_& m);
+
+}  // namespace headrace

@@ -1,0 +1,15 @@
+// The extension module headrace._kernel.
+#include <nanobind/nanobind.h>
+
+#include "python/bindings.h"
+
+NB_MODULE(_kernel, m) {
+  // When the interpreter exits, an abandoned read may still hold its arguments.
+  nanobind::set_leak_warnings(false);
+  headrace::bind_filter(m);
+  headrace::bind_sources(m);
+  headrace::bind_reader(m);
+  headrace::bind_verify(m);
+  nanobind::module_ testing = m.def_submodule("testing");
+  headrace::bind_testing(testing);
+}

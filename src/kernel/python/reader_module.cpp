@@ -1,0 +1,226 @@
+// Binds Reader and the types of its arguments and results.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arithmetic/instruction_sets.h"
+#include "python/bindings.h"
+#include "python/text.h"
+#include "python/without_gil.h"
+#include "reader/reader.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace headrace {
+namespace {
+
+using Rows = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
+using Flag = nb::ndarray<unsigned char, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Words = nb::ndarray<uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+constexpr int64_t MOST_FRAMES = int64_t{1} << 44;  // years; times a sample rate it still fits 63 bits
+
+// A RecordingFormat that owns what it refers to.
+struct PyRecordingFormat {
+  RecordingFormat plain;
+  nb::object source, filter;
+};
+
+// A ReadRequest that owns its recording.
+struct PyReadRequest {
+  ReadRequest plain;
+  nb::object recording;
+};
+
+void make_recording_format(PyRecordingFormat* self, nb::object source, nb::object filter,
+                           int64_t output_up, int64_t output_down, int64_t chunk, int64_t history) {
+  if (output_up < 1 || output_down < 1 || chunk < 1 || history < 0)
+    throw std::invalid_argument("output_up, output_down and chunk must be at least 1, history at least 0");
+  new (self) PyRecordingFormat{{nb::cast<const PySourceFormat&>(source).plain,
+                                &nb::cast<const Filter&>(filter), output_up, output_down, chunk,
+                                history},
+                               source, filter};
+}
+
+void make_recording(RecordingFile* self, int64_t id, int format, int64_t frames, int64_t file_bytes,
+                    const nb::bytes& path, const std::optional<nb::bytes>& seek_points) {
+  if (frames < 0 || frames > MOST_FRAMES)
+    throw std::invalid_argument("frames must be from 0 to 2^44, not " + std::to_string(frames));
+  new (self) RecordingFile{id, format, frames, file_bytes, path_from(path), {}};
+  if (seek_points) self->seek_points.assign(seek_points->c_str(), seek_points->size());
+}
+
+nb::bytes recording_path(const RecordingFile& recording) {
+#ifdef _WIN32
+  return nb::bytes(recording.path.data(), recording.path.size() - 2);
+#else
+  return nb::bytes(recording.path.data(), recording.path.size());
+#endif
+}
+
+nb::object recording_seek_points(const RecordingFile& recording) {
+  if (recording.seek_points.empty()) return nb::none();
+  return nb::bytes(recording.seek_points.data(), recording.seek_points.size());
+}
+
+void make_request(PyReadRequest* self, nb::object recording, std::vector<int64_t> starts, int64_t row) {
+  if (starts.empty() || starts[0] < 0 || row < 0)
+    throw std::invalid_argument("a request needs starts from 0 on, and a row from 0 on");
+  const RecordingFile* plain = &nb::cast<const RecordingFile&>(recording);
+  new (self) PyReadRequest{{plain, std::move(starts), row}, std::move(recording)};
+}
+
+// A Reader that owns what it refers to.
+class PyReader {
+ public:
+  PyReader(const nb::list& formats, const LibsndfileFunctions& library,
+           const std::string& instruction_set, int64_t size, int channel, const ScratchSize& scratch,
+           int64_t idle_limit)
+      : owned_formats_(formats), size_(size), planes_(scratch.planes) {
+    std::vector<RecordingFormat> plain;
+    for (nb::handle format : owned_formats_)
+      plain.push_back(nb::cast<const PyRecordingFormat&>(format).plain);
+    format_count_ = static_cast<int>(plain.size());
+    reader_ = std::make_unique<Reader>(std::move(plain), library,
+                                       find_instruction_set(instruction_set).resample, size, channel,
+                                       scratch, idle_limit);
+  }
+
+  ReadResult read(const nb::list& requests, nb::handle rows, Flag cancel, std::optional<Words> heartbeat) {
+    const nb::tuple owned_requests(requests);  // stays as it is while the GIL is released
+    const std::vector<float*> pointers = row_pointers(rows);
+    std::vector<const ReadRequest*> plain;
+    plain.reserve(owned_requests.size());
+    for (nb::handle request : owned_requests) {
+      plain.push_back(&nb::cast<const PyReadRequest&>(request).plain);
+      check(*plain.back(), pointers.size());
+    }
+    if (cancel.size() < 1) throw std::invalid_argument("cancel must hold a byte");
+    if (heartbeat && heartbeat->size() * sizeof(uint32_t) < sizeof(Heartbeat))
+      throw std::invalid_argument("heartbeat must hold three words");
+    volatile Heartbeat* beat = heartbeat ? reinterpret_cast<volatile Heartbeat*>(heartbeat->data()) : nullptr;
+    const WithoutGil released;
+    return reader_->read(plain, pointers.data(), cancel.data(), beat);
+  }
+
+  void close() {
+    // Not WithoutGil: the interpreter's main thread comes here while the interpreter is finalized.
+    nb::gil_scoped_release release;
+    reader_->close();
+  }
+  int64_t most_open() const { return reader_->most_open(); }
+
+ private:
+  void check(const ReadRequest& request, size_t rows) const {
+    const std::vector<int64_t>& starts = request.starts;
+    if (request.recording->format < 0 || request.recording->format >= format_count_)
+      throw std::invalid_argument("a recording's format is not one of the reader's");
+    if (static_cast<size_t>(request.row) + starts.size() > rows)
+      throw std::invalid_argument("a request's rows are outside of rows");
+    for (size_t i = 1; i < starts.size(); ++i)
+      if (starts[i] < starts[i - 1] || starts[i] > starts[i - 1] + size_)
+        throw std::invalid_argument("a request's windows must follow or overlap each other, in order");
+  }
+
+  std::vector<float*> row_pointers(nb::handle rows) const {
+    const size_t row_floats = static_cast<size_t>(planes_ * size_);
+    std::vector<float*> pointers;
+    if (nb::isinstance<nb::list>(rows)) {
+      for (nb::handle row : nb::cast<nb::list>(rows)) {
+        const Rows array = nb::cast<Rows>(row, false);
+        if (array.size() != row_floats)
+          throw std::invalid_argument("a row must hold " + std::to_string(row_floats) + " samples");
+        pointers.push_back(array.data());
+      }
+      return pointers;
+    }
+    const Rows array = nb::cast<Rows>(rows, false);
+    if (array.ndim() < 2 || array.size() != array.shape(0) * row_floats)
+      throw std::invalid_argument("each of the rows must hold " + std::to_string(row_floats) +
+                                  " samples");
+    for (size_t i = 0; i < array.shape(0); ++i) pointers.push_back(array.data() + i * row_floats);
+    return pointers;
+  }
+
+  nb::tuple owned_formats_;  // with their filters and openers
+  int64_t size_, planes_;
+  int format_count_ = 0;
+  std::unique_ptr<Reader> reader_;
+};
+
+}  // namespace
+
+void bind_reader(nb::module_& m) {
+  m.attr("MIX") = MIX;
+  m.attr("ALL") = Reader::ALL;
+  nb::class_<PyRecordingFormat>(m, "RecordingFormat")
+      .def("__init__", &make_recording_format, nb::kw_only(), "source"_a, "filter"_a, "output_up"_a,
+           "output_down"_a, "chunk"_a, "history"_a)
+      .def_ro("source", &PyRecordingFormat::source)
+      .def_ro("filter", &PyRecordingFormat::filter)
+      .def_prop_ro("output_up", [](const PyRecordingFormat& f) { return f.plain.output_up; })
+      .def_prop_ro("output_down", [](const PyRecordingFormat& f) { return f.plain.output_down; })
+      .def_prop_ro("chunk", [](const PyRecordingFormat& f) { return f.plain.chunk; })
+      .def_prop_ro("history", [](const PyRecordingFormat& f) { return f.plain.history; });
+  nb::class_<RecordingFile>(m, "RecordingFile")
+      .def("__init__", &make_recording, nb::kw_only(), "id"_a, "format"_a, "frames"_a, "file_bytes"_a,
+           "path"_a, "seek_points"_a = nb::none())
+      .def_ro("id", &RecordingFile::id)
+      .def_ro("format", &RecordingFile::format)
+      .def_ro("frames", &RecordingFile::frames)
+      .def_ro("file_bytes", &RecordingFile::file_bytes)
+      .def_prop_ro("path", &recording_path)
+      .def_prop_ro("seek_points", &recording_seek_points);
+  nb::class_<PyReadRequest>(m, "ReadRequest")
+      .def("__init__", &make_request, nb::kw_only(), "recording"_a, "starts"_a, "row"_a)
+      .def_ro("recording", &PyReadRequest::recording)
+      .def_prop_ro("starts",
+                   [](const PyReadRequest& request) {
+                     nb::list starts;
+                     for (const int64_t start : request.plain.starts) starts.append(start);
+                     return nb::tuple(starts);
+                   })
+      .def_prop_ro("row", [](const PyReadRequest& request) { return request.plain.row; });
+  nb::class_<LostWindow>(m, "LostWindow")
+      .def_ro("row", &LostWindow::row)
+      .def_ro("code", &LostWindow::code)
+      .def_prop_ro("message", [](const LostWindow& window) { return to_str(window.message); });
+  nb::class_<ReadResult>(m, "ReadResult")
+      .def_prop_ro("lost", [](const ReadResult& result) { return result.lost; })
+      .def_ro("decode_s", &ReadResult::decode_s)
+      .def_ro("resample_s", &ReadResult::resample_s)
+      .def_ro("busy_s", &ReadResult::busy_s)
+      .def_ro("cancelled", &ReadResult::cancelled);
+  nb::class_<ScratchSize>(m, "ScratchSize")
+      .def(
+          "__init__",
+          [](ScratchSize* self, int64_t pcm_bytes, int64_t planes, int64_t inputs, int64_t outputs) {
+            new (self) ScratchSize{pcm_bytes, planes, inputs, outputs};
+          },
+          nb::kw_only(), "pcm_bytes"_a, "planes"_a, "inputs"_a, "outputs"_a)
+      .def_ro("pcm_bytes", &ScratchSize::pcm_bytes)
+      .def_ro("planes", &ScratchSize::planes)
+      .def_ro("inputs", &ScratchSize::inputs)
+      .def_ro("outputs", &ScratchSize::outputs);
+  nb::class_<PyReader>(m, "Reader")
+      .def(nb::init<const nb::list&, const LibsndfileFunctions&, const std::string&, int64_t, int,
+                    const ScratchSize&, int64_t>(),
+           nb::kw_only(), "formats"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a,
+           "scratch"_a, "idle_limit"_a)
+      .def("read", &PyReader::read, "requests"_a, "rows"_a, "cancel"_a, "heartbeat"_a = nb::none())
+      .def("close", &PyReader::close)
+      .def_prop_ro("most_open", &PyReader::most_open);
+}
+
+}  // namespace headrace

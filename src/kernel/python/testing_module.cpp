@@ -1,0 +1,110 @@
+// Binds headrace._kernel.testing: parts of the kernel that only tests and benchmarks call by themselves.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "arithmetic/convert.h"
+#include "arithmetic/float_mode.h"
+#include "python/bindings.h"
+#include "sources/bytes.h"
+#include "sources/wav_layout.h"
+#ifndef _WIN32
+#include "sources/flac_file.h"
+#endif
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace headrace {
+namespace {
+
+template <typename T>
+using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// A Python bytes object as a file.
+class Memory : public Bytes {
+ public:
+  explicit Memory(nb::bytes bytes) : bytes_(std::move(bytes)) {}
+  int64_t size() const override { return static_cast<int64_t>(bytes_.size()); }
+  int64_t read(int64_t offset, void* to, int64_t count) const override {
+    if (offset < 0 || offset >= size()) return 0;
+    const int64_t some = std::min(count, size() - offset);
+    std::memcpy(to, bytes_.c_str() + offset, static_cast<size_t>(some));
+    return some;
+  }
+
+ private:
+  nb::bytes bytes_;
+};
+
+template <typename Sample>
+bool convert_checked(Vector<const Sample> pcm, int channels, int channel, Vector<float> out) {
+  if (channels < 1 || channel < MIX || channel >= channels)
+    throw std::invalid_argument("there is no such channel");
+  if (pcm.size() != out.size() * static_cast<size_t>(channels))
+    throw std::invalid_argument("pcm must hold frames x channels samples, and out must hold frames");
+  nb::gil_scoped_release release;
+  const DefaultFloatMode mode;
+  return convert(pcm.data(), static_cast<int64_t>(out.size()), channels, channel, out.data());
+}
+
+nb::object wav_layout(const nb::bytes& file) {
+  WavLayout layout;
+  if (!parse_wav(Memory(file), &layout)) return nb::none();
+  return nb::cast(layout);
+}
+
+#ifndef _WIN32
+nb::object flac_spans(const nb::bytes& file_bytes, const std::vector<std::pair<int64_t, int64_t>>& spans) {
+  const auto file = FlacFile::open(std::make_unique<Memory>(file_bytes));
+  if (!file) return nb::none();
+  const FlacStream& stream = file->stream();
+  const int64_t frame_bytes = stream.channels * (stream.bits <= 16 ? 2 : 4);
+  nb::list decoded;
+  for (const auto& [start, frames] : spans) {
+    if (start < 0 || frames < 0 || start > stream.frames || frames > stream.frames - start)
+      throw std::invalid_argument("a span is outside of the file");
+    std::vector<char> pcm(static_cast<size_t>(frames * frame_bytes));
+    file->seek(start);
+    const int64_t got = file->read(pcm.data(), frames);
+    decoded.append(nb::bytes(pcm.data(), static_cast<size_t>(got * frame_bytes)));
+  }
+  return decoded;
+}
+#endif
+
+template <typename Sample>
+void bind_convert(nb::module_& m) {
+  m.def("convert", &convert_checked<Sample>, "pcm"_a.noconvert(), "channels"_a, "channel"_a,
+        "out"_a.noconvert());
+}
+
+}  // namespace
+
+void bind_testing(nb::module_& m) {
+  bind_convert<int16_t>(m);
+  bind_convert<int32_t>(m);
+  bind_convert<float>(m);
+  bind_convert<double>(m);
+  nb::class_<WavLayout>(m, "WavLayout")
+      .def_ro("encoding", &WavLayout::encoding)
+      .def_ro("channels", &WavLayout::channels)
+      .def_ro("sample_rate", &WavLayout::sample_rate)
+      .def_ro("data_offset", &WavLayout::data_offset)
+      .def_ro("frames", &WavLayout::frames);
+  m.def("wav_layout", &wav_layout, "file"_a);
+#ifndef _WIN32
+  m.def("flac_spans", &flac_spans, "file"_a, "spans"_a);
+#endif
+}
+
+}  // namespace headrace

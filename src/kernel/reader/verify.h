@@ -1,0 +1,26 @@
+// Decodes a whole recording to find out what it holds. Keeps nothing but counts.
+//
+// Units: positions are PCM frames, counted from the start of the recording.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "sources/libsndfile.h"
+#include "sources/source.h"
+
+namespace headrace {
+
+struct VerifyResult {
+  int64_t frames = 0;              // that decode in order, from the start, without an error
+  int64_t non_finite_samples = 0;  // how many samples of those frames are NaN or infinite
+  int64_t first_non_finite = 0, last_non_finite = 0;  // the first and the last frame with such a sample
+  std::string code, message;      // as in DecodeError: why decoding stopped before spec.frames, if it did
+  bool seek_points_exact = true;  // whether decoding from the seek points gave the same, where compared
+  bool cancelled = false;         // then the rest is incomplete
+};
+
+// Decode up to spec.frames frames. The cancellation flag is checked between pieces.
+VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
+                    const volatile unsigned char* cancel);
+
+}  // namespace headrace

@@ -1,0 +1,219 @@
+#include "sources/flac_file.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "sources/flac_bits.h"
+
+namespace headrace {
+namespace {
+
+constexpr int64_t READ = 64 << 10;   // bytes read from the system at a time, while decoding in order
+constexpr int64_t PROBE = 16 << 10;  // the same, while searching for a frame
+constexpr int64_t KNOWN = 256;       // parts of a file, in each of which the place of one frame is kept
+constexpr int MOST_BLOCK = 16384;    // samples in a frame: the most that the format recommends
+constexpr int MOST_METADATA = 1024;  // blocks; a tagged file has a few
+constexpr int INTERPOLATED = 12;     // guesses by the mean bitrate, before bisection
+
+int64_t number(const unsigned char* p, int bytes) {
+  int64_t value = 0;
+  for (int i = 0; i < bytes; ++i) value = value << 8 | p[i];
+  return value;
+}
+
+// Channels one after the other -> interleaved, left-aligned samples.
+template <typename Sample>
+void interleave(const int32_t* planes, int64_t stride, int channels, int shift, int64_t count,
+                Sample* to) {
+  const auto aligned = [shift](int32_t value) {
+    return static_cast<Sample>(static_cast<uint32_t>(value) << shift);
+  };
+  if (channels == 1) {
+    for (int64_t i = 0; i < count; ++i) to[i] = aligned(planes[i]);
+  } else if (channels == 2) {
+    for (int64_t i = 0; i < count; ++i) {
+      to[2 * i] = aligned(planes[i]);
+      to[2 * i + 1] = aligned(planes[stride + i]);
+    }
+  } else {
+    for (int c = 0; c < channels; ++c)
+      for (int64_t i = 0; i < count; ++i) to[i * channels + c] = aligned(planes[c * stride + i]);
+  }
+}
+
+}  // namespace
+
+FlacFile::FlacFile(std::unique_ptr<Bytes> bytes)
+    : bytes_(std::move(bytes)), size_(bytes_->size()), buffer_(PROBE + BITS_PADDING), known_(KNOWN) {}
+
+std::unique_ptr<FlacFile> FlacFile::open(std::unique_ptr<Bytes> bytes) {
+  std::unique_ptr<FlacFile> file(new FlacFile(std::move(bytes)));
+  return file->parse() ? std::move(file) : nullptr;
+}
+
+bool FlacFile::parse() {
+  const unsigned char* p;
+  if (fetch(0, 42, PROBE, &p) < 42 || std::memcmp(p, "fLaC", 4) != 0) return false;
+  if ((p[4] & 0x7F) != 0 || number(p + 5, 3) != 34) return false;
+  bool last = p[4] & 0x80;
+  const unsigned char* info = p + 8;
+  const int64_t least_block = number(info, 2), largest_frame = number(info + 7, 3);
+  stream_.block = static_cast<int>(number(info + 2, 2));
+  stream_.sample_rate = static_cast<int>(number(info + 10, 3) >> 4);
+  stream_.channels = (info[12] >> 1 & 7) + 1;
+  stream_.bits = ((info[12] & 1) << 4 | info[13] >> 4) + 1;
+  stream_.frames = number(info + 13, 5) & 0xFFFFFFFFF;
+  if (stream_.block < 16 || stream_.block > MOST_BLOCK || least_block > stream_.block ||
+      stream_.sample_rate == 0 || stream_.frames == 0 ||
+      (stream_.bits != 8 && stream_.bits != 16 && stream_.bits != 24))
+    return false;
+  int64_t at = 42;
+  for (int n = 0; !last; ++n) {
+    if (n == MOST_METADATA || fetch(at, 4, PROBE, &p) < 4 || (p[0] & 0x7F) == 0x7F) return false;
+    last = p[0] & 0x80;
+    at += 4 + number(p + 1, 3);
+  }
+  const int64_t count = fetch(at, FLAC_HEADER_BYTES, PROBE, &p);
+  if (count < 2) return false;
+  stream_.fixed = (p[1] & 1) == 0;
+  FlacHeader header;
+  if ((stream_.fixed && least_block != stream_.block) ||
+      !parse_flac_header(p, count, stream_, &header) || header.first != 0)
+    return false;
+  start_ = {0, header.count, at, at + header.bytes};
+  block_ = {0, 0, at, at};
+  // No encoder writes frames larger than the samples themselves. If one does, the file is left to libsndfile.
+  const int64_t verbatim = stream_.channels * (int64_t{stream_.block} * (stream_.bits + 1) / 8 + 8);
+  most_bytes_ = verbatim + FLAC_HEADER_BYTES + 2;
+  if (largest_frame > 0) most_bytes_ = std::min(most_bytes_, largest_frame);
+  buffer_.resize(static_cast<size_t>(std::max(READ, most_bytes_) + BITS_PADDING));
+  planes_.resize(static_cast<size_t>(stream_.channels) * static_cast<size_t>(stream_.block));
+  return true;
+}
+
+// Make the `count` bytes from `offset` on available at `*p`, and return how many there are: fewer at the
+// end of the file. If they have to be read from the system, read at least `unit` bytes.
+int64_t FlacFile::fetch(int64_t offset, int64_t count, int64_t unit, const unsigned char** p) {
+  const int64_t wanted = std::min(count, size_ - offset);
+  if (wanted <= 0) return 0;
+  if (offset < begin_ || offset + wanted > begin_ + held_) {
+    const int64_t kept = offset < begin_ ? 0 : std::max<int64_t>(0, begin_ + held_ - offset);
+    if (kept > 0) std::memmove(buffer_.data(), buffer_.data() + (offset - begin_), kept);
+    const int64_t more = std::min(std::max(count, unit), size_ - offset) - kept;
+    const int64_t got = bytes_->read(offset + kept, buffer_.data() + kept, more);
+    begin_ = offset;
+    held_ = kept + std::max<int64_t>(0, got);
+  }
+  *p = buffer_.data() + (offset - begin_);
+  return begin_ + held_ - offset;
+}
+
+// Decode the frame at `offset`. Return false if there is none that begins with sample `first`.
+bool FlacFile::decode(int64_t offset, int64_t first) {
+  const unsigned char* p;
+  const int64_t count = std::min(fetch(offset, most_bytes_, READ, &p), most_bytes_);
+  FlacHeader header;
+  const int64_t bytes =
+      count > 0 ? decode_flac_frame(p, count, stream_, &header, planes_.data()) : 0;
+  if (bytes == 0 || header.first != first) {
+    block_ = {0, 0, start_.offset, start_.offset};
+    return false;
+  }
+  block_ = {first, first + header.count, offset, offset + bytes};
+  known_[static_cast<size_t>(slot(first))] = block_;
+  return true;
+}
+
+int64_t FlacFile::read(void* to, int64_t frames) {
+  int64_t done = 0;
+  frames = std::min(frames, stream_.frames - position_);
+  while (done < frames) {
+    if (position_ < block_.first || position_ >= block_.stop) {
+      const bool next = position_ == block_.stop && decode(block_.end, position_);
+      if (!next && !reach(position_)) break;
+    }
+    const int64_t some = std::min(frames - done, block_.stop - position_);
+    const int32_t* from = planes_.data() + (position_ - block_.first);
+    if (stream_.bits <= 16)
+      interleave(from, stream_.block, stream_.channels, 16 - stream_.bits, some,
+                 static_cast<int16_t*>(to) + done * stream_.channels);
+    else
+      interleave(from, stream_.block, stream_.channels, 32 - stream_.bits, some,
+                 static_cast<int32_t*>(to) + done * stream_.channels);
+    done += some;
+    position_ += some;
+  }
+  return done;
+}
+
+// Decode the frame that holds sample `frame`. Frames that were decoded before only make it faster.
+bool FlacFile::reach(int64_t frame) {
+  Place low = start_, high = {stream_.frames, stream_.frames, size_, size_};
+  for (int64_t i = slot(frame); i >= 0 && low.first == 0; --i)
+    if (known_[i].stop > 0 && known_[i].first <= frame) low = known_[i];
+  for (int64_t i = slot(frame); i < KNOWN && high.first == stream_.frames; ++i)
+    if (known_[i].first > frame) high = known_[i];
+  return search(frame, low, high, false) || search(frame, low, high, true);
+}
+
+int64_t FlacFile::slot(int64_t frame) const { return frame * KNOWN / stream_.frames; }
+
+// Decode the frame that holds sample `frame` and is `low`, or between `low` and `high`. On the way, headers
+// are trusted without decoding their frames; the frame that is found in the end is decoded and checked.
+// Audio data that look like a header can make that fail. Then `strict` decodes every frame on the way.
+bool FlacFile::search(int64_t frame, Place low, Place high, bool strict) {
+  for (int guesses = 0; low.stop <= frame; ++guesses) {
+    int64_t from = (low.end + high.offset) / 2;
+    if (guesses < INTERPOLATED) {
+      const double bytes = static_cast<double>(high.offset - low.offset) /
+                           static_cast<double>(high.first - low.first);
+      const double samples = static_cast<double>(frame - low.first - stream_.block);
+      from = low.offset + static_cast<int64_t>(bytes * samples);
+    }
+    if (from < low.end + PROBE) from = low.end;  // close enough to go frame by frame
+    if (from >= high.offset) from = std::max(low.end, high.offset - PROBE);
+    Place found;
+    const bool any = find(from, high.offset, low.stop, high.first, strict, &found);
+    if (any && found.first <= frame) {
+      low = found;
+    } else if (from == low.end) {
+      return false;
+    } else {
+      high.offset = from;  // no frame begins between here and the one that was found, if any
+      if (any) high.first = found.first;
+    }
+  }
+  return decode(low.offset, low.first);
+}
+
+// Find the first header in bytes [from, to) whose frame begins with a sample in [first, stop). With
+// `strict`, its frame has to be undamaged.
+bool FlacFile::find(int64_t from, int64_t to, int64_t first, int64_t stop, bool strict,
+                    Place* place) {
+  const unsigned char* p;
+  FlacHeader header;
+  for (; from < to; ++from) {
+    int64_t count = fetch(from, FLAC_HEADER_BYTES, PROBE, &p);
+    if (count < 1) return false;
+    count = std::min(count, to - from);
+    const void* sync = std::memchr(p, 0xFF, static_cast<size_t>(count));
+    if (!sync) {
+      from += count - 1;
+      continue;
+    }
+    from += static_cast<const unsigned char*>(sync) - p;
+    count = fetch(from, FLAC_HEADER_BYTES, PROBE, &p);
+    if (!parse_flac_header(p, count, stream_, &header) || header.first < first ||
+        header.first >= stop)
+      continue;
+    *place = {header.first, header.first + header.count, from, from + header.bytes};
+    if (!strict) return true;
+    if (decode(from, header.first)) {
+      *place = block_;
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace headrace

@@ -1,0 +1,49 @@
+// Decoding with libsndfile, through the functions of the library that the soundfile package ships.
+//
+// The kernel links no libsndfile of its own: it is given the addresses of the functions, and this header
+// declares the part of the library's stable binary interface that is used (sndfile.h).
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "sources/source.h"
+
+namespace headrace {
+
+// The functions sf_open, sf_close, ... by their names without the prefix. On Windows `open` is
+// sf_wchar_open.
+struct LibsndfileFunctions {
+  struct Info {  // SF_INFO
+    int64_t frames;
+    int samplerate, channels, format, sections, seekable;
+  };
+  // A file that libsndfile reads through functions of ours (SF_VIRTUAL_IO). `user` is passed to each.
+  struct VirtualFile {
+    int64_t (*size)(void* user);
+    int64_t (*seek)(int64_t offset, int whence, void* user);
+    int64_t (*read)(void* to, int64_t count, void* user);
+    int64_t (*write)(const void* from, int64_t count, void* user);
+    int64_t (*tell)(void* user);
+  };
+  void* (*open)(const void* path, int mode, Info* info);
+  int (*close)(void*);
+  int64_t (*seek)(void*, int64_t frames, int whence);
+  int64_t (*readf[4])(void*, void* to, int64_t frames);  // indexed by SampleType
+  int (*error)(void*);
+  const char* (*strerror)(void*);
+  void* (*open_virtual)(VirtualFile*, int mode, Info* info, void* user);
+};
+
+// Open a file with libsndfile. Throws DecodeError if it cannot be opened, or has another format than `spec`
+// says. `library` has to outlive the Source.
+std::unique_ptr<Source> open_with_libsndfile(const SourceSpec& spec,
+                                             const LibsndfileFunctions& library);
+
+// The same of what `file` gives through `functions`; both have to outlive the Source.
+std::unique_ptr<Source> open_with_libsndfile(const SourceSpec& spec, const LibsndfileFunctions& library,
+                                             LibsndfileFunctions::VirtualFile* functions, void* file);
+
+// Throw CHANGED if the file at `spec.path` has fewer bytes than it had at the scan.
+void check_file_bytes(const SourceSpec& spec);
+
+}  // namespace headrace

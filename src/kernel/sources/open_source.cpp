@@ -1,0 +1,36 @@
+#include "sources/open_source.h"
+
+#ifndef _WIN32
+#include "sources/flac_source.h"
+#include "sources/mp3_source.h"
+#include "sources/wav_source.h"
+#endif
+
+namespace headrace {
+namespace {
+
+#ifndef _WIN32
+constexpr int CONTAINER_MASK = 0x0FFF0000;  // SF_FORMAT_TYPEMASK
+constexpr int FLAC = 0x170000;              // SF_FORMAT_FLAC
+#endif
+
+}  // namespace
+
+std::unique_ptr<Source> open_source(const SourceSpec& spec, const LibsndfileFunctions& library) {
+  const SourceFormat& format = spec.format;
+  if (format.opener) {
+    check_file_bytes(spec);
+    return format.opener(spec);
+  }
+#ifndef _WIN32
+  if (format.wav_encoding)
+    if (auto source = open_wav(spec)) return source;
+  if ((format.sndfile_format & CONTAINER_MASK) == FLAC)
+    if (auto source = open_flac(spec, library)) return source;
+  if (!spec.seek_points.empty())
+    if (auto source = open_mp3(spec, library)) return source;
+#endif
+  return open_with_libsndfile(spec, library);
+}
+
+}  // namespace headrace

@@ -1,0 +1,63 @@
+// Source: one open recording that gives PCM frames in order, in one of four sample types.
+//
+// Guarantees: a Source is used by one thread at a time. Two Sources of the same file share nothing.
+//
+// Units: positions and counts are PCM frames: one sample for each channel. Channels are interleaved.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "sources/wav_layout.h"
+
+namespace headrace {
+
+enum class SampleType : int { INT16, INT32, FLOAT32, FLOAT64 };
+int bytes_per_sample(SampleType type);
+
+class Source;
+struct SourceSpec;
+
+// Opens a recording. Throws DecodeError if it cannot be opened, or is not what its spec says.
+using Opener = std::function<std::unique_ptr<Source>(const SourceSpec& spec)>;
+
+// What recordings of one format have in common.
+struct SourceFormat {
+  int64_t bytes_per_frame() const { return int64_t{bytes_per_sample(sample_type)} * channels; }
+
+  int sample_rate = 0;  // Hz
+  int channels = 0;
+  SampleType sample_type = SampleType::FLOAT32;  // in which they are decoded
+  bool exact_seek = false;   // whether libsndfile seeks to exactly the frame that it is asked for
+  int sndfile_format = 0;    // libsndfile's SF_FORMAT_*: container and sample format, without byte order
+  std::optional<WavEncoding> wav_encoding;  // if they may be WAV files of plain samples
+  Opener opener;             // if neither libsndfile nor the kernel decodes them
+};
+
+// Which file to open, and what the catalog says of it. Opening checks the file against this.
+struct SourceSpec {
+  SourceFormat format;
+  std::string path;         // as the system's open() takes it: bytes, or UTF-16 on Windows
+  int64_t frames = 0;
+  int64_t file_bytes = 0;   // size of the file at the scan; 0 if unknown
+  std::string seek_points;  // a packed Mp3Index, or empty
+};
+
+class Source {
+ public:
+  virtual ~Source() = default;
+  // Fill `to` with up to `frames` frames. Fewer only where decoding ends. Throws DecodeError.
+  virtual int64_t read(void* to, int64_t frames) = 0;
+  // Whether it can seek to any frame.
+  virtual bool seekable() const { return true; }
+  // Make `frame` the next frame that `read` gives. Only if it is seekable. Throws DecodeError.
+  virtual void seek(int64_t frame) = 0;
+  // What the decoder says about why it ended: " (reason)", or "".
+  virtual std::string complaint() = 0;
+  // Whether it ended because the system could not read the file.
+  virtual bool system_failed() = 0;
+};
+
+}  // namespace headrace
