@@ -122,7 +122,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     **{
         f"times of {kind}": (
             CatalogError,
-            "The column at_s is not of seconds: .*Give numbers",
+            "The column at_s is not a number of seconds: .*Give numbers",
             partial(_times, at_s=values),
         )
         for kind, values in {**BAD, "dates": DATES}.items()
@@ -130,7 +130,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     **{
         f"ids of times of {kind}": (
             CatalogError,
-            "The column id is not of ids: ",
+            "The column id does not hold ids: ",
             partial(_times, id=values),
         )
         for kind, values in BAD.items()
@@ -138,17 +138,17 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     },
     "times of two lengths": (
         CatalogError,
-        "The table of times cannot be a table: .*Give columns",
+        "The table of times is not a table: .*Give columns",
         lambda: _times(at_s=[0.1]),
     ),
     "times of numbers and words": (
         CatalogError,
-        "The table of times cannot be a table",
+        "The table of times is not a table",
         lambda: _times(at_s=[0.1, "x"]),
     ),
     "times that are a scalar": (
         CatalogError,
-        "The table of times cannot be a table",
+        "The table of times is not a table",
         lambda: _times(at_s=0.1),
     ),
     **{

@@ -382,8 +382,9 @@ def test_wrong_arguments_raise_at_once(windows: Windows) -> None:
     with pytest.raises(ValueError, match="ahead must be a whole number from 0"):
         FakeDeviceLoader(windows.loader(batch_size=2), 1.5)  # type: ignore[arg-type]
     batches = FakeDeviceLoader(windows.loader(batch_size=2), 1)
-    other = windows.loader(batch_size=2).state_dict() | {"choice": "others"}
-    with pytest.raises(StateError, match="cannot be resumed from"):
+    choice = windows.catalog.windows(8_000, 0.25)[1:].identity.to_json()["choice"]
+    other = windows.loader(batch_size=2).state_dict() | {"choice": choice}
+    with pytest.raises(StateError, match="cannot resume from this state, because the choice of"):
         batches.load_state_dict(other)
 
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from headrace._apportion import apportion
 from headrace.errors import InvalidWindowsError
-from headrace.windows._sampling import Mixed, Sampled, _Alias, below, checked_weights
+from headrace.windows._permutation import draw_below
+from headrace.windows._sampling import Mixed, Sampled, _AliasTable, check_weights
 from tests.support.chance import everything, unlikely
 
 
 def _sampled(weights: Any, n: int, seed: int = 0) -> Sampled:
-    return Sampled(checked_weights(weights, len(weights), "window"), n, seed)
+    return Sampled(check_weights(weights, len(weights), "window"), n, seed)
 
 
 # Numbers below n
@@ -23,8 +24,8 @@ def _sampled(weights: Any, n: int, seed: int = 0) -> Sampled:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 1_000, 2**31 + 5, 2**32])
 def test_numbers_below_n_are_spread_evenly(n: int) -> None:
-    """All tenths of the range are hit as often, none outside it."""
-    numbers = below(n, everything(50_000), key=7)
+    """All tenths of the range are equally frequent, and no number is out of range."""
+    numbers = draw_below(n, everything(50_000), key=7)
 
     assert numbers.min() >= 0
     assert int(numbers.max()) < n
@@ -46,9 +47,9 @@ def test_numbers_below_n_are_spread_evenly(n: int) -> None:
 )
 @settings(deadline=None, max_examples=300)
 def test_the_table_holds_each_weight(weights: list[float]) -> None:
-    """What an item keeps of its column, and has of others', is its share; of zero, nothing."""
-    checked = checked_weights(weights, len(weights), "window")
-    table = _Alias(checked)
+    """The share that the table gives to an item is its weight, 0 included."""
+    checked = check_weights(weights, len(weights), "window")
+    table = _AliasTable(checked)
 
     share = np.zeros(len(weights))
     np.add.at(share, everything(len(weights)), table.keep)
@@ -62,7 +63,7 @@ def test_the_table_holds_each_weight(weights: list[float]) -> None:
 
 
 def test_draws_are_as_frequent_as_their_weights() -> None:
-    """Over a million draws, chi-square finds nothing; a weight of zero is never drawn."""
+    """A chi-square over a million draws is as expected, and a weight of 0 is never drawn."""
     weights = np.array([0, 1, 2, 3, 0, 10, 0.5])
     items = _sampled(weights, 10**6).epoch(3)(everything(10**6))
 
@@ -74,7 +75,7 @@ def test_draws_are_as_frequent_as_their_weights() -> None:
     assert not counts[~some].any()
 
 
-def test_draws_tell_nothing_of_each_other() -> None:
+def test_draws_are_independent() -> None:
     """Neighbours, epochs and seeds are independent: pairs of draws are as frequent as by chance."""
     n = 100_000
     first, later = (_sampled([1] * 10, n).epoch(epoch)(everything(n)) for epoch in (0, 1))
@@ -88,28 +89,28 @@ def test_draws_tell_nothing_of_each_other() -> None:
 @given(weights=st.lists(st.floats(0.1, 9), min_size=1, max_size=30), data=st.data())
 @settings(deadline=None)
 def test_a_draw_is_the_same_wherever_it_is_asked(weights: list[float], data: st.DataObject) -> None:
-    """No draw depends on those before it."""
+    """A draw does not depend on those before it."""
     some = np.array(data.draw(st.lists(st.integers(0, 99), max_size=20)), np.int64)
     order = _sampled(weights, 100)
 
     np.testing.assert_array_equal(order.epoch(2)(some), order.epoch(2)(everything(100))[some])
 
 
-def test_draws_are_what_they_always_were() -> None:
+def test_draws_never_change() -> None:
     """A saved position means the same window in every version: these values never change."""
     items = _sampled([1, 2, 3, 4, 5], 10, seed=1).epoch(2)(everything(10))
     assert items.tolist() == [1, 4, 4, 4, 4, 2, 1, 3, 2, 1]
 
 
 def test_the_table_has_16_bytes_for_each_item() -> None:
-    """However many are drawn."""
+    """Its size does not depend on the number of draws."""
     assert _sampled([1.0] * 1_000, 10**9).nbytes == 16_000
 
 
 @pytest.mark.parametrize(
     ("weights", "sentence"),
     [
-        ([1, 2], r"weights of shape \(2,\) for 3 windows: give one each"),
+        ([1, 2], r"weights of shape \(2,\) for 3 windows: give one for each"),
         ([[1, 2, 3]], r"weights of shape \(1, 3\) for 3 windows"),
         ([1, -2, 3], "weight -2.0 of window 1 must be a finite number, not negative"),
         ([1, nan, 3], "weight nan of window 1 must be a finite number"),
@@ -118,10 +119,10 @@ def test_the_table_has_16_bytes_for_each_item() -> None:
         (["a", "b", "c"], "weights must be numbers, one for each window"),
     ],
 )
-def test_what_are_no_weights_is_refused(weights: Any, sentence: str) -> None:
-    """The message says which one, and what it may be."""
+def test_invalid_weights_are_refused(weights: Any, sentence: str) -> None:
+    """The error says which weight is wrong and what it may be."""
     with pytest.raises(InvalidWindowsError, match=sentence):
-        checked_weights(weights, 3, "window")
+        check_weights(weights, 3, "window")
 
 
 # Mixtures
@@ -133,7 +134,7 @@ def test_what_are_no_weights_is_refused(weights: Any, sentence: str) -> None:
 )
 @settings(deadline=None)
 def test_shares_are_whole_and_to_the_nearest(weights: list[int], n: int) -> None:
-    """They sum to n, and none is one or more away from what it would be exactly."""
+    """Counts sum to n, and each differs from its exact share by less than one."""
     found = apportion(np.array(weights, float), n)
 
     assert int(found.sum()) == n
@@ -148,10 +149,10 @@ def test_shares_are_whole_and_to_the_nearest(weights: list[int], n: int) -> None
     seed=st.integers(-5, 5),
 )
 @settings(deadline=None, max_examples=200)
-def test_a_source_comes_whole_before_it_comes_again(
+def test_a_source_is_read_completely_before_it_repeats(
     sizes: list[int], data: st.DataObject, seed: int
 ) -> None:
-    """Over all epochs together, no item of a source is ever two visits ahead of another."""
+    """Over all epochs, no item of a source comes two times more often than another."""
     counts = [data.draw(st.integers(0, 40)) for _ in sizes]
     mixed = Mixed(tuple(sizes), tuple(counts), seed)
     first = np.cumsum([0, *sizes])
@@ -169,7 +170,7 @@ def test_a_source_comes_whole_before_it_comes_again(
 @given(data=st.data(), epoch=st.integers(0, 2**62))
 @settings(deadline=None)
 def test_a_mixture_is_the_same_wherever_it_is_asked(data: st.DataObject, epoch: int) -> None:
-    """No position depends on those before it, in no epoch however late."""
+    """No position depends on those before it, in any epoch."""
     mixed = Mixed((7, 1, 5_000), (40, 25, 35), 1)
     some = np.array(data.draw(st.lists(st.integers(0, 99), max_size=20)), np.int64)
 
@@ -190,8 +191,8 @@ def test_sources_are_mixed_evenly() -> None:
     assert abs(pairs[0, 0] - 900) < 5 * 30
 
 
-def test_a_source_is_gone_through_in_another_order_each_time() -> None:
-    """The visits of a small source differ, in an epoch and from epoch to epoch."""
+def test_a_source_has_a_new_order_each_time() -> None:
+    """A small source has a new order each time it is read, in an epoch and between epochs."""
     mixed = Mixed((8,), (24,), 0)
     rounds = set()
     for epoch in range(2):
@@ -201,7 +202,7 @@ def test_a_source_is_gone_through_in_another_order_each_time() -> None:
     assert len(rounds) == 2
 
 
-def test_mixtures_are_what_they_always_were() -> None:
+def test_mixtures_never_change() -> None:
     """A saved position means the same window in every version: these values never change."""
     items = Mixed((3, 5), (4, 6), 1).epoch(2)(everything(10))
     assert items.tolist() == [0, 3, 1, 4, 4, 2, 1, 7, 6, 6]

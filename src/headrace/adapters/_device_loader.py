@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from headrace._validation import check_whole_number
-from headrace.loading import place_of, state_of
+from headrace.loading import make_state, read_state
 from headrace.windows import Batch
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class DeviceLoader(ABC, Generic[T]):
     def _begin_epoch(self) -> Iterator[Any]:
         if self._epoch is not None and self._epoch != self.loader.epoch:
             # Prefetching took the loader into a later epoch than that of the last batch.
-            self.loader.load_state_dict(state_of(self.loader.windows, self._epoch + 1, 0))
+            self.loader.load_state_dict(make_state(self.loader.windows, self._epoch + 1, 0))
         return iter(self.loader)
 
     def _begin_steps(self, n: int | None) -> Iterator[Any]:
@@ -342,9 +342,9 @@ class DeviceLoader(ABC, Generic[T]):
         """
         windows = self.loader.windows
         if self._restored:
-            self._epoch_offset = place_of(windows, self._state)[0] - epoch
+            self._epoch_offset = read_state(windows, self._state)[0] - epoch
         else:
-            self.load_state_dict(state_of(windows, max(0, epoch + self._epoch_offset), 0))
+            self.load_state_dict(make_state(windows, max(0, epoch + self._epoch_offset), 0))
             self._restored = False
 
     # Ending

@@ -7,7 +7,6 @@ from ._failure_files import write_failures as write_failures
 from ._find import find as find
 from ._parquet import check_catalog_file as check_catalog_file
 from ._recordings import Recordings as Recordings
-from ._recordings import counted as counted
 from ._scan import scan as scan
 from ._summary import Kind as Kind
 from ._summary import Summary as Summary

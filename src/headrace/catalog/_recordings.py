@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,17 +14,7 @@ if TYPE_CHECKING:
     from headrace.catalog._catalog import Catalog
     from headrace.codecs import Recording
 
-__all__ = ["Recordings", "counted"]
-
-
-def counted(told: str) -> int:
-    """Return how many recordings there are in what is told of them.
-
-    As ``"12 recordings 0f3a + 7 recordings 9be1"``; of several sets of one catalog, its recordings
-    count once.
-    """
-    catalogs = set(re.findall(r"(\d+) recordings (\w+)", told))
-    return sum(int(number) for number, _ in catalogs)
+__all__ = ["Recordings"]
 
 
 class Recordings:

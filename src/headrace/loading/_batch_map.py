@@ -9,7 +9,7 @@ import numpy as np
 
 from headrace._validation import check_whole_number
 from headrace.errors import TransformError
-from headrace.windows import Batch, generator, noise, takes_rng
+from headrace.windows import Batch, generator, takes_rng
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,7 +96,7 @@ class BatchMap:
 
     def _measure_extra_bytes(self, windows: Windows, batch_size: int) -> int:
         """Call the function on a batch of noise, and return the bytes of the arrays it added."""
-        example = noise(windows)
+        example = windows.noise_example()
         audio = np.repeat(example.audio[None], batch_size, axis=0)
         batch = Batch(
             audio=audio,

@@ -31,7 +31,7 @@ from headrace.loading._collate import make_examples
 from headrace.loading._ledger import Ledger, parse_max_failures
 from headrace.loading._plan import Plan
 from headrace.loading._reader import Reader
-from headrace.loading._state import place_of, state_of
+from headrace.loading._state import make_state, read_state
 from headrace.loading._transforming import read_function
 from headrace.loading._work import limit_deliveries
 from headrace.loading._work_results import WorkResult, make_job
@@ -103,7 +103,7 @@ class Loader:
         if not len(windows):
             raise InvalidWindowsError("there are no windows to load: the slice or filter is empty.")
         if on_error == "skip":
-            windows.share.refuse_skipping()
+            windows.share.check_skip_allowed()
         self.windows = windows
         self.batch_size = batch_size
         self.epoch = 0
@@ -448,7 +448,7 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return a small dict that can be stored as JSON, to resume after the last delivery."""
-        return state_of(self.windows, *(self._resume_at or self._position))
+        return make_state(self.windows, *(self._resume_at or self._position))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next iteration resume from `state`, from any loader of the same windows.
@@ -461,7 +461,7 @@ class Loader:
         StateError
             `state` is not a loader's state, or belongs to other windows.
         """
-        place = place_of(self.windows, state)
+        place = read_state(self.windows, state)
         self._end_iteration()
         self._resume_at = self._position = place
         self.epoch = place[0]

@@ -59,7 +59,7 @@ class _ThreadState:
         self.steps: list[tuple[Transform, Function, bool]] = []
         for transform in transforms:
             try:
-                function = transform.function()
+                function = transform.make_function()
             except Exception as error:
                 raise TransformError(
                     f"{transform} raised {type(error).__name__} in a worker. Each worker calls it "

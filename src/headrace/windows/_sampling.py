@@ -1,50 +1,54 @@
-"""Orders with repeats: draws by weight, and mixtures. Position -> item, from counters alone.
+"""Orders in which a window may come several times: draws by weight, and mixtures of sources.
 
-A draw is a hash of (seed, epoch, position), so that none has to be made to know a later one.
+A draw is a hash of (seed, epoch, position). So any draw is computed without those before it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headrace.errors import InvalidWindowsError
-from headrace.windows._permutation import STEP, Permutation, epoch_key, permuted, scramble
+from headrace.windows._identity import SampleIdentity, digest_arrays, mix_identity
+from headrace.windows._permutation import (
+    STEP,
+    Permutation,
+    draw_below,
+    epoch_key,
+    permute_each,
+    scramble,
+)
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
+    from headrace.windows._identity import LargeMixIdentity, MixIdentity
     from headrace.windows._permutation import EpochOrder
 
-__all__ = ["Mixed", "Sampled", "below", "checked_weights"]
+__all__ = ["Mixed", "Sampled", "check_weights"]
 
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
-_MOST = 1 << 32
-"""Items that can be drawn from: a product of two 32-bit halves fits into 64 bits."""
+_MOST_ITEMS = 1 << 32
+"""What `draw_below` can draw from."""
 
 
-def below(n: int, counters: NDArray[np.int64], key: int) -> NDArray[np.int64]:
-    """Return a number in [0, n) for each counter, all as likely to one in 2^32; n up to 2^32."""
-    hashes = scramble(counters.astype(np.uint64) * STEP, key)
-    many = np.uint64(n)
-    # The upper 64 of the 96 bits of hash x n, of which the upper half is the number.
-    return (((hashes >> _HALF) * many + ((hashes & _LOW) * many >> _HALF)) >> _HALF).astype(
-        np.int64
-    )
+def check_weights(weights: ArrayLike, n: int, of: str) -> NDArray[np.float64]:
+    """Return `n` weights as float64, divided by the largest.
 
-
-def checked_weights(weights: Any, n: int, of: str) -> NDArray[np.float64]:  # noqa: ANN401
-    """Return `n` weights as float64.
+    Parameters
+    ----------
+    weights : sequence of float
+    n : int
+        How many there must be.
+    of : str
+        What each weight belongs to, for error messages.
 
     Raises
     ------
     InvalidWindowsError
-        There are not that many, or they are no weights.
+        The number is wrong, or a weight is not a finite number, or is negative, or all are 0.
     """
     try:
         values: NDArray[np.float64] = np.array(weights, np.float64)
@@ -52,7 +56,7 @@ def checked_weights(weights: Any, n: int, of: str) -> NDArray[np.float64]:  # no
         raise InvalidWindowsError(f"weights must be numbers, one for each {of}.") from None
     if values.shape != (n,):
         raise InvalidWindowsError(
-            f"there are weights of shape {values.shape} for {n} {of}s: give one each."
+            f"there are weights of shape {values.shape} for {n} {of}s: give one for each."
         )
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if len(bad):
@@ -61,35 +65,37 @@ def checked_weights(weights: Any, n: int, of: str) -> NDArray[np.float64]:  # no
         )
     largest = values.max(initial=0)
     if not largest:
-        raise InvalidWindowsError(f"the weights of all {n} {of}s are zero: nothing could be drawn.")
-    values /= largest  # so that no sum of them overflows
+        raise InvalidWindowsError(
+            f"the weights of all {n} {of}s are zero: give at least one a positive weight."
+        )
+    values /= largest  # so that their sum does not overflow
     return values
 
 
-class _Alias:
-    """Draws an item by weight in two looks at a table (Walker, 1977): 16 bytes for each item.
+class _AliasTable:
+    """Draws an item by weight with two look-ups (Walker, 1977): 16 bytes for each item.
 
-    Made without a loop (Vose's sweep, 1991, told by prefix sums). Items lighter than the mean are
-    filled up to it, in turn, by the heavier ones in turn; a heavy one that has given too much is
-    filled up by the next.
+    Built without a loop, as prefix sums over Vose's sweep (1991). Items lighter than the mean are
+    filled up to it by the heavier items, both in order. A heavy item that has given too much is
+    itself filled up by the next heavy one.
     """
 
     def __init__(self, weights: NDArray[np.float64]) -> None:
         n = len(weights)
-        # Sums from left to right, which are the same on every machine; np.sum's need not be.
+        # cumsum adds from left to right on every machine; np.sum need not.
         weights = weights / np.cumsum(weights)[-1] * n
         self.keep = np.ones(n)
         self.other = np.arange(n, dtype=np.int64)
         heavy, light = np.flatnonzero(weights > 1), np.flatnonzero(weights <= 1)
-        if not len(heavy) or not len(light):  # all are the same, but for rounding
+        if not len(heavy) or not len(light):  # all weights are equal, up to rounding
             return
         lacking, given = np.cumsum(1 - weights[light]), np.cumsum(weights[heavy] - 1)
         before = np.concatenate([[0.0], lacking[:-1]])[: len(light)]
         by = np.searchsorted(given, before, side="right")
         self.keep[light] = weights[light]
         self.other[light] = heavy[np.minimum(by, len(heavy) - 1)]
-        # A heavy item is spent by the first light one with which more has been given than it had;
-        # the last one keeps what rounding leaves.
+        # A heavy item is used up at the first light item at which the total given exceeds what the
+        # heavy items so far had to give. The last heavy item keeps what rounding leaves.
         spent = np.searchsorted(lacking, given[:-1], side="left")
         left = 1 + given[:-1] - lacking[np.minimum(spent, len(light) - 1)]
         self.keep[heavy[:-1]] = np.clip(left, 0, 1)
@@ -102,45 +108,51 @@ class Sampled:
     Parameters
     ----------
     weights : ndarray of float64, shape ``(items,)``
-        What `checked_weights` returned.
+        As `check_weights` returns them.
     n : int
-        Positions of an epoch.
+        Draws in an epoch.
     seed : int
+
+    Raises
+    ------
+    InvalidWindowsError
+        There are more than 2^32 items.
     """
 
     jumps = True
-    called = "sampled by weight"
     verb = "sample"
+    participle = "sampled"
+    description = "sampled by weight"
 
     def __init__(self, weights: NDArray[np.float64], n: int, seed: int) -> None:
-        if len(weights) >= _MOST:
+        if len(weights) >= _MOST_ITEMS:
             raise InvalidWindowsError(
                 "more than 2^32 windows cannot be sampled: take some of them first."
             )
         self.n = n
         self.seed = seed
-        self._digest = hashlib.blake2b(weights.astype("<f8").data, digest_size=8).hexdigest()
-        self._alias = _Alias(weights)
+        self._digest = digest_arrays(weights)
+        self._table = _AliasTable(weights)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the table."""
-        return self._alias.keep.nbytes + self._alias.other.nbytes
+        return self._table.keep.nbytes + self._table.other.nbytes
 
     @property
-    def told(self) -> str:
-        """What decides the order, in words."""
-        return f"{self.n} sampled with weights {self._digest}, seed {self.seed}"
+    def identity(self) -> SampleIdentity:
+        """The fields that decide the draws."""
+        return SampleIdentity(self.n, self._digest, self.seed)
 
     def epoch(self, epoch: int) -> EpochOrder:
         """Return the draws of `epoch`."""
-        column, coin = (epoch_key(self.seed, epoch, name) for name in ("draw", "coin"))
-        keep, other = self._alias.keep, self._alias.other
+        draw_key, coin_key = (epoch_key(self.seed, epoch, name) for name in ("draw", "coin"))
+        keep, other = self._table.keep, self._table.other
 
         def order(positions: NDArray[np.int64]) -> NDArray[np.int64]:
-            items = below(len(keep), positions, column)
-            tossed = scramble(positions.astype(np.uint64) * STEP, coin)
-            stays = (tossed >> np.uint64(11)) * 2.0**-53 < keep[items]
+            items = draw_below(len(keep), positions, draw_key)
+            coins = scramble(positions.astype(np.uint64) * STEP, coin_key)
+            stays = (coins >> np.uint64(11)) * 2.0**-53 < keep[items]
             items[~stays] = other[items[~stays]]
             return items
 
@@ -149,17 +161,18 @@ class Sampled:
 
 @dataclass(frozen=True, eq=False)
 class Mixed:
-    """`n` items of several sets in every epoch, each set's share of them at random positions.
+    """Items of several sources at random positions, a fixed number of each source in an epoch.
 
-    A set is gone through in random order, over epochs too, and begun anew when it is through: no
-    item of it comes a second time before all have come once.
+    Each source is read in random order, and the next epoch goes on where the last one stopped. It
+    starts again, in a new order, when all its items have come. So no item of a source comes a
+    second time before all others have come once.
 
     Attributes
     ----------
     sizes : tuple of int
-        Items of each set; together they are numbered through.
+        Items of each source. Items are numbered one source after the other.
     counts : tuple of int
-        The share of each set in an epoch.
+        Items of each source in an epoch.
     seed : int
     """
 
@@ -169,6 +182,7 @@ class Mixed:
 
     jumps = True
     verb = "mix"
+    participle = "mixed"
 
     @property
     def n(self) -> int:
@@ -177,25 +191,25 @@ class Mixed:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the table that a small epoch has."""
+        """Bytes of the permutation's table; 0 for large epochs."""
         return Permutation.table_bytes(self.n)
 
     @property
-    def told(self) -> str:
-        """What decides the order, in words."""
-        return f"{self.called}, seed {self.seed}"
+    def identity(self) -> MixIdentity | LargeMixIdentity:
+        """The fields that decide the order, together with the sources."""
+        return mix_identity(self.counts, self.seed)
 
     @property
-    def called(self) -> str:
-        """What was done, for `repr` and for sentences."""
+    def description(self) -> str:
+        """What was done to the windows, for `repr`."""
         return f"mixed {' : '.join(map(str, self.counts))}"
 
     @cached_property
-    def _first(self) -> NDArray[np.int64]:
+    def _first_numbers(self) -> NDArray[np.int64]:
         return np.cumsum([0, *self.counts], dtype=np.int64)
 
     @cached_property
-    def _items(self) -> NDArray[np.int64]:
+    def _first_items(self) -> NDArray[np.int64]:
         return np.cumsum([0, *self.sizes], dtype=np.int64)
 
     @cached_property
@@ -205,20 +219,21 @@ class Mixed:
 
     def epoch(self, epoch: int) -> EpochOrder:
         """Return the order of `epoch`."""
-        turns = Permutation(self.n, epoch_key(self.seed, epoch, "mix"))
-        # In whole numbers of any length: an epoch's count times its number may pass 63 bits.
-        rounds = [divmod(epoch * c, size) for c, size in zip(self.counts, self.sizes, strict=True)]
-        begun = np.array([passed % (1 << 64) for passed, _ in rounds], np.uint64)
-        at = np.array([place for _, place in rounds], np.int64)
+        permutation = Permutation(self.n, epoch_key(self.seed, epoch, "mix"))
+        # How often each source has been read completely before this epoch, and where it is now.
+        # Python's integers: an epoch's number times its count may exceed 63 bits.
+        reads = [divmod(epoch * c, size) for c, size in zip(self.counts, self.sizes, strict=True)]
+        complete = np.array([times % (1 << 64) for times, _ in reads], np.uint64)
+        begin = np.array([place for _, place in reads], np.int64)
         sizes = np.array(self.sizes, np.int64)
 
         def order(positions: NDArray[np.int64]) -> NDArray[np.int64]:
-            turn = turns(positions)
-            source = np.searchsorted(self._first, turn, side="right") - 1
-            number = turn - self._first[source] + at[source]
-            passed, place = np.divmod(number, sizes[source])
-            passed = passed.astype(np.uint64) + begun[source]
-            keys = scramble(passed * STEP, self._keys[source])
-            return self._items[source] + permuted(sizes[source], keys, place)
+            number = permutation(positions)
+            source = np.searchsorted(self._first_numbers, number, side="right") - 1
+            place = number - self._first_numbers[source] + begin[source]
+            times, place = np.divmod(place, sizes[source])
+            times = times.astype(np.uint64) + complete[source]
+            keys = scramble(times * STEP, self._keys[source])
+            return self._first_items[source] + permute_each(sizes[source], keys, place)
 
         return order
