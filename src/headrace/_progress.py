@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["UpdateProgress", "stderr_is_interactive", "progress_bar"]
+__all__ = ["UpdateProgress", "progress_bar", "stderr_is_interactive"]
 
 
 class UpdateProgress(Protocol):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import headrace
 from headrace.adapters._device_loader import DeviceLoader
 from headrace.errors import ClosedError, ReadError, StateError
-from tests.support.loading import our_threads
+from tests.support.deliveries import our_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import ReadError
-from tests.support.sounds import calls
+from tests.support.sounds import call_annotations
 
 torch = pytest.importorskip("torch")
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def labelled(windows: Windows) -> Windows:
     """Return the same windows with labels of two classes."""
-    return windows.label(calls())
+    return windows.label(call_annotations())
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from headrace.catalog._catalog import Catalog
 from headrace.codecs._recording import Recording
 from headrace.errors import CatalogError
-from tests.support.catalog_tables import FAILURES, table, three
+from tests.support.catalog_tables import FAILURES, table, three_recordings
 
 if TYPE_CHECKING:
     from headrace.catalog._table import Row
@@ -29,7 +29,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 @pytest.fixture
 def catalog() -> Catalog:
     """Return three recordings, with a root and two failures."""
-    return three()
+    return three_recordings()
 
 
 class TestSequence:

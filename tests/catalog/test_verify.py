@@ -17,7 +17,7 @@ from headrace.catalog._catalog import load_catalog
 from headrace.codecs._declared_length import DeclaredLength, read_declared_length
 from headrace.codecs._probe import probe
 from tests.support.processes import interruptible
-from tests.support.sounds import KINDS, medley, noise, whole, write
+from tests.support.sounds import KINDS, decode_whole, medley, noise, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -266,7 +266,7 @@ def test_seek_points_that_do_not_give_the_same_bits_are_not_kept(tmp_path: Path)
             continue
         catalog = scan(path, verify="decode")
         windows = catalog.windows(None, 0.1, tail="drop")
-        expected = whole(catalog[0])[:, 0]
+        expected = decode_whole(catalog[0])[:, 0]
         for window in windows.shuffle(1).loader(workers=1):
             start = round(window.offset * 22_050)
             assert np.array_equal(window.audio, expected[start : start + len(window.audio)])

@@ -14,9 +14,9 @@ import headrace
 from headrace import _kernel
 from headrace.failures import Code
 from headrace.loading._plan import Plan
-from tests.support.loading import lost, rows
+from tests.support.deliveries import delivered_rows, lost_windows
 from tests.support.native_fuzzing import fuzz
-from tests.support.sounds import SIGNALS, medley, speechlike, whole, write
+from tests.support.sounds import SIGNALS, decode_whole, medley, speechlike, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,8 +45,8 @@ def outcome(windows: headrace.Windows, seed: int | None, **how: Any) -> dict[int
     """Return each window's audio, or the code of its failure, by index."""
     order = windows if seed is None else windows.shuffle(seed)
     loader = order.loader(batch_size=8, on_error="mask", **how)
-    got: dict[int, Any] = {row.index: row.audio.copy() for row in rows(loader)}
-    return got | {index: failure.code for index, failure in lost(loader.failures)}
+    got: dict[int, Any] = {row.index: row.audio.copy() for row in delivered_rows(loader)}
+    return got | {index: failure.code for index, failure in lost_windows(loader.failures)}
 
 
 def assert_windows_are_slices(path: Path, *, size: int = 3_000, hop: int = 1_009) -> int:
@@ -54,7 +54,7 @@ def assert_windows_are_slices(path: Path, *, size: int = 3_000, hop: int = 1_009
     (recording,) = catalog = headrace.scan(path)
     rate = recording.sample_rate
     windows = catalog.windows(None, size / rate, hop / rate, channel="all", tail="drop")
-    reference = whole(recording)
+    reference = decode_whole(recording)
     for seed, workers in ((None, 0), (None, 2), (0, 0), (1, 2)):
         for index, audio in outcome(windows, seed, workers=workers).items():
             start = index * hop
@@ -225,7 +225,7 @@ def test_a_file_that_was_replaced_is_decoded_as_it_is_now(tmp_path: Path) -> Non
     mp3(path, speechlike(200_000, seed=5), 22_050)
     assert path.stat().st_size > catalog[0].size
     (now,) = headrace.scan(path)
-    reference = whole(now)[:, 0]
+    reference = decode_whole(now)[:, 0]
 
     got = outcome(catalog.windows(None, 0.2, tail="drop"), 0, workers=2)
 
@@ -331,7 +331,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[Any]]:
     """Return a file and its audio, decoded from the start."""
     path = tmp_path_factory.mktemp("mp3") / "a.mp3"
     mp3(path, speechlike(100_000), 22_050)
-    return path, whole(headrace.scan(path)[0])[:, 0]
+    return path, decode_whole(headrace.scan(path)[0])[:, 0]
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

@@ -13,13 +13,20 @@ import pytest
 
 import headrace
 from headrace.errors import StateError
-from tests.support.orders import KINDS, delivered, in_a_fresh_process, kind, recorded, rows_of
 from tests.support.sounds import noise, write
+from tests.support.window_kinds import (
+    KINDS,
+    in_a_fresh_process,
+    load_epochs,
+    rows_of,
+    windows_of_kind,
+    write_recordings,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.orders import Row
+    from tests.support.window_kinds import Row
 
 HERE: dict[str, Any] = {"batch_size": 3, "workers": 1}
 THERE: list[dict[str, Any]] = [
@@ -33,7 +40,7 @@ THERE: list[dict[str, Any]] = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of recordings, one of which is damaged."""
     made = tmp_path_factory.mktemp("recordings")
-    recorded(made)
+    write_recordings(made)
     return made
 
 
@@ -63,9 +70,9 @@ def test_a_resumed_run_continues_exactly(folder: Path) -> None:
     """
     jobs, before, expected = [], [], []
     for name in KINDS:
-        windows = kind(folder, name)
+        windows = windows_of_kind(folder, name)
         for on_error in ("mask", "skip"):
-            whole = _flat(delivered(windows, batch_size=1, workers=0, on_error=on_error))
+            whole = _flat(load_epochs(windows, batch_size=1, workers=0, on_error=on_error))
             for how in (HERE, {"batch_size": None, "workers": 2}):
                 for k, (state, seen) in enumerate(_stops(windows, on_error=on_error, **how)):
                     assert seen == whole[: len(seen)]
@@ -87,8 +94,8 @@ def test_any_ranks_state_resumes_any_number_of_ranks(folder: Path) -> None:
     """
     jobs, before, expected = [], [], []
     for name in KINDS:
-        windows = kind(folder, name)
-        whole = _flat(delivered(windows, batch_size=1, workers=0, on_error="mask"))
+        windows = windows_of_kind(folder, name)
+        whole = _flat(load_epochs(windows, batch_size=1, workers=0, on_error="mask"))
         shards = [windows.shard(rank, 2, remainder="mask") for rank in range(2)]
         ranks = [_stops(shard, on_error="mask", **HERE) for shard in shards]
         for k, ((state, one), (other, two)) in enumerate(zip(*ranks, strict=True)):
@@ -125,8 +132,8 @@ def test_any_number_of_ranks_resumes_any_other(folder: Path, begun: int, remaind
     jobs: list[Any] = []
     expected: list[list[list[Row]]] = []
     for name in KINDS:
-        windows = kind(folder, name)
-        epochs = delivered(windows, batch_size=1, workers=0, on_error="mask")
+        windows = windows_of_kind(folder, name)
+        epochs = load_epochs(windows, batch_size=1, workers=0, on_error="mask")
         shards = [windows.shard(rank, begun, remainder=remainder) for rank in range(begun)]
         ranks = [_stops(shard, on_error="mask", **HERE) for shard in shards]
         before = _flat([_dealt(epoch, 0, begun, remainder) for epoch in epochs])
@@ -157,7 +164,7 @@ def test_all_ranks_take_the_same_steps(
     folder: Path, remainder: Any, last: Any, batch_size: int | None
 ) -> None:
     """All ranks make the same number of deliveries with as many rows, and have equal states."""
-    windows = kind(folder, "shuffled")
+    windows = windows_of_kind(folder, "shuffled")
     how = {"batch_size": batch_size, "last": last, "on_error": "mask", "workers": 1}
     seen = []
     for rank in range(3):
@@ -172,7 +179,7 @@ def test_all_ranks_take_the_same_steps(
 
 def test_rows_that_fill_a_shard_up_are_zeros(folder: Path) -> None:
     """Added rows are zeros, not valid and of no file, and no statistic counts them."""
-    windows = kind(folder, "in order")[:4].shard(2, 3, remainder="mask")
+    windows = windows_of_kind(folder, "in order")[:4].shard(2, 3, remainder="mask")
 
     (batch,) = windows.loader(batch_size=8)
     single = list(windows.loader(workers=0))[-1]
@@ -193,7 +200,7 @@ def test_rows_that_fill_a_shard_up_are_zeros(folder: Path) -> None:
 
 def test_a_rank_without_windows_takes_its_step(folder: Path) -> None:
     """With two windows for three ranks, the third rank delivers a batch of zeros."""
-    windows = kind(folder, "in order")[:2].shard(2, 3, remainder="mask")
+    windows = windows_of_kind(folder, "in order")[:2].shard(2, 3, remainder="mask")
     (batch,) = windows.loader(batch_size=4, last="pad")
 
     assert batch.valid.tolist() == [False] * 4
@@ -202,7 +209,7 @@ def test_a_rank_without_windows_takes_its_step(folder: Path) -> None:
 
 def test_what_is_repeated_is_the_beginning(folder: Path) -> None:
     """remainder="repeat" delivers the epoch's first windows once more."""
-    windows = kind(folder, "shuffled")
+    windows = windows_of_kind(folder, "shuffled")
     total = len(windows)
     order = windows.order.epoch(0)(np.arange(total)).tolist()
     world = total - 1
@@ -216,7 +223,7 @@ def test_what_is_repeated_is_the_beginning(folder: Path) -> None:
 
 
 def _state(folder: Path, name: str = "shuffled") -> dict[str, Any]:
-    loader = kind(folder, name).loader(batch_size=2, on_error="mask")
+    loader = windows_of_kind(folder, name).loader(batch_size=2, on_error="mask")
     list(loader.steps(2))
     state: dict[str, Any] = json.loads(json.dumps(loader.state_dict()))
     return state
@@ -230,8 +237,8 @@ def test_moved_recordings_are_resumed(folder: Path, tmp_path: Path) -> None:
     for file in elsewhere.rglob("*.*"):
         os.utime(file, (1, 1))
 
-    before = delivered(kind(folder, "shuffled"), state, on_error="mask")
-    after = delivered(kind(elsewhere, "shuffled"), state, on_error="mask")
+    before = load_epochs(windows_of_kind(folder, "shuffled"), state, on_error="mask")
+    after = load_epochs(windows_of_kind(elsewhere, "shuffled"), state, on_error="mask")
 
     assert after == before
     assert len(json.dumps(state)) < 500
@@ -299,15 +306,15 @@ def test_a_catalog_that_is_used_again_is_counted_once(
 def test_another_kind_is_refused(folder: Path, name: str) -> None:
     """No state of one kind resumes another, and the error names a part that differs."""
     with pytest.raises(StateError, match=r"because (the|there are|their) .*start over\.$"):
-        kind(folder, name).loader().load_state_dict(_state(folder))
+        windows_of_kind(folder, name).loader().load_state_dict(_state(folder))
 
 
 def test_a_shard_by_recording_has_a_state_of_its_own(folder: Path) -> None:
     """Sharded by recording, a state resumes the same rank and no other."""
-    windows = kind(folder, "shuffled")
+    windows = windows_of_kind(folder, "shuffled")
     mine, other = (windows.shard(rank, 2, by="recording") for rank in range(2))
-    whole = _flat(delivered(mine, on_error="skip"))
+    whole = _flat(load_epochs(mine, on_error="skip"))
     for state, seen in _stops(mine, on_error="skip", **HERE):
-        assert seen + _flat(delivered(mine, state, on_error="skip", workers=2)) == whole
+        assert seen + _flat(load_epochs(mine, state, on_error="skip", workers=2)) == whole
     with pytest.raises(StateError, match=r"their order differs: .* rank 0 of 2.* rank 1 of 2"):
         other.loader().load_state_dict(state)

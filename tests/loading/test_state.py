@@ -10,7 +10,7 @@ import pytest
 import headrace
 from headrace.errors import StateError
 from headrace.loading._state import make_state, read_state
-from tests.support.catalog_tables import three
+from tests.support.catalog_tables import three_recordings
 
 if TYPE_CHECKING:
     from headrace.windows._windows import Windows
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def windows() -> Windows:
     """Return windows of three recordings."""
-    return three().windows(16_000, 0.001)
+    return three_recordings().windows(16_000, 0.001)
 
 
 def test_a_state_survives_json(windows: Windows) -> None:
@@ -73,7 +73,7 @@ def test_garbage_is_not_a_state(windows: Windows, garbage: Any) -> None:
         ({"version": 4}, "has version 4, and this headrace reads version 3: use the headrace that"),
         ({"version": 0}, "has version 0, and this headrace reads version 3"),
         (
-            {"cut": three().windows(8_000, 0.001).identity.to_json()["cut"]},
+            {"cut": three_recordings().windows(8_000, 0.001).identity.to_json()["cut"]},
             "the way the recordings are cut differs",
         ),
         ({"epoch": -1}, "epoch -1, position 0 does not exist"),
@@ -158,7 +158,7 @@ def test_another_cut_or_seed_is_other_windows(windows: Windows) -> None:
     for what, other in {
         "their order": windows.shuffle(),
         "the choice of windows": windows[1:],
-        "the way the recordings are cut": three().windows(8_000, 0.001),
+        "the way the recordings are cut": three_recordings().windows(8_000, 0.001),
     }.items():
         with pytest.raises(StateError, match=f"because {what} differs: .*, or start over"):
             read_state(other, state)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import headrace
 from headrace.windows import Windows, WindowsIdentity, _identity
 from headrace.windows._window_sets import WindowSet
-from tests.support.cut_catalogs import made_up
+from tests.support.catalogs import fake_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ recipes = st.tuples(
 
 def _build(recipe: Recipe) -> Windows:
     recordings, cut, choice, order = recipe
-    windows = made_up(**RECORDINGS[recordings]).windows(1_000, 0.1, **CUTS[cut])
+    windows = fake_catalog(**RECORDINGS[recordings]).windows(1_000, 0.1, **CUTS[cut])
     return ORDERS[order](CHOICES[choice](windows))
 
 
@@ -158,8 +158,8 @@ def test_kinds_are_unique() -> None:
 
 def test_nesting_and_joining_once_change_nothing() -> None:
     """A concatenation of one set is that set, and nested concatenations are one flat one."""
-    one = made_up([400, 80]).windows(1_000, 0.1)
-    two = made_up([300, 200]).windows(1_000, 0.1, 0.05)
+    one = fake_catalog([400, 80]).windows(1_000, 0.1)
+    two = fake_catalog([300, 200]).windows(1_000, 0.1, 0.05)
     flat = headrace.concat([one, two, one[1:]])
 
     assert headrace.concat([one]).identity == one.identity
@@ -199,7 +199,7 @@ def _subclasses(kind: type) -> list[type]:
 
 def test_the_stored_fields_never_change() -> None:
     """Version 3 of a saved state has exactly these fields: a change needs another version."""
-    windows = made_up([400, 80]).windows(1_000, 0.1)
+    windows = fake_catalog([400, 80]).windows(1_000, 0.1)
     mixed = headrace.mix([windows, windows[1:].take([2, 0])], weights=[2, 1], n=9, seed=6)
     shard = windows.shuffle(3, by="block", block=2).shard(1, 2, by="recording")
 

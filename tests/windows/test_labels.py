@@ -18,7 +18,7 @@ from headrace import Annotations
 from headrace.bench._synthetic import write_archive
 from headrace.errors import AnnotationError, HeadraceWarning, InvalidWindowsError
 from headrace.windows._labels import Labels
-from tests.support.cut_catalogs import made_up
+from tests.support.catalogs import fake_catalog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ SECONDS = (4, 1, 3)
 
 
 def _windows(window_s: float = 1.0, hop_s: float | None = None) -> Windows:
-    catalog = made_up([1_000 * seconds for seconds in SECONDS])
+    catalog = fake_catalog([1_000 * seconds for seconds in SECONDS])
     return catalog.windows(1_000, window_s, hop_s)
 
 
@@ -202,7 +202,7 @@ def test_rows_equal_a_computation_by_hand(
     events = [("r1", 0.0, 0.5, "A"), ("r1", 0.0, 0.5, "C"), *events]
     if least is not None:
         least = min(least, window)
-    catalog = made_up([1_000 * seconds for seconds in SECONDS])
+    catalog = fake_catalog([1_000 * seconds for seconds in SECONDS])
     windows = catalog.windows(1_000, window / 1_000, hop / 1_000, tail=tail)
     by_hand = _by_hand(
         windows,
@@ -359,7 +359,7 @@ def test_labels_survive_every_view(labelled: Windows) -> None:
 
 def test_labels_survive_joining(labelled: Windows) -> None:
     """After concat and mix, each window has its own labels; all or none must be labelled."""
-    other = made_up([500]).windows(16_000, 0.25)  # at 1,000 Hz, nowhere
+    other = fake_catalog([500]).windows(16_000, 0.25)  # at 1,000 Hz, nowhere
     whole = Annotations.from_table(pa.table({"file": ["r0"], "label": ["SYNTHB"]}))
     other = other.label(whole, labelled.classes)
     everything, _ = _rows(labelled)
@@ -378,7 +378,7 @@ def test_labels_survive_joining(labelled: Windows) -> None:
     with pytest.raises(InvalidWindowsError, match="number 1 is not"):
         headrace.concat([labelled, plain])
     with pytest.raises(AnnotationError, match="the same classes"):
-        headrace.mix([labelled, made_up([500]).windows(16_000, 0.25).label(whole)])
+        headrace.mix([labelled, fake_catalog([500]).windows(16_000, 0.25).label(whole)])
     with pytest.raises(InvalidWindowsError, match="2 catalogs"):
         joined.label(whole)
 
@@ -507,7 +507,7 @@ def test_unmatched_files_cause_one_warning() -> None:
         assert _windows().label(matched).classes == ("A",)
         part = _windows().catalog[:1].windows(1_000, 1.0)  # of a split, as for validation
         assert _heard(part.label(matched)) == ["A", "", "", ""]
-    elsewhere = made_up([1_000], root="/n").with_columns()
+    elsewhere = fake_catalog([1_000], root="/n").with_columns()
     assert len(elsewhere) == 1
     with pytest.raises(AnnotationError, match="None of 1 annotated files"):
         _windows().label(_annotations(("other", 0, 1, "B"), files=()))
@@ -589,7 +589,7 @@ def test_labels_of_several_catalogs_are_joined() -> None:
 
 def test_windows_of_one_catalog_that_are_labelled_alike_are_joined() -> None:
     """Labels that were made twice from the same annotations count as the same."""
-    catalog = made_up([1_000 * seconds for seconds in SECONDS])
+    catalog = fake_catalog([1_000 * seconds for seconds in SECONDS])
     events = _annotations(("r0", 3, 4, "B"), ("r2", 0, 3, "A"), ("r1", 0.2, 0.4, "B"))
     cut = catalog.windows(1_000, 1.0)
     calls = catalog.windows_at({"id": ["r0", "r2", "r1"], "at_s": [3.4, 1.7, 0.5]}, 1_000, 1.0)

@@ -7,13 +7,13 @@ import pytest
 
 import headrace
 from headrace.errors import InvalidWindowsError
-from tests.support.cut_catalogs import archive, made_up
+from tests.support.catalogs import fake_catalog, three_recordings
 from tests.support.sounds import noise, write
 
 
 def _two(folder: Path) -> tuple[headrace.Catalog, headrace.Catalog]:
     """Return catalogs of two folders that both have an ``a.wav``."""
-    first = archive(folder / "one")
+    first = three_recordings(folder / "one")
     (folder / "two").mkdir()
     write(folder / "two" / "a.wav", noise(12_000, seed=9), 8_000, "WAV", "PCM_16")
     write(folder / "two" / "z.flac", noise(9_000, seed=8), 44_100, "FLAC", "PCM_16")
@@ -51,14 +51,14 @@ def test_windows_are_from_the_source_that_they_name(tmp_path: Path) -> None:
 
 def test_a_set_of_its_own_is_source_zero(tmp_path: Path) -> None:
     """Windows that were not concatenated have the source 0."""
-    windows = archive(tmp_path / "one").windows(8_000, 0.25)
+    windows = three_recordings(tmp_path / "one").windows(8_000, 0.25)
     assert windows[1].source == 0
     assert {int(s) for batch in windows.loader(batch_size=4) for s in batch.source} == {0}
 
 
 def test_the_outermost_source_counts() -> None:
     """A concatenation within a concatenation is one source, and slices keep their sources."""
-    w = made_up([400]).windows(1_000, 0.1)
+    w = fake_catalog([400]).windows(1_000, 0.1)
     inner = headrace.concat([w, w])
     outer = headrace.concat([w, inner])[2:]
 
@@ -69,7 +69,7 @@ def test_the_outermost_source_counts() -> None:
 
 def test_windows_of_several_catalogs_have_no_single_catalog() -> None:
     """The error says where the catalogs are; windows of one catalog return that one."""
-    one, two = made_up([400]), made_up([300])
+    one, two = fake_catalog([400]), fake_catalog([300])
     both = headrace.concat([one.windows(1_000, 0.1), two.windows(1_000, 0.1)])
 
     assert headrace.concat([one.windows(1_000, 0.1)] * 2).catalog is one
@@ -82,7 +82,7 @@ def test_windows_of_several_catalogs_have_no_single_catalog() -> None:
 
 def test_a_mixture_has_its_shares() -> None:
     """By weight, rounded to whole windows; by default, all windows of each source."""
-    one, two = made_up([400]).windows(1_000, 0.1), made_up([1_200]).windows(1_000, 0.1)
+    one, two = fake_catalog([400]).windows(1_000, 0.1), fake_catalog([1_200]).windows(1_000, 0.1)
 
     def counts(windows: headrace.Windows) -> list[int]:
         items = windows.order.epoch(0)(np.arange(windows.positions))
@@ -100,7 +100,7 @@ def test_a_recording_is_one_file_in_whatever_parts_it_comes() -> None:
 
     This does not depend on what else is joined: another catalog, or windows taken in any order.
     """
-    w, other = made_up([400, 300]).windows(1_000, 0.1), made_up([300]).windows(1_000, 0.1)
+    w, other = fake_catalog([400, 300]).windows(1_000, 0.1), fake_catalog([300]).windows(1_000, 0.1)
     for parts in (
         [w, w],
         [w[5:], w[:5]],
@@ -124,7 +124,7 @@ def test_a_recording_is_one_file_in_whatever_parts_it_comes() -> None:
 def test_parts_of_one_catalog_may_share_all_their_samples(tmp_path: Path) -> None:
     """`overlap` says so, and a file that cannot seek is read correctly."""
     write(tmp_path / "a.wav", noise(9_000, seed=3), 8_000, "WAV", "GSM610")
-    w, other = headrace.scan(tmp_path).windows(8_000, 0.1), made_up([900]).windows(8_000, 0.1)
+    w, other = headrace.scan(tmp_path).windows(8_000, 0.1), fake_catalog([900]).windows(8_000, 0.1)
     assert w.overlap == headrace.concat([w[:3], other]).overlap == 0
 
     for parts in ([w[:3], w[2:]], [w[2:], w[:4], w[3:]], [w, w]):
@@ -151,7 +151,7 @@ def test_a_source_without_a_window_is_refused(
     weights: list[float], n: int, source: int, enough: int
 ) -> None:
     """A share that rounds to 0 does so in every epoch: the error says which n is enough."""
-    sources = [made_up([400]).windows(1_000, 0.1)] * 3
+    sources = [fake_catalog([400]).windows(1_000, 0.1)] * 3
 
     with pytest.raises(
         InvalidWindowsError, match=f"source {source} of the mixture would have no window"
@@ -165,7 +165,7 @@ def test_a_source_without_a_window_is_refused(
 
 def test_a_tiny_weight_is_refused() -> None:
     """However small the weight is, the error is one sentence."""
-    sources = [made_up([400]).windows(1_000, 0.1)] * 2
+    sources = [fake_catalog([400]).windows(1_000, 0.1)] * 2
     with pytest.raises(InvalidWindowsError, match="source 1 of the mixture would have no window"):
         headrace.mix(sources, weights=[1, 5e-324])
 
@@ -186,7 +186,7 @@ def test_windows_that_differ_cannot_be_joined(
     join: Any, other: dict[str, Any], sentence: str
 ) -> None:
     """All windows of a batch have one length, one sample rate and one kind of channel."""
-    catalog = made_up([400])
+    catalog = fake_catalog([400])
     cut = {"sample_rate": 1_000, "window_s": 0.1} | other
     with pytest.raises(InvalidWindowsError, match=sentence):
         join([catalog.windows(1_000, 0.1), catalog.windows(**cut)])
@@ -194,7 +194,7 @@ def test_windows_that_differ_cannot_be_joined(
 
 def test_all_channels_are_joined_where_there_are_as_many() -> None:
     """channel="all" needs the same number of channels; hops and tails may differ."""
-    two, three = made_up([400], channels=2), made_up([400], channels=3)
+    two, three = fake_catalog([400], channels=2), fake_catalog([400], channels=3)
     cut: dict[str, Any] = {"sample_rate": 1_000, "window_s": 0.1, "channel": "all"}
 
     assert headrace.concat([two.windows(**cut), two.windows(**cut, hop_s=0.05)]).shape == (2, 100)
@@ -219,12 +219,12 @@ def test_a_single_windows_object_cannot_be_joined(join: Any) -> None:
     with pytest.raises(
         InvalidWindowsError, match=r"a list of Windows can be .*, and this is a single one"
     ):
-        join(made_up([400]).windows(1_000, 0.1))
+        join(fake_catalog([400]).windows(1_000, 0.1))
 
 
 def test_an_empty_source_cannot_be_mixed() -> None:
     """An empty source cannot be mixed, but it can be concatenated."""
-    windows = made_up([400]).windows(1_000, 0.1)
+    windows = fake_catalog([400]).windows(1_000, 0.1)
     with pytest.raises(InvalidWindowsError, match="source 1 of the mixture has no windows"):
         headrace.mix([windows, windows[4:]])
     assert len(headrace.concat([windows, windows[4:], windows])) == 8
@@ -270,4 +270,4 @@ def test_joined_windows_keep_their_labels(tmp_path: Path) -> None:
     with pytest.raises(
         InvalidWindowsError, match=r"either all or none .* must be labelled, but number 1 is not"
     ):
-        headrace.concat([sources[0], archive(tmp_path / "one").windows(8_000, 0.25)])
+        headrace.concat([sources[0], three_recordings(tmp_path / "one").windows(8_000, 0.25)])

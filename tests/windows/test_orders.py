@@ -16,7 +16,7 @@ from headrace.windows._orders import (
     OrderOfRuns,
 )
 from headrace.windows._permutation import Permutation, epoch_key, permute_each
-from tests.support.chance import everything, unlikely
+from tests.support.order_statistics import all_integers, chi_square_bound
 
 KEYS = st.integers(0, 2**64 - 1)
 SEEDS = st.integers(-(2**70), 2**70)
@@ -24,7 +24,7 @@ SEEDS = st.integers(-(2**70), 2**70)
 
 def _assert_bijection(items: NDArray[np.int64], n: int) -> None:
     assert items.dtype == np.int64
-    np.testing.assert_array_equal(np.sort(items), everything(n))
+    np.testing.assert_array_equal(np.sort(items), all_integers(n))
 
 
 def _chi_square(observed: NDArray[np.int64], expected: float) -> float:
@@ -34,7 +34,7 @@ def _chi_square(observed: NDArray[np.int64], expected: float) -> float:
 def test_every_small_number_of_items_is_permuted() -> None:
     """For every n up to 300, each item has exactly one position."""
     for n in range(301):
-        _assert_bijection(Permutation(n, 7 * n)(everything(n)), n)
+        _assert_bijection(Permutation(n, 7 * n)(all_integers(n)), n)
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_every_small_number_of_items_is_permuted() -> None:
 )
 def test_items_are_permuted_around_the_change_of_method_and_powers_of_two(n: int) -> None:
     """With a table or a network, full or nearly empty, each item has exactly one position."""
-    _assert_bijection(Permutation(n, 2**64 - 1)(everything(n)), n)
+    _assert_bijection(Permutation(n, 2**64 - 1)(all_integers(n)), n)
 
 
 @given(n=st.integers(0, 20_000), key=KEYS)
 @settings(deadline=None, max_examples=60)
 def test_any_number_of_items_is_permuted_under_any_key(n: int, key: int) -> None:
     """A permutation is a bijection for any n and key."""
-    _assert_bijection(Permutation(n, key)(everything(n)), n)
+    _assert_bijection(Permutation(n, key)(all_integers(n)), n)
 
 
 @given(
@@ -85,15 +85,15 @@ def test_a_permutation_is_the_same_wherever_it_is_asked(
 
     alone = Permutation(n, key)(some)
 
-    np.testing.assert_array_equal(alone, Permutation(n, key)(everything(n))[some])
+    np.testing.assert_array_equal(alone, Permutation(n, key)(all_integers(n))[some])
 
 
 def test_positions_are_not_modified() -> None:
     """The array of positions is not written to."""
     for n in (100, 10_000):
-        positions = everything(n)
+        positions = all_integers(n)
         Permutation(n, 3)(positions)
-        np.testing.assert_array_equal(positions, everything(n))
+        np.testing.assert_array_equal(positions, all_integers(n))
 
 
 def test_keys_never_change() -> None:
@@ -146,7 +146,7 @@ def test_the_order_by_file_never_changes() -> None:
     """The order by file never changes between versions either."""
     bounds = np.array([0, 2, 3, 7, 8, 10], np.int64)
     order = ByFile(bounds, seed=1).epoch(2)
-    assert order(everything(10)).tolist() == [8, 9, 0, 1, 2, 7, 3, 4, 5, 6]
+    assert order(all_integers(10)).tolist() == [8, 9, 0, 1, 2, 7, 3, 4, 5, 6]
 
 
 @given(seed=SEEDS, epoch=st.integers(0, 2**62), other=SEEDS, later=st.integers(0, 2**62))
@@ -172,8 +172,8 @@ def test_orders_of_other_seeds_and_epochs_are_unrelated(
     """Two orders agree in about one place, also when one of them is shifted."""
     (seed, epoch), (other, later) = one, two
 
-    a = ByWindow(n, seed).epoch(epoch)(everything(n))
-    b = ByWindow(n, other).epoch(later)(everything(n))
+    a = ByWindow(n, seed).epoch(epoch)(all_integers(n))
+    b = ByWindow(n, other).epoch(later)(all_integers(n))
 
     assert np.count_nonzero(a == b) < 10  # chance: 1 on average
     assert abs(np.corrcoef(a, b)[0, 1]) < 5 / n**0.5
@@ -186,53 +186,53 @@ def test_each_item_comes_first_as_often_as_any_other() -> None:
     n, epochs = 8, 4_000
     counts = np.zeros((n, n), np.int64)
     for epoch in range(epochs):
-        counts[everything(n), ByWindow(n, seed=0).epoch(epoch)(everything(n))] += 1
+        counts[all_integers(n), ByWindow(n, seed=0).epoch(epoch)(all_integers(n))] += 1
 
-    assert _chi_square(counts, epochs / n) < unlikely((n - 1) ** 2)
+    assert _chi_square(counts, epochs / n) < chi_square_bound((n - 1) ** 2)
 
 
 def test_each_of_the_orders_of_four_items_is_as_frequent() -> None:
     """Over 4,800 epochs, all 24 permutations of four items occur equally often."""
     seen: dict[bytes, int] = {}
     for epoch in range(4_800):
-        order = ByWindow(4, seed=0).epoch(epoch)(everything(4)).tobytes()
+        order = ByWindow(4, seed=0).epoch(epoch)(all_integers(4)).tobytes()
         seen[order] = seen.get(order, 0) + 1
 
     assert len(seen) == 24
-    assert _chi_square(np.array(list(seen.values())), 200) < unlikely(23)
+    assert _chi_square(np.array(list(seen.values())), 200) < chi_square_bound(23)
 
 
 @pytest.mark.parametrize("n", [4_000, 4_100, 60_000, 70_000])
 def test_items_are_spread_evenly_over_positions(n: int) -> None:
     """An item's position does not depend on its number, and neighbours are not kept together."""
     tenth = n // 10
-    items = ByWindow(n, seed=0).epoch(0)(everything(n))
+    items = ByWindow(n, seed=0).epoch(0)(all_integers(n))
 
     counts = np.zeros((10, 10), np.int64)
-    np.add.at(counts, (everything(n) // tenth, items // tenth), 1)
+    np.add.at(counts, (all_integers(n) // tenth, items // tenth), 1)
     together = np.count_nonzero(np.abs(np.diff(items)) == 1)
 
-    assert _chi_square(counts, n / 100) < unlikely(81)
+    assert _chi_square(counts, n / 100) < chi_square_bound(81)
     assert together < 12  # chance: 2 on average
     assert abs(np.corrcoef(items[:-1], items[1:])[0, 1]) < 5 / n**0.5
 
 
 def test_huge_orders_are_spread_evenly_in_high_and_low_bits() -> None:
     """Of 2^40 items, the first 64,000 fill 64 classes of high bits and of low bits equally."""
-    items = ByWindow(2**40, seed=0).epoch(0)(everything(64_000))
+    items = ByWindow(2**40, seed=0).epoch(0)(all_integers(64_000))
 
     for classes in (items >> 34, items & 63, (items >> 17) & 63):
         counts = np.bincount(classes, minlength=64)
-        assert _chi_square(counts, 1_000) < unlikely(63)
+        assert _chi_square(counts, 1_000) < chi_square_bound(63)
 
 
 def test_the_order_of_windows_needs_no_table() -> None:
     """A permutation of 2^62 windows is built and evaluated in a few kilobytes."""
     order = ByWindow(2**62, seed=0)
-    order.epoch(0)(everything(1))  # imports and caches of the first call
+    order.epoch(0)(all_integers(1))  # imports and caches of the first call
 
     tracemalloc.start()
-    order.epoch(1)(everything(64))
+    order.epoch(1)(all_integers(64))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -253,7 +253,7 @@ def test_an_order_reports_the_bytes_of_its_tables() -> None:
 def test_without_shuffle_an_item_stands_at_its_own_place() -> None:
     """Without a shuffle, every epoch is the identity."""
     for epoch in (0, 1, 99):
-        assert InOrder().epoch(epoch)(everything(5)).tolist() == [0, 1, 2, 3, 4]
+        assert InOrder().epoch(epoch)(all_integers(5)).tolist() == [0, 1, 2, 3, 4]
 
 
 @given(counts=st.lists(st.integers(0, 7), max_size=40), seed=SEEDS, epoch=st.integers(0, 2**40))
@@ -266,7 +266,7 @@ def test_by_file_keeps_the_windows_of_a_file_together_and_in_order(
     n = int(bounds[-1])
     files = [list(range(a, b)) for a, b in pairwise(bounds) if b > a]
 
-    items = ByFile(bounds, seed).epoch(epoch)(everything(n)).tolist()
+    items = ByFile(bounds, seed).epoch(epoch)(all_integers(n)).tolist()
 
     runs = []
     while items:
@@ -287,14 +287,14 @@ def test_by_file_is_the_same_wherever_it_is_asked(counts: list[int], data: st.Da
 
     order = ByFile(bounds, seed=3)
 
-    np.testing.assert_array_equal(order.epoch(4)(some), order.epoch(4)(everything(n))[some])
+    np.testing.assert_array_equal(order.epoch(4)(some), order.epoch(4)(all_integers(n))[some])
 
 
 def test_by_file_is_new_in_every_epoch() -> None:
     """The order of files differs between epochs and between seeds."""
-    bounds = 3 * everything(50)
+    bounds = 3 * all_integers(50)
     orders = {
-        tuple(ByFile(bounds, seed).epoch(epoch)(everything(147)).tolist())
+        tuple(ByFile(bounds, seed).epoch(epoch)(all_integers(147)).tolist())
         for seed in (0, 1)
         for epoch in (0, 1)
     }
@@ -319,13 +319,13 @@ def test_a_permutation_is_undone_by_its_inverse(n: int, key: int, data: st.DataO
 @settings(deadline=None)
 def test_each_key_has_a_permutation_of_its_own(n: int, keys: list[int]) -> None:
     """Positions of many keys at once are permuted as those of each key alone."""
-    places = np.tile(everything(n), len(keys))
+    places = np.tile(all_integers(n), len(keys))
     together = permute_each(n, np.repeat(np.array(keys, np.uint64), n), places).reshape(-1, n)
 
     for key, items in zip(keys, together, strict=True):
         _assert_bijection(items, n)
         one = np.full(n, key, np.uint64)
-        np.testing.assert_array_equal(permute_each(n, one, everything(n)), items)
+        np.testing.assert_array_equal(permute_each(n, one, all_integers(n)), items)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 13])
@@ -337,7 +337,7 @@ def test_a_few_items_stand_anywhere_as_often_under_many_keys(n: int) -> None:
         items = permute_each(n, keys, np.full(len(keys), position, np.int64))
         counts[position] = np.bincount(items, minlength=n)
 
-    assert _chi_square(counts, len(keys) / n) < unlikely((n - 1) ** 2)
+    assert _chi_square(counts, len(keys) / n) < chi_square_bound((n - 1) ** 2)
 
 
 @pytest.mark.parametrize("n", [*range(2, 18), 20, 31, 32, 33])
@@ -354,7 +354,7 @@ def test_any_two_items_are_neighbours_as_often_under_many_keys(n: int) -> None:
         counts = np.bincount(one * n + other, minlength=n * n).reshape(n, n)
         assert not counts[~pairs].any()
         expected = len(keys) / (n * (n - 1))
-        assert _chi_square(counts[pairs], expected) < unlikely(n * (n - 1) - 1)
+        assert _chi_square(counts[pairs], expected) < chi_square_bound(n * (n - 1) - 1)
 
 
 @given(
@@ -418,7 +418,7 @@ def test_by_block_keeps_the_windows_of_a_block_together_and_in_order(
     n = int(bounds[-1])
     blocks = {one[0]: one for one in _blocks(bounds, block)}
 
-    items = ByBlock(bounds, block, seed).epoch(epoch)(everything(n)).tolist()
+    items = ByBlock(bounds, block, seed).epoch(epoch)(all_integers(n)).tolist()
 
     seen = []
     while items:
@@ -438,7 +438,7 @@ def test_by_block_is_the_same_wherever_it_is_asked(counts: list[int], data: st.D
     some = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=20)), np.int64)
     order = ByBlock(bounds, data.draw(st.integers(1, 10)), seed=3)
 
-    np.testing.assert_array_equal(order.epoch(4)(some), order.epoch(4)(everything(n))[some])
+    np.testing.assert_array_equal(order.epoch(4)(some), order.epoch(4)(all_integers(n))[some])
 
 
 def test_blocks_stand_anywhere_as_often() -> None:
@@ -447,17 +447,17 @@ def test_blocks_stand_anywhere_as_often() -> None:
     starts = [one[0] for one in _blocks(bounds, 3)]
     counts = np.zeros((6, 6), np.int64)
     for epoch in range(3_000):
-        items = ByBlock(bounds, 3, seed=0).epoch(epoch)(everything(14)).tolist()
+        items = ByBlock(bounds, 3, seed=0).epoch(epoch)(all_integers(14)).tolist()
         order = [starts.index(item) for item in items if item in starts]
         counts[range(6), order] += 1
 
-    assert _chi_square(counts, 500) < unlikely(25)
+    assert _chi_square(counts, 500) < chi_square_bound(25)
 
 
 def test_neighbouring_blocks_are_independent() -> None:
     """After a block, the next one of its file comes no more often than any other."""
-    bounds = 64 * everything(1_001)
-    items = ByBlock(bounds, 8, seed=1).epoch(0)(everything(64_000))
+    bounds = 64 * all_integers(1_001)
+    items = ByBlock(bounds, 8, seed=1).epoch(0)(all_integers(64_000))
 
     jumps = np.diff(items)[7::8]
 
@@ -467,9 +467,9 @@ def test_neighbouring_blocks_are_independent() -> None:
 
 def test_blocks_are_new_in_every_epoch_and_for_every_length() -> None:
     """The order of blocks differs between epochs, seeds and block lengths."""
-    bounds = 12 * everything(20)
+    bounds = 12 * all_integers(20)
     orders = {
-        tuple(ByBlock(bounds, block, seed).epoch(epoch)(everything(228))[::12].tolist())
+        tuple(ByBlock(bounds, block, seed).epoch(epoch)(all_integers(228))[::12].tolist())
         for seed in (0, 1)
         for epoch in (0, 1)
         for block in (2, 3)
@@ -491,7 +491,7 @@ def test_blocks_need_nothing_for_each_window() -> None:
 def test_the_order_by_block_never_changes() -> None:
     """The order by block never changes between versions either."""
     bounds = np.array([0, 5, 6, 10], np.int64)
-    items = ByBlock(bounds, 2, seed=1).epoch(2)(everything(10))
+    items = ByBlock(bounds, 2, seed=1).epoch(2)(all_integers(10))
     assert items.tolist() == [2, 3, 8, 9, 6, 7, 5, 4, 0, 1]
 
 
@@ -504,7 +504,7 @@ def test_orders_of_runs_and_lists_return_their_items() -> None:
     listed = OrderOfPlaces(InOrder(), np.array([9, 9, 4], np.int64))
     shuffled = OrderOfPlaces(ByWindow(3, 5), np.array([9, 8, 4], np.int64))
 
-    assert runs.epoch(0)(everything(6)).tolist() == [10, 11, 3, 7, 8, 9]
-    assert listed.epoch(1)(everything(3)).tolist() == [9, 9, 4]
-    assert sorted(shuffled.epoch(2)(everything(3)).tolist()) == [4, 8, 9]
+    assert runs.epoch(0)(all_integers(6)).tolist() == [10, 11, 3, 7, 8, 9]
+    assert listed.epoch(1)(all_integers(3)).tolist() == [9, 9, 4]
+    assert sorted(shuffled.epoch(2)(all_integers(3)).tolist()) == [4, 8, 9]
     assert (runs.nbytes, listed.nbytes, shuffled.nbytes) == (56, 24, 48)

@@ -12,7 +12,7 @@ from headrace._apportion import apportion
 from headrace.errors import InvalidWindowsError
 from headrace.windows._permutation import draw_below
 from headrace.windows._sampling import Mixed, Sampled, _AliasTable, check_weights
-from tests.support.chance import everything, unlikely
+from tests.support.order_statistics import all_integers, chi_square_bound
 
 
 def _sampled(weights: Any, n: int, seed: int = 0) -> Sampled:
@@ -25,14 +25,14 @@ def _sampled(weights: Any, n: int, seed: int = 0) -> Sampled:
 @pytest.mark.parametrize("n", [1, 2, 3, 1_000, 2**31 + 5, 2**32])
 def test_numbers_below_n_are_spread_evenly(n: int) -> None:
     """All tenths of the range are equally frequent, and no number is out of range."""
-    numbers = draw_below(n, everything(50_000), key=7)
+    numbers = draw_below(n, all_integers(50_000), key=7)
 
     assert numbers.min() >= 0
     assert int(numbers.max()) < n
     classes = min(n, 10)
     counts = np.bincount((numbers / n * classes).astype(int), minlength=classes)
     expected = 50_000 / classes
-    assert np.sum((counts - expected) ** 2 / expected) < unlikely(classes)
+    assert np.sum((counts - expected) ** 2 / expected) < chi_square_bound(classes)
 
 
 # Weights
@@ -52,7 +52,7 @@ def test_the_table_holds_each_weight(weights: list[float]) -> None:
     table = _AliasTable(checked)
 
     share = np.zeros(len(weights))
-    np.add.at(share, everything(len(weights)), table.keep)
+    np.add.at(share, all_integers(len(weights)), table.keep)
     np.add.at(share, table.other, 1 - table.keep)
 
     np.testing.assert_allclose(
@@ -65,25 +65,25 @@ def test_the_table_holds_each_weight(weights: list[float]) -> None:
 def test_draws_are_as_frequent_as_their_weights() -> None:
     """A chi-square over a million draws is as expected, and a weight of 0 is never drawn."""
     weights = np.array([0, 1, 2, 3, 0, 10, 0.5])
-    items = _sampled(weights, 10**6).epoch(3)(everything(10**6))
+    items = _sampled(weights, 10**6).epoch(3)(all_integers(10**6))
 
     counts = np.bincount(items, minlength=7)
     expected = weights / weights.sum() * 10**6
     some = expected > 0
 
-    assert np.sum((counts - expected)[some] ** 2 / expected[some]) < unlikely(4)
+    assert np.sum((counts - expected)[some] ** 2 / expected[some]) < chi_square_bound(4)
     assert not counts[~some].any()
 
 
 def test_draws_are_independent() -> None:
     """Neighbours, epochs and seeds are independent: pairs of draws are as frequent as by chance."""
     n = 100_000
-    first, later = (_sampled([1] * 10, n).epoch(epoch)(everything(n)) for epoch in (0, 1))
-    other = _sampled([1] * 10, n, seed=1).epoch(0)(everything(n))
+    first, later = (_sampled([1] * 10, n).epoch(epoch)(all_integers(n)) for epoch in (0, 1))
+    other = _sampled([1] * 10, n, seed=1).epoch(0)(all_integers(n))
 
     for a, b in ((first[:-1], first[1:]), (first, later), (first, other)):
         counts = np.bincount(10 * a + b, minlength=100)
-        assert np.sum((counts - len(a) / 100) ** 2 / (len(a) / 100)) < unlikely(99)
+        assert np.sum((counts - len(a) / 100) ** 2 / (len(a) / 100)) < chi_square_bound(99)
 
 
 @given(weights=st.lists(st.floats(0.1, 9), min_size=1, max_size=30), data=st.data())
@@ -93,12 +93,12 @@ def test_a_draw_is_the_same_wherever_it_is_asked(weights: list[float], data: st.
     some = np.array(data.draw(st.lists(st.integers(0, 99), max_size=20)), np.int64)
     order = _sampled(weights, 100)
 
-    np.testing.assert_array_equal(order.epoch(2)(some), order.epoch(2)(everything(100))[some])
+    np.testing.assert_array_equal(order.epoch(2)(some), order.epoch(2)(all_integers(100))[some])
 
 
 def test_draws_never_change() -> None:
     """A saved position means the same window in every version: these values never change."""
-    items = _sampled([1, 2, 3, 4, 5], 10, seed=1).epoch(2)(everything(10))
+    items = _sampled([1, 2, 3, 4, 5], 10, seed=1).epoch(2)(all_integers(10))
     assert items.tolist() == [1, 4, 4, 4, 4, 2, 1, 3, 2, 1]
 
 
@@ -159,7 +159,7 @@ def test_a_source_is_read_completely_before_it_repeats(
     seen = np.zeros(sum(sizes), np.int64)
 
     for epoch in range(4):
-        items = mixed.epoch(epoch)(everything(mixed.n))
+        items = mixed.epoch(epoch)(all_integers(mixed.n))
         source = np.searchsorted(first, items, side="right") - 1
         assert np.bincount(source, minlength=len(sizes)).tolist() == counts
         seen += np.bincount(items, minlength=len(seen))
@@ -175,19 +175,19 @@ def test_a_mixture_is_the_same_wherever_it_is_asked(data: st.DataObject, epoch: 
     some = np.array(data.draw(st.lists(st.integers(0, 99), max_size=20)), np.int64)
 
     np.testing.assert_array_equal(
-        mixed.epoch(epoch)(some), mixed.epoch(epoch)(everything(100))[some]
+        mixed.epoch(epoch)(some), mixed.epoch(epoch)(all_integers(100))[some]
     )
 
 
 def test_sources_are_mixed_evenly() -> None:
     """Each tenth of an epoch has its share of each source, and neighbours are independent."""
     mixed = Mixed((10, 10), (3_000, 7_000), 0)
-    source = mixed.epoch(0)(everything(10_000)) // 10
+    source = mixed.epoch(0)(all_integers(10_000)) // 10
 
     tenths = source.reshape(10, -1).sum(axis=1)
     pairs = Counter(zip(source[:-1].tolist(), source[1:].tolist(), strict=True))
 
-    assert np.sum((tenths - 700) ** 2 / 210) < unlikely(9)
+    assert np.sum((tenths - 700) ** 2 / 210) < chi_square_bound(9)
     assert abs(pairs[0, 0] - 900) < 5 * 30
 
 
@@ -196,7 +196,7 @@ def test_a_source_has_a_new_order_each_time() -> None:
     mixed = Mixed((8,), (24,), 0)
     rounds = set()
     for epoch in range(2):
-        turns = mixed.epoch(epoch)(everything(24))
+        turns = mixed.epoch(epoch)(all_integers(24))
         rounds.add(tuple(turns.tolist()))
 
     assert len(rounds) == 2
@@ -204,7 +204,7 @@ def test_a_source_has_a_new_order_each_time() -> None:
 
 def test_mixtures_never_change() -> None:
     """A saved position means the same window in every version: these values never change."""
-    items = Mixed((3, 5), (4, 6), 1).epoch(2)(everything(10))
+    items = Mixed((3, 5), (4, 6), 1).epoch(2)(all_integers(10))
     assert items.tolist() == [0, 3, 1, 4, 4, 2, 1, 7, 6, 6]
-    items = Mixed((20, 300, 5_000), (3, 3, 4), 1).epoch(2)(everything(10))
+    items = Mixed((20, 300, 5_000), (3, 3, 4), 1).epoch(2)(all_integers(10))
     assert items.tolist() == [226, 4199, 15, 94, 838, 0, 18, 263, 1881, 4638]

@@ -21,7 +21,7 @@ from headrace.windows._identity import (
 )
 from headrace.windows._window_sets import WindowRows, WindowSet
 from headrace.windows._windows import Windows
-from tests.support.cut_catalogs import made_up
+from tests.support.catalogs import fake_catalog
 
 BY: tuple[Literal["window", "file", "block"], ...] = ("window", "file", "block")
 
@@ -31,7 +31,7 @@ Drawn = tuple[Windows, list[Place], list[int]]
 
 def _ten() -> Windows:
     """Return ten windows of 100 samples: 4, 1, 3 and 2 of their recordings."""
-    return made_up([400, 80, 300, 200]).windows(sample_rate=1_000, window_s=0.1)
+    return fake_catalog([400, 80, 300, 200]).windows(sample_rate=1_000, window_s=0.1)
 
 
 def _places(windows: Windows, epoch: int = 0) -> list[Place]:
@@ -57,7 +57,7 @@ def _chosen(draw: st.DrawFn) -> Drawn:
     index are one part.
     """
     catalogs = [
-        made_up([draw(st.integers(1, 600)) for _ in range(draw(st.integers(1, 5)))])
+        fake_catalog([draw(st.integers(1, 600)) for _ in range(draw(st.integers(1, 5)))])
         for _ in range(2)
     ]
     windows = [catalog.windows(1_000, 0.1) for catalog in catalogs]
@@ -417,7 +417,7 @@ def test_coverage_is_of_runs_only() -> None:
     windows = _ten()
     assert windows.shuffle().shard(0, 2).coverage == windows.coverage
     with pytest.warns(HeadraceWarning):
-        short = made_up([450, 80]).windows(1_000, 0.1, tail="drop")
+        short = fake_catalog([450, 80]).windows(1_000, 0.1, tail="drop")
     assert short[1:].sample([1] * 3).coverage == short[1:].coverage
     for refused in (windows.take([1]), headrace.concat([windows, windows]), windows[1:][::2]):
         with pytest.raises(InvalidWindowsError, match="coverage is only known for all windows"):

@@ -17,7 +17,7 @@ from headrace.errors import HeadraceWarning, InvalidWindowsError
 from headrace.windows._examples import AudioExample
 from headrace.windows._spec import Channel, Coverage
 from headrace.windows._windows import Windows
-from tests.support.cut_catalogs import archive, made_up
+from tests.support.catalogs import fake_catalog, three_recordings
 from tests.support.sounds import medley, write
 
 CHANNELS: tuple[Channel, ...] = ("mix", 0, 1, "all")
@@ -26,12 +26,12 @@ CHANNELS: tuple[Channel, ...] = ("mix", 0, 1, "all")
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Windows:
     """Return 12 windows of a quarter of a second: 4 of a.wav, 1 of b.flac, 7 of c.wav."""
-    return archive(tmp_path_factory.mktemp("archive")).windows(8_000, 0.25, min_tail_s=0)
+    return three_recordings(tmp_path_factory.mktemp("archive")).windows(8_000, 0.25, min_tail_s=0)
 
 
 def _ten() -> Windows:
     """Return ten windows of 100 samples: 4, 1, 3 and 2 of their recordings."""
-    return made_up([400, 80, 300, 200]).windows(sample_rate=1_000, window_s=0.1)
+    return fake_catalog([400, 80, 300, 200]).windows(sample_rate=1_000, window_s=0.1)
 
 
 def _places(windows: Windows) -> list[tuple[int, int]]:
@@ -223,7 +223,7 @@ def test_any_choice_of_windows_is_shuffled_by_file(data: st.DataObject, frames: 
     """In any slice, the windows of a file come together and in order."""
     bound = st.none() | st.integers(-12, 12)
     piece = slice(data.draw(bound), data.draw(bound), data.draw(st.integers(1, 4)))
-    windows = made_up(frames).windows(1_000, 0.1)[piece]
+    windows = fake_catalog(frames).windows(1_000, 0.1)[piece]
     places = _places(windows)
 
     order = _order(windows.shuffle(data.draw(st.integers(0, 9)), by="file"))
@@ -237,7 +237,7 @@ def test_any_choice_of_windows_is_shuffled_by_file(data: st.DataObject, frames: 
 
 def test_recordings_without_windows_do_not_change_the_order() -> None:
     """A file without windows neither shifts nor repeats the windows of others."""
-    catalog = made_up([30, 400, 20, 10, 300, 5])
+    catalog = fake_catalog([30, 400, 20, 10, 300, 5])
     with pytest.warns(HeadraceWarning):
         windows = catalog.windows(1_000, 0.1, tail="drop")
 
@@ -269,7 +269,7 @@ def test_a_seed_may_be_a_numpy_integer() -> None:
 def test_coverage_reports_what_is_left_out() -> None:
     """It is known for all windows and for slices of neighbours, not for slices with a step."""
     with pytest.warns(HeadraceWarning):
-        windows = made_up([450, 80, 300]).windows(1_000, 0.1, tail="drop")
+        windows = fake_catalog([450, 80, 300]).windows(1_000, 0.1, tail="drop")
 
     assert windows.coverage == Coverage(3, 7, 1, 0.83, 0.7, 0.13, 0.0)
     assert windows[2:6].coverage == Coverage(2, 4, 0, 0.75, 0.4, 0.35, 0.0)
@@ -280,7 +280,7 @@ def test_coverage_reports_what_is_left_out() -> None:
 
 def test_the_table_has_a_row_for_each_window() -> None:
     """It has index, id, start and end in samples, unshuffled; of a slice, those of the slice."""
-    windows = made_up([250, 80]).windows(1_000, 0.1, 0.05)
+    windows = fake_catalog([250, 80]).windows(1_000, 0.1, 0.05)
 
     table = windows.table()
 
@@ -303,7 +303,9 @@ def test_the_table_has_a_row_for_each_window() -> None:
 
 def test_windows_say_what_they_are() -> None:
     """The repr has the numbers that describe the windows."""
-    windows = made_up([400_000] * 3, 44_100).windows(window_s=2.5, channel=0).shuffle(by="file")
+    windows = (
+        fake_catalog([400_000] * 3, 44_100).windows(window_s=2.5, channel=0).shuffle(by="file")
+    )
 
     assert repr(windows) == (
         "<Windows: 12 of 2.5 s every 2.5 s (tail='pad') at 16000 Hz from 3 recordings, "
@@ -362,7 +364,7 @@ def test_the_order_of_an_epoch_is_made_once_for_all_indices(
 def test_pickles_of_windows_are_small_and_open_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A million windows are pickled in a few kilobytes, without opening a file."""
     monkeypatch.setattr(_libsndfile, "open_file", _refuse)
-    windows = made_up([1_000_000_000]).windows(1_000, 1.0).shuffle()
+    windows = fake_catalog([1_000_000_000]).windows(1_000, 1.0).shuffle()
     list(windows.order.epoch(0)(np.arange(3, dtype=np.int64)))
 
     pickled = pickle.dumps(windows)
@@ -379,7 +381,7 @@ def _refuse(path: str) -> None:
 def test_the_fingerprint_is_of_what_decides_the_order() -> None:
     """Recordings, cut, choice, seed and kind of shuffle each change it."""
     frames = [400, 80, 300, 200]
-    catalog = made_up(frames)
+    catalog = fake_catalog(frames)
     windows = catalog.windows(1_000, 0.1)
 
     others = [
@@ -398,8 +400,8 @@ def test_the_fingerprint_is_of_what_decides_the_order() -> None:
         catalog.windows(1_000, 0.1, min_tail_s=0.01),
         catalog.windows(1_000, 0.1, channel=0),
         catalog[:3].windows(1_000, 0.1),
-        made_up([400, 80, 300, 201]).windows(1_000, 0.1),
-        made_up(frames, [1_000, 1_000, 1_000, 1_001]).windows(1_000, 0.1),
+        fake_catalog([400, 80, 300, 201]).windows(1_000, 0.1),
+        fake_catalog(frames, [1_000, 1_000, 1_000, 1_001]).windows(1_000, 0.1),
         catalog.filter([True, False, True, True]).windows(1_000, 0.1),
     ]
 
@@ -408,8 +410,10 @@ def test_the_fingerprint_is_of_what_decides_the_order() -> None:
 
 def test_the_fingerprint_survives_moving() -> None:
     """Root, modification times, sizes and the user's columns do not change it."""
-    here = made_up([400, 80], root="/here", mtime_ns=[1, 2], size=[10, 20])
-    there = made_up([400, 80], root="/mnt/there", mtime_ns=[3, 4], size=[11, 21], site=["A", "B"])
+    here = fake_catalog([400, 80], root="/here", mtime_ns=[1, 2], size=[10, 20])
+    there = fake_catalog(
+        [400, 80], root="/mnt/there", mtime_ns=[3, 4], size=[11, 21], site=["A", "B"]
+    )
 
     assert here[0].path != there[0].path
     assert here.windows(1_000, 0.1).fingerprint == there.windows(1_000, 0.1).fingerprint
@@ -429,7 +433,7 @@ def test_the_same_choice_has_the_same_fingerprint_however_it_was_made() -> None:
 
 def test_every_channel_comes_out_as_asked(tmp_path: Path) -> None:
     """The mix is the mean, an index is one channel, and "all" has a row for each channel."""
-    catalog = archive(tmp_path).filter([False, False, True])
+    catalog = three_recordings(tmp_path).filter([False, False, True])
 
     mix, first, second, both = (
         catalog.windows(None, 0.5, channel=channel)[0].audio for channel in CHANNELS
@@ -443,7 +447,7 @@ def test_every_channel_comes_out_as_asked(tmp_path: Path) -> None:
 
 def test_a_channel_that_is_not_everywhere_is_refused() -> None:
     """The error names a file that lacks the channel."""
-    catalog = made_up([400, 400, 400], channels=[2, 1, 4])
+    catalog = fake_catalog([400, 400, 400], channels=[2, 1, 4])
 
     with pytest.raises(
         InvalidWindowsError, match=r"channel=1 is not in every recording: r1 has 1 "
@@ -457,16 +461,16 @@ def test_a_channel_that_is_not_everywhere_is_refused() -> None:
 
 def test_the_recordings_own_rate_is_kept_where_there_is_one() -> None:
     """sample_rate=None takes the rate of all recordings, and is an error if there are several."""
-    assert made_up([400, 300], 22_050).windows(None, 0.01).spec.sample_rate == 22_050
+    assert fake_catalog([400, 300], 22_050).windows(None, 0.01).spec.sample_rate == 22_050
     with pytest.raises(
         InvalidWindowsError, match=r"they have 2: 8000 Hz, 22050 Hz\. Give one sample_rat"
     ):
-        made_up([400, 300, 200], [22_050, 8_000, 8_000]).windows(None, 0.01)
+        fake_catalog([400, 300, 200], [22_050, 8_000, 8_000]).windows(None, 0.01)
 
 
 def test_an_empty_catalog_cannot_be_cut() -> None:
     """Cutting an empty catalog is an error that says so, whatever the arguments are."""
-    empty = made_up([400])[1:]
+    empty = fake_catalog([400])[1:]
     for arguments in ({}, {"sample_rate": None}, {"channel": "all"}, {"channel": 0}):
         with pytest.raises(InvalidWindowsError, match="no recordings to cut"):
             empty.windows(**arguments)
@@ -474,7 +478,7 @@ def test_an_empty_catalog_cannot_be_cut() -> None:
 
 def test_a_window_longer_than_every_recording_is_refused() -> None:
     """If there is no window at all, the error says how long the longest recording is."""
-    catalog = made_up([3_000, 4_500], 1_000)
+    catalog = fake_catalog([3_000, 4_500], 1_000)
 
     with pytest.raises(
         InvalidWindowsError, match=r"none of the 2 .* window of 5 s \(.* 4\.500 s\): .*pad"
@@ -484,7 +488,7 @@ def test_a_window_longer_than_every_recording_is_refused() -> None:
 
 def test_recordings_without_windows_are_warned_about_once() -> None:
     """There is one warning, at the caller's line, that says how many, which and what to do."""
-    catalog = made_up([500, 30, 400, 99], 1_000)
+    catalog = fake_catalog([500, 30, 400, 99], 1_000)
 
     with pytest.warns(HeadraceWarning) as seen:
         windows = catalog.windows(1_000, 0.1, tail="drop")
@@ -534,7 +538,7 @@ def test_recordings_without_windows_are_warned_about_once() -> None:
 def test_a_bad_argument_is_one_sentence(arguments: dict[str, Any], sentence: str) -> None:
     """Every bad argument raises an InvalidWindowsError, a ValueError, that names it."""
     given_arguments = {"sample_rate": 1_000, "window_s": 0.1} | arguments
-    catalog = made_up([400])
+    catalog = fake_catalog([400])
 
     with pytest.raises(InvalidWindowsError, match=sentence) as caught:
         catalog.windows(**given_arguments)
@@ -546,9 +550,9 @@ def test_a_bad_argument_is_one_sentence(arguments: dict[str, Any], sentence: str
 @pytest.mark.parametrize("rate", [8_000.0, np.int64(8_000), np.int32(8_000), np.float32(8_000)])
 def test_a_whole_sample_rate_may_be_of_any_type(rate: Any) -> None:
     """A rate from a table or a division makes the same windows as a literal."""
-    windows = made_up([400_000]).windows(rate, np.float32(0.5))  # type: ignore[arg-type]
+    windows = fake_catalog([400_000]).windows(rate, np.float32(0.5))  # type: ignore[arg-type]
 
-    assert windows.fingerprint == made_up([400_000]).windows(8_000, 0.5).fingerprint
+    assert windows.fingerprint == fake_catalog([400_000]).windows(8_000, 0.5).fingerprint
     assert type(windows.spec.sample_rate) is int
 
 
@@ -569,7 +573,7 @@ def test_cutting_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of missing files can be made, sliced, shuffled, described and located."""
     monkeypatch.setattr(_libsndfile, "open_file", _refuse)
 
-    catalog = made_up([500, 400], [44_100, 8_000], kinds=[("WAV", "FLOAT"), ("OGG", "VORBIS")])
+    catalog = fake_catalog([500, 400], [44_100, 8_000], kinds=[("WAV", "FLOAT"), ("OGG", "VORBIS")])
     windows = catalog.windows(16_000, 0.01)[2:].shuffle(by="file")
 
     assert len(windows) > 0
