@@ -85,7 +85,8 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     **{
         f"an event's {name} of {kind}": (
             AnnotationError,
-            f"The column '{name}' cannot be {name}, a .*: .*Convert it, or give the name of another column as {name}=",
+            f"The column '{name}' cannot be {name}, a .*: .*"
+            f"Convert it, or give the name of another column as {name}=",
             partial(_events, **{name: values}),
         )
         for name in ("start_s", "end_s", "low_hz")
@@ -220,12 +221,12 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     ),
     "further files that are one string": (
         AnnotationError,
-        r"files= is several names: say files=\['r1'\] for one",
+        r"files= takes several names: for one, use files=\['r1'\]",
         lambda: Annotations.from_table(pa.table({"file": ["a"], "label": ["A"]}), files="r1"),
     ),
     "matching to what is no id": (
         AnnotationError,
-        "by= does not tell an id: .*Return a string or None",
+        "by= must return an id: .*Return a string or None",
         lambda: Annotations.from_table(pa.table({"file": ["a"], "label": ["A"]})).match(
             fake_catalog([1_000]),
             by=lambda _: 3,  # type: ignore[arg-type,return-value]
