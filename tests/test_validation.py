@@ -85,8 +85,10 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     **{
         f"an event's {name} of {kind}": (
             AnnotationError,
-            f"The column '{name}' cannot be {name}, a .*: .*"
-            f"Convert it, or give the name of another column as {name}=",
+            (
+                f"The column '{name}' cannot be {name}, a .*: .*"
+                f"Convert it, or give the name of another column as {name}="
+            ),
             partial(_events, **{name: values}),
         )
         for name in ("start_s", "end_s", "low_hz")
