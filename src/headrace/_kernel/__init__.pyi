@@ -353,7 +353,7 @@ class LostWindow:
     def row(self) -> int: ...
     @property
     def code(self) -> str:
-        """The value of a `headrace.records.Code`."""
+        """The value of a `headrace.failures.Code`."""
     @property
     def message(self) -> str: ...
 
@@ -499,7 +499,7 @@ class VerifyResult:
         """The last frame with such a sample."""
     @property
     def code(self) -> str:
-        """The value of a `headrace.records.Code` if decoding stopped too early, else ""."""
+        """The value of a `headrace.failures.Code` if decoding stopped too early, else ""."""
     @property
     def message(self) -> str:
         """Why it stopped too early, or ""."""
