@@ -128,7 +128,7 @@ class WorkItem:
 def limit_deliveries(
     items: Iterator[WorkItem], n: int, *, single_examples: bool
 ) -> Iterator[WorkItem]:
-    """Yield work items until they make `n` deliveries, so that nothing is loaded in vain.
+    """Yield work items until they make `n` deliveries, and load no more.
 
     An item is one delivery or, with `single_examples`, one delivery for each of its rows.
     """
