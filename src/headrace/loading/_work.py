@@ -50,7 +50,7 @@ class ReadGroup:
     size : int
         Samples in a window.
     key : int or None
-        Groups of the same key are read one at a time, in order, so that the decoder carries on.
+        Groups of the same key are read one at a time, in order, so that the decoder need not seek.
     epoch : int
         The epoch that the work item belongs to.
     """

@@ -15,7 +15,7 @@ acquires a free GIL within microseconds. A GIL that is held is released 5 ms aft
 
 @dataclass(slots=True, eq=False)
 class ReadTiming:
-    """Timing of one group of reads, made by the worker that read it.
+    """Timing of one group of reads, measured by the worker that read it.
 
     All times are in seconds. Points in time are by `time.perf_counter`.
 

@@ -586,7 +586,7 @@ class Windows(Sequence[AudioExample]):
 
     @cached_property
     def _first_epoch(self) -> EpochOrder:
-        """The order by which indexing works, made once for all indices."""
+        """The order of epoch 0, by which indexing works; computed once."""
         return self.order.epoch(0)
 
     def __getstate__(self) -> dict[str, Any]:
