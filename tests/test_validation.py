@@ -141,17 +141,17 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     },
     "times of two lengths": (
         CatalogError,
-        "The table of times is not a table: .*Give columns",
+        "The table of times cannot be read: .*Give columns",
         lambda: _times(at_s=[0.1]),
     ),
     "times of numbers and words": (
         CatalogError,
-        "The table of times is not a table",
+        "The table of times cannot be read",
         lambda: _times(at_s=[0.1, "x"]),
     ),
     "times that are a scalar": (
         CatalogError,
-        "The table of times is not a table",
+        "The table of times cannot be read",
         lambda: _times(at_s=0.1),
     ),
     **{

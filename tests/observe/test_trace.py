@@ -146,7 +146,7 @@ def test_only_the_newest_are_kept(
 
     about, slices = read(file)
     kinds = Counter(one["name"] for one in slices)
-    assert kinds["read"] == kinds["wait"] == kinds["work with it"] == 5
+    assert kinds["read"] == kinds["wait"] == kinds["work"] == 5
     assert about["deliveries"] == len(windows)
     assert about["deliveries left out"] == len(windows) - 5
     assert about["reads left out"] == about["reads"] - 5

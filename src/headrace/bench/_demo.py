@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Demo", "StandInModel", "demo"]
 
 _WIDTH: Final = 64
-_ROWS: Final = 32  # of one matrix product; `StandInModel` says why not more
+_ROWS: Final = 32  # of one matrix product: few, as `StandInModel` explains
 _PRODUCTS: Final = 128  # at a time: 1 MiB, which fits in the cache of one processor
 
 _LOAD_S: Final = 1.0  # seconds spent on measuring how long a batch takes to load
