@@ -12,7 +12,7 @@ import pytest
 
 import headrace
 from headrace.observe import _trace as trace
-from headrace.observe._meter import Meter
+from headrace.observe._counters import Meter
 from headrace.observe._read_timing import ReadTiming
 from headrace.observe._trace import Trace
 

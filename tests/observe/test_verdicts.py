@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.loading._reader import GroupResult
-    from headrace.loading._work import ReadGroup
+    from headrace.loading._work_items import ReadGroup
 
 WORK = ("wait for files or a processor", "decode", "resample", "transform")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.catalog._scan import scan
 from headrace.codecs import _libsndfile
 from headrace.errors import HeadraceWarning, InvalidWindowsError
-from headrace.windows._examples import AudioExample
+from headrace.windows._batch import AudioExample
 from headrace.windows._spec import Channel, Coverage
 from headrace.windows._windows import Windows
 from tests.support.catalogs import fake_catalog, three_recordings

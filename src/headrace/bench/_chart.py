@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from headrace.bench._sweep import SweepResult, WorkerResult
+    from headrace.bench._worker_sweep import SweepResult, WorkerResult
     from headrace.observe import Stats
 
 __all__ = ["HEIGHT", "WIDTH", "Bar", "Chart", "Dot", "Label", "Line", "charts", "ms_per_window"]

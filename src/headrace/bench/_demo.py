@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from headrace.bench._sweep import sweep
+from headrace.bench._worker_sweep import sweep
 from headrace.errors import ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from headrace.bench._sweep import SweepResult
+    from headrace.bench._worker_sweep import SweepResult
     from headrace.loading import Loader
     from headrace.windows import Batch, Windows
 

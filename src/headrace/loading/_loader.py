@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from headrace._processors import processors_per_rank
+from headrace._cpu_count import processors_per_rank
 from headrace._validation import check_choice, check_count, check_stall_timeout, parse_bytes
 from headrace.concurrency import Prefetcher, register_fork_listener
 from headrace.errors import ClosedError, InvalidWindowsError, ReadError
@@ -32,8 +32,8 @@ from headrace.loading._ledger import Ledger, parse_max_failures
 from headrace.loading._plan import Plan
 from headrace.loading._reader import Reader
 from headrace.loading._state import make_state, read_state
-from headrace.loading._transforming import read_function
-from headrace.loading._work import limit_deliveries
+from headrace.loading._transforming_reader import read_function
+from headrace.loading._work_items import limit_deliveries
 from headrace.loading._work_results import WorkResult, make_job
 from headrace.observe import Live, Meter, record_trace
 
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from headrace.concurrency import Job
     from headrace.failures import Failure
     from headrace.loading._buffers import Allocate
-    from headrace.loading._transforming import ReadFunction
-    from headrace.loading._work import WorkItem
+    from headrace.loading._transforming_reader import ReadFunction
+    from headrace.loading._work_items import WorkItem
     from headrace.observe import Stats
     from headrace.windows import AudioExample, Batch, Function, Windows
 

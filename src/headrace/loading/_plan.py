@@ -16,7 +16,7 @@ from headrace._kernel import LANES
 from headrace.codecs import Recording, decoder_bytes, decodes_from_start, sample_type, seeks_exactly
 from headrace.dsp import resampler, table_bytes
 from headrace.errors import InvalidWindowsError, MemoryBudgetError
-from headrace.loading._work import ReadGroup, WorkItem
+from headrace.loading._work_items import ReadGroup, WorkItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

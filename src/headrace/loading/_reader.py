@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from headrace.codecs import Recording
     from headrace.concurrency import CancellationToken
     from headrace.loading._plan import Plan
-    from headrace.loading._work import ReadGroup
+    from headrace.loading._work_items import ReadGroup
 
 __all__ = ["GroupResult", "ReadCancelledError", "Reader"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from headrace._apportion import apportion
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
+from headrace.windows._draws import Mixed, check_weights
 from headrace.windows._labels import Labels
-from headrace.windows._sampling import Mixed, check_weights
 from headrace.windows._window_sets import ConcatenatedSet
 from headrace.windows._windows import Windows
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
+from headrace.windows._draws import Mixed, Sampled
 from headrace.windows._identity import (
     BlockShuffleIdentity,
     FileShuffleIdentity,
     WindowShuffleIdentity,
 )
 from headrace.windows._permutation import Permutation, epoch_key
-from headrace.windows._sampling import Mixed, Sampled
 from headrace.windows._shards import assign_ranks
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError, TransformError
-from headrace.windows._examples import AudioExample
+from headrace.windows._batch import AudioExample
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray

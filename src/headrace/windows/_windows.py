@@ -15,11 +15,11 @@ import numpy as np
 
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
-from headrace.windows._examples import AudioExample
+from headrace.windows._batch import AudioExample
+from headrace.windows._draws import Sampled, check_weights
 from headrace.windows._identity import InOrderIdentity, RecordingShardIdentity, WindowsIdentity
 from headrace.windows._labels import Labels
 from headrace.windows._orders import Shuffle, resolve_order
-from headrace.windows._sampling import Sampled, check_weights
 from headrace.windows._shards import Shard, detect_rank
 from headrace.windows._transforms import Transform, noise_example
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from headrace.annotations import Annotations
     from headrace.catalog import Catalog, Recordings
     from headrace.loading import Loader
+    from headrace.windows._draws import Mixed
     from headrace.windows._identity import OrderIdentity
     from headrace.windows._labels import Unannotated
     from headrace.windows._orders import Order
     from headrace.windows._permutation import EpochOrder
-    from headrace.windows._sampling import Mixed
     from headrace.windows._shards import Remainder
     from headrace.windows._spec import Coverage, WindowSpec
     from headrace.windows._transforms import Function, On

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from headrace._processors import available_processors
+from headrace._cpu_count import available_processors
 from headrace.errors import ReadError
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from headrace.concurrency import CancellationToken
     from headrace.loading._reader import GroupResult, Reader
-    from headrace.loading._work import ReadGroup
+    from headrace.loading._work_items import ReadGroup
     from headrace.windows import AudioExample, Function, Windows
 
 __all__ = ["ReadFunction", "TransformingReader", "read_function"]
