@@ -34,6 +34,9 @@ struct LibsndfileFunctions {
   void* (*open_virtual)(VirtualFile*, int mode, Info* info, void* user);
 };
 
+constexpr int CONTAINER_MASK = 0x0FFF0000;   // SF_FORMAT_TYPEMASK
+constexpr int FLAC_CONTAINER = 0x00170000;   // SF_FORMAT_FLAC
+
 // Open a file with libsndfile. Throws DecodeError if it cannot be opened, or has another format than `spec`
 // says. `library` has to outlive the Source.
 std::unique_ptr<Source> open_with_libsndfile(const SourceSpec& spec,
