@@ -30,10 +30,10 @@ class Code(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
     """The file is audio, but headrace cannot use it (no declared length, no such channel)."""
     TRUNCATED = "TRUNCATED"
-    """The file ends before the frames its header declares."""
+    """The file ends before the frames its header declares, or is damaged."""
     HEADER_MISMATCH = "HEADER_MISMATCH"
-    """The header declares no length, or fewer frames than the file holds
-    (``scan(verify="decode")``)."""
+    """The header declares no length (``scan(verify="decode")``), or fewer frames than the file
+    holds."""
     CHANGED = "CHANGED"
     """Since the scan, the file's format, sample rate or channel count has changed, or the file has
     become shorter."""

@@ -13,8 +13,8 @@ import soundfile
 
 import headrace
 from headrace import _kernel
-from headrace.codecs import _native as native
 from headrace.codecs._ffmpeg import CONTAINERS, EXTENSIONS, Stream, container_of
+from headrace.codecs._libsndfile import libsndfile_functions
 from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
 from headrace.failures import Code, DecodeError, Failure
@@ -432,7 +432,11 @@ def verify_stream(stream: Any, frames: int = 50_000) -> _kernel.VerifyResult:
         opener=lambda _: stream,
     )
     return _kernel.verify(
-        kind, native.libsndfile_functions(), path=b"nowhere", frames=frames, cancel=bytearray(1)
+        kind,
+        libsndfile_functions(),
+        path=b"nowhere",
+        frames=frames,
+        cancel=bytearray(1),
     )
 
 
@@ -475,7 +479,7 @@ LATE = """
 import sys, threading
 import numpy as np
 from headrace import _kernel
-from headrace.codecs import _native as native
+from headrace.codecs._libsndfile import libsndfile_functions
 
 reading, go_on = threading.Event(), threading.Event()
 
@@ -493,7 +497,7 @@ kind = _kernel.SourceFormat(
 )
 options = dict(path=b"nowhere", frames=1 << 40, cancel=bytearray(1))
 threading.Thread(
-    target=_kernel.verify, args=(kind, native.libsndfile_functions()), kwargs=options, daemon=True
+    target=_kernel.verify, args=(kind, libsndfile_functions()), kwargs=options, daemon=True
 ).start()
 reading.wait()
 print("bye")

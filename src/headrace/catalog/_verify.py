@@ -9,10 +9,9 @@ Guarantees
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
@@ -24,7 +23,13 @@ from headrace._cpu_count import available_processors
 from headrace._progress import progress_bar
 from headrace.catalog import _parquet
 from headrace.catalog._table import each_recording, with_columns
-from headrace.codecs import libsndfile_functions, path_of, read_declared_length, source_format
+from headrace.codecs import (
+    false_claim,
+    libsndfile_functions,
+    path_of,
+    read_declared_length,
+    source_format,
+)
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Code, Failure
 
@@ -45,6 +50,9 @@ DECLARED: Final = "declared_frames"
 TEMPORARY: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION})
 """Failures of the disk or the network. They say nothing about the recording, so the next scan
 decodes it again."""
+
+_CLAIMS: Final = frozenset({Code.TRUNCATED, Code.HEADER_MISMATCH})
+"""Failures that a scan finds without decoding."""
 
 _SAVE_INTERVAL_S: Final = 60.0
 """How much work a crash of the machine may cost."""
@@ -109,7 +117,14 @@ def verify_recordings(
     if DECLARED in table.column_names:
         declared[:] = table[DECLARED].fill_null(-1).to_numpy()
     rows_to_decode = np.flatnonzero(declared < 0)
-    all_failures = list(failures)
+    # What the scan said of a length holds until the recording is decoded.
+    to_decode = set(table["id"].take(pa.array(rows_to_decode)).to_pylist()) if failures else set()
+    claims = {
+        failure.file_id: failure
+        for failure in failures
+        if failure.file_id in to_decode and failure.code in _CLAIMS
+    }
+    all_failures = [one for one in failures if claims.get(one.file_id) is not one]
 
     def results() -> tuple[pa.Table, tuple[Failure, ...]]:
         no_points = pa.scalar(b"", pa.large_binary())
@@ -119,7 +134,7 @@ def verify_recordings(
             DECLARED: pa.chunked_array([pa.array(declared, mask=declared < 0)]),
         }
         verified = with_columns(table, columns).filter(pa.array(frames > 0))
-        distinct = dict.fromkeys(all_failures)
+        distinct = dict.fromkeys([*all_failures, *claims.values()])
         return verified, tuple(sorted(distinct, key=lambda failure: failure.file_id))
 
     def save() -> None:
@@ -148,6 +163,8 @@ def verify_recordings(
                     all_failures += verdict.failures
                     frames[row] = verdict.frames
                     declared[row] = verdict.declared
+                    if claims and verdict.declared >= 0:
+                        claims.pop(table["id"][row].as_py(), None)
                     seeks_inexactly[row] = not verdict.seek_points_exact
                 done += len(verdicts)
                 damaged += sum(bool(verdict.failures) for verdict in verdicts)
@@ -202,32 +219,25 @@ def _decoded(
             recording.id, recording.path, code, message, start_s=start / rate, stop_s=stop / rate
         )
 
-    known = declared.frames
     if code in TEMPORARY:
         message = f"{why}: decoding did not finish; the next scan that decodes tries again"
         temporary = failure(Code(code), message, 0, recording.frames)
         return _Verdict(-1, recording.frames, (temporary,), seek_points_exact=True)
-    failures = []
-    if code or frames < known:
-        kind = Code(code) if code else Code.TRUNCATED
-        why = why or "the file is cut short"
-        message = f"{why}: {frames} frames can be used; the header declares no number of frames"
-        if known:
-            message = f"{why}: {frames} of the {known} frames that its header declares can be used"
-        failures.append(failure(kind, message, frames, max(known, recording.frames)))
-    elif declared.is_cut_short:
-        message = (
-            f"the file is cut short: it has {frames} frames, and its header declares more than that"
+    failures = [
+        failure(
+            Code.TRUNCATED,
+            f"the file is damaged: frames {first} to {stop} cannot be decoded",
+            first,
+            stop,
         )
-        failures.append(failure(Code.TRUNCATED, message, frames, math.inf))
-    elif frames > known:
-        message = f"the header declares {known or 'no'} frames, decoding gives {frames}"
-        failures.append(failure(Code.HEADER_MISMATCH, message, known, frames))
-    elif declared.has_more:
-        message = f"audio seems to follow the {known} frames that the header declares"
-        failures.append(failure(Code.HEADER_MISMATCH, message, known, math.inf))
+        for first, stop in found.lost
+    ]
+    decoded = replace(recording, frames=frames)
+    claim = false_claim(decoded, declared, scanned=recording.frames, code=code, reason=why)
+    if claim is not None:
+        failures.append(claim)
     if bad:
         first, last = found.first_non_finite, found.last_non_finite
         message = f"{bad} samples are NaN or infinite, between frames {first} and {last + 1}"
         failures.append(failure(Code.NON_FINITE, message, first, last + 1))
-    return _Verdict(known, frames, tuple(failures), found.seek_points_exact)
+    return _Verdict(declared.frames, frames, tuple(failures), found.seek_points_exact)

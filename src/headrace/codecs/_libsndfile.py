@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 # soundfile has no public names for the raw calls and the format codes.
 from soundfile import _ffi, _formats, _snd, _subtypes
 
+from headrace import _kernel
 from headrace.codecs._recording import Header
 from headrace.failures import Code, DecodeError, describe_os_error
 
@@ -20,9 +22,11 @@ __all__ = [
     "format_code",
     "format_name",
     "function_address",
+    "libsndfile_functions",
     "libsndfile_names",
     "open_file",
     "read_header",
+    "read_repaired_header",
     "subtype_name",
     "text_of",
 ]
@@ -64,9 +68,37 @@ def read_header(path: str) -> Header:
     """
     handle, info = open_file(path)
     _ffi.release(handle)
-    return Header(
-        format_name(info), subtype_name(info), info.samplerate, info.channels, info.frames
+    return _header(info.format, info.samplerate, info.channels, info.frames)
+
+
+def read_repaired_header(path: str) -> Header | None:
+    """Return what libsndfile reads if the file's header is given the size of the samples there are.
+
+    Returns
+    -------
+    Header or None
+        None if the header declares all samples, the format is another than AU, CAF, AIFF and WAV,
+        or the file cannot be opened; and on Windows.
+    """
+    info = _kernel.repaired_header(os.fsencode(path), libsndfile_functions())
+    return None if info is None else _header(*info)
+
+
+@cache
+def libsndfile_functions() -> _kernel.LibsndfileFunctions:
+    """Return the addresses of libsndfile's functions."""
+    opening = "sf_wchar_open" if sys.platform == "win32" else "sf_open"
+    names = ["close", "seek", "error", "strerror", "open_virtual"]
+    names += [f"readf_{type_}" for type_ in ("short", "int", "float", "double")]
+    symbols = {name: f"sf_{name}" for name in names} | {"open": opening}
+    return _kernel.LibsndfileFunctions(
+        **{name: function_address(symbol) for name, symbol in symbols.items()}
     )
+
+
+def _header(code: int, sample_rate: int, channels: int, frames: int) -> Header:
+    format_ = _FORMATS.get(code & _FORMAT_MASK, "?")
+    return Header(format_, _SUBTYPES.get(code & _SUBTYPE_MASK, "?"), sample_rate, channels, frames)
 
 
 def open_file(path: str) -> tuple[Handle, Info]:

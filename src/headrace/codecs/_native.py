@@ -10,10 +10,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from headrace._kernel import LibsndfileFunctions, SampleType, SourceFormat, WavEncoding
+from headrace._kernel import SampleType, SourceFormat, WavEncoding
 from headrace.codecs._ffmpeg import CONTAINERS, Stream
 from headrace.codecs._formats import sample_type, seeks_exactly
-from headrace.codecs._libsndfile import format_code, function_address
+from headrace.codecs._libsndfile import format_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Opener = Callable[[bytes], Stream]
 
-__all__ = ["libsndfile_functions", "path_of", "source_format"]
+__all__ = ["path_of", "source_format"]
 
 _WAV_ENCODINGS: Final = {
     "PCM_U8": WavEncoding.UINT8,
@@ -32,17 +32,6 @@ _WAV_ENCODINGS: Final = {
     "FLOAT": WavEncoding.FLOAT32,
     "DOUBLE": WavEncoding.FLOAT64,
 }
-
-
-def libsndfile_functions() -> LibsndfileFunctions:
-    """Return the addresses of libsndfile's functions."""
-    opening = "sf_wchar_open" if sys.platform == "win32" else "sf_open"
-    names = ["close", "seek", "error", "strerror", "open_virtual"]
-    names += [f"readf_{type_}" for type_ in ("short", "int", "float", "double")]
-    symbols = {name: f"sf_{name}" for name in names} | {"open": opening}
-    return LibsndfileFunctions(
-        **{name: function_address(symbol) for name, symbol in symbols.items()}
-    )
 
 
 def path_of(path: str) -> bytes:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from headrace import _kernel
 from headrace.codecs import _ffmpeg, _libsndfile
-from headrace.codecs._formats import INEXACT
+from headrace.codecs._declared_length import false_claim, read_declared_length
+from headrace.codecs._formats import INEXACT, WRONG
 from headrace.codecs._recording import MAX_FRAMES, MAX_SAMPLE_RATE, Header, Recording
 from headrace.failures import Code, DecodeError, Failure, describe_os_error
 
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["probe"]
+
+_UNDECLARED: Final = frozenset({"MP3", "OGG", *_ffmpeg.CONTAINERS})
+"""Formats whose headers declare no length. That an Ogg file is cut short, its last page says."""
 
 _UNKNOWN_LENGTH: Final = 1 << 62  # libsndfile says SF_COUNT_MAX, 2^63 - 1, if none is declared
 
@@ -38,14 +45,20 @@ def probe(
     Recording or Failure
         A bad file gives a failure and never raises.
     """
+    agrees, seek_points = False, None
     try:
         status = os.stat(path)
-        header = _read_header(path, status, cancelled)
+        own = _probe_natively(path, status)
+        if own is not None:
+            header, agrees, seek_points = Header(*own[:5]), own[5], own[6]
+        else:
+            header = _read_header(path, status, cancelled)
+        _check_values(header)
     except OSError as error:
         return Failure(file_id, path, *describe_os_error(error))
     except DecodeError as error:
         return Failure(file_id, path, error.code, error.message)
-    return Recording(
+    recording = Recording(
         id=file_id,
         path=path,
         sample_rate=header.sample_rate,
@@ -55,7 +68,22 @@ def probe(
         subtype=header.subtype,
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
+        seek_points=seek_points or None,
     )
+    if agrees or recording.format in _UNDECLARED:
+        return recording
+    declared = read_declared_length(recording)
+    claim = None if declared.is_unknown else false_claim(recording, declared)
+    return replace(recording, false_claim=claim) if claim else recording
+
+
+def _probe_natively(
+    path: str, status: os.stat_result
+) -> tuple[str, str, int, int, int, bool, bytes] | None:
+    """Return what the kernel says of a file that it reads itself, else None."""
+    if sys.platform == "win32" or not stat.S_ISREG(status.st_mode):
+        return None
+    return _kernel.probe_header(os.fsencode(path))
 
 
 def _read_header(path: str, status: os.stat_result, cancelled: Callable[[], bool]) -> Header:
@@ -65,7 +93,7 @@ def _read_header(path: str, status: os.stat_result, cancelled: Callable[[], bool
     if status.st_size == 0:
         raise DecodeError(Code.EMPTY, "the file has 0 bytes")
     try:
-        header = _libsndfile.read_header(path)
+        header = _libsndfile.read_repaired_header(path) or _libsndfile.read_header(path)
     except DecodeError as error:
         measured = _ffmpeg.measure(path, cancelled) if error.code is Code.NOT_AUDIO else None
         if measured is None:
@@ -75,6 +103,11 @@ def _read_header(path: str, status: os.stat_result, cancelled: Callable[[], bool
         raise DecodeError(
             Code.UNSUPPORTED, "the header declares no length: convert the file to WAV or FLAC"
         )
+    return header
+
+
+def _check_values(header: Header) -> None:
+    """Raise `DecodeError` if no recording can have such a header."""
     if header.frames > MAX_FRAMES or header.sample_rate > MAX_SAMPLE_RATE:
         raise DecodeError(
             Code.UNSUPPORTED,
@@ -91,4 +124,9 @@ def _read_header(path: str, status: os.stat_result, cancelled: Callable[[], bool
             f"the decoder of {header.format} {header.subtype} gives different frames when the file "
             "is read in different pieces: convert the file to WAV or FLAC",
         )
-    return header
+    if (header.format, header.subtype) in WRONG:
+        raise DecodeError(
+            Code.UNSUPPORTED,
+            f"libsndfile decodes loud samples of {header.format} {header.subtype} wrongly: convert "
+            "the file to WAV or FLAC with another tool",
+        )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from headrace.failures import Failure
 
 __all__ = ["MAX_FRAMES", "MAX_SAMPLE_RATE", "Header", "Recording"]
 
@@ -59,7 +62,11 @@ class Recording:
         Time of last change, in nanoseconds since 1970.
     seek_points : bytes or None
         Positions in an MP3 file where decoding can start, found by a scan; opaque. Empty if it can
-        start only at the beginning, None if no scan has looked for them.
+        start only at the beginning, None if no scan has looked for them. In a FLAC file that is
+        followed by another: where the first one ends.
+    false_claim : Failure or None
+        What the scan found that the header claims and the file does not hold. Not in a catalog's
+        rows: it is among the catalog's failures.
     """
 
     id: str
@@ -72,6 +79,7 @@ class Recording:
     size: int = 0
     mtime_ns: int = 0
     seek_points: bytes | None = field(default=None, compare=False, repr=False)
+    false_claim: Failure | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     @property
     def duration_s(self) -> float:
