@@ -19,7 +19,7 @@ IMPORTS_IN_FUNCTIONS = {
     ("catalog._catalog", "Catalog.windows"): {"windows"},
     ("catalog._catalog", "Catalog.windows_at"): {"windows"},
     ("observe._stats", "Stats._repr_html_"): {"display"},
-    ("windows._examples", "AudioExample._repr_html_"): {"display"},
+    ("windows._batch", "AudioExample._repr_html_"): {"display"},
     ("windows._windows", "Windows.__getitem__"): {"loading"},
     ("windows._windows", "Windows._repr_html_"): {"display"},
     ("windows._windows", "Windows.loader"): {"loading"},

@@ -85,8 +85,10 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     **{
         f"an event's {name} of {kind}": (
             AnnotationError,
-            f"The column '{name}' cannot be {name}, a .*: .*"
-            f"Convert it, or give the name of another column as {name}=",
+            (
+                f"The column '{name}' cannot be {name}, a .*: .*"
+                f"Convert it, or give the name of another column as {name}="
+            ),
             partial(_events, **{name: values}),
         )
         for name in ("start_s", "end_s", "low_hz")
@@ -139,17 +141,17 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     },
     "times of two lengths": (
         CatalogError,
-        "The table of times is not a table: .*Give columns",
+        "The table of times cannot be read: .*Give columns",
         lambda: _times(at_s=[0.1]),
     ),
     "times of numbers and words": (
         CatalogError,
-        "The table of times is not a table",
+        "The table of times cannot be read",
         lambda: _times(at_s=[0.1, "x"]),
     ),
     "times that are a scalar": (
         CatalogError,
-        "The table of times is not a table",
+        "The table of times cannot be read",
         lambda: _times(at_s=0.1),
     ),
     **{

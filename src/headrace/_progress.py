@@ -21,7 +21,7 @@ class UpdateProgress(Protocol):
 
 
 def stderr_is_interactive() -> bool:
-    """Return whether standard error is a terminal that somebody watches: not in CI."""
+    """Return whether standard error is a terminal, and this is not CI."""
     return sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("CI")
 
 

@@ -6,7 +6,7 @@
     ├── AnnotationError      (ValueError)         labels cannot be read, or do not match recordings
     ├── CatalogError         (ValueError)         a table is not a catalog, or an id is not unique
     ├── ClosedError          (RuntimeError)       a loader is used after it was closed
-    ├── InvalidWindowsError  (ValueError)         windows cannot be cut, or views do not combine
+    ├── InvalidWindowsError  (ValueError)         windows cannot be cut or combined as asked
     ├── MemoryBudgetError    (ValueError)         the memory budget is too small
     ├── NoRecordingsError    (FileNotFoundError)  no file matches, or none can be read
     ├── ReadError            (OSError)            a window cannot be read
@@ -83,7 +83,7 @@ class AnnotationError(HeadraceError, ValueError):
 
 
 class InvalidWindowsError(HeadraceError, ValueError):
-    """Windows cannot be cut from these recordings, or views are combined in a wrong order."""
+    """Windows cannot be cut, ordered, sharded or combined as asked."""
 
 
 class MemoryBudgetError(HeadraceError, ValueError):

@@ -37,10 +37,10 @@ class Code(StrEnum):
     """The header declares no length, or fewer frames than the file holds
     (``scan(verify="decode")``)."""
     CHANGED = "CHANGED"
-    """Since the scan, the file has got another format, sample rate or channel count, or has become
-    shorter."""
+    """Since the scan, the file's format, sample rate or channel count has changed, or the file has
+    become shorter."""
     MISSING = "MISSING"
-    """The file does not exist any more."""
+    """The file no longer exists."""
     PERMISSION = "PERMISSION"
     """Reading the file is not permitted."""
     IO = "IO"
@@ -117,7 +117,7 @@ def describe_os_error(error: OSError) -> tuple[Code, str]:
 def failure_to_json(
     failure: Failure, names: Collection[str] | None = None, *, omit_defaults: bool = False
 ) -> dict[str, Any]:
-    """Return a failure as what `json.dump` takes. Infinity, which JSON lacks, becomes None.
+    """Return a failure as a dict for `json.dump`. Infinity, which JSON lacks, becomes None.
 
     Parameters
     ----------
@@ -139,5 +139,5 @@ def failure_to_json(
 
 
 def failure_from_json(values: dict[str, Any]) -> Failure:
-    """Return the failure of which `failure_to_json` returned these values, defaults omitted."""
+    """Return the failure whose values `failure_to_json` returned, defaults omitted."""
     return Failure(**{**values, "code": Code(values["code"])})

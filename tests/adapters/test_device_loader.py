@@ -396,9 +396,9 @@ def test_the_bound_counts_batches_ahead(windows: Windows) -> None:
 
     kept = [batches.loader.stats().kept_bytes for _ in batches.steps(40)]
 
-    slabs = batches.loader._buffers
-    assert slabs is not None
-    assert slabs.peak <= slabs.count == batches.loader.prefetch + 2 + 2
+    pool = batches.loader._buffers
+    assert pool is not None
+    assert pool.peak <= pool.count == batches.loader.prefetch + 2 + 2
     assert set(kept) == {0}
     assert batches.loader.stats().peak_bytes <= batches.loader.memory_bound
     batches.close()

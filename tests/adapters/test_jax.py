@@ -142,9 +142,9 @@ def test_arrays_that_are_kept_never_change(windows: Windows, loader: Loader, mem
         pass
 
     assert [np.asarray(audio).tobytes() for audio in kept] == expected
-    slabs = loader._buffers
-    assert slabs is not None
-    assert memory is unaligned or slabs.allocated >= 8  # JAX shared the memory
+    pool = loader._buffers
+    assert pool is not None
+    assert memory is unaligned or pool.allocated >= 8  # JAX shared the memory
 
 
 def test_donating_an_array_does_not_overwrite_the_loaders_memory(loader: Loader) -> None:

@@ -357,9 +357,9 @@ def test_batches_for_cuda_are_assembled_in_pinned_memory(on_cuda: TorchLoader) -
     for batch in on_cuda.steps(30):
         assert batch.audio.shape[1:] == (2_000,)
 
-    slabs = on_cuda.loader._buffers
-    assert slabs is not None
-    assert 0 < _cuda(on_cuda).allocated == slabs.peak <= on_cuda.loader.prefetch + 2 + 2
+    pool = on_cuda.loader._buffers
+    assert pool is not None
+    assert 0 < _cuda(on_cuda).allocated == pool.peak <= on_cuda.loader.prefetch + 2 + 2
     assert on_cuda.loader.stats().kept_bytes == 0
 
 

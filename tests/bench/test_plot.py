@@ -10,7 +10,7 @@ import pytest
 
 from headrace.bench._chart import charts
 from headrace.bench._plot import _draw_chart, check_plot_file, plot, sweep_page
-from headrace.bench._sweep import SweepResult, WorkerResult
+from headrace.bench._worker_sweep import SweepResult, WorkerResult
 from headrace.errors import HeadraceError
 from headrace.observe._stats import Stats
 from tests.support.browser import SCREENS, open_page

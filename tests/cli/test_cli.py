@@ -628,7 +628,7 @@ def test_importing_headrace_imports_no_command_line() -> None:
     """Typer, rich and pyarrow are imported only where they are used."""
     code = (
         "import sys, headrace\n"
-        "import headrace.bench._synthetic, headrace.bench._sweep, headrace.bench._demo\n"
+        "import headrace.bench._synthetic, headrace.bench._worker_sweep, headrace.bench._demo\n"
         "print([name for name in ('typer', 'rich', 'pyarrow', 'pandas') if name in sys.modules])"
     )
     ended = subprocess.run(

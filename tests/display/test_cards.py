@@ -9,7 +9,7 @@ import pytest
 import headrace
 from headrace.errors import HeadraceWarning
 from headrace.observe._stats import Stats
-from headrace.windows._examples import AudioExample
+from headrace.windows._batch import AudioExample
 from tests.support.browser import SCREENS, accessibility_violations, open_page
 from tests.support.sounds import speechlike, write
 

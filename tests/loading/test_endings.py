@@ -342,9 +342,9 @@ def test_a_closed_loader_raises(make: Callable[..., Loader]) -> None:
     loader = make()
     loader.close()
 
-    with pytest.raises(ClosedError, match="Make another"):
+    with pytest.raises(ClosedError, match=r"Make a new one with windows\.loader"):
         iter(loader)
-    with pytest.raises(ClosedError, match="Make another"):
+    with pytest.raises(ClosedError, match=r"Make a new one with windows\.loader"):
         loader.steps(1)
     assert loader.stats().windows == 0
 

@@ -14,7 +14,7 @@ from headrace.codecs import _libsndfile
 from headrace.dsp._resampler import resampler
 from headrace.errors import MemoryBudgetError
 from headrace.loading._plan import Plan, chunk_outputs
-from headrace.loading._work import WorkItem
+from headrace.loading._work_items import WorkItem
 from headrace.windows._spec import Tail
 from headrace.windows._windows import Windows
 from tests.support.catalogs import fake_catalog

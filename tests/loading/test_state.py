@@ -162,3 +162,14 @@ def test_another_cut_or_seed_is_other_windows(windows: Windows) -> None:
     }.items():
         with pytest.raises(StateError, match=f"because {what} differs: .*, or start over"):
             read_state(other, state)
+
+
+def test_recordings_in_another_number_of_catalogs_are_named_as_such() -> None:
+    """Where only the number of catalogs differs, no file is said to have been renamed."""
+    catalog = three_recordings()
+    state = make_state(catalog.windows(16_000, 0.001), 0, 0)
+    parts = [catalog[:1].windows(16_000, 0.001), catalog[1:].windows(16_000, 0.001)]
+    halves = headrace.concat(parts)
+
+    with pytest.raises(StateError, match="the 3 recordings are in 2 catalogs, and were in 1 when"):
+        read_state(halves, state)

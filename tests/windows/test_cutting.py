@@ -256,7 +256,7 @@ def test_times_decide_the_fingerprint() -> None:
 
     assert len({one.fingerprint for one in others}) == len(others)
     assert others[0].fingerprint == catalog.windows_at(TIMES, 1_000, 0.1, seed=9).fingerprint
-    assert "4 of 0.1 s at given times give or take 0.01 s at 1000 Hz" in repr(others[2])
+    assert "4 of 0.1 s at given times with a jitter of up to 0.01 s at 1000 Hz" in repr(others[2])
 
 
 @pytest.mark.parametrize(

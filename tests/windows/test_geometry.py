@@ -66,7 +66,7 @@ def _recordings(draw: st.DrawFn, spec: WindowSpec) -> tuple[list[int], list[int]
 
 
 def _geometry(spec: WindowSpec, frames: list[int], rates: list[int]) -> Geometry:
-    return Geometry.of(spec, np.array(frames, np.int64), np.array(rates, np.int64))
+    return Geometry.from_frames(spec, np.array(frames, np.int64), np.array(rates, np.int64))
 
 
 def _masked(spec: WindowSpec, cuts: list[_Cut], begin: int, stop: int) -> Coverage:

@@ -217,7 +217,7 @@ def test_empty_lists_and_other_objects_cannot_be_joined(join: Any) -> None:
 def test_a_single_windows_object_cannot_be_joined(join: Any) -> None:
     """Windows are themselves a sequence of examples: the error comes before any is read."""
     with pytest.raises(
-        InvalidWindowsError, match=r"a list of Windows can be .*, and this is a single one"
+        InvalidWindowsError, match=r"only a list of Windows can be .*, and this is one Windows"
     ):
         join(fake_catalog([400]).windows(1_000, 0.1))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.codecs._recording import Recording
 from headrace.errors import InvalidWindowsError
 from headrace.failures import Code, Failure
-from headrace.windows._examples import AudioExample, Batch
+from headrace.windows._batch import AudioExample, Batch
 from headrace.windows._spec import WindowSpec
 
 RECORDING = Recording("a.wav", "/data/a.wav", 8_000, 2, 12_000, "WAV", "PCM_16")

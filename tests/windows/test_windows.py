@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.catalog._scan import scan
 from headrace.codecs import _libsndfile
 from headrace.errors import HeadraceWarning, InvalidWindowsError
-from headrace.windows._examples import AudioExample
+from headrace.windows._batch import AudioExample
 from headrace.windows._spec import Channel, Coverage
 from headrace.windows._windows import Windows
 from tests.support.catalogs import fake_catalog, three_recordings
@@ -510,22 +510,22 @@ def test_recordings_without_windows_are_warned_about_once() -> None:
     ("arguments", "sentence"),
     [
         ({"sample_rate": 0}, "sample_rate must be a positive whole number of Hz, not 0"),
-        ({"sample_rate": -1}, "sample_rate must be a finite number, not negative, and is -1"),
+        ({"sample_rate": -1}, "sample_rate must be a finite number from 0 up, not -1"),
         ({"sample_rate": 16_000.5}, "sample_rate must be a positive whole number of Hz, not 16000"),
-        ({"sample_rate": "16000"}, "sample_rate must be a finite number, .* and is '16000'"),
-        ({"sample_rate": nan}, "sample_rate must be a finite number, not negative, and is nan"),
+        ({"sample_rate": "16000"}, "sample_rate must be a finite number from 0 up, not '16000'"),
+        ({"sample_rate": nan}, "sample_rate must be a finite number from 0 up, not nan"),
         ({"window_s": 0}, "window_s=0.0 is less than one sample at 1000 Hz: give more seconds"),
         ({"window_s": 0.0004}, "window_s=0.0004 is less than one sample at 1000 Hz"),
-        ({"window_s": -5}, "window_s must be a finite number, not negative, and is -5"),
-        ({"window_s": nan}, "window_s must be a finite number, not negative, and is nan"),
-        ({"window_s": inf}, "window_s must be a finite number, not negative, and is inf"),
-        ({"window_s": "5"}, "window_s must be a finite number, not negative, and is '5'"),
-        ({"window_s": None}, "window_s must be a finite number, not negative, and is None"),
+        ({"window_s": -5}, "window_s must be a finite number from 0 up, not -5"),
+        ({"window_s": nan}, "window_s must be a finite number from 0 up, not nan"),
+        ({"window_s": inf}, "window_s must be a finite number from 0 up, not inf"),
+        ({"window_s": "5"}, "window_s must be a finite number from 0 up, not '5'"),
+        ({"window_s": None}, "window_s must be a finite number from 0 up, not None"),
         ({"hop_s": 0}, "hop_s=0.0 is less than one sample at 1000 Hz: give more seconds"),
-        ({"hop_s": -0.1}, "hop_s must be a finite number, not negative, and is -0.1"),
-        ({"hop_s": nan}, "hop_s must be a finite number, not negative, and is nan"),
-        ({"min_tail_s": -1}, "min_tail_s must be a finite number, not negative, and is -1"),
-        ({"min_tail_s": nan}, "min_tail_s must be a finite number, not negative, and is nan"),
+        ({"hop_s": -0.1}, "hop_s must be a finite number from 0 up, not -0.1"),
+        ({"hop_s": nan}, "hop_s must be a finite number from 0 up, not nan"),
+        ({"min_tail_s": -1}, "min_tail_s must be a finite number from 0 up, not -1"),
+        ({"min_tail_s": nan}, "min_tail_s must be a finite number from 0 up, not nan"),
         ({"tail": "padd"}, 'tail must be "pad", "shift" or "drop", not \'padd\''),
         ({"tail": None}, 'tail must be "pad", "shift" or "drop", not None'),
         ({"channel": "left"}, 'channel must be "mix", "all" or a channel\'s index .* not \'left\''),

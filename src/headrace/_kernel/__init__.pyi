@@ -385,7 +385,7 @@ class LostWindow:
     def row(self) -> int: ...
     @property
     def code(self) -> str:
-        """The value of a `headrace.records.Code`."""
+        """The value of a `headrace.failures.Code`."""
     @property
     def message(self) -> str: ...
 
@@ -531,7 +531,7 @@ class VerifyResult:
         """The last frame with such a sample."""
     @property
     def code(self) -> str:
-        """The value of a `headrace.records.Code` if decoding stopped too early, else ""."""
+        """The value of a `headrace.failures.Code` if decoding stopped too early, else ""."""
     @property
     def message(self) -> str:
         """Why it stopped too early, or ""."""

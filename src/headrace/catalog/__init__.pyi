@@ -2,6 +2,7 @@
 
 from ._catalog import Catalog as Catalog
 from ._catalog import load_catalog as load_catalog
+from ._damage import describe_codes as describe_codes
 from ._failure_files import check_failure_file as check_failure_file
 from ._failure_files import write_failures as write_failures
 from ._find import find as find

@@ -19,6 +19,7 @@ __all__ = [
     "check_any_usable",
     "count_partly_usable",
     "damaged_file_ids",
+    "describe_codes",
     "describe_damage",
 ]
 
@@ -50,16 +51,21 @@ def check_any_usable(table: pa.Table, failures: Sequence[Failure]) -> None:
         raise error
 
 
+def describe_codes(failures: Iterable[Failure]) -> str:
+    """Return how often each code occurs, as ``"2 EMPTY, 1 TRUNCATED"``."""
+    counts = Counter(str(failure.code) for failure in failures)
+    return ", ".join(f"{count:,} {code}" for code, count in sorted(counts.items()))
+
+
 def describe_damage(failures: Sequence[Failure], table: pa.Table) -> str:
     """Return a sentence about the damaged files of a scan whose usable files are in `table`."""
-    codes = Counter(str(failure.code) for failure in failures)
-    code_counts = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
+    codes = describe_codes(failures)
     files = len(damaged_file_ids(failures))
     partly = count_partly_usable(failures, table)
     what = (
-        f"are damaged ({code_counts}), {partly:,} of them can be used in part"
+        f"are damaged ({codes}), {partly:,} of them can be used in part"
         if partly
-        else f"cannot be used ({code_counts})"
+        else f"cannot be used ({codes})"
     )
     return (
         f"{files:,} of {files - partly + len(table):,} files {what}, "

@@ -21,8 +21,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from headrace import _kernel
+from headrace._cpu_count import available_processors
 from headrace._paths import join
-from headrace._processors import available_processors
 from headrace._progress import progress_bar
 from headrace.codecs import probe
 from headrace.concurrency import Job, Prefetcher, Task

@@ -45,8 +45,8 @@ class Recordings:
         catalog = int(np.searchsorted(self._first_numbers, number, side="right")) - 1
         return self.catalogs[catalog].recording(number - int(self._first_numbers[catalog]))
 
-    def within(self, other: Recordings, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the numbers that recordings have in `other`, which has all of these catalogs."""
+    def numbers_in(self, other: Recordings, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers that some recordings have in `other`, which has all these catalogs."""
         positions = {id(catalog): index for index, catalog in enumerate(other.catalogs)}
         starts = other._first_numbers[[positions[id(catalog)] for catalog in self.catalogs]]
         if len(self.catalogs) == 1:

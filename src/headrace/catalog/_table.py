@@ -24,7 +24,7 @@ from headrace.codecs import (
     Recording,
     libsndfile_names,
 )
-from headrace.errors import CatalogError
+from headrace.errors import CatalogError, HeadraceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -265,13 +265,15 @@ def _check_values(table: pa.Table) -> None:
         if len(table) and pc.min(table[name]).as_py() <= 0:
             row = pc.index(pc.less_equal(table[name], 0), value=True).as_py()
             raise CatalogError(
-                f"{ids[row].as_py()!r} has {name}={table[name][row]}: it must be positive."
+                f"{ids[row].as_py()!r} has {name}={table[name][row]}: it must be positive. "
+                "Correct the value, or drop the row."
             )
-    for name, most in (("sample_rate", MAX_SAMPLE_RATE), ("frames", MAX_FRAMES)):
-        if len(table) and pc.max(table[name]).as_py() > most:
-            row = pc.index(pc.greater(table[name], most), value=True).as_py()
+    for name, maximum in (("sample_rate", MAX_SAMPLE_RATE), ("frames", MAX_FRAMES)):
+        if len(table) and pc.max(table[name]).as_py() > maximum:
+            row = pc.index(pc.greater(table[name], maximum), value=True).as_py()
             raise CatalogError(
-                f"{ids[row].as_py()!r} has {name}={table[name][row]}: more than any recording has."
+                f"{ids[row].as_py()!r} has {name}={table[name][row]}: the maximum is {maximum}. "
+                "Correct the value, or drop the row."
             )
     by_libsndfile = table  # FFmpeg's codecs cannot be listed, so their names are not checked
     if CONTAINERS.keys() & set(pc.unique(table["format"]).to_pylist()):
@@ -333,7 +335,7 @@ def make_column(name: str, values: object, ids: pa.ChunkedArray) -> pa.ChunkedAr
     if isinstance(values, Mapping):
         keys = ids.to_pylist()
         if len(keys) and values and not any(key in values for key in keys):
-            raise _unknown_ids_error(name, next(iter(values)), keys[0])
+            raise _unknown_ids_error(f"{name}=", next(iter(values)), keys[0])
         values = [values.get(key) for key in keys]
     elif isinstance(values, str | bytes) or hasattr(values, "to_frame"):
         raise CatalogError(
@@ -351,7 +353,9 @@ def make_column(name: str, values: object, ids: pa.ChunkedArray) -> pa.ChunkedAr
         wanted = [column for column in table.column_names if column in ("id", name)]
         return join_columns(table.select(wanted), ids)[name]
     if len(values) != len(ids):
-        raise CatalogError(f"{name}= has {len(values)} values for {len(ids)} recordings.")
+        raise CatalogError(
+            f"{name}= has {len(values)} values for {len(ids)} recordings: give one for each."
+        )
     with arrow_errors_explained(
         f"The values of {name!r} cannot be one column", "Give values of one type."
     ):
@@ -381,25 +385,44 @@ def join_columns(table: pa.Table, ids: pa.ChunkedArray) -> dict[str, pa.ChunkedA
     return {name: table[name].take(rows) for name in table.column_names if name != "id"}
 
 
-def filter_rows(table: pa.Table, mask: object) -> pa.Table:
+def filter_rows(
+    table: pa.Table,
+    mask: object,
+    *,
+    noun: str = "recording",
+    error: type[HeadraceError] = CatalogError,
+) -> pa.Table:
     """Return the rows for which `mask` is true; null is not true.
+
+    Parameters
+    ----------
+    table : Arrow table
+        Any table.
+    mask : sequence of bool
+        One for each row.
+    noun : str
+        What a row is, for messages.
+    error : type
+        The exception to raise.
 
     Raises
     ------
-    CatalogError
-        `mask` does not have a bool for each row.
+    HeadraceError
+        Of the type `error`: `mask` does not have a bool for each row.
     """
     import pyarrow as pa
 
-    with arrow_errors_explained("The mask cannot be read", "Give a bool for each row."):
+    with arrow_errors_explained("The mask cannot be read", "Give a bool for each row.", error):
         bools = mask if isinstance(mask, pa.ChunkedArray) else pa.array(mask)
     if len(bools) and not pa.types.is_boolean(bools.type):
-        raise CatalogError(
-            f"A mask must have a bool for each row, not {bools.type}: to select rows by number, "
-            "slice, as in catalog[3:9]."
+        raise error(
+            f"A mask must have a bool for each row, not {bools.type}: compare a column with a "
+            "value to make one."
         )
     if len(bools) != len(table):
-        raise CatalogError(f"The mask has {len(bools)} values for {len(table)} recordings.")
+        raise error(
+            f"The mask has {len(bools)} values for {len(table)} {noun}s: give one for each."
+        )
     return table.filter(bools.cast(pa.bool_()))
 
 
@@ -417,8 +440,8 @@ def with_columns(table: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.
 
 def _unknown_ids_error(what: str, first_unknown: object, first_known: str) -> CatalogError:
     return CatalogError(
-        f"{what}: no id of it is in the catalog. Its first id is {first_unknown!r}, the catalog's "
-        f"is {first_known!r}."
+        f"{what} has no id that is in the catalog: its first is {first_unknown!r}, the catalog's "
+        f"first is {first_known!r}. Give ids as catalog.ids has them."
     )
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from headrace import _kernel
-from headrace._processors import available_processors
+from headrace._cpu_count import available_processors
 from headrace._progress import progress_bar
 from headrace.catalog import _parquet
 from headrace.catalog._table import each_recording, with_columns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from rich import box
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from headrace._formatting import escape_controls, format_bytes, format_count, format_duration
 from headrace.bench import CLOSE_ENOUGH
+from headrace.catalog import describe_codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ _SHOWN_FAILURES: Final = 10
 _FILE_COLUMNS: Final = 80
 """A file with a longer path stands below the table, so that it does not widen every line."""
 _MUCH_WAITING: Final = 0.1
-"""Share of the time from which on waiting is red; a matter of taste."""
+"""From this share of the run on, waiting is shown in red. An arbitrary choice."""
 
 
 def scan_report(summary: Summary) -> RenderableType:
@@ -53,8 +53,7 @@ def scan_report(summary: Summary) -> RenderableType:
         )
     parts: list[RenderableType] = [head, _indented(formats)]
     if summary.failures:
-        codes = Counter(str(failure.code) for failure in summary.failures)
-        causes = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
+        causes = describe_codes(summary.failures)
         parts.append(
             Text(f"{format_count(summary.damaged, 'damaged file')}: {causes}", style="bold red")
         )

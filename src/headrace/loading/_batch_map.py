@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchMap"]
 
-_GENERATOR_PLACE = -1
-"""Keeps a batch's random generator apart from those of the transforms, whose places count from
+_GENERATOR_INDEX = -1
+"""Distinguishes a batch's random generator from those of the transforms, whose indices count from
 0."""
 
 
@@ -125,7 +125,7 @@ class BatchMap:
         rows = len(batch)  # before the call, which may set the shape of an array in place
         try:
             if self._takes_rng:
-                rng = generator(self._seed, _GENERATOR_PLACE, epoch, position, self._rank)
+                rng = generator(self._seed, _GENERATOR_INDEX, epoch, position, self._rank)
                 result = self._function(batch, rng=rng)
             else:
                 result = self._function(batch)

@@ -96,7 +96,13 @@ def _check_identity(saved: WindowsIdentity, current: WindowsIdentity) -> None:
     """Raise `StateError` for the first part of the identity that differs."""
     if saved.recordings != current.recordings:
         was, now = saved.recordings.count, current.recordings.count
-        if was == now:
+        if was == now and saved.recordings.catalogs != current.recordings.catalogs:
+            what = (
+                f"the {format_count(now, 'recording')} are in "
+                f"{format_count(current.recordings.catalogs, 'catalog')}, and were in "
+                f"{saved.recordings.catalogs:,} when it was saved"
+            )
+        elif was == now:
             what = (
                 f"the {format_count(now, 'recording')} are not the same as when it was saved: a "
                 "file was renamed or replaced, or one was added and another removed"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from headrace.concurrency import CancellationToken
     from headrace.failures import Failure
     from headrace.loading._batch_map import BatchMap
-    from headrace.loading._transforming import ReadFunction
-    from headrace.loading._work import ReadGroup, WorkItem
+    from headrace.loading._transforming_reader import ReadFunction
+    from headrace.loading._work_items import ReadGroup, WorkItem
     from headrace.observe import ReadTiming
     from headrace.windows import Batch, Windows
 

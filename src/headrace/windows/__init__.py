@@ -8,9 +8,9 @@ the only calls upwards, to `loading`.
 
 Start in `_windows` (the class). A `WindowSet` (`_window_sets`) says where each window is: cut by
 `_cutting` and `_geometry` as a `WindowSpec` (`_spec`) says, joined by `_mixtures`. An order
-(`_orders`, `_sampling`, on the hashes of `_permutation`) says which window comes when, and a
+(`_orders`, `_draws`, on the hashes of `_permutation`) says which window comes when, and a
 `Shard` (`_shards`) which rank reads it. `_labels` (on `_intervals`) and `_transforms` add targets
-and functions. `_identity` has the fields that a saved state compares, and `_examples` what a loader
+and functions. `_identity` has the fields that a saved state compares, and `_batch` what a loader
 delivers.
 """
 

@@ -1,9 +1,9 @@
 """The names that the other packages may use."""
 
+from ._batch import AudioExample as AudioExample
+from ._batch import Batch as Batch
 from ._cutting import cut_at_times as cut_at_times
 from ._cutting import cut_recordings as cut_recordings
-from ._examples import AudioExample as AudioExample
-from ._examples import Batch as Batch
 from ._identity import IdentityPart as IdentityPart
 from ._identity import WindowsIdentity as WindowsIdentity
 from ._mixtures import concat as concat

@@ -25,36 +25,23 @@ if TYPE_CHECKING:
 
 __all__ = ["cut_at_times", "cut_recordings"]
 
-_MOST_JITTER = 1 << 31
-"""In samples: one of twice as many numbers is drawn, and `draw_below` draws below 2^32."""
+_MAX_JITTER = 1 << 31
+"""In samples. A jitter is drawn from twice as many numbers, and `draw_below` allows 2^32."""
 
 
 def cut_recordings(
     catalog: Catalog,
-    sample_rate: int | None = 16_000,
-    window_s: float = 5.0,
-    hop_s: float | None = None,
+    sample_rate: int | None,
+    window_s: float,
+    hop_s: float | None,
     *,
-    tail: Tail = "pad",
-    min_tail_s: float | None = None,
-    channel: Channel = "mix",
+    tail: Tail,
+    min_tail_s: float | None,
+    channel: Channel,
 ) -> Windows:
-    """Cut the recordings into windows of one length; see `Catalog.windows`.
-
-    No file is read.
-
-    Raises
-    ------
-    InvalidWindowsError
-        The recordings cannot be cut in this way.
-
-    Warns
-    -----
-    HeadraceWarning
-        Some recordings are shorter than a window and have none.
-    """
+    """Cut the recordings into windows of one length: see `Catalog.windows`."""
     spec = _make_spec(catalog, sample_rate, window_s, hop_s, tail, min_tail_s, channel)
-    geometry = Geometry.of(spec, catalog.frames, catalog.sample_rates)
+    geometry = Geometry.from_frames(spec, catalog.frames, catalog.sample_rates)
     windowless = np.flatnonzero(geometry.counts == 0)
     if len(windowless) == len(geometry.counts):
         longest = int(geometry.samples.max(initial=0)) / spec.sample_rate
@@ -77,28 +64,17 @@ def cut_recordings(
 def cut_at_times(
     catalog: Catalog,
     table: pa.Table | pd.DataFrame | Mapping[str, Any],
-    sample_rate: int | None = 16_000,
-    window_s: float = 5.0,
+    sample_rate: int | None,
+    window_s: float,
     *,
-    jitter_s: float = 0.0,
-    seed: int = 0,
-    channel: Channel = "mix",
+    jitter_s: float,
+    seed: int,
+    channel: Channel,
 ) -> Windows:
-    """Return windows around given times; see `Catalog.windows_at`.
-
-    No file is read.
-
-    Raises
-    ------
-    CatalogError
-        A column is missing or of a wrong type, an id is not in the catalog, or a time is not in its
-        recording.
-    InvalidWindowsError
-        The recordings cannot be cut in this way.
-    """
+    """Return windows around given times: see `Catalog.windows_at`."""
     spec = _make_spec(catalog, sample_rate, window_s, None, "pad", 0.0, channel)
     rate = spec.sample_rate
-    if not 0 <= jitter_s * rate < _MOST_JITTER:
+    if not 0 <= jitter_s * rate < _MAX_JITTER:
         raise InvalidWindowsError(
             f"jitter_s must be 0 or more seconds, less than 2^31 samples, not {jitter_s!r}."
         )
@@ -170,13 +146,13 @@ def _read_times(
     Raises
     ------
     CatalogError
-        See `cut_at_times`.
+        See `Catalog.windows_at`.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     with arrow_errors_explained(
-        "The table of times is not a table", "Give columns of one length, each of one type."
+        "The table of times cannot be read", "Give columns of one length, each of one type."
     ):
         arrow = pa.table(dict(table)) if isinstance(table, Mapping) else as_table(table)
     names = arrow.column_names
@@ -202,7 +178,8 @@ def _read_times(
         row = pc.index(pc.is_null(found), value=True).as_py()
         raise CatalogError(
             f"Row {row} of the table of times: there is no recording {ids[row].as_py()!r} in the "
-            f"catalog, nor for {found.null_count - 1} more rows."
+            f"catalog, nor for {found.null_count - 1} more rows. Drop these rows, or scan their "
+            "files."
         )
     recording = found.to_numpy().astype(np.int64)
     lengths = (catalog.frames / catalog.sample_rates)[recording]
@@ -212,6 +189,6 @@ def _read_times(
         raise CatalogError(
             f"Row {row} of the table of times: {at_s[row]} s is not in {ids[row].as_py()!r}, which "
             f"has {lengths[row]:.3f} s; {len(outside) - 1} more rows have a time outside their "
-            "recording."
+            "recording. Give seconds from the start of the recording."
         )
     return recording, at_s

@@ -44,7 +44,7 @@ class Geometry:
     counts: NDArray[np.int64]
 
     @classmethod
-    def of(
+    def from_frames(
         cls, spec: WindowSpec, frames: NDArray[np.int64], sample_rates: NDArray[np.int64]
     ) -> Geometry:
         """Cut recordings of `frames` frames at `sample_rates` Hz.

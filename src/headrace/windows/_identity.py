@@ -60,8 +60,8 @@ __all__ = [
 _DIGEST_BYTES = 16
 
 _LISTED_SOURCES = 16
-"""A mixture of more sources than this stores a digest of their counts. Chosen by eye: so many
-counts still fit on a line of an error message."""
+"""A mixture of more sources than this stores a digest of their counts. An arbitrary
+choice: that many counts fit on a line of an error message."""
 
 
 class IdentityPart(ABC):
@@ -198,7 +198,8 @@ class SliceIdentity(IdentityPart):
     def describe(self) -> str:
         """Return a description for people."""
         step = f" in steps of {self.step:,}" if self.step > 1 else ""
-        return f"{format_count(self.count, 'window')} from {self.start:,}{step} of {_of(self.of)}"
+        base = _describe_base(self.of)
+        return f"{format_count(self.count, 'window')} from {self.start:,}{step} of {base}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,7 @@ class TakenIdentity(IdentityPart):
         """Return a description for people."""
         return (
             f"{format_count(self.count, 'window')} taken by index (digest {self.digest}) from "
-            f"{_of(self.of)}"
+            f"{_describe_base(self.of)}"
         )
 
 
@@ -456,7 +457,7 @@ def digest_arrays(*arrays: NDArray[np.int64] | NDArray[np.float64]) -> str:
     return digest.hexdigest()
 
 
-def _of(choice: ChoiceIdentity) -> str:
+def _describe_base(choice: ChoiceIdentity) -> str:
     return f"({choice.describe()})" if isinstance(choice, SliceIdentity) else choice.describe()
 
 

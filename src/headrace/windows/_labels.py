@@ -180,14 +180,16 @@ class Labels:
             )
         names, ignored = _check_classes(annotations, classes, ignore)
         spec = windows.spec
-        places = match(annotations.files, catalog, _same if annotations.matched else "path")
-        if not annotations.matched or not np.any(places >= 0):
-            report_unmatched(annotations.files, catalog, places, both=False, stacklevel=4)
-        unknown = _unknown_recordings(windows, catalog, places, unannotated)
+        file_rows = match(annotations.files, catalog, _as_id if annotations.matched else "path")
+        if not annotations.matched or not np.any(file_rows >= 0):
+            report_unmatched(
+                annotations.files, catalog, file_rows, warn_of_recordings=False, stacklevel=4
+            )
+        unknown = _unknown_recordings(windows, catalog, file_rows, unannotated)
 
-        samples = Geometry.of(spec, catalog.frames, catalog.sample_rates).samples
+        samples = Geometry.from_frames(spec, catalog.frames, catalog.sample_rates).samples
         table = annotations.to_arrow()
-        recording = places[annotations.file_numbers]
+        recording = file_rows[annotations.file_numbers]
         number = _class_numbers(table["label"], names, ignored)
         begin, length, whole = _event_samples(table, spec.sample_rate)
         late = (recording >= 0) & (begin >= samples[recording])
@@ -209,7 +211,7 @@ class Labels:
 
         ends = np.append(0, np.cumsum(samples + spec.size + 1))
         base, end = ends[:-1] + spec.size, int(ends[-1])
-        # From here on, positions are those on the line, and intervals are half-open.
+        # From here on, positions are on the line of all recordings, and intervals are half-open.
         here = recording[good]
         begins = base[here] + np.maximum(first[good], -spec.size)
         ends = base[here] + np.minimum(last[good], samples[here]) + 1
@@ -270,7 +272,8 @@ class Labels:
         )
 
 
-def _same(name: str) -> str:
+def _as_id(name: str) -> str:
+    """Return the file name of matched annotations, which is an id."""
     return name
 
 
@@ -316,7 +319,7 @@ def _check_classes(
 
 
 def _unknown_recordings(
-    windows: WindowSet, catalog: Catalog, places: NDArray[np.int64], unannotated: Unannotated
+    windows: WindowSet, catalog: Catalog, file_rows: NDArray[np.int64], unannotated: Unannotated
 ) -> NDArray[np.int64]:
     """Return the recordings for which no class is known.
 
@@ -326,7 +329,7 @@ def _unknown_recordings(
         With ``unannotated="error"``, windows are of recordings without annotations.
     """
     annotated = np.zeros(len(catalog), bool)
-    annotated[places[places >= 0]] = True
+    annotated[file_rows[file_rows >= 0]] = True
     if unannotated == "mask":
         return np.flatnonzero(~annotated)
     if unannotated == "error" and not annotated.all():
@@ -336,7 +339,7 @@ def _unknown_recordings(
             needed[windows.locate(np.arange(begin, end, dtype=np.int64)).recording] = True
         missing = np.flatnonzero(needed & ~annotated)
         if len(missing):
-            names = [catalog[int(place)].id for place in missing[:4]]
+            names = [catalog[int(row)].id for row in missing[:4]]
             raise AnnotationError(
                 f"{len(missing)} of {needed.sum()} recordings are not annotated "
                 f'({format_first(names)}): give unannotated="negative" if they have no events, '
@@ -399,6 +402,6 @@ def _needed_samples(
         if not 0 <= min_fraction <= 1:
             raise AnnotationError(f"min_fraction={min_fraction!r} must be between 0 and 1.")
         most = np.minimum(length, spec.size)
-        rules.append(np.ceil(min_fraction * most - 1e-6))  # a smaller part of a sample is rounding
+        rules.append(np.ceil(min_fraction * most - 1e-6))  # 1e-6: rounding errors
     need = np.min(rules, axis=0) if rules else np.ones(len(length))
     return np.maximum(need, 1).astype(np.int64)

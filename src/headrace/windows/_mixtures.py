@@ -1,6 +1,6 @@
 """`concat` and `mix`: several `Windows` as one, in one loader with one state."""
 
-# ruff: noqa: SLF001  they are made of the sets of other Windows
+# ruff: noqa: SLF001  concat and mix read the sets of other Windows
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from headrace._apportion import apportion
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
+from headrace.windows._draws import Mixed, check_weights
 from headrace.windows._labels import Labels
-from headrace.windows._sampling import Mixed, check_weights
 from headrace.windows._window_sets import ConcatenatedSet
 from headrace.windows._windows import Windows
 
@@ -58,7 +58,7 @@ def mix(
 
     In every epoch, each source has its share of the `n` positions, rounded to whole windows. Each
     source is read in random order, and the next epoch continues where the last one stopped. No
-    window of a source comes a second time before all its windows have come once. So a small source
+    window of a source is repeated before all its windows have been read once. So a small source
     is repeated evenly, and a large one is read completely over several epochs.
 
     Parameters
@@ -112,16 +112,17 @@ def _check_counts(weights: NDArray[np.float64], counts: NDArray[np.int64]) -> No
 def _check_list(windows: Sequence[Windows], participle: str) -> list[Windows]:
     if isinstance(windows, Windows):  # list() would decode all its windows
         raise InvalidWindowsError(
-            f"a list of Windows can be {participle}, and this is a single one: give [one, other]."
+            f"only a list of Windows can be {participle}, and this is one Windows: give "
+            "[first, second]."
         )
     return list(windows)
 
 
 def _concatenate(given: list[Windows], participle: str) -> ConcatenatedSet:
-    for place, one in enumerate(given):
+    for number, one in enumerate(given):
         if not isinstance(one, Windows):
             raise InvalidWindowsError(
-                f"only Windows can be {participle}, but number {place} is {one!r}."
+                f"only Windows can be {participle}, but number {number} is {one!r}."
             )
         one._check_unordered(participle)
         first = given[0]
@@ -129,13 +130,13 @@ def _concatenate(given: list[Windows], participle: str) -> ConcatenatedSet:
         if same != (first.spec.sample_rate, first.audio_shape, first.spec.channel):
             raise InvalidWindowsError(
                 f"windows that are {participle} must have the same sample rate, length and "
-                f"channel, but number 0 has {_describe_audio(first)} and number {place} has "
+                f"channel, but number 0 has {_describe_audio(first)} and number {number} has "
                 f"{_describe_audio(one)}: cut them alike."
             )
         if one.transforms != first.transforms:
             raise InvalidWindowsError(
-                f"windows that are {participle} must have the same transforms, but number {place} "
-                "has others than number 0: call map on the result instead."
+                f"windows that are {participle} must have the same transforms, but those of "
+                f"number {number} differ from those of number 0: call map on the result instead."
             )
     if not given:
         raise InvalidWindowsError(
@@ -149,7 +150,7 @@ def _with_labels(joined: Windows, windows: Sequence[Windows]) -> Windows:
     joined.transforms = windows[0].transforms
     labels = [one.labels for one in windows if one.labels is not None]
     if labels and len(labels) < len(windows):
-        unlabelled = next(place for place, one in enumerate(windows) if one.labels is None)
+        unlabelled = next(number for number, one in enumerate(windows) if one.labels is None)
         raise InvalidWindowsError(
             f"either all or none of the windows that are joined must be labelled, but number "
             f"{unlabelled} is not: call windows.label(annotations, classes=[...]) with the same "
@@ -157,7 +158,7 @@ def _with_labels(joined: Windows, windows: Sequence[Windows]) -> Windows:
         )
     if labels:
         numbers = [
-            one.recordings.within(joined.recordings, np.arange(len(one.recordings)))
+            one.recordings.numbers_in(joined.recordings, np.arange(len(one.recordings)))
             for one in windows
         ]
         joined.labels = Labels.join(labels, numbers)

@@ -14,13 +14,13 @@ import numpy as np
 
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
+from headrace.windows._draws import Mixed, Sampled
 from headrace.windows._identity import (
     BlockShuffleIdentity,
     FileShuffleIdentity,
     WindowShuffleIdentity,
 )
 from headrace.windows._permutation import Permutation, epoch_key
-from headrace.windows._sampling import Mixed, Sampled
 from headrace.windows._shards import assign_ranks
 
 if TYPE_CHECKING:
@@ -353,13 +353,13 @@ def resolve_order(
 
 
 def _runs_of_rank(windows: WindowSet, firsts: NDArray[np.int64], shard: Shard) -> NDArray[np.bool_]:
-    """Return which runs belong to the shard's rank, given the place of each run's first window."""
-    recordings, which = np.unique(windows.locate(firsts).recording, return_inverse=True)
+    """Return which runs belong to the shard's rank, given the place of the first window of each."""
+    recordings, recording_of_run = np.unique(windows.locate(firsts).recording, return_inverse=True)
     if len(recordings) < shard.world:
         raise InvalidWindowsError(
             f"there are fewer recordings ({len(recordings)}) than ranks ({shard.world}): start "
             'fewer ranks, or shard by="window".'
         )
     ranks = assign_ranks(windows.recordings.frames[recordings], shard.world)
-    of_rank: NDArray[np.bool_] = ranks[which] == shard.rank
+    of_rank: NDArray[np.bool_] = ranks[recording_of_run] == shard.rank
     return of_rank

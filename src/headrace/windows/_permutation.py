@@ -192,12 +192,12 @@ class _Network(NamedTuple):
 def permute_each(
     n: int | NDArray[np.int64], keys: NDArray[np.uint64], positions: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Map each position to an item, each by the permutation of its own key and n.
+    """Map each position to an item by the permutation of that position's key and n.
 
     Positions with equal keys and equal n go through the same permutation. Nothing is stored for a
-    key, because a table as that of `Permutation` would be as long as n. Up to 16 items are sorted
-    by a hash, again for each position, because the network mixes few bits badly: over 3 bits, its 8
-    rounds leave some pairs of neighbours 40 % too frequent.
+    key, because a table like that of `Permutation` would be as long as n. Up to 16 items are sorted
+    by a hash, again for each position, because the network mixes few bits badly: over 3 bits, some
+    pairs of neighbours are still 40 % too frequent after 8 rounds.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class Shard:
         What is done with the last positions of an epoch if they are fewer than ranks.
     by : {"window", "recording"}
         ``"window"``: the rank reads each `world`-th position of the common order. ``"recording"``:
-        it has recordings of its own, and all positions of their order.
+        the rank reads whole recordings, and every position of their order.
     """
 
     rank: int = 0

@@ -14,8 +14,8 @@ __all__ = ["Channel", "Coverage", "Tail", "WindowSpec"]
 Tail = Literal["pad", "shift", "drop"]
 Channel = Literal["mix", "all"] | int
 
-_MOST_SAMPLES = 1 << 44
-"""In a window: years of audio, and far below the limit of int64."""
+_MAX_SAMPLES = 1 << 44
+"""The longest window: years of audio, and far below the limit of int64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class WindowSpec:
     channel: Channel = "mix"
 
     def __post_init__(self) -> None:
-        for name, least in (("sample_rate", 1), ("size", 1), ("hop", 1), ("min_tail", 0)):
+        for name, minimum in (("sample_rate", 1), ("size", 1), ("hop", 1), ("min_tail", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
+            if not isinstance(value, int) or value < minimum:
                 raise InvalidWindowsError(
-                    f"{name} must be a whole number from {least} up, not {value!r}."
+                    f"{name} must be a whole number from {minimum} up, not {value!r}."
                 )
         if self.tail not in get_args(Tail):
             raise InvalidWindowsError(f'tail must be "pad", "shift" or "drop", not {self.tail!r}.')
@@ -72,7 +72,7 @@ class WindowSpec:
         min_tail_s: float | None = None,
         channel: Channel = "mix",
     ) -> WindowSpec:
-        """Make a spec of seconds, rounded to whole samples at `sample_rate`.
+        """Make a spec from seconds, rounded to whole samples at `sample_rate`.
 
         Parameters
         ----------
@@ -91,26 +91,26 @@ class WindowSpec:
         InvalidWindowsError
             An argument is not a positive number, or is shorter than one sample or too long.
         """
-        rate = int(_number("sample_rate", sample_rate))
+        rate = int(_check_number("sample_rate", sample_rate))
         if rate != sample_rate or rate < 1:
             raise InvalidWindowsError(
                 f"sample_rate must be a positive whole number of Hz, not {sample_rate!r}."
             )
-        window_s = _number("window_s", window_s)
-        hop_s = window_s if hop_s is None else _number("hop_s", hop_s)
-        min_tail_s = window_s / 4 if min_tail_s is None else _number("min_tail_s", min_tail_s)
+        window_s = _check_number("window_s", window_s)
+        hop_s = window_s if hop_s is None else _check_number("hop_s", hop_s)
+        min_tail_s = window_s / 4 if min_tail_s is None else _check_number("min_tail_s", min_tail_s)
         for name, seconds in (("window_s", window_s), ("hop_s", hop_s)):
             if 2 * seconds * rate < 1:  # rounds to no sample
                 raise InvalidWindowsError(
                     f"{name}={seconds!r} is less than one sample at {rate} Hz: give more seconds."
                 )
         for name, seconds in (("window_s", window_s), ("hop_s", hop_s), ("min_tail_s", min_tail_s)):
-            if seconds * rate > _MOST_SAMPLES:
+            if seconds * rate > _MAX_SAMPLES:
                 raise InvalidWindowsError(
                     f"{name}={seconds!r} is more than 2^44 samples at {rate} Hz: give less."
                 )
         if isinstance(channel, Integral) and not isinstance(channel, bool):
-            channel = int(channel)  # it may be one of NumPy's
+            channel = int(channel)  # it may be a NumPy integer
         return cls(
             sample_rate=rate,
             size=max(1, round(window_s * rate)),
@@ -121,11 +121,9 @@ class WindowSpec:
         )
 
 
-def _number(name: str, value: float) -> float:
+def _check_number(name: str, value: float) -> float:
     if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-        raise InvalidWindowsError(
-            f"{name} must be a finite number, not negative, and is {value!r}."
-        )
+        raise InvalidWindowsError(f"{name} must be a finite number from 0 up, not {value!r}.")
     return float(value)
 
 

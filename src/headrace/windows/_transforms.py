@@ -1,7 +1,7 @@
 """`Transform`: a user's function of a window, and the random generator that it is given.
 
-The result of a transform depends only on the window, the seed and the epoch (law 3), provided that
-the function takes all its random numbers from that generator.
+The result of a transform depends only on the window, the seed and the epoch (law 3 in
+docs/architecture.md), provided that the function takes all its random numbers from that generator.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError, TransformError
-from headrace.windows._examples import AudioExample
+from headrace.windows._batch import AudioExample
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -51,15 +51,15 @@ PROGRAMMING_ERRORS = (
 """Errors of the function and not of a window: they are raised whatever `on_error` is."""
 
 
-def generator(seed: int, *place: int) -> np.random.Generator:
+def generator(seed: int, *key: int) -> np.random.Generator:
     """Return a random generator that depends on the arguments alone.
 
     It is Philox, keyed by a hash of the arguments. Generators with different arguments are
     independent, and making one takes microseconds.
     """
-    words = ",".join(map(str, (seed, *place))).encode()
-    key = np.frombuffer(hashlib.blake2b(words, digest_size=16).digest(), "<u8")
-    return np.random.Generator(np.random.Philox(key=key))
+    words = ",".join(map(str, (seed, *key))).encode()
+    digest = np.frombuffer(hashlib.blake2b(words, digest_size=16).digest(), "<u8")
+    return np.random.Generator(np.random.Philox(key=digest))
 
 
 def noise_example(
@@ -119,7 +119,7 @@ class Transform:
         Whether `source` is a factory, which is called once for each worker.
     on : {"audio", "example"}
         What the function is called with.
-    seed, place : int
+    seed, index : int
         Keys of its random generator: the user's seed, and the transform's index among those of its
         windows.
     shape : tuple of int
@@ -132,7 +132,7 @@ class Transform:
     factory: bool
     on: On
     seed: int
-    place: int
+    index: int
     shape: tuple[int, ...] = ()
     dtype: np.dtype[Any] = _FLOAT32
 
@@ -145,7 +145,7 @@ class Transform:
         on: On,
         out: tuple[tuple[int, ...], DTypeLike] | None,
         seed: int,
-        place: int,
+        index: int,
         example: AudioExample,
     ) -> Transform:
         """Check the arguments of `Windows.map` and find out the shape and type of the output.
@@ -166,7 +166,7 @@ class Transform:
             )
         if on not in ("audio", "example"):
             raise InvalidWindowsError(f'on must be "audio" or "example", not {on!r}.')
-        transform = cls(source, factory is not None, on, check_whole_number("seed", seed), place)
+        transform = cls(source, factory is not None, on, check_whole_number("seed", seed), index)
         if out is not None:
             try:
                 shape, dtype = out
@@ -196,7 +196,7 @@ class Transform:
         audio = example.audio
         try:
             function = self.make_function()
-            rng = generator(self.seed, self.place, 0, 0) if takes_rng(function) else None
+            rng = generator(self.seed, self.index, 0, 0) if takes_rng(function) else None
             return np.asarray(self.call(function, example, rng))
         except Exception as error:
             raise TransformError(

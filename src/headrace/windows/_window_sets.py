@@ -166,7 +166,7 @@ class WindowSet(ABC):
             concatenate_ranges(bounds[by_recording], lengths),
         )
 
-    def coverage(self, run: range) -> Coverage:
+    def coverage(self, places: range) -> Coverage:
         """Return what the windows at a range of places cover of their recordings.
 
         Raises
@@ -174,7 +174,7 @@ class WindowSet(ABC):
         InvalidWindowsError
             These are not neighbouring windows that a catalog is cut into.
         """
-        del run
+        del places
         raise InvalidWindowsError(
             "coverage is only known for all windows of one catalog or a slice of neighbouring "
             "ones, not for slices with a step, windows taken one by one or at given times, or "
@@ -195,14 +195,14 @@ class _Slice(WindowSet):
 
     @property
     def identity(self) -> SetIdentity:
-        """The base set's, and which windows of it."""
+        """The identity of the base set, and which of its windows are chosen."""
         base, chosen = self._base.identity, self._chosen
         choice = SliceIdentity(chosen.start, chosen.step, len(chosen), base.choice)
         return replace(base, choice=choice)
 
     @property
     def description(self) -> str:
-        """The base set's."""
+        """The description of the base set."""
         return self._base.description
 
     def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
@@ -225,9 +225,9 @@ class _Slice(WindowSet):
             drop_empty_runs(np.clip(-(-(bounds - chosen.start) // chosen.step), 0, len(self)))
         )
 
-    def coverage(self, run: range) -> Coverage:
+    def coverage(self, places: range) -> Coverage:
         """Return the base set's coverage of these windows."""
-        return self._base.coverage(self._chosen[run.start : run.stop : run.step])
+        return self._base.coverage(self._chosen[places.start : places.stop : places.step])
 
 
 class _Taken(WindowSet):
@@ -243,14 +243,14 @@ class _Taken(WindowSet):
 
     @property
     def identity(self) -> SetIdentity:
-        """The base set's, and a digest of the places."""
+        """The identity of the base set, and a digest of the places."""
         base = self._base.identity
         choice = TakenIdentity(len(self), digest_arrays(self._places), base.choice)
         return replace(base, choice=choice)
 
     @property
     def description(self) -> str:
-        """The base set's, and its size."""
+        """The size and the description of the base set."""
         return f"taken from {len(self._base):,} {self._base.description}"
 
     def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
@@ -306,7 +306,7 @@ class ConcatenatedSet(WindowSet):
         """Yield the sets, those of nested concatenations one by one."""
         for one in self.sets:
             if isinstance(one, ConcatenatedSet):
-                yield from one._sources()  # noqa: SLF001  the same class
+                yield from one._sources()  # noqa: SLF001  of the same class
             else:
                 yield one
 
@@ -322,7 +322,7 @@ class ConcatenatedSet(WindowSet):
         for number in np.unique(source).tolist():
             one, here = self.sets[number], source == number
             found = one.locate(places[here] - self.first[number], epoch)
-            located.recording[here] = one.recordings.within(self.recordings, found.recording)
+            located.recording[here] = one.recordings.numbers_in(self.recordings, found.recording)
             located.start[here], located.valid[here] = found.start, found.valid
         return located
 
@@ -376,11 +376,11 @@ class CutWindows(WindowSet):
         """Return the windows grouped by recording."""
         return Runs(drop_empty_runs(self.geometry.first))
 
-    def coverage(self, run: range) -> Coverage:
-        """Return what a range of windows covers of its recordings."""
-        if run.step != 1:
-            return super().coverage(run)
-        return self.geometry.coverage(run.start, run.start + len(run))
+    def coverage(self, places: range) -> Coverage:
+        """Return what the windows at a range of places cover of their recordings."""
+        if places.step != 1:
+            return super().coverage(places)
+        return self.geometry.coverage(places.start, places.start + len(places))
 
 
 class WindowsAtTimes(WindowSet):
@@ -412,7 +412,7 @@ class WindowsAtTimes(WindowSet):
         self.recordings = Recordings(catalog)
         self.spec = spec
         self.overlap = spec.size
-        samples = Geometry.of(spec, catalog.frames, catalog.sample_rates).samples
+        samples = Geometry.from_frames(spec, catalog.frames, catalog.sample_rates).samples
         self._samples = samples[recording]
         self._recording, self._start = recording, start
         self._jitter, self._seed = jitter, seed
@@ -435,7 +435,7 @@ class WindowsAtTimes(WindowSet):
     def description(self) -> str:
         """That the windows are at given times, and the jitter."""
         jitter = self._jitter / self.spec.sample_rate
-        return f"at given times{f' give or take {jitter:g} s' if jitter else ''}"
+        return "at given times" + (f" with a jitter of up to {jitter:g} s" if jitter else "")
 
     def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
         """Return where the windows at `places` are in this epoch."""

@@ -1,7 +1,7 @@
 """`Windows`: which windows are loaded, in which order and with which labels.
 
 It is a pure, lazy, immutable, random-access sequence. It has no threads and no open files, and
-computes a window's place when it is asked for it.
+computes where a window is only when that window is needed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
-from headrace.windows._examples import AudioExample
+from headrace.windows._batch import AudioExample
+from headrace.windows._draws import Sampled, check_weights
 from headrace.windows._identity import InOrderIdentity, RecordingShardIdentity, WindowsIdentity
 from headrace.windows._labels import Labels
 from headrace.windows._orders import Shuffle, resolve_order
-from headrace.windows._sampling import Sampled, check_weights
 from headrace.windows._shards import Shard, detect_rank
 from headrace.windows._transforms import Transform, noise_example
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from headrace.annotations import Annotations
     from headrace.catalog import Catalog, Recordings
     from headrace.loading import Loader
+    from headrace.windows._draws import Mixed
     from headrace.windows._identity import OrderIdentity
     from headrace.windows._labels import Unannotated
     from headrace.windows._orders import Order
     from headrace.windows._permutation import EpochOrder
-    from headrace.windows._sampling import Mixed
     from headrace.windows._shards import Remainder
     from headrace.windows._spec import Coverage, WindowSpec
     from headrace.windows._transforms import Function, On
@@ -49,9 +49,10 @@ class Windows(Sequence[AudioExample]):
     """Fixed-length windows of recordings, at one sample rate.
 
     `Catalog.windows`, `Catalog.windows_at`, `concat` and `mix` return them. Indexing with an
-    integer decodes that window in the calling thread. Views are built in one direction: first a
-    *set* (slice, `take`, `filter`, `concat`), then at most one *order* (`shuffle`, `sample`,
-    `mix`), then at most one `shard`. `label` and `map` may be called at any point. A window's index
+    integer decodes that window in the calling thread. Methods return new `Windows`. Call them in
+    this sequence: first those that choose a *set* (slice, `take`, `filter`, `concat`), then at most
+    one *order* (`shuffle`, `sample`, `mix`), then at most one `shard`. `label` and `map` may be
+    called at any point. A window's index
     is its place in the set, whatever the order and the shard.
 
     Attributes
@@ -65,7 +66,7 @@ class Windows(Sequence[AudioExample]):
     transforms : tuple of Transform
         The functions that `map` added. The workers call them on each window, in this order.
     labels : Labels or None
-        The labels of batches and examples. Views keep it.
+        The labels of batches and examples. Windows derived from these keep them.
     """
 
     transforms: tuple[Transform, ...] = ()
@@ -160,7 +161,7 @@ class Windows(Sequence[AudioExample]):
         outside = np.flatnonzero((places < -n) | (places >= n))
         if len(outside):
             raise InvalidWindowsError(f"there is no window {places[outside[0]]}: there are {n}.")
-        places = places.astype(np.int64)  # a copy: the caller may change theirs
+        places = places.astype(np.int64)  # a copy: the caller may change the original
         places[places < 0] += n
         return self._derive(self._set.taken(places))
 
@@ -291,7 +292,7 @@ class Windows(Sequence[AudioExample]):
         )
         view = self._derive(self._set, self._order, share)
         if by == "recording":
-            _ = view.order  # raises here and not at the first use
+            _ = view.order  # raises here instead of at the first use
         elif self.positions < share.world and remainder == "drop":
             raise InvalidWindowsError(
                 f"there are fewer windows ({self.positions}) than ranks ({share.world}): give "
@@ -341,7 +342,7 @@ class Windows(Sequence[AudioExample]):
             on=on,
             out=out,
             seed=seed,
-            place=len(self.transforms),
+            index=len(self.transforms),
             example=self.noise_example(),
         )
         view = copy(self)
@@ -441,7 +442,8 @@ class Windows(Sequence[AudioExample]):
 
         The weight of a window is the sum over its classes of 1 / (number of windows of that class).
         If no window has two classes, all classes are drawn equally often. Windows without any class
-        count as one more class. Windows of which nothing is known have the weight 0.
+        count as one more class. Windows whose classes are all
+        unknown have the weight 0.
 
         Returns
         -------
@@ -584,7 +586,7 @@ class Windows(Sequence[AudioExample]):
 
     @cached_property
     def _first_epoch(self) -> EpochOrder:
-        """The order by which indexing works, made once for all indices."""
+        """The order of epoch 0, by which indexing works; computed once."""
         return self.order.epoch(0)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class AudioExample:
     end_s : float
         Seconds from the start of the recording to the window's end, padding included.
     valid_samples : int
-        Number of samples that are of the recording and not padding. 0 for a failed window with
+        Number of samples before the padding. 0 for a failed window with
         ``on_error="mask"``, and for a row that a shard adds.
     source : int
         Index of the `Windows` given to `concat` or `mix` that the window is from; else 0.
@@ -83,7 +83,7 @@ class Batch:
     Attributes
     ----------
     audio : ndarray of float32, shape ``(batch, samples)`` or ``(batch, channels, samples)``
-        The array belongs to the loader, which reuses it only when nothing refers to it any more.
+        The array belongs to the loader, which reuses it only when nothing refers to it.
     file_id, path : tuple of str
         As in `AudioExample`; ``""`` in the rows that ``last="pad"`` or a shard's
         ``remainder="mask"`` adds.

@@ -1,4 +1,4 @@
-"""Orders in which a window may come several times: draws by weight, and mixtures of sources.
+"""Orders in which a window may occur several times: draws by weight, and mixtures of sources.
 
 A draw is a hash of (seed, epoch, position). So any draw is computed without those before it.
 """
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Mixed", "Sampled", "check_weights"]
 
-_MOST_ITEMS = 1 << 32
-"""What `draw_below` can draw from."""
+_MAX_ITEMS = 1 << 32
+"""The limit of `draw_below`."""
 
 
 def check_weights(weights: ArrayLike, n: int, of: str) -> NDArray[np.float64]:
@@ -76,8 +76,8 @@ class _AliasTable:
     """Draws an item by weight with two look-ups (Walker, 1977): 16 bytes for each item.
 
     Built without a loop, as prefix sums over Vose's sweep (1991). Items lighter than the mean are
-    filled up to it by the heavier items, both in order. A heavy item that has given too much is
-    itself filled up by the next heavy one.
+    filled up to it by the heavier items, both in order. A heavy item that falls below the
+    mean is itself filled up by the next heavy one.
     """
 
     def __init__(self, weights: NDArray[np.float64]) -> None:
@@ -125,7 +125,7 @@ class Sampled:
     description = "sampled by weight"
 
     def __init__(self, weights: NDArray[np.float64], n: int, seed: int) -> None:
-        if len(weights) >= _MOST_ITEMS:
+        if len(weights) >= _MAX_ITEMS:
             raise InvalidWindowsError(
                 "more than 2^32 windows cannot be sampled: take some of them first."
             )
@@ -163,9 +163,9 @@ class Sampled:
 class Mixed:
     """Items of several sources at random positions, a fixed number of each source in an epoch.
 
-    Each source is read in random order, and the next epoch goes on where the last one stopped. It
-    starts again, in a new order, when all its items have come. So no item of a source comes a
-    second time before all others have come once.
+    Each source is read in random order, and the next epoch continues where the last one stopped.
+    After all its items, a source starts again in a new order. So no item of a source is repeated
+    before all others have been read once.
 
     Attributes
     ----------

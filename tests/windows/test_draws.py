@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from headrace._apportion import apportion
 from headrace.errors import InvalidWindowsError
+from headrace.windows._draws import Mixed, Sampled, _AliasTable, check_weights
 from headrace.windows._permutation import draw_below
-from headrace.windows._sampling import Mixed, Sampled, _AliasTable, check_weights
 from tests.support.order_statistics import all_integers, chi_square_bound
 
 
