@@ -163,7 +163,7 @@ def test_one_long_path_does_not_widen_the_table(
 
     (wide,) = (line for line in lines if "xxx" in line)
     assert f"{'/'.join(['x' * 100] * 5)}/a.wav: the file has 0 bytes" in wide
-    assert max(len(line) for line in lines if line is not wide) < 100
+    assert max(len(line) for line in lines[1:] if line is not wide) < 100
 
 
 def test_scan_writes_figures_and_a_catalog(run: Run, archive: Archive, tmp_path: Path) -> None:
