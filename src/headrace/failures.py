@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from headrace._formatting import escape_controls
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -83,7 +85,7 @@ class Failure:
 
     def __str__(self) -> str:
         span = "" if not self.windows else f", {self.start_s:.3f} s to {self.stop_s:.3f} s"
-        return f"{self.path}{span}: {self.message} [{self.code}]"
+        return escape_controls(f"{self.path}{span}: {self.message} [{self.code}]")
 
 
 class DecodeError(Exception):

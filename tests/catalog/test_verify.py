@@ -16,6 +16,8 @@ from headrace.catalog import _verify as verify
 from headrace.catalog._catalog import load_catalog
 from headrace.codecs._declared_length import DeclaredLength, read_declared_length
 from headrace.codecs._probe import probe
+from headrace.errors import DamagedWarning
+from headrace.failures import Code
 from tests.support.processes import interruptible
 from tests.support.sounds import KINDS, decode_whole, medley, noise, write
 
@@ -431,3 +433,23 @@ def test_rf64_declares_its_frames_in_its_own_chunk(tmp_path: Path) -> None:
     assert isinstance(recording, headrace.Recording)
 
     assert read_declared_length(recording) == (700, False, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "in_header"),
+    [("FLAC", "PCM_16", True), ("WAV", "PCM_16", True), ("OGG", "VORBIS", False)],
+)
+def test_only_what_a_header_declares_is_ascribed_to_it(
+    tmp_path: Path, kind: str, subtype: str, *, in_header: bool
+) -> None:
+    """The length of an Ogg file stands in its last page, not in its header."""
+    path = tmp_path / f"a.{kind.lower()}"
+    write(path, noise(40_000), 8_000, kind, subtype)
+    path.write_bytes(path.read_bytes()[:-3_000])
+
+    with pytest.warns(DamagedWarning):
+        catalog = headrace.scan(path, verify="decode")
+
+    assert {one.code for one in catalog.failures} == {Code.TRUNCATED}
+    for one in catalog.failures:
+        assert ("header declares" in one.message) is in_header, one.message

@@ -122,7 +122,7 @@ class WavEncoding(Enum):
 class LibsndfileFunctions:
     """Addresses of libsndfile's functions ``sf_open``, ``sf_close``, ...
 
-    On Windows `open` is ``sf_wchar_open``.
+    On Windows `open` is ``sf_wchar_open``, and `open_fd` is not called.
 
     Raises
     ------
@@ -143,6 +143,7 @@ class LibsndfileFunctions:
         error: int,
         strerror: int,
         open_virtual: int,
+        open_fd: int,
     ) -> None: ...
     @property
     def open(self) -> int: ...
@@ -164,6 +165,37 @@ class LibsndfileFunctions:
     def strerror(self) -> int: ...
     @property
     def open_virtual(self) -> int: ...
+    @property
+    def open_fd(self) -> int: ...
+
+class LibsndfileHeader:
+    """What `read_header` read."""
+
+    @property
+    def code(self) -> str:
+        """Why the file cannot be opened: the name of a ``failures.Code``; "" if it can."""
+    @property
+    def message(self) -> str:
+        """The reason of libsndfile or of the system."""
+    @property
+    def format(self) -> int:
+        """Code of the container and the sample format, as in ``SF_INFO.format``."""
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+
+def read_header(library: LibsndfileFunctions, *, path: bytes) -> LibsndfileHeader:
+    """Open a file with libsndfile and return what it reads, unchecked; the GIL is released.
+
+    The reason of a failure is that of this file, however many threads open files at the same time.
+    `path` is as in `RecordingFile`.
+    """
 
 @type_check_only
 class _PythonStream(Protocol):

@@ -24,7 +24,13 @@ from headrace._cpu_count import available_processors
 from headrace._progress import progress_bar
 from headrace.catalog import _parquet
 from headrace.catalog._table import each_recording, with_columns
-from headrace.codecs import libsndfile_functions, path_of, read_declared_length, source_format
+from headrace.codecs import (
+    CONTAINERS,
+    libsndfile_functions,
+    path_of,
+    read_declared_length,
+    source_format,
+)
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Code, Failure
 
@@ -45,6 +51,10 @@ DECLARED: Final = "declared_frames"
 TEMPORARY: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION})
 """Failures of the disk or the network. They say nothing about the recording, so the next scan
 decodes it again."""
+
+_DECLARED_ELSEWHERE: Final = frozenset({"MP3", "OGG"}) | CONTAINERS.keys()
+"""Formats whose header declares no length: it is estimated, stands in the last page, or was found
+by decoding."""
 
 _SAVE_INTERVAL_S: Final = 60.0
 """How much work a crash of the machine may cost."""
@@ -211,14 +221,13 @@ def _decoded(
     if code or frames < known:
         kind = Code(code) if code else Code.TRUNCATED
         why = why or "the file is cut short"
-        message = f"{why}: {frames} frames can be used; the header declares no number of frames"
-        if known:
-            message = f"{why}: {frames} of the {known} frames that its header declares can be used"
+        message = f"{why}: {_usable(recording, frames, known)}"
         failures.append(failure(kind, message, frames, max(known, recording.frames)))
     elif declared.is_cut_short:
-        message = (
-            f"the file is cut short: it has {frames} frames, and its header declares more than that"
-        )
+        lacks = "has lost its last page"
+        if recording.format not in _DECLARED_ELSEWHERE:
+            lacks = "its header declares more than that"
+        message = f"the file is cut short: it has {frames} frames, and {lacks}"
         failures.append(failure(Code.TRUNCATED, message, frames, math.inf))
     elif frames > known:
         message = f"the header declares {known or 'no'} frames, decoding gives {frames}"
@@ -231,3 +240,12 @@ def _decoded(
         message = f"{bad} samples are NaN or infinite, between frames {first} and {last + 1}"
         failures.append(failure(Code.NON_FINITE, message, first, last + 1))
     return _Verdict(known, frames, tuple(failures), found.seek_points_exact)
+
+
+def _usable(recording: Recording, frames: int, declared: int) -> str:
+    """Say how many frames can be used, of how many, in words that are true of the format."""
+    if not declared:
+        return f"{frames} frames can be used; the header declares no number of frames"
+    if recording.format in _DECLARED_ELSEWHERE:
+        return f"{frames} of its {declared} frames can be used"
+    return f"{frames} of the {declared} frames that its header declares can be used"

@@ -7,9 +7,9 @@ from ._formats import decoder_bytes as decoder_bytes
 from ._formats import decodes_from_start as decodes_from_start
 from ._formats import sample_type as sample_type
 from ._formats import seeks_exactly as seeks_exactly
+from ._libsndfile import libsndfile_functions as libsndfile_functions
 from ._libsndfile import libsndfile_names as libsndfile_names
-from ._native import libsndfile_functions as libsndfile_functions
-from ._native import path_of as path_of
+from ._libsndfile import path_of as path_of
 from ._native import source_format as source_format
 from ._probe import probe as probe
 from ._recording import MAX_FRAMES as MAX_FRAMES

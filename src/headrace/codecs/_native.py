@@ -1,8 +1,4 @@
-"""What the kernel has to know of libsndfile and of a recording.
-
-The kernel calls the functions of the libsndfile that the soundfile package has loaded, by their
-addresses and without the GIL. So there is no second copy of the library.
-"""
+"""What the kernel has to know of a recording."""
 
 from __future__ import annotations
 
@@ -10,10 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from headrace._kernel import LibsndfileFunctions, SampleType, SourceFormat, WavEncoding
+from headrace._kernel import SampleType, SourceFormat, WavEncoding
 from headrace.codecs._ffmpeg import CONTAINERS, Stream
 from headrace.codecs._formats import sample_type, seeks_exactly
-from headrace.codecs._libsndfile import format_code, function_address
+from headrace.codecs._libsndfile import format_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +18,7 @@ if TYPE_CHECKING:
 
     Opener = Callable[[bytes], Stream]
 
-__all__ = ["libsndfile_functions", "path_of", "source_format"]
+__all__ = ["source_format"]
 
 _WAV_ENCODINGS: Final = {
     "PCM_U8": WavEncoding.UINT8,
@@ -32,22 +28,6 @@ _WAV_ENCODINGS: Final = {
     "FLOAT": WavEncoding.FLOAT32,
     "DOUBLE": WavEncoding.FLOAT64,
 }
-
-
-def libsndfile_functions() -> LibsndfileFunctions:
-    """Return the addresses of libsndfile's functions."""
-    opening = "sf_wchar_open" if sys.platform == "win32" else "sf_open"
-    names = ["close", "seek", "error", "strerror", "open_virtual"]
-    names += [f"readf_{type_}" for type_ in ("short", "int", "float", "double")]
-    symbols = {name: f"sf_{name}" for name in names} | {"open": opening}
-    return LibsndfileFunctions(
-        **{name: function_address(symbol) for name, symbol in symbols.items()}
-    )
-
-
-def path_of(path: str) -> bytes:
-    """Return `path` as the system's open function takes it."""
-    return path.encode("utf-16-le") if sys.platform == "win32" else os.fsencode(path)
 
 
 def source_format(recording: Recording) -> SourceFormat:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["probe"]
 
+_UNKNOWN_FORMAT: Final = "(Format not recognised)"
+"""How libsndfile's reason ends where it knows nothing better to say."""
+
 _UNKNOWN_LENGTH: Final = 1 << 62  # libsndfile says SF_COUNT_MAX, 2^63 - 1, if none is declared
 
 
@@ -67,10 +70,7 @@ def _read_header(path: str, status: os.stat_result, cancelled: Callable[[], bool
     try:
         header = _libsndfile.read_header(path)
     except DecodeError as error:
-        measured = _ffmpeg.measure(path, cancelled) if error.code is Code.NOT_AUDIO else None
-        if measured is None:
-            raise
-        return measured
+        return _measure_with_ffmpeg(path, error, cancelled)
     if header.frames >= _UNKNOWN_LENGTH:
         raise DecodeError(
             Code.UNSUPPORTED, "the header declares no length: convert the file to WAV or FLAC"
@@ -92,3 +92,25 @@ def _read_header(path: str, status: os.stat_result, cancelled: Callable[[], bool
             "is read in different pieces: convert the file to WAV or FLAC",
         )
     return header
+
+
+def _measure_with_ffmpeg(path: str, refusal: DecodeError, cancelled: Callable[[], bool]) -> Header:
+    """Ask FFmpeg, after libsndfile's `refusal`.
+
+    Raises
+    ------
+    DecodeError
+        FFmpeg cannot use the file either. The reason is libsndfile's if it knows the container.
+    """
+    if refusal.code is not Code.NOT_AUDIO:
+        raise refusal
+    try:
+        measured = _ffmpeg.measure(path, cancelled)
+    except DecodeError as error:
+        known = not refusal.message.endswith(_UNKNOWN_FORMAT)
+        if known and error.code in {Code.NOT_AUDIO, Code.EMPTY}:
+            raise refusal from None
+        raise
+    if measured is None:
+        raise refusal
+    return measured

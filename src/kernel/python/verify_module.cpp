@@ -38,7 +38,7 @@ VerifyResult verify_file(const PySourceFormat& format, const LibsndfileFunctions
   spec.frames = frames;
   if (seek_points) spec.seek_points.assign(seek_points->c_str(), seek_points->size());
   const WithoutGil released;
-  return verify(spec, library, cancel.data());
+  return verify(spec, library, reinterpret_cast<const CancelFlag*>(cancel.data()));
 }
 
 nb::object find_seek_points(const nb::bytes& path, int64_t frames) {

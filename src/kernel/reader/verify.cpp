@@ -31,7 +31,7 @@ void count_non_finite(const Sample* pcm, int64_t frames, int channels, VerifyRes
 }  // namespace
 
 VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
-                    const volatile unsigned char* cancel) {
+                    const CancelFlag* cancel) {
   VerifyResult result;
   try {
     SourceSpec in_one_go = spec;
@@ -46,7 +46,7 @@ VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
     // Doubles, so that it is aligned for every sample type.
     std::vector<double> pcm(static_cast<size_t>((room * frame_bytes + 7) / 8));
     while (result.frames < spec.frames) {
-      if (*cancel) {
+      if (cancel->load(std::memory_order_relaxed)) {
         result.cancelled = true;
         break;
       }

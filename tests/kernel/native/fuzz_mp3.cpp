@@ -102,6 +102,7 @@ void* open_path(const void*, int, Info* info) {
   *info = {1 << 20, 44100, 1, 0, 1, 1};
   return new Reading{nullptr, nullptr, {}};
 }
+void* open_fd(int, int, Info* info, int) { return open_path(nullptr, 0, info); }
 void* open_virtual(VirtualFile* functions, int, Info* info, void* user) {
   *info = {1 << 20, 44100, 1, 0, 1, 1};
   const int64_t size = functions->size(user);
@@ -147,7 +148,7 @@ void read_spans(const std::vector<unsigned char>& f, const std::string& points, 
   spec.seek_points = points;
   const headrace::LibsndfileFunctions library{open_path, close, no_seek,
                                   {read_floats, read_floats, read_floats, read_floats},
-                                  no_error, no_text, open_virtual};
+                                  no_error, no_text, open_virtual, open_fd};
   try {
     const auto source = headrace::open_source(spec, library);
     for (int n = 0; n < 6 && source->seekable(); ++n) {
