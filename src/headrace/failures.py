@@ -32,10 +32,10 @@ class Code(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
     """The file is audio, but headrace cannot use it (no declared length, no such channel)."""
     TRUNCATED = "TRUNCATED"
-    """The file ends before the frames its header declares."""
+    """The file ends before the frames its header declares, or is damaged inside."""
     HEADER_MISMATCH = "HEADER_MISMATCH"
     """The header declares no length, or fewer frames than the file holds
-    (``scan(verify="decode")``)."""
+    (``scan(verify="decode")``; for MP3 any scan); or a part of an MP3 file has another format."""
     CHANGED = "CHANGED"
     """Since the scan, the file's format, sample rate or channel count has changed, or the file has
     become shorter."""

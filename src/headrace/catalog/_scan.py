@@ -190,6 +190,7 @@ def _read_recordings(
             if header is None:
                 unchanged[index] = True
                 continue
+            failures += header.defects
             recordings.append(header)
             if len(recordings) == _table.ROWS_AT_ONCE:
                 tables.append(_table.from_recordings(recordings))

@@ -122,15 +122,23 @@ def verify_recordings(
     all_failures = list(failures)
 
     def results() -> tuple[pa.Table, tuple[Failure, ...]]:
-        no_points = pa.scalar(b"", pa.large_binary())
+        points = table["seek_points"]
+        from_start = [
+            _kernel.only_from_start(points[row].as_py()) for row in np.flatnonzero(seeks_inexactly)
+        ]
         columns = {
             "frames": pa.chunked_array([pa.array(frames)]),
-            "seek_points": pc.if_else(pa.array(seeks_inexactly), no_points, table["seek_points"]),
+            "seek_points": pc.replace_with_mask(
+                points, pa.array(seeks_inexactly), pa.array(from_start, pa.large_binary())
+            ),
             DECLARED: pa.chunked_array([pa.array(declared, mask=declared < 0)]),
         }
         verified = with_columns(table, columns).filter(pa.array(frames > 0))
-        distinct = dict.fromkeys(all_failures)
-        return verified, tuple(sorted(distinct, key=lambda failure: failure.file_id))
+        # Decoding may find what the scan has found: the first failure of each span is kept.
+        distinct = {
+            (one.file_id, one.code, one.start_s, one.stop_s): one for one in reversed(all_failures)
+        }
+        return verified, tuple(sorted(distinct.values(), key=lambda failure: failure.file_id))
 
     def save() -> None:
         if cache is not None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from headrace.failures import Failure
 
 __all__ = ["MAX_FRAMES", "MAX_SAMPLE_RATE", "Header", "Recording"]
 
@@ -60,6 +63,9 @@ class Recording:
     seek_points : bytes or None
         Positions in an MP3 file where decoding can start, found by a scan; opaque. Empty if it can
         start only at the beginning, None if no scan has looked for them.
+    defects : tuple of Failure
+        What a scan found to be wrong with a file that can be used all the same; a catalog has them
+        among its failures.
     """
 
     id: str
@@ -72,6 +78,7 @@ class Recording:
     size: int = 0
     mtime_ns: int = 0
     seek_points: bytes | None = field(default=None, compare=False, repr=False)
+    defects: tuple[Failure, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def duration_s(self) -> float:

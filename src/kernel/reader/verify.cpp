@@ -34,9 +34,7 @@ VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
                     const CancelFlag* cancel) {
   VerifyResult result;
   try {
-    SourceSpec in_one_go = spec;
-    in_one_go.seek_points.clear();
-    const std::unique_ptr<Source> source = open_source(in_one_go, library);
+    const std::unique_ptr<Source> source = open_source(spec, library);
 #ifndef _WIN32
     std::unique_ptr<Mp3SeekCheck> check;
     if (!spec.seek_points.empty()) check = std::make_unique<Mp3SeekCheck>(spec, library);
