@@ -26,6 +26,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+from headrace._formatting import escape_controls
+
 if TYPE_CHECKING:
     from headrace.failures import Failure
 
@@ -46,8 +48,18 @@ __all__ = [
 ]
 
 
+def _escape_lines(text: str) -> str:
+    return "\n".join(map(escape_controls, text.split("\n")))
+
+
 class HeadraceError(Exception):
-    """Base of every exception that headrace raises on purpose."""
+    """Base of every exception that headrace raises on purpose.
+
+    As text, it has no control characters: the names of files in a message may hold some.
+    """
+
+    def __str__(self) -> str:
+        return _escape_lines(super().__str__())
 
 
 class NoRecordingsError(HeadraceError, FileNotFoundError):
@@ -88,7 +100,7 @@ class MemoryBudgetError(HeadraceError, ValueError):
         self.needed = needed
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return _escape_lines(str(self.args[0]))
 
 
 class ReadError(HeadraceError, OSError):
@@ -126,6 +138,9 @@ class ClosedError(HeadraceError, RuntimeError):
 
 class HeadraceWarning(UserWarning):
     """Something was left out. Base of every warning that headrace gives on purpose."""
+
+    def __str__(self) -> str:
+        return _escape_lines(super().__str__())
 
 
 class DamagedWarning(HeadraceWarning):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from headrace._formatting import escape_controls
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -30,10 +32,10 @@ class Code(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
     """The file is audio, but headrace cannot use it (no declared length, no such channel)."""
     TRUNCATED = "TRUNCATED"
-    """The file ends before the frames its header declares, or is damaged."""
+    """The file ends before the frames its header declares, or is damaged inside."""
     HEADER_MISMATCH = "HEADER_MISMATCH"
     """The header declares no length (``scan(verify="decode")``), or fewer frames than the file
-    holds."""
+    holds; or a part of an MP3 file has another format."""
     CHANGED = "CHANGED"
     """Since the scan, the file's format, sample rate or channel count has changed, or the file has
     become shorter."""
@@ -83,7 +85,7 @@ class Failure:
 
     def __str__(self) -> str:
         span = "" if not self.windows else f", {self.start_s:.3f} s to {self.stop_s:.3f} s"
-        return f"{self.path}{span}: {self.message} [{self.code}]"
+        return escape_controls(f"{self.path}{span}: {self.message} [{self.code}]")
 
 
 class DecodeError(Exception):

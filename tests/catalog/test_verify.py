@@ -14,10 +14,14 @@ import headrace
 from headrace import _kernel, scan
 from headrace.catalog import _verify as verify
 from headrace.catalog._catalog import load_catalog
-from headrace.codecs._declared_length import DeclaredLength, read_declared_length
+from headrace.codecs import decodes_from_start
+from headrace.codecs._declared_length import DeclaredLength, false_claim, read_declared_length
 from headrace.codecs._probe import probe
+from headrace.errors import DamagedWarning
+from headrace.failures import Code
+from tests.support.mp3_reference import Mp3
 from tests.support.processes import interruptible
-from tests.support.sounds import KINDS, decode_whole, medley, noise, write
+from tests.support.sounds import KINDS, medley, noise, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,15 +57,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_damage_without_a_declared_length(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_without_a_declared_length() -> None:
     """The message says how many frames can be used, and not of how many."""
-    write(folder / "f.mp3", medley(80_000), 16_000, "MP3", "MPEG_LAYER_III")
-    data = (folder / "f.mp3").read_bytes()
-    (folder / "f.mp3").write_bytes(data[: len(data) // 2])
-    monkeypatch.setattr(verify, "read_declared_length", lambda _: DeclaredLength(0))
+    recording = headrace.Recording("a", "a", 16_000, 1, 5_000, "WAV", "PCM_16")
 
-    (failure,) = scan(folder / "f.mp3", verify="decode").failures
+    failure = false_claim(recording, DeclaredLength(0), code="TRUNCATED", reason="it is damaged")
 
+    assert failure is not None
     assert re.search(
         r": \d+ frames can be used; the header declares no number of frames$", failure.message
     )
@@ -263,16 +265,16 @@ def test_seek_points_that_do_not_give_the_same_bits_are_not_kept(tmp_path: Path)
         noise_bytes = rng.bytes(int(rng.integers(1, 40)))
         data[at : at + len(noise_bytes)] = noise_bytes
         path.write_bytes(data)
-        if not scan(path)[0].seek_points:
+        if decodes_from_start(scan(path)[0]):
             continue
         catalog = scan(path, verify="decode")
         windows = catalog.windows(None, 0.1, tail="drop")
-        expected = decode_whole(catalog[0])[:, 0]
+        expected = Mp3(bytes(data)).audio[:, 0]
         for window in windows.shuffle(1).loader(workers=1):
             start = round(window.offset * 22_050)
             assert np.array_equal(window.audio, expected[start : start + len(window.audio)])
-        kept += bool(catalog[0].seek_points)
-        dropped += not catalog[0].seek_points
+        kept += not decodes_from_start(catalog[0])
+        dropped += decodes_from_start(catalog[0])
 
     assert kept
     assert dropped
@@ -438,3 +440,23 @@ def test_rf64_declares_its_frames_in_its_own_chunk(tmp_path: Path) -> None:
     assert isinstance(recording, headrace.Recording)
 
     assert read_declared_length(recording) == (700, False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "in_header"),
+    [("FLAC", "PCM_16", True), ("WAV", "PCM_16", True), ("OGG", "VORBIS", False)],
+)
+def test_only_what_a_header_declares_is_ascribed_to_it(
+    tmp_path: Path, kind: str, subtype: str, *, in_header: bool
+) -> None:
+    """The length of an Ogg file stands in its last page, not in its header."""
+    path = tmp_path / f"a.{kind.lower()}"
+    write(path, noise(40_000), 8_000, kind, subtype)
+    path.write_bytes(path.read_bytes()[:-3_000])
+
+    with pytest.warns(DamagedWarning):
+        catalog = headrace.scan(path, verify="decode")
+
+    assert {one.code for one in catalog.failures} == {Code.TRUNCATED}
+    for one in catalog.failures:
+        assert ("header declares" in one.message) is in_header, one.message

@@ -396,7 +396,7 @@ def test_a_flac_without_a_length_has_the_frames_that_it_holds(tmp_path: Path) ->
     path.write_bytes(content)
     found = probe(str(path), "id")
     assert isinstance(found, Recording)
-    assert (found.frames, found.false_claim) == (5_000, None)
+    assert (found.frames, found.defects) == (5_000, ())
 
 
 @pytest.mark.parametrize(("kind", "subtype"), sounds.WRONG)

@@ -65,7 +65,10 @@ FORMAT = {
 ADDRESSES = "open close seek readf_short readf_int readf_float readf_double error strerror"
 EXAMPLES: list[tuple[Any, dict[str, Any]]] = [
     (_kernel.SourceFormat, FORMAT),
-    (_kernel.LibsndfileFunctions, dict.fromkeys([*ADDRESSES.split(), "open_virtual"], 64)),
+    (
+        _kernel.LibsndfileFunctions,
+        dict.fromkeys([*ADDRESSES.split(), "open_virtual", "open_fd"], 64),
+    ),
     (_kernel.ScratchSize, {"pcm_bytes": 1, "planes": 2, "inputs": 3, "outputs": 4}),
     (
         _kernel.RecordingFormat,

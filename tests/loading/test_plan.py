@@ -220,7 +220,7 @@ def test_shuffled_windows_have_no_key() -> None:
 def test_planning_opens_no_file_and_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan needs only the catalog, down to the last read."""
     opened: list[Any] = []
-    monkeypatch.setattr(_libsndfile, "open_file", opened.append)
+    monkeypatch.setattr(_libsndfile, "read_header", opened.append)
     monkeypatch.setattr(soundfile, "SoundFile", opened.append)
     monkeypatch.setattr("builtins.open", opened.append)
     threads = threading.active_count()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from headrace._formatting import escape_controls
 from headrace.errors import NoRecordingsError
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def describe_damage(failures: Sequence[Failure], table: pa.Table) -> str:
 
 def _describe_first(failures: Sequence[Failure]) -> str:
     """Return the first failures, and how many more there are."""
-    first = [f"{one.file_id}: {one.message} [{one.code}]" for one in failures[:_MAX_SHOWN]]
+    first = [
+        escape_controls(f"{one.file_id}: {one.message} [{one.code}]")
+        for one in failures[:_MAX_SHOWN]
+    ]
     more = len(failures) - _MAX_SHOWN
     return "; ".join(first) + (f"; and {more:,} more" if more > 0 else "")

@@ -9,18 +9,16 @@ Guarantees
   before it returns: each thread stops after its current header, or within a file that has to be
   decoded to find its length. If the generator is dropped without `close`, the threads end when it
   is collected: use `contextlib.closing`.
-- Threads call only `codecs.probe` and `_kernel.seek_points`, and share nothing.
+- Threads call only `codecs.probe`, and share nothing.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
-from headrace import _kernel
 from headrace._cpu_count import available_processors
 from headrace._paths import join
 from headrace._progress import progress_bar
@@ -102,7 +100,7 @@ def read_headers(
                 break
             path = join(root, ids[row])
             unchanged = known is not None and _is_unchanged(path, known[0][row], known[1][row])
-            headers.append(None if unchanged else _read_header(path, ids[row], cancelled))
+            headers.append(None if unchanged else probe(path, ids[row], cancelled))
 
     def job(rows: range) -> Job[list[Recording | Failure | None]]:
         headers: list[Recording | Failure | None] = []
@@ -120,14 +118,6 @@ def read_headers(
             done += len(headers)
             damaged += sum(isinstance(one, Failure) for one in headers)
             update(done, len(ids), damaged)
-
-
-def _read_header(path: str, file_id: str, cancelled: CancellationToken) -> Recording | Failure:
-    header = probe(path, file_id, cancelled)
-    if isinstance(header, Failure) or header.format != "MP3":
-        return header
-    points = _kernel.seek_points(os.fsencode(path), header.frames)
-    return replace(header, seek_points=points or b"")
 
 
 def _is_unchanged(path: str, size: np.int64, mtime_ns: np.int64) -> bool:

@@ -191,9 +191,8 @@ def _read_recordings(
             if header is None:
                 unchanged[index] = True
                 continue
+            failures += header.defects
             recordings.append(header)
-            if header.false_claim is not None:
-                failures.append(header.false_claim)
             if len(recordings) == _table.ROWS_AT_ONCE:
                 tables.append(_table.from_recordings(recordings))
                 recordings.clear()

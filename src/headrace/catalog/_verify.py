@@ -51,8 +51,6 @@ TEMPORARY: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION})
 """Failures of the disk or the network. They say nothing about the recording, so the next scan
 decodes it again."""
 
-_CLAIMS: Final = frozenset({Code.TRUNCATED, Code.HEADER_MISMATCH})
-"""Failures that a scan finds without decoding."""
 
 _SAVE_INTERVAL_S: Final = 60.0
 """How much work a crash of the machine may cost."""
@@ -117,25 +115,26 @@ def verify_recordings(
     if DECLARED in table.column_names:
         declared[:] = table[DECLARED].fill_null(-1).to_numpy()
     rows_to_decode = np.flatnonzero(declared < 0)
-    # What the scan said of a length holds until the recording is decoded.
-    to_decode = set(table["id"].take(pa.array(rows_to_decode)).to_pylist()) if failures else set()
-    claims = {
-        failure.file_id: failure
-        for failure in failures
-        if failure.file_id in to_decode and failure.code in _CLAIMS
-    }
-    all_failures = [one for one in failures if claims.get(one.file_id) is not one]
+    all_failures = list(failures)
 
     def results() -> tuple[pa.Table, tuple[Failure, ...]]:
-        no_points = pa.scalar(b"", pa.large_binary())
+        points = table["seek_points"]
+        from_start = [
+            _kernel.only_from_start(points[row].as_py()) for row in np.flatnonzero(seeks_inexactly)
+        ]
         columns = {
             "frames": pa.chunked_array([pa.array(frames)]),
-            "seek_points": pc.if_else(pa.array(seeks_inexactly), no_points, table["seek_points"]),
+            "seek_points": pc.replace_with_mask(
+                points, pa.array(seeks_inexactly), pa.array(from_start, pa.large_binary())
+            ),
             DECLARED: pa.chunked_array([pa.array(declared, mask=declared < 0)]),
         }
         verified = with_columns(table, columns).filter(pa.array(frames > 0))
-        distinct = dict.fromkeys([*all_failures, *claims.values()])
-        return verified, tuple(sorted(distinct, key=lambda failure: failure.file_id))
+        # Decoding may find what the scan has found: the first failure of each span is kept.
+        distinct = {
+            (one.file_id, one.code, one.start_s, one.stop_s): one for one in reversed(all_failures)
+        }
+        return verified, tuple(sorted(distinct.values(), key=lambda failure: failure.file_id))
 
     def save() -> None:
         if cache is not None:
@@ -163,8 +162,6 @@ def verify_recordings(
                     all_failures += verdict.failures
                     frames[row] = verdict.frames
                     declared[row] = verdict.declared
-                    if claims and verdict.declared >= 0:
-                        claims.pop(table["id"][row].as_py(), None)
                     seeks_inexactly[row] = not verdict.seek_points_exact
                 done += len(verdicts)
                 damaged += sum(bool(verdict.failures) for verdict in verdicts)

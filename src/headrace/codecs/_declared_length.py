@@ -11,6 +11,8 @@ from pathlib import Path
 from struct import error, unpack
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
+from headrace.codecs._ffmpeg import CONTAINERS
+from headrace.codecs._mp3 import declared_frames, scan_mp3
 from headrace.codecs._recording import MAX_FRAMES
 from headrace.failures import Code, Failure
 
@@ -33,6 +35,10 @@ _SAMPLE_BYTES: Final = {
     "DOUBLE": 8,
 }
 """By sample formats whose samples all have the same size."""
+
+_DECLARED_ELSEWHERE: Final = frozenset({"MP3", "OGG"}) | CONTAINERS.keys()
+"""Formats whose header declares no length: it is estimated, stands in the last page, or was found
+by decoding."""
 
 _MAX_CHUNKS: Final = 256  # as many as wav_layout.cpp reads
 _UNKNOWN: Final = 0x7FFFF000
@@ -73,6 +79,9 @@ class DeclaredLength(NamedTuple):
 def read_declared_length(recording: Recording) -> DeclaredLength:
     """Return what the file of a recording that libsndfile reads declares."""
     unchanged = DeclaredLength(recording.frames)
+    if recording.format == "MP3":
+        mp3 = scan_mp3(recording.path) if recording.seek_points else None
+        return unchanged if mp3 is None else DeclaredLength(declared_frames(mp3))
     try:
         with Path(recording.path).open("rb") as file:
             declared = _read(file, recording) or unchanged
@@ -108,16 +117,19 @@ def false_claim(
         kind = Code(code) if code else Code.TRUNCATED
         reason = reason or "the file is cut short"
         message = f"{reason}: {frames} frames can be used; the header declares no number of frames"
-        if known:
+        if known and recording.format in _DECLARED_ELSEWHERE:
+            message = f"{reason}: {frames} of its {known} frames can be used"
+        elif known:
             message = (
                 f"{reason}: {frames} of the {known} frames that its header declares can be used"
             )
         start, stop = frames, float(max(known, frames, scanned))
     elif declared.is_cut_short:
         kind = Code.TRUNCATED
-        message = (
-            f"the file is cut short: it has {frames} frames, and its header declares more than that"
-        )
+        lacks = "its header declares more than that"
+        if recording.format in _DECLARED_ELSEWHERE:
+            lacks = "has lost its last page"
+        message = f"the file is cut short: it has {frames} frames, and {lacks}"
         start, stop = frames, math.inf
     elif frames > known:
         kind = Code.HEADER_MISMATCH

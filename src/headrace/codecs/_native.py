@@ -1,8 +1,4 @@
-"""What the kernel has to know of libsndfile and of a recording.
-
-The kernel calls the functions of the libsndfile that the soundfile package has loaded, by their
-addresses and without the GIL. So there is no second copy of the library.
-"""
+"""What the kernel has to know of a recording."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ if TYPE_CHECKING:
 
     Opener = Callable[[bytes], Stream]
 
-__all__ = ["path_of", "source_format"]
+__all__ = ["source_format"]
 
 _WAV_ENCODINGS: Final = {
     "PCM_U8": WavEncoding.UINT8,
@@ -32,11 +28,6 @@ _WAV_ENCODINGS: Final = {
     "FLOAT": WavEncoding.FLOAT32,
     "DOUBLE": WavEncoding.FLOAT64,
 }
-
-
-def path_of(path: str) -> bytes:
-    """Return `path` as the system's open function takes it."""
-    return path.encode("utf-16-le") if sys.platform == "win32" else os.fsencode(path)
 
 
 def source_format(recording: Recording) -> SourceFormat:

@@ -64,9 +64,9 @@ class Recording:
         Positions in an MP3 file where decoding can start, found by a scan; opaque. Empty if it can
         start only at the beginning, None if no scan has looked for them. In a FLAC file that is
         followed by another: where the first one ends.
-    false_claim : Failure or None
-        What the scan found that the header claims and the file does not hold. Not in a catalog's
-        rows: it is among the catalog's failures.
+    defects : tuple of Failure
+        What a scan found to be wrong with a file that can be used all the same; a catalog has them
+        among its failures.
     """
 
     id: str
@@ -79,7 +79,7 @@ class Recording:
     size: int = 0
     mtime_ns: int = 0
     seek_points: bytes | None = field(default=None, compare=False, repr=False)
-    false_claim: Failure | None = field(default=None, compare=False, repr=False, kw_only=True)
+    defects: tuple[Failure, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def duration_s(self) -> float:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from headrace._formatting import escape_controls
 from headrace.errors import ReadError, TooManyFailuresError
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class Ledger:
         files = Counter({key: sum(run.windows for run in runs) for key, runs in self._runs.items()})
         causes = ", ".join(f"{count:,} {code}" for code, count in codes.most_common())
         worst = "; ".join(
-            f"{count:,} of {failure.file_id} ({failure.message}) [{failure.code}]"
+            f"{count:,} of {escape_controls(failure.file_id)} ({failure.message}) [{failure.code}]"
             for failure, count in (
                 (self._runs[key][0].failure, count)
                 for key, count in files.most_common(_FILES_IN_MESSAGE)

@@ -40,13 +40,11 @@ void count_non_finite(const Sample* pcm, int64_t frames, int channels, VerifyRes
 }  // namespace
 
 VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
-                    const volatile unsigned char* cancel) {
+                    const CancelFlag* cancel) {
   VerifyResult result;
   try {
-    SourceSpec in_one_go = spec;
     const bool flac = (spec.format.sndfile_format & CONTAINER_MASK) == FLAC_CONTAINER;
-    if (!flac) in_one_go.seek_points.clear();
-    const std::unique_ptr<Source> source = open_source(in_one_go, library);
+    const std::unique_ptr<Source> source = open_source(spec, library);
 #ifndef _WIN32
     std::unique_ptr<Mp3SeekCheck> check;
     if (!flac && !spec.seek_points.empty()) check = std::make_unique<Mp3SeekCheck>(spec, library);
@@ -56,7 +54,7 @@ VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
     // Doubles, so that it is aligned for every sample type.
     std::vector<double> pcm(static_cast<size_t>((room * frame_bytes + 7) / 8));
     while (result.frames < spec.frames) {
-      if (*cancel) {
+      if (cancel->load(std::memory_order_relaxed)) {
         result.cancelled = true;
         break;
       }
