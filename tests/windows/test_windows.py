@@ -363,7 +363,7 @@ def test_the_order_of_an_epoch_is_made_once_for_all_indices(
 
 def test_pickles_of_windows_are_small_and_open_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A million windows are pickled in a few kilobytes, without opening a file."""
-    monkeypatch.setattr(_libsndfile, "open_file", _refuse)
+    monkeypatch.setattr(_libsndfile, "read_header", _refuse)
     windows = fake_catalog([1_000_000_000]).windows(1_000, 1.0).shuffle()
     list(windows.order.epoch(0)(np.arange(3, dtype=np.int64)))
 
@@ -571,7 +571,7 @@ def test_whole_numbers_may_be_numpy_integers(tmp_path: Path) -> None:
 
 def test_cutting_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of missing files can be made, sliced, shuffled, described and located."""
-    monkeypatch.setattr(_libsndfile, "open_file", _refuse)
+    monkeypatch.setattr(_libsndfile, "read_header", _refuse)
 
     catalog = fake_catalog([500, 400], [44_100, 8_000], kinds=[("WAV", "FLOAT"), ("OGG", "VORBIS")])
     windows = catalog.windows(16_000, 0.01)[2:].shuffle(by="file")
