@@ -55,10 +55,15 @@ Address readf_address(const LibsndfileFunctions& functions) {
 
 void make_format(PySourceFormat* self, int sample_rate, int channels, SampleType sample_type,
                  bool exact_seek, int sndfile_format, std::optional<WavEncoding> wav_encoding,
-                 nb::object opener) {
+                 nb::object opener, nb::object ffmpeg, const std::string& demuxer,
+                 const std::string& codec, bool byte_seek) {
   if (channels < 1) throw std::invalid_argument("channels must be at least 1");
   SourceFormat format{sample_rate,    channels,     sample_type, exact_seek,
-                      sndfile_format, wav_encoding, nullptr};
+                      sndfile_format, wav_encoding, nullptr, {}};
+#ifndef _WIN32
+  if (!ffmpeg.is_none())
+    format.ffmpeg = {&nb::cast<const FfmpegFunctions&>(ffmpeg), demuxer, codec, byte_seek};
+#endif
   if (!opener.is_none()) {
     if (sample_type != SampleType::FLOAT32 || exact_seek)
       throw std::invalid_argument("what a Python opener opens must be of float32, and does not seek");
@@ -67,7 +72,7 @@ void make_format(PySourceFormat* self, int sample_rate, int channels, SampleType
       return open_python(function, spec);
     };
   }
-  new (self) PySourceFormat{std::move(format), std::move(opener)};
+  new (self) PySourceFormat{std::move(format), std::move(opener), std::move(ffmpeg)};
 }
 
 template <auto Member>
@@ -114,14 +119,16 @@ void bind_sources(nb::module_& m) {
   nb::class_<PySourceFormat>(m, "SourceFormat")
       .def("__init__", &make_format, nb::kw_only(), "sample_rate"_a, "channels"_a, "sample_type"_a,
            "exact_seek"_a, "sndfile_format"_a = 0, "wav_encoding"_a = nb::none(),
-           "opener"_a = nb::none())
+           "opener"_a = nb::none(), "ffmpeg"_a = nb::none(), "demuxer"_a = "", "codec"_a = "",
+           "byte_seek"_a = false)
       .def_prop_ro("sample_rate", &format_field<&SourceFormat::sample_rate>)
       .def_prop_ro("channels", &format_field<&SourceFormat::channels>)
       .def_prop_ro("sample_type", &format_field<&SourceFormat::sample_type>)
       .def_prop_ro("exact_seek", &format_field<&SourceFormat::exact_seek>)
       .def_prop_ro("sndfile_format", &format_field<&SourceFormat::sndfile_format>)
       .def_prop_ro("wav_encoding", &format_field<&SourceFormat::wav_encoding>)
-      .def_ro("opener", &PySourceFormat::opener);
+      .def_ro("opener", &PySourceFormat::opener)
+      .def_ro("ffmpeg", &PySourceFormat::ffmpeg);
 }
 
 }  // namespace headrace

@@ -1,6 +1,7 @@
 #include "sources/open_source.h"
 
 #ifndef _WIN32
+#include "sources/ffmpeg_source.h"
 #include "sources/flac_source.h"
 #include "sources/mp3_source.h"
 #include "sources/wav_source.h"
@@ -18,6 +19,12 @@ constexpr int FLAC = 0x170000;              // SF_FORMAT_FLAC
 
 std::unique_ptr<Source> open_source(const SourceSpec& spec, const LibsndfileFunctions& library) {
   const SourceFormat& format = spec.format;
+#ifndef _WIN32
+  if (has_packet_index(spec) && format.ffmpeg.library) {
+    check_file_bytes(spec);
+    return open_ffmpeg(spec);
+  }
+#endif
   if (format.opener) {
     check_file_bytes(spec);
     return format.opener(spec);
