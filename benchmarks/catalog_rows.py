@@ -2,7 +2,7 @@
 
     python benchmarks/catalog_rows.py [--rows 1000000] [--json FILE]
 
-The recordings are synthetic and none exists: a catalog is a table, and nothing here opens a file.
+The catalog is synthetic: none of its recordings exists, and no file is opened.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from steps import Steps
 
-from headrace.catalog._catalog import Catalog, load_catalog
+from headrace import Catalog, load_catalog
 
 
 def synthetic(rows: int) -> pa.Table:
-    """Return a table of recordings of a minute, with names as recorders give them."""
+    """Return a table of recordings of one minute, named as field recorders name them."""
     numbers = pa.array(np.arange(rows))
     site = pc.utf8_lpad(pc.cast(pa.array(np.arange(rows) // 2000), "string"), 5, "0")
     number = pc.utf8_lpad(pc.cast(numbers, "string"), 10, "0")

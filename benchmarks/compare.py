@@ -1,12 +1,13 @@
 """headrace beside other loaders: the same windows, the same number of workers, in one run.
 
-    python benchmarks/compare.py FOLDER [--rounds 5] [--only NAME ...] [--works WORD ...]
+    python benchmarks/compare.py FOLDER [--rounds 5] [--only NAME ...] [--tasks WORD ...]
     python benchmarks/compare.py --table RESULTS.json
 
-Every loader lives in a process of its own, which sleeps while the others run. Rounds are
-interleaved: each loader once, in an order that turns from round to round. Before them, each shows
-that it delivers the right audio and is timed once, which fills the page cache and tells how many
-windows make about `--round-s` seconds. Ratios are taken within a round; figures are medians.
+Every loader has a process of its own, which sleeps while the others run. Rounds are interleaved:
+each loader runs once a round, and the order rotates from round to round. Before the rounds, each
+loader's first windows are compared with headrace's, and one run is timed. That fills the page cache
+and determines how many windows take about `--round-s` seconds. Ratios are taken within a round;
+figures are medians.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from typing import TYPE_CHECKING, Any
 
 import corpus
 import numpy as np
-import work as works
+import tasks
 from rivals import ours
-from work import WINDOW_S, Work
+from tasks import WINDOW_S, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    Run = Callable[[Work, int], Iterator[NDArray[np.float32]]]
+    Run = Callable[[Task, int], Iterator[NDArray[np.float32]]]
 
 RIVALS = {
     "headrace": "ours",
@@ -57,7 +58,8 @@ PACKAGES = ("soxr", "librosa", "torch", "torchcodec", "spdl_io", "grain", "mlx-d
 
 CHECKED = 24  # windows whose audio is compared
 TOLERANCE_DB = -40.0
-"""Nobody measures nothing: audio of another place, scale or rate differs by far more than this."""
+"""The highest level of a difference. Audio from another position, or of another scale or sample
+rate, differs by far more than this."""
 
 COMPARED = 0.6  # of the lower Nyquist: libsamplerate's fastest filter falls off from there on
 LONGEST_LAG = 1.0  # samples: after a seek, FFmpeg's resampler begins where a packet does
@@ -66,7 +68,7 @@ MP3_LAG = 2_500  # samples: MP3 decoders differ in how much of the encoder's del
 
 @dataclass(frozen=True)
 class Checked:
-    """What a loader showed before it was timed: level of the difference, and its lag in samples."""
+    """The comparison before timing: the level of the difference, and the lag in samples."""
 
     worst_db: float
     lag: float
@@ -75,7 +77,7 @@ class Checked:
 
 @dataclass
 class Entry:
-    """One loader at one work."""
+    """One loader at one task."""
 
     skipped: str = ""
     worst_db: float = 0.0
@@ -97,26 +99,26 @@ def _run_of(name: str) -> Run:
     return run
 
 
-def timed(name: str, work: Work, workers: int) -> tuple[int, float]:
-    """Return how many windows came, and the seconds that took."""
+def timed(name: str, task: Task, workers: int) -> tuple[int, float]:
+    """Return the number of windows that were delivered, and the seconds that this took."""
     run = _run_of(name)
     count = 0
     began = time.perf_counter()
-    for windows in run(work, workers):
+    for windows in run(task, workers):
         count += len(windows)
     return count, time.perf_counter() - began
 
 
-def checked(name: str, work: Work, workers: int, deadline_s: float) -> Checked:
-    """Compare the first windows with what headrace makes of them, and guess the speed."""
+def checked(name: str, task: Task, workers: int, deadline_s: float) -> Checked:
+    """Compare the first windows with headrace's, and estimate the speed."""
     run = _run_of(name)
     if name not in ours.RIVALS:
-        worst_db, lag = _compared(work, run(work.cut(CHECKED), workers))
+        worst_db, lag = _compared(task, run(task.cut(CHECKED), workers))
     else:
         worst_db, lag = 0.0, 0.0
     count = 0
     began = time.perf_counter()
-    loading = run(work, workers)
+    loading = run(task, workers)
     for windows in loading:
         count += len(windows)
         if time.perf_counter() - began > deadline_s:
@@ -126,22 +128,22 @@ def checked(name: str, work: Work, workers: int, deadline_s: float) -> Checked:
     return Checked(float(worst_db), lag, count / seconds)
 
 
-def _compared(work: Work, delivered: Iterator[NDArray[np.float32]]) -> tuple[float, float]:
+def _compared(task: Task, delivered: Iterator[NDArray[np.float32]]) -> tuple[float, float]:
     """Return the worst level of a window's difference, in dB, and the largest lag."""
-    expected = ours.opened(work.folder, work.rate_out)
-    order = iter(work.cut(CHECKED).order)
-    longest = MP3_LAG if work.paths[0].endswith(".mp3") else LONGEST_LAG
+    expected = ours.opened(task.folder, task.rate_out)
+    order = iter(task.cut(CHECKED).order)
+    longest = MP3_LAG if task.paths[0].endswith(".mp3") else LONGEST_LAG
     shown = []
     for windows in delivered:
-        if windows.dtype != np.float32 or windows.ndim != 2 or windows.shape[1] != work.size:
+        if windows.dtype != np.float32 or windows.ndim != 2 or windows.shape[1] != task.size:
             raise AssertionError(f"delivers {windows.dtype} of shape {windows.shape}")
         for got in windows:
             file, number = next(order)
-            level, lag = _difference(got, expected[file * work.per_file + number].audio, work)
+            level, lag = _difference(got, expected[file * task.per_file + number].audio, task)
             shown.append((level, lag))
             if not (level <= TOLERANCE_DB and abs(lag) <= longest):  # NaN is neither
                 raise AssertionError(
-                    f"delivers other audio: window {number} of {Path(work.paths[file]).name} "
+                    f"delivers other audio: window {number} of {Path(task.paths[file]).name} "
                     f"differs by {level:.1f} dB at a lag of {lag:.2f} samples"
                 )
     if next(order, None) is not None:
@@ -150,11 +152,11 @@ def _compared(work: Work, delivered: Iterator[NDArray[np.float32]]) -> tuple[flo
 
 
 def _difference(
-    got: NDArray[np.float32], reference: NDArray[np.float32], work: Work
+    got: NDArray[np.float32], reference: NDArray[np.float32], task: Task
 ) -> tuple[float, float]:
-    """Return the level of the difference, in dB, once `got` is moved by its lag, in samples.
+    """Return the level of the difference in dB, without the lag of `got`, and that lag in samples.
 
-    Compared is the middle half of the window, in the band that every resampler passes.
+    Only the middle half of the window is compared, in the band that every resampler passes.
     """
     product = np.fft.irfft(np.fft.rfft(got) * np.conj(np.fft.rfft(reference)))
     lags = np.r_[0 : MP3_LAG + 1, -MP3_LAG:0]
@@ -163,7 +165,7 @@ def _difference(
     size = len(reference)
     middle = slice(size // 4, size - size // 4)
     count = size - 2 * (size // 4)
-    band = int(COMPARED * min(work.rate_in, work.rate_out) / work.rate_out * count / 2)
+    band = int(COMPARED * min(task.rate_in, task.rate_out) / task.rate_out * count / 2)
     taper = np.hanning(count)
     a = np.fft.rfft(np.roll(got, -whole)[middle] * taper)[:band]
     b = np.fft.rfft(reference[middle] * taper)[:band]
@@ -181,13 +183,13 @@ def _difference(
 # In the process that asks them
 
 
-class Crew:
-    """A process for each loader's module."""
+class LoaderProcesses:
+    """One process for the module of each loader."""
 
     def __init__(self) -> None:
         self._pools: dict[str, ProcessPoolExecutor] = {}
 
-    def ask(self, function: Callable[..., Any], name: str, *arguments: object) -> Any:  # noqa: ANN401
+    def ask(self, function: Callable[..., Any], name: str, *arguments: object) -> Any:
         """Call a function of this module in the loader's process."""
         module = RIVALS[name]
         if module not in self._pools:
@@ -203,35 +205,41 @@ class Crew:
 
 
 def compare(
-    crew: Crew, work: Work, names: list[str], *, workers: int, rounds: int, round_s: float
+    processes: LoaderProcesses,
+    task: Task,
+    names: list[str],
+    *,
+    workers: int,
+    rounds: int,
+    round_s: float,
 ) -> dict[str, Entry]:
-    """Measure all loaders at one work."""
+    """Measure all loaders at one task."""
     entries: dict[str, Entry] = {}
-    cuts: dict[str, Work] = {}
+    cuts: dict[str, Task] = {}
     for name in names:
         entries[name] = entry = Entry()
         try:
-            shown = crew.ask(checked, name, work, workers, max(0.3, round_s))
-        except Exception as error:  # noqa: BLE001  whatever stops a rival is its printed reason
+            shown = processes.ask(checked, name, task, workers, max(0.3, round_s))
+        except Exception as error:  # noqa: BLE001  whatever stops a loader is printed
             lines = str(error).strip().splitlines() or [""]
             entry.skipped = f"{type(error).__name__}: {lines[0]}".removeprefix("UnsupportedError: ")
             print(f"  {name}: skipped, {entry.skipped}", flush=True)
             continue
         entry.worst_db, entry.lag = shown.worst_db, shown.lag
-        cuts[name] = work.cut(max(1, round(shown.windows_per_s * round_s)))
+        cuts[name] = task.cut(max(1, round(shown.windows_per_s * round_s)))
     running = [name for name in names if name in cuts]
     for number in range(rounds):
         turn = number % max(1, len(running))
         for name in running[turn:] + running[:turn]:
-            count, seconds = crew.ask(timed, name, cuts[name], workers)
+            count, seconds = processes.ask(timed, name, cuts[name], workers)
             entries[name].windows.append(count)
             entries[name].seconds.append(seconds)
     return entries
 
 
-def report(work: str, entries: dict[str, Entry]) -> None:
-    """Print one work."""
-    print(f"\n{work}: times real time, its share of headrace's")
+def report(task: str, entries: dict[str, Entry]) -> None:
+    """Print one task."""
+    print(f"\n{task}: times real time, its share of headrace's")
     base = entries.get("headrace")
     for name, entry in entries.items():
         if not entry.speeds:
@@ -248,10 +256,10 @@ def _ratio(one: Entry, other: Entry) -> float:
 
 
 def table(results: dict[str, Any]) -> None:
-    """Print a run as Markdown: speeds, headrace's lead, and its forms beside each other."""
+    """Print a run as Markdown: speeds, headrace's lead, and headrace's three forms."""
     loaders = {
-        work: {name: Entry(**entry) for name, entry in entries.items()}
-        for work, entries in results["works"].items()
+        task: {name: Entry(**entry) for name, entry in entries.items()}
+        for task, entries in results["works"].items()
     }
     names = list(dict.fromkeys(name for entries in loaders.values() for name in entries))
     rivals = [name for name in names if name not in ours.RIVALS]
@@ -259,32 +267,32 @@ def table(results: dict[str, Any]) -> None:
     print(
         f"\nTimes real time, {results['workers']} workers, median of {results['rounds']} rounds:\n"
     )
-    _print_row("work", names)
+    _print_row("task", names)
     _print_row("---", ["---:"] * len(names))
-    for work, entries in loaders.items():
+    for task, entries in loaders.items():
         speeds = [entries[name].speeds if name in entries else [] for name in names]
-        _print_row(work, [f"{statistics.median(one):,.0f}" if one else "-" for one in speeds])
+        _print_row(task, [f"{statistics.median(one):,.0f}" if one else "-" for one in speeds])
 
     print("\nHow many times as fast headrace was, median of the rounds' ratios:\n")
-    _print_row("work", ["the best rival", *rivals])
+    _print_row("task", ["fastest other", *rivals])
     _print_row("---", ["---"] + ["---:"] * len(rivals))
-    for work, entries in loaders.items():
+    for task, entries in loaders.items():
         leads = [_lead(entries, "headrace", name) for name in rivals]
         measured = {lead: name for lead, name in zip(leads, rivals, strict=True) if lead}
         least = min(measured, default=None)
         best = f"**{least:.2f}** ({measured[least]})" if least else "-"
-        _print_row(work, [best, *(f"{lead:.2f}" if lead else "-" for lead in leads)])
+        _print_row(task, [best, *(f"{lead:.2f}" if lead else "-" for lead in leads)])
 
-    print("\nheadrace beside itself:\n")
+    print("\nVariants of headrace:\n")
     forms = {
-        "16 workers to the others' number": ("headrace, 16 workers", "headrace"),
+        "16 workers to the number above": ("headrace, 16 workers", "headrace"),
         "batches to single examples": ("headrace", "headrace, examples"),
     }
-    _print_row("work", list(forms))
+    _print_row("task", list(forms))
     _print_row("---", ["---:"] * len(forms))
-    for work, entries in loaders.items():
+    for task, entries in loaders.items():
         leads = [_lead(entries, *form) for form in forms.values()]
-        _print_row(work, [f"{lead:.2f}" if lead else "-" for lead in leads])
+        _print_row(task, [f"{lead:.2f}" if lead else "-" for lead in leads])
 
 
 def _print_row(first: str, cells: list[str]) -> None:
@@ -292,7 +300,7 @@ def _print_row(first: str, cells: list[str]) -> None:
 
 
 def _lead(entries: dict[str, Entry], one: str, other: str) -> float | None:
-    """Return how many times as fast `one` was, or None where either was not measured."""
+    """Return how many times as fast `one` was; None if either was not measured."""
     if not all(name in entries and entries[name].speeds for name in (one, other)):
         return None
     return _ratio(entries[one], entries[other])
@@ -311,12 +319,14 @@ def _packages() -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, nargs="?", help="where the corpora are, or are made")
+    parser.add_argument("folder", type=Path, nargs="?", help="of the corpora; made if missing")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--round-s", type=float, default=0.8, help="seconds of a loader's turn")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="loaders whose name holds it")
-    parser.add_argument("--works", nargs="+", metavar="WORD", help="works whose name holds it")
+    parser.add_argument(
+        "--tasks", "--works", nargs="+", metavar="WORD", help="tasks whose name holds it"
+    )
     parser.add_argument("--files", type=int, default=60, help="short recordings")
     parser.add_argument("--seconds", type=int, default=60, help="length of a short recording")
     parser.add_argument("--long-s", type=int, default=3_600, help="length of a long recording")
@@ -342,10 +352,10 @@ def main() -> None:
         "works": {},
     }
     print(f"{results['machine']}\n{results['packages']}", flush=True)
-    crew = Crew()
+    processes = LoaderProcesses()
     try:
-        for name in chosen(list(works.NAMES), arguments.works):
-            work = works.make(
+        for name in chosen(list(tasks.NAMES), arguments.tasks):
+            task = tasks.make(
                 name,
                 arguments.folder,
                 files=arguments.files,
@@ -353,8 +363,8 @@ def main() -> None:
                 long_s=arguments.long_s,
             )
             entries = compare(
-                crew,
-                work,
+                processes,
+                task,
                 names,
                 workers=arguments.workers,
                 rounds=arguments.rounds,
@@ -366,7 +376,7 @@ def main() -> None:
                 arguments.json.parent.mkdir(parents=True, exist_ok=True)
                 arguments.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
     finally:
-        crew.close()
+        processes.close()
 
 
 if __name__ == "__main__":

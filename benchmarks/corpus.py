@@ -18,7 +18,7 @@ BLOCK = 1 << 16
 
 
 def write_one(path: Path, frames: int, rate: int, channels: int, subtype: str, seed: int) -> None:
-    """Write pink-like noise with a slow swell, so that codecs have something to do."""
+    """Write roughly pink noise whose level rises and falls, so that codecs have work to do."""
     rng = np.random.default_rng(seed)
     with soundfile.SoundFile(path, "w", rate, channels, subtype) as file:
         for start in range(0, frames, BLOCK):
@@ -57,7 +57,7 @@ def make(
 
 
 def machine() -> str:
-    """Return one line about the machine and the libraries that decide a figure."""
+    """Return one line on the machine and the libraries that results depend on."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

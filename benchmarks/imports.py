@@ -1,4 +1,4 @@
-"""What `import headrace` costs beside importing numpy and soundfile, in fresh interpreters.
+"""The time that `import headrace` adds to importing numpy and soundfile, in new interpreters.
 
 python benchmarks/imports.py
 """

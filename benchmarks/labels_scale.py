@@ -2,8 +2,7 @@
 
     python benchmarks/labels_scale.py [--windows 1000000] [--events 100000] [--json FILE]
 
-The recordings are synthetic and none exists: labels are made of tables, and nothing here opens a
-file.
+The catalog is synthetic: none of its recordings exists, and no file is opened.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ EACH = MINUTE_S / HOP_S  # windows of a recording, about
 
 
 def catalog_of(recordings: int) -> Catalog:
-    """Return a catalog of recordings of a minute."""
+    """Return a catalog of recordings of one minute."""
     names = [f"SITE{row // 2000:03d}/REC_{row:07d}.wav" for row in range(recordings)]
     one = np.ones(recordings, np.int64)
     return Catalog.from_table(
@@ -45,7 +44,7 @@ def catalog_of(recordings: int) -> Catalog:
 
 
 def events_of(catalog: Catalog, count: int, labels: int) -> pa.Table:
-    """Return events of up to 4 s, and the reference that a label file's name would give."""
+    """Return events of up to 4 s, and the file reference that a label file's name would give."""
     random = np.random.default_rng(0)
     stems = pa.array([one.id.removesuffix(".wav") for one in catalog])
     start = random.uniform(0, MINUTE_S - 4, count)

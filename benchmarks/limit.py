@@ -1,14 +1,14 @@
-"""How near the pipeline comes to its floor: bare decoding and the bare kernel over the same bytes.
+"""How close the pipeline comes to its floor: bare decoding and the bare kernel on the same bytes.
 
-    python benchmarks/limit.py FOLDER [--rounds 5] [--works WORD ...] [--json FILE]
+    python benchmarks/limit.py FOLDER [--rounds 5] [--tasks WORD ...] [--json FILE]
 
-The floor is what `--workers` processes need that share nothing and hand nothing over: each goes
-through its part of the windows three times, once to decode into reused memory, once to convert to
-float32 and mix, once to resample into the rows of a batch; the times are added. Plain WAV is
-decoded by `preadv`, FLAC by the kernel's own decoder from the bytes of the whole file, everything
-else by libsndfile. headrace itself runs in the same rounds with as
-many threads. Efficiency is the floor's time over headrace's, the median of the rounds. It can pass
-1, where steps of the pipeline overlap or find their bytes in a nearer cache.
+The floor is the time of `--workers` processes that share nothing and transfer nothing. Each goes
+through its part of the windows three times: once to decode into reused memory, once to convert to
+float32 and mix, once to resample into the rows of a batch. The three times are added. Plain WAV is
+read with `preadv`, FLAC is decoded by the kernel's own decoder from the bytes of the whole file,
+and everything else by libsndfile. headrace runs in the same rounds with as many threads. Efficiency
+is the floor's time divided by headrace's; the median of the rounds. It can exceed 1 where steps of
+the pipeline overlap or find their bytes in a faster cache.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from typing import TYPE_CHECKING, Any
 
 import corpus
 import numpy as np
-import work as works
-from oracle import Decoder
+import tasks
+from bare_libsndfile import Decoder
 from rivals import ours
 
 from headrace import _kernel
 from headrace._kernel import testing
 from headrace.codecs import probe, sample_type
-from headrace.dsp._resampler import resampler
+from headrace.dsp import resampler
 from headrace.failures import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from work import Work
+    from tasks import Task
 
     Place = Callable[[int, NDArray[Any]], object]
 
@@ -50,7 +50,7 @@ LONGER = 8
 
 
 def _plain(path: str, frame_bytes: int, files: ExitStack) -> Place:
-    """Return the call that fills memory with the frames from the given one on: a system call."""
+    """Return a function that reads frames from a given one on with one system call."""
     descriptor = os.open(path, os.O_RDONLY)
     files.callback(os.close, descriptor)
     data = os.pread(descriptor, 4_096, 0).index(b"data") + 8
@@ -63,10 +63,7 @@ def _plain(path: str, frame_bytes: int, files: ExitStack) -> Place:
 
 
 def _decoded(path: str, files: ExitStack) -> Place:
-    recording = probe(path, path)
-    if isinstance(recording, Failure):
-        raise TypeError(recording)
-    decoder = Decoder(recording)
+    decoder = Decoder(path)
     files.callback(decoder.close)
 
     def read(frame: int, out: NDArray[Any]) -> None:
@@ -77,57 +74,57 @@ def _decoded(path: str, files: ExitStack) -> Place:
     return read
 
 
-def _files(work: Work, files: ExitStack) -> Callable[[str], Place]:
-    """Return what opens a recording; at random, each stays open."""
-    frame_bytes = 2 * work.channels
-    wav = work.paths[0].endswith(".wav")
+def _files(task: Task, files: ExitStack) -> Callable[[str], Place]:
+    """Return a function that opens a recording; in random order, recordings stay open."""
+    frame_bytes = 2 * task.channels
+    wav = task.paths[0].endswith(".wav")
     known: dict[str, Place] = {}
 
     def opened(path: str) -> Place:
         if path in known:
             return known[path]
-        if not work.at_random:
+        if not task.at_random:
             files.close()
         place = _plain(path, frame_bytes, files) if wav else _decoded(path, files)
-        if work.at_random:
+        if task.at_random:
             known[path] = place
         return place
 
     return opened
 
 
-def _flac(work: Work, frames: int) -> None:
-    """Decode the windows of each file in one go, which at random is less than one by one."""
+def _flac(task: Task, frames: int) -> None:
+    """Decode the windows of each file in one call: in random order, less work than one by one."""
     windows: dict[str, list[tuple[int, int]]] = {}
-    for job in work.jobs():
+    for job in task.jobs():
         windows.setdefault(job.path, []).extend((at * frames, frames) for at in job.windows)
     for path, spans in windows.items():
         if testing.flac_spans(Path(path).read_bytes(), spans) is None:
             raise EOFError(path)
 
 
-def floor(work: Work) -> tuple[float, float, float]:
-    """Return the seconds that decoding, converting and resampling take, each by itself."""
-    recording = probe(work.paths[0], "")
+def floor(task: Task) -> tuple[float, float, float]:
+    """Return the seconds that decoding, converting and resampling take, each alone."""
+    recording = probe(task.paths[0], "")
     if isinstance(recording, Failure):
         raise TypeError(recording)
-    frames = work.frames_in
-    table = resampler(work.rate_in, work.rate_out)
-    begin, end = table.span(0, work.size)
-    pcm = np.zeros(frames * work.channels, sample_type(recording))
+    frames = task.frames_in
+    table = resampler(task.rate_in, task.rate_out)
+    begin, end = table.span(0, task.size)
+    pcm = np.zeros(frames * task.channels, sample_type(recording))
     x = np.zeros(max(end - begin, frames), np.float32)
-    y = np.zeros((ROWS, work.size), np.float32)
-    channel = _kernel.MIX if work.channels > 1 else 0
-    count = len(work.order)
+    y = np.zeros((ROWS, task.size), np.float32)
+    channel = _kernel.MIX if task.channels > 1 else 0
+    count = len(task.order)
 
     took = []
     with ExitStack() as files:
-        opened = _files(work, files)
+        opened = _files(task, files)
         began = time.perf_counter()
-        if work.paths[0].endswith(".flac"):
-            _flac(work, frames)
+        if task.paths[0].endswith(".flac"):
+            _flac(task, frames)
         else:
-            for job in work.jobs():
+            for job in task.jobs():
                 read = opened(job.path)
                 for window in job.windows:
                     read(window * frames, pcm)
@@ -136,7 +133,7 @@ def floor(work: Work) -> tuple[float, float, float]:
     began = time.perf_counter()
     for number in range(count):  # equal rates: straight into the row
         out = y[number % ROWS] if table.identity else x[:frames]
-        testing.convert(pcm, work.channels, channel, out)
+        testing.convert(pcm, task.channels, channel, out)
     took.append(time.perf_counter() - began)
 
     began = time.perf_counter()
@@ -147,11 +144,11 @@ def floor(work: Work) -> tuple[float, float, float]:
     return took[0], took[1], took[2]
 
 
-def pipeline(work: Work, workers: int) -> float:
-    """Return headrace's seconds for a window."""
+def pipeline(task: Task, workers: int) -> float:
+    """Return headrace's seconds per window."""
     count = 0
     began = time.perf_counter()
-    for windows in ours.run(work, workers):
+    for windows in ours.run(task, workers):
         count += len(windows)
     return (time.perf_counter() - began) / count
 
@@ -159,11 +156,13 @@ def pipeline(work: Work, workers: int) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="where the corpora are, or are made")
+    parser.add_argument("folder", type=Path, help="of the corpora; made if missing")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--windows", type=int, default=2_880, help="in each run, or more")
-    parser.add_argument("--works", nargs="+", metavar="WORD", help="works whose name holds it")
+    parser.add_argument(
+        "--tasks", "--works", nargs="+", metavar="WORD", help="tasks whose name holds it"
+    )
     parser.add_argument("--files", type=int, default=60, help="short recordings")
     parser.add_argument("--seconds", type=int, default=60, help="length of a short recording")
     parser.add_argument("--long-s", type=int, default=3_600, help="length of a long recording")
@@ -172,33 +171,33 @@ def main() -> None:
     machine = corpus.machine()
     print(f"{machine}\n")
     print(f"Times real time, {arguments.workers} workers, medians of {arguments.rounds} rounds:\n")
-    print("| work | decode | convert | resample | floor | headrace | efficiency |")
+    print("| task | decode | convert | resample | floor | headrace | efficiency |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     raw: dict[str, list[dict[str, float]]] = {}
-    words = [word.lower() for word in arguments.works or [""]]
+    words = [word.lower() for word in arguments.tasks or [""]]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.workers, mp_context=context) as pool:
-        for name in works.NAMES:
+        for name in tasks.NAMES:
             if not any(word in name.lower() for word in words):
                 continue
-            work = works.make(
+            task = tasks.make(
                 name,
                 arguments.folder,
                 files=arguments.files,
                 seconds=arguments.seconds,
                 long_s=arguments.long_s,
             )
-            windows = arguments.windows * (LONGER if work.rate_in == work.rate_out else 1)
+            windows = arguments.windows * (LONGER if task.rate_in == task.rate_out else 1)
             raw[name] = [
-                _round(pool, work.cut(windows), arguments.workers)
+                _round(pool, task.cut(windows), arguments.workers)
                 for _ in range(arguments.rounds + 1)
             ][1:]  # the first fills the page cache
             speeds = [
-                works.WINDOW_S / max(1e-12, statistics.median(one[column] for one in raw[name]))
+                tasks.WINDOW_S / max(1e-12, statistics.median(one[column] for one in raw[name]))
                 for column in ("decode", "convert", "resample", "floor", "headrace")
             ]
             cells = [f"{speed:,.0f}" for speed in speeds]
-            if work.rate_in == work.rate_out:
+            if task.rate_in == task.rate_out:
                 cells[2] = "-"
             efficiency = statistics.median(one["floor"] / one["headrace"] for one in raw[name])
             print(f"| {name} | {' | '.join(cells)} | {efficiency:.2f} |", flush=True)
@@ -209,15 +208,15 @@ def main() -> None:
         arguments.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def _round(pool: ProcessPoolExecutor, work: Work, workers: int) -> dict[str, float]:
-    """Return the seconds for a window of each step of the floor, and of headrace."""
-    shares = [work.cut(len(work.order) // workers)] * workers
+def _round(pool: ProcessPoolExecutor, task: Task, workers: int) -> dict[str, float]:
+    """Return the seconds per window of each step of the floor, and of headrace."""
+    shares = [task.cut(len(task.order) // workers)] * workers
     parts = list(pool.map(floor, shares))
     count = sum(len(share.order) for share in shares)
     slowest = [max(step) / count for step in zip(*parts, strict=True)]
     seconds = dict(zip(("decode", "convert", "resample"), slowest, strict=True))
     seconds["floor"] = max(map(sum, parts)) / count
-    seconds["headrace"] = pipeline(work, workers)
+    seconds["headrace"] = pipeline(task, workers)
     return seconds
 
 

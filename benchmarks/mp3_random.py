@@ -1,10 +1,10 @@
-"""Random windows of long MP3 files: what one costs, and whether it is right.
+"""Random windows of long MP3 files: the time for each, and whether its samples are exact.
 
     python benchmarks/mp3_random.py FOLDER [--files 4] [--minutes 60] [--windows 200]
 
-Every loader gives the same windows of 5 s, in the same shuffled order, at the files' own rate. In
-each round each is measured once, one after the other; reported is the median over the rounds, as
-milliseconds for a window. "Exact" counts the windows that are, to the bit, the slice of the whole
+Every loader delivers the same windows of 5 s, in the same shuffled order, at the files' own sample
+rate. In each round every loader is measured once. The result is the median over the rounds, in
+milliseconds per window. "Exact" counts the windows that equal, to the bit, the slice of the whole
 file decoded from its start. Loaders that are not installed are left out.
 """
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import corpus
 import numpy as np
 import soundfile
-from oracle import Decoder
+from bare_libsndfile import Decoder
 
 import headrace
 
@@ -36,7 +36,7 @@ WINDOW_S = 5
 
 
 def write_one(path: Path, seconds: int, rate: int, level: float, seed: int) -> None:
-    """Write calls over a background, with pauses: what a recorder in a wood hears."""
+    """Write calls with pauses over background noise, like a recording from a forest."""
     rng = np.random.default_rng(seed)
     with soundfile.SoundFile(
         path, "w", rate, 1, "MPEG_LAYER_III", format="MP3", compression_level=level
@@ -51,7 +51,7 @@ def write_one(path: Path, seconds: int, rate: int, level: float, seed: int) -> N
 def headrace_windows(
     chosen: list[Window], catalog: headrace.Catalog, workers: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Give them in their own shuffled order, from which `choose` takes the others'."""
+    """Yield windows in the shuffled order, from which `choose` takes those of the other loaders."""
     loader = shuffled(catalog).loader(batch_size=8, workers=workers)
     given = 0
     for batch in loader:
@@ -78,27 +78,24 @@ def choose(catalog: headrace.Catalog, count: int) -> list[Window]:
 
 
 def soundfile_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
-    """Open, seek, read: what `soundfile.read` does, and `librosa.load` and `torchaudio.load`."""
+    """Open, seek and read for each window, as `librosa.load` and `torchaudio.load` also do."""
     for path, start in chosen:
         yield soundfile.read(path, frames=size, start=start, dtype="float32")[0]
 
 
 def kept_soundfile_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
-    """Keep every file open, and seek."""
+    """Keep every file open, and seek for each window."""
     files = {path: soundfile.SoundFile(path) for path, _ in chosen}
     for path, start in chosen:
         files[path].seek(start)
         yield files[path].read(size, dtype="float32")
 
 
-def from_start_windows(
-    chosen: list[Window], catalog: headrace.Catalog, size: int
-) -> Iterator[NDArray[np.float32]]:
-    """Decode from the start to the window: exact, and what headrace does without seek points."""
+def from_start_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
+    """Decode from the start to the window: exact, as headrace does without seek points."""
     scratch = np.empty(1 << 16, np.float32)
-    recordings = {recording.path: recording for recording in catalog}
     for path, start in chosen:
-        decoder = Decoder(recordings[path])
+        decoder = Decoder(path)
         decoder.move_to(start, scratch)
         audio = np.empty(size, np.float32)
         decoder.read_exactly(audio)
@@ -107,7 +104,7 @@ def from_start_windows(
 
 
 def torchcodec_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
-    """Keep a decoder for each file."""
+    """Keep one decoder for each file."""
     from torchcodec.decoders import AudioDecoder
 
     decoders = {path: AudioDecoder(path) for path, _ in chosen}
@@ -119,7 +116,7 @@ def torchcodec_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.f
 
 
 def spdl_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32]]:
-    """Demux and decode a span of time."""
+    """Demux and decode one time span for each window."""
     import spdl.io
 
     rates = {path: soundfile.info(path).samplerate for path, _ in chosen}
@@ -135,14 +132,14 @@ def spdl_windows(chosen: list[Window], size: int) -> Iterator[NDArray[np.float32
 
 
 def loaders(catalog: headrace.Catalog, size: int) -> dict[str, Loader]:
-    """Return them by name."""
+    """Return the loaders by name."""
     found: dict[str, Loader] = {
         f"headrace, {workers} workers": partial(headrace_windows, catalog=catalog, workers=workers)
         for workers in (0, 1, 2)
     }
     found["soundfile.read"] = partial(soundfile_windows, size=size)
     found["SoundFile kept open, seek"] = partial(kept_soundfile_windows, size=size)
-    found["decoded from the start"] = partial(from_start_windows, catalog=catalog, size=size)
+    found["decoded from the start"] = partial(from_start_windows, size=size)
     for name, load in (("torchcodec", torchcodec_windows), ("SPDL", spdl_windows)):
         try:
             next(iter(load(choose(catalog, 1), size)))
@@ -157,7 +154,7 @@ def references(catalog: headrace.Catalog, chosen: list[Window], size: int) -> li
     """Return each window as decoding from the start gives it."""
     wanted: dict[Window, bytes] = {}
     for recording in catalog:
-        decoder = Decoder(recording)
+        decoder = Decoder(recording.path)
         audio = np.empty(recording.frames, np.float32)
         decoder.read_exactly(audio)
         decoder.close()
@@ -170,7 +167,7 @@ def references(catalog: headrace.Catalog, chosen: list[Window], size: int) -> li
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the files are, or shall be made")
+    parser.add_argument("folder", type=Path, help="of the files; made if missing")
     parser.add_argument("--files", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--rate", type=int, default=44_100)

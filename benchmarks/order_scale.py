@@ -1,11 +1,11 @@
-"""The order of a billion windows: what it costs to begin anywhere in it.
+"""The order of a billion windows: time and memory to start anywhere in it.
 
     python benchmarks/order_scale.py [--rows 1000000] [--json FILE]
 
-A catalog of a million recordings of a thousand windows each is made and loaded; then windows are
-cut, shuffled and sharded, a loader is made, resumed in the middle of an epoch, and asked for its
-first window's place. No recording exists: nothing here opens a file. Figures are the best of some
-rounds: it is arithmetic, and all that can make it slower is what else the machine does.
+The script makes and loads a catalog of a million recordings of a thousand windows each. Then it
+cuts, shuffles and shards windows, makes a loader, resumes it in the middle of an epoch, and asks
+for the position of the first window. No recording exists, and no file is opened. Figures are the
+minimum over some rounds: the work is arithmetic, so only other programs can make it slower.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.catalog._catalog import Catalog, load_catalog
+from headrace import Catalog, load_catalog
 
 if TYPE_CHECKING:
-    from headrace.windows._windows import Windows
+    from headrace import Windows
 
 RATE = 16_000
 WINDOWS = 1_000  # of each recording
@@ -51,11 +51,11 @@ def synthetic(rows: int, mixed: int) -> pa.Table:
 
 
 def begin(windows: Windows, state: dict[str, Any]) -> int:
-    """Make the shuffled, sharded, resumed loader, and return the place of its first window."""
+    """Make the shuffled, sharded, resumed loader, and return the index of its first window."""
     loader = windows.shuffle(seed=1).shard(3, 8).loader(batch_size=64, workers=2)
     loader.load_state_dict(state)
-    epoch, position = loader._resume or (0, 0)  # noqa: SLF001  what iterating would begin with
-    return int(next(loader._plan.units(epoch, position)).rows.index[0])  # noqa: SLF001
+    epoch, position = loader._resume_at or (0, 0)
+    return int(next(loader._plan.work_items(epoch, position)).rows.index[0])
 
 
 def measure(rows: int, mixed: int, rounds: int) -> dict[str, float]:
@@ -103,7 +103,7 @@ def measure(rows: int, mixed: int, rounds: int) -> dict[str, float]:
 
 
 def load_catalog_again(catalog: Catalog) -> Catalog:
-    """Return the catalog as it is when it has just been loaded."""
+    """Return the catalog as it is right after loading, with nothing cached."""
     return Catalog.from_table(catalog.to_arrow())
 
 

@@ -1,4 +1,4 @@
-"""How many fused multiply-adds a second this processor's one core can do at most.
+"""The most fused multiply-adds per second that one core of this processor can do.
 
 python benchmarks/resampler_peak.py
 """
@@ -61,7 +61,7 @@ def _compiled() -> ctypes.CDLL | None:
 
 
 def peak() -> float:
-    """Return fused multiply-adds per second of one thread, 0 where it cannot be measured."""
+    """Return fused multiply-adds per second of one thread; 0 if they cannot be measured."""
     loaded = _compiled()
     return float(loaded.peak()) if loaded else 0.0
 

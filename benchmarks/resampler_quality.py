@@ -1,4 +1,4 @@
-"""How good the resamplers are on tones, and how far headrace is from librosa on recordings.
+"""The quality of resamplers for tones, and the difference from librosa for recordings.
 
     python benchmarks/resampler_quality.py [FOLDER ...]
 
@@ -44,9 +44,9 @@ def rms(x: NDArray[np.float64]) -> float:
 
 
 def measure(resample: Callable[..., NDArray[np.float32]], pair: tuple[int, int], hz: float) -> Tone:
-    """Return RMS relative to the tone's, away from the ends: output, error, error beside the tone.
+    """Return RMS relative to the tone's: of the output, the error, and the error beside the tone.
 
-    The last is what remains when the tone's own gain and phase are allowed to be wrong: noise,
+    The ends are left out. The last is what remains after fitting the tone's gain and phase: noise,
     aliases and images.
     """
     rate_in, rate_out = pair
@@ -110,11 +110,11 @@ def print_tones(pairs: list[tuple[int, int]]) -> None:
 
 
 def differences(folder: str) -> dict[int, list[tuple[float, ...]]]:
-    """Return for each native rate, per window: one peak and four sums of squares.
+    """Return for each sample rate, per window: one peak and four sums of squares.
 
     They are the largest difference from librosa's window; the squares of librosa's window, of the
     difference, of its part below 0.9 of the new Nyquist frequency, and of the difference between
-    librosa's window and the same with its other good filter.
+    librosa's window and the same window with librosa's other high-quality filter.
     """
     import librosa
 

@@ -1,13 +1,13 @@
-"""How fast the resamplers are: one thread, interleaved rounds, medians of its processor time.
+"""The speed of resamplers: one thread, interleaved rounds, medians of processor time.
 
     python benchmarks/resampler_speed.py [--rounds 15] [--seconds 5] [--json FILE]
 
-Every round calls each resampler on the same noise, fast ones up to ten times in a row, in an order
-that turns from round to round, so that a slow moment of the machine falls on all. headrace's
-recording lies between zeros, where its reader puts it, and its output is used again. The others
-allocate their outputs, since they offer no other way. The peak of fused multiply-adds is measured
-in every round too, by a loop that needs a C compiler; headrace's share of it counts the
-coefficients that are not zero.
+Every round calls each resampler on the same noise, fast ones up to ten times in a row. The order
+rotates from round to round, so that a slow moment of the machine affects all of them. headrace gets
+its recording with zeros on both sides, as its reader provides it, and reuses its output. The others
+allocate their outputs, since they offer no other way. Every round also measures the peak of fused
+multiply-adds, by a loop that needs a C compiler; headrace's share of it counts the coefficients
+that are not zero.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from resampler_peak import peak
 from resamplers import PAIRS, RESAMPLERS, machine
 
 from headrace import _kernel
-from headrace.dsp._resampler import resampler, stages
+from headrace.dsp import resampler, stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ TURN_S = 0.01
 def in_scratch(
     pair: tuple[int, int], x: NDArray[np.float32], instruction_set: str
 ) -> Callable[..., object]:
-    """Return headrace's call for this recording."""
+    """Return a call of headrace's resampler on this recording that reuses its memory."""
     filtered = resampler(*pair)
     y = np.empty(filtered.output_frames(len(x)), np.float32)
     begin, end = filtered.span(0, len(y))
@@ -53,7 +53,7 @@ def in_scratch(
 
 
 def multiplications(pair: tuple[int, int]) -> float:
-    """Return how many coefficients that are not zero a second of the recording needs."""
+    """Return the number of coefficients other than zero that one second of the recording needs."""
     total, rate = 0.0, float(pair[0])
     for stage in stages(*pair):
         rate = rate * stage.up / stage.down

@@ -1,4 +1,4 @@
-"""The resamplers that are compared, each as one call, and the facts of the machine."""
+"""The resamplers that are compared, each as one function, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import soxr
 from scipy.signal import resample_poly
 
 from headrace import _kernel
-from headrace.dsp._resampler import resampler
+from headrace.dsp import resampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ RESAMPLERS: dict[str, Callable[[Samples, int, int], Samples]] = {
 
 
 def machine() -> str:
-    """Return what a figure depends on: processor, instruction sets, versions."""
+    """Return what results depend on: processor, instruction sets, versions."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,7 +1,8 @@
-"""Many windows from a small archive through one loader: memory, threads and files stay flat.
+"""Soak test: memory, threads and open files stay constant over millions of windows.
 
-Reads some million windows in random order and prints, at intervals, what the process holds. Ends
-with exit code 1 if the resident memory grew by more than 1 % over the last half of the run.
+Loads some million windows of a small archive in random order, and prints at intervals what the
+process uses. Exits with code 1 if the resident memory grows by more than 1 % over the last half of
+the run.
 
     python benchmarks/soak.py --windows 2000000
 """
@@ -25,7 +26,7 @@ WINDOW_S = 0.05
 
 
 def archive(folder: Path) -> None:
-    """Write forty recordings of twenty seconds, every tenth of them cut short after the scan."""
+    """Write forty recordings of up to twenty seconds, of several formats and sample rates."""
     rng = np.random.default_rng(0)
     for number in range(40):
         kind = ("wav", "flac", "wav", "ogg")[number % 4]
@@ -37,13 +38,13 @@ def archive(folder: Path) -> None:
 
 
 def resident() -> int:
-    """Return the bytes of memory that the process has."""
+    """Return the resident memory of the process, in bytes."""
     pages = Path("/proc/self/statm").read_text("ascii").split()[1]
     return int(pages) * 4096
 
 
 def main() -> None:
-    """Soak as asked."""
+    """Run the soak test."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--windows", type=int, default=2_000_000)
     parser.add_argument("--batch-size", type=int, default=64)

@@ -1,4 +1,4 @@
-"""`Steps`: what one thing after the other took, of time and of memory."""
+"""`Steps`: the time and memory of steps, one after the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Steps:
-    """Steps that are measured and printed, each when it is done.
+    """Measures steps, and prints each when it is done.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Steps:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure what is done within."""
+        """Measure what is done inside."""
         start = time.perf_counter()
         yield
         seconds, peak = time.perf_counter() - start, self.peak_mb()

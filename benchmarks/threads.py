@@ -1,9 +1,9 @@
-"""Threaded over plain: windows per second of the same loader with and without workers.
+"""The speed-up by threads: windows per second of one loader with and without workers.
 
     python benchmarks/threads.py FOLDER
 
-Rounds are interleaved (plain, 1, 2, ..., plain, 1, 2, ...), the first is thrown away (it fills the
-page cache), and ratios are taken within a round. The consumer does nothing.
+Rounds are interleaved (0, 1, 2, ... workers, then again). The first round only fills the page
+cache. Ratios are taken within a round. The consumer does nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def run(windows: headrace.Windows, workers: int, batch_size: int | None) -> floa
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the corpus is, or shall be made")
+    parser.add_argument("folder", type=Path, help="of the corpus; made if missing")
     parser.add_argument("--files", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=7)

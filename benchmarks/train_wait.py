@@ -2,12 +2,12 @@
 
     python benchmarks/train_wait.py FOLDER
 
-Both train the same model on the same windows of `headrace demo`'s archive, shuffled, resampled,
-varied and turned into log-mel spectrograms by the same functions, with two workers each. The
-`DataLoader` reads a window with soundfile and resamples it with soxr HQ, in worker processes that
-live from epoch to epoch. Epochs are interleaved, and ratios taken within a round. A model of double
-width takes more time for a batch, and its loader has more time to be ready; without a model, an
-epoch takes as long as loading does.
+Both train the same model on the same windows of `headrace demo`'s archive. The windows are
+shuffled, resampled, augmented and turned into log-mel spectrograms by the same functions, with two
+workers each. The `DataLoader` reads a window with soundfile and resamples it with soxr HQ, in
+persistent worker processes. Epochs are interleaved, and ratios are taken within a round. A model of
+double width takes longer for a batch, so its loader has more time; without a model, an epoch takes
+as long as loading.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from headrace.adapters.torch import TorchLoader
-from headrace.bench._synthetic import write_archive
+from headrace.bench import write_archive
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import common
@@ -42,7 +42,7 @@ FIELDS = ("audio", "labels", "label_mask")
 
 
 class Files(Dataset[Any]):
-    """What a careful user writes: a window by soundfile and soxr, and what is made of it."""
+    """A dataset as a careful user writes it: reads a window with soundfile, resamples with soxr."""
 
     def __init__(self, windows: Windows) -> None:
         spans = windows.table()
@@ -78,7 +78,7 @@ class Model:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-3)
 
     def step(self, *batch: torch.Tensor) -> None:
-        """Learn from a batch: spectrograms, labels, and which of those are known."""
+        """Train on a batch: spectrograms, labels, and which labels are known."""
         spectrograms, labels, known = batch
         self.optimizer.zero_grad()
         detector.mean_loss(self.model(spectrograms), labels, known).backward()
@@ -86,7 +86,7 @@ class Model:
 
 
 def epoch(model: Model | None, batches: Iterable[Any]) -> tuple[float, float, float]:
-    """Return the seconds of an epoch, those that were waited, and those for the first batch."""
+    """Return the seconds of an epoch, of waiting, and of waiting for the first batch."""
     waited = []
     began = asked = time.perf_counter()
     for batch in batches:
@@ -100,7 +100,7 @@ def epoch(model: Model | None, batches: Iterable[Any]) -> tuple[float, float, fl
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the archive is, or shall be made")
+    parser.add_argument("folder", type=Path, help="of the archive; made if missing")
     parser.add_argument("--files", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--batch-size", type=int, default=32)

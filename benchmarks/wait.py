@@ -1,9 +1,9 @@
-"""Law 5, measured: how long a model waits that is a little slower than the loader.
+"""Law 5, measured: how long a model waits that is slightly slower than the loader.
 
     python benchmarks/wait.py FOLDER
 
-The stand-in model sleeps 1.3 times as long as the loader needs for a batch, which is measured in
-the same round. Reported is the share of the run after the first batch that the model waited.
+The stand-in model sleeps 1.3 times as long as the loader takes for a batch, which is measured in
+the same round. The result is the share of the run, after the first batch, that the model waited.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import headrace
 
 
 def seconds_per_batch(loader: headrace.Loader) -> float:
-    """Return the loader's own time for a batch, without a model."""
+    """Return the loader's time for a batch, without a model."""
     began = time.perf_counter()
     for _ in loader:
         pass
@@ -27,7 +27,7 @@ def seconds_per_batch(loader: headrace.Loader) -> float:
 
 
 def wait_share(loader: headrace.Loader, model_s: float) -> float:
-    """Return the waited share of an epoch after its first batch."""
+    """Return the share of an epoch, after its first batch, that the model waited."""
     deliveries = iter(loader)
     next(deliveries)
     waited = 0.0
@@ -45,7 +45,7 @@ def wait_share(loader: headrace.Loader, model_s: float) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the corpus is, or shall be made")
+    parser.add_argument("folder", type=Path, help="of the corpus; made if missing")
     parser.add_argument("--files", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--batch-size", type=int, default=64)

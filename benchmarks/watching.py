@@ -1,10 +1,10 @@
-"""What it costs to watch a loader: a trace, and the live view, on and off in pairs.
+"""The cost of observing a loader: a trace and the live view, on and off in pairs.
 
     python benchmarks/watching.py FOLDER
 
-Each pair is a run with and one without, in turn first. Reported are medians of the ratios: of
-the processor's seconds, which other programs disturb little, and of the clock's. Writing the trace
-is in them. Run it on a terminal, where the live view is drawn.
+Each pair is one run with and one run without; which comes first alternates. The results are the
+medians of the ratios of processor time, which other programs affect little, and of wall time.
+Writing the trace is included. Run it in a terminal, where the live view is drawn.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import headrace
 def seconds(
     loader: headrace.Loader, watch: AbstractContextManager[None], batches: int
 ) -> tuple[float, float]:
-    """Return the processor's and the clock's seconds for some batches."""
+    """Return the processor time and the wall time for some batches, in seconds."""
     processor, clock = time.process_time(), time.perf_counter()
     with watch:
         for _ in loader.steps(batches):
@@ -35,7 +35,7 @@ def seconds(
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the corpus is, or shall be made")
+    parser.add_argument("folder", type=Path, help="of the corpus; made if missing")
     parser.add_argument("--files", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--workers", type=int, default=2)

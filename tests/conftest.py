@@ -29,7 +29,7 @@ def _no_thread_outlives_a_test() -> Iterator[None]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> str:
-    """Return the pattern of five short WAV files, of several lengths and sample rates."""
+    """Return the glob pattern of five short WAV files of several lengths and sample rates."""
     for i, (rate, seconds) in enumerate(LENGTHS):
         audio = speechlike(round(rate * seconds), seed=i)
         write(tmp_path / f"{i}.wav", audio, rate, "WAV", "PCM_16")
@@ -38,13 +38,13 @@ def archive(tmp_path: Path) -> str:
 
 @pytest.fixture
 def windows(archive: str) -> Windows:
-    """Return thirty-eight shuffled windows of a quarter of a second of `archive`."""
+    """Return the 38 windows of 0.25 s of `archive`, shuffled."""
     return headrace.scan(archive).windows(sample_rate=8_000, window_s=0.25).shuffle(seed=3)
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Return a Chromium that has no window."""
+    """Return a headless Chromium."""
     if CHROMIUM is None:
         pytest.skip("no Chromium: apt-get install chromium, or the like")
     from playwright.sync_api import sync_playwright

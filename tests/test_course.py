@@ -15,7 +15,7 @@ from tests.support.sounds import noise, write
 
 Course = Callable[..., Iterator[AudioExample]]
 
-FACES: list[Any] = [
+FUNCTIONS: list[Any] = [
     pytest.param(audio_chunk_dataloader, id="plain"),
     *(
         pytest.param(partial(audio_chunk_dataloader_threaded, max_workers=n), id=f"{n} workers")
@@ -37,19 +37,19 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _files(examples: list[AudioExample]) -> list[str]:
-    """Return the files in the order in which they come first."""
+    """Return the files in the order of their first windows."""
     return list(dict.fromkeys(example.file_id for example in examples))
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_plain_and_threaded_give_the_same_windows(
-    pattern: str, face: Course, *, shuffle: bool
+    pattern: str, function: Course, *, shuffle: bool
 ) -> None:
-    """Audio, file and offset agree to the bit, in the same order, with any number of workers."""
+    """Audio, file and offset are equal, in the same order, for any number of workers."""
     plain = list(audio_chunk_dataloader(pattern, 4_000, 0.25, shuffle))
 
-    threaded = list(face(pattern, 4_000, 0.25, shuffle))
+    threaded = list(function(pattern, 4_000, 0.25, shuffle))
 
     assert len(threaded) == len(plain) == 29
     for one, two in zip(plain, threaded, strict=True):
@@ -58,10 +58,10 @@ def test_plain_and_threaded_give_the_same_windows(
         assert (file, offset) == (other_file, other_offset)
 
 
-@pytest.mark.parametrize("face", FACES)
-def test_an_example_is_audio_file_and_offset(pattern: str, face: Course) -> None:
-    """float32 of one length, the path of a file that can be opened, seconds from its start."""
-    for audio, file, offset in face(pattern, 4_000, 0.25):
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_an_example_is_audio_file_and_offset(pattern: str, function: Course) -> None:
+    """Audio is float32 of one length, the file exists, and the offset is in seconds."""
+    for audio, file, offset in function(pattern, 4_000, 0.25):
         assert audio.dtype == np.float32
         assert audio.shape == (1_000,)
         assert Path(file).is_file()
@@ -69,7 +69,7 @@ def test_an_example_is_audio_file_and_offset(pattern: str, face: Course) -> None
 
 
 def test_without_shuffle_files_are_sorted(pattern: str) -> None:
-    """Files come in the order of their names, windows in that of time."""
+    """Files are in the order of their names, and windows in the order of time."""
     examples = list(audio_chunk_dataloader(pattern, 4_000, 0.25))
 
     places = [(example.file_id, example.offset) for example in examples]
@@ -77,13 +77,13 @@ def test_without_shuffle_files_are_sorted(pattern: str) -> None:
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("face", FACES)
-def test_shuffle_shuffles_the_files(pattern: str, face: Course) -> None:
-    """The files come in another order, the same each time; each file's windows stay together."""
-    examples = list(face(pattern, 4_000, 0.25, shuffle=True))
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_shuffle_shuffles_the_files(pattern: str, function: Course) -> None:
+    """The order of files is another, but the same each time; windows of a file stay together."""
+    examples = list(function(pattern, 4_000, 0.25, shuffle=True))
 
-    again = list(face(pattern, 4_000, 0.25, shuffle=True))
-    ordered = list(face(pattern, 4_000, 0.25))
+    again = list(function(pattern, 4_000, 0.25, shuffle=True))
+    ordered = list(function(pattern, 4_000, 0.25))
 
     assert _files(examples) == _files(again) != _files(ordered)
     assert sorted(_files(examples)) == _files(ordered)
@@ -94,8 +94,8 @@ def test_shuffle_shuffles_the_files(pattern: str, face: Course) -> None:
         assert offsets == sorted(offsets)
 
 
-def test_the_windows_are_those_of_the_library(pattern: str) -> None:
-    """The course functions are faces: what they give is what `Windows` holds."""
+def test_the_windows_are_those_of_the_loader(pattern: str) -> None:
+    """The functions yield what indexing the same `Windows` returns, with paths for ids."""
     windows = scan(pattern).windows(sample_rate=4_000, window_s=0.25)
 
     for one, two in zip(audio_chunk_dataloader(pattern, 4_000, 0.25), windows, strict=True):
@@ -104,7 +104,7 @@ def test_the_windows_are_those_of_the_library(pattern: str) -> None:
 
 
 def test_leaving_the_loop_ends_the_threads(pattern: str) -> None:
-    """After a `break`, once the generator is let go of, no worker is left."""
+    """After a `break`, when the generator is deleted, no worker is left."""
     generator = audio_chunk_dataloader_threaded(pattern, 4_000, 0.25, max_workers=3)
 
     for _ in generator:
@@ -117,7 +117,7 @@ def test_leaving_the_loop_ends_the_threads(pattern: str) -> None:
 
 
 def test_an_error_in_the_loop_ends_the_threads(pattern: str) -> None:
-    """A consumer that raises takes its own exception home, and no worker is left."""
+    """A consumer that raises gets its own exception, and no worker is left."""
 
     def consume() -> None:
         for example in audio_chunk_dataloader_threaded(pattern, 4_000, 0.25):
@@ -126,7 +126,7 @@ def test_an_error_in_the_loop_ends_the_threads(pattern: str) -> None:
 
     with pytest.raises(ZeroDivisionError) as caught:
         consume()
-    del caught  # its traceback holds the loop's frame, and that the generator
+    del caught  # its traceback refers to the frame of the loop, which refers to the generator
 
     assert _workers() == 0
 
@@ -135,15 +135,15 @@ def _workers() -> int:
     return sum(thread.name.startswith("headrace") for thread in threading.enumerate())
 
 
-@pytest.mark.parametrize("face", FACES)
-def test_a_pattern_that_matches_nothing_is_an_error(tmp_path: Path, face: Course) -> None:
-    """Not an empty loop that trains on nothing: the message shows the pattern."""
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_pattern_that_matches_nothing_is_an_error(tmp_path: Path, function: Course) -> None:
+    """The loop is not silently empty: the error names the pattern."""
     with pytest.raises(NoRecordingsError, match=r"nothing/\*\.wav"):
-        next(face(f"{tmp_path}/nothing/*.wav", 16_000, 5.0))
+        next(function(f"{tmp_path}/nothing/*.wav", 16_000, 5.0))
 
 
 def test_the_functions_have_the_signatures_of_the_notebook() -> None:
-    """Arguments, their order and defaults are what the course's cells call."""
+    """Names, order and defaults of the arguments are those that the notebook's cells use."""
     plain = inspect.signature(audio_chunk_dataloader).parameters.values()
     threaded = inspect.signature(audio_chunk_dataloader_threaded).parameters.values()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -9,14 +10,14 @@ import pytest
 from headrace import errors
 from headrace.failures import Code, Failure
 
-FAILURE = Failure("a.wav", "/data/a.wav", Code.IO, "it says nothing", 1.0, 2.0, windows=3, index=7)
-MADE_OF: dict[str, tuple[Any, ...]] = {
-    "MemoryBudgetError": ("say so", 4_096),
+FAILURE = Failure("a.wav", "/data/a.wav", Code.IO, "a disk error", 1.0, 2.0, windows=3, index=7)
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "MemoryBudgetError": ("the message", 4_096),
     "ReadError": (FAILURE,),
 }
-"""Of the classes that take more than a sentence, or something else."""
+"""Arguments of the classes that take more than a sentence, or something else."""
 
-CARRIED: dict[str, dict[str, Any]] = {
+ATTRIBUTES: dict[str, dict[str, Any]] = {
     "MemoryBudgetError": {"needed": 4_096},
     "NoRecordingsError": {"failures": (FAILURE,)},
     "ReadError": {"failure": FAILURE},
@@ -30,13 +31,25 @@ CARRIED: dict[str, dict[str, Any]] = {
 )
 @pytest.mark.parametrize("name", errors.__all__)
 def test_errors_survive_pickling(name: str, again: Any) -> None:
-    """An exception that crosses to another process keeps its sentence and what it carries."""
-    error = getattr(errors, name)(*MADE_OF.get(name, ("say so",)))
+    """An exception that is sent to another process keeps its message and its attributes."""
+    error = getattr(errors, name)(*ARGUMENTS.get(name, ("the message",)))
     if name == "NoRecordingsError":
         error.failures = (FAILURE,)
 
     other = again(error)
 
     assert type(other) is type(error)
-    assert str(other) == (str(FAILURE) if name == "ReadError" else "say so")
-    assert vars(other) == CARRIED.get(name, {})
+    assert str(other) == (str(FAILURE) if name == "ReadError" else "the message")
+    assert vars(other) == ATTRIBUTES.get(name, {})
+
+
+def test_the_tree_of_errors_is_complete() -> None:
+    """The tree at the top of the module shows every class, with the builtin that it inherits."""
+    line = re.compile(r"^ +(?:[├└]── )?(\w+) *(?:\((\w+)\))?", re.MULTILINE)
+    drawn = dict(line.findall(errors.__doc__ or ""))
+
+    assert set(drawn) == set(errors.__all__)
+    for name, builtin in drawn.items():
+        if builtin:
+            bases = [base.__name__ for base in getattr(errors, name).__bases__]
+            assert builtin in bases, name

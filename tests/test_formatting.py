@@ -1,14 +1,18 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace._formatting import (
+    format_bytes,
     format_count,
     format_decibels,
     format_duration,
     format_hertz,
     format_time,
 )
+from headrace._validation import parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -22,8 +26,8 @@ from headrace._formatting import (
         (86_400, "24:00:00"),
     ],
 )
-def test_a_place_in_a_recording_reads_as_on_a_clock(seconds: float, text: str) -> None:
-    """Rounding carries over to the minute, and an hour is told when there is one."""
+def test_a_time_reads_as_on_a_clock(seconds: float, text: str) -> None:
+    """Rounding carries over to the minute; hours are shown from one hour on."""
     assert format_time(seconds) == text
 
 
@@ -32,7 +36,7 @@ def test_a_place_in_a_recording_reads_as_on_a_clock(seconds: float, text: str) -
     [(0, "0.0 s"), (0.0001, "0.0001 s"), (60, "60.0 s"), (600, "10.0 min"), (36_000, "10.0 h")],
 )
 def test_a_duration_has_the_unit_that_suits_it(seconds: float, text: str) -> None:
-    """What is there is never told as nothing."""
+    """A duration above zero is never shown as zero."""
     assert format_duration(seconds) == text
 
 
@@ -41,7 +45,7 @@ def test_a_duration_has_the_unit_that_suits_it(seconds: float, text: str) -> Non
     [(800, "800 Hz"), (22_050, "22.05 kHz"), (11_025 / 2, "5.5125 kHz"), (48_000, "48 kHz")],
 )
 def test_a_frequency_keeps_its_digits(rate: float, text: str) -> None:
-    """22.05 kHz is not 22 kHz."""
+    """22.05 kHz is not rounded to 22 kHz."""
     assert format_hertz(rate) == text
 
 
@@ -50,14 +54,38 @@ def test_a_frequency_keeps_its_digits(rate: float, text: str) -> None:
     [(-12.34, "\N{MINUS SIGN}12.3"), (-0.01, "0.0"), (0.5, "0.5"), (-math.inf, "\N{MINUS SIGN}∞")],
 )
 def test_a_level_has_a_real_minus_sign(level: float, text: str) -> None:
-    """And nothing is below zero by less than what is shown."""
+    """A level that rounds to zero has no sign at all."""
     assert format_decibels(level) == text
 
 
-def test_one_thing_is_not_plural() -> None:
-    """One window, two windows."""
+def test_a_count_of_one_is_singular() -> None:
+    """It is 1 window, and 0 or 2 windows."""
     assert [format_count(n, "window") for n in (0, 1, 1_000)] == [
         "0 windows",
         "1 window",
         "1,000 windows",
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1_023, "1023 B"),
+        (1_024, "1 KiB"),
+        (1_536, "1.5 KiB"),
+        (1_299_227_607, "1.21 GiB"),
+        (64 << 20, "64 MiB"),
+        (5 << 40, "5 TiB"),
+        (5_000 << 40, "5000 TiB"),
+    ],
+)
+def test_a_size_has_the_largest_unit_that_fits(count: int, text: str) -> None:
+    """At most four digits are shown, in the largest unit of which there is at least one."""
+    assert format_bytes(count) == text
+
+
+@given(count=st.integers(1, 1 << 53))
+def test_a_printed_size_can_be_parsed(count: int) -> None:
+    """A size that headrace prints can be given as `memory`, exact to a thousandth."""
+    assert abs(parse_bytes(format_bytes(count)) - count) <= count / 1_000

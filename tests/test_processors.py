@@ -9,7 +9,12 @@ from headrace import _processors
 @pytest.fixture(autouse=True)
 def _eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    for name in (*_processors._RANKS, _processors._STEP, "SLURM_CPUS_PER_TASK", "SLURM_NODEID"):
+    for name in (
+        *_processors._RANKS_ON_NODE,
+        _processors._TASKS_PER_NODE,
+        "SLURM_CPUS_PER_TASK",
+        "SLURM_NODEID",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -28,16 +33,16 @@ def _version_1(folder: Path, quota: str, period: str) -> Path:
 def test_processors_are_those_of_the_affinity_mask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not those of the machine: a process may be tied to a few."""
+    """A process that is bound to some processors does not count the others."""
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert _processors.available_processors(tmp_path) == 8
 
 
 @pytest.mark.parametrize(("count", "available"), [(6, 6), (None, 1)])
-def test_without_affinity_it_is_the_machines_processors(
+def test_without_affinity_all_processors_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int | None, available: int
 ) -> None:
-    """Where the system has no mask, what it says it has; one if it does not know."""
+    """Systems without affinity masks count all processors; an unknown number is 1."""
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: count)
     assert _processors.available_processors(tmp_path) == available
@@ -57,7 +62,7 @@ def test_without_affinity_it_is_the_machines_processors(
     ],
 )
 def test_the_quota_of_a_control_group_counts(tmp_path: Path, text: str, available: int) -> None:
-    """Version 2: whole processors' worth, at least one; "max" and nonsense limit nothing."""
+    """Version 2: the quota in whole processors, at least 1; "max" and nonsense are no limit."""
     assert _processors.available_processors(_version_2(tmp_path, text)) == available
 
 
@@ -68,12 +73,12 @@ def test_the_quota_of_a_control_group_counts(tmp_path: Path, text: str, availabl
 def test_the_quota_of_an_old_control_group_counts(
     tmp_path: Path, quota: str, period: str, available: int
 ) -> None:
-    """Version 1: quota over period, where -1 is none."""
+    """Version 1: quota divided by period, where -1 is no limit."""
     assert _processors.available_processors(_version_1(tmp_path, quota, period)) == available
 
 
-def test_an_unlimited_new_group_leaves_the_old_one_in_force(tmp_path: Path) -> None:
-    """On a machine with both versions, the one that limits is found."""
+def test_an_unlimited_version_2_group_leaves_version_1_in_force(tmp_path: Path) -> None:
+    """On a machine with both versions, the one with a limit counts."""
     _version_2(tmp_path, "max 100000\n")
     assert _processors.available_processors(_version_1(tmp_path, "200000\n", "100000\n")) == 2
 
@@ -85,7 +90,7 @@ def test_an_unlimited_new_group_leaves_the_old_one_in_force(tmp_path: Path) -> N
 def test_ranks_on_one_node_share_its_processors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: str, share: int
 ) -> None:
-    """LOCAL_WORLD_SIZE loaders at once take no more than there is; nonsense shares nothing."""
+    """The ranks of LOCAL_WORLD_SIZE divide the processors; nonsense is not used."""
     monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
     assert _processors.processors_per_rank(tmp_path) == share
 
@@ -100,13 +105,16 @@ def test_ranks_on_one_node_share_its_processors(
         ({"SLURM_STEP_TASKS_PER_NODE": "4(x2),2", "SLURM_NODEID": "2"}, 4),
         ({"SLURM_STEP_TASKS_PER_NODE": "2,4(x2)", "SLURM_NODEID": "0"}, 4),
         ({"SLURM_STEP_TASKS_PER_NODE": "2,4(x2)", "SLURM_NODEID": "1"}, 2),
-        ({"SLURM_STEP_TASKS_PER_NODE": "2,4", "SLURM_NODEID": "9"}, 2),  # none has this number
+        ({"SLURM_STEP_TASKS_PER_NODE": "2,4", "SLURM_NODEID": "9"}, 2),  # the list has no such node
         ({"SLURM_STEP_TASKS_PER_NODE": "2"}, 4),
         ({"SLURM_STEP_TASKS_PER_NODE": "4(x", "SLURM_NODEID": "0"}, 8),
         ({"SLURM_STEP_TASKS_PER_NODE": "many"}, 8),
         ({"SLURM_STEP_TASKS_PER_NODE": "0"}, 8),
         ({"SLURM_CPUS_PER_TASK": "3", "SLURM_STEP_TASKS_PER_NODE": "2"}, 3),
-        ({"SLURM_CPUS_PER_TASK": "16", "SLURM_STEP_TASKS_PER_NODE": "2"}, 8),  # bound to eight
+        (
+            {"SLURM_CPUS_PER_TASK": "16", "SLURM_STEP_TASKS_PER_NODE": "2"},
+            8,
+        ),  # affinity has only eight
         (  # torchrun in one task
             {
                 "LOCAL_WORLD_SIZE": "2",
@@ -121,19 +129,19 @@ def test_ranks_on_one_node_share_its_processors(
 def test_launchers_say_how_many_ranks_share_a_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], share: int
 ) -> None:
-    """Whoever started the processes themselves is believed before Slurm, which started that."""
+    """Variables of the launcher that started the ranks come before those of Slurm."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
     assert _processors.processors_per_rank(tmp_path) == share
 
 
-def test_one_process_has_all_of_them(tmp_path: Path) -> None:
-    """Without ranks there is nobody to share with, but the control group's quota holds."""
+def test_one_process_has_all_processors(tmp_path: Path) -> None:
+    """Without ranks nothing is divided, but the control group's quota still limits."""
     assert _processors.processors_per_rank(tmp_path) == 8
     assert _processors.processors_per_rank(_version_2(tmp_path, "500000 100000")) == 5
 
 
 def test_this_machine_has_a_processor() -> None:
-    """Asked as the loader asks, there is at least one."""
+    """The number that the loader uses is at least 1."""
     assert _processors.processors_per_rank() >= 1

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import headrace
 
 SOURCE = Path(headrace.__file__).parent
 
-CALLED = {
+IMPORTS_IN_FUNCTIONS = {
     ("__init__", "__getattr__"): {"errors"},  # for the old name of an error
     ("catalog._catalog", "Catalog._repr_html_"): {"display"},
     ("catalog._catalog", "Catalog.windows"): {"windows"},
@@ -23,32 +24,45 @@ CALLED = {
     ("windows._windows", "Windows._repr_html_"): {"display"},
     ("windows._windows", "Windows.loader"): {"loading"},
 }
-"""Functions that import a package of ours when they are called: the fluent calls, and the cards of
-a notebook. The contracts in pyproject.toml list the same edges."""
+"""The only functions that import from headrace when they are called, and the packages they import.
+
+They are the fluent calls, which go from a lower package to a higher one, and the notebook cards.
+The contracts of import-linter in pyproject.toml list the same imports."""
 
 MOST_MODULES = 20
-"""In a folder: as many as a reader takes in at a glance."""
+"""In one folder; a reader should see its contents at a glance."""
 
-HEAVY = {"av", "jax", "pyarrow", "pandas", "rich", "scipy", "torch", "typer", "matplotlib"}
+HEAVY_PACKAGES = {
+    "av",
+    "jax",
+    "jinja2",
+    "pyarrow",
+    "pandas",
+    "rich",
+    "scipy",
+    "torch",
+    "typer",
+    "matplotlib",
+}
 
 FRAMEWORKS = {"jax", "torch"}
-"""Each is imported by its own adapter only."""
+"""Only the adapter of the same name imports one."""
 
 
-def _name(path: Path) -> str:
-    """Return a module's name: "adapters" for its ``__init__``, "adapters.torch"."""
+def _module_name(path: Path) -> str:
+    """Return a module's name inside headrace: "adapters" for its ``__init__``, "adapters.torch"."""
     parts = path.relative_to(SOURCE).with_suffix("").parts
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
 
-FILES = {_name(path): path for path in SOURCE.rglob("*.py")}
+FILES = {_module_name(path): path for path in SOURCE.rglob("*.py")}
 MODULES = sorted(FILES)
 
 
 def _imports(module: str) -> Iterator[tuple[str, str]]:
-    """Yield the function, or "" for the module itself, and the module of ours that it imports.
+    """Yield a module's imports from headrace, as pairs of a function and an imported module.
 
-    What only a type checker sees is left out.
+    The function is "" for imports at module level. Imports for type checkers only are left out.
     """
 
     def visit(node: ast.AST, scope: tuple[str, ...], *, inside: bool) -> Iterator[tuple[str, str]]:
@@ -61,7 +75,7 @@ def _imports(module: str) -> Iterator[tuple[str, str]]:
             elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield from visit(child, (*scope, child.name), inside=True)
             elif isinstance(child, ast.Import | ast.ImportFrom):
-                for name in _ours(child):
+                for name in _imported_from_headrace(child):
                     yield ".".join(scope) if inside else "", name
             else:
                 yield from visit(child, scope, inside=inside)
@@ -69,7 +83,8 @@ def _imports(module: str) -> Iterator[tuple[str, str]]:
     yield from visit(ast.parse(FILES[module].read_text("utf-8")), (), inside=False)
 
 
-def _ours(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+def _imported_from_headrace(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """Yield the modules of headrace that a statement imports."""
     if isinstance(node, ast.ImportFrom):
         assert node.level == 0, "imports are absolute"
         parents = [node.module or ""]
@@ -87,14 +102,15 @@ def _ours(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
 
 
 def _run(code: str) -> str:
+    """Return what a new Python process prints that runs `code`."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     return done.stdout.strip()
 
 
-def test_the_public_surface_is_this_list() -> None:
-    """A name is public because someone chose so: here, and nowhere else."""
+def test_the_public_names_are_these() -> None:
+    """A name becomes public, or stops being public, only on purpose."""
     assert headrace.__all__ == [
         "AnnotationError",
         "Annotations",
@@ -136,41 +152,54 @@ def test_the_public_surface_is_this_list() -> None:
     assert all(hasattr(headrace, name) for name in headrace.__all__)
 
 
-def test_only_these_functions_import_when_called() -> None:
-    """The list above is complete: everything else is imported at the top of its module."""
+@pytest.mark.parametrize("stub", sorted(SOURCE.rglob("__init__.pyi")), ids=lambda p: p.parent.name)
+def test_a_package_offers_the_names_that_its_stub_lists(stub: Path) -> None:
+    """The names that type checkers see in ``__init__.pyi`` are those of ``__all__``."""
+    imports = [
+        node for node in ast.parse(stub.read_text("utf-8")).body if type(node) is ast.ImportFrom
+    ]
+    listed = {alias.asname for node in imports for alias in node.names}
+    package = import_module(".".join(stub.relative_to(SOURCE.parent).parts[:-1]))
+
+    assert listed == set(package.__all__)
+    assert listed <= set(dir(package))
+
+
+def test_imports_in_functions_are_listed() -> None:
+    """Everything else from headrace is imported at the top of its module."""
     found: dict[tuple[str, str], set[str]] = {}
     for module in MODULES:
         for scope, name in _imports(module):
-            if scope and not module.startswith("cli."):
+            if scope:
                 found.setdefault((module, scope), set()).add(name)
 
-    assert found == CALLED
+    assert found == IMPORTS_IN_FUNCTIONS
 
 
-def test_a_folder_is_taken_in_at_a_glance() -> None:
-    """No folder has more modules than a reader can keep apart."""
+def test_no_folder_has_too_many_modules() -> None:
+    """No folder of headrace has more than `MOST_MODULES` modules."""
     folders = Counter(path.parent for path in FILES.values())
 
     assert max(folders.values()) <= MOST_MODULES
 
 
-def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
-    """Names that come when used do not hide a typo."""
+def test_a_misspelt_name_is_an_attribute_error() -> None:
+    """Although names are imported on first use, a typo is reported as usual."""
     with pytest.raises(AttributeError, match="module 'headrace' has no attribute 'scann'"):
-        headrace.scann  # type: ignore[attr-defined]  # noqa: B018
+        _ = headrace.scann  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("code", ["import headrace", "from headrace import *"])
 def test_importing_headrace_imports_nothing_heavy(code: str) -> None:
-    """Its price is at most NumPy and soundfile; tables and terminals come when used."""
+    """pyarrow, rich, typer and optional packages are imported only when they are used."""
     loaded = _run(f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})")
 
     assert "headrace" in loaded.split()
-    assert not HEAVY & set(loaded.split())
+    assert not HEAVY_PACKAGES & set(loaded.split())
 
 
-def test_each_framework_is_imported_by_its_adapter_only() -> None:
-    """Who does not ask for a framework never imports it."""
+def test_only_its_adapter_imports_a_framework() -> None:
+    """Programs that do not use an adapter never import its framework."""
     for module, path in FILES.items():
         nodes = ast.walk(ast.parse(path.read_text("utf-8")))
         names = {
@@ -184,8 +213,8 @@ def test_each_framework_is_imported_by_its_adapter_only() -> None:
 
 
 @pytest.mark.parametrize("framework", sorted(FRAMEWORKS))
-def test_an_adapter_without_its_framework_says_what_to_install(framework: str) -> None:
-    """Where a framework is missing, the error names the extra that brings it."""
+def test_a_missing_framework_is_an_error_with_advice(framework: str) -> None:
+    """The error of the adapter names the extra to install."""
     code = (
         f"import sys; sys.modules[{framework!r}] = None\n"
         "import headrace\n"
@@ -196,13 +225,13 @@ def test_an_adapter_without_its_framework_says_what_to_install(framework: str) -
     assert f"pip install 'headrace[{framework}]'" in _run(code)
 
 
-def test_an_adapter_that_is_not_there_is_an_attribute_error() -> None:
-    """Adapters that come when used do not hide a typo."""
+def test_a_misspelt_adapter_is_an_attribute_error() -> None:
+    """Although adapters are imported on first use, a typo is reported as usual."""
     with pytest.raises(AttributeError, match=r"'headrace\.adapters' has no attribute 'torhc'"):
-        headrace.adapters.torhc  # type: ignore[attr-defined]  # noqa: B018
+        _ = headrace.adapters.torhc  # type: ignore[attr-defined]
 
 
-def _public(name: str) -> Iterator[tuple[str, object]]:
+def _with_methods(name: str) -> Iterator[tuple[str, object]]:
     """Yield a public name and, for a class, its public methods and properties."""
     thing = getattr(headrace, name)
     yield name, thing
@@ -217,26 +246,28 @@ def _public(name: str) -> Iterator[tuple[str, object]]:
 @pytest.mark.parametrize("name", headrace.__all__)
 def test_every_public_name_is_documented(name: str) -> None:
     """Classes, functions, methods and properties each have a docstring of their own."""
-    for full, thing in _public(name):
+    for full, thing in _with_methods(name):
         documented = thing.__func__ if isinstance(thing, classmethod | staticmethod) else thing
         text = inspect.cleandoc(documented.__doc__ or "")
         assert text.partition("\n")[0].rstrip().endswith("."), full
-        assert not text.startswith(f"{name}("), f"{full} has only what dataclass wrote"
+        assert not text.startswith(f"{name}("), (
+            f"{full} has only the docstring that dataclass generates"
+        )
 
 
-def test_every_error_is_one_of_ours_and_a_builtin_of_its_kind() -> None:
-    """One `except` catches all of headrace's errors, and each also is what it naturally is."""
+def test_every_error_is_a_headrace_error_and_a_natural_builtin() -> None:
+    """One `except HeadraceError` catches all errors, and each also inherits a fitting builtin."""
     natural = {
         "AnnotationError": ValueError,
         "CatalogError": ValueError,
         "ClosedError": RuntimeError,
+        "InvalidWindowsError": ValueError,
         "MemoryBudgetError": ValueError,
         "NoRecordingsError": FileNotFoundError,
         "ReadError": OSError,
         "StateError": ValueError,
         "TooManyFailuresError": OSError,
         "TransformError": RuntimeError,
-        "InvalidWindowsError": ValueError,
     }
     errors = {n for n in headrace.__all__ if n.endswith("Error")} - {"HeadraceError"}
 
@@ -247,13 +278,13 @@ def test_every_error_is_one_of_ours_and_a_builtin_of_its_kind() -> None:
     assert issubclass(headrace.HeadraceWarning, UserWarning)
 
 
-@pytest.mark.parametrize("home", [headrace, headrace.errors])
-def test_the_old_name_of_an_error_works_with_a_warning(home: object) -> None:
-    """WindowsError, which shadows a builtin on Windows, is InvalidWindowsError for one release."""
+@pytest.mark.parametrize("module", [headrace, headrace.errors], ids=["headrace", "errors"])
+def test_the_old_name_of_an_error_works_with_a_warning(module: object) -> None:
+    """WindowsError is InvalidWindowsError, and the warning points at the line that uses it."""
     with pytest.warns(
-        DeprecationWarning, match="WindowsError is called InvalidWindowsError"
+        DeprecationWarning, match="WindowsError was renamed: use headrace.InvalidWindowsError"
     ) as seen:
-        old = home.WindowsError  # type: ignore[attr-defined]
+        old = module.WindowsError  # type: ignore[attr-defined]
 
     assert old is headrace.InvalidWindowsError
     assert [warning.filename for warning in seen] == [__file__]

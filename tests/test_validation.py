@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 from functools import partial
+from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,11 @@ import pyarrow as pa
 import pytest
 
 from headrace import Annotations, Catalog
-from headrace._validation import arrow_errors_explained
+from headrace._validation import (
+    arrow_errors_explained,
+    check_output_file,
+    parse_bytes,
+)
 from headrace.errors import AnnotationError, CatalogError, HeadraceError, InvalidWindowsError
 from tests.support.cut_catalogs import made_up
 
@@ -29,7 +34,7 @@ BAD: dict[str, Any] = {
     "categories": pa.array(["one", "two"]).dictionary_encode(),
     "bytes": pa.array([b"\xff", b"\xfe"]),
 }
-"""Two values each that are neither numbers nor names."""
+"""For each kind, two values that are neither numbers nor names."""
 
 DATES = pa.array(DAYS)
 
@@ -39,7 +44,7 @@ WIDE = {
     "infinite": pa.array([float("inf"), float("nan")]),
     "half": pa.array([0.5, 1.0]),
 }
-"""Numbers that int64 does not hold."""
+"""Numbers that int64 cannot hold."""
 
 
 def _recordings(**changed: Any) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def _masked(mask: Any) -> object:
 
 
 class _Stream:
-    """What says that it has a table, and has none."""
+    """An object with an Arrow stream that is not a table."""
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return pa.chunked_array([[1, 2]]).__arrow_c_stream__()
@@ -230,8 +235,8 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_arrow_refuses_is_one_sentence(case: str) -> None:
-    """Whatever the values are, an error of ours names the argument and what to do."""
+def test_values_that_arrow_rejects_are_one_sentence(case: str) -> None:
+    """Whatever the values are, an error of headrace names the argument and says what to do."""
     kind, sentence, act = CASES[case]
 
     with pytest.raises(HeadraceError, match=sentence) as refusal:
@@ -242,8 +247,8 @@ def test_what_arrow_refuses_is_one_sentence(case: str) -> None:
     assert str(refusal.value).endswith(".")
 
 
-def test_labels_that_are_no_parquet_file_are_one_sentence(tmp_path: Path) -> None:
-    """The file is named; one that is not there stays what the system calls it."""
+def test_labels_that_are_not_a_parquet_file_are_one_sentence(tmp_path: Path) -> None:
+    """The error names the file; a missing file is the usual FileNotFoundError."""
     (tmp_path / "labels.parquet").write_text("file,label")
 
     with pytest.raises(AnnotationError, match=r"labels\.parquet' cannot be read: .*Give a Parquet"):
@@ -262,8 +267,8 @@ def test_labels_that_are_no_parquet_file_are_one_sentence(tmp_path: Path) -> Non
         OverflowError("why"),
     ],
 )
-def test_only_the_first_line_is_told(error: Exception) -> None:
-    """What Arrow says beside it is for its developers."""
+def test_only_the_first_line_of_an_arrow_error_is_shown(error: Exception) -> None:
+    """The lines after it are for Arrow's developers."""
     with (
         pytest.raises(InvalidWindowsError) as refusal,
         arrow_errors_explained("It cannot be", "Do that.", InvalidWindowsError),
@@ -276,8 +281,8 @@ def test_only_the_first_line_is_told(error: Exception) -> None:
 @pytest.mark.parametrize(
     "error", [CatalogError("ours"), pa.ArrowMemoryError("no room"), OSError(5)]
 )
-def test_what_is_nobodys_fault_passes(error: Exception) -> None:
-    """What is one of our sentences already stays, and so does what no value has caused."""
+def test_other_errors_pass_unchanged(error: Exception) -> None:
+    """An error of headrace keeps its sentence, and so does one that no value has caused."""
     with (
         pytest.raises(type(error)) as raised,
         arrow_errors_explained("It cannot be", "Do that.", InvalidWindowsError),
@@ -285,3 +290,87 @@ def test_what_is_nobodys_fault_passes(error: Exception) -> None:
         raise error
 
     assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    ("memory", "count"),
+    [
+        ("1 GiB", 1 << 30),
+        ("1GiB", 1 << 30),
+        ("  1.5 gib ", 3 << 29),
+        ("500 MB", 500_000_000),
+        ("500MB", 500_000_000),
+        ("64 MiB", 64 << 20),
+        (".5 KiB", 512),
+        ("2 TiB", 2 << 40),
+        ("3 kB", 3_000),
+        ("12 b", 12),
+        ("4096", 4_096),
+        (4_096, 4_096),
+        (1.9e3, 1_900),
+        (np.int64(1 << 40), 1 << 40),
+    ],
+)
+def test_an_amount_of_memory_is_parsed(memory: Any, count: int) -> None:
+    """Decimal and binary units, with and without a space, in any case; or a number of bytes."""
+    assert parse_bytes(memory) == count
+    assert type(parse_bytes(memory)) is int
+
+
+@pytest.mark.parametrize(
+    "memory",
+    ["", " ", "GiB", "1 GiBi", "1 gigabyte", "-1 GiB", "1 2 GiB", "1,5 GiB", "1e9", "nan", "1.",
+     "0", "0 MiB", "0.5", "9e99 GiB", "9" * 30, 0, -1, 0.5, nan, inf, -inf, 1 << 63, [1], b"1 GiB"],
+)  # fmt: skip
+def test_anything_else_is_not_an_amount_of_memory(memory: Any) -> None:
+    """The error shows the value and examples of what to write."""
+    with pytest.raises(
+        ValueError, match='is not an amount of memory: write "1 GiB", "500 MB", or a number'
+    ) as e:
+        parse_bytes(memory)
+    assert repr(memory) in str(e.value)
+
+
+@pytest.mark.parametrize("error", [None, CatalogError], ids=["builtin", "ours"])
+@pytest.mark.parametrize(
+    ("file", "builtin", "sentence"),
+    [
+        ("x.txt", ValueError, r"'.*x\.txt' must end in \.csv or \.parquet\."),
+        ("folder.csv", IsADirectoryError, r"'.*folder\.csv' is a folder: name a file in it\."),
+        (
+            "none/x.csv",
+            FileNotFoundError,
+            r"'.*x\.csv' cannot be written: there is no folder '.*none'; create it first\.",
+        ),
+        (
+            "link.csv",
+            FileNotFoundError,
+            r"'.*link\.csv' cannot be written: there is no folder '.*gone'; create it first\.",
+        ),
+    ],
+)
+def test_an_output_file_is_checked_before_the_work(
+    tmp_path: Path,
+    error: type[HeadraceError] | None,
+    file: str,
+    builtin: type[Exception],
+    sentence: str,
+) -> None:
+    """The error is of the natural builtin, or of the type that the caller wants."""
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "gone" / "x.csv")
+
+    with pytest.raises(error or builtin, match=sentence):
+        check_output_file(tmp_path / file, endings=(".csv", ".parquet"), error=error)
+
+
+@pytest.mark.parametrize("file", ["new.csv", "NEW.CSV", "old.csv", "link.csv"])
+def test_a_file_that_can_be_written_passes(tmp_path: Path, file: str) -> None:
+    """The file may exist or not, and may be a link; the check leaves it as it is."""
+    (tmp_path / "old.csv").write_text("kept")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "behind.csv")
+
+    check_output_file(tmp_path / file, endings=(".csv", ".parquet"))
+
+    assert (tmp_path / "old.csv").read_text() == "kept"
+    assert not (tmp_path / "behind.csv").exists()

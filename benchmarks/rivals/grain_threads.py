@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from work import Work
+    from tasks import Task
 
 DEPTH = 4  # times the workers
 
 
-def run(work: Work, workers: int) -> Iterator[NDArray[np.float32]]:
+def run(task: Task, workers: int) -> Iterator[NDArray[np.float32]]:
     """Load whole recordings, or window by window if they are shuffled."""
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=DEPTH * workers)
     yield from (
-        grain.MapDataset.source(list(work.jobs())).map(partial(load, work)).to_iter_dataset(options)
+        grain.MapDataset.source(list(task.jobs())).map(partial(load, task)).to_iter_dataset(options)
     )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import librosa
-from work import WINDOW_S, rows
+from tasks import WINDOW_S, rows
 
 from rivals.shared import ordered
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from work import Job, Work
+    from tasks import Job, Task
 
 DEPTH = 4  # times the workers
 
 
-def load(work: Work, job: Job) -> NDArray[np.float32]:
+def load(task: Task, job: Job) -> NDArray[np.float32]:
     """Return the windows of a job."""
     if job.whole:
-        x, _ = librosa.load(job.path, sr=work.rate_out, mono=True)
+        x, _ = librosa.load(job.path, sr=task.rate_out, mono=True)
     else:
         x, _ = librosa.load(
             job.path,
-            sr=work.rate_out,
+            sr=task.rate_out,
             mono=True,
             offset=float(job.windows[0] * WINDOW_S),
             duration=float(WINDOW_S),
         )
-    return rows(x, len(job.windows), work.size)
+    return rows(x, len(job.windows), task.size)
 
 
-def run(work: Work, workers: int) -> Iterator[NDArray[np.float32]]:
+def run(task: Task, workers: int) -> Iterator[NDArray[np.float32]]:
     """Load whole recordings, or window by window if they are shuffled."""
-    return ordered(partial(load, work), work.jobs(), workers, DEPTH * workers)
+    return ordered(partial(load, task), task.jobs(), workers, DEPTH * workers)
 
 
 RIVALS = {"librosa": run}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from work import WINDOW_S
+from tasks import WINDOW_S
 
 import headrace
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from work import Work
+    from tasks import Task
 
 BATCH = 64
 
 
 @lru_cache
 def opened(folder: str, rate_out: int) -> headrace.Windows:
-    """Return all windows of a folder; its headers are read once, as the others are told them."""
+    """Return all windows of a folder; its headers are read once, before anything is timed."""
     return headrace.scan(folder).windows(sample_rate=rate_out, window_s=WINDOW_S)
 
 
 def run(
-    work: Work, workers: int, *, batch_size: int | None = BATCH, instead: int | None = None
+    task: Task, workers: int, *, batch_size: int | None = BATCH, instead: int | None = None
 ) -> Iterator[NDArray[np.float32]]:
-    """Load at least the work's windows, across epochs; `instead` is another number of workers."""
-    windows = opened(work.folder, work.rate_out)
-    if work.at_random:
+    """Load at least the task's windows, over several epochs; `instead` replaces `workers`."""
+    windows = opened(task.folder, task.rate_out)
+    if task.at_random:
         windows = windows.shuffle(seed=0)
     loader = windows.loader(batch_size=batch_size, workers=instead or workers)
-    epochs, rest = divmod(len(work.order), len(windows))
+    epochs, rest = divmod(len(task.order), len(windows))
     # No more than the others load: what is prefetched behind the last delivery would be in vain.
     for delivery in loader.steps(epochs * len(loader) + -(-rest // (batch_size or 1))):
         audio = delivery.audio if batch_size else delivery.audio[None]

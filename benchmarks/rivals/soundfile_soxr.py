@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 import soxr
-from work import rows
+from tasks import rows
 
 from rivals.shared import ordered
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-    from work import Job, Work
+    from tasks import Job, Task
 
 DEPTH = 8  # times the workers
 
 _open = threading.local()
 
 
-def load(work: Work, job: Job) -> NDArray[np.float32]:
+def load(task: Task, job: Job) -> NDArray[np.float32]:
     """Return the windows of a job: a whole recording, or one window of it."""
     dtype = "int16" if job.path.endswith((".wav", ".flac")) else "float32"
     if job.whole:
@@ -39,25 +39,25 @@ def load(work: Work, job: Job) -> NDArray[np.float32]:
         files = _open.__dict__
         if job.path not in files:
             files[job.path] = soundfile.SoundFile(job.path)
-        files[job.path].seek(job.windows[0] * work.frames_in)
-        x = files[job.path].read(work.frames_in, dtype=dtype)
-    return resampled(work, x, len(job.windows))
+        files[job.path].seek(job.windows[0] * task.frames_in)
+        x = files[job.path].read(task.frames_in, dtype=dtype)
+    return resampled(task, x, len(job.windows))
 
 
-def resampled(work: Work, x: NDArray[np.generic], count: int) -> NDArray[np.float32]:
+def resampled(task: Task, x: NDArray[np.generic], count: int) -> NDArray[np.float32]:
     """Return `count` windows from decoded frames of any sample type."""
     if x.dtype == np.int16:
         x = x * np.float32(1 / 32_768)
     if x.ndim > 1:
         x = (x[:, 0] + x[:, 1]) * np.float32(0.5) if x.shape[1] == 2 else x.mean(axis=1)
-    if work.rate_in != work.rate_out:
-        x = soxr.resample(x, work.rate_in, work.rate_out, quality="HQ")
-    return rows(x, count, work.size)
+    if task.rate_in != task.rate_out:
+        x = soxr.resample(x, task.rate_in, task.rate_out, quality="HQ")
+    return rows(x, count, task.size)
 
 
-def run(work: Work, workers: int) -> Iterator[NDArray[np.float32]]:
+def run(task: Task, workers: int) -> Iterator[NDArray[np.float32]]:
     """Load whole recordings, or window by window if they are shuffled."""
-    return ordered(partial(load, work), work.jobs(), workers, DEPTH * workers)
+    return ordered(partial(load, task), task.jobs(), workers, DEPTH * workers)
 
 
 RIVALS = {"soundfile + soxr": run}

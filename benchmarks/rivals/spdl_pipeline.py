@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import spdl.io
-from work import WINDOW_S, UnsupportedError, rows
+from tasks import WINDOW_S, UnsupportedError, rows
 
 from rivals.shared import ordered
 from rivals.soundfile_soxr import resampled
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
-    from work import Job, Work
+    from tasks import Job, Task
 
 DEPTH = 4  # times the workers
 
 _mapped = threading.local()
 
 
-def load(work: Work, job: Job) -> NDArray[np.float32]:
+def load(task: Task, job: Job) -> NDArray[np.float32]:
     """Return the windows of a job through FFmpeg."""
     count = len(job.windows)
     timestamp = None
@@ -43,17 +43,17 @@ def load(work: Work, job: Job) -> NDArray[np.float32]:
     frames = spdl.io.decode_packets(
         packets,
         filter_desc=spdl.io.get_audio_filter_desc(
-            sample_rate=work.rate_out,
+            sample_rate=task.rate_out,
             num_channels=1,
             timestamp=timestamp,
-            num_frames=count * work.size,
+            num_frames=count * task.size,
         ),
     )
     audio = spdl.io.to_numpy(spdl.io.convert_frames(frames))
-    return rows(audio[0], count, work.size)
+    return rows(audio[0], count, task.size)
 
 
-def load_wav(work: Work, job: Job) -> NDArray[np.float32]:
+def load_wav(task: Task, job: Job) -> NDArray[np.float32]:
     """Return the windows of a job of WAV files: no copy before the conversion to float."""
     if job.whole:
         x = np.asarray(spdl.io.load_wav(Path(job.path).read_bytes()))
@@ -65,16 +65,16 @@ def load_wav(work: Work, job: Job) -> NDArray[np.float32]:
         x = np.asarray(
             spdl.io.load_wav(maps[job.path], float(job.windows[0] * WINDOW_S), float(WINDOW_S))
         )
-    return resampled(work, x[:, 0] if x.shape[1] == 1 else x, len(job.windows))
+    return resampled(task, x[:, 0] if x.shape[1] == 1 else x, len(job.windows))
 
 
 def run(
-    load: Callable[[Work, Job], NDArray[np.float32]], work: Work, workers: int
+    load: Callable[[Task, Job], NDArray[np.float32]], task: Task, workers: int
 ) -> Iterator[NDArray[np.float32]]:
     """Load whole recordings, or window by window if they are shuffled."""
-    if load is load_wav and not work.paths[0].endswith(".wav"):
+    if load is load_wav and not task.paths[0].endswith(".wav"):
         raise UnsupportedError("reads only WAV")
-    return ordered(partial(load, work), work.jobs(), workers, DEPTH * workers)
+    return ordered(partial(load, task), task.jobs(), workers, DEPTH * workers)
 
 
 RIVALS = {"SPDL": partial(run, load), "SPDL load_wav + soxr": partial(run, load_wav)}

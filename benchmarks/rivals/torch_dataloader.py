@@ -19,36 +19,36 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from work import Job, Work
+    from tasks import Job, Task
 
 PREFETCH = 4  # items for each process
 BATCH = 16  # windows in an item, if they are shuffled
 
 
 class Windows(Dataset[torch.Tensor]):
-    """The jobs of a work: an item is a recording's windows, or one window."""
+    """The jobs of a task: an item is a recording's windows, or one window."""
 
-    def __init__(self, work: Work, load: Callable[[Work, Job], NDArray[np.float32]]) -> None:
-        self._work = work
-        self._jobs = list(work.jobs())
+    def __init__(self, task: Task, load: Callable[[Task, Job], NDArray[np.float32]]) -> None:
+        self._task = task
+        self._jobs = list(task.jobs())
         self._load = load
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     def __getitem__(self, place: int) -> torch.Tensor:
-        return torch.from_numpy(self._load(self._work, self._jobs[place]))
+        return torch.from_numpy(self._load(self._task, self._jobs[place]))
 
 
-def run(decoder: str, work: Work, workers: int) -> Iterator[Any]:
+def run(decoder: str, task: Task, workers: int) -> Iterator[Any]:
     """Load in `workers` processes; tensors come back through shared memory."""
     load = importlib.import_module(f"rivals.{decoder}").load
     loader = DataLoader(
-        Windows(work, load),
-        batch_size=BATCH if work.at_random else None,
+        Windows(task, load),
+        batch_size=BATCH if task.at_random else None,
         num_workers=workers,
         prefetch_factor=PREFETCH,
-        collate_fn=torch.cat if work.at_random else None,
+        collate_fn=torch.cat if task.at_random else None,
         multiprocessing_context="fork" if sys.platform == "linux" else None,
     )
     for windows in loader:

@@ -11,8 +11,8 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tasks import WINDOW_S, rows
 from torchcodec.decoders import AudioDecoder
-from work import WINDOW_S, rows
 
 from rivals.shared import ordered
 from rivals.soundfile_soxr import resampled
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from work import Job, Work
+    from tasks import Job, Task
 
 DEPTH = 4  # times the workers
 
 _open = threading.local()
 
 
-def load(work: Work, job: Job) -> NDArray[np.float32]:
+def load(task: Task, job: Job) -> NDArray[np.float32]:
     """Return the windows of a job."""
     if job.whole:
-        decoder = AudioDecoder(job.path, sample_rate=work.rate_out, num_channels=1)
+        decoder = AudioDecoder(job.path, sample_rate=task.rate_out, num_channels=1)
         audio = decoder.get_all_samples().data[0].numpy()
-        if work.channels > 1:
-            audio *= work.channels**-0.5  # FFmpeg keeps the power; the others take the mean
-        return rows(audio, len(job.windows), work.size)
+        if task.channels > 1:
+            audio *= task.channels**-0.5  # FFmpeg keeps the power; the others take the mean
+        return rows(audio, len(job.windows), task.size)
     decoders = _open.__dict__
     if job.path not in decoders:
         decoders[job.path] = AudioDecoder(job.path)
     start = job.windows[0] * WINDOW_S
     samples = decoders[job.path].get_samples_played_in_range(start, start + WINDOW_S)
-    return resampled(work, samples.data.numpy().T, 1)
+    return resampled(task, samples.data.numpy().T, 1)
 
 
-def run(work: Work, workers: int) -> Iterator[NDArray[np.float32]]:
+def run(task: Task, workers: int) -> Iterator[NDArray[np.float32]]:
     """Load whole recordings, or window by window if they are shuffled."""
-    return ordered(partial(load, work), work.jobs(), workers, DEPTH * workers)
+    return ordered(partial(load, task), task.jobs(), workers, DEPTH * workers)
 
 
 RIVALS = {"torchcodec": run}

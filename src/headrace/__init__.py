@@ -12,18 +12,16 @@ The public names are listed once, in ``__init__.pyi``. Each is imported when it 
 that ``import headrace`` costs next to nothing.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
 __version__ = "0.1.0"
 
-_import_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_import_public, __dir__, __all__ = attach_names(__name__, __file__)
 
 
 def __getattr__(name: str) -> object:
-    if name == "WindowsError":  # renamed; not in __all__, so that a star import does not warn
+    if name == "WindowsError":  # not in __all__, so that a star import does not warn
         from headrace.errors import renamed_windows_error
 
         return renamed_windows_error()
-    if name not in __all__:
-        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
     return _import_public(name)

@@ -1,4 +1,4 @@
-"""Whole numbers in given proportions."""
+"""Whole numbers in given proportions, by the method of largest remainders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,20 @@ __all__ = ["apportion"]
 
 
 def apportion(weights: NDArray[np.float64], n: int) -> NDArray[np.int64]:
-    """Return how many of `n` each weight has, to the nearest: the largest remainders round up."""
+    """Divide `n` among weights, in whole numbers.
+
+    Parameters
+    ----------
+    weights : float64 array, shape ``(k,)``
+        Positive weights; they need not sum to 1.
+    n : int
+        The sum of the result.
+
+    Returns
+    -------
+    int64 array, shape ``(k,)``
+        Each exact share rounded down, and 1 more for those with the largest remainders.
+    """
     exact = weights / np.cumsum(weights)[-1] * n
     counts: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     largest = np.argsort(counts - exact, kind="stable")

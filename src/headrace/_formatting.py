@@ -1,43 +1,66 @@
-"""Numbers as people read them."""
+"""Numbers as text for people: counts, durations, times, frequencies, levels, sizes."""
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
-__all__ = ["format_count", "format_decibels", "format_duration", "format_hertz", "format_time"]
+__all__ = [
+    "format_bytes",
+    "format_count",
+    "format_decibels",
+    "format_duration",
+    "format_hertz",
+    "format_time",
+]
+
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3_600
+_KIB: Final = 1_024
+_KHZ: Final = 1_000
+
+
+def format_bytes(count: int) -> str:
+    """Return `count` bytes to three or four digits, as ``"1.21 GiB"``."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < _KIB:
+            return f"{amount:.4g} {unit}"
+        amount /= _KIB
+    return f"{amount:.4g} TiB"
 
 
 def format_count(number: int, noun: str) -> str:
-    """Return a number and its noun, in the plural where it is not 1."""
+    """Return a number and its noun, as ``"1 window"`` or ``"1,000 windows"``."""
     return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration in the unit that suits it."""
+    """Return a duration in seconds, minutes or hours, whichever suits it: ``"10.0 min"``."""
     if 0 < seconds < 1:
         return f"{seconds:.2g} s"
-    if seconds < 120:  # noqa: PLR2004
+    if seconds < 2 * _MINUTE_S:
         return f"{seconds:.1f} s"
-    if seconds < 7_200:  # noqa: PLR2004
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3_600:,.1f} h"
+    if seconds < 2 * _HOUR_S:
+        return f"{seconds / _MINUTE_S:.1f} min"
+    return f"{seconds / _HOUR_S:,.1f} h"
 
 
 def format_time(seconds: float) -> str:
-    """Return a place in a recording, as ``2:05`` or ``1:00:02.5``; to a millisecond."""
+    """Return a time in a recording to the millisecond, as ``"2:05"`` or ``"1:00:02.5"``."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     text = f"{rest / 1000:06.3f}".rstrip("0").rstrip(".")
-    big, small = divmod(minutes, 60)
-    return f"{big}:{small:02}:{text}" if big else f"{small}:{text}"
+    hours, minutes_of_hour = divmod(minutes, 60)
+    return f"{hours}:{minutes_of_hour:02}:{text}" if hours else f"{minutes_of_hour}:{text}"
 
 
 def format_hertz(rate: float) -> str:
-    """Return a frequency, in kHz from 1,000 Hz up."""
-    return f"{rate:g} Hz" if rate < 1000 else f"{rate / 1000:.6g} kHz"  # noqa: PLR2004
+    """Return a frequency in Hz, or in kHz from 1,000 Hz up: ``"22.05 kHz"``."""
+    return f"{rate:g} Hz" if rate < _KHZ else f"{rate / _KHZ:.6g} kHz"
 
 
 def format_decibels(level: float) -> str:
-    """Return a level to a tenth, with a minus sign that is as wide as a plus."""
+    """Return a level to a tenth, with a minus sign that is as wide as a plus sign."""
     text = "-∞" if math.isinf(level) else f"{round(level, 1) + 0.0:.1f}"
     return text.replace("-", "\N{MINUS SIGN}")

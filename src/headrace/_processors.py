@@ -1,4 +1,4 @@
-"""How many processors this process may use: affinity, cgroup quota, and the ranks on this node."""
+"""How many processors a process may use, by its affinity, cgroup quota and ranks on its node."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from pathlib import Path
 
 __all__ = ["available_processors", "processors_per_rank"]
 
-_RANKS = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
-"""Of torchrun, Open MPI, and MPICH and Intel MPI. Before Slurm's, who may have started these."""
+_RANKS_ON_NODE = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+"""The number of ranks on a node, as torchrun, Open MPI, and MPICH or Intel MPI set it.
 
-_STEP = "SLURM_STEP_TASKS_PER_NODE"
-"""Of srun: https://slurm.schedmd.com/srun.html. A batch script without srun is one process,
-whatever its job has asked for."""
+They are read before Slurm's variables, because Slurm may have started these launchers."""
+
+_TASKS_PER_NODE = "SLURM_STEP_TASKS_PER_NODE"
+"""Variable of srun: https://slurm.schedmd.com/srun.html. Variables of the job are not used: a batch
+script without srun is one process, however many tasks its job has."""
 
 
 def available_processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the number of processors that this process may keep busy, at least 1.
+    """Return the number of processors that this process may use, at least 1.
 
     Parameters
     ----------
     cgroup : Path
-        Where the control groups are mounted.
+        Folder where the control groups are mounted.
     """
     try:
         cpus = len(os.sched_getaffinity(0))
@@ -33,20 +35,21 @@ def available_processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def processors_per_rank(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return `available_processors` shared out among this node's ranks, at least 1.
+    """Return this rank's share of `available_processors`, at least 1.
 
-    How many these are torchrun, Open MPI and MPICH say, else Slurm's srun; where that says how
-    many processors a task has, that is the share. Nonsense shares nothing.
+    The number of ranks on this node comes from the variables of torchrun, Open MPI or MPICH, else
+    from those of Slurm's srun. If srun also says how many processors a task has, that is the share.
+    Variables that cannot be parsed are not used.
     """
-    mine, told = available_processors(cgroup), os.environ.get
-    for name in _RANKS:
-        if ranks := _number(told(name, "")):
-            return max(1, mine // ranks)
-    ranks = _tasks(told(_STEP, ""), told("SLURM_NODEID", ""))
-    own = _number(told("SLURM_CPUS_PER_TASK", ""))
-    if ranks and own:  # the mask has these alone, or all
-        return min(mine, own)
-    return max(1, mine // ranks) if ranks else mine
+    available, variable = available_processors(cgroup), os.environ.get
+    for name in _RANKS_ON_NODE:
+        if ranks := _number(variable(name, "")):
+            return max(1, available // ranks)
+    ranks = _tasks(variable(_TASKS_PER_NODE, ""), variable("SLURM_NODEID", ""))
+    per_task = _number(variable("SLURM_CPUS_PER_TASK", ""))
+    if ranks and per_task:  # the affinity mask has the processors of one task, or of all
+        return min(available, per_task)
+    return max(1, available // ranks) if ranks else available
 
 
 def _number(text: str) -> int:
@@ -54,23 +57,26 @@ def _number(text: str) -> int:
 
 
 def _tasks(text: str, node: str) -> int:
-    """Return the tasks on this node of a list as ``4(x2),3``, which has a number for each node."""
-    left = _number(node)
+    """Return the tasks on one node from a list such as ``4(x2),3``: 4 on two nodes, 3 on the next.
+
+    A list that cannot be parsed has 0 tasks.
+    """
+    nodes_before = _number(node)
     tasks = 0
     for part in text.split(","):
         found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
         if not found:
             return 0
         tasks = int(found[1])
-        left -= int(found[2] or 1)
-        if left < 0:
+        nodes_before -= int(found[2] or 1)
+        if nodes_before < 0:
             break
     return tasks
 
 
 def _quota(cgroup: Path) -> float | None:
-    """Return the processors' worth of time that the control group grants, None if unlimited."""
-    for quota_file, period_file in (  # version 2, then version 1
+    """Return how many processors' time the control group grants; None if there is no limit."""
+    for quota_file, period_file in (  # cgroup version 2, then version 1
         (cgroup / "cpu.max", None),
         (cgroup / "cpu" / "cpu.cfs_quota_us", cgroup / "cpu" / "cpu.cfs_period_us"),
     ):
@@ -79,7 +85,7 @@ def _quota(cgroup: Path) -> float | None:
             if period_file is not None:
                 words += period_file.read_text().split()
             quota, period = float(words[0]), float(words[1])
-        except (OSError, ValueError, IndexError):  # not there, or "max"
+        except (OSError, ValueError, IndexError):  # the file does not exist, or says "max"
             continue
         if quota > 0 and period > 0:
             return quota / period

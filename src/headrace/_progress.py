@@ -1,37 +1,49 @@
-"""Progress on a terminal."""
+"""A progress bar on standard error."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-__all__ = ["on_terminal", "progress_bar"]
+__all__ = ["UpdateProgress", "stderr_is_interactive", "progress_bar"]
 
 
-def on_terminal() -> bool:
-    """Return whether somebody looks: standard error is a terminal, and this is not CI."""
+class UpdateProgress(Protocol):
+    """What `progress_bar` yields."""
+
+    def __call__(self, done: int, total: int, damaged: int | None = None, /) -> None:
+        """Show how many items are done, of how many, and how many of them are damaged."""
+
+
+def stderr_is_interactive() -> bool:
+    """Return whether standard error is a terminal that somebody watches: not in CI."""
     return sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("CI")
 
 
 @contextmanager
-def progress_bar(
-    total: int, progress: bool | None, what: str
-) -> Iterator[Callable[[int, int], None]]:
-    """Draw a bar on standard error: if asked to, or else if that is a terminal.
+def progress_bar(description: str, show: bool | None = None) -> Iterator[UpdateProgress]:
+    """Draw a progress bar on standard error, and remove it from a terminal at the end.
+
+    Parameters
+    ----------
+    description : str
+        What is being done: "Reading headers".
+    show : bool, optional
+        Whether to draw the bar. Default: where `stderr_is_interactive`.
 
     Yields
     ------
-    callable
-        To be called with how many files more are done, and how many failures more there are.
+    UpdateProgress
+        Call it whenever there is progress. It does nothing if no bar is drawn.
     """
-    terminal = on_terminal()
-    if not (terminal if progress is None else progress):
-        yield lambda _files, _failed: None
+    terminal = stderr_is_interactive()
+    if not (terminal if show is None else show):
+        yield lambda *_: None
         return
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn
@@ -39,16 +51,14 @@ def progress_bar(
     with Progress(
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[failed]:,} damaged"),
+        TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
         transient=terminal,
-    ) as drawn:
-        task = drawn.add_task(what, total=total, failed=0)
-        failed = 0
+    ) as bar:
+        task = bar.add_task(description, total=None, note="")
 
-        def advance(files: int, more: int) -> None:
-            nonlocal failed
-            failed += more
-            drawn.update(task, advance=files, failed=failed)
+        def update(done: int, total: int, damaged: int | None = None, /) -> None:
+            note = "" if damaged is None else f"{damaged:,} damaged"
+            bar.update(task, completed=done, total=total, note=note)
 
-        yield advance
+        yield update

@@ -1,6 +1,6 @@
 """The two functions of the course notebook that headrace began with.
 
-Faces of the same machinery.
+Both are thin wrappers around `scan`, `Catalog.windows` and `Windows.loader`.
 """
 
 from __future__ import annotations
@@ -23,31 +23,32 @@ _SEED = 0
 def audio_chunk_dataloader(
     file_glob: str, target_sample_rate: int, window_size_s: float, shuffle: bool = False
 ) -> Iterator[AudioExample]:
-    """Yield windows of the files that match, loading each in the calling thread.
+    """Yield the windows of matching files, each loaded in the calling thread when it is asked for.
 
     Parameters
     ----------
     file_glob : str
-        As ``"raw_data/**/*.wav"``.
+        Glob pattern, such as ``"raw_data/**/*.wav"``.
     target_sample_rate : int
-        Hz.
+        Sample rate of the windows, in Hz.
     window_size_s : float
-        Seconds; the tail of a file is padded with zeros, and left out if it is less than a quarter
-        of a window.
+        Length of a window in seconds. The last window of a file is padded with zeros, or left out
+        if the file fills less than a quarter of it.
     shuffle : bool
-        Shuffle the order of the files, with a fixed seed; the windows of a file stay in order.
+        Shuffle the files with a fixed seed. Windows of one file stay together and in order.
 
     Yields
     ------
     AudioExample
-        ``(audio, file_id, offset)``: float32 of shape ``(samples,)``, the file's path, seconds.
+        Unpacks to ``(audio, file_id, offset)``: float32 of shape ``(samples,)``,
+        the file's path, and the window's start in seconds.
 
     Raises
     ------
     NoRecordingsError
-        Nothing matches.
+        No file matches, or none can be read.
     ReadError
-        A window could not be read.
+        A window cannot be read.
     """
     yield from _examples(file_glob, target_sample_rate, window_size_s, shuffle, 0, "auto")
 
@@ -60,16 +61,16 @@ def audio_chunk_dataloader_threaded(
     max_workers: int = 2,
     prefetch: int | Literal["auto"] = "auto",
 ) -> Iterator[AudioExample]:
-    """Yield the same windows in the same order, loaded by threads ahead of their turn.
+    """Yield the same windows in the same order, loaded by threads before they are asked for.
 
     Parameters
     ----------
     file_glob, target_sample_rate, window_size_s, shuffle
         As in `audio_chunk_dataloader`.
     max_workers : int
-        Threads.
+        Number of threads.
     prefetch : int or "auto"
-        Windows that are ready or being loaded, at most.
+        Largest number of windows that are loaded or being loaded at any time.
 
     Yields
     ------

@@ -1,23 +1,24 @@
-"""Every exception headrace raises on purpose.
+"""Every exception and warning that headrace raises on purpose.
 
 ::
 
     HeadraceError
-    ├── NoRecordingsError  (FileNotFoundError)  a pattern matched nothing, or nothing readable
-    ├── CatalogError       (ValueError)         a table that is no catalog; an id that is not unique
-    ├── AnnotationError    (ValueError)         labels that cannot be read, or matched to recordings
-    ├── WindowsError       (ValueError)         windows that cannot be cut; views in a wrong order
-    ├── MemoryBudgetError  (ValueError)         a budget that the smallest loader does not fit into
-    ├── ReadError          (OSError)            a window that could not be read
-    ├── TooManyFailuresError (OSError)          more windows lost than max_failures allows
-    ├── TransformError     (RuntimeError)       a function given to map or batch_map went wrong
-    ├── StateError         (ValueError)         a state that belongs to other windows
-    └── ClosedError        (RuntimeError)       a loader used after its end
+    ├── AnnotationError      (ValueError)         labels cannot be read, or do not match recordings
+    ├── CatalogError         (ValueError)         a table is not a catalog, or an id is not unique
+    ├── ClosedError          (RuntimeError)       a loader is used after it was closed
+    ├── InvalidWindowsError  (ValueError)         windows cannot be cut, or views do not combine
+    ├── MemoryBudgetError    (ValueError)         the memory budget is too small
+    ├── NoRecordingsError    (FileNotFoundError)  no file matches, or none can be read
+    ├── ReadError            (OSError)            a window cannot be read
+    ├── StateError           (ValueError)         a saved state belongs to other windows
+    ├── TooManyFailuresError (OSError)            more windows fail than `max_failures` allows
+    └── TransformError       (RuntimeError)       a function given to `map` or `batch_map` fails
 
-    HeadraceWarning        (UserWarning)        something was left out, and you should know
-    └── DamagedWarning                          files that a scan found are damaged
+    HeadraceWarning          (UserWarning)        something was left out
+    └── DamagedWarning                            a scan found damaged files
 
-Each message names the file or argument and says what to do next.
+Each error also inherits the builtin exception in parentheses. Each message says what is wrong, with
+the file or argument, and what to do next.
 """
 
 from __future__ import annotations
@@ -50,27 +51,27 @@ class HeadraceError(Exception):
 
 
 class NoRecordingsError(HeadraceError, FileNotFoundError):
-    """A pattern matched no file, or no file that could be read.
+    """No file matches a pattern, or none of the files that match can be read.
 
     Attributes
     ----------
     failures : tuple of Failure
-        What is wrong with the files that it matched.
+        What is wrong with the files that match.
     """
 
     failures: tuple[Failure, ...] = ()
 
 
 class CatalogError(HeadraceError, ValueError):
-    """A table is not a catalog, or two recordings have the same id."""
+    """A table or file is not a catalog, or two recordings have the same id."""
 
 
 class AnnotationError(HeadraceError, ValueError):
-    """Labels that cannot be read, or cannot be matched to the recordings they are about."""
+    """Labels cannot be read, or cannot be matched to recordings."""
 
 
 class InvalidWindowsError(HeadraceError, ValueError):
-    """Windows that cannot be cut from these recordings, or views built in a refused order."""
+    """Windows cannot be cut from these recordings, or views are combined in a wrong order."""
 
 
 class MemoryBudgetError(HeadraceError, ValueError):
@@ -79,7 +80,7 @@ class MemoryBudgetError(HeadraceError, ValueError):
     Attributes
     ----------
     needed : int
-        The smallest budget, in bytes, that would do.
+        The smallest budget that suffices, in bytes.
     """
 
     def __init__(self, message: str, needed: int) -> None:
@@ -91,12 +92,12 @@ class MemoryBudgetError(HeadraceError, ValueError):
 
 
 class ReadError(HeadraceError, OSError):
-    """A window could not be read.
+    """A window cannot be read.
 
     Attributes
     ----------
     failure : Failure
-        The file, the span, and the cause.
+        The file, the time span and the cause.
     """
 
     def __init__(self, failure: Failure) -> None:
@@ -108,42 +109,44 @@ class ReadError(HeadraceError, OSError):
 
 
 class TooManyFailuresError(HeadraceError, OSError):
-    """More windows could not be read than `max_failures` allows; says which causes and files."""
+    """More windows fail than `max_failures` allows. The message names causes and files."""
 
 
 class TransformError(HeadraceError, RuntimeError):
-    """A function given to `Windows.map` or as ``batch_map`` raised, or gave what does not fit."""
+    """A function given to `Windows.map` or as ``batch_map`` raises, or returns a wrong value."""
 
 
 class StateError(HeadraceError, ValueError):
-    """A saved state belongs to other windows than this loader's."""
+    """A saved state does not belong to this loader's windows."""
 
 
 class ClosedError(HeadraceError, RuntimeError):
-    """A loader, or an iteration over it, was used after its end."""
+    """A loader, or an iteration over it, is used after it was closed."""
 
 
 class HeadraceWarning(UserWarning):
-    """Something was left out, and you should know."""
+    """Something was left out. Base of every warning that headrace gives on purpose."""
 
 
 class DamagedWarning(HeadraceWarning):
-    """Files that a scan found are damaged; `Catalog.failures` has all of them."""
+    """A scan found damaged files; `Catalog.failures` lists them."""
 
 
 def renamed_windows_error() -> type[InvalidWindowsError]:
-    """Return `InvalidWindowsError` for its old name, ``WindowsError``, with a warning.
+    """Return `InvalidWindowsError` for its old name, ``WindowsError``, which works until 0.3.
 
-    The old name shadowed a builtin of Python on Windows. It works until headrace 0.3.
+    The old name is that of a Python builtin on Windows. This is called by the module
+    ``__getattr__`` of `headrace` and of this module, and nowhere else: the warning points at the
+    line that uses the old name.
 
     Warns
     -----
     DeprecationWarning
-        Always, at the line that used the old name.
+        Always.
     """
     warnings.warn(
-        "headrace.WindowsError is called InvalidWindowsError now: the old name works until "
-        "headrace 0.3.",
+        "headrace.WindowsError was renamed: use headrace.InvalidWindowsError. The old name works "
+        "until headrace 0.3.",
         DeprecationWarning,
         stacklevel=3,
     )

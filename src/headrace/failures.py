@@ -1,62 +1,75 @@
-"""Why files and windows fail: `Code`, `Failure`, and `DecodeError` before it becomes a `Failure`."""
+"""Why files and windows fail: `Failure`, its `Code`, and the `DecodeError` that leads to one."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Code", "DecodeError", "Failure", "describe_os_error"]
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = [
+    "Code",
+    "DecodeError",
+    "Failure",
+    "describe_os_error",
+    "failure_from_json",
+    "failure_to_json",
+]
 
 
 class Code(StrEnum):
-    """Why a file or a window was lost."""
+    """Why a file or a window failed."""
 
     EMPTY = "EMPTY"
     """The file holds no audio frames."""
     NOT_AUDIO = "NOT_AUDIO"
     """No decoder recognises the file."""
     UNSUPPORTED = "UNSUPPORTED"
-    """The file is audio of a kind that cannot be used (no declared length, no such channel)."""
+    """The file is audio, but headrace cannot use it (no declared length, no such channel)."""
     TRUNCATED = "TRUNCATED"
     """The file ends before the frames its header declares."""
     HEADER_MISMATCH = "HEADER_MISMATCH"
-    """The header declares no length, or less than the file holds (``scan(verify="decode")``)."""
+    """The header declares no length, or fewer frames than the file holds
+    (``scan(verify="decode")``)."""
     CHANGED = "CHANGED"
-    """The file has another format, sample rate or channel count, or is shorter, than when it was
-    scanned."""
+    """Since the scan, the file has got another format, sample rate or channel count, or has become
+    shorter."""
     MISSING = "MISSING"
-    """The file is not there any more."""
+    """The file does not exist any more."""
     PERMISSION = "PERMISSION"
-    """The file may not be read."""
+    """Reading the file is not permitted."""
     IO = "IO"
     """The operating system or the decoder reported an error while reading."""
     STALLED = "STALLED"
-    """A read had not come back after ``stall_timeout_s``."""
+    """A read did not return within ``stall_timeout_s``."""
     NON_FINITE = "NON_FINITE"
-    """The window's input holds NaN or infinity."""
+    """The window's samples include NaN or infinity."""
     TRANSFORM = "TRANSFORM"
-    """A function given to `Windows.map` raised an error that may be the window's fault."""
+    """A function given to `Windows.map` raised an error that the window may have caused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file, or some windows of it, that could not be had.
+    """A file that cannot be used, or windows of it that could not be read.
 
     Attributes
     ----------
     file_id, path : str
-        Which file.
+        The file.
     code : Code
-        Why, in one word.
+        The cause, in one word.
     message : str
-        Why, in the words of whoever refused.
+        The cause, as the decoder or the operating system describes it.
     start_s, stop_s : float
-        Span of the lost audio in seconds from the start of the file; infinite where not known.
+        The failed audio, ``[start_s, stop_s)`` in seconds from the start of the file. `stop_s` is
+        infinite where it is not known.
     windows : int
-        How many windows were lost (0 for a file that never got into the catalog).
+        Number of windows that failed; 0 for a failure that a scan found.
     index : int
-        The lost window's place in its `Windows`, or -1.
+        Position of the window in its `Windows`, or -1.
     """
 
     file_id: str
@@ -74,7 +87,15 @@ class Failure:
 
 
 class DecodeError(Exception):
-    """Frames that could not be had."""
+    """Frames of a file could not be decoded. Inside headrace only: users get a `Failure`.
+
+    Attributes
+    ----------
+    code : Code
+        The cause, in one word.
+    message : str
+        The cause, as the decoder or the operating system describes it.
+    """
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -83,9 +104,38 @@ class DecodeError(Exception):
 
 
 def describe_os_error(error: OSError) -> tuple[Code, str]:
-    """Return what an error of the operating system means for a file."""
+    """Return the code and the message of a `Failure` for an error of the operating system."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return Code.MISSING, "the file does not exist"
     if isinstance(error, PermissionError):
         return Code.PERMISSION, "permission denied: check the file's permissions"
     return Code.IO, f"the operating system reports: {error.strerror or error}"
+
+
+def failure_to_json(
+    failure: Failure, names: Collection[str] | None = None, *, omit_defaults: bool = False
+) -> dict[str, Any]:
+    """Return a failure as what `json.dump` takes. Infinity, which JSON lacks, becomes None.
+
+    Parameters
+    ----------
+    failure : Failure
+        The failure.
+    names : collection of str, optional
+        The attributes to return. Default: all.
+    omit_defaults : bool
+        Leave out attributes that have their default, or are infinite.
+    """
+    values = {
+        field.name: (getattr(failure, field.name), field.default) for field in fields(failure)
+    }
+    return {
+        name: None if value == math.inf else str(value) if name == "code" else value
+        for name, (value, default) in values.items()
+        if (names is None or name in names) and not (omit_defaults and value in (default, math.inf))
+    }
+
+
+def failure_from_json(values: dict[str, Any]) -> Failure:
+    """Return the failure of which `failure_to_json` returned these values, defaults omitted."""
+    return Failure(**{**values, "code": Code(values["code"])})

@@ -1,1 +1,1 @@
-"""Tests of the adapters to torch and JAX, Lightning and Accelerate."""
+"""Tests of the adapters for PyTorch and JAX, with Lightning and Accelerate."""

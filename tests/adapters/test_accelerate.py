@@ -1,4 +1,4 @@
-"""A `TorchLoader` beside the real Accelerate: what it trains on, stopped anywhere and resumed."""
+"""Accelerate trains on the same windows, stopped at any step and resumed, with a `TorchLoader`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     accelerate = pytest.importorskip("accelerate")
 
-from headrace.adapters.torch import TorchLoader  # noqa: E402
+from headrace.adapters.torch import TorchLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace import Windows
 
-# Accelerate's own warnings, and those of what it imports, are its own business; ours are errors.
+# Warnings of Accelerate and of what it imports are ignored; ours are errors.
 pytestmark = pytest.mark.filterwarnings("ignore", "error::headrace.HeadraceWarning")
 
 EPOCHS = 3
 
 
 class Training:
-    """A program that trains a model of one weight, as Accelerate's documentation has it."""
+    """A program that trains a model of one layer, as in Accelerate's documentation."""
 
     def __init__(self, windows: Windows) -> None:
         self.accelerator = accelerate.Accelerator(cpu=True)
@@ -39,12 +39,12 @@ class Training:
         )
         prepared = self.accelerator.prepare(model, optimizer, batches)
         self.model, self.optimizer, self.batches = prepared
-        assert self.batches is batches  # there is nothing to prepare
+        assert self.batches is batches  # Accelerate does not wrap it
         self.accelerator.register_for_checkpointing(batches)
         self.seen: list[list[int]] = []
 
     def run(self, until: int, folder: Path | None = None) -> None:
-        """Train until `until` batches have been seen, saving after each if there is a folder."""
+        """Train until `until` batches have been seen, saving after each one to `folder`."""
         while True:
             for audio, index in self.batches:
                 self.step(audio)
@@ -66,7 +66,7 @@ class Training:
 
 
 def test_training_resumes_at_every_step(windows: Windows, tmp_path: Path) -> None:
-    """From what was saved after any step, windows and weights are those of one run."""
+    """Resumed after any step, windows and weights equal those of an uninterrupted run."""
     loader = windows.loader(batch_size=10, workers=1)
     straight = [batch.index.tolist() for _ in range(EPOCHS) for batch in loader]
     whole = Training(windows)
@@ -82,10 +82,8 @@ def test_training_resumes_at_every_step(windows: Windows, tmp_path: Path) -> Non
         assert resumed.weights() == whole.weights()
 
 
-def test_a_training_that_is_killed_in_an_epoch_goes_on_there(
-    windows: Windows, tmp_path: Path
-) -> None:
-    """Stopped in the second epoch and begun anew: all windows, each in its turn."""
+def test_a_run_killed_inside_an_epoch_resumes_there(windows: Windows, tmp_path: Path) -> None:
+    """Stopped in the second epoch and resumed, training sees all windows once, in order."""
     loader = windows.loader(batch_size=10, workers=1)
     straight = [batch.index.tolist() for _ in range(EPOCHS) for batch in loader]
     killed = Training(windows)

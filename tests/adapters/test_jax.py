@@ -3,18 +3,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-import headrace
 from tests.support.sounds import calls
 
 jax = pytest.importorskip("jax")
 
-from headrace.adapters.jax import JaxBatch, JaxLoader  # noqa: E402
+from headrace.adapters.jax import JaxBatch, JaxLoader
 
 if TYPE_CHECKING:
     from headrace import Loader, Windows
@@ -22,12 +20,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def loader(windows: Windows) -> Loader:
-    """Batches of five of them, the last filled up."""
+    """Return a loader of batches of five windows, the last batch padded."""
     return windows.loader(batch_size=5, workers=2, prefetch=1, last="pad")
 
 
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32, beside: int = 0) -> Any:
-    """Return memory as JAX likes it on the CPU: it refers to it rather than copy it."""
+    """Return memory with an alignment that JAX uses without a copy on the CPU."""
     count = int(np.prod(shape))
     memory = np.empty(count + 32, dtype)
     first = -memory.ctypes.data % 64 // 4 + beside
@@ -35,18 +33,18 @@ def aligned(shape: tuple[int, ...], dtype: Any = np.float32, beside: int = 0) ->
 
 
 def unaligned(shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
-    """Return memory that JAX copies."""
+    """Return memory with an alignment that makes JAX copy it."""
     return aligned(shape, dtype, beside=1)
 
 
-def test_a_batch_is_the_loaders_as_arrays(windows: Windows, loader: Loader) -> None:
-    """Audio and `valid` are JAX arrays, to the bit; what JAX would cut to 4 bytes stays whole."""
+def test_batches_equal_the_loaders(windows: Windows, loader: Loader) -> None:
+    """Audio and `valid` are JAX arrays of the same bits; fields of 8 bytes stay NumPy arrays."""
     plain = list(windows.loader(batch_size=5, workers=1, last="pad"))
 
-    made = list(JaxLoader(loader))
+    batches = list(JaxLoader(loader))
 
-    assert len(made) == len(plain) == 8
-    for batch, expected in zip(made, plain, strict=True):
+    assert len(batches) == len(plain) == 8
+    for batch, expected in zip(batches, plain, strict=True):
         assert isinstance(batch, JaxBatch)
         assert isinstance(batch.audio, jax.Array)
         assert batch.audio.shape == (5, 2_000)
@@ -62,13 +60,8 @@ def test_a_batch_is_the_loaders_as_arrays(windows: Windows, loader: Loader) -> N
         assert len(batch) == 5
 
 
-def test_a_batch_has_all_fields_of_the_loaders() -> None:
-    """What a `Batch` learns to carry, labels for instance, a `JaxBatch` carries too."""
-    assert {f.name for f in fields(headrace.Batch)} <= {f.name for f in fields(JaxBatch)}
-
-
 def test_labels_are_arrays(windows: Windows) -> None:
-    """Labels and their mask come along with the audio."""
+    """Labels and their mask are JAX arrays."""
     labelled = windows.label(calls())
     plain = list(labelled.loader(batch_size=5, workers=1, last="pad"))
     batches = list(JaxLoader(labelled.loader(batch_size=5, workers=1, last="pad")))
@@ -81,7 +74,7 @@ def test_labels_are_arrays(windows: Windows) -> None:
 
 
 def test_fields_are_tuples_that_a_compiled_function_takes(loader: Loader) -> None:
-    """A tuple of arrays is compiled for once, in all of two epochs."""
+    """A function of a tuple of arrays is compiled once in two epochs."""
     compiled = 0
 
     @jax.jit  # type: ignore[untyped-decorator]
@@ -106,20 +99,16 @@ def test_fields_are_tuples_that_a_compiled_function_takes(loader: Loader) -> Non
         ({"last": "drop", "on_error": "skip"}, 'give the loader on_error="mask"'),
     ],
 )
-def test_batches_of_several_shapes_are_refused(
-    windows: Windows, options: Any, message: str
-) -> None:
-    """What would compile anew in the middle of a run is a sentence at its beginning."""
+def test_batches_of_several_shapes_raise(windows: Windows, options: Any, message: str) -> None:
+    """Options that would make JAX compile again in the middle of a run raise at its start."""
     with pytest.raises(ValueError, match=message):
         JaxLoader(windows.loader(batch_size=5, **options))
 
 
-def test_audio_that_jax_would_cut_is_refused(windows: Windows) -> None:
-    """JAX makes 4 bytes of 8 with a warning at most: here it is an error that says what to do."""
+def test_audio_that_jax_would_truncate_raises(windows: Windows) -> None:
+    """JAX truncates 8 bytes to 4 with at most a warning; here the error says what to do."""
     wide = windows.map(lambda audio: audio.astype(np.float64))
-    with pytest.raises(
-        ValueError, match=r"audio is float64 here, .* end with \.astype\(np\.float32"
-    ):
+    with pytest.raises(ValueError, match=r"audio is float64, .* with \.astype\(np\.float32"):
         next(iter(JaxLoader(wide.loader(batch_size=5, last="drop"))))
     (audio,) = next(
         iter(
@@ -131,11 +120,11 @@ def test_audio_that_jax_would_cut_is_refused(windows: Windows) -> None:
             )
         )
     )
-    assert audio.dtype == np.complex64  # 8 bytes that JAX has
+    assert audio.dtype == np.complex64  # 8 bytes a number, which JAX supports
 
 
-def test_a_sharding_and_a_device_are_not_both_taken(loader: Loader) -> None:
-    """A sharding says itself where the arrays are."""
+def test_sharding_and_device_together_raise(loader: Loader) -> None:
+    """A sharding includes its devices."""
     device = jax.devices()[0]
     with pytest.raises(ValueError, match="sharding or device, not both"):
         JaxLoader(loader, sharding=jax.sharding.SingleDeviceSharding(device), device=device)
@@ -143,23 +132,23 @@ def test_a_sharding_and_a_device_are_not_both_taken(loader: Loader) -> None:
 
 @pytest.mark.parametrize("memory", [aligned, unaligned])
 def test_arrays_that_are_kept_never_change(windows: Windows, loader: Loader, memory: Any) -> None:
-    """Whether JAX refers to the loader's memory or copies it, a kept array stays as it was."""
+    """A kept array does not change, whether JAX shares the loader's memory or copies it."""
     expected = [b.audio.tobytes() for b in windows.loader(batch_size=5, workers=0, last="pad")]
     batches = JaxLoader(loader)
     loader.lend(2, memory)
 
     kept = [batch.audio for batch in batches]
-    for _ in batches.steps(20):  # what is let go of comes round
+    for _ in batches.steps(20):  # buffers that nothing refers to are reused
         pass
 
     assert [np.asarray(audio).tobytes() for audio in kept] == expected
-    slabs = loader._slabs
+    slabs = loader._buffers
     assert slabs is not None
-    assert memory is unaligned or slabs.allocated >= 8  # it did refer to it
+    assert memory is unaligned or slabs.allocated >= 8  # JAX shared the memory
 
 
-def test_a_donated_array_leaves_the_loader_its_memory(loader: Loader) -> None:
-    """A function that may overwrite its argument does not overwrite what another reads."""
+def test_donating_an_array_does_not_overwrite_the_loaders_memory(loader: Loader) -> None:
+    """A function that may overwrite its argument does not overwrite another batch."""
     batches = JaxLoader(loader, fields=("audio",))
     loader.lend(2, aligned)
     double = jax.jit(lambda audio: audio * 2, donate_argnums=0)
@@ -174,7 +163,7 @@ def test_a_donated_array_leaves_the_loader_its_memory(loader: Loader) -> None:
 
 
 def test_state_is_of_the_last_batch_handed_out(windows: Windows, loader: Loader) -> None:
-    """With batches put ahead, a resumed run goes on behind the last one that was seen."""
+    """A resumed run continues after the last batch seen, whatever was transferred ahead."""
     batches = JaxLoader(loader, fields=("index",), ahead=3)
     straight = [index.tolist() for (index,) in batches.steps(16)]
     batches.close()
@@ -189,7 +178,7 @@ def test_state_is_of_the_last_batch_handed_out(windows: Windows, loader: Loader)
 
 
 def test_a_device_may_be_named(loader: Loader) -> None:
-    """Arrays are on the device that is named."""
+    """With `device=`, arrays are on that device."""
     device = jax.devices("cpu")[0]
     with JaxLoader(loader, device=device) as batches:
         assert next(iter(batches)).audio.devices() == {device}
@@ -217,8 +206,8 @@ main()
 """
 
 
-def test_rows_are_spread_over_devices(archive: str) -> None:
-    """With a sharding each of four devices has a quarter of the rows, of audio and of the rest."""
+def test_rows_are_distributed_over_devices(archive: str) -> None:
+    """With a sharding, each of four devices has a quarter of the rows of every array."""
     done = subprocess.run(
         [sys.executable, "-c", SHARDED, archive],
         capture_output=True,

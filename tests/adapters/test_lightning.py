@@ -1,4 +1,4 @@
-"""A `TorchLoader` in the real Lightning: what it trains on, stopped anywhere and resumed."""
+"""Lightning trains on the same windows, stopped at any step and resumed, with a `TorchLoader`."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     lightning = pytest.importorskip("lightning.pytorch")
 
-from headrace.adapters.torch import TorchBatch, TorchLoader  # noqa: E402
+from headrace.adapters.torch import TorchBatch, TorchLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace import Windows
 
-# Lightning's own warnings, and those of what it imports, are its own business; ours are errors.
+# Warnings of Lightning and of what it imports are ignored; ours are errors.
 pytestmark = pytest.mark.filterwarnings("ignore", "error::headrace.HeadraceWarning")
 
 EPOCHS = 3
 
 
-class Stopped(Exception):  # noqa: N818  as when a job is killed
-    """The process ends here."""
+class KilledError(Exception):
+    """Stands for the end of the process."""
 
 
 class Model(lightning.LightningModule):  # type: ignore[name-defined]
-    """A model of one weight, which notes the windows that it is trained on."""
+    """A model of one layer that records the windows that it is trained on."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Model(lightning.LightningModule):  # type: ignore[name-defined]
 
     def on_train_batch_end(self, *_: Any) -> None:
         if len(self.seen) == self.stop_after:
-            raise Stopped
+            raise KilledError
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.01)
@@ -59,7 +59,7 @@ class Model(lightning.LightningModule):  # type: ignore[name-defined]
 
 @pytest.fixture
 def epochs(windows: Windows) -> list[list[list[int]]]:
-    """Return the windows of each batch, epoch by epoch, as the loader alone gives them."""
+    """Return the windows of each batch, epoch by epoch, as the loader alone yields them."""
     loader = windows.loader(batch_size=10, workers=1)
     return [[batch.index.tolist() for batch in loader] for _ in range(EPOCHS)]
 
@@ -92,7 +92,7 @@ def _trainer(folder: Path, **options: Any) -> Any:
 
 @pytest.fixture
 def checkpoints(windows: Windows, epochs: list[list[list[int]]], tmp_path: Path) -> Path:
-    """Train without interruption, and return the folder with a checkpoint of every step."""
+    """Train without interruption, and return the folder with the checkpoints of all steps."""
     model = Model()
     with _batches(windows) as batches:
         _trainer(tmp_path / "saved").fit(model, batches)
@@ -117,7 +117,7 @@ def test_training_resumes_at_every_step(
 def test_training_resumes_between_epochs(
     windows: Windows, epochs: list[list[list[int]]], checkpoints: Path, tmp_path: Path, ended: int
 ) -> None:
-    """A checkpoint of an epoch's end, whose loader Lightning does not restore, is right too."""
+    """Lightning does not restore the loader at an epoch's end; training resumes all the same."""
     model = Model()
     with _batches(windows) as batches:
         trainer = _trainer(tmp_path / "again", callbacks=[])
@@ -127,14 +127,14 @@ def test_training_resumes_between_epochs(
 
 
 @pytest.mark.parametrize("fields", [None, ("audio", "index")])
-def test_a_run_that_is_killed_in_an_epoch_goes_on_there(
+def test_a_run_killed_inside_an_epoch_resumes_there(
     windows: Windows, epochs: list[list[list[int]]], tmp_path: Path, fields: Any
 ) -> None:
-    """Killed in the second epoch, resumed: all windows as in one run, and no thread stays."""
+    """Killed in the second epoch and resumed, training sees all windows once, in order."""
     straight = [batch for epoch in epochs for batch in epoch]
     killed = Model(stop_after=6)
     batches = _batches(windows, fields)
-    with pytest.raises(Stopped):
+    with pytest.raises(KilledError):
         _trainer(tmp_path / "killed").fit(killed, batches)
     batches.close()
     resumed = Model()
@@ -146,10 +146,10 @@ def test_a_run_that_is_killed_in_an_epoch_goes_on_there(
     assert killed.seen + resumed.seen == straight
 
 
-def test_training_stopped_by_a_number_of_steps_goes_on_there(
+def test_training_stopped_by_max_steps_resumes_there(
     windows: Windows, epochs: list[list[list[int]]], tmp_path: Path
 ) -> None:
-    """With `max_steps`, inside an epoch and at its end, from the checkpoint of the last step."""
+    """Training resumes after `max_steps`, inside an epoch and at its end."""
     straight = [batch for epoch in epochs for batch in epoch]
     for steps in (3, 4, 5):
         first, second = Model(), Model()
@@ -163,10 +163,10 @@ def test_training_stopped_by_a_number_of_steps_goes_on_there(
         assert first.seen + second.seen == straight
 
 
-def test_a_loader_that_validates_gives_the_same_each_time(
+def test_validation_sees_the_same_windows_each_time(
     windows: Windows, epochs: list[list[list[int]]], tmp_path: Path
 ) -> None:
-    """Checked twice an epoch, partly: every check sees the same, and training is not disturbed."""
+    """Every partial validation sees the same windows, and does not change the training's."""
     held_out = windows.catalog.windows(sample_rate=8_000, window_s=0.25)[:30]
     model = Model()
     with _batches(windows) as batches, _batches(held_out) as checks:
@@ -184,7 +184,7 @@ def test_a_loader_that_validates_gives_the_same_each_time(
     assert model.checked == in_order[:1] + in_order * 2 * EPOCHS
 
 
-def test_two_fits_of_one_loader_begin_alike(
+def test_two_fits_of_one_loader_begin_with_the_same_windows(
     windows: Windows, epochs: list[list[list[int]]], tmp_path: Path
 ) -> None:
     """A second trainer counts its epochs from 0, and so does the loader."""

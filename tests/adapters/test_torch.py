@@ -5,20 +5,19 @@ import ctypes
 import gc
 import pickle
 from collections import deque
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-import headrace
 from headrace.errors import ReadError
 from tests.support.sounds import calls
 
 torch = pytest.importorskip("torch")
 
-from headrace.adapters.torch import Dataset, TorchBatch, TorchLoader  # noqa: E402
+from headrace.adapters.torch import Dataset, TorchBatch, TorchLoader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def labelled(windows: Windows) -> Windows:
-    """Return the same windows with two classes, heard in some recordings."""
+    """Return the same windows with labels of two classes."""
     return windows.label(calls())
 
 
 @pytest.fixture
 def loader(windows: Windows) -> Loader:
-    """Batches of five of them, the last of three."""
+    """Return a loader of batches of five windows, the last batch of three."""
     return windows.loader(batch_size=5, workers=2, prefetch=1)
 
 
@@ -45,15 +44,15 @@ def _address(batch: Any) -> int:
 # Batches
 
 
-def test_a_batch_is_the_loaders_as_tensors(windows: Windows, loader: Loader) -> None:
-    """Audio and `valid` are tensors, to the bit; places, seconds and names are as they were."""
+def test_batches_equal_the_loaders(windows: Windows, loader: Loader) -> None:
+    """Audio and `valid` are tensors of the same bits; all other fields are unchanged."""
     plain = list(windows.loader(batch_size=5, workers=1))
-    batches = TorchLoader(loader)
+    adapter = TorchLoader(loader)
 
-    made = list(batches)
+    batches = list(adapter)
 
-    assert len(batches) == len(made) == len(plain) == 8
-    for batch, expected in zip(made, plain, strict=True):
+    assert len(adapter) == len(batches) == len(plain) == 8
+    for batch, expected in zip(batches, plain, strict=True):
         assert isinstance(batch, TorchBatch)
         assert isinstance(batch.audio, torch.Tensor)
         assert batch.audio.dtype is torch.float32
@@ -73,13 +72,8 @@ def test_a_batch_is_the_loaders_as_tensors(windows: Windows, loader: Loader) -> 
         assert len(batch) == len(expected)
 
 
-def test_a_batch_has_all_fields_of_the_loaders() -> None:
-    """What a `Batch` learns to carry, labels for instance, a `TorchBatch` carries too."""
-    assert {f.name for f in fields(headrace.Batch)} <= {f.name for f in fields(TorchBatch)}
-
-
 def test_audio_of_eight_bytes_is_a_tensor(windows: Windows) -> None:
-    """What a transform makes is what a model is fed with, whatever its type."""
+    """Audio that a transform returns becomes a tensor of the same dtype."""
     wide = windows.map(lambda audio: audio.astype(np.float64))
     batch = next(iter(TorchLoader(wide.loader(batch_size=5))))
 
@@ -89,7 +83,7 @@ def test_audio_of_eight_bytes_is_a_tensor(windows: Windows) -> None:
 
 
 def test_fields_are_tuples_of_tensors(windows: Windows, loader: Loader) -> None:
-    """Named fields come in their order: arrays as tensors, of 8 bytes too, and names as names."""
+    """Fields come in the requested order, with arrays as tensors, also those of 8 bytes."""
     expected = next(iter(windows.loader(batch_size=5, workers=0)))
 
     with TorchLoader(loader, fields=("index", "audio", "offset", "file_id")) as batches:
@@ -111,13 +105,13 @@ def test_fields_are_tuples_of_tensors(windows: Windows, loader: Loader) -> None:
     ],
 )
 def test_fields_that_are_not_there_are_refused(loader: Loader, names: Any, message: str) -> None:
-    """A name that no batch has is told at once, with those it has."""
+    """An unknown field raises at once, with the list of known fields."""
     with pytest.raises(ValueError, match=message):
         TorchLoader(loader, fields=names)
 
 
-def test_a_field_that_these_batches_lack_is_named(loader: Loader) -> None:
-    """Labels of windows that have none are an error that says so, not a None in a tuple."""
+def test_a_requested_field_that_is_none_raises(loader: Loader) -> None:
+    """Labels of windows without labels raise an error that names them, and are not None."""
     batches = TorchLoader(loader, fields=("audio", "labels"))
 
     with pytest.raises(ValueError, match="these batches have no labels: leave it out of fields"):
@@ -125,7 +119,7 @@ def test_a_field_that_these_batches_lack_is_named(loader: Loader) -> None:
 
 
 def test_labels_are_tensors(labelled: Windows) -> None:
-    """Labels and their mask come along with the audio, in batches and in single items."""
+    """Labels and their mask are tensors, in batches and in single items."""
     plain = list(labelled.loader(batch_size=5, workers=1))
     batches = list(TorchLoader(labelled.loader(batch_size=5, workers=1)))
     tuples = list(TorchLoader(labelled.loader(batch_size=5, workers=1), ("audio", "labels")))
@@ -141,16 +135,18 @@ def test_labels_are_tensors(labelled: Windows) -> None:
         assert item["labels"].tolist() == example.labels.tolist()
 
 
-def test_a_device_that_is_not_there_is_refused(loader: Loader) -> None:
-    """Without a GPU, asking for one is a sentence and not a crash in the middle of a run."""
+def test_a_missing_device_raises(loader: Loader) -> None:
+    """Without a GPU, a CUDA device raises at once, and not in the middle of a run."""
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(ValueError, match=r'device="cuda:1", but torch.cuda.is_available\(\)'):
+    with pytest.raises(
+        ValueError, match=r'device="cuda:1" needs CUDA, but torch.cuda.is_available\(\)'
+    ):
         TorchLoader(loader, device="cuda:1")
 
 
 def test_to_moves_the_tensors_and_nothing_else(loader: Loader) -> None:
-    """`to` gives another batch, whose tensors are on the device and whose rest is the same."""
+    """`to` returns a new batch with tensors on the device; its other fields are the same."""
     with TorchLoader(loader) as batches:
         batch = next(iter(batches))
 
@@ -163,8 +159,8 @@ def test_to_moves_the_tensors_and_nothing_else(loader: Loader) -> None:
     assert batch.to("cpu").audio is batch.audio
 
 
-def test_another_device_gets_whole_batches(loader: Loader) -> None:
-    """With `device=` the tensors are there when a batch is handed out."""
+def test_device_moves_whole_batches(loader: Loader) -> None:
+    """With `device=`, all tensors of a batch are on the device."""
     with TorchLoader(loader, fields=("audio", "valid", "path"), device="meta") as batches:
         audio, valid, path = next(iter(batches))
 
@@ -196,7 +192,7 @@ KEPT: dict[str, Callable[[Any], Any]] = {
 def test_memory_that_anything_refers_to_is_never_written_again(
     loader: Loader, keep: Callable[[Any], Any]
 ) -> None:
-    """Whatever a training loop keeps of a batch, its memory comes round only when that is gone."""
+    """A batch's memory is reused only after nothing of it is referred to."""
     batches = TorchLoader(loader)
     it = batches.steps(None)
     batch = next(it)
@@ -220,7 +216,7 @@ def _floats(address: int) -> Any:
 
 
 def test_a_clone_is_the_consumers_own(loader: Loader) -> None:
-    """A copy keeps nothing of the loader: its batches come round in the same few slabs."""
+    """Keeping copies does not keep the loader's memory: the same few buffers are reused."""
     batches = TorchLoader(loader)
     kept = []
     addresses = set()
@@ -233,17 +229,17 @@ def test_a_clone_is_the_consumers_own(loader: Loader) -> None:
 
 
 def test_kept_batches_are_counted(loader: Loader) -> None:
-    """A consumer that keeps every tensor gets each in memory of its own; the stats say so."""
+    """Kept tensors are never overwritten, and `kept_bytes` counts them."""
     kept = [batch.audio for batch in TorchLoader(loader)]
 
     assert len({audio.data_ptr() for audio in kept}) == 8
     assert loader.stats().kept_bytes == (8 - 3) * 5 * 2_000 * 4
 
 
-def test_memory_that_pytorch_cannot_refer_to_is_copied(
+def test_memory_that_pytorch_cannot_share_is_copied(
     loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read-only arrays, and those that run backwards, come as copies, without a warning."""
+    """Read-only arrays and negative strides are copied, without a warning."""
     inner = type(loader).__iter__
 
     def changed(self: Loader) -> Any:
@@ -263,10 +259,10 @@ def test_memory_that_pytorch_cannot_refer_to_is_copied(
     batches.close()
 
 
-# A device that is copied to
+# A CUDA device
 
 
-class FakeCuda:
+class FakeCudaDevice:
     """A CUDA device whose copies are done when a test says so."""
 
     def __init__(self, device: Any) -> None:
@@ -275,22 +271,22 @@ class FakeCuda:
         self.events: deque[FakeEvent] = deque()
         self.allocated = 0
 
-    def pinned(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def allocate_pinned(self, shape: tuple[int, ...], dtype: Any) -> Any:
         self.allocated += 1
         return np.zeros(shape, dtype)
 
-    def copy(self, values: Any) -> Any:
+    def begin_copy(self, values: Any) -> Any:
         event = FakeEvent(values["audio"], self.log)
         self.events.append(event)
         return {**values, "audio": event.copy}, event
 
-    def hand_over(self, copies: Any, done: Any) -> None:
-        assert copies["audio"] is done.copy
+    def make_current_stream_wait(self, copies: Any, copied: Any) -> None:
+        assert copies["audio"] is copied.copy
         self.log.append("stream waits")
 
 
 class FakeEvent:
-    """A copy that takes its bytes at the last moment."""
+    """The end of a copy, which reads its source as late as possible."""
 
     def __init__(self, source: Any, log: list[str]) -> None:
         self.address = source.data_ptr()
@@ -317,8 +313,8 @@ class FakeEvent:
 
 @pytest.fixture
 def on_cuda(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> TorchLoader:
-    """Return batches that are copied to a device that is not there."""
-    monkeypatch.setattr("headrace.adapters.torch._Cuda", FakeCuda)
+    """Return an adapter that copies to a fake device."""
+    monkeypatch.setattr("headrace.adapters.torch._CudaDevice", FakeCudaDevice)
     return TorchLoader(loader, device="cuda", ahead=2)
 
 
@@ -326,25 +322,25 @@ def _cuda(batches: TorchLoader) -> Any:
     return batches._cuda
 
 
-def test_copies_are_of_what_was_loaded_however_late_they_read(
+def test_copies_are_right_however_late_they_read_their_source(
     windows: Windows, on_cuda: TorchLoader
 ) -> None:
-    """A source is not written again before its copy is done, though nothing else refers to it."""
+    """A source is not overwritten before its copy is done, though nothing else refers to it."""
     expected = [b.audio.copy() for b in windows.loader(batch_size=5, workers=0)]
 
-    copies = [batch.audio for batch in on_cuda]  # not one is done on its own
+    copies = [batch.audio for batch in on_cuda]  # no copy ends by itself
     log = _cuda(on_cuda).log
 
-    assert all(event.done for event in _cuda(on_cuda).events)  # they were awaited
+    assert all(event.done for event in _cuda(on_cuda).events)  # they were waited for
     for copied, audio in zip(copies, expected, strict=True):
         assert copied.numpy().tobytes() == audio.tobytes()
     assert log.count("stream waits") == 8
 
 
-def test_copies_begin_ahead_of_use_and_the_program_need_not_wait(
+def test_copies_begin_ahead_of_use_without_blocking_the_program(
     on_cuda: TorchLoader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a batch is worked with, two more are copied; a copy that is done is not waited for."""
+    """While a batch is in use, two more are copied, and finished copies are not waited for."""
     monkeypatch.setattr(type(on_cuda.loader), "ready", True)
     begun = []
     for _ in on_cuda:
@@ -356,19 +352,19 @@ def test_copies_begin_ahead_of_use_and_the_program_need_not_wait(
     assert "program waits" not in _cuda(on_cuda).log
 
 
-def test_batches_for_a_device_are_made_in_pinned_memory(on_cuda: TorchLoader) -> None:
-    """All slabs come from the device's allocator, and no more of them than the bound says."""
+def test_batches_for_cuda_are_assembled_in_pinned_memory(on_cuda: TorchLoader) -> None:
+    """All buffers come from the device's allocator, and no more of them than the bound counts."""
     for batch in on_cuda.steps(30):
         assert batch.audio.shape[1:] == (2_000,)
 
-    slabs = on_cuda.loader._slabs
+    slabs = on_cuda.loader._buffers
     assert slabs is not None
     assert 0 < _cuda(on_cuda).allocated == slabs.peak <= on_cuda.loader.prefetch + 2 + 2
     assert on_cuda.loader.stats().kept_bytes == 0
 
 
 def test_closing_waits_for_the_copies_under_way(on_cuda: TorchLoader) -> None:
-    """Memory that a device still reads is not let go of at the end either."""
+    """`close` does not drop memory that a device still reads."""
     next(iter(on_cuda))
     on_cuda.close()
     gc.collect()
@@ -380,8 +376,8 @@ def test_closing_waits_for_the_copies_under_way(on_cuda: TorchLoader) -> None:
 def test_an_error_leaves_no_copy_under_way(
     windows: Windows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A damaged file's error comes behind the batches before it, and copies are awaited."""
-    monkeypatch.setattr("headrace.adapters.torch._Cuda", FakeCuda)
+    """A damaged file's error comes after the batches before it, and copies are waited for."""
+    monkeypatch.setattr("headrace.adapters.torch._CudaDevice", FakeCudaDevice)
     names = [example.file_id for example in windows]  # epoch 0's order
     last = max({*names}, key=names.index)  # the file whose first window stands last
     place = names.index(last)
@@ -403,8 +399,8 @@ def test_an_error_leaves_no_copy_under_way(
     assert all(event.done for event in _cuda(batches).events)
 
 
-def test_the_cpu_is_never_copied_to(loader: Loader) -> None:
-    """On the CPU nothing is taken from the loader before it is asked for."""
+def test_nothing_is_prefetched_on_the_cpu(loader: Loader) -> None:
+    """On the CPU no batch is taken from the loader before it is requested."""
     bound = loader.memory_bound
     batches = TorchLoader(loader, device="cpu", ahead=5)
 
@@ -420,18 +416,18 @@ def test_the_cpu_is_never_copied_to(loader: Loader) -> None:
 # torchdata's protocol
 
 
-def test_it_is_what_torchdata_calls_stateful(windows: Windows) -> None:
-    """The nodes of torchdata save and restore it by its own state, at every step."""
+def test_it_implements_torchdatas_stateful(windows: Windows) -> None:
+    """The nodes of torchdata save its state and restore it, at every step."""
     nodes = pytest.importorskip("torchdata.nodes")
     stateful = pytest.importorskip("torchdata.stateful_dataloader.stateful").Stateful
 
-    made = []
+    adapters = []
 
     def make() -> Any:
         loader = windows.loader(batch_size=5, workers=1)
         batches = TorchLoader(loader, fields=("index",))
         assert isinstance(batches, stateful)
-        made.append(batches)
+        adapters.append(batches)
         return nodes.Loader(nodes.IterableWrapper(batches), restart_on_stop_iteration=False)
 
     straight = make()
@@ -446,7 +442,7 @@ def test_it_is_what_torchdata_calls_stateful(windows: Windows) -> None:
         second.load_state_dict(copy.deepcopy(first.state_dict()))
         seen += [index.tolist() for (index,) in second]
         assert seen == expected
-    for batches in made:
+    for batches in adapters:
         batches.close()
 
 
@@ -456,7 +452,7 @@ def test_it_is_what_torchdata_calls_stateful(windows: Windows) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork")  # of threads, JAX's among them
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_dataset_feeds_a_data_loader(windows: Windows, workers: int) -> None:
-    """PyTorch's own loader collates its items, in processes too, to the windows' audio."""
+    """PyTorch's `DataLoader` collates its items to the same audio, in processes too."""
     dataset = Dataset(windows)
     batches = torch.utils.data.DataLoader(dataset, batch_size=7, num_workers=workers)
 
@@ -473,8 +469,8 @@ def test_a_dataset_feeds_a_data_loader(windows: Windows, workers: int) -> None:
     assert place == len(dataset) == len(windows)
 
 
-def test_items_are_tuples_of_the_fields_asked_for(windows: Windows) -> None:
-    """With `fields` an item is a tuple, in their order."""
+def test_items_are_tuples_of_the_requested_fields(windows: Windows) -> None:
+    """With `fields`, an item is a tuple in the requested order."""
     audio, index = Dataset(windows, fields=("audio", "index"))[3]
 
     assert audio.numpy().tobytes() == windows[3].audio.tobytes()
@@ -488,7 +484,7 @@ def test_items_are_tuples_of_the_fields_asked_for(windows: Windows) -> None:
 
 
 def test_a_dataset_is_a_sequence_that_pickles_small(windows: Windows) -> None:
-    """It goes to another process as the windows do, and ends where they end."""
+    """A dataset pickles as small as its windows, and ends where they end."""
     dataset = Dataset(windows, fields=("audio",))
     again = pickle.loads(pickle.dumps(dataset))
 
@@ -501,7 +497,7 @@ def test_a_dataset_is_a_sequence_that_pickles_small(windows: Windows) -> None:
 
 
 def test_a_window_that_cannot_be_read_is_an_error(windows: Windows, tmp_path: Path) -> None:
-    """A dataset loses nothing silently either."""
+    """A dataset raises for a window that cannot be read."""
     for path in tmp_path.glob("*.wav"):
         path.unlink()
 

@@ -28,7 +28,7 @@ TABLE = pa.table({
 
 
 def test_a_table_is_arrow_or_pandas_or_parquet(tmp_path: Path) -> None:
-    """All three give the same events, with the same types, under whatever names."""
+    """All three give the same events with the same types, whatever their column names."""
     pq.write_table(TABLE, tmp_path / "events.parquet")
     renamed = TABLE.rename_columns(["name", "from", "to", "species", "grade"]).to_pandas()
     made = [
@@ -50,8 +50,8 @@ def test_a_table_is_arrow_or_pandas_or_parquet(tmp_path: Path) -> None:
     assert made[0].to_pandas()["low_hz"].isna().all()
 
 
-def test_rows_that_are_no_events_are_counted_and_shown() -> None:
-    """A row without a file or with impossible times is left out and told, with its number."""
+def test_malformed_rows_are_skipped_and_reported() -> None:
+    """A row without a file or with impossible times is skipped and reported with its number."""
     table = pd.DataFrame({
         "file": ["a", None, "c", "d", "e", "f"],
         "start_s": [0, 1, 2, nan, -1, inf],
@@ -59,7 +59,9 @@ def test_rows_that_are_no_events_are_counted_and_shown() -> None:
         "label": ["A"] * 6,
     })  # fmt: skip
 
-    with pytest.warns(HeadraceWarning, match=r"5 lines.*row 1: no file.*and 2 more") as warned:
+    with pytest.warns(
+        HeadraceWarning, match=r"Skipped 5 malformed lines: row 1: no file.*and 2 more"
+    ) as warned:
         annotations = Annotations.from_table(table)
 
     assert warned[0].filename == __file__
@@ -71,9 +73,9 @@ def test_rows_that_are_no_events_are_counted_and_shown() -> None:
 @pytest.mark.parametrize(("table", "message"), [
     (pa.table({"file": ["a"]}), "no 'label'"),
     (pa.table({"file": ["a"], "label": ["A"], "start_s": ["x"], "end_s": [1]}), "'start_s' cannot"),
-    ([1, 2], "An Arrow table or a pandas DataFrame is wanted, not list"),
+    ([1, 2], "Give an Arrow table or a pandas DataFrame, not list"),
 ])  # fmt: skip
-def test_what_is_no_table_of_events_is_refused(table: Any, message: str) -> None:
+def test_a_table_without_events_is_refused(table: Any, message: str) -> None:
     """The message names the column."""
     with pytest.raises(AnnotationError, match=message):
         Annotations.from_table(table)
@@ -89,10 +91,10 @@ def test_what_is_no_table_of_events_is_refused(table: Any, message: str) -> None
         ({"source": [True], "line": pa.array([2**63], pa.uint64())}, (None, None)),
     ],
 )
-def test_a_users_own_source_and_line_are_left_alone(
+def test_a_users_own_source_and_line_are_ignored(
     own: dict[str, Any], as_written: tuple[str | None, int | None]
 ) -> None:
-    """What nobody named is taken only where it can be what `to_arrow` writes."""
+    """These columns are used only with the types that `to_arrow` writes."""
     table = pa.table({"file": ["a"], "label": ["A"], **own})
 
     annotations = Annotations.from_table(table)
@@ -102,8 +104,8 @@ def test_a_users_own_source_and_line_are_left_alone(
     assert Annotations.from_table(annotations.to_pandas()).to_arrow().equals(annotations.to_arrow())
 
 
-def test_a_row_is_shown_whatever_else_the_table_has() -> None:
-    """A column that nobody asked for, and that Python cannot hold, does not matter."""
+def test_other_columns_do_not_matter_to_a_report() -> None:
+    """A column that is not used, and that Python cannot represent, does not matter."""
     table = pa.table({
         "name": ["a", None],
         "label": ["A", "B"],
@@ -117,8 +119,8 @@ def test_a_row_is_shown_whatever_else_the_table_has() -> None:
     assert warned[0].filename == __file__
 
 
-def test_a_parquet_files_rows_are_warned_of_where_it_is_read(tmp_path: Path) -> None:
-    """The warning points to the caller; a parameter that there is not is refused."""
+def test_read_parquet_warns_at_its_caller(tmp_path: Path) -> None:
+    """The warning points to the caller; an unknown parameter is refused."""
     pq.write_table(pa.table({"name": ["a", None], "label": ["A"] * 2}), tmp_path / "x.parquet")
 
     with pytest.warns(HeadraceWarning, match="row 1: no file") as warned:
@@ -131,12 +133,12 @@ def test_a_parquet_files_rows_are_warned_of_where_it_is_read(tmp_path: Path) -> 
 
 
 def test_files_without_events_can_be_given() -> None:
-    """A table has no place for a recording in which nothing calls: `files` has."""
+    """A table has no row for a recording without events: `files` names it."""
     assert Annotations.from_table(TABLE, files=["r1", "r0"]).files == ("r0", "r2", "r1")
 
 
 def test_folders_are_labels() -> None:
-    """A recording's label is the folder it lies in; one at the root has none."""
+    """A recording's label is the name of its folder; a recording in the root has none."""
     names = ["dog/1", "dog/2", "x/cat/1", "3"]
     catalog = made_up([1_000] * 4).from_table(
         made_up([1_000] * 4).to_arrow().set_column(0, "id", pa.array(names)), root="/there"
@@ -152,8 +154,8 @@ def test_folders_are_labels() -> None:
         Annotations.from_folders(made_up([1_000]))
 
 
-def test_folders_are_of_their_own_recordings_only() -> None:
-    """A part of the catalog has no labels of the rest, though names may end alike, nor warns."""
+def test_folder_labels_match_by_id_only() -> None:
+    """A part of the catalog gets no labels of other recordings, and no warning."""
     table = made_up([1_000] * 2).to_arrow().set_column(0, "id", pa.array(["dog/1", "cat/dog/1"]))
     catalog = made_up([1_000]).from_table(table, root="/there")
     annotations = Annotations.from_folders(catalog)
@@ -165,8 +167,8 @@ def test_folders_are_of_their_own_recordings_only() -> None:
         made_up([1_000]).windows(1_000, 0.5).label(annotations)
 
 
-def test_a_filter_keeps_what_was_annotated() -> None:
-    """Events go, files stay: that nothing is left in one is knowledge too."""
+def test_a_filter_keeps_the_annotated_files() -> None:
+    """Events go and files stay, because a file without events is annotated, too."""
     annotations = Annotations.from_table(TABLE)
 
     some = annotations.filter(np.array(annotations.to_arrow()["quality"].to_pylist()) == "H")
@@ -177,7 +179,7 @@ def test_a_filter_keeps_what_was_annotated() -> None:
         annotations.filter([True, False])
 
 
-def test_two_are_added() -> None:
+def test_annotations_can_be_added() -> None:
     """The sum has the events of both, and each file once."""
     one = Annotations.from_table(TABLE, files=["r1"])
     other = Annotations.from_table(pa.table({"file": ["r1"], "label": ["C"]}))
@@ -187,8 +189,8 @@ def test_two_are_added() -> None:
     assert len(both) == 4
 
 
-def test_matching_is_loud_on_both_sides() -> None:
-    """One warning counts what has no counterpart and names the first; `unmatched` has all."""
+def test_matching_warns_of_both_sides() -> None:
+    """One warning counts what is unmatched and names the first; `unmatched` has all."""
     catalog = made_up([1_000] * 6)
     annotations = Annotations.from_table(TABLE, files=["/old/r1.wav", "b", "c", "d"])
 
@@ -197,9 +199,9 @@ def test_matching_is_loud_on_both_sides() -> None:
 
     (message,) = [str(one.message) for one in warned]
     assert message == (
-        "4 of 6 annotated files are no recording of the catalog (/old/r1.wav, b, c, ...); "
+        "4 of 6 annotated files are not recordings of the catalog (/old/r1.wav, b, c, ...); "
         "4 of 6 recordings are not annotated (r1, r3, r4, ...). See annotations.unmatched(catalog)"
-        ", and annotations.match for other ways to match."
+        " for all of them, and annotations.match for other ways to match."
     )
     assert warned[0].filename == __file__
     assert annotations.unmatched(catalog) == (
@@ -211,7 +213,7 @@ def test_matching_is_loud_on_both_sides() -> None:
 
 
 def test_matched_annotations_have_the_recordings_ids() -> None:
-    """Whatever the labels called them, and in whatever order; events of others are gone."""
+    """File names become ids, in the order of the recordings; unmatched events are dropped."""
     catalog = made_up([1_000] * 3)
     annotations = Annotations.from_table(
         pa.table({"file": ["two", "gone", "two", "one"], "label": list("ABCD")})
@@ -222,12 +224,14 @@ def test_matched_annotations_have_the_recordings_ids() -> None:
         matched = annotations.match(catalog, by=names.get)
 
     assert events(matched, "file", "label") == [("r0", "A"), ("r0", "C"), ("r1", "D")]
-    with pytest.raises(AnnotationError, match=r"None of 3 .* first is 'two', the catalog's 'r0'"):
+    with pytest.raises(
+        AnnotationError, match=r"None of 3 .* first is 'two', the catalog's first is 'r0'"
+    ):
         annotations.match(catalog)
 
 
-def test_they_pickle() -> None:
-    """What comes back has the same events and files."""
+def test_annotations_can_be_pickled() -> None:
+    """The copy has the same events and files."""
     annotations = Annotations.from_table(TABLE, files=["r1"])
     again = pickle.loads(pickle.dumps(annotations))
     assert again.to_arrow().equals(annotations.to_arrow())

@@ -21,7 +21,7 @@ def _write(file: Path, *lines: str, ending: str = "\n") -> Path:
 
 class TestAnuraSet:
     def test_the_demo_archive_reads_as_it_was_written(self, tmp_path: Path) -> None:
-        """Every line of every file is an event of the recording of that file's name."""
+        """Every line of every file is an event of the recording with that file's name."""
         archive = write_archive(tmp_path, recordings=6, seconds=20, sites=2)
         lines = [line for file in archive.labels for line in file.read_text().splitlines()]
 
@@ -38,7 +38,7 @@ class TestAnuraSet:
         assert annotations.malformed == ()
 
     def test_the_quality_chooses_events_and_not_files(self, tmp_path: Path) -> None:
-        """A file whose events are all too faint is annotated all the same."""
+        """A file without events of the wanted quality is annotated all the same."""
         _write(tmp_path / "a.txt", "1\t2\tBOAFAB_L", "3\t4\tBOA_FAB_H")
         _write(tmp_path / "b.txt", "1\t2\tBOAFAB_L")
 
@@ -49,15 +49,17 @@ class TestAnuraSet:
         with pytest.raises(AnnotationError, match='"L", "M" and "H"'):
             Annotations.read_anuraset(tmp_path, quality="high")
 
-    def test_malformed_lines_are_counted_and_shown(self, tmp_path: Path) -> None:
-        """What is no event is left out with its file, line and reason; its neighbours stay."""
+    def test_malformed_lines_are_skipped_and_reported(self, tmp_path: Path) -> None:
+        """A malformed line is skipped with its file, line and reason; other lines are kept."""
         file = _write(
             tmp_path / "a.txt",
             "0.5\t1.5\tBOAFAB_M", "2\t3", "two\t3\tBOAFAB_M", "3\t2\tBOAFAB_M", "nan\t2\tX_L",
             "-1\t2\tX_L", "1\tinf\tX_L", "4\t5\tBOAFAB", "", "6 7 BOAFAB_H", "7\tx\tX_L",
         )  # fmt: skip
 
-        with pytest.warns(HeadraceWarning, match=r"(?s)7 lines .*a\.txt, line 2.*and 4 more"):
+        with pytest.warns(
+            HeadraceWarning, match=r"(?s)Skipped 7 malformed lines: .*a\.txt, line 2.*and 4 more"
+        ):
             annotations = Annotations.read_anuraset(file, quality="MH")
 
         assert events(annotations) == [("a", 0.5, 1.5, "BOAFAB"), ("a", 6, 7, "BOAFAB")]
@@ -68,7 +70,7 @@ class TestAnuraSet:
         )
 
     def test_files_are_found_by_glob_folder_and_name(self, tmp_path: Path) -> None:
-        """References are relative to the common folder of what was asked for."""
+        """File names are relative to the common folder of all patterns."""
         one = _write(tmp_path / "x" / "SITE" / "a.txt", "1\t2\tA_L")
         other = _write(tmp_path / "x" / "OTHER" / "b.TXT", "1\t2\tA_L")
         _write(tmp_path / "x" / "notes.md", "not labels")
@@ -83,7 +85,7 @@ class TestAnuraSet:
     def test_patterns_find_label_files_and_never_audio(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Where labels lie beside the recordings, what names no extension still means labels."""
+        """If labels are beside recordings, patterns without an extension match only labels."""
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("USERPROFILE", str(tmp_path))
         _write(tmp_path / "SITE" / "a.txt", "1\t2\tA_L")
@@ -93,10 +95,10 @@ class TestAnuraSet:
             annotations = Annotations.read_anuraset(pattern)
             assert events(annotations, "label") == [("A",)], pattern
 
-    def test_a_file_that_cannot_be_read_costs_no_other(
+    def test_an_unreadable_file_affects_no_other(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is shown, and its recording is not annotated: nobody knows that it is silent."""
+        """It is reported, and its recording does not count as annotated."""
         _write(tmp_path / "a.txt", "1\t2\tA_L")
         closed = _write(tmp_path / "b.txt", "1\t2\tB_L")
         (tmp_path / "c.txt").mkdir()
@@ -119,7 +121,7 @@ class TestAnuraSet:
 
 class TestRaven:
     def test_views_of_a_selection_are_one_event(self, tmp_path: Path) -> None:
-        """The spectrogram's band is the selection's, whichever row comes first."""
+        """The spectrogram's frequencies are the selection's, whichever row comes first."""
         file = _write(
             tmp_path / "rec.Table.1.selections.txt",
             f"{RAVEN}\tAnnotation",
@@ -139,8 +141,8 @@ class TestRaven:
             (4, 5, "B", 0, 11025, 6),
         ]
 
-    def test_equal_numbers_of_other_selections_are_others(self, tmp_path: Path) -> None:
-        """Tables joined by hand number their selections anew; those are events of their own."""
+    def test_equal_selection_numbers_with_other_times_are_two_events(self, tmp_path: Path) -> None:
+        """Tables that were joined by hand restart their numbering."""
         file = _write(
             tmp_path / "joined.txt",
             f"{RAVEN}\tSpecies",
@@ -151,7 +153,7 @@ class TestRaven:
         assert events(Annotations.read_raven(file), "label") == [("A",), ("B",)]
 
     def test_labels_are_in_the_column_that_is_named(self, tmp_path: Path) -> None:
-        """Without a name the usual ones are tried; a missing one is refused with what there is."""
+        """Without a name the usual columns are tried; a missing column is refused."""
         file = _write(tmp_path / "a.txt", f"{RAVEN}\tSpecies\tdistance", "1\t\t1\t1\t2\t\t\tA\tfar")
 
         assert events(Annotations.read_raven(file), "label", "low_hz") == [("A", None)]
@@ -160,18 +162,18 @@ class TestRaven:
             Annotations.read_raven(file, label="Code")
 
     def test_an_empty_table_is_an_annotated_recording(self, tmp_path: Path) -> None:
-        """A header alone says that nothing is there; something else than a table is refused."""
+        """A header alone means that there are no events; a file without a header is refused."""
         _write(tmp_path / "a.Table.1.selections.txt", f"{RAVEN}\tSpecies\t")
         annotations = Annotations.read_raven(tmp_path)
         assert len(annotations) == 0
         assert annotations.files == ("a",)
 
         _write(tmp_path / "b.txt", "1\t2\tA")
-        with pytest.raises(AnnotationError, match=r"b\.txt is no Raven selection table"):
+        with pytest.raises(AnnotationError, match=r"b\.txt is not a Raven selection table"):
             Annotations.read_raven(tmp_path)
 
-    def test_ragged_rows_hold_what_they_hold(self, tmp_path: Path) -> None:
-        """A row may end early or late; only one without times is malformed."""
+    def test_ragged_rows_are_read(self, tmp_path: Path) -> None:
+        """Rows may be shorter or longer than the header; only rows without times are malformed."""
         file = _write(
             tmp_path / "a.txt",
             f"{RAVEN}\tSpecies\t",
@@ -182,14 +184,14 @@ class TestRaven:
             ending="\r\n",
         )
 
-        with pytest.warns(HeadraceWarning, match="1 lines are no events"):
+        with pytest.warns(HeadraceWarning, match="Skipped 1 malformed line: "):
             annotations = Annotations.read_raven(file)
 
         assert events(annotations) == [("a", 1, 2, None), ("a", 3, 4, "A")]
         assert annotations.malformed[0].line == 5
 
-    def test_a_table_may_be_of_many_files(self, tmp_path: Path) -> None:
-        """Begin Path, else Begin File, says which; the file offset says where in it."""
+    def test_a_table_may_name_many_files(self, tmp_path: Path) -> None:
+        """Begin Path, else Begin File, names the recording; File Offset is the time in it."""
         header = f"{RAVEN}\tBegin Path\tBegin File\tFile Offset (s)\tSpecies"
         file = _write(
             tmp_path / "all.txt",
@@ -205,10 +207,8 @@ class TestRaven:
         assert events(annotations) == [("b.wav", 1.5, 3, "A"), ("D:\\rec\\S1\\a.wav", 2, 3, "B")]
         assert annotations.files == ("b.wav", "D:\\rec\\S1\\a.wav")
 
-    def test_a_table_of_many_recordings_takes_nothing_from_one_of_its_own_name(
-        self, tmp_path: Path
-    ) -> None:
-        """What one file says is annotated stays so, whatever another of that name is about."""
+    def test_a_table_of_many_recordings_is_not_about_its_own_name(self, tmp_path: Path) -> None:
+        """Another table with the same name still annotates the recording with that name."""
         header = "Begin Time (s)\tEnd Time (s)\tSpecies"
         _write(tmp_path / "a.Table.1.selections.txt", header, "1\t2\tA")
         _write(tmp_path / "a.txt", f"{header}\tBegin File", "1\t2\tB\tb.wav")
@@ -224,7 +224,7 @@ class TestRaven:
 
 class TestAudacity:
     def test_labels_have_frequencies_or_not(self, tmp_path: Path) -> None:
-        """A line that begins with a backslash belongs to the label above it; -1 is no frequency."""
+        """A line with a backslash belongs to the label before it; -1 is no frequency."""
         file = _write(
             tmp_path / "a.txt",
             "0.5\t1.5\tfrog",
@@ -243,13 +243,13 @@ class TestAudacity:
         ]
 
     def test_a_frequency_line_needs_a_label(self, tmp_path: Path) -> None:
-        """One that follows none is malformed; one that follows a malformed label goes with it."""
+        """Without a label it is malformed; after a malformed label it is skipped with it."""
         file = _write(
             tmp_path / "a.txt",
             "\\\t1\t2", "what?", "\\\t1\t2", "1\t2\tA", "x\t2\tB", "\\\t3\t4", "5\t6\tC",
         )  # fmt: skip
 
-        with pytest.warns(HeadraceWarning, match="3 lines"):
+        with pytest.warns(HeadraceWarning, match="Skipped 3 malformed lines"):
             annotations = Annotations.read_audacity(file)
 
         assert [one.line for one in annotations.malformed] == [1, 2, 5]
@@ -257,8 +257,8 @@ class TestAudacity:
 
 
 class TestSeparated:
-    def test_columns_are_what_they_are_called(self, tmp_path: Path) -> None:
-        """Our own names are found by themselves, others are named; the rest is not looked at."""
+    def test_columns_are_found_by_name(self, tmp_path: Path) -> None:
+        """Default names need not be given, others must be; further columns are ignored."""
         own = _write(
             tmp_path / "own.csv",
             "label,end_s,file,start_s,quality,low_hz,x",
@@ -291,50 +291,53 @@ class TestSeparated:
         ]
 
     @pytest.mark.parametrize(("header", "named", "message"), [
-        ("path,label", {}, r"clips\.csv has the columns path, label, and no 'file': say file="),
-        ("file,species", {}, "say label="),
-        ("file,label", {"start_s": "begin"}, "no 'begin': say start_s="),
+        (
+            "path,label", {},
+            r"clips\.csv has the columns path, label, and no 'file': give its name as file=",
+        ),
+        ("file,species", {}, "give its name as label="),
+        ("file,label", {"start_s": "begin"}, "no 'begin': give its name as start_s="),
         ("file,label,start_s", {}, "an event has a start and an end"),
-        ("file,label,start,end", {}, r"if 'start' is a time \(s\), say start_s="),
+        ("file,label,start,end", {}, r"if 'start' is a time \(s\), give start_s="),
         ("file,label,Begin Time", {}, "if 'Begin Time' is a time"),
     ])  # fmt: skip
-    def test_a_column_that_is_not_there_is_refused(
+    def test_a_missing_column_is_refused(
         self, tmp_path: Path, header: str, named: dict[str, Any], message: str
     ) -> None:
-        """Times that nobody named would make labels of whole recordings, which must be said."""
+        """Without named times, labels would be of whole recordings, which must be explicit."""
         file = _write(tmp_path / "clips.csv", header)
 
         with pytest.raises(AnnotationError, match=message):
             Annotations.read_csv(file, **named)
 
-    def test_that_labels_are_of_whole_recordings_can_be_said(self, tmp_path: Path) -> None:
-        """With None for the times, columns that look like some do not matter."""
+    def test_times_can_be_ignored(self, tmp_path: Path) -> None:
+        """With None for the times, columns with names like times do not matter."""
         file = _write(tmp_path / "clips.csv", "file,label,start", "a.wav,A,2021")
         annotations = Annotations.read_csv(file, start_s=None, end_s=None)
         assert events(annotations) == [("a.wav", 0, float("inf"), "A")]
 
-    def test_a_bad_row_costs_no_other(self, tmp_path: Path) -> None:
-        """A quote that is never closed ends with its line; old encodings are read too."""
+    def test_a_malformed_row_affects_no_other(self, tmp_path: Path) -> None:
+        """A quote that is never closed ends with its line; old encodings can be read."""
         file = tmp_path / "a.csv"
         file.write_bytes(
             b'file,start_s,end_s,label\na.wav,0,1,Rain\xe4\n,1,2,A\nb.wav,x,2,A\n"c.wav,1,2,A\n'
             b"d.wav,3\n\ne.wav,1,2,\n"
         )
 
-        with pytest.warns(HeadraceWarning, match="4 lines"):
+        with pytest.warns(HeadraceWarning, match="Skipped 4 malformed lines"):
             annotations = Annotations.read_csv(file)
 
         assert events(annotations) == [("a.wav", 0, 1, "Rainä"), ("e.wav", 1, 2, None)]
         assert [one.line for one in annotations.malformed] == [3, 4, 5, 6]
 
     @pytest.mark.parametrize("line", ["a.wav", '"a.wav,B', 'a.wav,"B', "a.wav,B,C", '"a.wav"x,B'])
-    def test_a_broken_line_is_no_label_of_a_whole_recording(
+    def test_a_row_with_a_wrong_number_of_values_is_malformed(
         self, tmp_path: Path, line: str
     ) -> None:
-        """Without times to be impossible, it is the number of values that gives it away."""
+        """Without times to check, the number of values shows that a row is malformed."""
         file = _write(tmp_path / "clips.csv", "file,label", line, "b.wav,B,", "c.wav,")
 
-        with pytest.warns(HeadraceWarning, match="1 lines are no events"):
+        with pytest.warns(HeadraceWarning, match="Skipped 1 malformed line: "):
             annotations = Annotations.read_csv(file)
 
         assert events(annotations, "file", "label") == [("b.wav", "B"), ("c.wav", None)]
@@ -342,8 +345,8 @@ class TestSeparated:
         assert [(one.line, one.text) for one in annotations.malformed] == [(2, line)]
 
     @pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\x1c", "\x1e", "\x85", "\u2028", "\u2029"])
-    def test_only_ends_of_lines_end_lines(self, tmp_path: Path, odd: str) -> None:
-        """A value may hold what other programs take for the end of a line."""
+    def test_only_newlines_end_lines(self, tmp_path: Path, odd: str) -> None:
+        """A value may contain characters that other programs take for the end of a line."""
         file = _write(tmp_path / "clips.csv", "file,label", f"a{odd}b.wav,A", "c.wav,B")
 
         annotations = Annotations.read_csv(file)

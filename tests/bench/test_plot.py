@@ -8,8 +8,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from headrace.bench._plot import check_plot_file, page, plot
-from headrace.bench._sweep import Row, Sweep
+from headrace.bench._chart import charts
+from headrace.bench._plot import _draw_chart, check_plot_file, plot, sweep_page
+from headrace.bench._sweep import SweepResult, WorkerResult
 from headrace.errors import HeadraceError
 from headrace.observe._stats import Stats
 from tests.support.browser import SCREENS, opened
@@ -37,19 +38,19 @@ RUN = Stats(
 
 
 @pytest.fixture
-def measured() -> Sweep:
-    """Return a sweep in which two workers are twice as fast, and half blocked."""
+def measured() -> SweepResult:
+    """Return a sweep in which two workers are twice as fast as one, and blocked half the time."""
     faster = replace(RUN, workers=2, wall_s=5.0, wait_s=4.5, blocked_s=4.75)
     rows = (
-        Row(0, (replace(RUN, workers=0, wait_s=10.0),)),
-        Row(1, (RUN, replace(RUN, wall_s=11.0), replace(RUN, wall_s=12.0))),
-        Row(2, (faster,)),
+        WorkerResult(0, (replace(RUN, workers=0, wait_s=10.0),)),
+        WorkerResult(1, (RUN, replace(RUN, wall_s=11.0), replace(RUN, wall_s=12.0))),
+        WorkerResult(2, (faster,)),
     )
-    return Sweep(rows, 1_000, 1, 5.0, 16_000, 32, 2, 0)
+    return SweepResult(rows, 1_000, 1, 5.0, 16_000, 32, 2, 0)
 
 
-def test_the_parts_are_all_of_the_work() -> None:
-    """What was blocked is taken off native work in proportion, and off no transform."""
+def test_the_parts_add_up_to_the_busy_time() -> None:
+    """Blocked time is subtracted from native work in proportion, and not from transforms."""
     run = replace(RUN, transform_s=2.0, blocked_s=4.75)
 
     assert sum(run.parts.values()) == pytest.approx(run.busy_s)
@@ -64,24 +65,24 @@ def test_the_parts_are_all_of_the_work() -> None:
     )
 
 
-def test_a_page_has_the_figures_and_what_to_do(measured: Sweep) -> None:
-    """The reason and the verdict on top; each chart tells its figures to who cannot see it."""
-    text = page(measured)
+def test_a_page_has_the_figures_and_the_recommendation(measured: SweepResult) -> None:
+    """Reason and verdict come first; each chart has its figures as text for screen readers."""
+    text = sweep_page(measured)
 
     assert "workers=2: " in text
     assert measured.verdict.split(";")[0] in text
-    told = re.findall(r'<svg[^>]* aria-label="([^"]+)"', text)
-    assert told[0] == "0 workers: 100; 1 workers: 91; 2 workers: 200"
-    assert told[1] == "0 workers: 100%; 1 workers: 82%; 2 workers: 90%"
-    assert "decoding 6 ms" in told[2]
-    assert "waiting for files or a processor 4.75 ms" in told[2]
+    descriptions = re.findall(r'<svg[^>]* aria-label="([^"]+)"', text)
+    assert descriptions[0] == "0 workers: 100; 1 workers: 91; 2 workers: 200"
+    assert descriptions[1] == "0 workers: 100%; 1 workers: 82%; 2 workers: 90%"
+    assert "decoding 6 ms" in descriptions[2]
+    assert "waiting for files or a processor 4.75 ms" in descriptions[2]
     assert "src=" not in text
     assert "href=" not in text
 
 
-def test_heights_are_the_figures(measured: Sweep) -> None:
-    """Of the bars: 9.5 ms of work for each window in both, and the parts in proportion."""
-    third = re.findall(r"<svg.*?</svg>", page(measured))[2]
+def test_bar_heights_match_the_figures(measured: SweepResult) -> None:
+    """Bars are as high as their figures: 9.5 ms per window, divided in proportion."""
+    third = re.findall(r"<svg.*?</svg>", sweep_page(measured), re.DOTALL)[2]
     svg = ET.fromstring(third)
 
     heights = [float(rect.attrib["height"]) for rect in svg.iter("rect")]
@@ -91,8 +92,8 @@ def test_heights_are_the_figures(measured: Sweep) -> None:
     assert heights[11] == pytest.approx(0.3 * full, abs=0.1)
 
 
-def test_a_picture_is_a_picture(measured: Sweep, tmp_path: Path) -> None:
-    """Drawn by matplotlib."""
+def test_a_png_can_be_written(measured: SweepResult, tmp_path: Path) -> None:
+    """Matplotlib draws the charts into a PNG file."""
     pytest.importorskip("matplotlib")
     file = tmp_path / "sweep.png"
 
@@ -101,8 +102,22 @@ def test_a_picture_is_a_picture(measured: Sweep, tmp_path: Path) -> None:
     assert file.read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_what_cannot_be_drawn_is_refused_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another ending, and a picture without matplotlib: the extra is named."""
+def test_a_png_has_every_shape_of_the_charts(measured: SweepResult) -> None:
+    """Matplotlib draws the lines, bars, dots and labels that the page has as SVG."""
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    for chart in charts(measured):
+        axes = figure.subplots()
+        _draw_chart(axes, chart)
+
+        assert [text.get_text() for text in axes.texts] == [label.text for label in chart.labels]
+        assert len(axes.lines) == len(chart.lines) + len(chart.dots)
+        bars = [(bar.get_x(), bar.get_y(), bar.get_height()) for bar in axes.patches]
+        assert bars[: len(chart.bars)] == [(bar.x, bar.y, bar.height) for bar in chart.bars]
+        assert axes.get_legend_handles_labels()[1] == [name for name, _ in chart.legend]
+
+
+def test_plot_files_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another suffix is an error; a PNG without matplotlib names the extra to install."""
     check_plot_file("sweep.HTML")
     with pytest.raises(ValueError, match=r"'sweep.svg' must end in .html or .png"):
         check_plot_file("sweep.svg")
@@ -114,9 +129,9 @@ def test_what_cannot_be_drawn_is_refused_beforehand(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_in_a_browser(
-    measured: Sweep, tmp_path: Path, browser: Browser, screen: str, scheme: Any
+    measured: SweepResult, tmp_path: Path, browser: Browser, screen: str, scheme: Any
 ) -> None:
-    """It fits a telephone and a screen, asks for nothing, and says nothing on the console."""
+    """It fits a phone and a screen, requests nothing, and logs nothing to the console."""
     file = tmp_path / "sweep.html"
     plot(measured, file)
 

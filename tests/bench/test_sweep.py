@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from headrace._processors import available_processors
 from headrace.bench._demo import StandInModel, demo
-from headrace.bench._sweep import Row, Sweep, default_workers, sweep
+from headrace.bench._sweep import SweepResult, WorkerResult, default_workers, sweep
 from headrace.bench._synthetic import write_archive
-from headrace.catalog._catalog import scan
+from headrace.catalog._scan import scan
 from headrace.errors import MemoryBudgetError, ReadError
 from headrace.observe._stats import Stats
 from headrace.windows._windows import Windows
@@ -21,7 +21,7 @@ from headrace.windows._windows import Windows
 
 @pytest.fixture(scope="module")
 def windows(tmp_path_factory: pytest.TempPathFactory) -> Windows:
-    """24 windows of half a second."""
+    """Return 24 windows of half a second."""
     archive = write_archive(tmp_path_factory.mktemp("archive"), recordings=3, seconds=4)
     return scan(archive.pattern).windows(sample_rate=16_000, window_s=0.5)
 
@@ -44,13 +44,13 @@ def _stats(workers: int, windows_per_s: float) -> Stats:
     )
 
 
-def _sweep(**rates: list[float]) -> Sweep:
-    """Return a sweep of these windows per second: ``w2=[10, 11]`` for two rounds of 2 workers."""
+def _sweep(**rates: list[float]) -> SweepResult:
+    """Return a sweep with these windows per second: ``w2=[10, 11]`` is 2 workers, two rounds."""
     rows = tuple(
-        Row(int(name[1:]), tuple(_stats(int(name[1:]), rate) for rate in own))
+        WorkerResult(int(name[1:]), tuple(_stats(int(name[1:]), rate) for rate in own))
         for name, own in rates.items()
     )
-    return Sweep(
+    return SweepResult(
         rows=rows,
         windows=1_000,
         epochs=1,
@@ -63,7 +63,7 @@ def _sweep(**rates: list[float]) -> Sweep:
 
 
 def test_the_fewest_workers_close_to_the_best_are_recommended() -> None:
-    """Four workers that are 3 % faster than two are not worth their memory."""
+    """Four workers that are 3 % faster than two are not worth the memory."""
     measured = _sweep(w0=[100.0], w1=[100.0], w2=[195.0], w4=[201.0], w8=[190.0])
 
     assert measured.recommended == 2
@@ -73,7 +73,7 @@ def test_the_fewest_workers_close_to_the_best_are_recommended() -> None:
 
 
 def test_a_clear_win_is_recommended() -> None:
-    """Workers that gain more than the margin are taken, and more may help if none were tried."""
+    """A gain above the margin is recommended; if the largest number wins, more may be faster."""
     measured = _sweep(w0=[100.0], w1=[100.0], w2=[190.0])
 
     assert measured.recommended == 2
@@ -82,7 +82,7 @@ def test_a_clear_win_is_recommended() -> None:
 
 
 def test_the_plain_loader_is_never_recommended_over_a_thread() -> None:
-    """One worker as fast as none still loads while a model runs."""
+    """One worker that is no faster still loads while a model runs."""
     assert _sweep(w0=[110.0], w1=[100.0], w2=[100.0]).recommended == 1
     assert _sweep(w0=[110.0]).recommended == 0
     assert "Only the plain loader" in _sweep(w0=[110.0]).reason
@@ -99,9 +99,10 @@ def test_the_plain_loader_is_never_recommended_over_a_thread() -> None:
 def test_the_recommendation_was_measured_and_is_close_to_the_best(
     rates: dict[int, list[float]],
 ) -> None:
-    """Whatever was measured, the recommended threads are within 5 % of the best threads."""
+    """Whatever was measured, the recommended number is within 5 % of the fastest."""
     rows = tuple(
-        Row(count, tuple(_stats(count, rate) for rate in rates[count])) for count in sorted(rates)
+        WorkerResult(count, tuple(_stats(count, rate) for rate in rates[count]))
+        for count in sorted(rates)
     )
     measured = replace(_sweep(w0=[1.0]), rows=rows)
 
@@ -112,19 +113,19 @@ def test_the_recommendation_was_measured_and_is_close_to_the_best(
     assert json.loads(json.dumps(measured.as_json()))["recommended"] == measured.recommended
 
 
-def test_rows_are_medians_and_rounds_that_differ_are_told() -> None:
-    """One slow round does not move a figure, but raises a doubt."""
+def test_rows_are_medians_and_different_rounds_give_a_warning() -> None:
+    """One slow round does not change a median, but gives a warning."""
     measured = _sweep(w1=[100.0, 50.0, 102.0])
 
     assert math.isclose(measured.rows[0].windows_per_s, 100)
     assert math.isclose(measured.rows[0].times_real_time, 500)
     assert math.isclose(measured.rows[0].spread, 0.52)
-    assert "52%" in measured.doubt
-    assert not _sweep(w1=[100.0, 101.0]).doubt
+    assert "52%" in measured.noise_warning
+    assert not _sweep(w1=[100.0, 101.0]).noise_warning
 
 
-def test_the_workers_reach_beyond_the_processors() -> None:
-    """The sweep doubles from 1 to the first number that the processors cannot serve."""
+def test_the_default_workers_exceed_the_processors() -> None:
+    """The numbers double from 1 up to the first that exceeds the processors."""
     assert default_workers(1) == (0, 1, 2)
     assert default_workers(2) == (0, 1, 2, 4)
     assert default_workers(6) == (0, 1, 2, 4, 8)
@@ -132,9 +133,9 @@ def test_the_workers_reach_beyond_the_processors() -> None:
 
 
 def test_every_round_streams_everything_to_the_consumer(windows: Windows) -> None:
-    """Two rounds and the uncounted one, each with 0 and 2 workers: six times all windows."""
+    """Two rounds and the uncounted one, with 0 and 2 workers each, stream all windows six times."""
     seen: list[int] = []
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     measured = sweep(
         windows,
@@ -143,11 +144,11 @@ def test_every_round_streams_everything_to_the_consumer(windows: Windows) -> Non
         batch_size=5,
         consume=lambda batch: seen.extend(batch.index.tolist()),
         least_s=0,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: calls.append((done, total)),
     )
 
     assert seen == 6 * list(range(24))
-    assert told == [(done, 6) for done in range(7)]
+    assert calls == [(done, 6) for done in range(7)]
     assert [row.workers for row in measured.rows] == [0, 2]
     assert [[run.windows for run in row.runs] for row in measured.rows] == [[24, 24], [24, 24]]
     assert [[run.workers for run in row.runs] for row in measured.rows] == [[0, 0], [2, 2]]
@@ -155,8 +156,8 @@ def test_every_round_streams_everything_to_the_consumer(windows: Windows) -> Non
     assert measured.failed == 0
 
 
-def test_short_runs_are_repeated_alike(windows: Windows) -> None:
-    """All counted runs have the same number of epochs, which the uncounted round decided."""
+def test_short_runs_have_more_epochs(windows: Windows) -> None:
+    """All counted runs have the same number of epochs, chosen after the uncounted round."""
     measured = sweep(windows, (0, 1), rounds=2, least_s=0.05)
 
     assert measured.epochs > 1
@@ -167,16 +168,18 @@ def test_short_runs_are_repeated_alike(windows: Windows) -> None:
     ("arguments", "named"),
     [({"workers": ()}, "workers"), ({"workers": (-1, 2)}, "workers"), ({"rounds": 0}, "rounds")],
 )
-def test_arguments_out_of_range_are_refused(
+def test_arguments_out_of_range_are_errors(
     windows: Windows, arguments: dict[str, int], named: str
 ) -> None:
-    """A refused argument is named."""
+    """The error names the argument."""
     with pytest.raises(ValueError, match=named):
         sweep(windows, **arguments)  # type: ignore[arg-type]
 
 
-def test_a_budget_too_small_for_one_row_is_refused_before_anything_runs(windows: Windows) -> None:
-    """The largest loader's budget is checked first, not after minutes of measuring."""
+def test_a_memory_limit_too_small_for_one_loader_is_reported_before_any_run(
+    windows: Windows,
+) -> None:
+    """All loaders are checked first, not after minutes of measuring."""
     ran: list[object] = []
 
     with pytest.raises(MemoryBudgetError):
@@ -186,7 +189,7 @@ def test_a_budget_too_small_for_one_row_is_refused_before_anything_runs(windows:
 
 
 def test_damaged_windows_are_left_out_and_counted(tmp_path: Path) -> None:
-    """A window that holds NaN costs itself, not its file's good ones, and not the sweep."""
+    """A window with NaN fails alone; the other windows of its file are streamed."""
     archive = write_archive(tmp_path, recordings=2, seconds=2)
     audio = np.zeros(44_100, np.float32)
     audio[33_075] = np.nan  # in its second window
@@ -199,8 +202,8 @@ def test_damaged_windows_are_left_out_and_counted(tmp_path: Path) -> None:
     assert [run.windows for row in measured.rows for run in row.runs] == [3, 3]
 
 
-def test_a_file_that_became_shorter_costs_its_own_windows(tmp_path: Path) -> None:
-    """All of them, since it is another file than was scanned; not the sweep."""
+def test_a_file_that_changed_costs_its_own_windows(tmp_path: Path) -> None:
+    """All windows of the file fail, because it differs from the scanned one; the sweep goes on."""
     archive = write_archive(tmp_path, recordings=2, seconds=2)
     cut = scan(archive.pattern).windows(sample_rate=16_000, window_s=1.0)
     soundfile.write(archive.audio[0], [0.0] * 33_075, 22_050, subtype="PCM_16")
@@ -211,8 +214,8 @@ def test_a_file_that_became_shorter_costs_its_own_windows(tmp_path: Path) -> Non
     assert [run.windows for row in measured.rows for run in row.runs] == [2, 2]
 
 
-def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
-    """A sweep, or a demo, over nothing but damaged windows names the first of them."""
+def test_a_sweep_without_readable_windows_is_an_error(tmp_path: Path) -> None:
+    """The error of a sweep or demo over only damaged windows names the first one."""
     archive = write_archive(tmp_path, recordings=1, seconds=2)
     cut = scan(archive.pattern).windows(sample_rate=16_000, window_s=1.0)
     archive.audio[0].unlink()
@@ -226,7 +229,7 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
 def test_the_model_works_on_every_sample_and_more_layers_change_the_result(
     windows: Windows,
 ) -> None:
-    """The stand-in model's answer depends on its depth and on the last sample of the batch."""
+    """The model's output depends on its depth and on the last sample of the batch."""
     with windows.loader(batch_size=3, workers=0) as loader:
         batch = next(iter(loader))
     model = StandInModel(2)
@@ -241,7 +244,7 @@ def test_the_model_works_on_every_sample_and_more_layers_change_the_result(
 
 
 def test_the_demo_measures_plain_and_threaded_on_the_same_windows(windows: Windows) -> None:
-    """Every row streams the same windows; the model was sized to be slower than the loading."""
+    """Every row streams the same windows to a model of at least one layer."""
     result = demo(windows, (0, 1), rounds=1, batch_size=4, budget_s=0)
 
     assert [row.workers for row in result.sweep.rows] == [0, 1]

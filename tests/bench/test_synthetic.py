@@ -9,8 +9,8 @@ import soundfile
 
 from headrace.bench._synthetic import SPECIES, write_archive
 
-# Of samples and labels. A change of either is a change of every figure that was ever taken on the
-# demo's archive.
+# Of samples and labels. If either changes, old and new measurements on the demo's archive cannot be
+# compared.
 DIGEST = "61a60f320f932ab59549367ff814081884e0447a972dfdefc51639c4f71ea3f0"
 
 
@@ -32,7 +32,7 @@ def _labels(path: Path) -> list[tuple[float, float, str, str]]:
 
 
 def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
-    """Two archives of one seed do not differ in a byte, whichever threads wrote them."""
+    """Two archives with one seed are equal to the byte, whichever threads wrote them."""
     for name in ("one", "two"):
         write_archive(tmp_path / name, recordings=5, seconds=4, sites=2, seed=3)
 
@@ -40,7 +40,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_another_seed_gives_other_audio(tmp_path: Path) -> None:
-    """The seed reaches the samples of every recording."""
+    """The seed changes the samples of every recording."""
     one = write_archive(tmp_path / "one", recordings=3, seconds=2, seed=0)
     two = write_archive(tmp_path / "two", recordings=3, seconds=2, seed=1)
 
@@ -49,7 +49,7 @@ def test_another_seed_gives_other_audio(tmp_path: Path) -> None:
 
 
 def test_the_samples_are_the_same_on_every_machine(tmp_path: Path) -> None:
-    """The archive is pinned: neither machine nor NumPy version changes a sample or a label."""
+    """The digest is fixed: neither the machine nor the NumPy version changes a sample or label."""
     archive = write_archive(tmp_path, recordings=3, seconds=10, sites=2, seed=0)
 
     digest = hashlib.sha256()
@@ -60,7 +60,7 @@ def test_the_samples_are_the_same_on_every_machine(tmp_path: Path) -> None:
 
 
 def test_the_layout_is_anurasets(tmp_path: Path) -> None:
-    """Site folders, names with date and time, a label file of the same name for each recording."""
+    """It has site folders, names with date and time, and a label file per recording."""
     archive = write_archive(tmp_path, recordings=5, seconds=2, sites=2)
 
     names = [path.relative_to(tmp_path).as_posix() for path in archive.audio]
@@ -78,8 +78,8 @@ def test_the_layout_is_anurasets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sample_rate", [16_000, 22_050, 48_000])
-def test_the_labels_are_true_to_the_audio(tmp_path: Path, sample_rate: int) -> None:
-    """In a call's span its band holds ten times the power it has where that species is silent."""
+def test_the_labels_match_the_audio(tmp_path: Path, sample_rate: int) -> None:
+    """During a call its band has ten times the power that it has without calls of the species."""
     archive = write_archive(tmp_path, recordings=6, seconds=20, sample_rate=sample_rate)
     bands = {species.code: species for species in SPECIES}
     checked = set()
@@ -94,8 +94,8 @@ def test_the_labels_are_true_to_the_audio(tmp_path: Path, sample_rate: int) -> N
             band = np.fft.irfft(np.where(inside, spectrum, 0), len(samples)) ** 2
             spans = [
                 slice(round(start * sample_rate), round(end * sample_rate))
-                for start, end, caller, _ in rows
-                if caller == code
+                for start, end, species_code, _ in rows
+                if species_code == code
             ]
             silent = np.ones(len(samples), bool)
             for span in spans:
@@ -107,7 +107,7 @@ def test_the_labels_are_true_to_the_audio(tmp_path: Path, sample_rate: int) -> N
 
 
 def test_labels_are_sorted_and_calls_of_a_species_are_apart(tmp_path: Path) -> None:
-    """Rows are ordered by start, lie in the recording, and one species' calls never overlap."""
+    """Rows are sorted by start and inside the recording; calls of one species never overlap."""
     archive = write_archive(tmp_path, recordings=4, seconds=60)
     codes = {species.code for species in SPECIES}
     overlaps = 0
@@ -126,7 +126,7 @@ def test_labels_are_sorted_and_calls_of_a_species_are_apart(tmp_path: Path) -> N
 
 
 def test_the_audio_is_never_clipped(tmp_path: Path) -> None:
-    """Wind and every species calling at once stay inside full scale."""
+    """Wind and all species at once stay inside full scale."""
     archive = write_archive(tmp_path, recordings=6, seconds=30)
 
     for path in archive.audio:
@@ -138,8 +138,8 @@ def test_the_audio_is_never_clipped(tmp_path: Path) -> None:
     "arguments",
     [{"recordings": 0}, {"seconds": 0.5}, {"sample_rate": 8_000}, {"sites": 0}, {"seed": -1}],
 )
-def test_arguments_out_of_range_are_refused(tmp_path: Path, arguments: dict[str, int]) -> None:
-    """A refused argument is named, and nothing is written."""
+def test_arguments_out_of_range_are_errors(tmp_path: Path, arguments: dict[str, int]) -> None:
+    """The error names the argument, and nothing is written."""
     with pytest.raises(ValueError, match=next(iter(arguments))):
         write_archive(tmp_path / "archive", **arguments)
 

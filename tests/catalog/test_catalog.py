@@ -21,7 +21,7 @@ from headrace.errors import CatalogError
 from tests.support.catalog_tables import FAILURES, table, three
 
 if TYPE_CHECKING:
-    from headrace.catalog._rows import Row
+    from headrace.catalog._table import Row
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -34,7 +34,7 @@ def catalog() -> Catalog:
 
 class TestSequence:
     def test_an_index_gives_a_recording(self, catalog: Catalog) -> None:
-        """From either end, and with NumPy's integers."""
+        """Indices count from either end, and may be NumPy integers."""
         second = Recording(
             "b.wav", "/data/b.wav", 16_000, 2, 32_000, "WAV", "PCM_16", 45, 10**18 + 1
         )
@@ -45,13 +45,13 @@ class TestSequence:
 
     @pytest.mark.parametrize("index", [3, -4])
     def test_an_index_beyond_the_ends_is_an_error(self, catalog: Catalog, index: int) -> None:
-        """As for any sequence."""
+        """It is an IndexError, as for any sequence."""
         with pytest.raises(IndexError, match="the catalog has 3"):
             catalog[index]
 
     @given(slices=st.lists(st.slices(5), max_size=3))
     @settings(deadline=None)
-    def test_a_slice_is_a_catalog_of_what_a_list_would_give(self, slices: list[slice]) -> None:
+    def test_a_slice_is_a_catalog_of_the_rows_of_a_list_slice(self, slices: list[slice]) -> None:
         """Slices of slices, with any step, keep rows, columns and fingerprint consistent."""
         view = Catalog.from_table(table(5, n=list(range(5))))
         rows = list(view)
@@ -66,7 +66,7 @@ class TestSequence:
         assert view.fingerprint == again.fingerprint
 
     def test_iterating_beyond_a_chunk_keeps_the_order(self) -> None:
-        """Rows are made some thousands at a time, which shows nowhere."""
+        """Rows are created some thousands at a time, which changes nothing."""
         rows = 20_001
         ids = [f"{row:06}.wav" for row in range(rows)]
         many = Catalog.from_table(
@@ -89,7 +89,7 @@ class TestSequence:
         )
 
     def test_numbers_are_int64_and_cannot_be_changed(self, catalog: Catalog) -> None:
-        """Geometry is computed in int64, and a catalog is a value."""
+        """Geometry is computed in int64, and a catalog is immutable."""
         for values in (catalog.frames, catalog.sample_rates, catalog.channels):
             assert values.dtype == np.int64
             with pytest.raises(ValueError, match="read-only"):
@@ -99,8 +99,8 @@ class TestSequence:
         assert catalog.sample_rates.tolist() == [8000, 16_000, 24_000]
         assert catalog.duration_s == 6.0
 
-    def test_the_repr_says_what_is_there(self, catalog: Catalog) -> None:
-        """Files, hours, rates, formats, failures, further columns."""
+    def test_the_repr_describes_the_contents(self, catalog: Catalog) -> None:
+        """It has files, hours, sample rates, formats, failures and further columns."""
         assert repr(catalog.with_columns(site=[1, 2, 3])) == (
             "<Catalog: 3 recordings; 0.00167 h; 8,000 Hz (1), 16,000 Hz (1), 24,000 Hz (1); "
             "WAV PCM_16; 2 failures; columns site; root '/data'>"
@@ -118,7 +118,7 @@ class TestSequence:
         assert again.to_arrow().equals(view.to_arrow(), check_metadata=True)
 
     def test_a_pickle_keeps_root_and_failures(self, catalog: Catalog) -> None:
-        """Whole, through another process."""
+        """Nothing is lost by pickling."""
         again = pickle.loads(pickle.dumps(catalog))
 
         assert (again.root, again.failures, list(again)) == ("/data", FAILURES, list(catalog))
@@ -141,21 +141,21 @@ class TestFilter:
     def test_masks_and_functions_keep_the_rows_that_are_true(
         self, catalog: Catalog, mask: Any
     ) -> None:
-        """Whatever the mask is made of; the order, the root and the failures stay."""
+        """Any type of mask will do; the order, the root and the failures stay."""
         kept = catalog.with_columns(site=["A", "B", "A"]).filter(mask)
 
         assert [one.id for one in kept] == ["a.wav", "c.wav"]
         assert (kept.root, kept.failures) == (catalog.root, catalog.failures)
 
     def test_a_column_makes_a_mask(self, catalog: Catalog) -> None:
-        """The comparison of a column is a mask."""
+        """Comparing a column gives a mask."""
         sited = catalog.with_columns(site=["A", "B", None])
 
         assert [one.id for one in sited.filter(sited.column("site") == "B")] == ["b.wav"]
         assert len(sited.filter(pc.equal(sited.to_arrow()["site"], "A"))) == 1
 
     def test_a_function_is_given_recordings_with_columns(self, catalog: Catalog) -> None:
-        """A row is a Recording, and knows the further columns by name."""
+        """A row is a Recording that also has the further columns by name."""
         rows: list[Row] = []
 
         catalog.with_columns(site=["A", "B", None]).filter(rows.append)
@@ -167,14 +167,14 @@ class TestFilter:
             rows[0]["sight"]
 
     def test_a_wrong_mask_is_refused(self, catalog: Catalog) -> None:
-        """Of another length, or not of bools."""
+        """A mask of another length or not of bools is an error."""
         with pytest.raises(CatalogError, match="2 values for 3 recordings"):
             catalog.filter([True, False])
         with pytest.raises(CatalogError, match="a bool for each row, not int64"):
             catalog.filter([0, 2, 1])  # type: ignore[list-item]
 
     def test_an_empty_catalog_can_be_filtered(self, catalog: Catalog) -> None:
-        """Nothing remains nothing."""
+        """The result is empty."""
         assert len(catalog.filter(lambda _: False).filter([])) == 0
 
 
@@ -196,7 +196,7 @@ class TestWithColumns:
     def test_values_come_from_functions_mappings_tables_and_arrays(
         self, catalog: Catalog, site: Any
     ) -> None:
-        """Joined on id where there are ids: rows stay in order, what is not there is null."""
+        """Values with ids are joined on id: rows stay in order, and missing values are null."""
         sited = catalog.with_columns(site=site)
 
         assert sited.to_arrow()["site"].to_pylist() == ["A", None, "C"]
@@ -206,14 +206,14 @@ class TestWithColumns:
         assert "site" not in catalog.columns
 
     def test_a_table_alone_adds_all_its_columns(self, catalog: Catalog) -> None:
-        """Joined on id."""
+        """They are joined on id."""
         more = catalog.with_columns(pd.DataFrame({"id": ["b.wav"], "x": [1], "y": ["é"]}))
 
         assert more.to_arrow()["x"].to_pylist() == [None, 1, None]
         assert more.to_arrow()["y"].to_pylist() == [None, "é", None]
 
     def test_a_function_sees_the_columns_before_it(self, catalog: Catalog) -> None:
-        """A column may be made of another, and replaced in its place."""
+        """A column may be computed from others, and replaced in its place."""
         more = catalog.with_columns(n=[1, 2, 3], m=[0, 0, 0]).with_columns(
             n=lambda row: row["n"] * 2
         )
@@ -223,7 +223,7 @@ class TestWithColumns:
 
     @pytest.mark.parametrize("name", ["id", "path", "frames", "mtime_ns"])
     def test_what_the_header_says_cannot_be_replaced(self, catalog: Catalog, name: str) -> None:
-        """By keyword or by table."""
+        """Neither a keyword nor a table can do it."""
         with pytest.raises(CatalogError, match=f"{name!r} is what the header says"):
             catalog.with_columns(**{name: [1, 2, 3]})
         if name != "id":
@@ -237,7 +237,7 @@ class TestWithColumns:
             (pa.table({"id": ["a.wav"], "sight": [1]}), "no column 'site'"),
             (pa.table({"site": [1]}), "no column id"),
             (pa.table({"id": ["/data/a.wav"], "site": [1]}), "no id of it is in the catalog"),
-            ({"/data/a.wav": 1}, "'/data/a.wav', the catalog's 'a.wav'"),
+            ({"/data/a.wav": 1}, "'/data/a.wav', the catalog's is 'a.wav'"),
             ([1, 2], "2 values for 3 recordings"),
             ("ABC", "not a str"),
             (pd.Series([1, 2, 3]), "series.to_dict"),
@@ -248,21 +248,21 @@ class TestWithColumns:
     def test_values_that_do_not_fit_are_refused(
         self, catalog: Catalog, values: Any, message: str
     ) -> None:
-        """Each with its reason."""
+        """Each error has its own message."""
         with pytest.raises(CatalogError, match=message):
             catalog.with_columns(site=values)
 
     def test_an_empty_mapping_is_a_column_of_nulls(self, catalog: Catalog) -> None:
-        """Nothing known is not a mistake."""
+        """It is not an error that nothing is known."""
         assert catalog.with_columns(site={}).to_arrow()["site"].null_count == 3
 
     def test_ids_are_those_of_the_table(self, catalog: Catalog) -> None:
-        """As Arrow has them, for joins; views have their own."""
+        """They are an Arrow array, for joins; slices have their own."""
         assert catalog.ids.to_pylist() == [one.id for one in catalog]
         assert catalog[1:].ids.equals(catalog.to_arrow()["id"][1:])
 
-    def test_a_column_that_is_not_there_is_named(self, catalog: Catalog) -> None:
-        """With those that are."""
+    def test_a_missing_column_is_named(self, catalog: Catalog) -> None:
+        """The message lists the existing columns."""
         with pytest.raises(
             CatalogError, match=r"no column 'site': there are id, path, .*seek_points\."
         ):
@@ -284,10 +284,10 @@ def test_importing_the_catalog_imports_no_tables() -> None:
 
 
 def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In a tiny form, so that it does not rot."""
+    """It runs with few rows, so that changes cannot break it unnoticed."""
     result = tmp_path / "figures.json"
     monkeypatch.setattr(sys, "argv", ["catalog_rows.py", "--rows", "50", "--json", str(result)])
-    monkeypatch.syspath_prepend(str(BENCHMARKS))  # as when it is run
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # as if run as a script
 
     runpy.run_path(str(BENCHMARKS / "catalog_rows.py"), run_name="__main__")
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import glob
 import os
+import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.catalog._find import find
-from headrace.codecs._probe import EXTENSIONS
+from headrace.codecs._formats import EXTENSIONS
 from headrace.errors import CatalogError, NoRecordingsError
 from headrace.failures import Code
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def grow(root: Path, *files: str) -> Path:
-    """Make empty files."""
+def make_files(root: Path, *files: str) -> Path:
+    """Create empty files."""
     for file in files:
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,12 +33,12 @@ def grow(root: Path, *files: str) -> Path:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Return a folder with three wav files, one flac and one text."""
-    return grow(tmp_path / "data", "a.wav", "B/b.WAV", "B/C/c.flac", "B/C/d.wav", "notes.txt")
+    """Return a folder with three WAV files, one FLAC file and one text file."""
+    return make_files(tmp_path / "data", "a.wav", "B/b.WAV", "B/C/c.flac", "B/C/d.wav", "notes.txt")
 
 
 def test_a_recursive_glob_matches_at_every_depth_and_whatever_the_case(tree: Path) -> None:
-    """``**/*.wav`` finds wav files in the folder itself and below, upper case too, sorted by id."""
+    """``**/*.wav`` finds files in the folder itself and below, also upper-case, sorted by id."""
     found = find(f"{tree}/**/*.wav")
 
     assert found.ids == ["B/C/d.wav", "B/b.WAV", "a.wav"]
@@ -44,8 +46,8 @@ def test_a_recursive_glob_matches_at_every_depth_and_whatever_the_case(tree: Pat
 
 
 def test_an_upper_case_pattern_matches_lower_case_extensions_only(tree: Path) -> None:
-    """Case does not count in the extension, and does count in the rest of the name."""
-    grow(tree, "x.tar.WAV", "X.TAR.wav")
+    """Case is ignored in the extension, and not in the rest of the name."""
+    make_files(tree, "x.tar.WAV", "X.TAR.wav")
 
     assert find(tree / "*.tar.Wav").ids == ["x.tar.WAV"]
     assert find(tree / "[aA].WAV").ids == ["a.wav"]
@@ -54,17 +56,17 @@ def test_an_upper_case_pattern_matches_lower_case_extensions_only(tree: Path) ->
 
 @pytest.mark.parametrize("pattern", ["", "/", "/**", "/**/*", "/**/*.*", "/**/**"])
 def test_without_an_extension_only_audio_counts(tree: Path, pattern: str) -> None:
-    """A folder, and a glob that spells out no extension, find what has an extension of audio."""
+    """A folder, and a glob without an extension, find files with audio extensions."""
     assert find(f"{tree}{pattern}").ids == ["B/C/c.flac", "B/C/d.wav", "B/b.WAV", "a.wav"]
 
 
-def test_with_an_extension_all_that_matches_counts(tree: Path) -> None:
-    """What the user spells out is taken at its word: its header will say what it is."""
+def test_with_an_extension_every_match_counts(tree: Path) -> None:
+    """An extension that the user gives is accepted; reading the header decides."""
     assert find(f"{tree}/*.TXT").ids == ["notes.txt"]
 
 
 def test_a_file_named_by_itself_needs_no_known_extension(tree: Path) -> None:
-    """A file is found whatever it is called, and its folder is the root."""
+    """A file is found whatever its name, and its folder is the root."""
     found = find(tree / "notes.txt")
 
     assert (found.root, found.ids) == (str(tree), ["notes.txt"])
@@ -85,33 +87,33 @@ def test_ids_are_relative_to_what_all_patterns_share(tree: Path) -> None:
 
 
 def test_root_decides_what_ids_are_relative_to(tree: Path) -> None:
-    """With root= the ids begin there, above or below the patterns' own folder."""
+    """With root=, ids begin there, above or below the patterns' own folder."""
     assert find(f"{tree}/B/C/*.wav", root=tree).ids == ["B/C/d.wav"]
     assert find(f"{tree}/B/*/*.wav", root=tree / "B" / "C").ids == ["d.wav"]
 
 
 def test_a_file_outside_root_is_refused(tree: Path) -> None:
-    """A file without an id is named, and the way out said."""
+    """The message names the file that would have no id, and what to do."""
     with pytest.raises(CatalogError, match=r"a\.wav' lies outside root=.*/B'.*leave root out"):
         find(tree / "a.wav", root=tree / "B")
-    with pytest.raises(CatalogError, match="lies outside"):  # a name that only begins the same
-        find(grow(tree, "Bb/x.wav") / "Bb", root=tree / "B")
+    with pytest.raises(CatalogError, match="lies outside"):  # a name with the same beginning
+        find(make_files(tree, "Bb/x.wav") / "Bb", root=tree / "B")
 
 
 @pytest.mark.parametrize(
     "hidden", [".h.wav", "._a.wav", ".git/x.wav", "B/.cache/x.wav", "B/.cache/C/x.wav"]
 )
-def test_hidden_names_are_left_out(tree: Path, hidden: str) -> None:
-    """No wildcard matches a hidden name, not even one inside a hidden folder."""
-    grow(tree, hidden)
+def test_hidden_names_are_skipped(tree: Path, hidden: str) -> None:
+    """No wildcard matches a hidden name, nor a name inside a hidden folder."""
+    make_files(tree, hidden)
 
     for pattern in ("**/*.wav", "**", "*/*.wav", "*.wav", "*/*/*.wav"):
         assert not any("/." in f"/{name}" for name in find(f"{tree}/{pattern}").ids)
 
 
 def test_hidden_names_are_found_where_the_pattern_names_them(tree: Path) -> None:
-    """Naming the dot asks for what is behind it."""
-    grow(tree, ".cache/x.wav", "B/.cache/y.wav", ".h.wav")
+    """A component that begins with a dot matches hidden names."""
+    make_files(tree, ".cache/x.wav", "B/.cache/y.wav", ".h.wav")
 
     assert find(f"{tree}/.cache/**/*.wav").ids == ["x.wav"]
     assert find(f"{tree}/*/.cache/*.wav").ids == ["B/.cache/y.wav"]
@@ -119,9 +121,9 @@ def test_hidden_names_are_found_where_the_pattern_names_them(tree: Path) -> None
     assert find(tree / ".h.wav").ids == [".h.wav"]
 
 
-def test_brackets_that_exist_are_taken_at_their_word(tmp_path: Path) -> None:
-    """Files called ``take[2].wav`` can be passed on as they are."""
-    grow(tmp_path, "take[2].wav", "s[1]/x.wav", "take2.wav", "take3.wav")
+def test_existing_names_with_brackets_are_literal(tmp_path: Path) -> None:
+    """Files called ``take[2].wav`` can be given as they are."""
+    make_files(tmp_path, "take[2].wav", "s[1]/x.wav", "take2.wav", "take3.wav")
 
     assert find(tmp_path / "take[2].wav").ids == ["take[2].wav"]
     assert find(f"{tmp_path}/s[1]/*.wav").ids == ["x.wav"]
@@ -130,16 +132,16 @@ def test_brackets_that_exist_are_taken_at_their_word(tmp_path: Path) -> None:
 
 
 def test_a_folder_called_like_audio_is_found_and_entered(tmp_path: Path) -> None:
-    """It cannot be used and must be accounted for; what is in it can."""
-    grow(tmp_path, "x.wav/y.wav", "z.dir/y.wav")
+    """It cannot be used and must be reported; the files in it can."""
+    make_files(tmp_path, "x.wav/y.wav", "z.dir/y.wav")
 
     assert find(f"{tmp_path}/**/*.wav").ids == ["x.wav", "x.wav/y.wav", "z.dir/y.wav"]
     assert find(tmp_path / "x.wav").ids == ["y.wav"]
 
 
 def test_a_linked_folder_is_followed(tree: Path, tmp_path: Path) -> None:
-    """What lies behind a link has an id by the link's name."""
-    grow(tmp_path / "elsewhere", "e.wav")
+    """A file behind a link has an id with the link's name."""
+    make_files(tmp_path / "elsewhere", "e.wav")
     (tree / "link").symlink_to(tmp_path / "elsewhere")
 
     assert find(f"{tree}/**/*.wav").ids == ["B/C/d.wav", "B/b.WAV", "a.wav", "link/e.wav"]
@@ -154,8 +156,8 @@ def test_a_loop_of_links_ends(tree: Path, target: str) -> None:
 
 
 def test_two_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
-    """Each is entered once on any way from the top."""
-    grow(tmp_path, "a/1.wav", "b/2.wav")
+    """Each is entered once on every path from the top."""
+    make_files(tmp_path, "a/1.wav", "b/2.wav")
     (tmp_path / "a" / "b").symlink_to("../b")
     (tmp_path / "b" / "a").symlink_to("../a")
 
@@ -163,8 +165,8 @@ def test_two_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
 
 
 def test_a_link_to_itself_and_a_link_to_nothing_are_accounted_for(tmp_path: Path) -> None:
-    """A name that matches is found even if no file is behind it."""
-    grow(tmp_path, "a.wav")
+    """A name that matches is found even if there is no file behind it."""
+    make_files(tmp_path, "a.wav")
     (tmp_path / "self.wav").symlink_to("self.wav")
     (tmp_path / "gone.wav").symlink_to("nowhere.wav")
 
@@ -174,7 +176,7 @@ def test_a_link_to_itself_and_a_link_to_nothing_are_accounted_for(tmp_path: Path
 def test_relative_patterns_begin_in_the_working_folder(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A relative pattern, also one that goes up, gives absolute paths."""
+    """A relative pattern, also one with ``..``, gives absolute paths."""
     monkeypatch.chdir(tree / "B")
 
     assert find("**/*.wav").ids == ["C/d.wav", "b.WAV"]
@@ -185,7 +187,7 @@ def test_relative_patterns_begin_in_the_working_folder(
 
 def test_the_way_up_from_behind_a_link_is_the_systems(tmp_path: Path) -> None:
     """``link/..`` is the folder above the link's target, as for every other program."""
-    grow(tmp_path, "far/away/x.wav", "far/y.wav", "near/z.wav")
+    make_files(tmp_path, "far/away/x.wav", "far/y.wav", "near/z.wav")
     (tmp_path / "near" / "link").symlink_to("../far/away")
 
     assert find(f"{tmp_path}/near/link/../*.wav").ids == ["y.wav"]
@@ -201,14 +203,14 @@ def test_the_home_folder_can_be_written_as_a_tilde(
     assert find("~/B/*.wav", root="~").ids == ["B/b.WAV"]
 
 
-def test_a_detour_after_a_wildcard_is_refused(tree: Path) -> None:
-    """What ``*/..`` is to mean nobody knows."""
+def test_two_dots_after_a_wildcard_are_refused(tree: Path) -> None:
+    """The meaning of ``*/..`` is unclear."""
     with pytest.raises(CatalogError, match=r"'\.\.' after a wildcard"):
         find(f"{tree}/*/../*.wav")
 
 
-def test_a_folder_that_is_not_there_is_named_with_what_is(tree: Path) -> None:
-    """A typo in a folder is seen from the message."""
+def test_a_missing_folder_is_named_with_the_nearest_one(tree: Path) -> None:
+    """The message shows a typo in a folder."""
     with pytest.raises(NoRecordingsError) as caught:
         find(f"{tree}/b-side/deep/**/*.wav")
 
@@ -218,9 +220,9 @@ def test_a_folder_that_is_not_there_is_named_with_what_is(tree: Path) -> None:
     assert f"exists, '{tree}', holds 'B/', 'a.wav', 'notes.txt'." in message
 
 
-def test_an_extension_that_is_not_there_is_named_with_those_that_are(tree: Path) -> None:
-    """A typo in an extension is seen from the message."""
-    grow(tree, ".hidden.mp3")
+def test_a_missing_extension_is_named_with_those_that_exist(tree: Path) -> None:
+    """The message shows a typo in an extension."""
+    make_files(tree, ".hidden.mp3")
 
     with pytest.raises(NoRecordingsError) as caught:
         find(f"{tree}/**/*.mp3")
@@ -229,17 +231,17 @@ def test_an_extension_that_is_not_there_is_named_with_those_that_are(tree: Path)
     assert "**/*.mp3" in message
     assert "3 .wav, 1 .flac, 1 .txt" in message or "3 .wav, 1 .txt, 1 .flac" in message
     assert "'B/C/c.flac'" in message
-    assert "Hidden names, of which there are 1, are left out" in message
+    assert "Skipped 1 hidden name." in message
 
 
-def test_a_file_that_is_not_there_is_named(tree: Path) -> None:
+def test_a_missing_file_is_named(tree: Path) -> None:
     """The exception is also a FileNotFoundError."""
     with pytest.raises(FileNotFoundError, match=r"no file or folder '.*/A\.wav'.*'a\.wav'"):
         find(tree / "A.wav")
 
 
-def test_an_empty_folder_says_so(tmp_path: Path) -> None:
-    """Nothing to list is said in words."""
+def test_an_empty_folder_is_reported(tmp_path: Path) -> None:
+    """The message says that there are no files."""
     with pytest.raises(NoRecordingsError, match="there are no files"):
         find(tmp_path)
     with pytest.raises(NoRecordingsError, match="holds nothing that is not hidden"):
@@ -254,22 +256,22 @@ def test_one_pattern_of_several_that_matches_nothing_is_an_error(tree: Path) -> 
 
 @pytest.mark.parametrize("patterns", ["", [], [""]])
 def test_no_pattern_is_an_error(patterns: str | list[str]) -> None:
-    """Nothing asked for is nothing found."""
+    """No pattern and an empty pattern are errors."""
     with pytest.raises(NoRecordingsError, match="pattern"):
         find(patterns)
 
 
 @pytest.mark.parametrize("pattern", [b"x.wav", 3, None])
-def test_what_is_no_pattern_is_a_type_error(pattern: object) -> None:
+def test_another_type_of_pattern_is_a_type_error(pattern: object) -> None:
     """Bytes and numbers are programming errors."""
     with pytest.raises(TypeError, match="string or a path"):
         find([pattern])  # type: ignore[list-item]
 
 
-def test_a_folder_that_cannot_be_looked_into_is_a_failure(
+def test_a_folder_that_cannot_be_listed_is_a_failure(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What may be behind it is not lost silently."""
+    """Files that may be in it are not lost silently."""
     look = os.scandir
 
     def refuse(folder: str) -> os._ScandirIterator[str]:
@@ -286,8 +288,8 @@ def test_a_folder_that_cannot_be_looked_into_is_a_failure(
     assert found.failures[0].path == f"{tree}/B/C"
 
 
-def _nobody_may_see(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Have the system refuse to tell of whatever is below a folder, as it refuses who may not."""
+def _deny_access_below(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Have the system deny access to everything below a folder."""
 
     def refusing(look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
         def refuse(path: Any, **more: Any) -> os.stat_result:
@@ -302,11 +304,11 @@ def _nobody_may_see(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 @pytest.mark.parametrize("inside", ["C", "C/*.wav", "c.flac"])
-def test_what_may_not_be_seen_is_a_failure_and_not_nothing(
+def test_a_path_without_access_is_a_failure(
     tree: Path, monkeypatch: pytest.MonkeyPatch, inside: str
 ) -> None:
-    """That a folder's content is a secret is told, rather than that there is none."""
-    _nobody_may_see(monkeypatch, "B")
+    """The failure says that there is no permission, rather than no file."""
+    _deny_access_below(monkeypatch, "B")
 
     found = find(tree / "B" / inside, root=tree)
 
@@ -319,7 +321,7 @@ def test_what_may_not_be_seen_is_a_failure_and_not_nothing(
 def test_a_link_that_may_not_be_followed_is_a_failure(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder might be behind it; a link that itself matches is read like any file."""
+    """A folder might be behind it; a link that matches itself is read like any file."""
 
     class Entry:
         def __init__(self, name: str) -> None:
@@ -347,7 +349,7 @@ def test_a_link_that_may_not_be_followed_is_a_failure(
 def test_the_root_itself_has_an_id_when_it_is_closed(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An id is relative to the root: the root's own is a dot, as everywhere."""
+    """An id is relative to the root, so the root's own id is a dot."""
 
     def refuse(folder: str) -> os._ScandirIterator[str]:
         raise PermissionError(13, "Permission denied", folder)
@@ -359,8 +361,8 @@ def test_the_root_itself_has_an_id_when_it_is_closed(
     assert [(one.file_id, one.path) for one in found.failures] == [(".", str(tree))]
 
 
-def test_other_extensions_can_be_looked_for(tree: Path) -> None:
-    """Where a pattern spells none out, those count and audio does not."""
+def test_other_extensions_can_be_given(tree: Path) -> None:
+    """Patterns without an extension then match these, and not audio."""
     texts = frozenset({".txt"})
 
     for pattern in (tree, tree / "*", tree / "**", f"{tree}/**/*.*"):
@@ -368,10 +370,10 @@ def test_other_extensions_can_be_looked_for(tree: Path) -> None:
     assert find(tree / "*.wav", extensions=texts).ids == ["a.wav"]
 
 
-def test_a_folder_that_vanishes_while_walking_is_passed_over(
+def test_a_folder_that_is_deleted_during_the_walk_is_skipped(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is gone when it is looked into is as if it had been gone before."""
+    """It is as if it had not been there."""
     look = os.scandir
 
     def vanish(folder: str) -> os._ScandirIterator[str]:
@@ -387,9 +389,9 @@ def test_a_folder_that_vanishes_while_walking_is_passed_over(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are Unicode there")
-def test_a_name_that_is_no_text_is_a_failure(tmp_path: Path) -> None:
-    """A name that no table can hold is reported, legibly."""
-    grow(tmp_path, "good.wav")
+def test_a_name_that_is_not_utf8_is_a_failure(tmp_path: Path) -> None:
+    """A name that no table can store is reported in printable form."""
+    make_files(tmp_path, "good.wav")
     try:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.wav")).touch()
     except OSError:
@@ -401,6 +403,41 @@ def test_a_name_that_is_no_text_is_a_failure(tmp_path: Path) -> None:
     assert [(one.file_id, one.code) for one in found.failures] == [
         ("bad\\xff.wav", Code.UNSUPPORTED)
     ]
+
+
+def test_importing_headrace_does_not_import_the_glob_library() -> None:
+    """Only a search for files imports wcmatch."""
+    code = "import sys, headrace; print('wcmatch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ids"),
+    [
+        ("[^a].wav", ["^.wav", "a.wav"]),
+        ("[[:alpha:]]*.wav", ["a].wav"]),
+        ("a\\[b].wav", ["a\\b.wav"]),
+        ("{a,b}*.wav", []),
+        ("@(a|b)*.wav", []),
+        ("!a*.wav", []),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="a backslash separates folders there")
+def test_a_pattern_has_no_syntax_beyond_that_of_glob(
+    tmp_path: Path, pattern: str, ids: list[str]
+) -> None:
+    """Escapes, ``[^...]``, character classes, braces and extended globs are plain characters."""
+    make_files(tmp_path, "a.wav", "b.wav", "^.wav", "a].wav", "a\\b.wav")
+
+    try:
+        found = find(f"{tmp_path}/{pattern}").ids
+    except NoRecordingsError:
+        found = []
+
+    assert found == ids
+    assert found == sorted(audio_in(tmp_path, pattern))
 
 
 NAMES = st.sampled_from(
@@ -422,17 +459,17 @@ LASTS = st.sampled_from(
 def test_a_pattern_means_what_it_means_in_glob(
     files: list[str], parts: list[str], last: str
 ) -> None:
-    """On any tree, the files found are those of the standard library's `glob` that are audio."""
+    """On any tree, the files found are the audio files that the standard library's `glob` finds."""
     pattern = "/".join([*parts, last])
     with tempfile.TemporaryDirectory() as folder:
-        # The static part of the pattern exists, or there is nothing to compare.
+        # find() requires that the part before the first wildcard exists.
         top = Path(folder) / "top"
         top.mkdir()
         for file in files:
             try:
-                grow(top, file)
+                make_files(top, file)
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
-                continue  # a file where a folder would have to be
+                continue  # a file has the name of a needed folder
         expected = sorted(set(audio_in(top, pattern)))
 
         try:
@@ -444,7 +481,7 @@ def test_a_pattern_means_what_it_means_in_glob(
 
 
 def audio_in(top: Path, pattern: str) -> Iterator[str]:
-    """Yield what `glob` finds that has an extension of audio."""
+    """Yield the files that `glob` finds and that have an audio extension."""
     for name in glob.glob(pattern, root_dir=top, recursive=True):  # noqa: PTH207  the oracle
         if name and Path(name).suffix in EXTENSIONS:
             yield Path(name).as_posix()

@@ -14,6 +14,7 @@ import pytest
 from headrace.catalog import _headers as headers
 from headrace.catalog._headers import read_headers, worker_count
 from headrace.codecs._recording import Recording
+from tests.support.processes import interruptible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def recording(path: str, file_id: str, *_: object) -> Recording:
-    """Return what `decode.probe` might."""
+    """Return a recording, as `probe` does."""
     return Recording(file_id, path, 8000, 1, 100, "WAV", "PCM_16", 244, 1)
 
 
@@ -41,7 +42,7 @@ def scan_threads() -> list[str]:
 def test_results_come_in_the_order_of_the_files(
     monkeypatch: pytest.MonkeyPatch, workers: int, count: int
 ) -> None:
-    """One result for each file, whatever the number of threads."""
+    """There is one result for each file, with any number of threads."""
     monkeypatch.setattr(headers, "probe", recording)
 
     found = list(read_headers("/r", names(count), workers=workers))
@@ -51,7 +52,7 @@ def test_results_come_in_the_order_of_the_files(
 
 
 def test_work_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first result is taken, only a few batches are read, not all files."""
+    """Before the first result is consumed, only a few batches are read, not all files."""
     read: list[str] = []
 
     def count(path: str, file_id: str, *_: object) -> Recording:
@@ -63,11 +64,11 @@ def test_work_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(read_headers("/r", names(10_000), workers=2)) as results:
         next(results)
 
-    assert len(read) <= 2 * headers._AHEAD * headers._BATCH
+    assert len(read) <= 2 * headers._BATCHES_AHEAD * headers._BATCH
 
 
 def test_closing_ends_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scan given up half-way leaves no thread, and stops after the headers being read."""
+    """An abandoned scan leaves no thread, and stops after the current headers."""
     monkeypatch.setattr(headers, "probe", recording)
 
     with closing(read_headers("/r", names(10_000), workers=4)) as results:
@@ -82,7 +83,7 @@ def test_closing_ends_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_exception_in_a_thread_is_raised_and_ends_the_threads(
     monkeypatch: pytest.MonkeyPatch, cause: type[BaseException]
 ) -> None:
-    """A bug in reading is no failure of a file: it is raised where the results are taken."""
+    """A bug in reading is not a failure of a file: it is raised in the consumer."""
 
     def fail(path: str, file_id: str, *_: object) -> Recording:
         if file_id == "000500.wav":
@@ -102,7 +103,7 @@ def test_an_exception_in_a_thread_is_raised_and_ends_the_threads(
 
 INTERRUPTED = """
 import sys, threading
-from headrace.catalog import _catalog as catalog, _headers as headers
+from headrace.catalog import _headers as headers, scan
 
 begun = threading.Event()
 probe = headers.probe
@@ -116,7 +117,7 @@ def slow(path, file_id, cancelled):
 
 headers.probe = slow
 try:
-    catalog.scan(sys.argv[1], workers=4)
+    scan(sys.argv[1], workers=4)
 except KeyboardInterrupt:
     print([one.name for one in threading.enumerate()], flush=True)
 """
@@ -124,11 +125,11 @@ except KeyboardInterrupt:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
 def test_ctrl_c_ends_a_scan_and_its_threads(tmp_path: Path) -> None:
-    """After Ctrl-C in the middle of a scan only the main thread is left, and the process ends."""
+    """After Ctrl-C during a scan only the main thread is left, and the process ends."""
     for name in names(3000):
         (tmp_path / name).touch()
     with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        interruptible(INTERRUPTED, tmp_path), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
@@ -141,7 +142,7 @@ def test_ctrl_c_ends_a_scan_and_its_threads(tmp_path: Path) -> None:
 
 
 def test_known_files_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file with the size and time of change that it had is passed over; any other is read."""
+    """A file with its known size and time of change is skipped; any other is read."""
     for name in names(3):
         (tmp_path / name).write_bytes(b"12345")
     status = [(tmp_path / name).stat() for name in names(3)]
@@ -177,8 +178,8 @@ def test_a_bar_is_drawn_on_a_terminal_only(
     *,
     drawn: bool,
 ) -> None:
-    """The bar is for eyes: not for a file or a pipe, unless asked for."""
-    monkeypatch.delenv("CI", raising=False)  # where a terminal is nobody's
+    """A file or a pipe gets no progress bar, unless asked for."""
+    monkeypatch.delenv("CI", raising=False)  # in CI no bar is drawn, even on a terminal
     stderr = stream()
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.setattr(headers, "probe", recording)
@@ -192,7 +193,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(
 
 
 def test_auto_workers_are_more_than_the_processors_and_bounded() -> None:
-    """Threads that mostly wait may be more than the processors, but not without end."""
+    """Threads that mostly wait may outnumber the processors, but not without limit."""
     assert 4 <= worker_count("auto") <= 32
     assert worker_count(0) == 0
     assert worker_count(7) == 7

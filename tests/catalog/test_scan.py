@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 from headrace.catalog import _headers as headers
-from headrace.catalog._catalog import Catalog, load_catalog, scan
+from headrace.catalog._catalog import Catalog, load_catalog
+from headrace.catalog._scan import scan
 from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
 from headrace.errors import CatalogError, HeadraceWarning, NoRecordingsError
@@ -21,7 +22,7 @@ from headrace.failures import Code
 REAL = Path(__file__).parents[2].parent / "shared" / "audio"
 
 
-def sound(path: Path, frames: int = 100, rate: int = 8000, channels: int = 1) -> Path:
+def write_silence(path: Path, frames: int = 100, rate: int = 8000, channels: int = 1) -> Path:
     """Write a silent file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.zeros((frames, channels), np.int16), rate)
@@ -32,9 +33,9 @@ def sound(path: Path, frames: int = 100, rate: int = 8000, channels: int = 1) ->
 def archive(tmp_path: Path) -> Path:
     """Return a folder with three good recordings."""
     root = tmp_path / "archive"
-    sound(root / "A" / "1.wav", 100)
-    sound(root / "A" / "2.WAV", 200, rate=16_000, channels=2)
-    sound(root / "B" / "3.flac", 300)
+    write_silence(root / "A" / "1.wav", 100)
+    write_silence(root / "A" / "2.WAV", 200, rate=16_000, channels=2)
+    write_silence(root / "B" / "3.flac", 300)
     return root
 
 
@@ -52,7 +53,7 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_scan_says_what_the_headers_say(archive: Path) -> None:
-    """Every column is the header's, or the file's."""
+    """Every column has the value of the header, or of the file."""
     catalog = scan(archive)
 
     status = (archive / "A" / "2.WAV").stat()
@@ -82,10 +83,10 @@ def test_the_number_of_workers_changes_nothing(archive: Path, workers: int) -> N
     assert list(scan(archive, workers=workers)) == list(scan(archive, workers=2))
 
 
-def test_damaged_files_are_rows_and_one_line_says_so(archive: Path) -> None:
-    """Good files are not lost with bad ones, and bad ones are not lost silently."""
+def test_damaged_files_are_failures_and_one_warning(archive: Path) -> None:
+    """Good files are not lost because of bad ones, and bad ones are reported."""
     (archive / "zero.wav").touch()
-    sound(archive / "no_frames.wav", frames=0)
+    write_silence(archive / "no_frames.wav", frames=0)
     (archive / "text.wav").write_text("To whom it may concern")
     (archive / "folder.wav").mkdir()
     (archive / "gone.wav").symlink_to("nowhere")
@@ -113,10 +114,10 @@ def test_damaged_files_are_rows_and_one_line_says_so(archive: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can read everything"
 )
-def test_a_file_that_may_not_be_read_is_a_row(archive: Path) -> None:
-    """Permissions are a cause of their own."""
+def test_a_file_without_read_permission_is_a_failure(archive: Path) -> None:
+    """Permissions have a code of their own."""
     (archive / "A" / "1.wav").chmod(0)
 
     with pytest.warns(HeadraceWarning, match="1 PERMISSION"):
@@ -126,7 +127,7 @@ def test_a_file_that_may_not_be_read_is_a_row(archive: Path) -> None:
 
 
 def test_nothing_but_damaged_files_is_an_error(tmp_path: Path) -> None:
-    """An empty catalog helps nobody: the error says why each file cannot be used."""
+    """Instead of an empty catalog, there is an error that says why files cannot be used."""
     for number in range(5):
         (tmp_path / f"{number}.wav").touch()
 
@@ -141,7 +142,7 @@ def test_nothing_but_damaged_files_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_second_scan_reads_no_header(archive: Path, probed: list[str]) -> None:
-    """With a cache, files that have not changed are not opened, and the catalog is the same."""
+    """With a cache, unchanged files are not opened, and the catalog is the same."""
     cache = archive / "catalog.parquet"
     first = scan(archive, cache=cache)
     written = cache.stat().st_mtime_ns
@@ -154,7 +155,7 @@ def test_a_second_scan_reads_no_header(archive: Path, probed: list[str]) -> None
     assert cache.stat().st_mtime_ns == written
 
 
-def test_a_rescan_reads_what_is_new_or_changed_and_drops_what_is_gone(
+def test_a_rescan_reads_new_and_changed_files_and_drops_deleted_ones(
     archive: Path, probed: list[str]
 ) -> None:
     """Size or time of change decides; the order is again that of a fresh scan."""
@@ -162,8 +163,8 @@ def test_a_rescan_reads_what_is_new_or_changed_and_drops_what_is_gone(
     scan(archive, cache=cache)
     probed.clear()
     (archive / "B" / "3.flac").unlink()
-    sound(archive / "A" / "0.wav", 50)
-    sound(archive / "A" / "1.wav", 150)
+    write_silence(archive / "A" / "0.wav", 50)
+    write_silence(archive / "A" / "1.wav", 150)
     os.utime(archive / "A" / "2.WAV", ns=(0, 0))
 
     again = scan(archive, cache=cache)
@@ -174,11 +175,11 @@ def test_a_rescan_reads_what_is_new_or_changed_and_drops_what_is_gone(
 
 
 def test_a_rescan_keeps_the_users_columns(archive: Path) -> None:
-    """Columns stay with their ids; files that are new have null."""
+    """Columns stay with their ids; new files have null."""
     cache = archive / "catalog.parquet"
     scan(archive).with_columns(site=lambda row: row.id[0], n=[1, 2, 3]).save(cache)
-    sound(archive / "A" / "0.wav")
-    sound(archive / "A" / "1.wav", 999)
+    write_silence(archive / "A" / "0.wav")
+    write_silence(archive / "A" / "1.wav", 999)
     (archive / "A" / "2.WAV").unlink()
 
     again = scan(archive, cache=cache)
@@ -193,9 +194,7 @@ def test_a_rescan_keeps_the_users_columns(archive: Path) -> None:
     assert load_catalog(cache).to_arrow().equals(again.to_arrow(), check_metadata=True)
 
 
-def test_a_cache_of_other_patterns_serves_where_paths_agree(
-    archive: Path, probed: list[str]
-) -> None:
+def test_a_cache_of_other_patterns_is_used_by_path(archive: Path, probed: list[str]) -> None:
     """A file is known by its path, though its id is now relative to another folder."""
     cache = archive / "catalog.parquet"
     scan(archive).with_columns(n=[1, 2, 3]).save(cache)
@@ -211,7 +210,7 @@ def test_a_cache_of_other_patterns_serves_where_paths_agree(
 def test_a_file_of_the_same_id_elsewhere_is_another_file(
     archive: Path, probed: list[str], tmp_path: Path
 ) -> None:
-    """While the archive is still where it was, a twin in another folder is read for itself."""
+    """While the archive is still in its place, a copy in another folder is read."""
     cache = tmp_path / "catalog.parquet"
     scan(archive).with_columns(n=[1, 2, 3]).save(cache)
     shutil.copytree(archive, tmp_path / "twin")
@@ -239,14 +238,14 @@ def test_an_archive_that_moved_is_known_by_its_ids(
     assert moved[0].path == f"{tmp_path}/moved/A/1.wav"
 
 
-def test_failures_are_tried_again(archive: Path) -> None:
-    """A file that could not be used is read at each scan, and its row goes when it is mended."""
+def test_failed_files_are_read_again(archive: Path) -> None:
+    """An unusable file is read in each scan, and its failure goes when it is repaired."""
     cache = archive / "catalog.parquet"
     (archive / "C.wav").touch()
     with pytest.warns(HeadraceWarning, match="1 of 4"):
         scan(archive, cache=cache)
     assert [one.file_id for one in load_catalog(cache).failures] == ["C.wav"]
-    sound(archive / "C.wav")
+    write_silence(archive / "C.wav")
 
     catalog = scan(archive, cache=cache)
 
@@ -255,10 +254,10 @@ def test_failures_are_tried_again(archive: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1", b"PAR1 and then nothing that helps PAR1"])
-def test_a_damaged_cache_is_put_aside_and_said(
+def test_a_damaged_cache_is_renamed_with_a_warning(
     archive: Path, tmp_path: Path, damage: bytes
 ) -> None:
-    """The scan goes on without it, and its bytes are not lost, not even the second time."""
+    """The scan goes on without it, and its bytes are kept, also the second time."""
     cache = tmp_path / "catalog.parquet"
     for number in (1, 2):
         cache.write_bytes(damage + bytes([number]) * bool(damage))
@@ -271,7 +270,7 @@ def test_a_damaged_cache_is_put_aside_and_said(
         assert aside.read_bytes() == damage + bytes([number]) * bool(damage)
 
 
-def test_a_truncated_cache_is_put_aside(archive: Path, tmp_path: Path) -> None:
+def test_a_truncated_cache_is_renamed(archive: Path, tmp_path: Path) -> None:
     """Half a Parquet file is a damaged one."""
     cache = tmp_path / "catalog.parquet"
     scan(archive, cache=cache)
@@ -296,10 +295,8 @@ def test_a_cache_that_is_something_else_is_refused(archive: Path, tmp_path: Path
     assert other.read_bytes() == before
 
 
-def test_a_cache_in_a_folder_that_is_not_there_is_refused_at_once(
-    archive: Path, probed: list[str]
-) -> None:
-    """An hour of scanning is not lost for a typo."""
+def test_a_cache_in_a_missing_folder_is_refused_at_once(archive: Path, probed: list[str]) -> None:
+    """A typo is reported before the scan, not after it."""
     with pytest.raises(CatalogError, match="there is no folder"):
         scan(archive, cache=archive / "typo" / "catalog.parquet")
 
@@ -313,7 +310,7 @@ def test_an_interrupted_scan_leaves_the_cache_as_it_was(
     cache = archive / "catalog.parquet"
     scan(archive, cache=cache)
     before = cache.read_bytes()
-    sound(archive / "new.wav")
+    write_silence(archive / "new.wav")
 
     def interrupt(*_: object) -> Recording:
         raise KeyboardInterrupt
@@ -326,11 +323,11 @@ def test_an_interrupted_scan_leaves_the_cache_as_it_was(
     assert not list(archive.glob(".*"))
 
 
-def test_a_chunk_boundary_is_invisible(
+def test_the_size_of_chunks_does_not_matter(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Recordings are made into a table some at a time, which shows nowhere."""
-    monkeypatch.setattr("headrace.catalog._scan.AT_ONCE", 2)
+    """Recordings are put into tables some at a time, which changes nothing."""
+    monkeypatch.setattr("headrace.catalog._table.ROWS_AT_ONCE", 2)
 
     catalog = scan(archive, cache=tmp_path / "c.parquet")
 
@@ -339,7 +336,7 @@ def test_a_chunk_boundary_is_invisible(
     assert catalog.fingerprint == load_catalog(tmp_path / "c.parquet").fingerprint
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real recordings are not here")
+@pytest.mark.skipif(not REAL.is_dir(), reason="there are no real recordings")
 def test_real_recordings_are_all_accounted_for() -> None:
     """Upper-case names are found, and the file without frames is a failure."""
     with pytest.warns(HeadraceWarning, match=r"1 of 60 .* field/empty_2c\.wav"):
@@ -353,8 +350,8 @@ def test_real_recordings_are_all_accounted_for() -> None:
     assert len(catalog.filter(lambda row: row.id.startswith("indices/"))) == 48
 
 
-def test_a_catalog_is_what_a_scan_returns(archive: Path) -> None:
-    """No warning where nothing is wrong."""
+def test_a_scan_without_damage_does_not_warn(archive: Path) -> None:
+    """A scan returns a catalog."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert isinstance(scan(archive), Catalog)

@@ -24,7 +24,7 @@ def catalog() -> Catalog:
 
 class TestFromTable:
     def test_pandas_and_arrow_give_the_same(self) -> None:
-        """Wherever the table comes from."""
+        """The type of the table does not matter."""
         arrow = Catalog.from_table(table(site=["A", None, "B"]))
         pandas = Catalog.from_table(pd.DataFrame(columns(site=["A", None, "B"])))
 
@@ -32,7 +32,7 @@ class TestFromTable:
         assert arrow.column("site").tolist() == pandas.column("site").tolist() == ["A", None, "B"]
 
     def test_to_pandas_and_back_is_the_same(self, catalog: Catalog) -> None:
-        """All columns go through a DataFrame."""
+        """All columns survive a DataFrame."""
         again = Catalog.from_table(catalog.with_columns(n=[3, 1, 2]).to_pandas())
 
         assert list(again) == list(catalog)
@@ -45,12 +45,12 @@ class TestFromTable:
         assert (again.root, again.failures) == ("/data", FAILURES)
 
     def test_sizes_and_times_may_be_unknown(self) -> None:
-        """Missing, or null, they are 0."""
+        """If missing or null, they are 0."""
         assert Catalog.from_table(table(size=None, mtime_ns=None))[0].size == 0
         assert Catalog.from_table(table(size=[None, 1, 2]))[0].size == 0
 
-    def test_numbers_of_other_types_are_taken_if_whole(self) -> None:
-        """A DataFrame turns integers into floats easily."""
+    def test_whole_numbers_of_other_types_are_accepted(self) -> None:
+        """A DataFrame easily turns integers into floats."""
         assert Catalog.from_table(table(frames=[1.0, 2.0, 3.0])).frames.tolist() == [1, 2, 3]
         with pytest.raises(CatalogError, match="column frames cannot be of type int64"):
             Catalog.from_table(table(frames=[1.5, 2.0, 3.0]))
@@ -58,7 +58,7 @@ class TestFromTable:
             Catalog.from_table(table(sample_rate=["much", "2", "3"]))
 
     def test_paths_are_made_of_root_and_id(self) -> None:
-        """Root decides where the files are, whether or not there were paths."""
+        """Root decides where the files are, whether or not the table has paths."""
         for one in (table(), table(path=None)):
             moved = Catalog.from_table(one, root="/else/where/")
 
@@ -83,7 +83,7 @@ class TestFromTable:
     def test_ids_are_made_of_paths(
         self, paths: list[str], root: str | None, ids: list[str], found: str
     ) -> None:
-        """Relative to root, or to the folder that all paths share."""
+        """They are relative to root, or to the common folder of all paths."""
         catalog = Catalog.from_table(table(len(paths), id=None, path=paths), root)
 
         assert [one.id for one in catalog] == ids
@@ -97,21 +97,21 @@ class TestFromTable:
 
     @pytest.mark.parametrize("name", ["sample_rate", "channels", "frames", "format", "subtype"])
     def test_a_missing_column_is_named(self, name: str) -> None:
-        """With those that are there."""
+        """The message lists the existing columns."""
         with pytest.raises(CatalogError, match=rf"no column {name}\. It has \['id', 'path'"):
             Catalog.from_table(table(**{name: None}))
 
     def test_neither_id_nor_path_nor_root_is_an_error(self) -> None:
-        """A recording has to be somewhere."""
+        """A recording needs a path."""
         with pytest.raises(CatalogError, match=r"no column id \(or path\)"):
             Catalog.from_table(table(id=None, path=None))
-        with pytest.raises(CatalogError, match="say with root= where the files are"):
+        with pytest.raises(CatalogError, match="give the folder of the files as root="):
             Catalog.from_table(table(path=None))
 
     @pytest.mark.parametrize("name", ["sample_rate", "channels", "frames"])
     @pytest.mark.parametrize("value", [0, -5])
-    def test_what_must_be_positive_is(self, name: str, value: int) -> None:
-        """The recording is named."""
+    def test_values_must_be_positive(self, name: str, value: int) -> None:
+        """The message names the recording."""
         with pytest.raises(
             CatalogError, match=rf"'b\.wav' has {name}={value}: it must be positive"
         ):
@@ -119,14 +119,14 @@ class TestFromTable:
 
     @pytest.mark.parametrize("name", ["id", "path", "frames", "format"])
     def test_null_is_refused(self, name: str) -> None:
-        """The row is named."""
+        """The message names the row."""
         values = [*columns()[name][:2], None]
         with pytest.raises(CatalogError, match=f"The column {name} has no value in row 2"):
             Catalog.from_table(table(**{name: values}))
 
     @pytest.mark.parametrize("ids", [["x", "y", "x"], ["x", "x", "y"], ["y", "x", "x"]])
-    def test_an_id_that_is_there_twice_is_refused_naming_both_files(self, ids: list[str]) -> None:
-        """In any order of the rows."""
+    def test_a_repeated_id_is_refused_naming_both_files(self, ids: list[str]) -> None:
+        """The order of the rows does not matter."""
         with pytest.raises(CatalogError) as caught:
             Catalog.from_table(table(id=ids))
 
@@ -139,17 +139,17 @@ class TestFromTable:
         assert [one.id for one in Catalog.from_table(table(id=["z", "x", "y"]))] == ["z", "x", "y"]
 
     def test_what_is_no_table_is_refused(self) -> None:
-        """And two columns of one name."""
+        """And two columns with one name."""
         with pytest.raises(CatalogError, match="not dict"):
             Catalog.from_table(columns())
         twice = table().append_column("id", pa.array(["x", "y", "z"]))
-        with pytest.raises(CatalogError, match="two columns of one name"):
+        with pytest.raises(CatalogError, match="two columns with one name"):
             Catalog.from_table(twice)
 
 
 class TestFingerprint:
     def test_it_is_a_constant(self, catalog: Catalog) -> None:
-        """The same on every machine and in every version: a saved state may depend on it."""
+        """It is the same on every machine and in every version: saved states depend on it."""
         digest = hashlib.blake2b(b"headrace catalog 1", digest_size=16)
         for number in (3, 5, 5, 5):
             digest.update(number.to_bytes(8, "little"))
@@ -177,7 +177,7 @@ class TestFingerprint:
     def test_ids_frames_and_rates_are_in_it(
         self, catalog: Catalog, changed: dict[str, Any]
     ) -> None:
-        """Also where only the border between two ids moves."""
+        """It changes even if only the border between two ids moves."""
         assert Catalog.from_table(table(**changed)).fingerprint != catalog.fingerprint
 
     def test_order_is_in_it(self, catalog: Catalog) -> None:
@@ -186,8 +186,8 @@ class TestFingerprint:
 
     @given(cuts=st.lists(st.integers(0, 12), max_size=4).map(sorted), skip=st.integers(0, 5))
     @settings(deadline=None)
-    def test_how_the_table_is_cut_up_is_not_in_it(self, cuts: list[int], skip: int) -> None:
-        """Slices, offsets, chunks and empty chunks are Arrow's own business."""
+    def test_the_chunks_of_the_table_are_not_in_it(self, cuts: list[int], skip: int) -> None:
+        """Slices, offsets, chunks and empty chunks do not change it."""
         plain = Catalog.from_table(table(12))
         padded = pa.concat_tables([table(12)[:skip], table(12)])[skip:]
         edges = [0, *cuts, 12]

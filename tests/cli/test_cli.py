@@ -22,27 +22,29 @@ from headrace.failures import Code, Failure
 
 
 @dataclass(frozen=True)
-class Answer:
+class Result:
+    """What a command ended with and printed."""
+
     code: int | str | None
     out: str
     err: str
 
 
-Run = Callable[..., Answer]
+Run = Callable[..., Result]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return what the console script does with some arguments, on a terminal of 80 columns."""
+    """Return a function that runs the console script on a terminal of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("NO_COLOR", "1")
 
-    def run(*arguments: str | Path) -> Answer:
+    def run(*arguments: str | Path) -> Result:
         monkeypatch.setattr(sys, "argv", ["headrace", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exited:
             cli.main()
-        return Answer(ended.value.code, *capsys.readouterr())
+        return Result(exited.value.code, *capsys.readouterr())
 
     return run
 
@@ -54,7 +56,7 @@ def archive(tmp_path: Path) -> Archive:
 
 
 def _sentence(text: str) -> str:
-    """Return the one sentence that `text` is, without its prefix."""
+    """Return the only sentence of `text`, without the program's name."""
     lines = text.splitlines()
     assert len(lines) == 1, text
     assert lines[0].startswith("headrace: ")
@@ -66,70 +68,70 @@ def _sentence(text: str) -> str:
 
 
 def test_the_help_fits_a_screen_and_shows_examples(run: Run) -> None:
-    """24 lines of 80 columns hold the whole of `headrace --help`."""
-    answer = run("--help")
+    """`headrace --help` fits 24 lines of 80 columns."""
+    result = run("--help")
 
-    assert answer.code == 0
-    assert len(answer.out.rstrip().splitlines()) <= 24
-    assert max(map(len, answer.out.splitlines())) <= 80
+    assert result.code == 0
+    assert len(result.out.rstrip().splitlines()) <= 24
+    assert max(map(len, result.out.splitlines())) <= 80
     for command in ("demo", "scan", "preview"):
-        assert re.search(rf"^ headrace {command}\b", answer.out, re.MULTILINE)
-    assert "Exit codes: 0 done; 1 the data are at fault" in answer.out
+        assert re.search(rf"^ headrace {command}\b", result.out, re.MULTILINE)
+    assert "Exit codes: 0 success; 1 data error; 2 usage error; 130 interrupted." in result.out
 
 
 @pytest.mark.parametrize("command", ["demo", "scan", "bench", "preview"])
 def test_each_commands_help_shows_an_example(run: Run, command: str) -> None:
-    """An example stands on a line of its own, so that it can be copied."""
-    answer = run(command, "-h")
+    """Each example has a line of its own, so that it can be copied."""
+    result = run(command, "-h")
 
-    assert answer.code == 0
-    assert re.search(rf"^ headrace {command}[^|]*$", answer.out, re.MULTILINE)
-    assert "hidden" not in answer.out
-    assert "--budget-s" not in answer.out
+    assert result.code == 0
+    assert re.search(rf"^ headrace {command}[^|]*$", result.out, re.MULTILINE)
+    assert "hidden" not in result.out
+    assert "--budget-s" not in result.out
 
 
-def test_the_version_is_the_packages(run: Run) -> None:
-    """`--version` prints the installed version and nothing else."""
+def test_the_version_is_the_installed_one(run: Run) -> None:
+    """`--version` prints the version of the installed package and nothing else."""
     assert run("--version").out == f"headrace {version('headrace')}\n"
 
 
 # scan
 
 
-def test_scan_tells_what_there_is(run: Run, archive: Archive) -> None:
-    """Count, length, rate, format and channels are on the screen; nothing is on standard error."""
-    answer = run("scan", archive.pattern)
+def test_scan_lists_the_recordings(run: Run, archive: Archive) -> None:
+    """Count, length, rate, format and channels are printed; standard error is empty."""
+    result = run("scan", archive.pattern)
 
-    assert answer.code == 0
-    assert answer.err == ""
-    assert "3 recordings, 6.0 s" in answer.out
-    row = next(line for line in answer.out.splitlines() if "PCM_16" in line)
+    assert result.code == 0
+    assert result.err == ""
+    assert "3 recordings, 6.0 s" in result.out
+    row = next(line for line in result.out.splitlines() if "PCM_16" in line)
     assert " ".join(row.split()) == "WAV PCM_16 22,050 Hz 1 3 6.0 s 2.0 s 2.0 s"
 
 
 def test_scan_shows_damaged_files_and_fails(run: Run, archive: Archive) -> None:
-    """Each damaged file has its code and reason; one sentence says so, and the exit code is 1."""
+    """Each damaged file has its code and reason; one sentence counts them; the exit code is 1."""
     archive.audio[1].write_bytes(b"")
     archive.audio[2].write_bytes(b"no audio at all")
 
-    answer = run("scan", archive.folder / "raw_data")
+    result = run("scan", archive.folder / "raw_data")
 
-    assert answer.code == 1
-    assert _sentence(answer.err) == "2 files are damaged and were left out."
-    assert "1 recording," in answer.out
-    lines = answer.out.splitlines()
+    assert result.code == 1
+    assert _sentence(result.err) == "2 files are damaged and were left out."
+    assert "1 recording," in result.out
+    lines = result.out.splitlines()
     assert any("EMPTY" in line and archive.audio[1].stem in line for line in lines)
     assert any("NOT_AUDIO" in line and archive.audio[2].stem in line for line in lines)
 
 
 def test_scan_writes_figures_and_a_catalog(run: Run, archive: Archive, tmp_path: Path) -> None:
-    """`--json` gives what the table shows, `--save` what `load_catalog` loads, `--root` the ids."""
+    """`--json` has the figures of the table, `--save` a catalog; ids are relative to `--root`."""
     archive.audio[1].write_bytes(b"")
     saved = tmp_path / "catalog.parquet"
 
-    answer = run("scan", archive.pattern, "--json", "-", "--save", saved, "--root", archive.folder)
+    result = run("scan", archive.pattern, "--json", "-", "--save", saved, "--root", archive.folder)
 
-    figures = json.loads(answer.out)
+    figures = json.loads(result.out)
     assert figures["recordings"] == 2
     assert figures["audio_s"] == 4.0
     assert figures["bytes"] == 2 * archive.audio[0].stat().st_size
@@ -145,21 +147,21 @@ def test_scan_writes_figures_and_a_catalog(run: Run, archive: Archive, tmp_path:
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_scan_decodes_and_writes_what_is_damaged(
+def test_scan_decodes_and_lists_damaged_files(
     run: Run, archive: Archive, tmp_path: Path, ending: str
 ) -> None:
-    """`--verify decode` finds what headers hide; `--failures` has a row for each."""
+    """`--verify decode` finds damage that headers hide; `--failures` has a row for each."""
     cut, none, _ = archive.audio
     cut.write_bytes(cut.read_bytes()[:30_000])
     none.write_bytes(b"")
     wanted = tmp_path / f"damaged.{ending}"
 
     assert "TRUNCATED" not in run("scan", archive.pattern).out
-    answer = run("scan", archive.pattern, "--verify", "decode", "--failures", wanted)
+    result = run("scan", archive.pattern, "--verify", "decode", "--failures", wanted)
 
-    assert answer.code == 1
-    assert _sentence(answer.err) == "2 files are damaged and were left out, but for parts of 1."
-    assert "2 damaged files: 1 EMPTY, 1 TRUNCATED" in answer.out
+    assert result.code == 1
+    assert _sentence(result.err) == "2 files are damaged and were left out, except for parts of 1."
+    assert "2 damaged files: 1 EMPTY, 1 TRUNCATED" in result.out
     table = (csv.read_csv if ending == "csv" else parquet.read_table)(wanted)
     assert sorted(zip(*(table[name].to_pylist() for name in ("code", "path")), strict=True)) == [
         ("EMPTY", str(none)),
@@ -167,20 +169,20 @@ def test_scan_decodes_and_writes_what_is_damaged(
     ]
 
 
-def test_scan_writes_what_is_damaged_where_all_is(run: Run, tmp_path: Path) -> None:
-    """With nothing to use there is no catalog, but a list all the same; a name says which kind."""
+def test_scan_lists_damaged_files_if_all_are_damaged(run: Run, tmp_path: Path) -> None:
+    """Without a usable file there is no catalog, but the list is written; its ending is checked."""
     (tmp_path / "a.wav").write_bytes(b"")
 
     assert run("scan", tmp_path, "--failures", tmp_path / "damaged.csv").code == 1
     assert csv.read_csv(tmp_path / "damaged.csv")["code"].to_pylist() == ["EMPTY"]
-    answer = run("scan", tmp_path, "--failures", tmp_path / "damaged.txt")
-    assert "must end in .csv or .parquet" in _sentence(answer.err)
-    answer = run("scan", tmp_path, "--failures", tmp_path / "no" / "damaged.csv")
-    assert "make it first" in _sentence(answer.err)
+    result = run("scan", tmp_path, "--failures", tmp_path / "damaged.txt")
+    assert "must end in .csv or .parquet" in _sentence(result.err)
+    result = run("scan", tmp_path, "--failures", tmp_path / "no" / "damaged.csv")
+    assert "create it first" in _sentence(result.err)
 
 
-def test_names_are_printed_as_they_are(run: Run, tmp_path: Path) -> None:
-    """Brackets and colons in them are no styles and no pictures."""
+def test_file_names_are_printed_unchanged(run: Run, tmp_path: Path) -> None:
+    """Brackets and colons in file names are not taken for styles and emoji."""
     names = ["site[red] b.wav", "call :bird:.wav", "x[/y].wav"]
     for name in names[:2]:
         (tmp_path / name).write_bytes(b"")
@@ -188,16 +190,16 @@ def test_names_are_printed_as_they_are(run: Run, tmp_path: Path) -> None:
     (tmp_path / names[2]).write_bytes(b"no audio")
     soundfile.write(tmp_path / "a.wav", [0.0] * 800, 8_000)
 
-    answer = run("scan", tmp_path)
+    result = run("scan", tmp_path)
 
-    assert answer.code == 1
-    assert all(name in answer.out for name in names), answer.out
+    assert result.code == 1
+    assert all(name in result.out for name in names), result.out
 
 
-def test_in_a_pipe_a_name_stays_on_one_line(
+def test_a_file_name_in_a_pipe_stays_on_one_line(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nobody looks there is no width to keep to, and no blanks fill a line up."""
+    """Output that is no terminal is not wrapped, and lines end without spaces."""
     monkeypatch.delenv("COLUMNS")
     soundfile.write(tmp_path / "a.wav", [0.0] * 800, 8_000)
     name = "far " * 40 + "away.wav"
@@ -209,37 +211,37 @@ def test_in_a_pipe_a_name_stays_on_one_line(
     assert [line for line in lines if line != line.rstrip()] == []
 
 
-def test_a_file_with_two_faults_is_one_damaged_file(run: Run, tmp_path: Path) -> None:
-    """In the figures as on the screen, which tell of each fault where it begins and ends."""
+def test_a_file_that_is_damaged_twice_counts_once(run: Run, tmp_path: Path) -> None:
+    """JSON and report count one file, and list both failures with their spans."""
     samples = np.zeros(16_000, np.float32)
     samples[100] = np.nan
     soundfile.write(tmp_path / "a.wav", samples, 8_000, subtype="FLOAT")
     soundfile.write(tmp_path / "b.wav", samples[:8_000] * 0 + 0.5, 8_000, subtype="PCM_16")
     (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:50_000])
 
-    answer = run("scan", tmp_path, "--verify", "decode")
+    result = run("scan", tmp_path, "--verify", "decode")
     figures = json.loads(run("scan", tmp_path, "--verify", "decode", "--json", "-").out)
 
-    assert "1 damaged file: 1 NON_FINITE, 1 TRUNCATED" in answer.out
+    assert "1 damaged file: 1 NON_FINITE, 1 TRUNCATED" in result.out
     assert (figures["damaged"], figures["partly"]) == (1, 1)
-    told = {one["code"]: one for one in figures["failures"]}
-    assert told.keys() == {"NON_FINITE", "TRUNCATED"}
-    for one in told.values():
+    failures = {one["code"]: one for one in figures["failures"]}
+    assert failures.keys() == {"NON_FINITE", "TRUNCATED"}
+    for one in failures.values():
         assert one["windows"] == 0
         assert one["start_s"] >= 0
         assert one["stop_s"] is None or one["stop_s"] > one["start_s"]
 
 
-def test_scan_keeps_what_it_decoded(run: Run, archive: Archive, tmp_path: Path) -> None:
-    """`--cache` holds the catalog, with declared frames."""
+def test_scan_caches_what_it_decoded(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """`--cache` writes the catalog with the column of declared frames."""
     kept = tmp_path / "kept.parquet"
 
     assert run("scan", archive.pattern, "--verify", "decode", "--cache", kept).code == 0
     assert catalog.load_catalog(kept).column("declared_frames").tolist() == [44_100] * 3
 
 
-def test_scan_tells_kinds_apart(run: Run, tmp_path: Path) -> None:
-    """Recordings of another rate, format or number of channels have a row of their own."""
+def test_scan_groups_recordings_by_kind(run: Run, tmp_path: Path) -> None:
+    """Each format, sample rate and number of channels has its own row."""
     soundfile.write(tmp_path / "a.wav", [0.0] * 800, 8_000, subtype="PCM_16")
     soundfile.write(tmp_path / "b.wav", [[0.0, 0.0]] * 800, 8_000, subtype="PCM_16")
     soundfile.write(tmp_path / "c.flac", [0.0] * 1_600, 16_000, subtype="PCM_24")
@@ -260,17 +262,17 @@ def test_scan_tells_kinds_apart(run: Run, tmp_path: Path) -> None:
 # bench
 
 
-def test_bench_recommends_what_its_figures_say(run: Run, archive: Archive, tmp_path: Path) -> None:
-    """The table's recommendation is that of the raw figures, which are consistent in themselves."""
+def test_bench_recommends_by_its_own_figures(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """Table and JSON recommend the same number of workers, and the figures are consistent."""
     file = tmp_path / "bench.json"
 
-    answer = run(
+    result = run(
         *("bench", archive.pattern, "--workers", "0,1,2", "--rounds", "2", "--window-s", "0.5"),
         *("--batch-size", "4", "--max-windows", "10", "--shuffle", "file", "--json", file),
     )
 
-    assert answer.code == 0
-    assert answer.err == ""
+    assert result.code == 0
+    assert result.err == ""
     figures = json.loads(file.read_text())
     assert figures["windows"] == 10
     assert [row["workers"] for row in figures["rows"]] == [0, 1, 2]
@@ -280,18 +282,18 @@ def test_bench_recommends_what_its_figures_say(run: Run, archive: Archive, tmp_p
         assert row["windows_per_s"] == pytest.approx(sum(rates) / 2)
         assert row["times_real_time"] == pytest.approx(0.5 * row["windows_per_s"])
         assert row["spread"] == pytest.approx((max(rates) - min(rates)) / (sum(rates) / 2))
-    assert f"workers={figures['recommended']}: " in answer.out
-    marked = next(line for line in answer.out.splitlines() if "recommended" in line)
+    assert f"workers={figures['recommended']}: " in result.out
+    marked = next(line for line in result.out.splitlines() if "recommended" in line)
     assert marked.split()[0] == str(figures["recommended"])
-    assert "after one that is not counted" in answer.out
+    assert "after one that is not counted and brings the" in result.out
 
 
-def test_bench_can_write_nothing_but_json(run: Run, archive: Archive) -> None:
+def test_bench_can_print_json_only(run: Run, archive: Archive) -> None:
     """With `--json -`, standard output is JSON from the first byte to the last."""
-    answer = run("bench", archive.pattern, "--workers", "1", "--rounds", "1", "--json", "-")
+    result = run("bench", archive.pattern, "--workers", "1", "--rounds", "1", "--json", "-")
 
-    assert answer.code == 0
-    assert json.loads(answer.out)["recommended"] == 1
+    assert result.code == 0
+    assert json.loads(result.out)["recommended"] == 1
 
 
 # demo
@@ -301,22 +303,22 @@ TINY = ("--recordings", "2", "--seconds", "10", "--rounds", "1", "--budget-s", "
 
 
 def test_demo_compares_the_loaders(run: Run) -> None:
-    """The table has the plain loader, then the threaded one, then a verdict."""
-    answer = run("demo", *TINY)
+    """The table has the plain loader, then threaded loaders; a verdict follows."""
+    result = run("demo", *TINY)
 
-    assert answer.code == 0
-    assert answer.err == ""
-    assert re.search(r"^ +plain +[\d,]+ +[\d,]+ +\d+\.\d% *$", answer.out, re.MULTILINE)
-    assert re.search(r"^ +threaded, 1 worker +[\d,]+", answer.out, re.MULTILINE)
-    assert re.search(r"^ +threaded, 2 workers +[\d,]+", answer.out, re.MULTILINE)
-    assert "Verdict" in answer.out
+    assert result.code == 0
+    assert result.err == ""
+    assert re.search(r"^ +plain +[\d,]+ +[\d,]+ +\d+\.\d% *$", result.out, re.MULTILINE)
+    assert re.search(r"^ +threaded, 1 worker +[\d,]+", result.out, re.MULTILINE)
+    assert re.search(r"^ +threaded, 2 workers +[\d,]+", result.out, re.MULTILINE)
+    assert "Verdict" in result.out
 
 
 def test_demo_keeps_the_archive_when_asked(run: Run, tmp_path: Path) -> None:
-    """`--keep` leaves recordings and labels behind; the raw figures count their windows."""
-    answer = run("demo", *TINY, "--keep", tmp_path / "kept", "--json", "-")
+    """`--keep` keeps recordings and labels; the JSON counts their windows."""
+    result = run("demo", *TINY, "--keep", tmp_path / "kept", "--json", "-")
 
-    assert json.loads(answer.out)["windows"] == 4
+    assert json.loads(result.out)["windows"] == 4
     assert len(list((tmp_path / "kept").rglob("raw_data/*/*.wav"))) == 2
     assert len(list((tmp_path / "kept").rglob("strong_labels/*/*.txt"))) == 2
 
@@ -324,34 +326,34 @@ def test_demo_keeps_the_archive_when_asked(run: Run, tmp_path: Path) -> None:
 def test_demo_leaves_nothing_behind(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without `--keep` the temporary folder is gone afterwards."""
+    """Without `--keep`, the temporary folder is removed."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     assert run("demo", *TINY).code == 0
     assert not list(tmp_path.iterdir())
 
 
-def test_demo_takes_recordings_of_the_users_own(run: Run, archive: Archive) -> None:
-    """`--data` streams the user's recordings and says how many there are."""
-    answer = run("demo", "--data", archive.pattern, "--rounds", "1", "--budget-s", "0")
+def test_demo_takes_the_users_recordings(run: Run, archive: Archive) -> None:
+    """`--data` loads the user's recordings, and the report counts them."""
+    result = run("demo", "--data", archive.pattern, "--rounds", "1", "--budget-s", "0")
 
-    assert answer.code == 0
-    assert "3 recordings, 6.0 s of audio" in answer.out
+    assert result.code == 0
+    assert "3 recordings, 6.0 s of audio" in result.out
 
 
-# what goes wrong
+# errors
 
 
 @pytest.mark.parametrize("command", [["scan"], ["bench"], ["demo", "--data"]])
-def test_a_pattern_that_matches_nothing_is_bad_data(
+def test_a_pattern_that_matches_nothing_is_a_data_error(
     run: Run, tmp_path: Path, command: list[str]
 ) -> None:
-    """One sentence shows the pattern; the exit code is 1."""
-    answer = run(*command, tmp_path / "*.wav")
+    """One sentence names the pattern; the exit code is 1."""
+    result = run(*command, tmp_path / "*.wav")
 
-    assert answer.code == 1
-    assert answer.out == ""
-    assert "*.wav" in _sentence(answer.err)
+    assert result.code == 1
+    assert result.out == ""
+    assert "*.wav" in _sentence(result.err)
 
 
 @pytest.mark.parametrize(
@@ -363,14 +365,14 @@ def test_a_pattern_that_matches_nothing_is_bad_data(
         (["--memory", "plenty"], "memory"),
     ],
 )
-def test_a_value_the_library_refuses_is_bad_usage(
+def test_a_value_that_the_library_rejects_is_a_usage_error(
     run: Run, archive: Archive, options: list[str], named: str
 ) -> None:
-    """The library's own sentence is shown; the exit code is 2."""
-    answer = run("bench", archive.pattern, *options)
+    """The library's error message is printed; the exit code is 2."""
+    result = run("bench", archive.pattern, *options)
 
-    assert answer.code == 2
-    assert named in _sentence(answer.err)
+    assert result.code == 2
+    assert named in _sentence(result.err)
 
 
 @pytest.mark.parametrize(
@@ -383,53 +385,56 @@ def test_a_value_the_library_refuses_is_bad_usage(
         ["bench", "x.wav", "--workers", ","],
         ["bench", "x.wav", "--shuffle", "channels"],
         ["demo", "--data", "x.wav", "--keep", "folder"],
-        ["levitate"],
+        ["unknown"],
     ],
 )
-def test_what_cannot_be_parsed_is_bad_usage(run: Run, arguments: list[str]) -> None:
-    """Standard error says what is wrong, standard output says nothing; the exit code is 2."""
-    answer = run(*arguments)
+def test_an_argument_that_cannot_be_parsed_is_a_usage_error(run: Run, arguments: list[str]) -> None:
+    """Standard error says what is wrong, standard output is empty; the exit code is 2."""
+    result = run(*arguments)
 
-    assert answer.code == 2
-    assert answer.out == ""
-    assert "Traceback" not in answer.err
-    assert answer.err
+    assert result.code == 2
+    assert result.out == ""
+    assert "Traceback" not in result.err
+    assert result.err
 
 
-def test_unreadable_audio_is_bad_data(
+def test_unreadable_audio_is_a_data_error(
     run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A window that cannot be read ends the command with its sentence and exit code 1."""
+    """A window that cannot be read ends the command with one sentence and exit code 1."""
     failure = Failure("a.wav", "/data/a.wav", Code.IO, "the disk is gone")
 
-    def refuse(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ReadError(failure)
 
-    monkeypatch.setattr(bench, "sweep", refuse)
-    answer = run("bench", archive.pattern)
+    monkeypatch.setattr(bench, "sweep", fail)
+    result = run("bench", archive.pattern)
 
-    assert answer.code == 1
-    assert _sentence(answer.err) == str(failure)
+    assert result.code == 1
+    assert _sentence(result.err) == str(failure)
 
 
 def test_a_file_that_cannot_be_written_is_one_sentence(
     run: Run, archive: Archive, tmp_path: Path
 ) -> None:
-    """`--json` into a folder that does not exist names it."""
-    answer = run("scan", archive.pattern, "--json", tmp_path / "nowhere" / "x.json")
+    """The sentence names the missing folder of the `--json` file."""
+    result = run("scan", archive.pattern, "--json", tmp_path / "nowhere" / "x.json")
 
-    assert answer.code == 1
-    assert "nowhere" in _sentence(answer.err)
+    assert result.code == 1
+    assert "nowhere" in _sentence(result.err)
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["scan", "--failures", "nowhere/x.csv"], "There is no folder 'nowhere': make it first."),
+        (
+            ["scan", "--failures", "nowhere/x.csv"],
+            "'nowhere/x.csv' cannot be written: there is no folder 'nowhere'; create it first.",
+        ),
         (["scan", "--failures", "x.txt"], "'x.txt' must end in .csv or .parquet."),
         (["scan", "--failures", "x.csv"], "'x.csv' is a folder: name a file in it."),
-        (["scan", "--save", "nowhere/x.parquet"], "there is no folder '.*nowhere'; make it first"),
-        (["scan", "--save", "x.csv"], "'x.csv', which is a folder: name a file in it."),
+        (["scan", "--save", "nowhere/x.parquet"], "there is no folder 'nowhere'; create it first"),
+        (["scan", "--save", "x.csv"], "'x.csv' is a folder: name a file in it."),
         (
             ["scan", "--json", "nowhere/x"],
             "'nowhere/x' cannot be written: there is no folder 'nowhere'",
@@ -441,7 +446,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
         (["demo", "--json", "nowhere/x", "--data"], "there is no folder 'nowhere'"),
     ],
 )
-def test_what_could_not_be_written_is_refused_before_the_work(
+def test_output_paths_are_checked_before_the_scan(
     run: Run,
     archive: Archive,
     tmp_path: Path,
@@ -449,7 +454,7 @@ def test_what_could_not_be_written_is_refused_before_the_work(
     arguments: list[str],
     sentence: str,
 ) -> None:
-    """Hours of decoding must not end with a typo's error."""
+    """A typo in a path must not be found after hours of decoding."""
 
     def scan(*_: object, **__: object) -> None:
         pytest.fail("it scanned first")
@@ -458,25 +463,23 @@ def test_what_could_not_be_written_is_refused_before_the_work(
     (tmp_path / "x.csv").mkdir()
     monkeypatch.setattr(catalog, "scan", scan)
 
-    answer = run(*arguments, archive.pattern)
+    result = run(*arguments, archive.pattern)
 
-    assert answer.code == 1
-    assert re.search(sentence, _sentence(answer.err))
+    assert result.code == 1
+    assert re.search(sentence, _sentence(result.err))
 
 
-def test_scan_tells_what_became_of_a_damaged_cache(
-    run: Run, archive: Archive, tmp_path: Path
-) -> None:
-    """Only the warning that the answer repeats is left out."""
+def test_scan_reports_a_damaged_cache(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """Of the warnings, only the one that the report repeats is not printed."""
     cache = tmp_path / "c.parquet"
     assert run("scan", archive.pattern, "--cache", cache).code == 0
     cache.write_bytes(cache.read_bytes()[:100])
     archive.audio[0].write_bytes(b"noise")
 
-    answer = run("scan", archive.pattern, "--cache", cache)
+    result = run("scan", archive.pattern, "--cache", cache)
 
-    assert answer.code == 1
-    first, second = answer.err.splitlines()
+    assert result.code == 1
+    first, second = result.err.splitlines()
     assert "is damaged: scan again" in first
     assert "c.parquet.damaged-1" in first
     assert second == "headrace: 1 file is damaged and was left out."
@@ -494,26 +497,26 @@ def test_scan_tells_what_became_of_a_damaged_cache(
     ],
 )
 @pytest.mark.parametrize("there", [True, False])
-def test_what_cannot_be_written_is_told_before_the_work(
+def test_a_wrong_output_path_is_found_before_the_recordings(
     run: Run, tmp_path: Path, command: str, option: str, name: str, *, there: bool
 ) -> None:
-    """A folder that is not there, or stands where the file should; and nothing is looked for."""
+    """The folder is missing, or the path is a folder; the pattern, also wrong, is not used yet."""
     file = tmp_path / "nowhere" / name
     if there:
         file.mkdir(parents=True)
     patterns = [] if command == "demo" else [tmp_path / "none.wav"]
 
-    answer = run(command, *patterns, option, file)
+    result = run(command, *patterns, option, file)
 
-    assert answer.code == 1
-    assert str(file) in _sentence(answer.err)
-    assert answer.out == ""
+    assert result.code == 1
+    assert str(file) in _sentence(result.err)
+    assert result.out == ""
 
 
-def test_a_file_that_may_not_be_written_is_told_before_the_work(
+def test_permission_to_write_is_checked_before_the_work(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system is asked about the file, or where there is none, about its folder."""
+    """An existing file must be writable; for a new file, its folder."""
     kept = tmp_path / "kept.json"
     kept.write_text("{}")
     refused: set[Path] = set()
@@ -523,34 +526,34 @@ def test_a_file_that_may_not_be_written_is_told_before_the_work(
         refused.clear()
         assert "none.wav" in _sentence(run("bench", tmp_path / "none.wav", "--json", file).err)
         refused.add(asked)
-        answer = run("bench", tmp_path / "none.wav", "--json", file)
-        assert answer.code == 1
-        assert "may not be written" in _sentence(answer.err)
+        result = run("bench", tmp_path / "none.wav", "--json", file)
+        assert result.code == 1
+        assert "cannot be written: permission denied" in _sentence(result.err)
 
 
-def test_a_report_is_printed_though_its_figures_cannot_be_written(
+def test_a_report_is_printed_even_if_its_json_cannot_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A disk that has gone away meanwhile costs the figures, and not what was measured."""
+    """A disk error costs the JSON, but not the measurement."""
     with pytest.raises(OSError, match="nowhere"):
-        console.answer({}, lambda: "what was measured", str(tmp_path / "nowhere" / "x.json"))
+        console.print_report({}, lambda: "the report", str(tmp_path / "nowhere" / "x.json"))
 
-    assert capsys.readouterr().out == "what was measured\n"
+    assert capsys.readouterr().out == "the report\n"
 
 
 def test_an_interrupt_is_quiet(run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends with 130 and not a word."""
+    """Ctrl-C ends with exit code 130 and prints nothing."""
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, "sweep", interrupt)
 
-    assert run("bench", archive.pattern) == Answer(130, "", "")
+    assert run("bench", archive.pattern) == Result(130, "", "")
 
 
 def test_a_bug_is_not_hidden(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the library does not raise on purpose keeps its traceback."""
+    """An exception that headrace does not raise on purpose keeps its traceback."""
 
     def stumble(*_: object, **__: object) -> None:
         raise TypeError("a bug")
@@ -562,8 +565,8 @@ def test_a_bug_is_not_hidden(archive: Archive, monkeypatch: pytest.MonkeyPatch) 
         cli.main()
 
 
-def test_a_reader_that_goes_away_is_no_error_message(archive: Archive) -> None:
-    """`headrace scan ... | head -0` prints neither a traceback nor a complaint."""
+def test_a_closed_pipe_is_not_an_error_message(archive: Archive) -> None:
+    """`headrace scan ... | head -0` prints nothing on standard error."""
     receive, send = os.pipe()
     os.close(receive)
     with os.fdopen(send, "wb") as closed:
@@ -580,9 +583,10 @@ def test_a_reader_that_goes_away_is_no_error_message(archive: Archive) -> None:
 
 
 def test_importing_headrace_imports_no_command_line() -> None:
-    """Typer, rich and pyarrow are paid for by those who use them."""
+    """Typer, rich and pyarrow are imported only where they are used."""
     code = (
-        "import sys, headrace, headrace.bench._synthetic, headrace.bench._sweep, headrace.bench._demo\n"
+        "import sys, headrace\n"
+        "import headrace.bench._synthetic, headrace.bench._sweep, headrace.bench._demo\n"
         "print([name for name in ('typer', 'rich', 'pyarrow', 'pandas') if name in sys.modules])"
     )
     ended = subprocess.run(
@@ -596,48 +600,48 @@ def test_importing_headrace_imports_no_command_line() -> None:
 
 
 def test_preview_writes_a_page(run: Run, archive: Archive, tmp_path: Path) -> None:
-    """The answer says what is shown, how it was chosen, and how large the page is."""
+    """The output says which windows the page shows, how they were chosen, and its size."""
     page = tmp_path / "page.html"
 
-    answer = run(
+    result = run(
         "preview", archive.folder / "raw_data", "-o", page, "--windows", "4", "--window-s", "1"
     )
 
-    assert answer.code == 0, answer.err
-    assert answer.out.startswith(f"{page}: 4 of 6 windows, at random, seed 0; ")
+    assert result.code == 0, result.err
+    assert result.out.startswith(f"{page}: 4 of 6 windows, at random, seed 0; ")
     assert page.read_text("utf-8").count('class="card"') == 4
 
 
 def test_preview_shows_labels(run: Run, archive: Archive, tmp_path: Path) -> None:
-    """Of several files, together."""
+    """Labels of several files are joined."""
     page = tmp_path / "page.html"
     labels = archive.folder / "strong_labels"
     next(labels.rglob("*.txt")).write_text("0.5\t1.0\tFROGGY_H\n", "utf-8")
     name = next((archive.folder / "raw_data").rglob("*.wav")).name
     (tmp_path / "more.csv").write_text(f"file,start_s,end_s,label\n{name},0,1,rain\n", "utf-8")
 
-    answer = run(
+    result = run(
         "preview", archive.pattern, "-o", page, "--annotations", f"anuraset:{labels}",
         "--annotations", f"csv:{tmp_path / 'more.csv'}",
     )  # fmt: skip
 
-    assert answer.code == 0, answer.err
+    assert result.code == 0, result.err
     options = re.findall(r'<option value="=[^"]+">([^<]+)', page.read_text("utf-8"))
     assert options == ["FROGGY (1)", "rain (1)"]
 
 
-def test_preview_shows_what_is_asked_for(run: Run, archive: Archive, tmp_path: Path) -> None:
-    """The last @ parts the file from the second, so that a name may hold one."""
+def test_preview_shows_the_windows_asked_for(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """The last @ separates file and second, so that a file name may contain one."""
     name = next((archive.folder / "raw_data").rglob("*.wav"))
     odd = name.rename(name.with_name("a@2.wav"))
     page = tmp_path / "page.html"
 
-    answer = run(
+    result = run(
         "preview", archive.pattern, "-o", page, "--window-s", "0.5", "--audio", "none",
         "--at", f"{odd.name}@1.2", "--at", f"{odd.name}@0",
     )  # fmt: skip
 
-    assert answer.out.startswith(f"{page}: 2 of 12 windows, as asked for; ")
+    assert result.out.startswith(f"{page}: 2 of 12 windows, as asked for; ")
     assert [float(at) for at in re.findall(r'data-at="([\d.]+)"', page.read_text("utf-8"))] == [
         1.0,
         0.0,
@@ -651,58 +655,60 @@ def test_preview_shows_what_is_asked_for(run: Run, archive: Archive, tmp_path: P
         (["--at", "a.wav"], 2, "is not FILE@SECONDS"),
         (["--at", "a.wav@x"], 2, "is not FILE@SECONDS"),
         (["--at", "none.wav@1"], 2, "There is no recording 'none.wav'"),
-        (["--annotations", "labels.txt"], 2, "is not KIND:FILES with a KIND"),
+        (["--annotations", "labels.txt"], 2, "is not KIND:FILES, where KIND is one of anuraset"),
         (["--annotations", "csv:none.csv"], 1, "none.csv"),
-        (["--audio", "mp3", "--sample-rate", "10000"], 2, "MP3 has no sample rate of 10,000 Hz"),
+        (
+            ["--audio", "mp3", "--sample-rate", "10000"],
+            2,
+            "MP3 does not support a sample rate of 10,000 Hz",
+        ),
         (["-o", "/no/such/folder/page.html"], 1, "/no/such/folder/page.html"),
     ],
 )
-def test_preview_tells_what_is_wrong(
+def test_preview_reports_what_is_wrong(
     run: Run, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     options: list[str], code: int, message: str,
 ) -> None:  # fmt: skip
-    """With the exit code of whoever is at fault, and without leaving a page."""
+    """The exit code is 2 for arguments and 1 for data; no page is written."""
     monkeypatch.chdir(tmp_path)
 
-    answer = run("preview", archive.pattern, *options)
+    result = run("preview", archive.pattern, *options)
 
-    assert answer.code == code
-    assert message in " ".join(answer.err.split())
+    assert result.code == code
+    assert message in " ".join(result.err.replace("│", " ").split())
     assert not (tmp_path / "preview.html").exists()
 
 
-# what all share
+# all commands
 
 
 @pytest.mark.parametrize("ending", ["html", "png"])
-def test_bench_draws_what_it_measured(
-    run: Run, archive: Archive, tmp_path: Path, ending: str
-) -> None:
-    """Beside its table."""
+def test_bench_plots_its_result(run: Run, archive: Archive, tmp_path: Path, ending: str) -> None:
+    """The plot is written in addition to the table."""
     if ending == "png":
         pytest.importorskip("matplotlib")
     file = tmp_path / f"sweep.{ending}"
 
-    answer = run(
+    result = run(
         *("bench", archive.pattern, "--workers", "1,2", "--rounds", "1", "--window-s", "0.5"),
         *("--plot", file),
     )
 
-    assert answer.code == 0, answer.err
-    assert "recommended" in answer.out
+    assert result.code == 0, result.err
+    assert "recommended" in result.out
     assert file.stat().st_size > 2_000
 
 
-def test_bench_refuses_a_plot_before_it_measures(
+def test_bench_checks_the_plot_file_before_it_measures(
     run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An ending that nobody can draw is bad usage."""
+    """An ending that cannot be plotted is a usage error."""
     monkeypatch.setattr(bench, "sweep", None)
 
-    answer = run("bench", archive.pattern, "--plot", "sweep.pdf")
+    result = run("bench", archive.pattern, "--plot", "sweep.pdf")
 
-    assert answer.code == 2
-    assert _sentence(answer.err) == "'sweep.pdf' must end in .html or .png."
+    assert result.code == 2
+    assert _sentence(result.err) == "'sweep.pdf' must end in .html or .png."
 
 
 @pytest.mark.parametrize("command", ["demo", "scan", "bench", "preview"])
@@ -718,10 +724,10 @@ def test_every_command_has_json(
         "preview": [archive.pattern, "--windows", "2", "--window-s", "0.5"],
     }
 
-    answer = run(command, *more[command], "--json", "-")
+    result = run(command, *more[command], "--json", "-")
 
-    assert answer.code == 0, answer.err
-    figures = json.loads(answer.out)
+    assert result.code == 0, result.err
+    figures = json.loads(result.out)
     if command == "preview":
         assert figures["page"] == "preview.html"
         assert figures["bytes"] == (tmp_path / "preview.html").stat().st_size
@@ -737,7 +743,7 @@ def test_every_command_has_json(
     [("headrace pre", "preview"), ("headrace bench --pl", "--plot"), ("headrace de", "demo")],
 )
 def test_a_shell_completes(words: str, wanted: str) -> None:
-    """Commands and options, as the script asks for that `--show-completion` prints for bash."""
+    """The script that `--show-completion` prints for bash gets commands and options."""
     ended = subprocess.run(
         [Path(sys.executable).parent / "headrace"],
         env={
@@ -753,3 +759,27 @@ def test_a_shell_completes(words: str, wanted: str) -> None:
     )
 
     assert ended.stdout.split() == [wanted]
+
+
+@pytest.mark.parametrize("environment", [{}, {"_HEADRACE_COMPLETE": "complete_bash"}])
+def test_help_and_completion_import_nothing_heavy(environment: dict[str, str]) -> None:
+    """Help and completion are fast: NumPy, pyarrow and soundfile are not imported."""
+    code = (
+        "import atexit, sys\n"
+        "heavy = ('numpy', 'pyarrow', 'soundfile', 'rich.progress', 'headrace.loading._loader')\n"
+        "loaded = lambda: [name for name in heavy if name in sys.modules]\n"
+        "atexit.register(lambda: print('loaded', loaded(), file=sys.stderr))\n"
+        "sys.argv = ['headrace', '--help']\n"
+        "from headrace.cli import main; main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "COMP_WORDS": "headrace pre", "COMP_CWORD": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert "preview" in ended.stdout
+    assert ended.stderr.splitlines()[-1] == "loaded []"

@@ -34,7 +34,7 @@ BEGINS = {
     "WAVPACK": b"wvpk" + bytes(60),
 }
 
-KINDS = {  # file: container, codec, bits a second
+KINDS = {  # file: container, codec, bits per second
     "a.m4a": ("ipod", "aac", 64_000),
     "low.m4a": ("ipod", "aac", 24_000),
     "a.mov": ("mov", "alac", 0),
@@ -59,7 +59,7 @@ def _av() -> Any:
 
 @pytest.fixture(scope="module")
 def files(av: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a file of each kind, mono and stereo; and a film."""
+    """Return a folder with a file of each kind, mono and stereo, and a film."""
     folder = tmp_path_factory.mktemp("ffmpeg")
     for name in KINDS:
         for channels in (1, 2):
@@ -78,7 +78,7 @@ def write(
     rate: int = 48_000,
     film: bool = False,
 ) -> None:
-    """Encode audio of shape (frames, channels)."""
+    """Encode audio of shape ``(frames, channels)``."""
     bitrate = 64_000
     if not container:
         container, codec, bitrate = KINDS[path.name[1:]]
@@ -105,7 +105,7 @@ def write(
 
 
 def decoded(av: Any, path: Path) -> NDArray[np.float32]:
-    """Decode the first audio track in one go: shape (frames, channels)."""
+    """Decode the first audio track in one go: shape ``(frames, channels)``."""
     pieces = []
     with av.open(str(path)) as file:
         for frame in file.decode(audio=0):
@@ -125,7 +125,7 @@ def decoded(av: Any, path: Path) -> NDArray[np.float32]:
 def test_what_begins_like_one_of_its_containers_is_for_ffmpeg(
     tmp_path: Path, begin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without PyAV such a file is a failure that says what to install, whatever it is called."""
+    """Without PyAV, such a file is a failure that says what to install, whatever its name."""
     (tmp_path / "a.wav").write_bytes(BEGINS[begin])
     monkeypatch.setitem(sys.modules, "av", None)
 
@@ -138,8 +138,8 @@ def test_what_begins_like_one_of_its_containers_is_for_ffmpeg(
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff", b"\xff\xfb\x90\x00", b"hello, world, hello, world"])
-def test_what_begins_otherwise_is_not(text: bytes) -> None:
-    """A text, a piece of a file, and MPEG audio's layer III are nothing for FFmpeg."""
+def test_a_file_that_begins_otherwise_is_not_for_ffmpeg(text: bytes) -> None:
+    """Text, a fragment of a file, and MPEG audio layer III are not for FFmpeg."""
     assert container_of(text[:16]) is None
 
 
@@ -151,7 +151,7 @@ def test_every_container_is_tried() -> None:
 @needs_av
 @pytest.mark.parametrize("name", sorted({f"{c}{n}" for n in KINDS for c in (1, 2)} | {"film.mp4"}))
 def test_windows_are_slices_of_what_decoding_gives(av: Any, files: Path, name: str) -> None:
-    """In any order, by any number of workers: as PyAV decodes the file in one go, to the bit."""
+    """In any order, with any number of workers, windows equal PyAV's decode of the whole file."""
     whole = decoded(av, files / name)
     catalog = headrace.scan(files / name)
     windows = catalog.windows(48_000, 0.1, 0.037, channel="all")
@@ -172,7 +172,7 @@ def test_windows_are_slices_of_what_decoding_gives(av: Any, files: Path, name: s
 def test_resampled_windows_are_those_of_the_decoded_file(
     av: Any, files: Path, tmp_path: Path, name: str
 ) -> None:
-    """At another rate, windows equal those of a WAV file with the same samples, to the bit."""
+    """At another rate, windows equal those of a WAV file with the same samples, bit by bit."""
     soundfile.write(tmp_path / "a.wav", decoded(av, files / name), 48_000, "FLOAT")
     theirs = headrace.scan(tmp_path).windows(16_000, 0.3, 0.1)
     ours = headrace.scan(files / name).windows(16_000, 0.3, 0.1)
@@ -186,7 +186,7 @@ def test_resampled_windows_are_those_of_the_decoded_file(
 
 @needs_av
 def test_a_catalog_keeps_what_decoding_found(files: Path, tmp_path: Path) -> None:
-    """Format and codec have names that are saved and loaded; a cached file is not decoded again."""
+    """Names of format and codec are saved and loaded; a cached file is not decoded again."""
     found = headrace.scan(sorted(files.glob("2*")), cache=tmp_path / "cache.parquet")
     kinds = {one.id[1:]: (one.format, one.subtype) for one in found}
 
@@ -207,7 +207,7 @@ def test_a_catalog_keeps_what_decoding_found(files: Path, tmp_path: Path) -> Non
 
 @needs_av
 def test_a_folder_is_searched_for_audio_and_not_for_films(files: Path) -> None:
-    """A film is read where the pattern says so."""
+    """A film is read only if the pattern names its extension."""
     names = {Path(one.id).suffix for one in headrace.scan(files)}
 
     assert names == {".aac", ".m4a", ".mka", ".wma", ".wv"} <= EXTENSIONS
@@ -216,8 +216,10 @@ def test_a_folder_is_searched_for_audio_and_not_for_films(files: Path) -> None:
 
 @needs_av
 @pytest.mark.parametrize("name", ["1a.m4a", "1a.mkv", "1a.aac", "1a.wma", "1a.wv", "film.mp4"])
-def test_damage_after_the_scan_costs_no_neighbour(files: Path, tmp_path: Path, name: str) -> None:
-    """Of a file cut short no window is left; of one damaged, those before; all others are right."""
+def test_damage_after_the_scan_affects_no_other_file(
+    files: Path, tmp_path: Path, name: str
+) -> None:
+    """A file cut short loses all windows, a damaged file only those behind the damage."""
     data = (files / name).read_bytes()
     half = len(data) // 2
     path = tmp_path / name
@@ -242,12 +244,12 @@ def test_damage_after_the_scan_costs_no_neighbour(files: Path, tmp_path: Path, n
     path.write_bytes(data[:half] + bytes(len(data) - half))
     exact, _ = right()
     early = {index for index in mine if not name.endswith((".m4a", ".mp4"))} & set(mine[:5])
-    assert exact >= set(range(len(windows))) - set(mine) | early  # an MP4's index is at its end
+    assert exact >= set(range(len(windows))) - set(mine) | early  # MP4 has its index at the end
 
 
 @needs_av
 def test_a_file_that_cannot_be_decoded_to_its_end_is_a_failure(av: Any, tmp_path: Path) -> None:
-    """Where decoding stops before its time, the scan says where, and why in FFmpeg's words."""
+    """If decoding stops early, the scan says where, and why in FFmpeg's words."""
     path = tmp_path / "a.m4a"
     write(av, path, medley(200_000, 1).astype(np.float32), "ipod", "aac")
     data = path.read_bytes()
@@ -264,7 +266,7 @@ def test_a_file_that_cannot_be_decoded_to_its_end_is_a_failure(av: Any, tmp_path
 
 
 @needs_av
-def test_what_is_not_what_it_seems_is_a_failure(av: Any, tmp_path: Path) -> None:
+def test_a_file_that_only_begins_like_a_container_is_a_failure(av: Any, tmp_path: Path) -> None:
     """Noise behind a known beginning, and a film without sound, are failures with their codes."""
     for name, begin in BEGINS.items():
         noise = np.random.default_rng(0).integers(0, 256, 5_000, dtype=np.uint8).tobytes()
@@ -295,7 +297,7 @@ def test_what_is_not_what_it_seems_is_a_failure(av: Any, tmp_path: Path) -> None
 def test_a_file_replaced_by_another_is_changed(
     av: Any, tmp_path: Path, frames: int, channels: int, rate: int, codec: str, told: str
 ) -> None:
-    """Another rate, channel count or codec than the catalog's is no window of it."""
+    """A file with another rate, channel count or codec than in the catalog is CHANGED."""
     path = tmp_path / "a.m4a"
     write(av, path, medley(9_000, 1).astype(np.float32), "ipod", "aac")
     windows = headrace.scan(path).windows(48_000, 0.05)
@@ -310,7 +312,7 @@ def test_a_file_replaced_by_another_is_changed(
 
 @needs_av
 def test_a_missing_file_is_missing(files: Path, tmp_path: Path) -> None:
-    """What the system says arrives as it does for other formats."""
+    """A missing file has the same code as in other formats."""
     path = tmp_path / "a.m4a"
     path.write_bytes((files / "1a.m4a").read_bytes())
     windows = headrace.scan(path).windows(48_000, 0.1)
@@ -323,9 +325,9 @@ def test_a_missing_file_is_missing(files: Path, tmp_path: Path) -> None:
 
 
 @needs_av
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_open_files_end_with_the_loader_and_have_no_threads(files: Path) -> None:
-    """Decoders run in the workers alone; after the last window nothing is open."""
+    """Decoders run only in the workers; after the last window no file is open."""
     windows = headrace.scan(f"{files}/*.m4a").windows(48_000, 0.1)
     list(windows.loader(workers=2))
     descriptors, threads = _count("fd"), threading.active_count()
@@ -333,7 +335,7 @@ def test_open_files_end_with_the_loader_and_have_no_threads(files: Path) -> None
     tasks = _count("task")
     with Stream(str(files / "1a.m4a"), "MP4") as stream:
         stream.skip(5_000)
-        assert _count("task") <= tasks  # those that have been joined may still be leaving
+        assert _count("task") <= tasks  # joined threads may still be listed
     for _ in range(3):
         list(windows.shuffle(seed=0).loader(workers=2))
 
@@ -357,7 +359,7 @@ mallinfo2 = ctypes.CDLL(None).mallinfo2
 mallinfo2.restype = Info
 gc.disable()
 
-def taken():  # hblkhd + uordblks: what malloc has mapped and handed out
+def taken():  # hblkhd + uordblks: bytes that malloc has mapped and allocated
     info = mallinfo2()
     return info.e + info.h
 
@@ -385,10 +387,10 @@ for path in sys.argv[1:]:
 @needs_av
 @pytest.mark.skipif(
     sys.platform != "linux" or os.confstr("CS_GNU_LIBC_VERSION") is None,
-    reason="glibc is asked what it has handed out",
+    reason="asks glibc for allocated bytes",
 )
 def test_a_decoder_takes_no_more_memory_than_promised(files: Path) -> None:
-    """An open decoder stays under decoder_bytes, and gives it back without a garbage collection."""
+    """A decoder stays under decoder_bytes, and frees its memory without a garbage collection."""
     paths = sorted(map(str, files.iterdir()))
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *paths], capture_output=True, text=True, check=True
@@ -399,12 +401,12 @@ def test_a_decoder_takes_no_more_memory_than_promised(files: Path) -> None:
     for path, (taken, promised, left) in zip(paths, figures, strict=True):
         assert taken < promised, path
         assert left < 20_000, path
-    assert max(taken for taken, _, _ in figures) > 100_000  # the measurement measures
+    assert max(taken for taken, _, _ in figures) > 100_000  # otherwise nothing was measured
     assert done.stderr == ""
 
 
-class Fake:
-    """A stream in Python, of ones."""
+class FakeStream:
+    """A stream in Python, with samples of 1."""
 
     complaint = " (because)"
 
@@ -420,7 +422,7 @@ class Fake:
         self.closed.set()
 
 
-def verified(stream: Any, frames: int = 50_000) -> _kernel.VerifyResult:
+def verify_stream(stream: Any, frames: int = 50_000) -> _kernel.VerifyResult:
     """Return what decoding a mono recording by a stream in Python finds."""
     kind = _kernel.SourceFormat(
         sample_rate=48_000,
@@ -435,36 +437,36 @@ def verified(stream: Any, frames: int = 50_000) -> _kernel.VerifyResult:
 
 
 def test_a_stream_in_python_is_a_source() -> None:
-    """Its frames count, its stop has its reason, and it is closed."""
-    whole, short = Fake(lambda frames: frames), Fake(lambda frames: frames - 1)
+    """Its frames are counted, the reason of an early end is reported, and it is closed."""
+    whole, short = FakeStream(lambda frames: frames), FakeStream(lambda frames: frames - 1)
 
-    found = verified(whole)
+    found = verify_stream(whole)
     assert (found.frames, found.non_finite_samples) == (50_000, 0)
-    assert verified(short).frames == (1 << 14) - 1
-    found = verified(short)
+    assert verify_stream(short).frames == (1 << 14) - 1
+    found = verify_stream(short)
     assert found.code == "TRUNCATED"
     assert found.message == "the file is cut short or damaged (because)"
     assert whole.closed.is_set()
     assert short.closed.is_set()
 
 
-def test_faults_are_values_and_other_exceptions_raise() -> None:
-    """A fault of the file keeps code and message; an error in the program is raised as it is."""
+def test_decode_errors_are_values_and_other_exceptions_raise() -> None:
+    """A DecodeError keeps code and message; an error in the program is raised as it is."""
 
-    def raising(error: Exception) -> Fake:
+    def raising(error: Exception) -> FakeStream:
         def read(_: int) -> int:
             raise error
 
-        return Fake(read)
+        return FakeStream(read)
 
     faulty, broken = raising(DecodeError(Code.IO, "the disk")), raising(KeyError("a bug"))
 
-    found = verified(faulty)
+    found = verify_stream(faulty)
     assert (found.code, found.message) == ("IO", "the disk")
     with pytest.raises(KeyError, match="a bug"):
-        verified(broken)
+        verify_stream(broken)
     with pytest.raises(IndexError, match="too many frames"):
-        verified(Fake(lambda frames: frames + 1))
+        verify_stream(FakeStream(lambda frames: frames + 1))
     assert broken.closed.is_set()
     assert faulty.closed.is_set()
 
@@ -500,7 +502,7 @@ print("bye")
 
 @pytest.mark.parametrize("wait", ["go_on.wait()", "go_on.wait(0.001)", "pass"])
 def test_the_interpreter_ends_while_a_stream_reads(wait: str) -> None:
-    """A read that nobody waits for any more neither holds the exit up nor makes it a crash."""
+    """A read that nothing waits for neither delays the exit nor makes the process crash."""
     done = subprocess.run(
         [sys.executable, "-c", LATE.format(wait=wait)],
         capture_output=True,
@@ -513,8 +515,8 @@ def test_the_interpreter_ends_while_a_stream_reads(wait: str) -> None:
 
 
 @needs_av
-def test_giving_up_a_scan_does_not_wait_for_a_long_file(files: Path) -> None:
-    """A decode at the scan looks at whether anybody waits for it."""
+def test_cancelling_a_scan_does_not_wait_for_a_long_file(files: Path) -> None:
+    """Decoding in a scan stops when it is cancelled."""
     answers = iter([False, False, True])
 
     found = probe(str(files / "1a.m4a"), "a", lambda: next(answers))

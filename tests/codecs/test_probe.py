@@ -17,12 +17,14 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.codecs import _probe as decode
-from headrace.codecs._probe import probe, sample_type, seeks
+from headrace.codecs import _probe
+from headrace.codecs._formats import sample_type, seeks_exactly
+from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
 from headrace.failures import Code, DecodeError, Failure
-from tests.support import sounds
+from tests.support import reference_decoder, sounds
 from tests.support.loading import DESCRIPTORS, open_files
+from tests.support.processes import ROOT
 from tests.support.reference_decoder import Decoder
 
 if TYPE_CHECKING:
@@ -32,13 +34,13 @@ if TYPE_CHECKING:
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "audio"
 
-TABLE = [kind for kind in sounds.KINDS if seeks(Recording("", "", 1, 1, 1, *kind))]
+TABLE = [kind for kind in sounds.KINDS if seeks_exactly(Recording("", "", 1, 1, 1, *kind))]
 OTHERS = [kind for kind in sounds.KINDS if kind not in TABLE]
 LOSSY = [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("OGG", "OPUS")]
 
 
 def span(decoder: Decoder, start: int, stop: int) -> NDArray[Any]:
-    """Return frames `start` to `stop`, reached by whatever way `move_to` takes."""
+    """Return frames `start` to `stop`, reached in the way that `move_to` chooses."""
     channels = decoder.recording.channels
     scratch = np.empty(1024 * channels, sample_type(decoder.recording))
     audio = np.empty((stop - start) * channels, scratch.dtype)
@@ -48,7 +50,7 @@ def span(decoder: Decoder, start: int, stop: int) -> NDArray[Any]:
 
 
 def random_spans(frames: int, count: int, seed: int) -> Iterator[tuple[int, int]]:
-    """Yield spans in no order: of all lengths, up to both ends, and some of no frame at all."""
+    """Yield spans of all lengths in random order, including empty spans and both ends."""
     rng = np.random.default_rng(seed)
     yield from ((0, min(frames, 10)), (frames - 1, frames), (frames, frames), (0, frames))
     for _ in range(count - 4):
@@ -57,7 +59,7 @@ def random_spans(frames: int, count: int, seed: int) -> Iterator[tuple[int, int]
 
 
 def assert_spans_equal(recording: Recording, reference: NDArray[Any], count: int) -> None:
-    """Compare random spans, all on one handle, with the decode from the start, to the bit."""
+    """Compare random spans, read with one handle, with one decode from the start, bit by bit."""
     decoder = Decoder(recording)
     for start, stop in random_spans(recording.frames, count, seed=recording.frames):
         found = span(decoder, start, stop)
@@ -65,8 +67,8 @@ def assert_spans_equal(recording: Recording, reference: NDArray[Any], count: int
     decoder.close()
 
 
-def fault_of(decoder: Decoder, start: int, stop: int) -> DecodeError | None:
-    """Return why frames `start` to `stop` cannot be had."""
+def error_of(decoder: Decoder, start: int, stop: int) -> DecodeError | None:
+    """Return the error of reading frames `start` to `stop`, or None."""
     try:
         span(decoder, start, stop)
     except DecodeError as fault:
@@ -82,12 +84,21 @@ def failure_of(path: Path | str) -> Failure:
     return found
 
 
+def test_the_reference_decodes_in_the_same_type_and_seeks_in_the_same_files() -> None:
+    """The reference's tables are its own, so what they test is what headrace's tables say."""
+    for kind, subtype in sounds.KINDS:
+        recording = Recording("", "", 1, 1, 1, kind, subtype)
+        assert reference_decoder.sample_type(recording) == sample_type(recording), recording
+        exact = (kind, subtype) in TABLE
+        assert reference_decoder.seeks_exactly(recording) == exact, recording
+
+
 @pytest.mark.parametrize("channels", [1, 2, 5])
 @pytest.mark.parametrize(("kind", "subtype"), TABLE)
 def test_every_seek_of_the_table_is_exact(
     tmp_path: Path, kind: str, subtype: str, channels: int
 ) -> None:
-    """Random spans on a reused handle equal the decode from the start, for each pair that seeks."""
+    """Random spans on a reused handle equal a decode from the start, for each pair that seeks."""
     audio = sounds.medley(24_001, channels, seed=channels)
     recording = sounds.write(tmp_path / "a", audio, 22_050, kind, subtype)
     reference = sounds.whole(recording)
@@ -98,7 +109,7 @@ def test_every_seek_of_the_table_is_exact(
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("signal", sounds.SIGNALS)
 def test_every_seek_in_a_longer_flac_is_exact(tmp_path: Path, signal: str, level: float) -> None:
-    """FLAC, the only table entry that has to search, is exact for every signal and effort."""
+    """FLAC, the only seekable format that has to search, is exact for every signal and level."""
     audio = sounds.SIGNALS[signal](200_000, 2)
     recording = sounds.write(
         tmp_path / "a.flac", audio, 96_000, "FLAC", "PCM_24", compression_level=level
@@ -119,11 +130,11 @@ def test_every_seek_in_a_longer_flac_is_exact(tmp_path: Path, signal: str, level
 def test_the_other_byte_order_seeks_as_well(
     tmp_path: Path, kind: str, subtype: str, endian: str
 ) -> None:
-    """The table holds for both byte orders of a container."""
+    """Seeking is exact for both byte orders of a container."""
     recording = sounds.write(
         tmp_path / "a", sounds.medley(9_000, 2), 48_000, kind, subtype, endian=endian
     )
-    assert seeks(recording)
+    assert seeks_exactly(recording)
     assert_spans_equal(recording, sounds.whole(recording), count=60)
 
 
@@ -132,7 +143,7 @@ def test_the_other_byte_order_seeks_as_well(
 def test_every_other_kind_is_exact_from_the_start(
     tmp_path: Path, kind: str, subtype: str, channels: int
 ) -> None:
-    """Where seeking is not in the table, decoding from the start or carrying on is exact."""
+    """Formats without exact seeking are exact when decoded from the start or onwards."""
     channels = min(channels, sounds.most_channels(kind, subtype))
     audio = 0.5 * sounds.medley(9_600, channels, seed=channels)
     recording = sounds.write(tmp_path / "a", audio, 8_000, kind, subtype)
@@ -151,7 +162,7 @@ def test_every_other_kind_is_exact_from_the_start(
 @pytest.mark.parametrize(("kind", "subtype"), LOSSY)
 @pytest.mark.parametrize("signal", sounds.SIGNALS)
 def test_lossy_spans_are_exact(tmp_path: Path, kind: str, subtype: str, signal: str) -> None:
-    """The codecs whose seeks are wrong are exact here, for every signal."""
+    """Spans of codecs whose seeking is inexact are exact, for every signal."""
     recording = sounds.write(
         tmp_path / "a", sounds.SIGNALS[signal](60_000, 1), 48_000, kind, subtype
     )
@@ -176,7 +187,7 @@ def test_the_reference_is_what_soundfile_reads_at_once(
 
 @pytest.fixture(scope="module")
 def in_pieces(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Recording, NDArray[Any]]]:
-    """Return files of every strategy, each with its reference."""
+    """Return files of every way to reach a frame, each with its reference."""
     folder = tmp_path_factory.mktemp("pieces")
     audio = sounds.speechlike(30_000, 2)
     kinds = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("WAV", "MS_ADPCM"), *LOSSY]
@@ -203,7 +214,7 @@ def in_pieces(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Recording,
 def test_any_pieces_equal_one_read(
     in_pieces: list[tuple[Recording, NDArray[Any]]], which: int, pieces: list[int]
 ) -> None:
-    """Sequential reads in any pieces give what one read gives, MP3 of variable bitrate too."""
+    """Sequential reads of any sizes give what one read gives, also for MP3 of variable bitrate."""
     recording, reference = in_pieces[which]
     decoder, position = Decoder(recording), 0
     for piece in pieces:
@@ -227,7 +238,7 @@ def test_any_pieces_equal_one_read(
     ],
 )
 def test_a_file_is_decoded_in_its_own_type(tmp_path: Path, subtype: str, dtype: Any) -> None:
-    """Every bit that a file holds arrives: PCM as whole numbers, left-aligned; float as it is."""
+    """Every bit of a file is kept: PCM as left-aligned integers, float as float."""
     bits = {"PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}.get(subtype)
     rng = np.random.default_rng(1)
     if bits is None:
@@ -243,7 +254,7 @@ def test_a_file_is_decoded_in_its_own_type(tmp_path: Path, subtype: str, dtype: 
 
 @pytest.mark.parametrize(("kind", "subtype"), LOSSY)
 def test_a_loud_lossy_file_does_not_wrap_around(tmp_path: Path, kind: str, subtype: str) -> None:
-    """What a lossy codec overshoots stays above full scale instead of changing sign."""
+    """Overshoots of a lossy codec stay above full scale instead of changing sign."""
     square = np.where(np.arange(48_000) % 200 < 100, 1.0, -1.0)
     recording = sounds.write(tmp_path / "a", square, 48_000, kind, subtype)
     audio = sounds.whole(recording)[:, 0]
@@ -275,7 +286,7 @@ def test_probe_reads_what_the_file_is_not_what_it_is_called(tmp_path: Path, name
     assert len(sounds.whole(recording)) == 100
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows any bytes in names")
 def test_probe_opens_a_name_that_is_not_text(tmp_path: Path) -> None:
     """A file whose name is not UTF-8 can be opened."""
     name = os.fsdecode(b"\xff\xfe.wav")
@@ -302,13 +313,13 @@ def test_probe_of_a_header_alone_is_empty(tmp_path: Path, kind: str, subtype: st
     "content", [b"Dear diary, no birds.\n", np.random.default_rng(0).bytes(9_000), b"RIFF", b"\0"]
 )
 def test_probe_of_anything_else_is_not_audio(tmp_path: Path, content: bytes) -> None:
-    """Text and noise are NOT_AUDIO, whatever they are called."""
+    """Text and noise are NOT_AUDIO, whatever their name."""
     (tmp_path / "a.wav").write_bytes(content)
     assert failure_of(tmp_path / "a.wav").code == Code.NOT_AUDIO
 
 
-def test_probe_of_what_is_no_file_is_not_audio(tmp_path: Path) -> None:
-    """A folder is NOT_AUDIO; so is a pipe, which is not waited for."""
+def test_probe_of_a_folder_or_pipe_is_not_audio(tmp_path: Path) -> None:
+    """A folder is NOT_AUDIO; so is a pipe, and probing it does not block."""
     paths = [tmp_path]
     if hasattr(os, "mkfifo"):
         paths.append(tmp_path / "pipe.wav")
@@ -316,11 +327,11 @@ def test_probe_of_what_is_no_file_is_not_audio(tmp_path: Path) -> None:
     assert {failure_of(path).code for path in paths} == {Code.NOT_AUDIO}
 
 
-def test_probe_of_nothing_is_missing(tmp_path: Path) -> None:
-    """No file, a link to nothing, and a file used as a folder are MISSING."""
+def test_probe_of_a_missing_file_is_missing(tmp_path: Path) -> None:
+    """No file, a broken link, and a file used as a folder are MISSING."""
     (tmp_path / "file").touch()
     paths = [tmp_path / "no.wav", tmp_path / "file" / "a.wav"]
-    with contextlib.suppress(OSError):  # Windows may not let us
+    with contextlib.suppress(OSError):  # Windows may forbid links
         (tmp_path / "link.wav").symlink_to(tmp_path / "no.wav")
         paths.append(tmp_path / "link.wav")
     assert {failure_of(path).code for path in paths} == {Code.MISSING}
@@ -328,7 +339,7 @@ def test_probe_of_nothing_is_missing(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def without_privileges() -> Iterator[None]:
-    """Give up the superuser's right to read everything, if it is ours."""
+    """Drop the superuser's privilege to read everything, if the process has it."""
     if os.geteuid() != 0:
         yield
         return
@@ -341,16 +352,16 @@ def without_privileges() -> Iterator[None]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX")
 @pytest.mark.parametrize("hidden", ["file", "folder"])
-def test_what_may_not_be_read_is_permission(
+def test_a_file_without_read_permission_is_permission(
     tmp_path: Path, hidden: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that may not be read, or in a closed folder, is PERMISSION for probe and Decoder."""
+    """An unreadable file, or a file in a closed folder, is PERMISSION for probe and Decoder."""
     recording = sounds.write(tmp_path / "a.wav", sounds.noise(100), 8_000, "WAV", "PCM_16")
     path = Path(recording.path)
     status = path.stat()
     (path if hidden == "file" else tmp_path).chmod(0)
-    if hidden == "file":  # let the open be what fails, as the folders above may be closed too
-        monkeypatch.setattr(decode.os, "stat", lambda _: status)  # type: ignore[attr-defined]
+    if hidden == "file":  # only the open must fail, and folders above may be closed
+        monkeypatch.setattr(_probe.os, "stat", lambda _: status)  # type: ignore[attr-defined]
     try:
         with without_privileges():
             failure = probe(recording.path, "id")
@@ -364,12 +375,12 @@ def test_what_may_not_be_read_is_permission(
 
 
 def test_an_error_of_the_system_is_io(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the file system is IO, in the system's words."""
+    """An error of the file system is IO, with the system's message."""
 
     def broken(path: str) -> os.stat_result:
         raise OSError(5, "Input/output error", path)
 
-    monkeypatch.setattr(decode.os, "stat", broken)  # type: ignore[attr-defined]
+    monkeypatch.setattr(_probe.os, "stat", broken)  # type: ignore[attr-defined]
     failure = failure_of(tmp_path / "a.wav")
     assert failure.code == Code.IO
     assert "Input/output error" in failure.message
@@ -389,10 +400,10 @@ def test_a_flac_without_a_length_is_unsupported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "subtype"), sounds.INEXACT)
-def test_what_cannot_be_read_in_pieces_is_unsupported(
+def test_a_format_that_depends_on_read_sizes_is_unsupported(
     tmp_path: Path, kind: str, subtype: str
 ) -> None:
-    """Formats whose decoder gives other frames in other pieces are refused, not read wrongly."""
+    """Formats whose frames depend on the sizes of reads are refused, not read wrongly."""
     path = tmp_path / "a"
     soundfile.write(path, sounds.noise(5_003), 8_000, subtype, format=kind)
     failure = failure_of(path)
@@ -401,7 +412,7 @@ def test_what_cannot_be_read_in_pieces_is_unsupported(
 
 
 def test_a_wav_cut_short_before_the_scan_has_the_frames_that_are_there(tmp_path: Path) -> None:
-    """A WAV's size is believed before its header, so every frame found can be read."""
+    """The size of a WAV file overrides its header, so every reported frame can be read."""
     recording = sounds.write(tmp_path / "a.wav", sounds.noise(1_000), 8_000, "WAV", "PCM_16")
     reference = sounds.whole(recording)
     os.truncate(recording.path, 44 + 2 * 600)
@@ -411,7 +422,7 @@ def test_a_wav_cut_short_before_the_scan_has_the_frames_that_are_there(tmp_path:
 
 
 def test_no_header_makes_probe_raise(tmp_path: Path) -> None:
-    """Of 1,050 damaged headers, each is a Recording or a Failure."""
+    """Each of 1,050 damaged headers is a Recording or a Failure."""
     rng = np.random.default_rng(2)
     kinds = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("AIFF", "PCM_24"), ("CAF", "ALAC_16"), *LOSSY]
     codes = set()
@@ -435,13 +446,13 @@ def test_no_header_makes_probe_raise(tmp_path: Path) -> None:
     [("WAV", "PCM_16"), ("AIFF", "FLOAT"), ("FLAC", "PCM_16"), ("W64", "MS_ADPCM"), *LOSSY],
 )
 def test_a_file_cut_short_says_where(tmp_path: Path, kind: str, subtype: str) -> None:
-    """Frames behind the end are TRUNCATED with the position, the frames before it are all there."""
+    """Frames behind the end are TRUNCATED with the position; all frames before it can be read."""
     audio = sounds.noise(200_000)
     recording = sounds.write(tmp_path / "a", audio, 48_000, kind, subtype)
     reference = sounds.whole(recording)
     os.truncate(recording.path, recording.size // 2)
     there = sounds.whole(recording)
-    assert 40_000 < len(there) < 110_000  # an Ogg page is a second long
+    assert 40_000 < len(there) < 110_000  # an Ogg page is about a second
     start = len(there) - 500
     decoder = Decoder(recording)
     with pytest.raises(DecodeError) as caught:
@@ -449,7 +460,7 @@ def test_a_file_cut_short_says_where(tmp_path: Path, kind: str, subtype: str) ->
     assert caught.value.code == Code.TRUNCATED
     assert f"frame {len(there)} of {recording.frames}" in caught.value.message
     assert "No Error" not in caught.value.message
-    behind = fault_of(decoder, recording.frames - 100, recording.frames)
+    behind = error_of(decoder, recording.frames - 100, recording.frames)
     assert behind is not None
     assert behind.code == Code.TRUNCATED
     assert span(decoder, start, start + 400).tobytes() == there[start : start + 400].tobytes()
@@ -457,7 +468,7 @@ def test_a_file_cut_short_says_where(tmp_path: Path, kind: str, subtype: str) ->
 
 
 def damages(content: bytes, count: int) -> Iterator[bytes]:
-    """Yield `content` with one bit turned, with bytes lost, and with bytes zeroed."""
+    """Yield `content` with one bit flipped, with bytes removed, and with bytes zeroed."""
     rng = np.random.default_rng(7)
     for number in range(count):
         damaged = bytearray(content)
@@ -473,7 +484,7 @@ def damages(content: bytes, count: int) -> Iterator[bytes]:
 
 
 def test_damage_in_a_flac_costs_only_the_windows_that_touch_it(tmp_path: Path) -> None:
-    """Which spans of a damaged FLAC can be had never depends on the order they are asked for in."""
+    """Which spans of a damaged FLAC can be read does not depend on the order of reading."""
     path = tmp_path / "a.flac"
     audio = np.concatenate([sounds.noise(60_000), sounds.tones(60_000)])
     recording = sounds.write(path, audio, 48_000, "FLAC", "PCM_16")
@@ -487,7 +498,7 @@ def test_damage_in_a_flac_costs_only_the_windows_that_touch_it(tmp_path: Path) -
             decoder = Decoder(recording)
             failed = set()
             for start in order.tolist():
-                if fault_of(decoder, start, start + 1_000):
+                if error_of(decoder, start, start + 1_000):
                     failed.add(start)
                 else:
                     found = span(decoder, start, start + 1_000)
@@ -495,11 +506,11 @@ def test_damage_in_a_flac_costs_only_the_windows_that_touch_it(tmp_path: Path) -
             lost.append(failed)
         assert lost[0] == lost[1] == lost[2]
         assert lost[0]
-        assert max(lost[0]) - min(lost[0]) < 40_000  # the tones are 6,000 bytes long or so
+        assert max(lost[0]) - min(lost[0]) < 40_000  # the tones have about 6,000 bytes
 
 
-def test_a_turned_bit_in_a_flac_never_gives_wrong_audio(tmp_path: Path) -> None:
-    """A frame whose checksum is wrong is a fault, also where the decoder hands it over."""
+def test_a_flipped_bit_in_a_flac_never_gives_wrong_audio(tmp_path: Path) -> None:
+    """A frame with a wrong checksum is an error, also if the decoder returns it."""
     path = tmp_path / "a.flac"
     recording = sounds.write(path, sounds.tones(30_000), 48_000, "FLAC", "PCM_16")
     reference = sounds.whole(recording)
@@ -539,13 +550,13 @@ def test_damage_in_a_lossy_file_gives_one_answer(tmp_path: Path, kind: str, subt
         path.write_bytes(damaged)
         try:
             reference = sounds.whole(recording)
-        except DecodeError:  # damage that is the whole file's
+        except DecodeError:  # no frame can be decoded
             continue
         stopped += len(reference) < recording.frames
         decoder = Decoder(recording)
         starts = np.random.default_rng(number).permutation(np.arange(0, 95_000, 8_000))
         for start in starts.tolist():
-            fault = fault_of(decoder, start, start + 1_000)
+            fault = error_of(decoder, start, start + 1_000)
             assert (fault is None) == (start + 1_000 <= len(reference))
             if fault is None:
                 found = span(decoder, start, start + 1_000)
@@ -554,7 +565,7 @@ def test_damage_in_a_lossy_file_gives_one_answer(tmp_path: Path, kind: str, subt
 
 
 def test_a_replaced_file_is_changed(tmp_path: Path) -> None:
-    """Another rate, channel count, sample format or container than scanned is CHANGED."""
+    """Another sample rate, channel count, sample format or container than scanned is CHANGED."""
     path = tmp_path / "a"
     recording = sounds.write(path, sounds.noise(100, 2), 8_000, "WAV", "PCM_16")
     decoder = Decoder(recording)
@@ -569,17 +580,17 @@ def test_a_replaced_file_is_changed(tmp_path: Path) -> None:
         with pytest.raises(DecodeError, match="scan again") as caught:
             Decoder(recording)
         assert caught.value.code == Code.CHANGED
-    assert len(span(decoder, 0, 100)) == 100  # it still holds the file that was scanned
+    assert len(span(decoder, 0, 100)) == 100  # its handle is of the scanned file
 
 
 def test_a_deleted_file_is_missing(tmp_path: Path) -> None:
-    """Opening a file that is gone is MISSING, also when a decoder has to open it once more."""
+    """Opening a deleted file is MISSING, also if a decoder has to reopen it."""
     recording = sounds.write(tmp_path / "a", sounds.noise(9_000), 8_000, *LOSSY[0])
     decoder = Decoder(recording)
     span(decoder, 0, 5_000)
     Path(recording.path).unlink()
     for _ in range(2):
-        fault = fault_of(decoder, 100, 200)
+        fault = error_of(decoder, 100, 200)
         assert fault is not None
         assert fault.code == Code.MISSING
     with pytest.raises(DecodeError, match="does not exist"):
@@ -588,7 +599,7 @@ def test_a_deleted_file_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("MP3", "MPEG_LAYER_III")])
 def test_a_closed_decoder_is_not_read(tmp_path: Path, kind: str, subtype: str) -> None:
-    """Closing twice is fine, reading then raises, and moving opens the file again."""
+    """Closing twice is fine, reading then raises, and moving reopens the file."""
     recording = sounds.write(tmp_path / "a", sounds.noise(9_000), 8_000, kind, subtype)
     reference = sounds.whole(recording)
     decoder = Decoder(recording)
@@ -614,8 +625,8 @@ def test_memory_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert decoder.position == 0
 
 
-def test_a_long_way_can_be_given_up(tmp_path: Path) -> None:
-    """A cancelled move stops between two pieces, and the decoder knows where it stands."""
+def test_a_long_move_can_be_cancelled(tmp_path: Path) -> None:
+    """A cancelled move stops between two reads, and the decoder knows its position."""
     recording = sounds.write(tmp_path / "a", sounds.noise(9_000), 8_000, *LOSSY[0])
     reference = sounds.whole(recording)
     decoder = Decoder(recording)
@@ -625,7 +636,7 @@ def test_a_long_way_can_be_given_up(tmp_path: Path) -> None:
     assert span(decoder, 2_000, 2_500).tobytes() == reference[2_000:2_500].tobytes()
 
 
-@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="open files are counted in /proc")
+@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="counts open files in /proc")
 def test_no_file_stays_open(tmp_path: Path) -> None:
     """Closed, dropped and failed decoders, and probes, leave no file open."""
     kinds = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), *LOSSY]
@@ -651,7 +662,7 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
 
 
 def test_many_threads_may_open_files_at_once(tmp_path: Path) -> None:
-    """Eight threads opening good and bad files together each get the right answer."""
+    """Eight threads that open good and bad files at once all get the right result."""
     kinds = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("CAF", "ALAC_16"), *LOSSY]
     expected: dict[str, Recording | Code] = {}
     references = {}
@@ -695,7 +706,7 @@ class Info(ctypes.Structure):
 mallinfo2 = ctypes.CDLL(None).mallinfo2
 mallinfo2.restype = Info
 
-def taken():  # hblkhd + uordblks: what malloc has mapped and handed out
+def taken():  # hblkhd + uordblks: bytes that malloc has mapped and allocated
     info = mallinfo2()
     return info.e + info.h
 
@@ -718,10 +729,10 @@ for path in sys.argv[1:]:
 
 @pytest.mark.skipif(
     sys.platform != "linux" or os.confstr("CS_GNU_LIBC_VERSION") is None,
-    reason="glibc is asked what it has handed out",
+    reason="asks glibc for allocated bytes",
 )
 def test_a_decoder_takes_no_more_memory_than_promised(tmp_path: Path) -> None:
-    """Of every codec, mono to 8 channels, an open decoder stays under decoder_bytes."""
+    """For every codec, mono to 8 channels, an open decoder stays under decoder_bytes."""
     kinds = [("WAV", "PCM_16"), ("WAV", "DOUBLE"), ("AIFF", "PCM_24"), ("WAV", "MS_ADPCM")]
     kinds += [("FLAC", "PCM_16"), ("FLAC", "PCM_24"), ("CAF", "ALAC_16"), ("WAV", "GSM610"), *LOSSY]
     paths, names = [], []
@@ -734,7 +745,7 @@ def test_a_decoder_takes_no_more_memory_than_promised(tmp_path: Path) -> None:
                 names.append(path.name)
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *paths],
-        cwd=Path(__file__).parents[2],  # where it finds the decoder
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
@@ -743,20 +754,20 @@ def test_a_decoder_takes_no_more_memory_than_promised(tmp_path: Path) -> None:
     assert len(figures) == len(names)
     over = [(name, *pair) for name, pair in zip(names, figures, strict=True) if pair[0] > pair[1]]
     assert over == []
-    assert min(taken for taken, _ in figures) > 1_000  # the measurement measures
+    assert min(taken for taken, _ in figures) > 1_000  # otherwise nothing was measured
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recordings are not here")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="there are no real recordings")
 @pytest.mark.parametrize("name", ["soundscape.flac", "soundscape.mp3", "soundscape.ogg"])
 def test_real_recordings_give_exact_spans(name: str) -> None:
-    """A hundred seconds from anywhere in a real soundscape equal the decode from the start."""
+    """A hundred random seconds of a real soundscape equal one decode from the start."""
     recording = sounds.recording_of(SHARED / "codecs" / name)
     reference = sounds.whole(recording)
     assert len(reference) == recording.frames
     rate = recording.sample_rate
     starts = np.random.default_rng(3).integers(0, recording.frames - rate, size=100)
-    if not seeks(recording):
-        starts = np.sort(starts.reshape(4, 25)).ravel()  # four passes: each way back starts anew
+    if not seeks_exactly(recording):
+        starts = np.sort(starts.reshape(4, 25)).ravel()  # four passes; each begins at the start
     decoder = Decoder(recording)
     for start in starts.tolist():
         found = span(decoder, start, min(recording.frames, start + rate))

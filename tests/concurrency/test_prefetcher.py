@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.concurrency._jobs import Job, Task
-from headrace.concurrency._prefetcher import _MANY, Prefetcher
+from headrace.concurrency._prefetcher import _EAGER_THREADS, Prefetcher
 from headrace.errors import ClosedError
 from tests.support.loading import our_threads
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Run = Callable[[Cancelled], None]
 
 PATIENCE_S = 20
-"""Until a wait that should have ended long ago fails the test, rather than hanging it."""
+"""After this many seconds, a wait that should have ended fails the test instead of hanging."""
 
 
 def _nothing(_cancelled: Cancelled) -> None:
@@ -36,7 +36,7 @@ def _until_cancelled(cancelled: Cancelled) -> None:
 
 
 def _await_event(event: threading.Event) -> None:
-    assert event.wait(PATIENCE_S), "what this waits for never happened"
+    assert event.wait(PATIENCE_S), "the event did not happen in time"
 
 
 def _job(value: Any, *runs: Run, key: Hashable = None) -> Job[Any]:
@@ -51,7 +51,7 @@ def _failing(error: BaseException) -> Run:
 
 
 def _closer(prefetcher: Prefetcher[Any], when: threading.Event) -> threading.Thread:
-    """Return a running thread that closes when told."""
+    """Return a running thread that closes the prefetcher once `when` is set."""
 
     def close() -> None:
         _await_event(when)
@@ -68,8 +68,8 @@ def _await_threads(threads: list[threading.Thread]) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
-class Interposed:
-    """A queue that does something in the waiting thread, once, just before it waits."""
+class CallingQueue:
+    """A queue that calls `before` once, in the waiting thread, just before the wait."""
 
     def __init__(self, queue: SimpleQueue[None], before: Callable[[], None]) -> None:
         self._queue = queue
@@ -89,8 +89,8 @@ class Interposed:
 
 @given(st.permutations(range(4)))
 @settings(deadline=None, max_examples=24)
-def test_jobs_come_in_order_whatever_the_order_in_which_they_end(ends: list[int]) -> None:
-    """Jobs are delivered in the order in which they come, in whatever order their tasks end."""
+def test_jobs_are_delivered_in_order_whatever_the_order_in_which_they_end(ends: list[int]) -> None:
+    """Jobs are delivered in the iterator's order, in whatever order their tasks end."""
     ended = [threading.Event() for _ in ends]
     log: list[int] = []
 
@@ -112,7 +112,7 @@ def test_jobs_come_in_order_whatever_the_order_in_which_they_end(ends: list[int]
 
 
 def test_a_job_is_delivered_when_all_of_its_tasks_have_ended() -> None:
-    """A job with several tasks waits for each of them."""
+    """A job with several tasks is delivered after the last of them."""
     done: list[str] = []
     second = threading.Event()
 
@@ -132,7 +132,7 @@ def test_a_job_is_delivered_when_all_of_its_tasks_have_ended() -> None:
 
 
 def test_a_job_without_tasks_is_delivered() -> None:
-    """A job that needs no work is delivered in its turn, with workers and without."""
+    """A job without tasks is delivered in order, with workers and without."""
     for workers in (0, 1):
         jobs = [_job(0), _job(1, _nothing), _job(2)]
         assert list(Prefetcher(iter(jobs), workers=workers, depth=2)) == [0, 1, 2]
@@ -142,8 +142,8 @@ def test_a_job_without_tasks_is_delivered() -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
-def test_nothing_is_taken_behind_the_consumers_back(depth: int) -> None:
-    """Jobs taken are those delivered and `depth` more, also when all of their tasks have ended."""
+def test_at_most_depth_jobs_are_in_flight(depth: int) -> None:
+    """The jobs taken are those delivered and `depth` more, even when all their tasks have ended."""
     taken = 0
     ended: SimpleQueue[None] = SimpleQueue()
 
@@ -156,14 +156,14 @@ def test_nothing_is_taken_behind_the_consumers_back(depth: int) -> None:
     prefetcher = Prefetcher(jobs(), workers=2, depth=depth)
     waited_for = 0
     for delivered, _ in enumerate(prefetcher, start=1):
-        for _ in range(taken - waited_for):  # a consumer so slow that nothing is left to run
+        for _ in range(taken - waited_for):  # a slow consumer: nothing is left to run
             ended.get(timeout=PATIENCE_S)
         waited_for = taken
         assert taken == min(10, delivered + depth)
 
 
 def test_with_a_depth_of_one_the_next_job_runs_while_the_consumer_works() -> None:
-    """While the consumer holds a job, the next is running, even with a depth of one."""
+    """While the consumer uses a value, the next job runs, even with a depth of one."""
     running = threading.Event()
     jobs = [_job(0, _nothing), _job(1, lambda _: running.set()), _job(2, _nothing)]
     prefetcher = Prefetcher(iter(jobs), workers=1, depth=1)
@@ -175,20 +175,20 @@ def test_with_a_depth_of_one_the_next_job_runs_while_the_consumer_works() -> Non
 
 
 def test_when_a_job_is_delivered_no_worker_refers_to_what_its_tasks_used() -> None:
-    """The memory that a task wrote to is the consumer's alone from delivery on, without the GC."""
+    """From delivery on, only the consumer refers to the memory of a task, even without the GC."""
 
     class Memory:
         pass
 
     refs: list[weakref.ref[Memory]] = []
-    looked = threading.Event()
+    checked = threading.Event()
 
     class Pausing(SimpleQueue[None]):
-        """Keeps the worker that wakes the consumer from going on before it has looked."""
+        """Holds the worker that wakes the consumer until the consumer has checked."""
 
         def put(self, item: None, block: bool = True, timeout: float | None = None) -> None:
             super().put(item, block, timeout)
-            _await_event(looked)
+            _await_event(checked)
 
     def make(i: int) -> Job[int]:
         memory = Memory()
@@ -208,16 +208,16 @@ def test_when_a_job_is_delivered_no_worker_refers_to_what_its_tasks_used() -> No
         assert refs[0]() is None
     finally:
         gc.enable()
-        looked.set()
+        checked.set()
     prefetcher.close()
 
 
 # Workers
 
 
-@pytest.mark.parametrize(("workers", "started"), [(2, 2), (10**11, _MANY)])
+@pytest.mark.parametrize(("workers", "started"), [(2, 2), (10**11, _EAGER_THREADS)])
 def test_many_threads_are_started_only_for_as_many_tasks(workers: int, started: int) -> None:
-    """Two jobs of two tasks each are under way: nobody gets a hundred thousand million threads."""
+    """With a huge number of workers, two jobs of two tasks start only a few threads."""
     free = threading.Event()
 
     def run(_cancelled: Cancelled) -> None:
@@ -240,16 +240,16 @@ def test_many_threads_are_started_only_for_as_many_tasks(workers: int, started: 
 
 
 def test_a_worker_never_waits_for_a_key() -> None:
-    """Tasks that wait for their key keep no worker from tasks that can run."""
+    """While tasks wait for their key, workers run other tasks."""
     free = threading.Event()
     log: list[str] = []
 
-    def held(_cancelled: Cancelled) -> None:
+    def waiting(_cancelled: Cancelled) -> None:
         _await_event(free)
         log.append("a0")
 
     jobs = [
-        _job(0, held, key="a"),
+        _job(0, waiting, key="a"),
         _job(1, lambda _: log.append("a1"), key="a"),
         _job(2, lambda _: log.append("a2"), key="a"),
         _job(3, lambda _: free.set()),
@@ -262,7 +262,7 @@ def test_a_worker_never_waits_for_a_key() -> None:
 
 
 def test_closing_while_a_keyed_task_runs_is_quiet() -> None:
-    """A task that ends after `close`, with others of its key waiting, raises nothing anywhere."""
+    """A task that ends after `close`, while others of its key wait, raises nothing anywhere."""
     running = threading.Event()
 
     def run(cancelled: Cancelled) -> None:
@@ -283,12 +283,12 @@ PLANS = st.lists(
     st.lists(st.tuples(st.sampled_from([None, None, "a", "b"]), st.integers(0, 9)), max_size=4),
     max_size=12,
 )
-"""For each job, for each of its tasks: a key, and a number. A task appends its number to its job's
-value; that with a nine then fails."""
+"""For each task of each job: a key and a number. A task appends its number to its job's value. A
+task with the number 9 then fails."""
 
 
 class _Log:
-    """What ran, by key, and whether two of a key ran at once."""
+    """Records which tasks ran, by key, and whether two of one key ran at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -302,7 +302,7 @@ class _Log:
                 self.ran.setdefault(key, []).append(place)
                 self._inside[key] += 1
                 self.overlaps += key is not None and self._inside[key] > 1
-            for _ in range(number * 20):  # time for others to come between
+            for _ in range(number * 20):  # gives other threads time to run
                 pass
             value.append(number)
             with self._lock:
@@ -313,7 +313,7 @@ class _Log:
         return Task(run, key)
 
 
-def _as_a_loop_would(plan: list[list[tuple[str | None, int]]]) -> Iterator[Any]:
+def _plain_loop(plan: list[list[tuple[str | None, int]]]) -> Iterator[Any]:
     for i, tasks in enumerate(plan):
         numbers = [number for _, number in tasks]
         yield (i, numbers.index(9)) if 9 in numbers else sorted(numbers)
@@ -321,10 +321,10 @@ def _as_a_loop_would(plan: list[list[tuple[str | None, int]]]) -> Iterator[Any]:
 
 @given(plan=PLANS, workers=st.integers(0, 4), depth=st.integers(1, 5))
 @settings(deadline=None, max_examples=150)
-def test_it_is_a_map_whatever_the_schedule(
+def test_results_equal_those_of_a_plain_loop(
     plan: list[list[tuple[str | None, int]]], workers: int, depth: int
 ) -> None:
-    """For any tasks, keys, failures, workers and depth: what a plain loop gives, in order."""
+    """Any tasks, keys, failures, workers and depth give the same as a plain loop, in order."""
     log = _Log()
     taken = 0
 
@@ -345,7 +345,7 @@ def test_it_is_a_map_whatever_the_schedule(
         assert taken <= len(outcomes) + (depth if workers else 0)
 
     assert next(prefetcher, "end") == "end"
-    assert outcomes == list(_as_a_loop_would(plan))
+    assert outcomes == list(_plain_loop(plan))
     assert not log.overlaps
     for key in ("a", "b"):
         assert log.ran.get(key, []) == sorted(log.ran.get(key, []))
@@ -354,8 +354,8 @@ def test_it_is_a_map_whatever_the_schedule(
 # Errors
 
 
-def test_an_error_waits_for_its_turn_and_costs_no_neighbour() -> None:
-    """Jobs before a failed one are delivered first, those after it afterwards."""
+def test_an_error_is_raised_in_order_and_affects_no_other_job() -> None:
+    """Jobs before a failed one are delivered before the error, jobs after it afterwards."""
     failed = threading.Event()
 
     def fail(_cancelled: Cancelled) -> None:
@@ -372,8 +372,8 @@ def test_an_error_waits_for_its_turn_and_costs_no_neighbour() -> None:
     assert next(prefetcher, "end") == "end"
 
 
-def test_of_several_errors_the_first_tasks_is_raised() -> None:
-    """The error of a job is that of its first failed task, not that of the first to fail."""
+def test_of_several_errors_the_first_task_decides() -> None:
+    """A job raises the error of its first failed task, not the error that happened first."""
     failed = threading.Event()
 
     def late(_cancelled: Cancelled) -> None:
@@ -393,7 +393,7 @@ def test_of_several_errors_the_first_tasks_is_raised() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_of_the_jobs_iterator_comes_after_the_jobs_before_it(workers: int) -> None:
-    """What the iterator of jobs raises is raised once, behind its last job; then comes the end."""
+    """An error of the iterator is raised once, after the last job. Then the iteration ends."""
 
     def jobs() -> Iterator[Job[int]]:
         yield _job(0, _nothing)
@@ -411,7 +411,7 @@ def test_an_error_of_the_jobs_iterator_comes_after_the_jobs_before_it(workers: i
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_tasks_stop_iteration_is_not_the_end(workers: int) -> None:
-    """A task that lets a `StopIteration` escape raises an error and does not look like the end."""
+    """A `StopIteration` that escapes from a task raises an error instead of ending the loop."""
     jobs = [_job(0, _failing(StopIteration())), _job(1, _nothing)]
     prefetcher = Prefetcher(iter(jobs), workers=workers, depth=2)
 
@@ -423,8 +423,8 @@ def test_a_tasks_stop_iteration_is_not_the_end(workers: int) -> None:
 # Without workers
 
 
-def test_without_workers_each_job_is_made_when_it_is_asked_for() -> None:
-    """With ``workers=0`` a job is taken and run inside `__next__`, in the caller's thread."""
+def test_without_workers_each_job_runs_when_it_is_requested() -> None:
+    """With ``workers=0``, a job is taken and run inside `__next__`, in the caller's thread."""
     log: list[Any] = []
 
     def jobs() -> Iterator[Job[int]]:
@@ -443,8 +443,8 @@ def test_without_workers_each_job_is_made_when_it_is_asked_for() -> None:
     assert next(prefetcher, "end") == "end"
 
 
-def test_without_workers_an_error_costs_no_neighbour() -> None:
-    """With ``workers=0`` a failed job raises, and the next one is delivered."""
+def test_without_workers_an_error_affects_no_other_job() -> None:
+    """With ``workers=0``, a failed job raises and the next one is delivered."""
     jobs = [_job(0, _nothing), _job(1, _failing(TypeError()), _nothing), _job(2, _nothing)]
     prefetcher = Prefetcher(iter(jobs), workers=0, depth=1)
 
@@ -454,10 +454,10 @@ def test_without_workers_an_error_costs_no_neighbour() -> None:
     assert list(prefetcher) == [2]
 
 
-def test_without_workers_closing_tells_the_running_task() -> None:
-    """With ``workers=0`` a `close` from another thread ends the task, and `ClosedError` comes."""
+def test_without_workers_closing_stops_the_running_task() -> None:
+    """With ``workers=0``, `close` in another thread stops the task and raises `ClosedError`."""
 
-    class GaveUpError(Exception):
+    class CancelledError(Exception):
         pass
 
     running = threading.Event()
@@ -465,7 +465,7 @@ def test_without_workers_closing_tells_the_running_task() -> None:
     def run(cancelled: Cancelled) -> None:
         running.set()
         _until_cancelled(cancelled)
-        raise GaveUpError
+        raise CancelledError
 
     prefetcher = Prefetcher(iter([_job(0, run), _job(1, _nothing)]), workers=0, depth=1)
     closer = _closer(prefetcher, running)
@@ -481,7 +481,7 @@ def test_without_workers_closing_tells_the_running_task() -> None:
 
 
 def test_after_the_last_job_there_is_no_thread_and_stop_iteration_again() -> None:
-    """When the jobs are exhausted the threads are gone, and asking again says so again."""
+    """After the last job the threads are gone, and `__next__` keeps raising `StopIteration`."""
     prefetcher = Prefetcher((_job(i, _nothing) for i in range(3)), workers=2, depth=2)
 
     assert list(prefetcher) == [0, 1, 2]
@@ -490,8 +490,8 @@ def test_after_the_last_job_there_is_no_thread_and_stop_iteration_again() -> Non
     assert next(prefetcher, "end") == "end"
 
 
-def test_close_wakes_the_consumer_and_tells_the_running_tasks() -> None:
-    """`close` from another thread ends a consumer's wait with `ClosedError`, and all threads."""
+def test_close_wakes_the_consumer_and_stops_the_running_tasks() -> None:
+    """`close` in another thread ends all threads, and the consumer's wait with `ClosedError`."""
     running = threading.Event()
 
     def run(cancelled: Cancelled) -> None:
@@ -512,7 +512,7 @@ def test_close_wakes_the_consumer_and_tells_the_running_tasks() -> None:
 
 
 def test_closing_twice_or_before_the_first_use_does_nothing_more() -> None:
-    """A second `close` returns; a prefetcher closed before its first use starts no thread."""
+    """A second `close` does nothing. A prefetcher closed before its first use starts no thread."""
     ran: list[int] = []
     used = Prefetcher(iter([_job(0, _nothing), _job(1, _nothing)]), workers=1, depth=1)
     fresh = Prefetcher(iter([_job(0, lambda _: ran.append(0))]), workers=1, depth=1)
@@ -528,12 +528,12 @@ def test_closing_twice_or_before_the_first_use_does_nothing_more() -> None:
     assert ran == []
 
 
-def test_a_close_between_the_last_look_and_the_wait_is_not_slept_through() -> None:
-    """A signal handler that closes just as its thread begins to wait ends the wait."""
+def test_a_close_just_before_the_wait_ends_the_wait() -> None:
+    """A signal handler that closes just before its thread waits ends that wait."""
     jobs = [_job(0, _until_cancelled)]
     prefetcher = Prefetcher(iter(jobs), workers=1, depth=1)
     core: Any = prefetcher._core
-    core.wake_consumer = Interposed(core.wake_consumer, prefetcher.close)
+    core.wake_consumer = CallingQueue(core.wake_consumer, prefetcher.close)
 
     with pytest.raises(ClosedError):
         next(prefetcher)
@@ -542,7 +542,7 @@ def test_a_close_between_the_last_look_and_the_wait_is_not_slept_through() -> No
 
 
 def test_an_interrupt_while_waiting_loses_no_job() -> None:
-    """After a `KeyboardInterrupt` during the wait, the next job is the one waited for."""
+    """After a `KeyboardInterrupt` during the wait, the same job is delivered next."""
     go = threading.Event()
     jobs = [_job(0, lambda _: _await_event(go)), _job(1, _nothing)]
     prefetcher = Prefetcher(iter(jobs), workers=1, depth=1)
@@ -551,7 +551,7 @@ def test_an_interrupt_while_waiting_loses_no_job() -> None:
         raise KeyboardInterrupt
 
     core: Any = prefetcher._core
-    core.wake_consumer = Interposed(core.wake_consumer, interrupt)
+    core.wake_consumer = CallingQueue(core.wake_consumer, interrupt)
 
     with pytest.raises(KeyboardInterrupt):
         next(prefetcher)
@@ -560,8 +560,8 @@ def test_an_interrupt_while_waiting_loses_no_job() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_interrupt_that_costs_a_job_is_not_passed_over(workers: int) -> None:
-    """After a `KeyboardInterrupt` in the jobs' iterator comes `ClosedError`, not a quiet end."""
+def test_an_interrupt_that_loses_a_job_closes(workers: int) -> None:
+    """After a `KeyboardInterrupt` in the iterator, `ClosedError` is raised, not `StopIteration`."""
 
     def jobs() -> Iterator[Job[int]]:
         yield _job(0, _nothing)
@@ -578,8 +578,8 @@ def test_an_interrupt_that_costs_a_job_is_not_passed_over(workers: int) -> None:
     assert not our_threads()
 
 
-def test_without_workers_an_interrupted_task_is_not_passed_over() -> None:
-    """With ``workers=0``, after a `KeyboardInterrupt` in a task comes `ClosedError`."""
+def test_without_workers_an_interrupted_task_closes() -> None:
+    """With ``workers=0``, `ClosedError` follows a `KeyboardInterrupt` in a task."""
     jobs = [_job(0, _failing(KeyboardInterrupt())), _job(1, _nothing)]
     prefetcher = Prefetcher(iter(jobs), workers=0, depth=1)
 
@@ -594,7 +594,7 @@ def test_without_workers_an_interrupted_task_is_not_passed_over() -> None:
 
 @pytest.mark.parametrize("in_a_cycle", [False, True])
 def test_a_half_used_prefetcher_that_is_dropped_joins_its_threads(in_a_cycle: bool) -> None:
-    """Dropped, or found by the collector, a prefetcher tells its tasks and leaves no thread."""
+    """A prefetcher that is dropped or collected stops its tasks and leaves no thread."""
     jobs = [_job(0, _nothing), _job(1, _until_cancelled), _job(2, _nothing)]
     prefetcher: Any = Prefetcher(iter(jobs), workers=2, depth=3)
     next(prefetcher)
@@ -608,7 +608,7 @@ def test_a_half_used_prefetcher_that_is_dropped_joins_its_threads(in_a_cycle: bo
 
 
 def test_a_prefetcher_may_be_collected_in_one_of_its_workers() -> None:
-    """A task that drops the last reference neither deadlocks nor keeps a thread alive."""
+    """A task that drops the last reference causes no deadlock and leaves no thread."""
     held: list[Prefetcher[int]] = []
     go = threading.Event()
 
@@ -630,7 +630,7 @@ def test_a_prefetcher_may_be_collected_in_one_of_its_workers() -> None:
 
 @pytest.mark.parametrize("where", ["holding the lock", "about to wait"])
 def test_a_prefetcher_may_be_collected_at_any_point_of_a_worker(where: str) -> None:
-    """The collector may run in a worker that holds the lock, or has just found nothing to do."""
+    """The collector may run in a worker that holds the lock, or is about to wait."""
     held: list[Prefetcher[int]] = []
     armed = threading.Event()
 

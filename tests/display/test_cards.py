@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from headrace.windows._windows import Windows
 
-HOSTILE = "<script>&'\".wav"
+MARKUP_NAME = "<script>&'\".wav"
 
 
 class _Reader(HTMLParser):
@@ -61,8 +61,8 @@ def _read(thing: Any) -> _Reader:
 
 @pytest.fixture
 def windows(tmp_path: Path) -> Windows:
-    """Return windows of two good files, one of whose names is hostile; a third is damaged."""
-    write(tmp_path / HOSTILE, speechlike(12_000), 8_000, "WAV", "PCM_16")
+    """Return windows of two good files, one with markup in its name; a third file is damaged."""
+    write(tmp_path / MARKUP_NAME, speechlike(12_000), 8_000, "WAV", "PCM_16")
     write(tmp_path / "b.flac", speechlike(16_000), 16_000, "FLAC", "PCM_16")
     (tmp_path / "damaged.wav").write_bytes(b"RIFF")
     with pytest.warns(HeadraceWarning, match="1 of 3 files"):
@@ -70,21 +70,21 @@ def windows(tmp_path: Path) -> Windows:
     return catalog.windows(8_000, 1.0)
 
 
-def test_an_example_is_seen_and_heard(windows: Windows) -> None:
-    """Player, waveform and spectrogram, each with a name; file, place, level, padding."""
+def test_an_example_card_shows_and_plays_the_window(windows: Windows) -> None:
+    """It has a labelled player, waveform and spectrogram; file, time, levels and padding."""
     card = _read(windows[1])
 
-    assert HOSTILE in card.text
+    assert MARKUP_NAME in card.text
     for words in ("0:01 to 0:01.5", "8 kHz", "RMS", "peak", "0.50 s of padding"):
         assert words in card.text
     assert str(card.media["audio"]["src"]).startswith("data:audio/flac;base64,")
     assert str(card.media["img"]["src"]).startswith("data:image/png;base64,")
     for media, name in (("audio", "aria-label"), ("svg", "aria-label"), ("img", "alt")):
-        assert HOSTILE in str(card.media[media][name])
+        assert MARKUP_NAME in str(card.media[media][name])
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("function", "shape"),
     [
         (lambda audio: np.log(np.ones((64, 50), np.float32)) + audio[0], "64 x 50, float32"),
         (lambda audio: np.zeros((3, 64, 50), np.float32) + audio[0], "3 x 64 x 50, float32"),
@@ -97,20 +97,22 @@ def test_an_example_is_seen_and_heard(windows: Windows) -> None:
         (lambda audio: audio + 1j, "8000, complex64"),
     ],
 )
-def test_what_is_no_audio_tells_its_shape(windows: Windows, made: Any, told: str) -> None:
-    """Neither pictures nor levels, which would mean nothing, of what a map made of a window."""
-    card = _read(windows.map(made)[1])
+def test_a_card_of_something_else_than_audio_shows_its_shape(
+    windows: Windows, function: Any, shape: str
+) -> None:
+    """If a map returns something else, the card has no picture and no level."""
+    card = _read(windows.map(function)[1])
 
     assert card.media == {}
-    for words in (HOSTILE, "0:01 to 0:02", "8 kHz", told):
+    for words in (MARKUP_NAME, "0:01 to 0:02", "8 kHz", shape):
         assert words in card.text
     assert "dBFS" not in card.text
     assert "padding" not in card.text
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_what_is_still_audio_is_seen_and_heard(windows: Windows, dtype: Any) -> None:
-    """Whatever type of float a map made of it, and for two channels too."""
+def test_mapped_audio_is_shown_and_played(windows: Windows, dtype: Any) -> None:
+    """A map may return any float dtype and add a channel."""
     for mapped in (
         windows.map(lambda audio: (0.5 * audio).astype(dtype)),
         windows.map(lambda audio: np.stack([audio, audio]).astype(dtype)),
@@ -120,8 +122,8 @@ def test_what_is_still_audio_is_seen_and_heard(windows: Windows, dtype: Any) -> 
         assert "0.50 s of padding" in card.text
 
 
-def test_an_example_tells_its_labels() -> None:
-    """By the places of its classes: their names are the windows'."""
+def test_an_example_card_shows_its_labels() -> None:
+    """They are shown as class indices, since an example does not know the class names."""
     audio = speechlike(8_000)[:, 0].astype(np.float32)
     labels = np.array([1, 0, 0, 1], np.float32)
 
@@ -131,8 +133,8 @@ def test_an_example_tells_its_labels() -> None:
     assert "classes: 0, 3 of 4" in card.text
 
 
-def test_a_catalog_is_summed_up(windows: Windows) -> None:
-    """Files, hours, rates, formats, and what is damaged and why."""
+def test_a_catalog_card_summarises_the_catalog(windows: Windows) -> None:
+    """It shows files, hours, sample rates, formats, and each damaged file with its cause."""
     text = _read(windows.catalog).text
 
     for words in ("2 recordings, 2.5 s", "WAV PCM_16", "8 kHz", "FLAC PCM_16", "16 kHz"):
@@ -142,8 +144,8 @@ def test_a_catalog_is_summed_up(windows: Windows) -> None:
     assert "0 recordings" in _read(windows.catalog[:0]).text
 
 
-def test_a_file_with_two_faults_is_one_damaged_file(tmp_path: Path) -> None:
-    """On a catalog's card, at the top of a preview, and on a terminal."""
+def test_a_file_with_two_failures_is_one_damaged_file(tmp_path: Path) -> None:
+    """It is counted once on the catalog's card, on the preview page and in the repr."""
     audio = speechlike(16_000)
     audio[100] = np.nan
     write(tmp_path / "a.wav", audio, 8_000, "WAV", "FLOAT")
@@ -158,29 +160,29 @@ def test_a_file_with_two_faults_is_one_damaged_file(tmp_path: Path) -> None:
     assert "<dt>Damaged files</dt><dd>1<small>" in page
 
 
-def test_windows_tell_how_they_are_cut_and_what_is_left_out(windows: Windows) -> None:
-    """And a slice whose coverage is not told says the rest."""
+def test_a_windows_card_shows_the_geometry_and_what_is_left_out(windows: Windows) -> None:
+    """A slice has no coverage; its card shows the rest."""
     text = _read(windows).text
-    for words in ("3 windows", "1 s (8,000 samples)", "8 kHz", "filled up with zeros"):
+    for words in ("3 windows", "1 s (8,000 samples)", "8 kHz", "padded with zeros"):
         assert words in text
     assert "2.5 s of 2.5 s are in a window" in text
 
     dropped = _read(windows.catalog.windows(8_000, 1.0, tail="drop", channel=0)).text
     assert "Left out 0.5 s" in dropped
-    assert "number 0, from 0" in dropped
+    assert "channel 0, counted from 0" in dropped
     assert "Left out" not in _read(windows[::2]).text
 
 
 def test_windows_of_several_catalogs_have_a_card(windows: Windows) -> None:
-    """Though no one coverage can be told of them."""
+    """Their card shows no coverage."""
     text = _read(headrace.concat([windows[:2], windows.catalog[:1].windows(8_000, 1.0)])).text
 
     assert "4 windows" in text
     assert "Left out" not in text
 
 
-def test_stats_show_the_verdict(windows: Windows) -> None:
-    """Before a delivery too, when there is nothing to draw."""
+def test_a_stats_card_shows_the_verdict(windows: Windows) -> None:
+    """It does so before the first delivery too, without a bar."""
     with windows.loader(workers=1) as loader:
         assert "Nothing has been delivered yet." in _read(loader.stats()).text
         list(loader)
@@ -192,8 +194,8 @@ def test_stats_show_the_verdict(windows: Windows) -> None:
     assert f"waited {stats.wait_share:.1%}" in str(card.media["svg"]["aria-label"])
 
 
-def test_a_card_is_shown_at_any_rate() -> None:
-    """Where no browser has a player, there is none; everything else stays."""
+def test_an_example_of_any_sample_rate_has_a_card() -> None:
+    """If no browser can play the sample rate, only the player is left out."""
     audio = np.zeros(800_000, np.float32)
     card = _read(AudioExample(audio, "bat", 0.0, 800_000, "bat", 0, 1.0, 800_000))
 
@@ -202,8 +204,8 @@ def test_a_card_is_shown_at_any_rate() -> None:
     assert "silent" in card.text
 
 
-def test_plain_reprs_tell_as_much_on_a_terminal(windows: Windows) -> None:
-    """One line each: never a dump of samples."""
+def test_plain_reprs_are_short(windows: Windows) -> None:
+    """Each repr is one line and prints no samples."""
     with windows.loader(batch_size=2, workers=0) as loader:
         batch = next(iter(loader))
         stats = loader.stats()
@@ -221,11 +223,12 @@ def test_plain_reprs_tell_as_much_on_a_terminal(windows: Windows) -> None:
 
 
 def test_cards_are_small(windows: Windows) -> None:
-    """A notebook is saved with its cards: a window's is little more than its sound."""
+    """A notebook is saved with its cards: a window's card is little larger than its sound."""
     assert len(windows[0]._repr_html_()) < 60_000
     assert all(len(one._repr_html_()) < 5_000 for one in (windows, windows.catalog))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_cards_in_a_browser(
@@ -235,7 +238,7 @@ def test_cards_in_a_browser(
     screen: str,
     scheme: Literal["light", "dark"],
 ) -> None:
-    """They render, play, fit a phone, and axe finds nothing serious, in light and dark."""
+    """They render, play, fit a phone, and axe finds nothing serious, in light and dark mode."""
     stats = Stats(3, 0, 3.0, 2.0, 0.5, 0.1, 1.0, 0.2, 0.1, 2, 1 << 20, 1 << 19, 0)
     cards = [one._repr_html_() for one in (windows[0], windows.catalog, windows, stats)]
     (tmp_path / "cards.html").write_text(
@@ -258,8 +261,8 @@ def test_cards_in_a_browser(
         assert it.requests == []
 
 
-def test_axe_would_tell(browser: Browser, tmp_path: Path) -> None:
-    """What these tests rely on sees a picture without a description, and a pale text."""
+def test_axe_reports_bad_pages(browser: Browser, tmp_path: Path) -> None:
+    """The accessibility check reports an image without alt text and a low contrast."""
     page = tmp_path / "bad.html"
     page.write_text('<title>x</title><img src="data:,"><p style="color:#ccc">pale</p>', "utf-8")
 

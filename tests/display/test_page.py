@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
 AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"
-HOSTILE = "<b>&'quoted'.wav"
+MARKUP_NAME = "<b>&'quoted'.wav"
 EVENTS = [
     ("site a/frogs.wav", 0.2, 1.1, "frog"),
     ("site a/frogs.wav", 0.5, 0.9, "bird"),
     ("site a/frogs.wav", 2.1, 2.6, "</script>&"),
-    (HOSTILE, 0.0, 9.0, "none"),
+    (MARKUP_NAME, 0.0, 9.0, "none"),
 ]
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a page of 11 windows: loud, clipped, silent and padded ones, and a damaged file."""
+    """Return a page with 11 windows: loud, clipped, silent and padded ones; one file is damaged."""
     folder = tmp_path_factory.mktemp("archive")
     (folder / "site a").mkdir()
     loud = speechlike(24_000, seed=1)
     for name, audio in (
         ("site a/frogs.wav", loud),
         ("site a/quiet.wav", 0.002 * loud),
-        (HOSTILE, np.clip(20 * loud, -1, 1)[:16_000]),
+        (MARKUP_NAME, np.clip(20 * loud, -1, 1)[:16_000]),
         ("zero.wav", silence(12_000)),
         ("z.wav", loud[:8_000]),
     ):
@@ -57,7 +57,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def desk(browser: Browser, file: Path) -> Iterator[Opened]:
-    """Return the page in the browser; it must not complain until it is closed."""
+    """Open the page in the browser; it must log nothing and request nothing."""
     with opened(browser, file) as it:
         yield it
         assert it.complaints == []
@@ -76,9 +76,9 @@ def _data(it: Opened, name: str) -> list[str]:
 
 
 def _watch(it: Opened) -> None:
-    """Keep the player, and where it last began, where a test can see them.
+    """Store the player and its last start time in `window`, for the tests.
 
-    It plays slowly, so that no sound ends before a slow machine has looked.
+    It plays slowly, so that no sound ends before a slow machine has checked it.
     """
     it.page.evaluate("""() => {
         const play = HTMLMediaElement.prototype.play;
@@ -92,9 +92,9 @@ def _watch(it: Opened) -> None:
 
 
 def _until(it: Opened, holds: str) -> None:
-    """Wait, frame by frame, until an expression is true; for ten seconds at most.
+    """Check an expression at each animation frame until it is true, for at most ten seconds.
 
-    Playwright's own way evaluates text inside the page, which its policy forbids.
+    Playwright's own `wait_for_function` uses `eval`, which the page's policy forbids.
     """
     it.page.evaluate(f"""() => new Promise((resolve, reject) => {{
         const late = performance.now() + 10_000;
@@ -108,17 +108,18 @@ def _until(it: Opened, holds: str) -> None:
 
 
 def _playing(it: Opened) -> str | None:
-    """Return which window is played: the turn of the card whose button would pause it."""
+    """Return the turn of the card that is playing."""
     on = it.page.locator(".card.on")
     return on.get_attribute("data-turn") if on.count() else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_the_page_renders(
     browser: Browser, file: Path, screen: str, scheme: Literal["light", "dark"]
 ) -> None:
-    """Every picture is there, nothing is wider than the screen, axe finds nothing serious."""
+    """All pictures load, nothing is wider than the screen, axe finds nothing serious."""
     with opened(browser, file, screen, scheme) as it:
         assert it.page.locator("h1").inner_text()
         assert _cards(it).count() == 11
@@ -138,8 +139,8 @@ def test_the_page_renders(
         assert (min(brightness) > 200) if scheme == "light" else (max(brightness) < 60)
 
 
-def test_the_overview_tells_what_there_is(desk: Opened) -> None:
-    """Counts, causes, and labels, whatever characters are in names."""
+def test_the_overview_counts_recordings_windows_and_failures(desk: Opened) -> None:
+    """It shows counts, causes and labels, even if names look like markup."""
     tiles = dict(
         zip(
             desk.page.locator(".tiles dt").all_inner_texts(),
@@ -156,26 +157,32 @@ def test_the_overview_tells_what_there_is(desk: Opened) -> None:
     text = desk.page.locator("main").inner_text()
     assert "damaged.wav" in text
     assert "NOT_AUDIO" in text
-    assert HOSTILE in text
+    assert MARKUP_NAME in text
     assert desk.page.locator(".bars dt").all_inner_texts() == ["</script>&", "bird", "frog", "none"]
 
 
 def test_finding_filters_by_file_and_label(desk: Opened) -> None:
-    """All words must be in the file's name or a label; Escape shows everything again."""
+    """All words must occur in the file name or a label; Escape shows everything again."""
     find = desk.page.get_by_role("searchbox", name="Find")
-    for words, count in (("FROGS", 3), ("site quiet", 3), ("bird", 1), (HOSTILE, 2), ("wav no", 2)):
+    for words, count in (
+        ("FROGS", 3),
+        ("site quiet", 3),
+        ("bird", 1),
+        (MARKUP_NAME, 2),
+        ("wav no", 2),
+    ):
         find.fill(words)
         assert _cards(desk).count() == count, words
         assert desk.page.locator("#count").inner_text() == f"{count} of 11 windows"
 
     find.fill("nothing is called so")
-    assert desk.page.get_by_text("No window is like that.").is_visible()
+    assert desk.page.get_by_text("No window matches.").is_visible()
     find.press("Escape")
     assert _cards(desk).count() == 11
 
 
 def test_labels_and_levels_filter(desk: Opened) -> None:
-    """A label called "none" is told from no label; bands of level take in what is in them."""
+    """A label called "none" differs from no label; each level choice shows what it counts."""
     label, level = desk.page.locator("[name=label]"), desk.page.locator("[name=level]")
     options = label.locator("option").all_inner_texts()
     assert options == ["any", "</script>& (1)", "bird (1)", "frog (2)", "none (2)", "no label"]
@@ -193,8 +200,8 @@ def test_labels_and_levels_filter(desk: Opened) -> None:
     assert _cards(desk).count() == 11
 
 
-def test_sorting_puts_cards_in_order(desk: Opened) -> None:
-    """By file and time, by label, by level; and back to how they were chosen."""
+def test_cards_can_be_sorted(desk: Opened) -> None:
+    """They sort by file and time, by label, by level, and back to the chosen order."""
     sort = desk.page.get_by_label("Sort by")
     sort.select_option("file")
     places = list(zip(_data(desk, "file"), map(float, _data(desk, "at")), strict=True))
@@ -214,8 +221,9 @@ def test_sorting_puts_cards_in_order(desk: Opened) -> None:
     assert _data(desk, "turn") == [str(turn) for turn in range(11)]
 
 
+@pytest.mark.slow
 def test_a_window_plays(desk: Opened) -> None:
-    """Its sound runs, the button pauses it, and at the end all is as before."""
+    """The button plays and pauses its sound; at the end the card is as before."""
     page = desk.page
     _watch(desk)
     card = _cards(desk).first
@@ -242,7 +250,7 @@ def test_a_window_plays(desk: Opened) -> None:
 
 
 def test_a_click_on_a_spectrogram_plays_from_there(desk: Opened) -> None:
-    """Two thirds across is two thirds of the window."""
+    """A click at two thirds of the width starts at two thirds of the window."""
     page = desk.page
     _watch(desk)
     view = _cards(desk).nth(1).locator(".view")
@@ -256,8 +264,8 @@ def test_a_click_on_a_spectrogram_plays_from_there(desk: Opened) -> None:
     assert _playing(desk) == "1"
 
 
-def test_keys_do_all_that_a_mouse_does(desk: Opened) -> None:
-    """Move, play, play on while moving, find, and tell the keys."""
+def test_everything_works_from_the_keyboard(desk: Opened) -> None:
+    """Keys move, play, keep playing while moving, find, and show the list of keys."""
     page, keys = desk.page, desk.page.keyboard
     _watch(desk)
 
@@ -292,8 +300,8 @@ def test_keys_do_all_that_a_mouse_does(desk: Opened) -> None:
     assert page.get_by_role("dialog").is_hidden()
 
 
-def test_the_first_tab_leads_past_the_overview(desk: Opened) -> None:
-    """Who has no mouse need not pass through every table."""
+def test_the_first_tab_skips_the_overview(desk: Opened) -> None:
+    """A keyboard user need not tab through every table."""
     desk.page.keyboard.press("Tab")
     assert desk.page.locator(":focus").inner_text() == "Skip to the windows"
     desk.page.keyboard.press("Enter")
@@ -301,11 +309,12 @@ def test_the_first_tab_leads_past_the_overview(desk: Opened) -> None:
     assert desk.page.locator(":focus").get_attribute("name") == "find"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("audio", ["mp3", None])
-def test_other_sound_and_none(
+def test_pages_with_mp3_and_without_sound(
     browser: Browser, tmp_path: Path, audio: Literal["mp3"] | None
 ) -> None:
-    """MP3 plays for as long as FLAC would; without sound the keys still move."""
+    """MP3 plays; without sound the keys still move."""
     write(tmp_path / "a.wav", speechlike(48_000), 16_000, "WAV", "PCM_16")
     windows = headrace.scan(tmp_path).windows(16_000, 1.0)
     headrace.preview(windows, audio=audio).save(tmp_path / "page.html")
@@ -324,11 +333,11 @@ def test_other_sound_and_none(
         assert serious(it.page) == []
 
 
-def test_five_hundred_windows_are_ready_at_once(browser: Browser, tmp_path: Path) -> None:
-    """Cards outside the screen are not laid out, and each filter shows what it counts."""
+def test_a_page_of_500_windows_is_fast(browser: Browser, tmp_path: Path) -> None:
+    """Cards outside the screen are not laid out; finding works on all of them."""
     write(tmp_path / "a.wav", speechlike(8_000 * 5), 8_000, "WAV", "PCM_16")
-    made = headrace.preview(headrace.scan(tmp_path).windows(8_000, 0.5))
-    replace(made, exhibits=made.exhibits * 50).save(tmp_path / "page.html")
+    preview = headrace.preview(headrace.scan(tmp_path).windows(8_000, 0.5))
+    replace(preview, exhibits=preview.exhibits * 50).save(tmp_path / "page.html")
 
     with opened(browser, tmp_path / "page.html", "phone") as it:
         assert _cards(it).count() == 500
@@ -344,8 +353,8 @@ def test_five_hundred_windows_are_ready_at_once(browser: Browser, tmp_path: Path
 
 @pytest.mark.skipif(not AUDIO.is_dir(), reason="no folder of real recordings is there")
 @pytest.mark.parametrize("screen", SCREENS)
-def test_real_recordings_make_a_good_page(browser: Browser, tmp_path: Path, screen: str) -> None:
-    """Of every format and rate, with names as recorders give them."""
+def test_a_page_of_real_recordings(browser: Browser, tmp_path: Path, screen: str) -> None:
+    """It shows every format, sample rate and kind of file name."""
     with pytest.warns(HeadraceWarning, match="cannot be used"):
         windows = headrace.scan(AUDIO).windows()
     headrace.preview(windows[::5]).save(tmp_path / "page.html")
@@ -362,8 +371,8 @@ def test_real_recordings_make_a_good_page(browser: Browser, tmp_path: Path, scre
         assert it.requests == []
 
 
-def test_nothing_in_a_page_is_fetched(file: Path) -> None:
-    """There is no address in it but those that hold their content; a policy forbids the rest."""
+def test_a_page_is_self_contained(file: Path) -> None:
+    """It has only data URIs, and a content security policy that forbids everything else."""
     text = file.read_text("utf-8")
     head = text.partition("</head>")[0]
 

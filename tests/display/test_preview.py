@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import headrace
-from headrace.display import _preview as gallery
+from headrace.display import _preview as preview_module
 from headrace.dsp._levels import levels
 from headrace.errors import CatalogError, HeadraceWarning, InvalidWindowsError, ReadError
 from tests.support.sounds import speechlike, write
@@ -33,12 +33,12 @@ def _annotations(windows: Windows) -> headrace.Annotations:
     return headrace.Annotations.from_table(table, files=windows.catalog.column("id").tolist())
 
 
-def _indices(made: headrace.Preview) -> list[int]:
-    return [one.index for one in made.exhibits]
+def _indices(shown: headrace.Preview) -> list[int]:
+    return [one.index for one in shown.exhibits]
 
 
 def test_a_seed_chooses_the_windows(windows: Windows) -> None:
-    """The same ones for the same seed, others for another; all where there are no more."""
+    """The same seed chooses the same windows; if there are at most `n`, all are shown."""
     some = _indices(headrace.preview(windows, 5, seed=3))
 
     assert len(set(some)) == 5
@@ -50,9 +50,9 @@ def test_a_seed_chooses_the_windows(windows: Windows) -> None:
 def test_the_choice_is_the_same_for_large_archives(
     windows: Windows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether all windows are measured or only those shown does not decide which are."""
+    """It does not matter whether all windows are measured or only those shown."""
     small = headrace.preview(windows, 5)
-    monkeypatch.setattr(gallery, "_SMALL", 10)
+    monkeypatch.setattr(preview_module, "_MAX_MEASURED", 10)
     large = headrace.preview(windows, 5)
 
     assert _indices(small) == _indices(large)
@@ -60,8 +60,8 @@ def test_the_choice_is_the_same_for_large_archives(
     assert len(large.levels) == 5
 
 
-def test_windows_that_have_an_order_are_shown_in_it(windows: Windows) -> None:
-    """A seed that was given to shuffle is not overruled, and None is the order of the files."""
+def test_shuffled_windows_are_shown_in_their_order(windows: Windows) -> None:
+    """The seed of `shuffle` takes precedence, and `seed=None` keeps the order of the files."""
     shuffled = windows.shuffle(seed=9)
 
     assert _indices(headrace.preview(shuffled, 4)) == [shuffled[i].index for i in range(4)]
@@ -69,127 +69,127 @@ def test_windows_that_have_an_order_are_shown_in_it(windows: Windows) -> None:
 
 
 @pytest.mark.parametrize("small", [10, 2_000])
-def test_windows_can_be_asked_for(
+def test_windows_can_be_chosen_by_file_and_second(
     windows: Windows, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By id and second: the last window that begins before it, in the order asked for."""
-    monkeypatch.setattr(gallery, "_SMALL", small)
+    """The last window that starts before the second is shown, in the order of `at`."""
+    monkeypatch.setattr(preview_module, "_MAX_MEASURED", small)
 
-    made = headrace.preview(windows, at=[("3.wav", 0.6), ("0.wav", 2.49)])
+    shown = headrace.preview(windows, at=[("3.wav", 0.6), ("0.wav", 2.49)])
 
-    assert [(one.file_id, one.offset) for one in made.exhibits] == [("3.wav", 0.5), ("0.wav", 2.0)]
+    assert [(one.file_id, one.offset) for one in shown.exhibits] == [("3.wav", 0.5), ("0.wav", 2.0)]
 
 
 def test_the_end_of_a_path_names_a_recording(tmp_path: Path) -> None:
-    """Unless it may be two."""
+    """If it matches two or none, the error says so."""
     for name in ("a/x.wav", "b/x.wav", "b/y.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write(tmp_path / name, speechlike(8_000), 8_000, "WAV", "PCM_16")
     windows = headrace.scan(tmp_path).windows(8_000, 1.0)
 
     assert headrace.preview(windows, at=[("y.wav", 0)]).exhibits[0].file_id == "b/y.wav"
-    with pytest.raises(CatalogError, match=r"'x.wav' may be 'a/x.wav' or 'b/x.wav': give more"):
+    with pytest.raises(CatalogError, match=r"'x.wav' matches 'a/x.wav' and 'b/x.wav': give more"):
         headrace.preview(windows, at=[("x.wav", 0)])
     with pytest.raises(CatalogError, match=r"no recording 'z.wav': the first is 'a/x.wav'"):
         headrace.preview(windows, at=[("z.wav", 0)])
 
 
-def test_a_second_that_no_window_holds_is_told(windows: Windows) -> None:
-    """With how long the recording is."""
+def test_a_second_in_no_window_is_an_error(windows: Windows) -> None:
+    """The message says how long the recording is."""
     with pytest.raises(
-        InvalidWindowsError, match=r"no window holds second 2.5 of 0.wav, .* 2.500 s"
+        InvalidWindowsError, match=r"no window contains second 2.5 of 0.wav, which is 2.500 s long"
     ):
         headrace.preview(windows, at=[("0.wav", 2.5)])
-    with pytest.raises(InvalidWindowsError, match="no window holds second -1"):
+    with pytest.raises(InvalidWindowsError, match="no window contains second -1"):
         headrace.preview(windows, at=[("0.wav", -1)])
 
 
 def test_levels_leave_out_the_padding(windows: Windows) -> None:
-    """A window that is mostly zeros behind the end of its recording is not quiet for that."""
-    made = headrace.preview(windows, at=[("3.wav", 0.6)])
-    (one,) = made.exhibits
+    """Padding does not lower the level of a window."""
+    shown = headrace.preview(windows, at=[("3.wav", 0.6)])
+    (one,) = shown.exhibits
     example = windows[one.index]
 
     assert one.padded_s == pytest.approx(0.3)
     assert one.levels == levels(example.audio[: example.valid_samples])
 
 
-def test_events_are_placed_in_their_windows(windows: Windows) -> None:
-    """Cut at both ends of a window, in seconds from its start; an end that touches is outside."""
-    made = headrace.preview(
+def test_events_are_cut_to_their_windows(windows: Windows) -> None:
+    """Times are seconds from the window's start; an event that only touches is left out."""
+    shown = headrace.preview(
         windows, at=[("0.wav", 1.0), ("1.wav", 0.0)], annotations=_annotations(windows)
     )
-    inside, other = made.exhibits
+    inside, other = shown.exhibits
 
     assert [label for _, _, label in inside.events] == ["frog", "rain"]
     assert [one[:2] for one in inside.events] == [(0.0, pytest.approx(0.2)), (0.0, 0.5)]
     assert inside.labels == ("frog", "rain")
     assert other.events == ()
-    assert made.labels == {"frog": 1, "bird": 1, "rain": 1}
-    assert made.counted == "events"
+    assert shown.labels == {"frog": 1, "bird": 1, "rain": 1}
+    assert shown.counted == "events"
 
 
-def test_windows_with_labels_show_them(windows: Windows) -> None:
-    """As targets have them: for as long as the window lasts."""
+def test_labelled_windows_show_their_labels(windows: Windows) -> None:
+    """Each label is shown as an event that lasts as long as the window."""
     labelled = windows.label(_annotations(windows))
 
-    made = headrace.preview(labelled, at=[("0.wav", 1.0), ("1.wav", 0.0)])
+    shown = headrace.preview(labelled, at=[("0.wav", 1.0), ("1.wav", 0.0)])
 
-    assert [one.labels for one in made.exhibits] == [("frog", "rain"), ()]
-    assert made.labels == labelled.label_counts()
-    assert "Windows of each." in made.html
+    assert [one.labels for one in shown.exhibits] == [("frog", "rain"), ()]
+    assert shown.labels == labelled.label_counts()
+    assert "Windows with each label." in shown.html
 
 
-def test_a_window_that_cannot_be_read_is_told_and_costs_no_other(
+def test_an_unreadable_window_is_a_failure_and_costs_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On both ways to read; where nothing can be read there is no page."""
+    """Both ways of reading report it; if nothing can be read, there is no page."""
     for name in ("a.wav", "b.wav"):
         write(tmp_path / name, speechlike(8_000), 8_000, "WAV", "PCM_16")
     windows = headrace.scan(tmp_path).windows(8_000, 0.5)
     (tmp_path / "a.wav").unlink()
 
     for small in (0, 2_000):
-        monkeypatch.setattr(gallery, "_SMALL", small)
-        made = headrace.preview(windows, seed=None)
-        assert _indices(made) == [2, 3]
-        assert {str(one.code) for one in made.failures} == {"MISSING"}
-        lost = [(one.index + i, one.code) for one in made.failures for i in range(one.windows)]
+        monkeypatch.setattr(preview_module, "_MAX_MEASURED", small)
+        shown = headrace.preview(windows, seed=None)
+        assert _indices(shown) == [2, 3]
+        assert {str(one.code) for one in shown.failures} == {"MISSING"}
+        lost = [(one.index + i, one.code) for one in shown.failures for i in range(one.windows)]
         assert lost == [(0, headrace.Code.MISSING), (1, headrace.Code.MISSING)]
-        assert {one.file_id for one in made.failures} == {"a.wav"}
-        assert "MISSING" in made.html
+        assert {one.file_id for one in shown.failures} == {"a.wav"}
+        assert "MISSING" in shown.html
         with pytest.raises(ReadError):
             headrace.preview(windows[:2] if not small else windows[:1])
-    monkeypatch.setattr(gallery, "_SMALL", 0)
+    monkeypatch.setattr(preview_module, "_MAX_MEASURED", 0)
     with pytest.raises(ReadError):
         headrace.preview(windows, at=[("a.wav", 0)])
 
 
 @pytest.mark.parametrize("options", [{"n": 0}, {"n": 2.5}, {"audio": "wav"}])
 def test_a_wrong_argument_is_named(windows: Windows, options: dict[str, object]) -> None:
-    """Before anything is read."""
+    """The error is raised before anything is read."""
     with pytest.raises(ValueError, match="must be"):
         headrace.preview(windows, **options)  # type: ignore[arg-type]
 
 
-def test_progress_is_told(windows: Windows) -> None:
-    """From the first window to the last."""
-    told: list[tuple[int, int]] = []
+def test_progress_is_called_for_each_window(windows: Windows) -> None:
+    """It counts from the first window to the last."""
+    calls: list[tuple[int, int]] = []
 
-    headrace.preview(windows, 3, progress=lambda done, total: told.append((done, total)))
+    headrace.preview(windows, 3, progress=lambda done, total: calls.append((done, total)))
 
-    assert told == [(done, len(windows)) for done in range(1, len(windows) + 1)]
+    assert calls == [(done, len(windows)) for done in range(1, len(windows) + 1)]
 
 
 def test_the_repr_says_what_is_shown(windows: Windows) -> None:
-    """How many windows, and how they were chosen."""
+    """It has the number of windows and how they were chosen."""
     assert repr(headrace.preview(windows, 3, seed=2)) == (
         f"<Preview: 3 of {len(windows)} windows, at random, seed 2; 0 could not be read>"
     )
 
 
 def test_damaged_files_are_on_the_page(tmp_path: Path) -> None:
-    """With their cause."""
+    """Each is listed with its cause."""
     write(tmp_path / "good.wav", speechlike(8_000), 8_000, "WAV", "PCM_16")
     (tmp_path / "bad.wav").write_bytes(b"no audio")
     with pytest.warns(HeadraceWarning, match="1 of 2 files"):
@@ -201,25 +201,25 @@ def test_damaged_files_are_on_the_page(tmp_path: Path) -> None:
     assert "NOT_AUDIO" in html
 
 
-def test_any_number_of_channels_and_any_rate_make_a_page(tmp_path: Path) -> None:
-    """Windows of all channels are drawn as their mean."""
+def test_windows_of_several_channels_and_rates_have_a_page(tmp_path: Path) -> None:
+    """The mean of the channels is drawn."""
     write(tmp_path / "four.wav", speechlike(8_000, 4), 8_000, "WAV", "PCM_16")
     windows = headrace.scan(tmp_path).windows(None, 0.5, channel="all")
 
-    made = headrace.preview(windows)
+    shown = headrace.preview(windows)
 
-    assert np.isfinite([one.levels.peak_dbfs for one in made.exhibits]).all()
+    assert np.isfinite([one.levels.peak_dbfs for one in shown.exhibits]).all()
     assert windows.shape == (4, 4_000)
 
 
-def test_mapped_windows_are_shown_as_they_are_cut(windows: Windows) -> None:
-    """What functions make of them has no spectrogram and no sound; the page says what is heard."""
+def test_mapped_windows_are_shown_before_their_functions(windows: Windows) -> None:
+    """Pictures, levels and sound are those of the windows without `map`; the page says so."""
     plain = headrace.preview(windows, 3)
     for mapped in (windows.map(headrace.LogMel(8_000)), windows.map(lambda audio: audio[:1] > 0)):
-        made = headrace.preview(mapped, 3)
-        assert [one.picture for one in made.exhibits] == [one.picture for one in plain.exhibits]
-        assert made.levels == plain.levels
-        assert "You hear what your functions get, to 16 bits." in made.html
+        shown = headrace.preview(mapped, 3)
+        assert [one.picture for one in shown.exhibits] == [one.picture for one in plain.exhibits]
+        assert shown.levels == plain.levels
+        assert "You hear the windows before the functions of map, in 16 bits." in shown.html
         asked = headrace.preview(mapped, at=[(windows[0].file_id, 0.0)])
         assert asked.exhibits[0].picture
-    assert "You hear what a model gets, to 16 bits." in plain.html
+    assert "You hear what a model gets, in 16 bits." in plain.html

@@ -21,7 +21,7 @@ TINY = ("--files", 2, "--seconds", 10, "--rounds", 1)
 
 
 def _run(script: str, *arguments: object) -> str:
-    """Return what a benchmark prints."""
+    """Run a benchmark and return its output."""
     done = subprocess.run(
         [sys.executable, BENCHMARKS / script, *map(str, arguments)],
         capture_output=True,
@@ -39,7 +39,7 @@ def _figures(text: str) -> list[float]:
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
-    """Return what imports a script; they find each other as they do when they are run."""
+    """Return a function that imports a script as if it were run."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield importlib.import_module
@@ -50,26 +50,27 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
 
 @pytest.fixture
 def compare(script: Callable[[str], Any]) -> Any:
-    """Return the comparison with other loaders."""
+    """Return the module ``benchmarks/compare.py``."""
     return script("compare")
 
 
 @pytest.fixture
-def work(compare: Any, tmp_path: Path) -> Any:
-    """Return two recordings of two windows each, in order."""
-    names = compare.works.NAMES
-    return compare.works.make(names[0], tmp_path, files=2, seconds=10, long_s=10)
+def task(compare: Any, tmp_path: Path) -> Any:
+    """Return the first task, with two recordings of two windows each."""
+    names = compare.tasks.NAMES
+    return compare.tasks.make(names[0], tmp_path, files=2, seconds=10, long_s=10)
 
 
 class TestCompare:
+    @pytest.mark.slow
     def test_a_run_measures_or_says_why_not(self, tmp_path: Path) -> None:
-        """Each loader has figures or a reason, on the screen and in the file of results."""
+        """Each loader has results or a reason why not, in the output and in the results file."""
         results = tmp_path / "results" / "tiny.json"
         loaders = ["headrace", "headrace, examples", "soundfile + soxr", "mlx-data"]
 
         printed = _run(
             "compare.py", tmp_path / "corpus", *TINY, "--round-s", 0.001, "--long-s", 10,
-            "--works", "one long WAV",
+            "--tasks", "one long WAV",
             "--only", "headrace", "soundfile + soxr", "mlx-data", "--json", results,
         )  # fmt: skip
         (entries,) = json.loads(results.read_text("utf-8"))["works"].values()
@@ -83,7 +84,7 @@ class TestCompare:
         assert f"mlx-data: skipped, {entries['mlx-data']['skipped']}" in printed
 
     def test_results_become_tables(self, compare: Any, capsys: pytest.CaptureFixture[str]) -> None:
-        """A lead is the median of the rounds' ratios; what was not measured is a dash."""
+        """The lead is the median of the rounds' ratios; a dash stands for what was not measured."""
         entries = {
             "headrace": {"windows": [100, 100, 100], "seconds": [1, 2, 1]},
             "soundfile + soxr": {"windows": [25, 50, 10], "seconds": [1, 2, 1]},
@@ -91,15 +92,15 @@ class TestCompare:
         }
         facts = {"machine": "A machine", "packages": "some", "workers": 2, "rounds": 3}
 
-        compare.table({**facts, "works": {"A work": entries}})
-        rows = [row for row in capsys.readouterr().out.splitlines() if "A work" in row]
+        compare.table({**facts, "works": {"A task": entries}})
+        rows = [row for row in capsys.readouterr().out.splitlines() if "A task" in row]
 
-        assert rows[0] == "| A work | 500 | 125 | - |"
-        assert rows[1] == "| A work | **4.00** (soundfile + soxr) | 4.00 | - |"
+        assert rows[0] == "| A task | 500 | 125 | - |"
+        assert rows[1] == "| A task | **4.00** (soundfile + soxr) | 4.00 | - |"
 
-    def test_the_audio_of_a_rival_is_looked_at(self, compare: Any, work: Any) -> None:
-        """Silence, another level, the wrong window and too few windows are not measured."""
-        right = [windows.copy() for windows in compare.ours.run(work.cut(compare.CHECKED), 0)]
+    def test_the_audio_of_other_loaders_is_compared(self, compare: Any, task: Any) -> None:
+        """Loaders with silence, another level, or wrong or too few windows are not measured."""
+        right = [windows.copy() for windows in compare.ours.run(task.cut(compare.CHECKED), 0)]
         wrong = {
             "other audio": [
                 [np.zeros_like(windows) for windows in right],
@@ -110,40 +111,43 @@ class TestCompare:
             "float64": [[windows.astype(float) for windows in right]],
         }
 
-        worst, lag = compare._compared(work, iter(right))
+        worst, lag = compare._compared(task, iter(right))
 
         assert worst < -100
         assert abs(lag) < 0.001
         for why, cases in wrong.items():
             for delivered in cases:
                 with pytest.raises(AssertionError, match=why):
-                    compare._compared(work, iter(delivered))
+                    compare._compared(task, iter(delivered))
 
     @pytest.mark.parametrize("lag", [-0.7, 0.25, 3.0])
-    def test_a_lag_is_told_from_other_audio(self, compare: Any, work: Any, lag: float) -> None:
-        """A window that begins a little late is the same audio, and how late is measured."""
-        audio = compare.ours.opened(work.folder, work.rate_out)[0].audio
+    def test_a_lag_is_distinguished_from_other_audio(
+        self, compare: Any, task: Any, lag: float
+    ) -> None:
+        """A window with a small delay is the same audio, and the delay is measured."""
+        audio = compare.ours.opened(task.folder, task.rate_out)[0].audio
         turns = np.exp(-2j * np.pi * np.fft.rfftfreq(len(audio)) * lag)
         late = np.fft.irfft(np.fft.rfft(audio) * turns).astype(np.float32)
 
-        level, found = compare._difference(late, audio, work)
+        level, found = compare._difference(late, audio, task)
 
         assert found == pytest.approx(lag, abs=0.01)
         assert level < -40
 
-    def test_a_work_is_cut_into_whole_recordings(self, work: Any) -> None:
-        """Only in order; what is longer than the work begins again."""
-        assert work.cut(1).order == ((0, 0), (0, 1))
-        assert work.cut(5).order == (*work.order, (0, 0), (0, 1))
-        assert [job.windows for job in work.jobs()] == [(0, 1), (0, 1)]
+    def test_a_task_is_cut_into_whole_recordings(self, task: Any) -> None:
+        """A task in order is cut into whole recordings; a longer one repeats."""
+        assert task.cut(1).order == ((0, 0), (0, 1))
+        assert task.cut(5).order == (*task.order, (0, 0), (0, 1))
+        assert [job.windows for job in task.jobs()] == [(0, 1), (0, 1)]
 
 
+@pytest.mark.slow
 class TestScripts:
     def test_limit(self, tmp_path: Path) -> None:
-        """Every step has a speed, headrace too, and the floor is slower than each of its steps."""
+        """Every step and headrace have a speed, and the floor is slower than each of its steps."""
         printed = _run(
             "limit.py", tmp_path, *TINY, "--windows", 8,
-            "--works", "stereo", "FLAC 22.05 to 16 kHz", "at 16 kHz already",
+            "--tasks", "stereo", "FLAC 22.05 to 16 kHz", "at 16 kHz already",
         )  # fmt: skip
         rows = [row.split("|")[2:] for row in printed.splitlines() if "kHz" in row]
 
@@ -155,7 +159,7 @@ class TestScripts:
             assert efficiency == pytest.approx(loader / floor, rel=0.1, abs=0.02)
 
     def test_threads(self, tmp_path: Path) -> None:
-        """Each number of workers has a speed, and the first is its own measure."""
+        """Each number of workers has a speed and a ratio to the first number."""
         printed = _run("threads.py", tmp_path, *TINY, "--workers", 0, 1)
         rows = [_figures(row) for row in printed.splitlines() if "workers=" in row]
 
@@ -164,13 +168,13 @@ class TestScripts:
         assert rows[0][3] == 1
 
     def test_wait(self, tmp_path: Path) -> None:
-        """The share that the model waited is a share."""
+        """The share that the model waited is between 0 and 100 %."""
         printed = _run("wait.py", tmp_path, *TINY, "--batch-size", 2)
 
         assert 0 <= _figures(printed.splitlines()[-1])[1] <= 100
 
     def test_train_wait(self, tmp_path: Path) -> None:
-        """Both loaders have seconds and shares, with a model and without."""
+        """Both loaders have times and shares, with and without a model."""
         pytest.importorskip("torch")
         printed = _run(
             "train_wait.py", tmp_path, *TINY, "--files", 8, "--batch-size", 4, "--width", 0, 2
@@ -184,7 +188,7 @@ class TestScripts:
             assert 0 <= later <= waited <= 100
 
     def test_order_scale(self) -> None:
-        """Beginning anywhere takes memory for recordings, some 65 bytes each, not for windows."""
+        """Starting anywhere takes about 65 bytes per recording, and nothing per window."""
         printed = _run("order_scale.py", "--rows", 20_000, "--rounds", 1)
         rows = [_figures(row)[-1] for row in printed.splitlines() if row.endswith((" ms", " MB"))]
 
@@ -193,7 +197,7 @@ class TestScripts:
         assert max(row for row in rows[3::5]) < 20_000 * 100 / 1e6
 
     def test_labels_scale(self) -> None:
-        """There are about as many windows as asked for, all events, and labels for them."""
+        """The output has about the requested number of windows, all events, and labels."""
         printed = _run("labels_scale.py", "--windows", 1_000, "--events", 300, "--labels", 4)
 
         windows, events, classes, labels, *_ = _figures(printed.splitlines()[-1])
@@ -202,7 +206,7 @@ class TestScripts:
         assert labels > 300
 
     def test_imports(self) -> None:
-        """Importing costs time, and the base is its own measure."""
+        """Each import has a time and a ratio to the base."""
         rows = [row for row in _run("imports.py", "--rounds", 1).splitlines() if " ms " in row]
 
         assert len(rows) == 4
@@ -210,7 +214,7 @@ class TestScripts:
         assert _figures(rows[1])[1] == 1
 
     def test_resampler_speed(self, script: Callable[[str], Any]) -> None:
-        """Each pair of rates has a speed, and each other resampler a ratio."""
+        """Each pair of sample rates has a speed, and a ratio for each other resampler."""
         pytest.importorskip("samplerate", reason="pip install '.[test-benchmarks]'")
         resamplers = script("resamplers")
         others = [name for name in resamplers.RESAMPLERS if name != "headrace"]

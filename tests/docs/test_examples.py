@@ -1,4 +1,4 @@
-"""The scripts of `examples/`, run as their users run them, on archives of seconds."""
+"""The scripts of `examples/` run as users run them, on very small archives."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _command(script: str, *arguments: object) -> list[str]:
 
 
 def _run(script: str, *arguments: object) -> str:
-    """Return what an example prints."""
+    """Run an example and return its output."""
     done = subprocess.run(
         _command(script, *arguments), capture_output=True, check=False, text=True, timeout=120
     )
@@ -59,7 +59,7 @@ def _run(script: str, *arguments: object) -> str:
 
 
 def _check_report(printed: str) -> None:
-    """Each class is found better than by chance, and the wait is a share."""
+    """Average precision is better than by chance, and the wait is between 0 and 100 %."""
     rows = re.findall(r"^  (\w+) +([\d.]+)  \(([\d.]+)\)$", printed, re.MULTILINE)
     assert [name for name, *_ in rows] == ["SYNTHA", "SYNTHB", "SYNTHC", "SYNTHD", "mean"]
     precisions, chances = ([float(row[column]) for row in rows] for column in (1, 2))
@@ -71,7 +71,7 @@ def _check_report(printed: str) -> None:
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Return a function that imports an example, which finds its neighbours as when it is run."""
+    """Return a function that imports an example as if it were run."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield importlib.import_module
@@ -80,27 +80,30 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             del sys.modules[name]
 
 
+@pytest.mark.slow
 @needs_torch
 def test_torch() -> None:
-    """It ends, goes on exactly where it was interrupted, and finds calls in other recordings."""
+    """Training in PyTorch resumes exactly, and detects calls in recordings it did not see."""
     printed = _run("train_torch.py", *TINY, "--epochs", 8)
 
     assert "same windows True, same weights True" in printed
     _check_report(printed)
 
 
+@pytest.mark.slow
 @needs_jax
 def test_jax() -> None:
-    """The same in JAX."""
+    """Training in JAX does the same."""
     printed = _run("train_jax.py", *TINY, "--epochs", 14)
 
     assert "same weights True" in printed
     _check_report(printed)
 
 
+@pytest.mark.slow
 @needs_torch
 def test_anuraset_goes_on_after_it_was_killed(tmp_path: Path) -> None:
-    """Killed inside an epoch and started again, it ends with an uninterrupted run's weights."""
+    """A run that is killed inside an epoch and started again ends with the same weights."""
     import torch
 
     write_archive(tmp_path, recordings=8, seconds=24)
@@ -134,9 +137,10 @@ def test_anuraset_goes_on_after_it_was_killed(tmp_path: Path) -> None:
         assert torch.allclose(ended["model"][name], weights, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @needs_torch
 def test_training_resumes_at_any_step(tmp_path: Path, example: Any) -> None:
-    """Wherever the training is stopped, windows and weights go on as without the stop."""
+    """Resumed at any step, training sees the same windows and gets the same weights."""
     write_archive(tmp_path, recordings=4, seconds=18)
     detector = example("detector")
     windows, _ = example("common").to_train_and_test(tmp_path)
@@ -159,7 +163,7 @@ def test_training_resumes_at_any_step(tmp_path: Path, example: Any) -> None:
 
 
 def test_average_precision(example: Any) -> None:
-    """By hand: perfect, reversed, a tie broken by place, and a class that never calls."""
+    """Equal to values by hand: perfect, reversed, a tie broken by position, and an absent class."""
     average_precision = example("common").average_precision
     truth = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0]])
     scores = np.array([[3, 1, 0, 1], [1, 2, 0, 1], [2, 3, 0, 1]])
@@ -171,7 +175,7 @@ def test_average_precision(example: Any) -> None:
 
 
 def test_sites_are_held_out_whole(tmp_path: Path, example: Any) -> None:
-    """No recording, or site, is in both parts, whose classes are the same."""
+    """No recording and no site is in both parts, and both have the same classes."""
     write_archive(tmp_path, recordings=8, seconds=6)
     split = example("common").to_train_and_test
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import headrace
 from tests.support.sounds import speechlike, write
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ NOTEBOOK = Path(__file__).parents[2] / "examples" / "fast_data_pipeline.ipynb"
 CHOICE = "PATTERN = None"
 TELL = """
 import json
+import os
 print(json.dumps({
     "windows": len(windows),
     "prefetch": PREFETCH,
@@ -38,9 +41,12 @@ print(json.dumps({
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Any, Any]]:
-    """Return what runs the notebook with a pattern: its cells by name, and what it found."""
+    """Return a function that runs the notebook with a pattern and returns its cells and results."""
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    # Jupyter's kernel works in another folder, where a relative PYTHONPATH means nothing.
+    source = str(Path(headrace.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", source, prepend=os.pathsep)
 
     def run(pattern: str) -> tuple[Any, Any]:
         notebook = nbformat.read(NOTEBOOK, as_version=4)
@@ -60,14 +66,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tupl
 
 
 def _shown(cell: Any, kind: str) -> str:
-    """Return what a cell shows of a MIME type."""
+    """Return a cell's output of a MIME type."""
     return "".join(output.data.get(kind, "") for output in cell.outputs if "data" in output)
 
 
+@pytest.mark.slow
 def test_it_runs_and_shows_what_it_says(run: Callable[[str], tuple[Any, Any]]) -> None:
-    """The backlog grows without a bound and not with one; threads change no step of the training.
+    """The backlog grows without a bound and not with one, and threads change no step of training.
 
-    Nobody's time is asserted: the machine that tests has its own.
+    Times are not checked, because they depend on the machine.
     """
     cells, found = run("None")
 
@@ -89,10 +96,11 @@ def test_it_runs_and_shows_what_it_says(run: Callable[[str], tuple[Any, Any]]) -
         assert _shown(cells[name], "image/png")
 
 
+@pytest.mark.slow
 def test_it_runs_with_the_readers_own_recordings(
     run: Callable[[str], tuple[Any, Any]], tmp_path: Path
 ) -> None:
-    """Few, short ones, of several rates, one of them silent: no cell needs more."""
+    """Every cell runs with a few short recordings of several sample rates, one of them silent."""
     folder = tmp_path / "mine" / "site"
     folder.mkdir(parents=True)
     write(folder / "a.flac", speechlike(30 * 8_000), 8_000, "FLAC", "PCM_16")
@@ -107,7 +115,7 @@ def test_it_runs_with_the_readers_own_recordings(
 
 
 def test_it_is_kept_without_outputs() -> None:
-    """A valid notebook, with a name for every cell, whose changes can be reviewed."""
+    """The notebook is valid and has no outputs, so that its changes can be reviewed."""
     notebook = nbformat.read(NOTEBOOK, as_version=nbformat.NO_CONVERT)
 
     nbformat.validate(notebook)

@@ -50,9 +50,9 @@ def _text(page: Path) -> str:
 
 
 def _blocks(page: Path, language: str) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield each block of a language: the number of its first line, from 0, the block, its needs.
+    """Yield each block of a language: the index of its first line, the block, and its needs.
 
-    What stands behind the language are packages that the block needs.
+    The needs are packages, named after the language.
     """
     text = _text(page)
     for fence in _FENCE.finditer(text):
@@ -65,7 +65,7 @@ def _prose(page: Path) -> str:
 
 
 def _commands() -> Iterator[list[str]]:
-    """Yield the words of each command in the blocks for a shell."""
+    """Yield the words of each command in the shell blocks."""
     for page in PAGES:
         for _, block, _ in _blocks(page, "sh"):
             for line in re.split(r"\n|&&|\|", block.replace("\\\n", " ")):
@@ -78,14 +78,14 @@ def _ours() -> list[list[str]]:
 
 
 def _anchors(page: Path) -> set[str]:
-    """Return what the headings are linked by, made as GitHub makes it."""
+    """Return the anchors of the headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder to work in: two sites under ``raw_data``; where PyAV is, a phone's M4A."""
+    """Return a working folder with two sites in ``raw_data``, and an M4A file if there is PyAV."""
     write_archive(tmp_path, recordings=6, seconds=56, sites=2)
     if importlib.util.find_spec("av") is not None:
         (tmp_path / "phone").mkdir()
@@ -96,7 +96,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class _Shown(ast.NodeTransformer):
-    """Hands the value of each statement that is an expression to ``_show``, with its line."""
+    """Passes the value of each expression statement to ``_show``, with its line number."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr:
         show = ast.Name("_show", ast.Load())
@@ -105,9 +105,17 @@ class _Shown(ast.NodeTransformer):
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("page", [p for p in PAGES if any(_blocks(p, "python"))], ids=_name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[] if page == ROOT / "README.md" else pytest.mark.slow)
+        for page in PAGES
+        if any(_blocks(page, "python"))
+    ],
+    ids=_name,
+)
 def test_python_runs_as_printed(page: Path) -> None:
-    """The blocks of a page run one after the other, and give the shapes that they say."""
+    """The Python blocks of a page run one after the other and give the shapes that they state."""
     seen: dict[int, set[str]] = {}
 
     def show(line: int, value: Any) -> None:
@@ -139,18 +147,19 @@ def test_python_runs_as_printed(page: Path) -> None:
 
 @pytest.mark.parametrize("words", _ours(), ids=" ".join)
 def test_every_command_line_is_understood(words: list[str]) -> None:
-    """The commands and options that the pages show exist."""
+    """The commands and options on the pages exist."""
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 
     assert commands[words[0]].make_context(words[0], words[1:]).params
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("words", _ours(), ids=" ".join)
 def test_every_command_line_runs(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It ends well and prints something, where the recordings are those of the pages."""
+    """Each command on the pages succeeds and prints something, with recordings like theirs."""
     monkeypatch.setattr(sys, "argv", ["headrace", *words, *_SHORT.get(words[0], [])])
 
     with pytest.raises(SystemExit) as ended:
@@ -161,9 +170,9 @@ def test_every_command_line_runs(
 
 
 def test_the_extras_that_are_installed_exist() -> None:
-    """Each ``pip install '.[extra]'`` names extras of the project, in commands and in sentences.
+    """Every extra that a page or example names exists in pyproject.toml.
 
-    None is asked of a registry, ``headrace[extra]``, where a reader has the folder.
+    All are installed from the folder that the reader has, none from a package index.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     texts = [_text(page) for page in PAGES]
@@ -182,7 +191,7 @@ def test_the_extras_that_are_installed_exist() -> None:
 
 
 def test_every_code_has_its_row() -> None:
-    """The table of what is lost and what to do tells of all causes that there are."""
+    """The page on failures has a row for every code."""
     page = _text(ROOT / "docs" / "reference" / "failures.md")
     text = page.partition("\n## Codes\n")[2].partition("\n## ")[0]
 
@@ -191,7 +200,7 @@ def test_every_code_has_its_row() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """A link inside the project names a file or folder that is there, and a heading in it."""
+    """A link inside the project leads to an existing file or folder, and to an existing heading."""
     for link in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
         if re.match(r"\w+:", link):
             continue
@@ -203,38 +212,39 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_files_that_are_named_exist(page: Path) -> None:
-    """A path into the project, in the text or in a command, is one; or a command writes it."""
+    """A path on a page exists in the project, or a command on the page writes it."""
     text = _text(page)
     written = set(re.findall(r"--json ([\w./-]*\w)", text))
     for path in re.findall(rf"(?<![\w./-])(?:{_FOLDERS})/[\w./-]*\w", text):
         assert (ROOT / path).exists() or path in written, f"{page.name}: {path}"
 
 
-def _first_column(heading: str) -> list[str]:
-    """Return the names in the first column of the architecture's table with this heading."""
-    text = _text(ROOT / "docs" / "architecture.md")
-    rows = text.partition(f"\n| {heading} |")[2].partition("\n\n")[0].splitlines()[2:]
-    return [name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+def _packages() -> list[Path]:
+    return sorted(path.parent for path in (ROOT / "src" / "headrace").glob("*/__init__.py"))
 
 
-def test_every_module_stands_once_in_the_architecture() -> None:
-    """Who looks for a noun finds its module there, and finds no module that is gone."""
-    source = ROOT / "src" / "headrace"
-    modules = {
-        ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
-        for path in source.rglob("*.py")
-    }
+def test_every_package_and_every_folder_of_the_kernel_is_in_the_architecture() -> None:
+    """The architecture page names every package and every folder of the kernel."""
+    folders = [path for path in (ROOT / "src" / "kernel").iterdir() if path.is_dir()]
+    page = _text(ROOT / "docs" / "architecture.md")
 
-    assert sorted(_first_column("module")) == sorted(
-        {"_kernel", *modules} - {"__init__", "__main__"}
-    )
+    missing = [
+        path.relative_to(ROOT).as_posix()
+        for path in [*_packages(), *folders]
+        if not re.search(rf"`(?:[\w/.]*[/.])?{path.name}/?`", page)
+    ]
+    assert missing == []
 
 
-def test_every_unit_of_the_kernel_stands_once_in_the_architecture() -> None:
-    """The same for C++: a name stands for its header and its source."""
-    units = {path.stem for path in (ROOT / "src" / "kernel").rglob("*.[ch]*")}
+@pytest.mark.parametrize("package", _packages(), ids=lambda path: path.name)
+def test_every_package_says_what_it_promises_and_what_it_may_import(package: Path) -> None:
+    """Its docstring begins with a sentence of its own and has one on the direction of imports."""
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8"))) or ""
+    promise, rule, packages = " ".join(text.split()).partition(" May import ")
 
-    assert sorted(_first_column("unit")) == sorted(units)
+    assert re.match(r"[A-Z].+[.:]", promise)
+    assert rule
+    assert packages
 
 
 @pytest.fixture(scope="module")
@@ -248,8 +258,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_site_has_every_page_and_every_public_name(site: Path) -> None:
-    """It is built without a warning, and the reference leaves nothing out."""
+    """The site builds without a warning, and the reference has every public name."""
     built = {page.relative_to(site).with_suffix("") for page in site.rglob("*.html")}
     docs = {page.relative_to(ROOT / "docs").with_suffix("") for page in ROOT.glob("docs/**/*.md")}
     reference = "".join(page.read_text("utf-8") for page in site.glob("reference/*.html"))
@@ -261,16 +272,18 @@ def test_the_site_has_every_page_and_every_public_name(site: Path) -> None:
     } == set()
 
 
+@pytest.mark.slow
 def test_the_site_fetches_nothing_from_a_network(site: Path) -> None:
-    """No page and no style sheet loads anything that is not in the site."""
+    """No page and no style sheet loads anything from outside the site."""
     fetched = r"""<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^"'\s>]+"""
     for file in [*site.rglob("*.html"), *site.rglob("*.css")]:
         found = re.findall(fetched + r"|url\(['\"]?(?:https?:)?//[^)]+", file.read_text("utf-8"))
         assert not found, f"{file.name}: {found}"
 
 
+@pytest.mark.slow
 def test_the_site_is_searched_from_disk(site: Path, browser: Browser) -> None:
-    """Opened as a file it finds words, on a phone too, asks no server and has no error."""
+    """The search works from disk on a phone's screen, without requests to a server or errors."""
     with opened(browser, site / "explanation" / "performance.html", "phone") as it:
         assert it.page.evaluate("document.documentElement.scrollWidth") <= SCREENS["phone"][0]
         it.page.locator("label[for=__search]").first.click()

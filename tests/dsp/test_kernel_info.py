@@ -24,7 +24,7 @@ def _windows(pattern: str) -> headrace.Windows:
 
 
 def test_the_best_is_used_unless_another_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The best comes first, the portable one last, and an empty variable forces nothing."""
+    """The best set comes first, "portable" last, and an empty variable selects nothing."""
     info = headrace.kernel_info()
     monkeypatch.setenv(VARIABLE, "")
 
@@ -36,7 +36,7 @@ def test_the_best_is_used_unless_another_is_forced(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_answer_is_a_value() -> None:
-    """What runs cannot be changed by changing the answer."""
+    """The result is immutable: changing it cannot change what runs."""
     info = headrace.kernel_info()
 
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -47,7 +47,7 @@ def test_the_answer_is_a_value() -> None:
 def test_what_is_forced_is_what_readers_use(
     name: str, archive: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A loader and a single window both read with the set that the variable names."""
+    """A loader and indexing both use the instruction set that the variable names."""
     used = []
 
     class Spy(_kernel.Reader):
@@ -70,7 +70,7 @@ def test_what_is_forced_is_what_readers_use(
 def test_windows_are_the_same_bits_on_every_set(
     name: str, archive: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which instructions run shows in nothing but the time: alone, in a loader, in a batch."""
+    """Every set gives the same bits, for one window, in a loader, and in a batch."""
     windows = _windows(archive)
     expected = [example.audio.tobytes() for example in windows.loader(workers=1)]
     monkeypatch.setenv(VARIABLE, name)
@@ -90,7 +90,7 @@ def test_windows_are_the_same_bits_on_every_set(
 def test_the_resampler_uses_what_is_forced_or_given(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bits are those of the best set; what a caller gives goes before what is forced."""
+    """The caller's instruction set takes precedence over the variable; the bits are the same."""
     table = resampler(22_050, 16_000)
     begin, end = table.span(0, 1_000)
     x = np.linspace(-1, 1, end - begin, dtype=np.float32)
@@ -111,7 +111,7 @@ def test_the_resampler_uses_what_is_forced_or_given(
 def test_a_name_that_is_none_of_this_machines_is_refused_in_a_sentence(
     archive: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence names the variable and what is available; without it all is well again."""
+    """The message names the variable and the available sets; without the variable it works."""
     windows = _windows(archive)
     loader = windows.loader(batch_size=2, workers=1)
     monkeypatch.setenv(VARIABLE, "AVX9")

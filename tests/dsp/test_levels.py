@@ -7,7 +7,7 @@ from headrace.dsp._levels import levels
 
 
 def test_a_full_scale_sine_has_its_rms_3_db_below_its_peak() -> None:
-    """0 dBFS is the full scale for both, as AES17's is not."""
+    """0 dBFS is full scale for peak and RMS, unlike in AES17."""
     sine = np.sin(2 * np.pi * np.arange(16_000) / 160).astype(np.float32)
 
     found = levels(sine)
@@ -17,7 +17,7 @@ def test_a_full_scale_sine_has_its_rms_3_db_below_its_peak() -> None:
 
 
 def test_zeros_are_silent() -> None:
-    """Their level is minus infinity, not a warning of NumPy's."""
+    """The level of zeros is minus infinity, without a warning from NumPy."""
     found = levels(np.zeros((2, 100), np.float32))
 
     assert found.silent
@@ -26,7 +26,7 @@ def test_zeros_are_silent() -> None:
 
 
 def test_less_than_a_step_of_16_bits_is_silent() -> None:
-    """A converter's last bit that flickers is no recording; one that is always there is."""
+    """Noise in a converter's last bit is silent; a constant offset of one bit is not."""
     step = np.full(1000, 2.0**-15, np.float32)
 
     assert levels(step * np.float32(0.9)).silent
@@ -34,7 +34,7 @@ def test_less_than_a_step_of_16_bits_is_silent() -> None:
 
 
 def test_samples_at_full_scale_are_clipped_in_every_channel() -> None:
-    """Both ends of a 16-bit range count, and what a resampler makes of them."""
+    """Both ends of the 16-bit range are clipped, also after resampling."""
     audio = np.zeros((2, 100), np.float32)
     audio[0, :3] = 32767 / 32768
     audio[1, :2] = -1.0

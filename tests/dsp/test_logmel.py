@@ -18,7 +18,7 @@ LIBROSA = np.load(FILE)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_spectrogram_is_librosas(name: str, case: str) -> None:
-    """To within a ten-thousandth of a decibel, however far below the loudest value."""
+    """Equal to librosa's within 0.0001 dB, at any level below the maximum."""
     mel = LogMel(RATE, **CASES[case])
     expected = LIBROSA[f"{case} {name}"]
 
@@ -31,7 +31,7 @@ def test_a_spectrogram_is_librosas(name: str, case: str) -> None:
 
 
 def test_a_clip_does_not_depend_on_its_batch() -> None:
-    """Any leading dimensions, to the bit; each clip is cut off below its own loudest value."""
+    """Equal to the bit with any leading dimensions; `top_db` is relative to each clip's maximum."""
     clips = np.stack([signal(name) for name in SIGNALS])
     mel = LogMel(RATE, 512, 200, 32)
 
@@ -45,11 +45,11 @@ def test_a_clip_does_not_depend_on_its_batch() -> None:
 
 
 def test_long_clips_are_transformed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many frames at once changes no more than rounding."""
+    """The number of columns per call changes the result by rounding only."""
     audio = np.tile(signal("noise"), 20)
     mel = LogMel(RATE, 512, 100, 32)
     whole = mel(audio)
-    monkeypatch.setattr("headrace.dsp._logmel._AT_ONCE", 512 * 7)
+    monkeypatch.setattr("headrace.dsp._logmel._BLOCK_SAMPLES", 512 * 7)
     np.testing.assert_allclose(mel(audio), whole, rtol=0, atol=LOGMEL_DB)
 
 
@@ -61,7 +61,7 @@ def test_long_clips_are_transformed_in_pieces(monkeypatch: pytest.MonkeyPatch) -
 def test_sides_of_triangles_are_the_filters(
     n_fft: int, n_mels: int, fmin: float, fmax: float | None, htk: bool
 ) -> None:
-    """Summed one side after the other, powers give what the matrix gives, empty bands included."""
+    """Sums over rising and falling sides equal the product with the filter matrix."""
     mel = LogMel(RATE, n_fft, n_fft // 2, n_mels, fmin, fmax, htk=htk, center=False, top_db=None)
     audio = signal("noise")[:n_fft].astype(np.float64)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
@@ -73,7 +73,7 @@ def test_sides_of_triangles_are_the_filters(
 
 
 def test_it_is_a_value_that_threads_share() -> None:
-    """Equal by its parameters, hashable, readable, pickled small, and without a state."""
+    """Equal by parameters, hashable, with a readable repr and a small pickle, and without state."""
     mel = LogMel(RATE, n_mels=40)
     again = pickle.loads(pickle.dumps(mel))
     assert again == mel != LogMel(RATE)
@@ -87,7 +87,7 @@ def test_it_is_a_value_that_threads_share() -> None:
 
 
 def test_silence_is_the_floor() -> None:
-    """Zeros are -100 dB, not minus infinity, and the input is not written to."""
+    """Zeros are -100 dB, not minus infinity, and the input is not changed."""
     audio = np.zeros((2, 4_000), np.float32)
     audio.flags.writeable = False
     np.testing.assert_allclose(LogMel(RATE)(audio), -100, atol=LOGMEL_DB)
@@ -107,13 +107,13 @@ def test_silence_is_the_floor() -> None:
     ({"pad_mode": "edge"}, "pad_mode='edge'"),
 ])  # fmt: skip
 def test_an_impossible_parameter_is_refused(arguments: dict[str, Any], message: str) -> None:
-    """When it is made, not when it is used; the message names the parameter."""
+    """It is a ValueError when `LogMel` is made, not later; the message names the parameter."""
     with pytest.raises(ValueError, match=message):
         LogMel(**({"sample_rate": RATE} | arguments))
 
 
-def test_bands_without_a_frequency_are_told() -> None:
-    """They would be silent for ever."""
+def test_bands_without_a_frequency_give_a_warning() -> None:
+    """Bands that contain no frequency of the transform give a warning."""
     with pytest.warns(HeadraceWarning, match="of 128 mel bands hold no frequency") as warned:
         LogMel(RATE, n_fft=256)
     assert warned[0].filename == __file__
@@ -123,7 +123,7 @@ def test_bands_without_a_frequency_are_told() -> None:
     ({}, 1), ({"pad_mode": "reflect"}, 257), ({"center": False}, 512),
 ])  # fmt: skip
 def test_audio_that_is_too_short_is_refused(options: dict[str, Any], least: int) -> None:
-    """The message says how much there must be; so much is enough."""
+    """The message says how many samples are needed, and that many are enough."""
     mel = LogMel(RATE, 512, 200, 32, **options)
     with pytest.raises(ValueError, match=f"at least {least} samples"):
         mel(np.zeros((3, least - 1), np.float32))

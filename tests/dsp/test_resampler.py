@@ -58,7 +58,7 @@ rates = st.sampled_from([*STANDARD, *AWKWARD, *COPRIME, (16_000, 16_000)])
 
 
 def place(signal: NDArray[np.float32], begin: int, end: int) -> NDArray[np.float32]:
-    """Return inputs [begin, end) of the recording `signal`, which is zero outside itself."""
+    """Return inputs [begin, end) of the recording `signal`, with zeros outside it."""
     x = np.zeros(end - begin, np.float32)
     low, high = max(begin, 0), min(end, len(signal))
     if low < high:
@@ -69,7 +69,7 @@ def place(signal: NDArray[np.float32], begin: int, end: int) -> NDArray[np.float
 def outputs(
     filtered: Resampler, signal: NDArray[np.float32], start: int, stop: int
 ) -> NDArray[np.float32]:
-    """Return outputs [start, stop) from their span alone."""
+    """Return outputs [start, stop), computed from their span only."""
     begin, end = filtered.span(start, stop)
     y = np.full(stop - start, np.nan, np.float32)
     filtered(place(signal, begin, end), begin, y, start)
@@ -77,7 +77,7 @@ def outputs(
 
 
 def response(stage: Stage, distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a stage's h by its textbook formula, independently of the code."""
+    """Return a stage's h by its textbook formula, with SciPy's functions."""
     place = distance / stage.half_width
     window = scipy.special.i0(stage.beta * np.sqrt(np.maximum(0, 1 - place**2)))
     h = stage.cutoff * np.sinc(stage.cutoff * distance) * window / scipy.special.i0(stage.beta)
@@ -85,7 +85,7 @@ def response(stage: Stage, distance: NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def parabola_bound(stage: Stage, distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far interpolated coefficients may lie from h at these distances."""
+    """Return the largest allowed error of interpolated coefficients at these distances."""
     from_edge = np.abs(np.abs(distance) - stage.half_width)
     # h steps to 0 at its end, and a parabola may end a phase further out.
     step = 1 / (np.pi * stage.half_width * scipy.special.i0(stage.beta))
@@ -105,7 +105,7 @@ def stage_support(stage: Stage, start: int, stop: int) -> tuple[int, int]:
 def exact(
     chain: tuple[Stage, ...], signal: NDArray[np.float32], start: int, stop: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return outputs [start, stop) as float64 sums, and how far float32 may lie from each."""
+    """Return outputs [start, stop) as float64 sums, and each one's largest allowed error."""
     if not chain:
         x = place(signal, start, stop).astype(np.float64)
         return x, np.zeros(len(x))
@@ -127,7 +127,7 @@ def exact(
 
 @st.composite
 def recordings(draw: st.DrawFn) -> NDArray[np.float32]:
-    """Draw a recording of up to 600 samples, of any loudness, with zeros and extremes strewn in."""
+    """Draw a recording of up to 600 samples of any level, with zeros and extreme values in it."""
     frames = draw(st.integers(1, 600))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     loudness = draw(st.sampled_from([1.0, 1e-4, 1e36, 1e-38, 1e-44]))
@@ -139,7 +139,7 @@ def recordings(draw: st.DrawFn) -> NDArray[np.float32]:
 
 
 def test_sinc_is_the_textbooks() -> None:
-    """The sinc made of exact operations is sin(pi x) / (pi x), and exactly 0 at whole numbers."""
+    """The sinc from basic operations is sin(pi x) / (pi x), and exactly 0 at integers."""
     x = np.concatenate([np.linspace(-60, 60, 100_001), np.geomspace(1e-300, 1, 1_000)])
 
     np.testing.assert_allclose(resample._sinc(x), np.sinc(x), rtol=0, atol=SERIES)
@@ -148,7 +148,7 @@ def test_sinc_is_the_textbooks() -> None:
 
 
 def test_bessel_is_the_textbooks() -> None:
-    """The power series is I0 over all that the window asks of it."""
+    """The power series equals I0 over the whole range that the window uses."""
     x = np.linspace(0, max(12.1, resample._beta(resample.HELPER_DB)), 10_001)
 
     np.testing.assert_allclose(resample._bessel_i0(x), scipy.special.i0(x), rtol=SERIES, atol=0)
@@ -156,7 +156,7 @@ def test_bessel_is_the_textbooks() -> None:
 
 @pytest.mark.parametrize("pair", [*STANDARD, *AWKWARD, *COPRIME])
 def test_tables_are_the_formula(pair: tuple[int, int]) -> None:
-    """Every coefficient is h of its distance, rounded to float32, and +0 beyond h's reach."""
+    """Every coefficient is h at its distance, rounded to float32, and +0 outside h's support."""
     for stage in stages(*pair):
         if stage.phases:
             continue
@@ -181,7 +181,7 @@ def test_tables_are_the_formula(pair: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("pair", [(44_101, 44_100), (399_989, 16_000)])
 def test_parabolas_follow_the_formula(pair: tuple[int, int]) -> None:
-    """Between two phases, too, a coefficient is h but for the error that is allowed."""
+    """Between two phases, a coefficient is h within the allowed error."""
     (stage,) = [stage for stage in stages(*pair) if stage.phases]
     table, first = stage.table()
     parabolas = table.astype(np.float64)
@@ -202,7 +202,7 @@ def test_parabolas_follow_the_formula(pair: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("pair", [*STANDARD, *AWKWARD, *COPRIME])
 def test_a_chain_makes_the_ratio_and_has_one_narrow_stage(pair: tuple[int, int]) -> None:
-    """Stages multiply to the ratio; one has the narrow transition that the promise needs."""
+    """The stages' ratios multiply to the whole ratio; one has the narrow transition band."""
     rate, narrow = Fraction(pair[0]), 0
     for stage in stages(*pair):
         assert math.gcd(stage.up, stage.down) == 1
@@ -218,8 +218,8 @@ def test_a_chain_makes_the_ratio_and_has_one_narrow_stage(pair: tuple[int, int])
     assert narrow == 1
 
 
-def test_a_halver_leaves_every_second_coefficient_out() -> None:
-    """A half-band filter's zeros are zeros to the bit, and its taps are counted."""
+def test_a_half_band_filter_leaves_every_second_coefficient_out() -> None:
+    """Every second coefficient of a half-band filter is exactly 0, and `taps` counts the others."""
     halver = stages(48_000, 16_000)[0]
     table, _ = halver.table()
 
@@ -228,20 +228,20 @@ def test_a_halver_leaves_every_second_coefficient_out() -> None:
 
 
 def test_table_is_made_once() -> None:
-    """All threads share one table per pair of rates."""
+    """All threads share one table per pair of sample rates."""
     assert resampler(22_050, 16_000) is resampler(22_050, 16_000)
 
 
 @pytest.mark.parametrize("pair", [*STANDARD, *AWKWARD, *COPRIME, (16_000, 16_000)])
 def test_table_size_is_known_beforehand(pair: tuple[int, int]) -> None:
-    """The size told before the tables are made is their size."""
+    """`table_bytes` is the size of the tables, before they are computed."""
     assert table_bytes(*pair) == resampler(*pair).nbytes
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 400_000), st.integers(1, 400_000))
 def test_tables_are_bounded_for_any_pair_of_rates(rate_in: int, rate_out: int) -> None:
-    """However little two rates have in common."""
+    """Tables stay within the limit for any pair of sample rates."""
     assert table_bytes(rate_in, rate_out) <= TABLE_LIMIT
 
 
@@ -270,7 +270,7 @@ def test_output_frames_is_the_ceiling(
 def test_support_holds_all_that_matters_and_span_holds_support(
     pair: tuple[int, int], start: int, count: int
 ) -> None:
-    """`support` is all within the stages' reach of the outputs, and `span` contains it."""
+    """`support` is the inputs within the stages' reach of the outputs, and `span` contains it."""
     filtered = resampler(*pair)
     begin, end = filtered.support(start, start + count)
     first = Fraction(start * filtered.down, filtered.up)
@@ -291,12 +291,13 @@ def test_support_holds_all_that_matters_and_span_holds_support(
     assert end <= span[1]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(rates, recordings(), st.data())
 def test_output_is_the_sum_within_its_rounding(
     pair: tuple[int, int], signal: NDArray[np.float32], data: st.DataObject
 ) -> None:
-    """A stage's output is the float64 sum of x[n] h(m M/L - n), but for bounded rounding."""
+    """A stage's output is the float64 sum of x[n] h(m M/L - n) within the bound of its rounding."""
     filtered = resampler(*pair)
     frames = filtered.output_frames(len(signal))
     start = data.draw(st.integers(0, frames - 1))
@@ -313,7 +314,7 @@ def test_output_is_the_sum_within_its_rounding(
 def test_any_part_is_the_slice_of_the_whole(
     pair: tuple[int, int], signal: NDArray[np.float32], data: st.DataObject
 ) -> None:
-    """Outputs [start, stop) from their support alone are the slice of the whole, bit for bit."""
+    """Outputs [start, stop) from their support only are a slice of the whole, to the bit."""
     filtered = resampler(*pair)
     frames = min(filtered.output_frames(len(signal)), 5_000)
     start = data.draw(st.integers(0, frames - 1))
@@ -335,7 +336,7 @@ def test_any_part_is_the_slice_of_the_whole(
 def test_any_chunks_are_one_shot(
     pair: tuple[int, int], signal: NDArray[np.float32], data: st.DataObject
 ) -> None:
-    """However the outputs are cut into calls, before the recording and behind it too."""
+    """Outputs in any number of calls equal one call, also before and after the recording."""
     filtered = resampler(*pair)
     first, last = -40, min(filtered.output_frames(len(signal)), 2_000) + 40
     cuts = data.draw(st.lists(st.integers(first, last), max_size=8))
@@ -351,7 +352,7 @@ def test_any_chunks_are_one_shot(
 def test_what_lies_outside_the_support_does_not_matter(
     pair: tuple[int, int], signal: NDArray[np.float32], start: int, count: int, seed: int
 ) -> None:
-    """Any finite numbers may stand in the part of `span` that `support` does not name."""
+    """Any finite numbers outside `support` but inside `span` change nothing."""
     filtered = resampler(*pair)
     want = outputs(filtered, signal, start, start + count)
     begin, end = filtered.span(start, start + count)
@@ -368,7 +369,7 @@ def test_what_lies_outside_the_support_does_not_matter(
 
 
 def test_an_underflowed_zero_has_no_sign_to_lose() -> None:
-    """A sum that underflows is +0, whatever stands beyond the filter's reach."""
+    """A sum that underflows is +0, whatever the inputs outside the filter's support are."""
     filtered = resampler(48_000, 32_000)
     begin, end = filtered.span(100, 101)
     support = filtered.support(100, 101)
@@ -389,7 +390,7 @@ def test_an_underflowed_zero_has_no_sign_to_lose() -> None:
 
 @pytest.mark.parametrize("pair", [(44_099, 16_000), (48_000, 32_000), (384_000, 16_000)])
 def test_a_long_run_is_its_parts(pair: tuple[int, int]) -> None:
-    """Longer than the pieces in which stages hand signals on, or than tables are passed over."""
+    """A call longer than the pieces between stages, and than a table's tiles, equals its parts."""
     filtered = resampler(*pair)
     signal = np.random.default_rng(1).standard_normal(12 * pair[0]).astype(np.float32)
 
@@ -400,7 +401,7 @@ def test_a_long_run_is_its_parts(pair: tuple[int, int]) -> None:
 
 
 def test_equal_rates_copy() -> None:
-    """At equal rates there is no filter: the samples come out as they went in, to the sign of 0."""
+    """At equal rates the samples are copied, including the sign of 0."""
     filtered = resampler(16_000, 16_000)
     signal = np.array([1, -0.0, 1e-45, 0.1], np.float32)
 
@@ -414,7 +415,7 @@ def test_equal_rates_copy() -> None:
 @pytest.mark.parametrize("pair", [(22_050, 16_000), (8_000, 48_000), (16_000, 16_000)])
 @pytest.mark.parametrize("cut", ["first", "last", "wrong start"])
 def test_input_that_does_not_hold_the_span_is_refused(pair: tuple[int, int], cut: str) -> None:
-    """One input too few on either side is an error, not a read of what is not there."""
+    """One input too few at either end is an error, not a read out of bounds."""
     filtered = resampler(*pair)
     begin, end = filtered.span(-5, 100)
     x = np.zeros(end - begin, np.float32)
@@ -431,20 +432,20 @@ def test_input_that_does_not_hold_the_span_is_refused(pair: tuple[int, int], cut
         filtered(given_x, given_start, y, -5)
 
 
-HEARD = np.arange(10_000, 14_096)
+EVALUATED = np.arange(10_000, 14_096)
 """The outputs that are measured."""
 
 
 def tone(hz: float, rate: int, samples: NDArray[Any]) -> NDArray[np.float64]:
-    """Return a tone of amplitude 1 at these sample numbers."""
+    """Return a tone of amplitude 1 at these sample indices."""
     # Whole turns are taken away first: a large angle's rounding is a large error.
     turns = np.mod(samples * (hz / rate), 1.0)
     return np.asarray(np.cos(2 * np.pi * turns + 0.7))
 
 
 def through(filtered: Resampler, hz: float) -> NDArray[np.float64]:
-    """Return the outputs `HEARD` of a tone that has no beginning and no end."""
-    start, stop = int(HEARD[0]), int(HEARD[-1]) + 1
+    """Return the outputs `EVALUATED` of a tone without beginning and end."""
+    start, stop = int(EVALUATED[0]), int(EVALUATED[-1]) + 1
     begin, end = filtered.span(start, stop)
     x = tone(hz, filtered.rate_in, np.arange(begin, end)).astype(np.float32)
     y = np.empty(stop - start, np.float32)
@@ -459,12 +460,12 @@ def decibels(error: NDArray[np.float64]) -> float:
 
 @pytest.mark.parametrize("pair", [*STANDARD, *COPRIME, (48_000, 22_050), (7_000, 3_000)])
 def test_tones_in_the_pass_band_are_reproduced(pair: tuple[int, int]) -> None:
-    """From 0 to 0.9 of the lower Nyquist frequency: gain, phase and all that is added, -100 dB."""
+    """Up to 0.9 of the lower Nyquist frequency, gain, phase and noise are within -100 dB."""
     filtered = resampler(*pair)
     low = min(pair) / 2
 
     worst = max(
-        decibels(through(filtered, f) - tone(f, pair[1], HEARD))
+        decibels(through(filtered, f) - tone(f, pair[1], EVALUATED))
         for f in np.linspace(0, 0.9, 25) * low
     )
 
@@ -481,7 +482,7 @@ def test_tones_in_the_pass_band_are_reproduced(pair: tuple[int, int]) -> None:
     ],
 )
 def test_tones_beyond_the_new_nyquist_do_not_alias(pair: tuple[int, int]) -> None:
-    """What the new rate cannot carry is 100 dB down, from the new Nyquist frequency itself on."""
+    """Tones at and above the new Nyquist frequency are attenuated by 100 dB."""
     filtered = resampler(*pair)
     low, high = pair[1] / 2, pair[0] / 2
     near = low * np.array([1, 1.001, 1.002, 1.005, 1.01, 1.02, 1.03, 1.05, 1.1])
@@ -502,14 +503,16 @@ def test_tones_beyond_the_new_nyquist_do_not_alias(pair: tuple[int, int]) -> Non
 
 @pytest.mark.parametrize("pair", [pair for pair in [*STANDARD, *COPRIME] if pair[0] < pair[1]])
 def test_upsampling_leaves_no_images(pair: tuple[int, int]) -> None:
-    """All that a tone below the old Nyquist frequency leaves besides itself is 100 dB down."""
+    """Images of tones below the old Nyquist frequency are attenuated by 100 dB."""
     filtered = resampler(*pair)
     low = pair[0] / 2
 
     def besides(f: float) -> float:
         y = through(filtered, f)
         quarter = pair[1] / f / 4
-        basis = np.stack([tone(f, pair[1], HEARD), tone(f, pair[1], HEARD + quarter)], axis=1)
+        basis = np.stack(
+            [tone(f, pair[1], EVALUATED), tone(f, pair[1], EVALUATED + quarter)], axis=1
+        )
         fit, *_ = np.linalg.lstsq(basis, y)
         return decibels(y - basis @ fit)
 

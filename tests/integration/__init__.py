@@ -1,1 +1,1 @@
-"""Tests of whole paths: real recordings, damaged files, processes."""
+"""Tests from files to batches: real recordings, damaged files, processes."""

@@ -1,4 +1,4 @@
-"""Files damaged inside: what is lost depends on the file alone, not on how it is loaded."""
+"""Files with damage inside: which windows fail depends only on the file."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ KINDS = [
 
 
 def cut_off(data: bytearray, at: int, rng: np.random.Generator) -> None:
-    """End the file."""
+    """Cut off the end of the file."""
     del rng, data[at:]
 
 
 def wipe(data: bytearray, at: int, rng: np.random.Generator) -> None:
-    """Put zeros over some of it."""
+    """Overwrite a part with zeros."""
     stop = min(len(data), at + int(rng.integers(1, 3_000)))
     data[at:stop] = bytes(stop - at)
 
 
 def scramble(data: bytearray, at: int, rng: np.random.Generator) -> None:
-    """Put noise over some of it."""
+    """Overwrite a part with noise."""
     stop = min(len(data), at + int(rng.integers(1, 300)))
     data[at:stop] = rng.bytes(stop - at)
 
 
 def take_out(data: bytearray, at: int, rng: np.random.Generator) -> None:
-    """Leave some of it out."""
+    """Remove a part."""
     del data[at : at + int(rng.integers(1, 3_000))]
 
 
 def outcome(windows: Windows, **how: Any) -> dict[int, bytes | str]:
-    """Return each window's audio, or why it was lost, by index."""
+    """Return each window's audio, or why it failed, by index."""
     loader = windows.loader(on_error="mask", **how)
     out: dict[int, bytes | str] = {row.index: row.audio.tobytes() for row in rows(loader)}
     assert len(out) == len(windows)
@@ -61,10 +61,10 @@ def outcome(windows: Windows, **how: Any) -> dict[int, bytes | str]:
 
 @pytest.mark.parametrize("damage", [cut_off, wipe, scramble, take_out])
 @pytest.mark.parametrize(("kind", "subtype", "rate"), KINDS)
-def test_what_is_lost_does_not_depend_on_how_it_is_loaded(
+def test_which_windows_fail_does_not_depend_on_loading(
     tmp_path: Path, kind: str, subtype: str, rate: int, damage: Any
 ) -> None:
-    """In order and shuffled, in any batches, by any workers, the same windows are lost and had."""
+    """In order or shuffled, with any batches and workers, the same windows fail."""
     path = tmp_path / "a.audio"
     write(path, medley(8 * rate), rate, kind, subtype)
     good = path.read_bytes()

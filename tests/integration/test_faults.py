@@ -1,4 +1,4 @@
-"""An archive in which one file in ten is damaged: nothing else is lost, and nothing silently."""
+"""In an archive with one damaged file in ten, nothing else is lost, and nothing silently."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CODES = {
     "cut_adpcm": {"TRUNCATED"},
     "wiped_flac": {"TRUNCATED"},
 }
-"""What a scan that decodes says of each damage."""
+"""Codes of a scan with ``verify="decode"``, by kind of damage."""
 
 LOST = {
     "deleted": {"MISSING"},
@@ -54,7 +54,7 @@ LOST = {
     "growing": set[str](),
     "empty": {"CHANGED"},
 }
-"""What a loader says of what happened since the scan."""
+"""Codes of a loader, by what happened to the file after the scan."""
 
 
 class Archive:
@@ -85,11 +85,11 @@ class Archive:
             self.after[path.name] = damage.__name__
 
     def _sliced(self) -> Iterator[tuple[int, bytes]]:
-        """Yield index and audio of each window that is there to be had, as soundfile reads it."""
+        """Yield index and audio of each window that can be read, as soundfile reads it."""
         index = 0
         for recording in self.catalog:
             if self.before.get(recording.id, "").startswith(("cut_", "wiped_")):
-                pcm = whole(recording)[:, 0]  # soundfile's own seek fails in these
+                pcm = whole(recording)[:, 0]  # soundfile's own seek fails for these
                 audio = pcm / np.float32(-np.iinfo(pcm.dtype).min if pcm.dtype.kind == "i" else 1)
             else:
                 audio, _ = soundfile.read(recording.path, recording.frames, dtype="float32")
@@ -106,12 +106,12 @@ class Archive:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    """Return the archive; no test changes it."""
+    """Return the archive; tests do not change it."""
     return Archive(tmp_path_factory.mktemp("archive"))
 
 
 def test_a_scan_names_every_damage(archive: Archive) -> None:
-    """`catalog.failures` has the damaged files, each with the right code, and no others."""
+    """`catalog.failures` has all damaged files, each with the right code, and no others."""
     codes: dict[str, set[str]] = {}
     for failure in archive.catalog.failures:
         codes.setdefault(failure.file_id, set()).add(str(failure.code))
@@ -121,8 +121,8 @@ def test_a_scan_names_every_damage(archive: Archive) -> None:
         assert codes[name] <= CODES[damage], (name, damage, codes[name])
 
 
-def test_every_damage_is_there(archive: Archive) -> None:
-    """Of more than twelve kinds; and what can be used of damaged files is in the catalog."""
+def test_the_archive_has_every_damage(archive: Archive) -> None:
+    """There are more than twelve kinds, and files that can be used in part are in the catalog."""
     ids = set(archive.catalog.column("id"))
 
     assert len({*archive.before.values(), *archive.after.values()}) >= 21
@@ -138,7 +138,7 @@ def test_every_damage_is_there(archive: Archive) -> None:
 def test_good_windows_are_delivered_and_lost_ones_are_in_the_ledger(
     archive: Archive, order: Any, size: int | None, workers: int, on_error: Any
 ) -> None:
-    """Every good window comes, to the bit; every lost one is told; per file both are all."""
+    """Good windows are delivered exactly, others are failures; for each file they add up."""
     windows = archive.windows if order is None else archive.windows.shuffle(5, by=order)
     loader = windows.loader(workers=workers, batch_size=size, on_error=on_error)
     expected = Counter(archive.windows.table()["id"].to_pylist())
@@ -175,8 +175,8 @@ def test_good_windows_are_delivered_and_lost_ones_are_in_the_ledger(
     assert masked == (len(gone) if on_error == "mask" else 0)
 
 
-def test_max_failures_stops_a_run_that_has_gone_wrong(archive: Archive) -> None:
-    """With the causes and the worst files, before the delivery that is one too many."""
+def test_max_failures_stops_a_run(archive: Archive) -> None:
+    """It names the causes and the worst files, and stops before the delivery that exceeds it."""
     total = archive.windows.loader(on_error="skip")
     failed = sum(1 for _ in total) and total.stats().failed
     for most in (failed - 1, 0, 0.0, (failed - 0.5) / len(archive.windows)):
@@ -190,12 +190,12 @@ def test_max_failures_stops_a_run_that_has_gone_wrong(archive: Archive) -> None:
         assert sum(table["delivered"].to_pylist()) == stats.delivered
     enough = archive.windows.loader(on_error="skip", max_failures=failed)
     assert sum(1 for _ in enough) == total.stats().delivered
-    assert sum(1 for _ in enough) == total.stats().delivered  # of each epoch
+    assert sum(1 for _ in enough) == total.stats().delivered  # counted per epoch
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_recording_may_grow_while_it_is_read(tmp_path: Path, workers: int) -> None:
-    """What was scanned of it is delivered, to the bit, and nothing that came later."""
+    """The scanned part is delivered exactly, and nothing that was appended later."""
     path = tmp_path / "a.wav"
     write(path, noise(4 * RATE), RATE, "WAV", "PCM_16")
     whole, _ = soundfile.read(path, dtype="float32")
@@ -217,7 +217,7 @@ warnings.simplefilter("ignore", headrace.HeadraceWarning)
 windows = headrace.scan(sys.argv[1]).windows(16_000, 0.25)
 whole = sum(len(batch) for batch in windows.loader(batch_size=3, workers=2))
 os.chmod(os.path.join(sys.argv[1], "1.wav"), 0)
-if os.geteuid() == 0:  # who may read everything
+if os.geteuid() == 0:  # root can read everything
     os.setgroups([])
     os.setgid(65_534)
     os.setuid(65_534)
@@ -230,8 +230,8 @@ json.dump([whole, left, told, scanned], sys.stdout)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs permissions")
-def test_a_file_that_may_not_be_read_is_told() -> None:
-    """By a loader whose catalog was made before, and by a scan; root steps down for it."""
+def test_a_file_without_read_permission_is_a_failure() -> None:
+    """It is one for a loader with an earlier catalog, and for a scan; root drops its privileges."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         for number in range(3):

@@ -3,17 +3,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.fuzz_files import fuzz
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FILES = 6_000
-"""About a minute on two processors."""
+"""Takes about a minute on two processors."""
 
 
+@pytest.mark.slow
 def test_mutated_files_of_every_format_break_nothing(tmp_path: Path) -> None:
-    """No crash, no hang, nothing left behind; every ledger adds up, whatever the workers."""
+    """There is no crash, hang or leak, and every ledger adds up, with any number of workers."""
     total: Counter[str] = Counter()
     for counts in fuzz(tmp_path, files=FILES, seed=4):
         total += counts

@@ -1,4 +1,4 @@
-"""Other processes: children with a loader alive in the parent, and loaders in workers of others."""
+"""Child processes beside a loader in the parent, and loaders in other libraries' workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PRELUDE = """
 import faulthandler, multiprocessing, os, sys, warnings
 faulthandler.dump_traceback_later(50, exit=True)
-warnings.simplefilter("ignore")  # Python says of itself that a fork beside threads is no good idea
+warnings.simplefilter("ignore")  # Python warns of a fork in a process with threads
 import headrace
 
 def count(windows):
@@ -95,7 +95,7 @@ DATALOADER = """
 
 
 def run(folder: Path, body: str, pattern: str) -> None:
-    """Run a script, which prints that it came to its end."""
+    """Run a script that prints a line at its end."""
     script = folder / "script.py"
     script.write_text(PRELUDE + PARENT + body)
     done = subprocess.run(
@@ -106,19 +106,21 @@ def run(folder: Path, body: str, pattern: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_ends_cleanly_and_may_load(archive: str, tmp_path: Path) -> None:
-    """Its copy of an iteration says that it is one; the loader itself works, and so does exit."""
+    """A forked copy of an iteration raises; the loader itself works, and so does exit."""
     run(tmp_path, FORK, archive)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_children_of_every_kind_load_beside_a_loader(
     archive: str, tmp_path: Path, method: str
 ) -> None:
-    """With a loader alive in the parent a child loads for itself, and both come to their end."""
+    """With a loader alive in the parent, a child loads for itself, and both finish."""
     run(tmp_path, START.format(method=method, use=True), archive)
 
 
+@pytest.mark.slow
 def test_a_loader_in_a_worker_of_a_torch_dataloader(archive: str, tmp_path: Path) -> None:
-    """Each worker process has a loader of its own, and all windows come."""
+    """Each worker process has its own loader, and all windows are delivered."""
     pytest.importorskip("torch")
     run(tmp_path, DATALOADER, archive)

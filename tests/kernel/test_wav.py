@@ -1,4 +1,4 @@
-"""The native WAV reader: what it understands, and that it does not trust what it reads."""
+"""The native WAV reader: which files it reads, and that it checks every field."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLAIN = [
 @pytest.mark.parametrize("channels", [1, 2, 5])
 @pytest.mark.parametrize(("kind", "subtype"), PLAIN)
 def test_plain_files_are_understood(tmp_path: Path, kind: str, subtype: str, channels: int) -> None:
-    """Where the samples are, and how many, is what libsndfile says of the file it wrote."""
+    """Position and number of the samples are what libsndfile says of the file it wrote."""
     path = tmp_path / "a.wav"
     write(path, medley(1_001, channels), 22_050, kind, subtype)
 
@@ -62,7 +62,7 @@ def test_windows_of_plain_files_are_what_libsndfile_decodes(
 def test_windows_at_the_files_own_rate_fill_rows_at_any_address(
     tmp_path: Path, size: int, subtype: str, channels: int, channel: Any
 ) -> None:
-    """What passes the caches by ends where it should, and nowhere else: rows of odd lengths too."""
+    """Streaming stores write all of a row and nothing else, also for rows of odd lengths."""
     write(tmp_path / "a.wav", medley(33_333, channels), 16_000, "WAV", subtype)
     catalog = headrace.scan(tmp_path)
     windows = catalog.windows(16_000, size / 16_000, channel=channel)
@@ -90,7 +90,7 @@ def fields(layout: WavLayout | None) -> tuple[WavEncoding, int, int, int, int]:
 
 
 def test_chunks_around_the_samples_are_stepped_over(tmp_path: Path) -> None:
-    """Other chunks, of odd length too, before and behind the samples change nothing."""
+    """Other chunks before and after the samples change nothing, also those of odd length."""
     path = tmp_path / "a.wav"
     write(path, medley(100), 8_000, "WAV", "PCM_16")
     data = path.read_bytes()
@@ -129,7 +129,7 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
     ],
 )
 def test_what_is_not_wholly_understood_is_left_to_libsndfile(tmp_path: Path, spoil: Any) -> None:
-    """A file with a contradiction, or of another kind, is not for the native reader."""
+    """The native reader leaves contradictory and unknown headers to libsndfile."""
     path = tmp_path / "a.wav"
     write(path, medley(100), 8_000, "WAV", "PCM_16")
     assert wav_layout(path.read_bytes()) is not None
@@ -138,7 +138,7 @@ def test_what_is_not_wholly_understood_is_left_to_libsndfile(tmp_path: Path, spo
 
 
 def test_a_wav_that_only_libsndfile_understands_is_loaded_all_the_same(tmp_path: Path) -> None:
-    """A header that declares more than there is makes a shorter recording, as libsndfile says."""
+    """A header that declares too many frames gives a shorter recording, as libsndfile says."""
     path = tmp_path / "a.wav"
     write(path, medley(20_000), 16_000, "WAV", "PCM_16")
     path.write_bytes(path.read_bytes()[:-2_001])
@@ -151,9 +151,10 @@ def test_a_wav_that_only_libsndfile_understands_is_loaded_all_the_same(tmp_path:
     assert together[: len(audio)].tobytes() == audio.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the native WAV reader is not built there")
 def test_mutated_files_are_read_within_their_bounds(tmp_path: Path) -> None:
-    """20,000 mutated files under sanitizers: no crash, no read out of bounds, no false promise."""
+    """20,000 mutated files raise nothing in the sanitizers, and no result breaks its contract."""
     count, understood = fuzz("fuzz_wav", tmp_path, 1, 20_000, tmp_path / "scratch.wav")
 
     assert count == 20_000

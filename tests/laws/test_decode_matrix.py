@@ -1,4 +1,4 @@
-"""Formats x signals x bitrates x rates x channels, at random, by any workers: law 1, to the bit."""
+"""Law 1 to the bit, for all formats, signals, bitrates, sample rates, channels and workers."""
 
 from __future__ import annotations
 
@@ -50,18 +50,20 @@ def assert_every_window_is_a_slice(path: Path) -> int:
     return compared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(("kind", "subtype"), KINDS)
 def test_windows_of_every_kind_are_slices(
     tmp_path: Path, kind: str, subtype: str, channels: int
 ) -> None:
-    """Noise, tones, syllables with pauses and silence, one behind the other, at 16 kHz."""
+    """Every format, with noise, tones, syllables with pauses and silence in one recording."""
     channels = min(channels, most_channels(kind, subtype))
     write(tmp_path / "a.audio", medley(24_000, channels, seed=channels), 16_000, kind, subtype)
 
     assert assert_every_window_is_a_slice(tmp_path / "a.audio") >= 3 * 22
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.0, 0.5, 0.99])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("signal", SIGNALS)
@@ -69,7 +71,7 @@ def test_windows_of_every_kind_are_slices(
 def test_windows_of_lossy_files_are_slices(
     tmp_path: Path, kind: str, subtype: str, rate: int, signal: str, channels: int, level: float
 ) -> None:
-    """Each signal alone, at the highest, the default and the lowest bitrate, in mono and stereo."""
+    """Every lossy format and signal, at high, medium and low bitrates, mono and stereo."""
     audio = SIGNALS[signal](rate * 3 // 2, channels, seed=rate)
     write(tmp_path / "a.audio", audio, rate, kind, subtype, compression_level=level)
 

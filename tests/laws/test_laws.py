@@ -40,8 +40,8 @@ ARCHIVE = (
     ("c/tiny.wav", "WAV", "PCM_U8", 8_000, 1, 7),
 )
 
-# A law is looked for over one archive, made once: making it anew for each example is what
-# Hypothesis's check of function-scoped fixtures is about, and no example writes to it.
+# All examples share one archive, and none writes to it. So the fixture need not be made anew for
+# each example, which is what the health check warns about.
 laws = settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -49,7 +49,7 @@ laws = settings(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of every kind of recording that matters."""
+    """Return a folder with one recording of each format that is read in its own way."""
     root = tmp_path_factory.mktemp("archive")
     for seed, (name, kind, subtype, rate, channels, frames) in enumerate(ARCHIVE):
         path = root / name
@@ -65,8 +65,8 @@ def catalog(folder: Path) -> Catalog:
 
 
 @st.composite
-def cuts(draw: st.DrawFn) -> dict[str, Any]:
-    """Ways to cut: from windows that touch to windows that overlap, or leave gaps."""
+def window_specs(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw the arguments of `Catalog.windows`: windows touch, overlap, or leave gaps."""
     window_s = draw(st.floats(0.05, 1.5))
     return {
         "sample_rate": draw(st.sampled_from([8_000, 16_000, 22_050, 32_000])),
@@ -78,7 +78,7 @@ def cuts(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def orders(windows: Windows) -> st.SearchStrategy[Windows]:
-    """Windows as they are, or shuffled in any way."""
+    """Return a strategy of windows in order, or shuffled in any way."""
     return st.one_of(
         st.just(windows),
         st.builds(windows.shuffle, st.integers(0, 9), st.sampled_from(["window", "file"])),
@@ -89,19 +89,19 @@ def orders(windows: Windows) -> st.SearchStrategy[Windows]:
 
 
 @st.composite
-def choices(draw: st.DrawFn, windows: Windows) -> Windows:
-    """Draw some windows, repeated too; draws; windows at any times; or a mixture of both."""
+def selections(draw: st.DrawFn, windows: Windows) -> Windows:
+    """Draw a selection, also with repeats, samples, windows at given times, or a mixture."""
     seed = draw(st.integers(0, 9))
     places = draw(st.lists(st.integers(0, len(windows) - 1), min_size=1, max_size=30))
     table = windows.take(places).table()
     spec = windows.spec
-    moments = {
+    times = {
         "id": table["id"],
         # Up to the end of a recording that is shorter than its last window.
         "at_s": [draw(st.floats(0, 7 / 8_000)) for _ in places],
     }
     at = windows.catalog.windows_at(
-        moments, spec.sample_rate, spec.size / spec.sample_rate, jitter_s=2.0, channel=spec.channel
+        times, spec.sample_rate, spec.size / spec.sample_rate, jitter_s=2.0, channel=spec.channel
     )
     return draw(
         st.sampled_from(
@@ -126,38 +126,38 @@ LOADERS = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("drawn", [orders, choices])
+@pytest.mark.parametrize("drawn", [orders, selections])
 @laws
-@given(data=st.data(), cut=cuts(), how=LOADERS)
+@given(data=st.data(), spec=window_specs(), options=LOADERS)
 def test_a_window_is_a_slice(
-    catalog: Catalog, drawn: Any, data: st.DataObject, cut: dict[str, Any], how: dict[str, Any]
+    catalog: Catalog, drawn: Any, data: st.DataObject, spec: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    """Law 1: however it is reached, a window is a slice of its whole file, bit for bit."""
-    windows = data.draw(drawn(catalog.windows(**cut)))
+    """Law 1: however it is reached, a window is a slice of its whole recording, bit for bit."""
+    windows = data.draw(drawn(catalog.windows(**spec)))
     reference = Reference(windows)
 
-    for row in rows(windows.loader(**how)):
+    for row in rows(windows.loader(**options)):
         expected = reference.slice(row.file_id, row.offset)
         assert row.audio.tobytes() == expected.tobytes(), (row.file_id, row.offset)
 
 
 @settings(laws, max_examples=12)
-@given(cut=cuts(), how=LOADERS, keep=st.booleans())
+@given(spec=window_specs(), options=LOADERS, keep=st.booleans())
 def test_memory_is_a_number_you_can_read_beforehand(
-    catalog: Catalog, cut: dict[str, Any], how: dict[str, Any], keep: bool
+    catalog: Catalog, spec: dict[str, Any], options: dict[str, Any], keep: bool
 ) -> None:
     """Law 2: what Python and NumPy allocate while loading stays under the bound.
 
-    Kept batches are the consumer's, so they are subtracted. The constant is for the interpreter's
-    own objects (threads, names, this test), which no audio is in.
+    Batches that the consumer keeps are subtracted. The constant is for the interpreter's own
+    objects (threads, names, this test), which hold no audio.
     """
-    windows = catalog.windows(**cut)
-    windows[0]  # imports and caches are not the loader's
+    windows = catalog.windows(**spec)
+    windows[0]  # imports and caches do not belong to the loader
     kept: list[AudioExample | Batch] = []
     gc.collect()
     tracemalloc.start()
     try:
-        loader = windows.loader(**how)
+        loader = windows.loader(**options)
         for delivery in loader:
             if keep:
                 kept.append(delivery)  # noqa: PERF401  one at a time, as a consumer does
@@ -169,25 +169,25 @@ def test_memory_is_a_number_you_can_read_beforehand(
 
 
 @laws
-@given(data=st.data(), cut=cuts(), how=LOADERS, again=LOADERS)
+@given(data=st.data(), spec=window_specs(), options=LOADERS, other_options=LOADERS)
 def test_order_is_a_pure_function(
     catalog: Catalog,
     data: st.DataObject,
-    cut: dict[str, Any],
-    how: dict[str, Any],
-    again: dict[str, Any],
+    spec: dict[str, Any],
+    options: dict[str, Any],
+    other_options: dict[str, Any],
 ) -> None:
-    """Law 3: workers, prefetch and batch size never change the order, nor does resuming."""
-    windows = data.draw(orders(catalog.windows(**cut)))
-    loader = windows.loader(**how)
+    """Law 3: neither workers, prefetch and batch size nor resuming change the order."""
+    windows = data.draw(orders(catalog.windows(**spec)))
+    loader = windows.loader(**options)
     first = [row.index for row in rows(loader)]
     second = [row.index for row in rows(loader)]
     assert sorted(first) == sorted(second) == list(range(len(windows)))
 
-    other = windows.loader(**again)
+    other = windows.loader(**other_options)
     stop = data.draw(st.integers(0, len(other)))
     seen = [row.index for row in rows(other.steps(stop))]
-    resumed = windows.loader(**how)
+    resumed = windows.loader(**options)
     resumed.load_state_dict(other.state_dict())
 
     if len(seen) < len(first):
@@ -198,13 +198,13 @@ def test_order_is_a_pure_function(
 
 
 def truncate(path: Path, at: float) -> None:
-    """Cut the file short."""
+    """Truncate the file."""
     with path.open("r+b") as file:
         file.truncate(int(path.stat().st_size * at))
 
 
-def poison(path: Path, at: float) -> None:
-    """Put a NaN into a file of 32-bit floats."""
+def insert_nan(path: Path, at: float) -> None:
+    """Write a NaN into a file of 32-bit floats."""
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(44 + 80 + int((size - 200) * at) // 4 * 4)
@@ -212,13 +212,13 @@ def poison(path: Path, at: float) -> None:
 
 
 def remove(path: Path, at: float) -> None:
-    """Take the file away."""
+    """Delete the file."""
     del at
     path.unlink()
 
 
 def replace(path: Path, at: float) -> None:
-    """Put another recording in its place."""
+    """Overwrite the file with another recording."""
     del at
     write(path, medley(9_000), 12_345, "WAV", "PCM_16")
 
@@ -226,7 +226,7 @@ def replace(path: Path, at: float) -> None:
 DAMAGES = {
     "a/long.wav": truncate,
     "a/deep.WAV": remove,
-    "a/float.wav": poison,
+    "a/float.wav": insert_nan,
     "a/stereo.wav": replace,
     "b/loss.flac": truncate,
     "c/song.mp3": truncate,
@@ -237,8 +237,8 @@ DAMAGES = {
 @laws
 @given(
     data=st.data(),
-    cut=cuts(),
-    how=LOADERS,
+    spec=window_specs(),
+    options=LOADERS,
     on_error=st.sampled_from(["skip", "mask"]),
     bad=st.sets(st.sampled_from(sorted(DAMAGES)), min_size=1),
     at=st.floats(0.2, 0.9),
@@ -247,24 +247,24 @@ def test_nothing_is_lost_silently(
     folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
     data: st.DataObject,
-    cut: dict[str, Any],
-    how: dict[str, Any],
+    spec: dict[str, Any],
+    options: dict[str, Any],
     on_error: Any,
     bad: set[str],
     at: float,
 ) -> None:
-    """Law 4: for every file, windows expected = delivered + failed; good windows are exact."""
+    """Law 4: for every file, expected = delivered + failed, and delivered windows are exact."""
     copy = tmp_path_factory.mktemp("damaged") / "archive"
     shutil.copytree(folder, copy)
     catalog = headrace.scan(copy)
-    windows = data.draw(orders(catalog.windows(**cut)))
+    windows = data.draw(orders(catalog.windows(**spec)))
     reference = Reference(windows)
     for name in windows.table()["id"].unique().to_pylist():
-        reference.file(name)  # while the files are good
+        reference.file(name)  # before the files are damaged
     for name in bad:
         DAMAGES[name](copy / name, at)
 
-    loader = windows.loader(**how, on_error=on_error)
+    loader = windows.loader(**options, on_error=on_error)
     delivered: Counter[str] = Counter()
     indices: list[int] = []
     for row in rows(loader):
@@ -277,12 +277,12 @@ def test_nothing_is_lost_silently(
     failed = Counter[str]()
     for failure in loader.failures:
         failed[failure.file_id] += failure.windows
-    gone = {index for index, _ in lost(loader.failures)}
+    lost_indices = {index for index, _ in lost(loader.failures)}
     expected_windows = Counter(windows.table()["id"].to_pylist())
 
     assert delivered + failed == expected_windows
     assert set(failed) <= bad
-    assert set(indices) | gone == set(range(len(windows)))
+    assert set(indices) | lost_indices == set(range(len(windows)))
     assert all(f.message and f.code and f.path for f in loader.failures)
     assert loader.stats().windows == sum(delivered.values())
     assert loader.stats().failed == sum(failed.values())
@@ -299,10 +299,10 @@ def test_nothing_is_lost_silently(
 def test_the_consumer_never_waits_for_what_could_have_been_ready(
     jobs: int, depth: int, workers: int, tasks: int
 ) -> None:
-    """Law 5: while the consumer has something to work on, all that the bound allows is under way.
+    """Law 5: while the consumer works, as many jobs are in flight as the bound allows.
 
-    So a loader that is fast enough is never waited for; how long it is waited for in practice is
-    measured in benchmarks/, not here.
+    So the consumer never waits for a loader that is fast enough. The benchmarks measure how long it
+    waits in practice.
     """
     taken = 0
 
@@ -313,11 +313,11 @@ def test_the_consumer_never_waits_for_what_could_have_been_ready(
             yield Job(number, [Task(lambda _: None) for _ in range(tasks)])
 
     prefetcher = Prefetcher(source(), workers=workers, depth=depth)
-    under_way = []
+    in_flight = []
     got = []
     for value in prefetcher:
         got.append(value)
-        under_way.append(taken - len(got))
+        in_flight.append(taken - len(got))
 
     assert got == list(range(jobs))
-    assert under_way == [min(depth, jobs - done) for done in range(1, jobs + 1)]
+    assert in_flight == [min(depth, jobs - done) for done in range(1, jobs + 1)]

@@ -113,6 +113,7 @@ def _dealt(epoch: list[Row], first: int, world: int, remainder: str) -> list[Row
     return [epoch[position % len(epoch)] for position in range(first, first + rows * world)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remainder", ["drop", "repeat", "mask"])
 @pytest.mark.parametrize("begun", [1, 2])
 def test_any_ranks_are_followed_by_any_others(folder: Path, begun: int, remainder: Any) -> None:

@@ -1,4 +1,4 @@
-"""Every way in which an iteration can end leaves no thread and no open file, and hangs nowhere."""
+"""However an iteration ends, it leaves no thread and no open file, and never hangs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from headrace.catalog._catalog import scan
+from headrace.catalog._scan import scan
 from headrace.errors import ClosedError, ReadError
 from headrace.loading._reader import Reader
 from tests.support.loading import open_files, our_threads, rows
+from tests.support.processes import interruptible
 from tests.support.sounds import speechlike, write
 
 if TYPE_CHECKING:
@@ -28,10 +29,19 @@ if TYPE_CHECKING:
     from headrace.windows._windows import Windows
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _collect_only_what_is_new() -> Iterator[None]:
+    """Make the many collections below fast: they need not visit every module's objects."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @contextmanager
 def _nothing_left() -> Iterator[None]:
-    """Check that what is done inside leaves no thread and no open file."""
-    gc.collect()  # what other tests have left goes now
+    """Check that the body of the ``with`` leaves no thread and no open file."""
+    gc.collect()  # of the objects that other tests left
     before = open_files()
     yield
     assert not our_threads()
@@ -40,14 +50,14 @@ def _nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def windows(archive: str, tmp_path: Path) -> Windows:
-    """Windows of a quarter of a second: 38 of files that seek, and some of one that cannot."""
+    """Windows of 0.25 s: 38 of files that can seek, and some of a file that cannot."""
     write(tmp_path / "z.mp3", speechlike(40_000), 16_000, "MP3", "MPEG_LAYER_III")
     return scan([archive, tmp_path / "z.mp3"]).windows(sample_rate=16_000, window_s=0.25)
 
 
 @pytest.fixture(params=["examples", "batches"])
 def make(windows: Windows, request: pytest.FixtureRequest) -> Callable[..., Loader]:
-    """Return what makes a loader, of single examples or of batches, that is never far ahead."""
+    """Return a function that makes a loader of examples or batches, with a small prefetch."""
     size = None if request.param == "examples" else 3
 
     def loader(workers: int = 2, **options: Any) -> Loader:
@@ -56,7 +66,7 @@ def make(windows: Windows, request: pytest.FixtureRequest) -> Callable[..., Load
     return loader
 
 
-class _Expected(Exception):  # noqa: N818  not an error
+class _ExpectedError(Exception):
     pass
 
 
@@ -66,12 +76,12 @@ def _exhausted(loader: Loader) -> None:
     assert loader.stats().windows == len(loader.windows)
 
 
-def _broken_off(loader: Loader) -> None:
+def _left_by_break(loader: Loader) -> None:
     for _ in loader:
         break
 
 
-def _broken_off_and_begun_again(loader: Loader) -> None:
+def _left_by_break_and_restarted(loader: Loader) -> None:
     for epoch in range(3):
         for i, _ in enumerate(loader):
             if i == epoch:
@@ -82,9 +92,9 @@ def _broken_off_and_begun_again(loader: Loader) -> None:
 def _exception_in_the_body(loader: Loader) -> None:
     def consume() -> None:
         for _ in loader:
-            raise _Expected
+            raise _ExpectedError
 
-    with pytest.raises(_Expected):
+    with pytest.raises(_ExpectedError):
         consume()
 
 
@@ -117,9 +127,9 @@ def _left_by_with_and_exception(loader: Loader) -> None:
     def consume() -> None:
         with loader:
             for _ in loader:
-                raise _Expected
+                raise _ExpectedError
 
-    with pytest.raises(_Expected):
+    with pytest.raises(_ExpectedError):
         consume()
 
 
@@ -168,8 +178,8 @@ def _endless_steps_left(loader: Loader) -> None:
 
 ENDINGS = (
     _exhausted,
-    _broken_off,
-    _broken_off_and_begun_again,
+    _left_by_break,
+    _left_by_break_and_restarted,
     _exception_in_the_body,
     _closed_once,
     _closed_twice,
@@ -189,7 +199,7 @@ ENDINGS = (
 def test_however_an_iteration_ends_nothing_is_left(
     make: Callable[..., Loader], end: Callable[[Loader], None], workers: int
 ) -> None:
-    """An iteration that ends in this way leaves no thread and no file open; its loader lives on."""
+    """An iteration that ends in this way leaves no thread and no open file."""
     loader = make(workers=workers)
 
     with _nothing_left():
@@ -202,7 +212,7 @@ def test_however_an_iteration_ends_nothing_is_left(
 def test_closing_closes_the_files_of_an_iteration_that_is_still_referred_to(
     make: Callable[..., Loader], workers: int
 ) -> None:
-    """`close`, and a newer iteration, close the files of one that somebody holds on to."""
+    """`close` and a newer iteration close the files of an iteration that is still referenced."""
     loader = make(workers=workers)
     before = open_files()
     older = iter(loader)
@@ -219,7 +229,7 @@ def test_closing_closes_the_files_of_an_iteration_that_is_still_referred_to(
 
 
 def test_dropping_a_half_used_loader_leaves_nothing(make: Callable[..., Loader]) -> None:
-    """With the last references to iterator and loader, threads and files go, without the GC."""
+    """Threads and files end with the last reference, without the garbage collector."""
     with _nothing_left():
         gc.disable()
         try:
@@ -233,7 +243,7 @@ def test_dropping_a_half_used_loader_leaves_nothing(make: Callable[..., Loader])
 
 
 def test_a_half_used_iterator_in_a_cycle_is_collected(make: Callable[..., Loader]) -> None:
-    """The collector ends an iteration that only a reference cycle holds."""
+    """The garbage collector ends an iteration that is only in a reference cycle."""
     with _nothing_left():
         half_used = iter(make())
         cycle: list[Any] = [half_used]
@@ -246,7 +256,7 @@ def test_a_half_used_iterator_in_a_cycle_is_collected(make: Callable[..., Loader
 def test_an_iterator_may_be_collected_in_one_of_its_workers(
     make: Callable[..., Loader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The collector may end an iteration in one of its workers, between two reads."""
+    """The garbage collector may end an iteration in one of its workers, between two reads."""
     held: list[Iterator[Any]] = []
     ended_by: list[str] = []
     delivered = threading.Event()
@@ -277,10 +287,10 @@ def test_an_iterator_may_be_collected_in_one_of_its_workers(
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_a_programming_error_in_a_worker_surfaces_in_its_turn(
+def test_a_programming_error_in_a_worker_is_raised_in_order(
     make: Callable[..., Loader], monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    """A `TypeError` while reading comes out as itself, after all that was before it."""
+    """A `TypeError` while reading is raised unchanged, after the deliveries before it."""
     read = Reader.read
     bad = 2  # the recording
 
@@ -301,15 +311,15 @@ def test_a_programming_error_in_a_worker_surfaces_in_its_turn(
     with _nothing_left(), pytest.raises(TypeError, match="a bug"):
         consume()
 
-    together = loader._plan.unit_rows
+    together = loader._plan.item_rows
     assert delivered == list(range(first // together * together))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_damaged_file_raises_in_its_turn(
+def test_a_damaged_file_raises_in_order(
     make: Callable[..., Loader], tmp_path: Path, workers: int
 ) -> None:
-    """With ``on_error="raise"`` a file cut short raises `ReadError` after what was before it."""
+    """With ``on_error="raise"``, a truncated file raises after the deliveries before it."""
     loader = make(workers=workers)
     path = tmp_path / "2.wav"
     os.truncate(path, path.stat().st_size // 2)
@@ -327,14 +337,14 @@ def test_a_damaged_file_raises_in_its_turn(
     assert delivered == list(range(index // size * size))
 
 
-def test_a_closed_loader_refuses(make: Callable[..., Loader]) -> None:
-    """`iter` and `steps` of a closed loader raise `ClosedError`; its stats can still be read."""
+def test_a_closed_loader_raises(make: Callable[..., Loader]) -> None:
+    """`iter` and `steps` of a closed loader raise `ClosedError`. Its stats can still be read."""
     loader = make()
     loader.close()
 
-    with pytest.raises(ClosedError, match="another"):
+    with pytest.raises(ClosedError, match="Make another"):
         iter(loader)
-    with pytest.raises(ClosedError, match="another"):
+    with pytest.raises(ClosedError, match="Make another"):
         loader.steps(1)
     assert loader.stats().windows == 0
 
@@ -342,7 +352,7 @@ def test_a_closed_loader_refuses(make: Callable[..., Loader]) -> None:
 def test_close_from_another_thread_ends_the_iteration(
     make: Callable[..., Loader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A consumer that waits for a read that never ends is freed by another thread's `close`."""
+    """`close` in another thread ends a consumer's wait for a read that never ends."""
     loader = make()
     reading = threading.Event()
 
@@ -369,8 +379,10 @@ def test_close_from_another_thread_ends_the_iteration(
 
 
 @pytest.mark.parametrize("size", [None, 3])
-def test_two_loaders_over_one_windows_do_not_meet(windows: Windows, size: int | None) -> None:
-    """Two loaders over the same `Windows`, drawn from in turn, both give the whole sequence."""
+def test_two_loaders_over_the_same_windows_are_independent(
+    windows: Windows, size: int | None
+) -> None:
+    """Two loaders over the same `Windows`, used in turn, both deliver the whole sequence."""
     expected = [(i, windows[i].audio.tobytes()) for i in range(len(windows))]
 
     one = windows.loader(batch_size=size, workers=2, prefetch=2)
@@ -385,7 +397,7 @@ def test_two_loaders_over_one_windows_do_not_meet(windows: Windows, size: int | 
 
 
 def test_a_consumer_may_keep_every_batch(windows: Windows) -> None:
-    """Batches that are kept stay as they were delivered; the stats say what they take."""
+    """Kept batches do not change, and the stats report their memory."""
     loader = windows.loader(batch_size=3, workers=2, prefetch=1)
 
     kept = list(loader)
@@ -402,15 +414,14 @@ def test_a_consumer_may_keep_every_batch(windows: Windows) -> None:
 # Processes
 
 PRELUDE = r"""
-import faulthandler, os, signal, sys, threading
+import faulthandler, os, sys, threading
 faulthandler.dump_traceback_later(50, exit=True)
-signal.signal(signal.SIGINT, signal.default_int_handler)
 import headrace
 from headrace.loading._reader import Reader
 windows = headrace.scan(sys.argv[1]).windows(sample_rate=16_000, window_s=0.25)
 loader = windows.loader(batch_size=3, workers=2, prefetch=4)
 def ready():
-    os.write(1, b"ready\n")  # at once and whole, from whichever thread
+    os.write(1, b"ready\n")  # unbuffered and in one piece, from any thread
 """
 
 WAITING = """
@@ -437,7 +448,7 @@ def read(self, group, *args):
     if group.rows.index[0] == 0:  # of the first batch
         return real(self, group, *args)
     begun.set()
-    go_on.wait()  # and does not look whether to give up
+    go_on.wait()  # without checking the token
 Reader.read = read
 it = iter(loader)
 next(it)
@@ -459,7 +470,7 @@ EXITS = {
     "the consumer's thread died": """
 def consume():
     for batch in loader:
-        raise SystemExit  # the exception of a thread that says nothing
+        raise SystemExit  # ends a thread without a message
 thread = threading.Thread(target=consume); thread.start(); thread.join()
 it = iter(loader); next(it)
 """,
@@ -469,9 +480,9 @@ it = iter(loader); next(it)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a process")
 @pytest.mark.parametrize("body", [WAITING, WORKING, CLOSING], ids=["waiting", "working", "closing"])
 def test_ctrl_c_ends_the_process(archive: str, body: str) -> None:
-    """Ctrl-C ends a consumer with `KeyboardInterrupt`: in a wait, in its body, in `close`."""
+    """Ctrl-C raises `KeyboardInterrupt` in a wait, in the consumer's own code, and in `close`."""
     with subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + body, archive],
+        interruptible(PRELUDE + body, archive),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -489,7 +500,7 @@ def test_ctrl_c_ends_the_process(archive: str, body: str) -> None:
 
 @pytest.mark.parametrize("body", EXITS.values(), ids=EXITS)
 def test_the_interpreter_exits_quietly_beside_a_half_used_loader(archive: str, body: str) -> None:
-    """The interpreter's exit with an iteration under way is quiet, and successful."""
+    """The interpreter exits with status 0 and no message during an iteration."""
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + body, archive],
         capture_output=True,
@@ -502,7 +513,7 @@ def test_the_interpreter_exits_quietly_beside_a_half_used_loader(archive: str, b
 
 
 def test_an_exception_in_a_consumers_thread_ends_its_threads(archive: str) -> None:
-    """A consumer's thread that dies of an exception leaves none of the loader's threads behind."""
+    """When an exception ends the consumer's thread, the loader's threads end too."""
     body = """
 def consume():
     for batch in loader:
@@ -524,12 +535,12 @@ print([t.name for t in threading.enumerate() if t.name.startswith("headrace-")])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_steps_loads_nothing_for_nobody(
+def test_steps_loads_nothing_in_vain(
     make: Callable[..., Loader], monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    """`steps(n)` reads what it delivers, of single examples at most the rest of their unit more."""
+    """`steps(n)` reads only what it delivers, rounded up to whole work items."""
     read = Reader.read
-    rows: list[int] = []  # appended to by workers; counted once they have been joined
+    rows: list[int] = []  # appended to by workers, read after they have been joined
 
     def counting(self: Reader, group: Any, *args: Any) -> Any:
         rows.append(group.stop - group.begin)
@@ -537,9 +548,11 @@ def test_steps_loads_nothing_for_nobody(
 
     monkeypatch.setattr(Reader, "read", counting)
     loader = make(workers=workers)
-    n = 2 * loader._plan.unit_rows + 1  # ends inside a unit, where a unit has several examples
+    n = (
+        2 * loader._plan.item_rows + 1
+    )  # ends within a work item, where an item has several examples
 
     delivered = sum(np.size(one.index) for one in loader.steps(n))
 
-    together = loader._plan.unit_rows
+    together = loader._plan.item_rows
     assert sum(rows) == -(-delivered // together) * together

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from headrace import Code, Failure, ReadError, TooManyFailuresError
 from headrace.catalog._recordings import Recordings
-from headrace.loading import _ledger as ledger
-from headrace.loading._ledger import Ledger, limit
+from headrace.loading import _ledger
+from headrace.loading._ledger import Ledger, parse_max_failures
 from tests.support.cut_catalogs import made_up
 
 if TYPE_CHECKING:
@@ -23,35 +23,37 @@ EACH = 10  # windows of a second in each recording
 
 
 def failure(index: int, code: Code = Code.IO) -> Failure:
-    """Return the loss of a window."""
+    """Return the failure of one window."""
     row, second = divmod(index, EACH)
     return Failure(f"r{row}", f"/r{row}", code, f"at {second}", second, second + 1, 1, index)
 
 
-def lost(indices: Sequence[tuple[int, Code]], most: int | None = None) -> Ledger:
-    """Return a ledger in which these windows of an epoch are lost."""
-    kept = Ledger(Recordings(CATALOG), raises=False, most=most)
+def ledger_of(indices: Sequence[tuple[int, Code]], most: int | None = None) -> Ledger:
+    """Return a ledger in which these windows of an epoch have failed."""
+    ledger = Ledger(Recordings(CATALOG), raise_on_failure=False, max_failures=most)
     for index, code in indices:
-        kept.lose(0, index // EACH, failure(index, code))
-    return kept
+        ledger.count_failed(0, index // EACH, failure(index, code))
+    return ledger
 
 
 @given(st.lists(st.tuples(st.integers(0, 2 * EACH - 1), st.sampled_from(CODES))))
-def test_neighbours_lost_for_one_cause_are_one_failure(indices: list[tuple[int, Code]]) -> None:
-    """In whatever order they are lost, and how often: rows are few, and add up to what was lost."""
-    kept = lost(indices)
+def test_neighbours_that_fail_with_one_code_are_one_failure(
+    indices: list[tuple[int, Code]],
+) -> None:
+    """In whatever order, and however often, windows fail: rows are merged, and none is missing."""
+    ledger = ledger_of(indices)
 
-    told = [
+    listed = [
         (index, one.code)
-        for one in kept.failures
+        for one in ledger.failures
         for index in range(one.index, one.index + round(one.stop_s - one.start_s))
     ]
-    assert sorted(told) == sorted(set(indices))
-    assert sum(one.windows for one in kept.failures) == kept.failed == len(indices)
-    for one in kept.failures:
+    assert sorted(listed) == sorted(set(indices))
+    assert sum(one.windows for one in ledger.failures) == ledger.failed == len(indices)
+    for one in ledger.failures:
         assert one.message == f"at {one.index % EACH}"
         assert one.start_s == one.index % EACH
-    ordered = sorted(kept.failures, key=lambda one: (one.code, one.index))
+    ordered = sorted(ledger.failures, key=lambda one: (one.code, one.index))
     for one, other in pairwise(ordered):
         apart = (one.code, one.file_id) != (other.code, other.file_id)
         assert apart or one.file_id != other.file_id or one.stop_s < other.start_s
@@ -62,11 +64,11 @@ def test_neighbours_lost_for_one_cause_are_one_failure(indices: list[tuple[int, 
     st.lists(st.integers(0, 1)),
 )
 def test_the_table_adds_up(indices: list[tuple[int, Code]], delivered: list[int]) -> None:
-    """Per file, expected = delivered + failed, and failed is the sum over the causes."""
-    kept = lost(indices)
-    kept.deliver(np.array(delivered, np.int64))
+    """For each file, expected = delivered + failed, and failed is the sum over the codes."""
+    ledger = ledger_of(indices)
+    ledger.count_delivered(np.array(delivered, np.int64))
 
-    table = kept.table()
+    table = ledger.table()
 
     for row, one in enumerate(table.to_pylist()):
         assert one["id"] == f"r{row}"
@@ -75,26 +77,26 @@ def test_the_table_adds_up(indices: list[tuple[int, Code]], delivered: list[int]
         assert one["expected"] == one["delivered"] + one["failed"]
         assert one["failed"] == sum(one.get(str(code), 0) for code in CODES)
     assert set(table.column_names[4:]) == {str(code) for _, code in indices}
-    assert kept.expected == len(delivered) + len(indices)
+    assert ledger.expected == len(delivered) + len(indices)
 
 
-def test_what_is_told_one_by_one_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond a number of failures what is lost is counted, and no longer told."""
-    monkeypatch.setattr(ledger, "_MOST_RUNS", 3)
+def test_the_number_of_listed_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit, failures are counted but not listed."""
+    monkeypatch.setattr(_ledger, "_MAX_RUNS", 3)
 
-    kept = lost([(index, Code.IO) for index in (0, 2, 4, 6, 8, 5)])
+    ledger = ledger_of([(index, Code.IO) for index in (0, 2, 4, 6, 8, 5)])
 
-    assert [(one.index, one.windows) for one in kept.failures] == [(0, 1), (2, 1), (4, 2)]
-    assert kept.failed == 6
-    assert kept.table()["IO"].to_pylist() == [6, 0]
+    assert [(one.index, one.windows) for one in ledger.failures] == [(0, 1), (2, 1), (4, 2)]
+    assert ledger.failed == 6
+    assert ledger.table()["IO"].to_pylist() == [6, 0]
 
 
-def test_one_too_many_says_what_and_where() -> None:
-    """The sentence names the limit, the causes and the worst files."""
-    lost([(3, Code.IO)] * 3, most=3)
+def test_too_many_failures_are_summarised() -> None:
+    """The error names the limit, the codes and the files with the most failures."""
+    ledger_of([(3, Code.IO)] * 3, most=3)
 
     with pytest.raises(TooManyFailuresError) as caught:
-        lost([(3, Code.IO), (4, Code.IO), (13, Code.TRUNCATED)], most=2)
+        ledger_of([(3, Code.IO), (4, Code.IO), (13, Code.TRUNCATED)], most=2)
 
     assert str(caught.value) == (
         "3 windows of epoch 0 could not be read, and max_failures allows 2: 2 IO, 1 TRUNCATED; "
@@ -102,38 +104,38 @@ def test_one_too_many_says_what_and_where() -> None:
     )
 
 
-def test_every_epoch_may_lose_as_many() -> None:
-    """The limit is of an epoch, not of a loader's life."""
-    kept = Ledger(Recordings(CATALOG), raises=False, most=1)
+def test_the_limit_applies_to_each_epoch() -> None:
+    """Failures of earlier epochs do not count towards the limit."""
+    ledger = Ledger(Recordings(CATALOG), raise_on_failure=False, max_failures=1)
     for epoch in range(5):
-        kept.lose(epoch, 0, failure(3))
+        ledger.count_failed(epoch, 0, failure(3))
 
     with pytest.raises(TooManyFailuresError):
-        kept.lose(4, 0, failure(3))
-    assert [one.windows for one in kept.failures] == [6]
+        ledger.count_failed(4, 0, failure(3))
+    assert [one.windows for one in ledger.failures] == [6]
 
 
-def test_the_first_loss_raises_where_it_shall() -> None:
-    """And is counted all the same."""
-    kept = Ledger(Recordings(CATALOG), raises=True, most=None)
+def test_the_first_failure_raises_where_failures_raise() -> None:
+    """The failure is counted as well."""
+    ledger = Ledger(Recordings(CATALOG), raise_on_failure=True, max_failures=None)
 
     with pytest.raises(ReadError, match="at 3"):
-        kept.lose(0, 0, failure(3))
-    assert kept.failed == kept.expected == 1
+        ledger.count_failed(0, 0, failure(3))
+    assert ledger.failed == ledger.expected == 1
 
 
 @pytest.mark.parametrize(
     ("most", "allowed"), [(None, None), (0, 0), (7, 7), (0.0, 0), (0.25, 5), (0.999, 19)]
 )
-def test_a_share_is_of_the_epoch(most: float | None, allowed: int | None) -> None:
-    """A number stands for itself; less than 1, a float is a share."""
-    assert limit(most, 20, raises=False) == allowed
+def test_a_fraction_is_of_the_epoch(most: float | None, allowed: int | None) -> None:
+    """A whole number is a number of windows. A float below 1 is a fraction of the epoch."""
+    assert parse_max_failures(most, 20, raise_on_failure=False) == allowed
 
 
 @pytest.mark.parametrize("most", [-1, 1.0, 2.5, True, "1", float("nan")])
-def test_any_other_limit_is_refused(most: float) -> None:
-    """The sentence says what would do."""
-    with pytest.raises(ValueError, match="max_failures must be a number of windows, or a share"):
-        limit(most, 20, raises=False)
+def test_any_other_limit_is_rejected(most: float) -> None:
+    """The error says which values are valid."""
+    with pytest.raises(ValueError, match="max_failures must be a number of windows, or a fraction"):
+        parse_max_failures(most, 20, raise_on_failure=False)
     with pytest.raises(ValueError, match="stops at the first"):
-        limit(3, 20, raises=True)
+        parse_max_failures(3, 20, raise_on_failure=True)

@@ -9,8 +9,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace._sizes import parse_bytes
-from headrace.codecs import _probe as decode
+from headrace._validation import parse_bytes
+from headrace.codecs import _libsndfile
 from headrace.dsp._resampler import resampler
 from headrace.errors import MemoryBudgetError
 from headrace.loading._plan import Plan, chunk_outputs
@@ -36,7 +36,7 @@ def _windows(
 
 @st.composite
 def _any_windows(draw: st.DrawFn) -> Windows:
-    """Draw a few recordings, some of which cannot seek, cut and ordered in any way."""
+    """Draw windows of a few recordings, some of which cannot seek, in any order."""
     count = draw(st.integers(1, 6))
     catalog = made_up(
         [draw(st.integers(1, 900)) for _ in range(count)],
@@ -61,7 +61,7 @@ def _any_windows(draw: st.DrawFn) -> Windows:
     return windows if way == "in order" else windows.shuffle(seed, by=way)  # type: ignore[arg-type]
 
 
-# Units, groups, reads
+# Work items, groups, reads
 
 
 @given(
@@ -71,36 +71,36 @@ def _any_windows(draw: st.DrawFn) -> Windows:
     epoch=st.integers(0, 3),
 )
 @settings(deadline=None, max_examples=200)
-def test_the_reads_of_a_unit_are_its_rows(
+def test_the_reads_of_a_work_item_are_its_rows(
     windows: Windows, batch_size: int | None, group_rows: int, epoch: int
 ) -> None:
-    """Every row is in exactly one read, which has its recording and start."""
+    """Every row is in exactly one read, with the same recording and start."""
     plan = _plan(windows, batch_size=batch_size)
     plan._group_rows = group_rows
 
-    for unit in plan.units(epoch):
-        reads = [read for group in unit.groups for read in group.reads]
+    for item in plan.work_items(epoch):
+        reads = [read for group in item.groups for read in group.reads]
         assert [row for read in reads for row in range(read.row, read.row + len(read.starts))] == (
-            list(range(len(unit.rows.index)))
+            list(range(len(item.rows.index)))
         )
         for read in reads:
             mine = slice(read.row, read.row + len(read.starts))
-            assert set(unit.rows.recording[mine].tolist()) == {read.recording}
-            assert unit.rows.start[mine].tolist() == list(read.starts)
+            assert set(item.rows.recording[mine].tolist()) == {read.recording}
+            assert item.rows.start[mine].tolist() == list(read.starts)
 
 
 @given(windows=_any_windows(), batch_size=st.none() | st.integers(1, 30), rows=st.integers(1, 12))
 @settings(deadline=None, max_examples=200)
-def test_a_read_is_a_span_without_gaps_and_as_long_as_it_can_be(
+def test_a_read_has_no_gaps_and_is_as_long_as_possible(
     windows: Windows, batch_size: int | None, rows: int
 ) -> None:
-    """Windows that touch or overlap are read at once, until the group is full; others never."""
+    """Windows that touch or overlap share a read until the group is full; others never do."""
     plan = _plan(windows, batch_size=batch_size)
     plan._group_rows = rows
     size = windows.spec.size
 
-    for unit in plan.units(0):
-        for group in unit.groups:
+    for item in plan.work_items(0):
+        for group in item.groups:
             assert sum(len(read.starts) for read in group.reads) <= rows
             for read in group.reads:
                 assert all(a < b <= a + size for a, b in pairwise(read.starts))
@@ -117,10 +117,10 @@ def test_a_read_is_a_span_without_gaps_and_as_long_as_it_can_be(
     data=st.data(),
 )
 @settings(deadline=None, max_examples=200)
-def test_units_are_the_order_cut_into_deliveries(
+def test_work_items_are_the_order_divided_into_deliveries(
     windows: Windows, batch_size: int | None, last: str, epoch: int, data: st.DataObject
 ) -> None:
-    """From any position on: the rest of the order, in as many deliveries as announced."""
+    """From any position on, they hold the rest of the order in the planned deliveries."""
     plan = _plan(windows, batch_size=batch_size, last=last)
     position = data.draw(st.integers(0, len(windows)))
     everything = np.arange(position, len(windows), dtype=np.int64)
@@ -128,17 +128,17 @@ def test_units_are_the_order_cut_into_deliveries(
     if batch_size is not None and last == "drop":
         expected = expected[: len(expected) // batch_size * batch_size]
 
-    units = list(plan.units(epoch, position))
+    items = list(plan.work_items(epoch, position))
 
-    assert [index for unit in units for index in unit.rows.index.tolist()] == expected
-    deliveries = len(expected) if batch_size is None else len(units)
+    assert [index for item in items for index in item.rows.index.tolist()] == expected
+    deliveries = len(expected) if batch_size is None else len(items)
     assert plan.deliveries(position) == deliveries
-    assert [unit.final for unit in units] == [False] * (len(units) - 1) + [True] * bool(units)
-    for unit in units:
-        begin, position = position, unit.stop
-        assert unit.epoch == epoch
-        assert len(unit.rows.index) == unit.stop - begin
-        assert unit.final or len(unit.rows.index) == plan.unit_rows
+    assert [item.ends_epoch for item in items] == [False] * (len(items) - 1) + [True] * bool(items)
+    for item in items:
+        begin, position = position, item.stop
+        assert item.epoch == epoch
+        assert len(item.rows.index) == item.stop - begin
+        assert item.ends_epoch or len(item.rows.index) == plan.item_rows
 
 
 @pytest.mark.parametrize(
@@ -157,102 +157,102 @@ def test_units_are_the_order_cut_into_deliveries(
 def test_ten_windows_make_these_deliveries(
     batch_size: int | None, last: str, deliveries: int, sizes: list[int]
 ) -> None:
-    """What does not fill a batch is a short one, or none; single examples always fill theirs."""
+    """`last` keeps or drops a batch that is not full. It has no effect on single examples."""
     plan = _plan(_windows([1_000]), batch_size=batch_size, last=last)
 
     assert plan.deliveries() == deliveries
-    assert [len(unit.rows.index) for unit in plan.units(0)] == sizes
+    assert [len(item.rows.index) for item in plan.work_items(0)] == sizes
 
 
 def test_windows_side_by_side_are_one_read() -> None:
-    """Three recordings in a batch are three reads in one group: decoded and resampled once each."""
-    (unit,) = _plan(_windows([400, 80, 300]), batch_size=8).units(0)
+    """A batch of three recordings is one group of three reads, each decoded and resampled once."""
+    (item,) = _plan(_windows([400, 80, 300]), batch_size=8).work_items(0)
 
-    assert [group.key for group in unit.groups] == [None]
-    assert [(read.recording, read.starts, read.row) for read in unit.groups[0].reads] == [
+    assert [group.key for group in item.groups] == [None]
+    assert [(read.recording, read.starts, read.row) for read in item.groups[0].reads] == [
         (0, (0, 100, 200, 300), 0),
         (1, (0,), 4),
         (2, (0, 100, 200), 5),
     ]
 
 
-def test_a_long_unit_is_several_groups() -> None:
-    """Windows of 5 s at 48 kHz: a group holds one to four; every worker gets two of a batch."""
+def test_a_long_work_item_is_several_groups() -> None:
+    """A group holds 1 to 4 windows of 5 s at 48 kHz, so that each worker gets two of a batch."""
     windows = made_up([48_000 * 60], 48_000).windows(48_000, 5.0)
 
-    (few,) = _plan(windows, batch_size=12, workers=1).units(0)
-    (unit,) = _plan(windows, batch_size=12, workers=6).units(0)
+    (few,) = _plan(windows, batch_size=12, workers=1).work_items(0)
+    (item,) = _plan(windows, batch_size=12, workers=6).work_items(0)
 
     assert len(few.groups) == 3
-    assert len(unit.groups) == 12
-    assert [read.row for group in unit.groups for read in group.reads] == list(range(12))
+    assert len(item.groups) == 12
+    assert [read.row for group in item.groups for read in group.reads] == list(range(12))
 
 
-def _keys(unit: WorkItem) -> list[int | None]:
-    return [group.key for group in unit.groups]
+def _keys(item: WorkItem) -> list[int | None]:
+    return [group.key for group in item.groups]
 
 
-def test_reads_of_a_file_that_cannot_seek_are_chained() -> None:
-    """They share the recording's key, and a group never has two; files that seek have none."""
+def test_reads_of_a_file_that_cannot_seek_share_a_key() -> None:
+    """The key is the recording. A group has only one key, and files that seek have none."""
     windows = _windows([400, 300, 200, 200], kinds=(VORBIS, PCM, PCM, MP3))
 
-    (unit,) = _plan(windows, batch_size=99).units(0)
-    units = list(_plan(windows, batch_size=3).units(0))
+    (item,) = _plan(windows, batch_size=99).work_items(0)
+    items = list(_plan(windows, batch_size=3).work_items(0))
 
-    assert _keys(unit) == [0, None, 3]
-    assert [_keys(one) for one in units] == [[0], [0, None], [None], [3]]
+    assert _keys(item) == [0, None, 3]
+    assert [_keys(one) for one in items] == [[0], [0, None], [None], [3]]
 
 
-def test_jumping_about_chains_nothing() -> None:
-    """Shuffled windows have no order to carry on in; shuffled files do."""
+def test_shuffled_windows_have_no_key() -> None:
+    """A decoder can carry on only where the windows of a file stay in order."""
     windows = _windows([400, 300], kinds=(VORBIS,))
 
-    (jumping,) = _plan(windows.shuffle(3), batch_size=99).units(0)
-    (walking,) = _plan(windows.shuffle(3, by="file"), batch_size=99).units(0)
+    (shuffled,) = _plan(windows.shuffle(3), batch_size=99).work_items(0)
+    (by_file,) = _plan(windows.shuffle(3, by="file"), batch_size=99).work_items(0)
 
-    assert set(_keys(jumping)) == {None}
-    assert sorted(key for key in _keys(walking) if key is not None) == [0, 1]
+    assert set(_keys(shuffled)) == {None}
+    assert sorted(key for key in _keys(by_file) if key is not None) == [0, 1]
 
 
 # Pure
 
 
 def test_planning_opens_no_file_and_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan is made of the catalog alone, to the last read."""
+    """A plan needs only the catalog, down to the last read."""
     opened: list[Any] = []
-    monkeypatch.setattr(decode, "_open", opened.append)
+    monkeypatch.setattr(_libsndfile, "open_file", opened.append)
     monkeypatch.setattr(soundfile, "SoundFile", opened.append)
     monkeypatch.setattr("builtins.open", opened.append)
     threads = threading.active_count()
 
     plan = _plan(_windows([4_000, 800], kinds=(VORBIS, PCM)).shuffle(1), batch_size=7)
-    units = list(plan.units(0))
+    items = list(plan.work_items(0))
 
     assert plan.memory_bound > 0
-    assert len(units) == plan.deliveries() == 7
+    assert len(items) == plan.deliveries() == 7
     assert opened == []
     assert threading.active_count() == threads
 
 
 def test_a_plan_is_the_same_every_time() -> None:
-    """Units depend on windows, batch size and epoch; not on workers, prefetch or memory."""
+    """Work items depend on windows, batch size and epoch; not on workers, prefetch or memory."""
     windows = _windows([4_000, 800]).shuffle(1)
 
     one = _plan(windows, batch_size=7, workers=1, prefetch=1)
     two = _plan(windows, batch_size=7, workers=5, memory=1 << 30)
 
-    def units(plan: Plan, epoch: int) -> list[tuple[int, list[int], list[Any]]]:
+    def items(plan: Plan, epoch: int) -> list[tuple[int, list[int], list[Any]]]:
         return [
             (
-                unit.stop,
-                unit.rows.index.tolist(),
-                [(group.begin, group.stop, group.key, group.reads) for group in unit.groups],
+                item.stop,
+                item.rows.index.tolist(),
+                [(group.begin, group.stop, group.key, group.reads) for group in item.groups],
             )
-            for unit in plan.units(epoch)
+            for item in plan.work_items(epoch)
         ]
 
-    assert units(one, 3) == units(two, 3)
-    assert units(one, 3) != units(one, 4)
+    assert items(one, 3) == items(two, 3)
+    assert items(one, 3) != items(one, 4)
 
 
 # Memory
@@ -266,14 +266,14 @@ def test_a_plan_is_the_same_every_time() -> None:
     memory=st.integers(1, 1 << 26),
 )
 @settings(deadline=None, max_examples=200)
-def test_memory_limits_prefetch_or_is_refused_with_the_smallest_that_would_do(
+def test_memory_limits_prefetch_or_the_error_names_the_least_that_works(
     workers: int,
     batch_size: int | None,
     prefetch: int | Literal["auto"],
     window_s: float,
     memory: int,
 ) -> None:
-    """The bound never passes the budget, and the least that is named works, to the byte."""
+    """The bound never exceeds the budget, and the number of bytes in the error is exact."""
     windows = made_up([10_000_000], 16_000).windows(16_000, window_s)
     options = {"workers": workers, "batch_size": batch_size, "prefetch": prefetch}
     free = _plan(windows, **options)
@@ -309,7 +309,7 @@ def test_memory_limits_prefetch_or_is_refused_with_the_smallest_that_would_do(
 def test_the_bound_is_deliveries_scratch_decoders_and_tables(
     windows: Windows, workers: int, batch_size: int | None, prefetch: int
 ) -> None:
-    """One more delivery costs its bytes; everything else does not depend on prefetch."""
+    """One more delivery costs its bytes. Nothing else depends on the prefetch."""
     plan = _plan(windows, workers=workers, batch_size=batch_size, prefetch=prefetch)
     delivery = 4 * 100 * (batch_size or 1)
     streams = plan.open_files * plan.stream_bytes
@@ -321,7 +321,7 @@ def test_the_bound_is_deliveries_scratch_decoders_and_tables(
 
 
 def test_the_bound_does_not_grow_with_the_recordings() -> None:
-    """A day of audio takes no more than a minute of it; twenty files no more than one."""
+    """A day of audio takes no more than a minute, and twenty files no more than one."""
     short, long, many = (
         _plan(made_up(frames, 48_000).windows(16_000, 5.0), batch_size=8).memory_bound
         for frames in ([48_000 * 60], [48_000 * 86_400], [48_000 * 60] * 20)
@@ -330,7 +330,7 @@ def test_the_bound_does_not_grow_with_the_recordings() -> None:
 
 
 def test_automatic_prefetch_stays_below_a_gibibyte() -> None:
-    """Where even two deliveries are more, it is two; where all fits, there is work for everyone."""
+    """The prefetch is lowered to stay below, but not below two deliveries."""
     windows = made_up([48_000 * 3_600], 48_000).windows(48_000, 60.0)
 
     fits = _plan(windows, batch_size=8, workers=8)
@@ -349,16 +349,16 @@ def test_automatic_prefetch_stays_below_a_gibibyte() -> None:
     window_s=st.sampled_from([0.01, 0.1, 1.0, 5.0, 60.0]),
 )
 @settings(deadline=None)
-def test_examples_ready_and_in_the_making_are_at_most_prefetch(
+def test_examples_ready_or_loading_are_at_most_prefetch(
     workers: int, prefetch: int | Literal["auto"], window_s: float
 ) -> None:
-    """Those of the unit that is being handed out count too, and every worker has something."""
+    """Examples of the item being delivered count too, and every worker has work."""
     windows = made_up([10**9], 16_000).windows(16_000, window_s)
 
     plan = _plan(windows, workers=workers, prefetch=prefetch)
 
-    handing_out = 0 if plan.unit_rows == 1 else plan.unit_rows
-    assert plan.depth * plan.unit_rows + handing_out <= plan.prefetch
+    being_delivered = 0 if plan.item_rows == 1 else plan.item_rows
+    assert plan.depth * plan.item_rows + being_delivered <= plan.prefetch
     assert plan.depth >= 1
     if plan.prefetch >= workers:
         assert plan.depth >= workers
@@ -366,16 +366,16 @@ def test_examples_ready_and_in_the_making_are_at_most_prefetch(
         assert plan.depth >= 2 * workers
 
 
-def test_batches_ready_and_in_the_making_are_prefetch() -> None:
-    """A unit is a batch, and as many as were asked for are under way."""
+def test_batches_ready_or_loading_are_prefetch() -> None:
+    """A work item is a batch, and `prefetch` of them are in flight."""
     plan = _plan(_windows([4_000]), batch_size=7, prefetch=5)
-    assert (plan.unit_rows, plan.depth, plan.prefetch) == (7, 5, 5)
+    assert (plan.item_rows, plan.depth, plan.prefetch) == (7, 5, 5)
 
 
-def test_without_workers_nothing_is_made_ahead() -> None:
-    """workers=0 loads when asked: there is no prefetch, whatever was given."""
+def test_without_workers_nothing_is_loaded_ahead() -> None:
+    """With ``workers=0`` the prefetch is 0, whatever was given."""
     plan = _plan(_windows([4_000]), workers=0, prefetch=5)
-    assert (plan.prefetch, plan.unit_rows) == (0, 1)
+    assert (plan.prefetch, plan.item_rows) == (0, 1)
 
 
 # Scratch
@@ -393,7 +393,7 @@ def test_without_workers_nothing_is_made_ahead() -> None:
 def test_scratch_holds_what_any_chunk_of_outputs_needs(
     *, rate: int, target: int, channels: int, everything: bool, start: int, data: st.DataObject
 ) -> None:
-    """Inputs of a chunk fit wherever it begins, decoded in one piece, in every plane."""
+    """The input of a chunk fits, wherever it begins, for every channel."""
     catalog = made_up([10**9], rate, channels=channels, kinds=(("WAV", "PCM_24"),))
     windows = catalog.windows(target, 1.0, channel="all" if everything else "mix")
     chunk = data.draw(st.integers(1, chunk_outputs(rate, target)))
@@ -411,7 +411,7 @@ def test_scratch_holds_what_any_chunk_of_outputs_needs(
 
 
 def test_scratch_is_enough_for_every_kind_of_recording() -> None:
-    """The largest of a mixed catalog's needs, each on its own, is what a worker has."""
+    """A worker has the largest scratch that any recording of a mixed catalog needs."""
     rates, kinds = [8_000, 48_000, 96_000], [("WAV", "DOUBLE"), PCM, VORBIS]
     mixed = made_up([10**6] * 3, rates, channels=[1, 8, 2], kinds=kinds)
 
@@ -432,10 +432,10 @@ def test_scratch_is_enough_for_every_kind_of_recording() -> None:
     data=st.data(),
 )
 @settings(deadline=None)
-def test_what_a_stream_keeps_reaches_back_to_the_next_window(
+def test_a_stream_keeps_enough_frames_for_the_next_window(
     rate: int, hop: int, tail: Tail, frames: int, data: st.DataObject
 ) -> None:
-    """Where a decoder cannot seek, the next window's first input is remembered or not yet read."""
+    """Where a decoder cannot seek, the next window's first frame is kept, or not yet decoded."""
     catalog = made_up([frames], rate, kinds=[VORBIS])
     windows = catalog.windows(16_000, 0.25, hop / 16_000, tail=tail)
     plan, table = _plan(windows), resampler(rate, 16_000)
@@ -447,5 +447,5 @@ def test_what_a_stream_keeps_reaches_back_to_the_next_window(
     first_needed, _ = table.support(starts[-1], starts[-1] + windows.spec.size)
 
     if len(starts) > 1:
-        assert min(frames, read_up_to) - max(0, first_needed) <= plan.keep(catalog[0])
-    assert plan.keep(made_up([frames], rate)[0]) == 0
+        assert min(frames, read_up_to) - max(0, first_needed) <= plan.kept_frames(catalog[0])
+    assert plan.kept_frames(made_up([frames], rate)[0]) == 0

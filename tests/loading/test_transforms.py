@@ -1,4 +1,4 @@
-"""Functions given to `map` and `batch_map`: what they are called with, and what becomes of it."""
+"""Functions given to `map` and `batch_map`: their arguments, their results, their errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RATE = 8_000
 
 @pytest.fixture(scope="module")
 def windows(tmp_path_factory: pytest.TempPathFactory) -> Windows:
-    """Thirty windows of 0.5 s of three recordings that are resampled."""
+    """Thirty windows of 0.5 s of three recordings, which need resampling."""
     folder = tmp_path_factory.mktemp("sounds")
     for place in range(3):
         write(folder / f"{place}.wav", medley(5 * 11_025, seed=place), 11_025, "WAV", "PCM_16")
@@ -38,7 +38,7 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> Windows:
 
 
 def halved(audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return it at half the level."""
+    """Return the audio at half the level."""
     return np.float32(0.5) * audio
 
 
@@ -49,7 +49,7 @@ def noisy(audio: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.fl
 
 
 def all_audio(loader: headrace.Loader) -> dict[int, bytes]:
-    """Return the audio of one epoch by window."""
+    """Return the audio of one epoch by window index."""
     return {row.index: row.audio.tobytes() for row in rows(loader)}
 
 
@@ -58,7 +58,7 @@ def all_audio(loader: headrace.Loader) -> dict[int, bytes]:
 def test_a_function_is_called_on_each_windows_audio(
     windows: Windows, workers: int, batch_size: int | None
 ) -> None:
-    """What is delivered is what the function gives for the window, whoever calls it where."""
+    """Each window is delivered as the function returned it, with any number of workers."""
     mapped = windows.map(halved).shuffle(seed=1)
 
     seen = all_audio(mapped.loader(workers=workers, batch_size=batch_size))
@@ -67,7 +67,7 @@ def test_a_function_is_called_on_each_windows_audio(
 
 
 def test_transforms_run_one_after_the_other(windows: Windows) -> None:
-    """The second is called with what the first gave, in views of every kind, and by an index."""
+    """The second gets the result of the first, through views of every kind and by index."""
     mapped = windows.map(halved)[4:20].map(np.negative).shuffle(seed=0)
 
     for example in mapped.loader(workers=2):
@@ -77,7 +77,7 @@ def test_transforms_run_one_after_the_other(windows: Windows) -> None:
 
 
 def test_shape_and_type_come_from_a_trial_call(windows: Windows) -> None:
-    """Slabs, the bound and what is delivered follow what the function gives for noise."""
+    """The shape and dtype that the function returns for noise decide buffers, bound and batches."""
     mapped = windows.map(lambda audio: audio.reshape(4, -1)[:, ::4].astype(np.float16))
 
     loader = mapped.loader(batch_size=6, workers=2, prefetch=2)
@@ -91,8 +91,8 @@ def test_shape_and_type_come_from_a_trial_call(windows: Windows) -> None:
     assert less == 6 * 4 * 250 * 2
 
 
-def test_the_bound_holds_what_waits_for_a_transform(windows: Windows) -> None:
-    """A worker's audio and the transform's result are counted, beside the rows they end in."""
+def test_the_bound_includes_memory_for_transforms(windows: Windows) -> None:
+    """A worker's audio and the transform's result count, in addition to the rows of the batch."""
     plain = windows.loader(batch_size=6, workers=2, prefetch=2)
     mapped = windows.map(halved).loader(batch_size=6, workers=2, prefetch=2)
 
@@ -102,8 +102,8 @@ def test_the_bound_holds_what_waits_for_a_transform(windows: Windows) -> None:
     assert 0 < mapped.stats().peak_bytes <= mapped.memory_bound
 
 
-def test_out_stands_for_the_trial_call(windows: Windows) -> None:
-    """A function that refuses noise need not be called with it."""
+def test_out_replaces_the_trial_call(windows: Windows) -> None:
+    """With `out` the function is not called with noise."""
     calls: list[tuple[int, ...]] = []
 
     def pair(audio: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -117,7 +117,7 @@ def test_out_stands_for_the_trial_call(windows: Windows) -> None:
 
 
 def test_a_function_may_ask_for_the_example(windows: Windows) -> None:
-    """`on="example"` hands over where the window is, and what an earlier transform gave."""
+    """With `on="example"` it gets the window's place and the result of earlier transforms."""
 
     def marked(example: AudioExample) -> NDArray[np.float32]:
         return np.array([example.offset, example.index, abs(example.audio).max()], np.float32)
@@ -132,7 +132,7 @@ def test_a_function_may_ask_for_the_example(windows: Windows) -> None:
 def test_randomness_is_a_function_of_seed_epoch_and_window(
     windows: Windows, batch_size: int | None
 ) -> None:
-    """The same augmented windows with 0, 1, 2 and 8 workers; others in the next epoch."""
+    """0, 1, 2 and 8 workers give the same augmented windows. The next epoch gives others."""
     mapped = windows.map(noisy, seed=5).shuffle(seed=2)
     epochs = []
     for workers in (0, 1, 2, 8):
@@ -147,8 +147,8 @@ def test_randomness_is_a_function_of_seed_epoch_and_window(
     assert all(first[index] != other[index] for index in first)
 
 
-def test_a_window_that_is_drawn_again_is_augmented_as_before(windows: Windows) -> None:
-    """In the epoch; not in the next one, and windows taken several times are several windows."""
+def test_a_window_that_is_drawn_twice_is_augmented_alike(windows: Windows) -> None:
+    """Only within an epoch. Windows that are taken several times count as different windows."""
     mapped = windows.map(noisy, seed=1)
 
     loader = mapped.sample([0.0] * 4 + [1.0] + [0.0] * 25, n=3).loader(workers=1)
@@ -161,7 +161,7 @@ def test_a_window_that_is_drawn_again_is_augmented_as_before(windows: Windows) -
 
 
 def test_randomness_survives_a_resume(windows: Windows) -> None:
-    """What follows a restored state, through JSON, is augmented as it would have been."""
+    """After resuming from a state that went through JSON, windows are augmented as before."""
     mapped = windows.map(noisy).map(noisy).shuffle(seed=2)
     expected = [batch.audio.tobytes() for batch in mapped.loader(batch_size=4).steps(14)]
     loader = mapped.loader(batch_size=4, workers=2)
@@ -174,8 +174,8 @@ def test_randomness_survives_a_resume(windows: Windows) -> None:
     assert [batch.audio.tobytes() for batch in resumed.steps(9)] == expected[5:]
 
 
-def test_generators_of_other_places_are_others() -> None:
-    """The arguments are not added up or run together on the way to a key."""
+def test_generators_of_different_places_differ() -> None:
+    """The arguments are neither added up nor concatenated without a separator."""
     places = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (0, 12), (0, 1, 2, 0), (-1, 1, 2)]
 
     draws = {generator(*place).integers(1 << 62) for place in places}
@@ -185,7 +185,7 @@ def test_generators_of_other_places_are_others() -> None:
 
 
 def test_a_factory_is_called_once_for_each_worker(windows: Windows) -> None:
-    """What a transform keeps on itself belongs to one thread."""
+    """The state of a transform belongs to one thread."""
     made: list[Counting] = []
 
     class Counting:
@@ -195,11 +195,11 @@ def test_a_factory_is_called_once_for_each_worker(windows: Windows) -> None:
 
         def __call__(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
             if not self.threads and len(made) > 1:  # not the trial
-                all_are_there.wait(20)
+                all_present.wait(20)
             self.threads.add(threading.get_ident())
             return audio
 
-    all_are_there = threading.Barrier(3)
+    all_present = threading.Barrier(3)
     mapped = windows.map(factory=Counting)
     assert len(made) == 1  # the trial
     list(mapped.loader(workers=3, batch_size=4))
@@ -214,7 +214,7 @@ def test_a_factory_is_called_once_for_each_worker(windows: Windows) -> None:
 def test_a_factory_that_raises_in_a_worker_is_named(
     windows: Windows, workers: int, on_error: Any
 ) -> None:
-    """It did so not when tried: the error says which one it was, where, and why."""
+    """The factory succeeded in the trial. The error names the factory, the place and the cause."""
     made: list[int] = []
 
     def model() -> Any:
@@ -228,13 +228,13 @@ def test_a_factory_that_raises_in_a_worker_is_named(
     with pytest.raises(
         headrace.TransformError,
         match=r"map\(factory=model\) raised MemoryError in a worker.*: no room for another",
-    ) as told:
+    ) as raised:
         list(loader)
-    assert isinstance(told.value.__cause__, MemoryError)
+    assert isinstance(raised.value.__cause__, MemoryError)
 
 
-def test_a_window_that_a_transform_cannot_take_is_a_failure(windows: Windows) -> None:
-    """`on_error` decides, and neighbours are as they would have been."""
+def test_a_window_whose_transform_raises_is_a_failure(windows: Windows) -> None:
+    """`on_error` applies, and other windows are not affected."""
 
     def fussy(example: AudioExample) -> NDArray[np.float32]:
         if example.index % 10 == 3:
@@ -258,15 +258,15 @@ def test_a_window_that_a_transform_cannot_take_is_a_failure(windows: Windows) ->
     raising = mapped.loader(workers=2)
     with pytest.raises(
         headrace.TransformError, match=r"0\.wav, 1\.500 s.*fussy.*too quiet"
-    ) as told:
+    ) as raised:
         list(raising)
-    assert isinstance(told.value.__cause__, ValueError)
+    assert isinstance(raised.value.__cause__, ValueError)
 
 
 @pytest.mark.parametrize("on_error", ["raise", "skip", "mask"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_programming_error_always_raises(windows: Windows, workers: int, on_error: Any) -> None:
-    """A function that is wrong is wrong for every window: nothing is gained by going on."""
+    """A programming error would affect every window, so it raises at once."""
 
     def wrong(example: AudioExample) -> NDArray[np.float32]:
         if example.index == 12:
@@ -279,8 +279,7 @@ def test_a_programming_error_always_raises(windows: Windows, workers: int, on_er
     seen: list[int] = []
 
     def consume() -> None:
-        for example in loader:
-            seen.append(example.index)  # noqa: PERF401  what comes before the error is seen
+        seen.extend(example.index for example in loader)  # keeps what comes before the error
 
     with pytest.raises(headrace.TransformError, match=r"window 12.*an int is no str"):
         consume()
@@ -289,13 +288,13 @@ def test_a_programming_error_always_raises(windows: Windows, workers: int, on_er
 
 
 def test_another_shape_is_an_error_that_names_the_window(windows: Windows) -> None:
-    """Batches are allocated beforehand: what does not fit is said, not cut."""
+    """Batches are allocated beforehand, so a result of another shape cannot be delivered."""
 
     def shrinking(example: AudioExample) -> NDArray[np.float32]:
         return example.audio[: -1 if example.index == 7 else None]
 
     with pytest.raises(
-        headrace.TransformError, match=r"window 7.*shape \(3999,\), where .* \(4000,\)"
+        headrace.TransformError, match=r"window 7.*shape \(3999,\), expected .* \(4000,\)"
     ):
         list(windows.map(shrinking, on="example").loader(workers=2, on_error="mask"))
 
@@ -311,16 +310,16 @@ def test_another_shape_is_an_error_that_names_the_window(windows: Windows) -> No
         ({"function": halved, "out": (3, 4, 5)}, r"out must be \(shape, dtype\)"),
     ],
 )
-def test_bad_arguments_of_map_are_refused(
+def test_bad_arguments_of_map_are_rejected(
     windows: Windows, arguments: dict[str, Any], message: str
 ) -> None:
-    """One sentence says what map takes."""
+    """The error says which arguments `map` takes."""
     with pytest.raises(headrace.InvalidWindowsError, match=message):
         windows.map(**arguments)
 
 
-def test_a_function_that_fails_on_noise_is_refused_at_once(windows: Windows) -> None:
-    """Not after an hour, in a worker: with the function's name and what to do."""
+def test_a_function_that_fails_on_noise_raises_in_map(windows: Windows) -> None:
+    """It raises immediately, not later in a worker, and the error says what to do."""
 
     def broken(_audio: NDArray[np.float32]) -> NDArray[np.float32]:
         raise ZeroDivisionError("no mean")
@@ -338,7 +337,7 @@ def mixup(batch: Batch, rng: np.random.Generator) -> None:
 
 
 def test_batch_map_works_on_whole_batches(windows: Windows) -> None:
-    """Mixup gives the same batches with 1, 2, 8 workers and after a resume; others each epoch."""
+    """Mixup is the same with 0, 1, 2, 8 workers and after a resume, and differs each epoch."""
     order = windows.shuffle(seed=3)
     plain = [batch.audio.copy() for batch in order.loader(batch_size=5)]
     runs = []
@@ -361,7 +360,7 @@ def test_batch_map_works_on_whole_batches(windows: Windows) -> None:
 
 
 def mixup_with_labels(batch: Batch, rng: np.random.Generator) -> None:
-    """Mix each row with another, and their labels in the same shares, in place."""
+    """Mix each row and its labels with another row in the same proportion, in place."""
     share = rng.beta(0.4, 0.4, len(batch)).astype(np.float32)[:, None]
     other = rng.permutation(len(batch))
     for values in (batch.audio, batch.labels):
@@ -370,7 +369,7 @@ def mixup_with_labels(batch: Batch, rng: np.random.Generator) -> None:
 
 
 def test_labels_are_augmented_with_their_windows(tmp_path: Path) -> None:
-    """Noise, then mixup of audio and labels: the same bits with 0, 1, 2, 8 workers, and resumed."""
+    """Noise and mixup give the same bits with 0, 1, 2, 8 workers and after a resume."""
     archive = write_archive(tmp_path, recordings=4, seconds=12, sites=2)
     annotations = headrace.Annotations.read_anuraset(tmp_path / "strong_labels")
     labelled = headrace.scan(archive.pattern).windows(RATE, 0.5).label(annotations)
@@ -405,8 +404,8 @@ def test_labels_are_augmented_with_their_windows(tmp_path: Path) -> None:
         assert [bits(batch) for batch in resumed.steps(steps - 1 - step)] == expected[step + 1 :]
 
 
-def test_what_batch_map_allocates_is_in_the_bound(windows: Windows) -> None:
-    """A batch may be replaced by another shape; its bytes are counted beforehand."""
+def test_the_bound_includes_what_batch_map_allocates(windows: Windows) -> None:
+    """The function may return another shape. Its bytes are counted beforehand."""
 
     def spectra(batch: Batch) -> Batch:
         return replace(batch, audio=np.abs(np.fft.rfft(batch.audio)).astype(np.float32))
@@ -422,21 +421,21 @@ def test_what_batch_map_allocates_is_in_the_bound(windows: Windows) -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda batch: batch.audio, "gave a ndarray.*return the batch"),
+        (lambda batch: batch.audio, "returned a ndarray.*Return the batch"),
         (lambda batch: batch.no_such, "AttributeError on noise"),
     ],
 )
-def test_a_wrong_batch_map_is_refused_at_once(
+def test_a_wrong_batch_map_raises_when_the_loader_is_made(
     windows: Windows, function: Any, message: str
 ) -> None:
-    """When the loader is made, from a trial on noise."""
+    """The function is tried on noise when the loader is made."""
     with pytest.raises(headrace.TransformError, match=message):
         windows.loader(batch_size=4, batch_map=function)
 
 
 @pytest.mark.filterwarnings("ignore:.*[Ss]hape.*:DeprecationWarning")  # from NumPy 2.5 on
 def test_a_batch_that_is_shaped_in_place_keeps_its_rows(windows: Windows) -> None:
-    """A batch is frozen and its arrays are not: an axis more is taken, other rows are refused."""
+    """Another axis is accepted, but another number of rows raises."""
 
     def shaped(*shape: int) -> Any:
         def function(batch: Batch) -> None:
@@ -446,12 +445,12 @@ def test_a_batch_that_is_shaped_in_place_keeps_its_rows(windows: Windows) -> Non
 
     (first, *_) = windows.loader(batch_size=5, batch_map=shaped(5, 1, -1))
     assert first.audio.shape == (5, 1, 4_000)
-    with pytest.raises(headrace.TransformError, match=r"gave 10 rows for noise.* which has 5"):
+    with pytest.raises(headrace.TransformError, match=r"returned 10 rows for noise.* which has 5"):
         windows.loader(batch_size=5, batch_map=shaped(10, -1))
 
 
 def test_batch_map_needs_batches(windows: Windows) -> None:
-    """The sentence says which argument is missing, or wrong."""
+    """The error says which argument is missing or wrong."""
     with pytest.raises(ValueError, match=r"give batch_size, or use windows\.map"):
         windows.loader(batch_map=mixup)
     with pytest.raises(ValueError, match="batch_map must be a function"):
@@ -461,7 +460,7 @@ def test_batch_map_needs_batches(windows: Windows) -> None:
 
 
 def test_a_batch_map_that_fails_later_names_the_batch(windows: Windows) -> None:
-    """It raises in order, in the consumer, and the threads end."""
+    """The error is raised in order, in the consumer's thread, and the threads end."""
 
     def late(batch: Batch) -> None:
         if 12 in batch.index:
@@ -470,8 +469,8 @@ def test_a_batch_map_that_fails_later_names_the_batch(windows: Windows) -> None:
     seen: list[int] = []
 
     def consume() -> None:
-        for batch in windows.loader(batch_size=5, workers=2, batch_map=late):
-            seen.append(int(batch.index[0]))  # noqa: PERF401  what comes before the error is seen
+        loader = windows.loader(batch_size=5, workers=2, batch_map=late)
+        seen.extend(int(batch.index[0]) for batch in loader)  # keeps what comes before the error
 
     with pytest.raises(headrace.TransformError, match=r"late.*position 15 of epoch 0: twelve"):
         consume()
@@ -480,7 +479,7 @@ def test_a_batch_map_that_fails_later_names_the_batch(windows: Windows) -> None:
 
 
 def test_windows_with_functions_pickle(windows: Windows) -> None:
-    """Functions of a module travel by name."""
+    """Functions of a module are pickled by name."""
     mapped = pickle.loads(pickle.dumps(windows.map(noisy, seed=4)))
 
     assert np.array_equal(mapped[2].audio, windows.map(noisy, seed=4)[2].audio)
@@ -488,7 +487,7 @@ def test_windows_with_functions_pickle(windows: Windows) -> None:
 
 
 def test_a_failed_window_is_not_transformed(tmp_path: Path) -> None:
-    """Zeros stand for it, whatever the function would make of silence."""
+    """Its row holds zeros, not the function's result for silence."""
     write(tmp_path / "good.wav", noise(RATE), RATE, "WAV", "PCM_16")
     write(tmp_path / "lost.wav", noise(RATE), RATE, "WAV", "PCM_16")
     windows = headrace.scan(tmp_path).windows(RATE, 0.5).map(lambda audio: audio + 1)
@@ -510,7 +509,7 @@ def spin(audio: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def test_the_verdict_names_a_transform_that_holds_the_gil(windows: Windows) -> None:
-    """Python loops in two workers take turns, and the stats say so; a sleeper is only slow."""
+    """Two workers' Python loops wait for the GIL. A function that sleeps is only slow."""
     loader = windows.map(spin).loader(batch_size=5, workers=2)
     for _ in loader.steps(60):
         pass

@@ -31,8 +31,8 @@ def test_rates_and_shares_are_of_the_run() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("windows", [0, 7])
-def test_a_run_of_no_time_divides_nothing(workers: int, windows: int) -> None:
-    """Before the first tick of the clock, rates are 0 and there is a verdict and a table."""
+def test_a_run_of_zero_seconds_has_rates_of_zero(workers: int, windows: int) -> None:
+    """Before the clock's first tick, rates are 0, and the verdict and the table still exist."""
     none = replace(STATS, workers=workers, windows=windows, wall_s=0.0, wait_s=0.0)
 
     assert (none.windows_per_s, none.times_real_time, none.wait_share) == (0, 0, 0)
@@ -47,75 +47,75 @@ def test_a_run_of_no_time_divides_nothing(workers: int, windows: int) -> None:
         ({}, "The loader waited for the consumer, which waited 0.5% of the run."),
         (
             {"workers": 0, "wait_s": 15.0},
-            """The consumer did the loading itself, 75.0% of the run: workers=1 or more would load
+            """The consumer did the loading itself, 75.0% of the run: set workers=1 or more to load
             while it works.""",
         ),
         (
             {"wait_s": 8.0, "decode_s": 30.0},
-            """The consumer waited for the loader 40.0% of the run; its 2 workers were busy 98% of
-            it, mostly with decoding: more workers help where there are processors for them.""",
+            """The consumer waited for the loader 40.0% of the run; the 2 workers were busy 98% of
+            it, mostly with decoding: more workers help if processors are free.""",
         ),
         (
             {"wait_s": 8.0, "resample_s": 30.0, "decode_s": 2.0},
-            """The consumer waited for the loader 40.0% of the run; its 2 workers were busy 85% of
-            it, mostly with resampling: more workers help where there are processors for them.""",
+            """The consumer waited for the loader 40.0% of the run; the 2 workers were busy 85% of
+            it, mostly with resampling: more workers help if processors are free.""",
         ),
         (
             {"wait_s": 8.0, "other_s": 30.0, "decode_s": 3.0},
-            """The consumer waited for the loader 40.0% of the run; its 2 workers were busy 100% of
-            it, mostly with the rest: more workers help where there are processors for them.""",
+            """The consumer waited for the loader 40.0% of the run; the 2 workers were busy 100% of
+            it, mostly with the rest: more workers help if processors are free.""",
         ),
         (
             {"wait_s": 8.0},
-            """The consumer waited for the loader 40.0% of the run although its 2 workers were busy
-            only 50% of it: more prefetch helps, or fewer threads beside it.""",
+            """The consumer waited for the loader 40.0% of the run although the 2 workers were busy
+            only 50% of it: raise prefetch, or run fewer other threads.""",
         ),
         (
             {"wait_s": 8.0, "chained": 0.9},
-            """The consumer waited for the loader 40.0% of the run although its 2 workers were busy
-            only 50% of it: they waited for each other, since a recording of this format is decoded
-            from its start on, by one of them: convert long ones to FLAC or WAV, or let prefetch
-            reach beyond them.""",
+            """The consumer waited for the loader 40.0% of the run although the 2 workers were busy
+            only 50% of it: workers waited for each other, because a recording of this format is
+            decoded from its start, by one worker at a time. Convert long recordings to FLAC or WAV,
+            or raise prefetch so that it reaches the next recordings.""",
         ),
         (
             {"wait_s": 8.0, "gil_waits": 0.5, "chained": 0.9},
-            """The consumer waited for the loader 40.0% of the run although its 2 workers were busy
-            only 50% of it: after 50% of the reads they waited for the GIL, or a processor. Most
-            likely the consumer holds it, in a loop in Python: let it work on whole arrays, or in a
-            process of its own.""",
+            """The consumer waited for the loader 40.0% of the run although the 2 workers were busy
+            only 50% of it: after 50% of the reads a worker waited for the GIL, or for a processor.
+            Most likely the consumer holds the GIL in a Python loop: work on whole arrays, or move
+            that work to another process.""",
         ),
-        (  # it did not work for long enough to be at fault
+        (  # the consumer did not work for long enough to be the cause
             {"wait_s": 18.0, "gil_waits": 0.5},
-            """The consumer waited for the loader 90.0% of the run although its 2 workers were busy
-            only 50% of it: more prefetch helps, or fewer threads beside it.""",
+            """The consumer waited for the loader 90.0% of the run although the 2 workers were busy
+            only 50% of it: raise prefetch, or run fewer other threads.""",
         ),
         (
             {"wait_s": 15.0, "transform_s": 18.0, "decode_s": 1.0, "resample_s": 0.5, "workers": 1},
-            """The consumer waited for the loader 75.0% of the run; its one worker was busy 108% of
-            it, mostly with transforms: more workers help where there are processors for them, if it
-            lets go of the GIL.""",
+            """The consumer waited for the loader 75.0% of the run; the one worker was busy 108% of
+            it, mostly with transforms: more workers help if processors are free and the transform
+            releases the GIL.""",
         ),
         (
             {"wait_s": 19.8, "first_wait_s": 19.7},
             """The consumer waited 99.0% of the run, nearly all of it for the first delivery of an
-            iteration, before which nothing can be ready: longer epochs, or loader.steps(n) across
-            them, have fewer; a faster disk makes it shorter.""",
+            iteration, before which nothing can be ready: use longer epochs or loader.steps(n) to
+            have fewer first deliveries, or a faster disk.""",
         ),
     ],
 )
 def test_the_verdict_says_who_waited_for_whom(changed: dict[str, float], verdict: str) -> None:
-    """Each kind of run has one line, with its figures and what to do."""
+    """Each kind of run has its own verdict, with its figures and what to do."""
     assert replace(STATS, **changed).verdict == " ".join(verdict.split())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("wait_s", "who"), [(0.1999, "loader"), (0.2, "consumer")])
 def test_a_wait_of_one_percent_is_a_wait(wait_s: float, who: str) -> None:
-    """The line between the two verdicts is law 5's figure."""
+    """The verdict changes at a wait of 1% of the run, law 5's figure."""
     assert replace(STATS, wait_s=wait_s).verdict.startswith(f"The {who} waited")
 
 
 def test_printed_stats_have_every_figure() -> None:
-    """A short table of all that was counted, with the verdict as its last line."""
+    """`str` is a table of every figure, with the verdict as its last line."""
     assert str(STATS).splitlines() == [
         "windows    1,203 expected = 1,200 delivered (6,000.0 s of audio) + 3 failed",
         "speed      60.0 windows/s, 300 x real time",
@@ -130,15 +130,15 @@ def test_printed_stats_have_every_figure() -> None:
     ("transform_s", "gil_waits", "workers", "named"),
     [
         (38.0, 0.9, 2, True),
-        (38.0, 0.1, 2, False),  # side by side, or asleep
-        (38.0, 0.9, 1, False),  # held by the consumer
-        (0.5, 0.9, 2, False),  # something else takes the time
+        (38.0, 0.1, 2, False),  # transforms run in parallel, or sleep
+        (38.0, 0.9, 1, False),  # the consumer holds the GIL
+        (0.5, 0.9, 2, False),  # transforms take little time
     ],
 )
 def test_a_transform_that_holds_the_gil_is_named(
     transform_s: float, gil_waits: float, workers: int, *, named: bool
 ) -> None:
-    """Where transforms take most of the time, and workers wait for the GIL after reading."""
+    """The cause is named if transforms take most time and workers wait for the GIL after reads."""
     stats = replace(
         STATS,
         decode_s=1.0,
@@ -154,16 +154,16 @@ def test_a_transform_that_holds_the_gil_is_named(
     assert f"transforms {transform_s:.2f} s" in str(stats)
 
 
-def test_a_wait_for_the_first_delivery_blames_nobody() -> None:
-    """Before the first delivery nothing could be ready, and no number of workers changes that."""
+def test_a_wait_for_the_first_delivery_names_no_cause() -> None:
+    """Nothing can be ready before the first delivery, whatever the number of workers."""
     begun = replace(STATS, wait_s=1.0, first_wait_s=0.9)
 
     assert begun.verdict.startswith("The loader waited for the consumer, which waited 5.0%")
     assert begun.verdict.endswith("nearly all of it for the first delivery.")
 
 
-def test_the_workers_row_is_made_of_all_parts() -> None:
-    """What was blocked and what transforms took is in it, and it adds up to the busy time."""
+def test_the_workers_row_lists_all_parts() -> None:
+    """The row includes blocked time and transforms, and its parts sum up to the busy time."""
     assert STATS.work == "decode 11.00 s, resample 7.00 s, other 2.00 s"
 
     stats = replace(STATS, blocked_s=10.0, transform_s=3.0)

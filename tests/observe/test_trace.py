@@ -4,16 +4,16 @@ import io
 import json
 import threading
 from collections import Counter
+from dataclasses import fields
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import headrace
-from headrace.loading._reader import GroupResult
-from headrace.loading._work_results import WorkResult
 from headrace.observe import _trace as trace
 from headrace.observe._meter import Meter
+from headrace.observe._read_timing import ReadTiming
 from headrace.observe._trace import Trace
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ def windows(archive: str) -> headrace.Windows:
 
 
 def read(file: Path) -> tuple[dict[str, Any], Events]:
-    """Return what a trace says of itself, and its slices."""
+    """Return a trace's metadata and its slices."""
     whole = json.loads(file.read_text("utf-8"))
     assert all({"name", "ph", "pid", "tid"} <= set(event) for event in whole["traceEvents"])
     return whole["otherData"], [event for event in whole["traceEvents"] if event["ph"] == "X"]
 
 
 def names(file: Path) -> dict[int, str]:
-    """Return the name of each thread."""
+    """Return the name of each thread, by its number."""
     events = json.loads(file.read_text("utf-8"))["traceEvents"]
     return {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
 
@@ -46,7 +46,7 @@ def names(file: Path) -> dict[int, str]:
 def test_every_window_is_in_a_read_and_in_a_delivery(
     windows: headrace.Windows, tmp_path: Path, workers: int, batch_size: int | None
 ) -> None:
-    """Their reads say file, epoch and seconds; they lie in the threads that did them."""
+    """Reads have file, epoch and seconds, and are in the rows of the threads that ran them."""
     file = tmp_path / "trace.json"
     loader = windows.loader(batch_size=batch_size, workers=workers)
     with loader.trace(file):
@@ -72,10 +72,10 @@ def test_every_window_is_in_a_read_and_in_a_delivery(
     assert {names(file)[s["tid"]] for s in slices if s["cat"] == "consumer"} == {consumer}
 
 
-def test_slices_of_a_thread_are_one_after_the_other_or_one_in_another(
+def test_slices_of_a_thread_are_disjoint_or_nested(
     windows: headrace.Windows, tmp_path: Path
 ) -> None:
-    """To the nanosecond: viewers drop what overlaps in part."""
+    """No slices overlap partly, to the nanosecond, because viewers drop such slices."""
     file = tmp_path / "trace.json"
     with windows.map(lambda audio: audio).loader(workers=0) as loader, loader.trace(file):
         for _ in loader:
@@ -91,8 +91,8 @@ def test_slices_of_a_thread_are_one_after_the_other_or_one_in_another(
         ends.append(begin - minus)
 
 
-def test_waits_and_work_take_turns(windows: headrace.Windows, tmp_path: Path) -> None:
-    """The consumer is in the loader, or works with what it got."""
+def test_waits_and_work_alternate(windows: headrace.Windows, tmp_path: Path) -> None:
+    """The consumer either waits in the loader or works with a delivery."""
     file = tmp_path / "trace.json"
     with windows.loader(batch_size=4, workers=1) as loader, loader.trace(file):
         for _ in loader:
@@ -107,10 +107,10 @@ def test_waits_and_work_take_turns(windows: headrace.Windows, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("ended", ["raised", "left", "damaged"])
-def test_what_is_left_early_is_written(
+def test_an_iteration_that_ends_early_is_written(
     windows: headrace.Windows, tmp_path: Path, ended: str
 ) -> None:
-    """After an exception of the consumer, a break, and an exception of the loader."""
+    """The trace is written after an exception of the consumer or the loader, and a break."""
     file = tmp_path / "trace.json"
     if ended == "damaged":
         (tmp_path / "3.wav").unlink()
@@ -137,7 +137,7 @@ def test_what_is_left_early_is_written(
 def test_only_the_newest_are_kept(
     windows: headrace.Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trace of a long run has its end, and says how much of its beginning it has not."""
+    """A trace of a long run has its newest events, and the number of those left out."""
     monkeypatch.setattr(trace, "Trace", lambda: Trace(kept=5))
     file = tmp_path / "trace.json"
     with windows.loader(batch_size=1, workers=1) as loader, loader.trace(file):
@@ -152,18 +152,18 @@ def test_only_the_newest_are_kept(
     assert about["reads left out"] == about["reads"] - 5
 
 
-def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+def test_a_file_that_cannot_be_written_raises_before_loading_starts(
     windows: headrace.Windows, tmp_path: Path
 ) -> None:
-    """Nobody loads for an hour to hear of it."""
+    """The file is opened first, so that no work is lost at the end."""
     loader = windows.loader()
     with pytest.raises(OSError, match="nowhere"), loader.trace(tmp_path / "nowhere" / "t.json"):
-        pytest.fail("it went on")
+        pytest.fail("the with block ran")
     assert not loader._meter.traces
 
 
-def test_nothing_is_kept_of_names_but_one(windows: headrace.Windows) -> None:
-    """What a read with many windows leaves is as small as that of one with few."""
+def test_a_trace_keeps_one_file_name_per_read(windows: headrace.Windows) -> None:
+    """A read of many windows takes as little memory in a trace as one of few."""
     meter, kept = Meter(), Trace()
     meter.traces.append(kept)
     loader = windows.loader(batch_size=16, workers=1)
@@ -174,24 +174,22 @@ def test_nothing_is_kept_of_names_but_one(windows: headrace.Windows) -> None:
     assert len(kept._reads)
     for read in kept._reads:
         assert read.transforms == []
-        assert set(map(type, read[:4] + read[5:])) <= {str, int, float}
+        others = {field.name for field in fields(read)} - {"transforms"}
+        assert {type(getattr(read, name)) for name in others} <= {str, int, float}
 
 
 @pytest.mark.parametrize(
     ("waiting", "name"),
     [(0, None), (1, "wait for the GIL or a processor"), (5, "wait for the GIL")],
 )
-def test_a_wait_for_the_gil_is_called_one_where_it_is_not_chance(
-    windows: headrace.Windows, waiting: int, name: str | None
-) -> None:
-    """Of ten reads one may have lost its processor; five have not. A short wait is none."""
-    results = [
-        GroupResult(began_s=at, ended_s=at + 0.5, gil_s=2e-3 if at < waiting else 0.5e-3)
+def test_frequent_waits_for_the_gil_are_called_so(waiting: int, name: str | None) -> None:
+    """One wait in ten reads may be for a processor; five are not. Short waits do not count."""
+    reads = [
+        ReadTiming(began_s=at, ended_s=at + 0.5, gil_s=2e-3 if at < waiting else 0.5e-3)
         for at in range(10)
     ]
-    (unit,) = windows.loader(batch_size=len(windows))._plan.units(0, 0)
     kept, file = Trace(), io.StringIO()
-    kept.delivered(WorkResult(unit, [], results), 0.0, 10.0)
+    kept.delivered(reads, epoch=0, windows=10, began_s=0.0, ended_s=10.0)
     kept.write(file, "")
 
     events = json.loads(file.getvalue())["traceEvents"]

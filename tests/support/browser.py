@@ -1,4 +1,4 @@
-"""A real browser for the tests, and what every page of ours must be."""
+"""A browser for the tests, and checks that every page must pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["CHROMIUM", "SCREENS", "Opened", "opened", "serious"]
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-"""Where the browser is; the tests that need it are skipped where there is none."""
+"""Path of the browser; without one, the tests that need it are skipped."""
 
 SCREENS = {"desktop": (1280, 900), "phone": (360, 844)}
 """Width and height in CSS pixels."""
@@ -34,11 +34,11 @@ class Opened:
     Attributes
     ----------
     page : Page
-        To act on.
+        To interact with.
     complaints : list of str
-        What the console and the scripts had to say.
+        Messages of the console, and errors of scripts.
     requests : list of str
-        Addresses that were asked for, other than the file itself and what it holds.
+        Requested addresses, other than the file itself and data in it.
     """
 
     page: Page
@@ -60,7 +60,7 @@ def opened(
     screen: str = "desktop",
     scheme: Literal["light", "dark"] = "light",
 ) -> Iterator[Opened]:
-    """Open a file as a person does: from disk, without a network."""
+    """Open a file from disk, without a network."""
     width, height = SCREENS[screen]
     phone: dict[str, Any] = {"is_mobile": True, "has_touch": True} if screen == "phone" else {}
     context = browser.new_context(
@@ -86,7 +86,7 @@ def opened(
 
 
 def serious(page: Page) -> list[str]:
-    """Return what axe-core finds that keeps somebody from using the page."""
+    """Return the serious and critical accessibility violations that axe-core finds."""
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page).response["violations"]

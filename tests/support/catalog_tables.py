@@ -18,7 +18,7 @@ FAILURES = (
 
 
 def columns(rows: int = 3, /, **changed: Any) -> dict[str, Any]:
-    """Return the columns of a table of recordings, a.wav, b.wav, ..."""
+    """Return the columns of a table of recordings ``a.wav``, ``b.wav``, ...; None drops one."""
     made = {
         "id": [f"{chr(ord('a') + row)}.wav" for row in range(rows)],
         "path": [f"/data/{chr(ord('a') + row)}.wav" for row in range(rows)],
@@ -35,10 +35,10 @@ def columns(rows: int = 3, /, **changed: Any) -> dict[str, Any]:
 
 
 def table(rows: int = 3, /, **changed: Any) -> pa.Table:
-    """Return an Arrow table of recordings; None drops a column."""
+    """Return an Arrow table of `columns`."""
     return pa.table(columns(rows, **changed))
 
 
 def three() -> Catalog:
-    """Return recordings of 1, 2 and 3 s, with a root and two failures."""
+    """Return a catalog of recordings of 1, 2 and 3 s, with a root and two failures."""
     return Catalog(Catalog.from_table(table())._table, "/data", FAILURES)

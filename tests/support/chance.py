@@ -1,4 +1,4 @@
-"""What chance gives: for tests of orders and draws."""
+"""Bounds of what is expected by chance, for tests of orders and draws."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["everything", "unlikely"]
 
 
 def everything(n: int) -> NDArray[np.int64]:
-    """Return all positions of `n`, or all of its items."""
+    """Return all integers from 0 to `n`, as positions or items of an order."""
     return np.arange(n, dtype=np.int64)
 
 
 def unlikely(degrees: int) -> float:
-    """Return five standard deviations above what chance gives a chi-square."""
+    """Return a bound for a chi-square statistic: five standard deviations above its mean."""
     return degrees + 5 * math.sqrt(2 * degrees)

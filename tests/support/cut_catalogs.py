@@ -1,4 +1,4 @@
-"""Catalogs for cutting: of recordings that are nowhere, and of three that are."""
+"""Catalogs to cut windows from: of files that do not exist, and of three short recordings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from headrace.catalog._catalog import Catalog, scan
+from headrace.catalog._catalog import Catalog
+from headrace.catalog._scan import scan
 from tests.support.sounds import noise, write
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def made_up(
 ) -> Catalog:
     """Return a catalog of files that do not exist: ``r0``, ``r1``, ... under `root`.
 
-    One rate, number of channels or kind stands for all.
+    One sample rate, number of channels or kind applies to all recordings.
     """
     count = len(frames)
     kinds = list(kinds) * (count if len(kinds) == 1 else 1)
@@ -46,7 +47,7 @@ def made_up(
 
 
 def archive(folder: Path) -> Catalog:
-    """Write three short recordings, 1.0 s, 0.2 s and 1.31 s, of which the last is stereo."""
+    """Write and scan three short recordings of 1.0 s, 0.2 s and 1.31 s; the last is stereo."""
     folder.mkdir(exist_ok=True)
     write(folder / "a.wav", noise(22_050, seed=1), 22_050, "WAV", "PCM_16")
     write(folder / "b.flac", noise(3_200, seed=2), 16_000, "FLAC", "PCM_16")

@@ -1,4 +1,4 @@
-"""Ways in which files are damaged, before a scan or after it."""
+"""Functions that damage a file, before a scan or after it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _declared(path: Path) -> int:
 
 
 def truncated(path: Path, rng: np.random.Generator) -> None:
-    """End it anywhere."""
+    """Truncate it at a random position."""
     data = path.read_bytes()
     path.write_bytes(data[: int(rng.integers(1, len(data)))])
 
@@ -46,22 +46,22 @@ def _cut(path: Path, rng: np.random.Generator, kind: str, subtype: str) -> None:
 
 
 def cut_flac(path: Path, rng: np.random.Generator) -> None:
-    """Make it a FLAC file that ends too soon."""
+    """Replace it with a truncated FLAC file."""
     _cut(path, rng, "FLAC", "PCM_16")
 
 
 def cut_vorbis(path: Path, rng: np.random.Generator) -> None:
-    """Make it an Ogg Vorbis file that ends too soon."""
+    """Replace it with a truncated Ogg Vorbis file."""
     _cut(path, rng, "OGG", "VORBIS")
 
 
 def cut_adpcm(path: Path, rng: np.random.Generator) -> None:
-    """Make it a packed WAV file that ends too soon."""
+    """Replace it with a truncated ADPCM WAV file."""
     _cut(path, rng, "WAV", "IMA_ADPCM")
 
 
 def wiped_flac(path: Path, rng: np.random.Generator) -> None:
-    """Make it a FLAC file with zeros inside."""
+    """Replace it with a FLAC file that has a run of zero bytes."""
     write(path, noise(2 * RATE), RATE, "FLAC", "PCM_16")
     data = bytearray(path.read_bytes())
     at = int(rng.integers(len(data) // 3, len(data) - 2_000))
@@ -70,17 +70,17 @@ def wiped_flac(path: Path, rng: np.random.Generator) -> None:
 
 
 def empty(path: Path, _: np.random.Generator) -> None:
-    """Leave no byte."""
+    """Remove all bytes."""
     path.write_bytes(b"")
 
 
 def header_only(path: Path, _: np.random.Generator) -> None:
-    """Leave the header."""
+    """Remove everything but the header."""
     path.write_bytes(path.read_bytes()[:44])
 
 
 def declares_more(path: Path, rng: np.random.Generator) -> None:
-    """Declare frames that are not there."""
+    """Declare more frames than there are."""
     _edited(path, _SIZE, _declared(path) + 4 * int(rng.integers(1, 50_000)))
 
 
@@ -90,35 +90,35 @@ def declares_fewer(path: Path, rng: np.random.Generator) -> None:
 
 
 def size_zero(path: Path, _: np.random.Generator) -> None:
-    """Stream it to a pipe, with a 0 for what is not known."""
+    """Declare 0 bytes, as a recorder that streams to a pipe does."""
     _edited(path, 4, 8)
     _edited(path, _SIZE, 0)
 
 
 def size_ones(path: Path, _: np.random.Generator) -> None:
-    """Stream it to a pipe, with all ones for what is not known."""
+    """Declare 0xFFFFFFFF bytes, as a recorder that streams to a pipe does."""
     _edited(path, 4, 0xFFFFFFFF)
     _edited(path, _SIZE, 0xFFFFFFFF)
 
 
 def random_bytes(path: Path, rng: np.random.Generator) -> None:
-    """Replace it with noise that is no audio file."""
+    """Replace it with random bytes."""
     path.write_bytes(b"\x00" + rng.bytes(20_000))
 
 
 def text(path: Path, _: np.random.Generator) -> None:
-    """Replace it with a text."""
+    """Replace it with text."""
     path.write_text("recorder 7 was stolen\n" * 40)
 
 
 def directory(path: Path, _: np.random.Generator) -> None:
-    """Replace it with a folder of its name."""
+    """Replace it with a folder of the same name."""
     path.unlink()
     path.mkdir()
 
 
 def not_finite(path: Path, rng: np.random.Generator) -> None:
-    """Put NaN and infinities into float samples."""
+    """Replace it with float samples, some of which are NaN or infinite."""
     audio = noise(int(rng.integers(RATE, 3 * RATE))).astype(np.float32)
     places = rng.integers(0, len(audio), 5)
     audio[places] = rng.choice([np.nan, np.inf, -np.inf], (5, 1))
@@ -131,28 +131,28 @@ def deleted(path: Path, _: np.random.Generator) -> None:
 
 
 def unreadable(path: Path, _: np.random.Generator) -> None:
-    """Let nobody open it, root neither: a link to itself."""
+    """Replace it with a link to itself, which not even root can open."""
     path.unlink()
     path.symlink_to(path.name)
 
 
 def other_rate(path: Path, _: np.random.Generator) -> None:
-    """Replace it with a recording of another rate."""
+    """Replace it with a recording at another sample rate."""
     write(path, noise(4 * RATE), RATE // 2, "WAV", "PCM_16")
 
 
 def other_format(path: Path, _: np.random.Generator) -> None:
-    """Replace it with a recording of another format."""
+    """Replace it with a recording in another format."""
     write(path, noise(4 * RATE), RATE, "FLAC", "PCM_16")
 
 
 def shorter(path: Path, _: np.random.Generator) -> None:
-    """Replace it with a recording that is shorter."""
+    """Replace it with a shorter recording."""
     write(path, noise(RATE // 4), RATE, "WAV", "PCM_16")
 
 
 def growing(path: Path, rng: np.random.Generator) -> None:
-    """Go on recording: more samples, and a header that may say so."""
+    """Append samples, as a recorder that still runs does; sometimes update the header."""
     with path.open("ab") as file:
         file.write(rng.bytes(4 * int(rng.integers(1, 3 * RATE))))
     if rng.random() < 0.5:
@@ -176,7 +176,7 @@ BEFORE: tuple[Damage, ...] = (
     cut_adpcm,
     wiped_flac,
 )
-"""What may have happened to a file when it is scanned."""
+"""Damage that a file may have when it is scanned."""
 
 AFTER: tuple[Damage, ...] = (
     deleted,
@@ -187,4 +187,4 @@ AFTER: tuple[Damage, ...] = (
     growing,
     empty,
 )
-"""What may happen to it later."""
+"""Changes that may happen between scan and loading."""

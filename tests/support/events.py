@@ -11,7 +11,7 @@ __all__ = ["events"]
 
 
 def events(annotations: Annotations, *names: str) -> list[tuple[Any, ...]]:
-    """Return these columns of each event; by default file, start, end and label."""
+    """Return the named columns of each event; by default file, start, end and label."""
     names = names or ("file", "start_s", "end_s", "label")
     columns = [annotations.to_arrow()[name].to_pylist() for name in names]
     return list(zip(*columns, strict=True))

@@ -1,4 +1,4 @@
-"""A small FLAC encoder (RFC 9639) that writes what the common ones seldom do, on demand."""
+"""A small FLAC encoder (RFC 9639) that also writes features that common encoders seldom use."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def crc16(data: bytes) -> int:
 
 
 class _Bits:
-    """Bits, most significant first."""
+    """A string of bits, most significant bit first."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -79,7 +79,7 @@ class _Bits:
 
 @dataclass(frozen=True)
 class Residual:
-    """How a residual is coded: 2 to the `order` partitions, of which some are not Rice-coded."""
+    """The coding of a residual: ``2 ** order`` partitions, some of which are not Rice-coded."""
 
     order: int = 0
     method: int = 0
@@ -118,7 +118,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class Subframe:
-    """How one channel is coded: ``constant``, ``verbatim``, ``fixed`` or ``linear``."""
+    """The coding of one channel: ``constant``, ``verbatim``, ``fixed`` or ``linear``."""
 
     kind: str = "verbatim"
     order: int = 0
@@ -169,7 +169,7 @@ class Subframe:
 
 @dataclass(frozen=True)
 class Frame:
-    """One block of samples, shape ``(count, channels)``, and how it is coded."""
+    """One block of samples, shape ``(count, channels)``, and its coding."""
 
     samples: NDArray[np.int64]
     subframes: tuple[Subframe, ...]
@@ -247,7 +247,7 @@ def stream(
     metadata: Sequence[tuple[int, bytes]] = (),
     block: int | None = None,
 ) -> bytes:
-    """Return a FLAC file; `metadata` are blocks of (type, bytes) behind the first."""
+    """Return a FLAC file; `metadata` are further blocks of (type, bytes)."""
     counts = [len(frame.samples) for frame in frames]
     total, channels = sum(counts), frames[0].samples.shape[1]
     most = block or max(counts)
@@ -273,7 +273,7 @@ def stream(
 
 
 def random_stream(seed: int, **given: Any) -> bytes:
-    """Return a file of some short blocks whose every choice the seed has made."""
+    """Return a file of some short blocks; the seed makes every choice."""
     rng = np.random.default_rng(seed)
     bits = int(given.get("bits", rng.choice([8, 16, 24])))
     channels = int(given.get("channels", rng.choice([1, 2, 2, 3, 8])))
@@ -338,7 +338,7 @@ def _random_subframe(
 def _predictor(
     samples: NDArray[np.int64], order: int, precision: int
 ) -> tuple[tuple[int, ...], int]:
-    """Return factors of so many bits that predict `samples` well, and their shift."""
+    """Return factors of this many bits that predict `samples` well, and their shift."""
     rows = np.lib.stride_tricks.sliding_window_view(samples, order + 1)
     best = np.linalg.lstsq(rows[:, order - 1 :: -1], rows[:, order], rcond=None)[0]
     top = 1 << (precision - 1)

@@ -1,6 +1,6 @@
-"""Mutated files of every format, through a scan and a loader: what must never happen does not.
+"""Fuzzing of scan and loader with mutated files of every format.
 
-Run by hand, from the root of the project: python tests/fuzz_files.py --files 10000 --seed 1
+Run by hand, from the root of the project: python -m tests.support.fuzz_files --files 10000 --seed 1
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _STALL_S = 30.0  # no read of a file this short takes so long, unless it never e
 
 
 def _originals(folder: Path) -> list[bytes]:
-    """Return a small file of every kind, mono and as many channels as it can have."""
+    """Return a small file of every format, in mono and, where possible, in stereo."""
     made = []
     for number, (kind, subtype) in enumerate(KINDS):
         for channels in {1, min(2, most_channels(kind, subtype))}:
@@ -62,7 +62,7 @@ def _long(folder: Path) -> list[bytes]:
 
 
 def _mutated(data: bytes, rng: np.random.Generator) -> bytes:
-    """Change a file in one to four places, mostly near its beginning, where its header is."""
+    """Change a file at one to three positions, often near its beginning, where its header is."""
     out = bytearray(data)
     for _ in range(int(rng.integers(1, 4))):
         if not out:
@@ -91,10 +91,10 @@ def _mutated(data: bytes, rng: np.random.Generator) -> bytes:
 def _check(
     windows: headrace.Windows, rng: np.random.Generator, unproved: set[str]
 ) -> tuple[int, int]:
-    """Load everything in two ways and hold them against each other; return delivered and failed.
+    """Load everything in two ways and compare them; return windows delivered, and windows lost.
 
-    Windows of MP3 files whose audio data may be damaged inside, unnoticed because nothing has
-    decoded them since, may differ in their last bits: those that are `unproved`.
+    Windows of the MP3 files in `unproved` may differ in their last bits: nothing has decoded them
+    since they were changed, so damage inside their audio data may be unnoticed.
     """
     outcomes = []
     for workers, size, shuffled in ((0, None, False), (int(rng.integers(1, 4)), 16, True)):
@@ -129,18 +129,18 @@ def fuzz(folder: Path, *, files: int, seed: int, at_a_time: int = 250) -> Iterat
     Parameters
     ----------
     folder : Path
-        To write to, and to delete from.
+        For the files, which are deleted again.
     files : int
-        How many.
+        Number of files.
     seed : int
-        Everything follows from it.
+        Determines all files and choices.
     at_a_time : int
-        Files in an archive.
+        Number of files in each archive.
 
     Raises
     ------
     AssertionError
-        A thread or a file is left, a ledger does not add up, or what is delivered depends on how.
+        A thread or file is left, a ledger does not add up, or windows depend on the loader.
     """
     rng = np.random.default_rng(seed)
     originals, long = _originals(folder), _long(folder)
@@ -152,7 +152,7 @@ def fuzz(folder: Path, *, files: int, seed: int, at_a_time: int = 250) -> Iterat
         for number in range(count):
             pool = long if number % 10 == 0 else originals
             data = pool[int(rng.integers(len(pool)))]
-            # Every other long one is whole when it is scanned.
+            # Half of the long files are undamaged when they are scanned.
             whole = pool is long and rng.random() < 0.5
             (archive / f"{number}.wav").write_bytes(data if whole else _mutated(data, rng))
         counts: Counter[str] = Counter(files=count)
@@ -188,7 +188,7 @@ def fuzz(folder: Path, *, files: int, seed: int, at_a_time: int = 250) -> Iterat
 
 
 def main() -> None:
-    """Fuzz as asked, and print what happened."""
+    """Fuzz with the options of the command line, and print counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -199,9 +199,9 @@ def main() -> None:
         for counts in fuzz(Path(folder), files=asked.files, seed=asked.seed):
             total += counts
             os.write(1, f"\r{total['files']} files, {time.monotonic() - began:.0f} s".encode())
-    print()  # noqa: T201
+    print()
     for name in sorted(total):
-        print(f"{name:<32} {total[name]:>9,}")  # noqa: T201
+        print(f"{name:<32} {total[name]:>9,}")
 
 
 if __name__ == "__main__":

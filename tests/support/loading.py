@@ -1,4 +1,4 @@
-"""What a loader delivered and what it lost, window by window; and what it left behind."""
+"""The windows that a loader delivered and lost, and the threads and files that it left."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["DESCRIPTORS", "Row", "lost", "open_files", "our_threads", "rows"]
 
 DESCRIPTORS = Path("/proc/self/fd")
-"""What this process has open, where that can be told."""
+"""The files that this process has open; only on Linux."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """A window, however it was delivered."""
+    """A delivered window, from an example or a batch."""
 
     index: int
     source: int
@@ -36,7 +36,7 @@ class Row:
 
 
 def rows(deliveries: Iterable[Any]) -> Iterator[Row]:
-    """Yield each window of examples and batches; its audio is the loader's memory."""
+    """Yield each window of examples and batches; its audio is memory of the loader."""
     for one in deliveries:
         if isinstance(one, headrace.Batch):
             numbers = (each.tolist() for each in (one.index, one.source, one.offset, one.valid))
@@ -50,17 +50,17 @@ def rows(deliveries: Iterable[Any]) -> Iterator[Row]:
 
 
 def lost(failures: Iterable[Failure]) -> Iterator[tuple[int, Failure]]:
-    """Yield the index of each lost window, and what was told of it: neighbours are told as one."""
+    """Yield the index and the failure of each lost window; a failure may cover several."""
     for failure in failures:
         for index in range(failure.index, failure.index + failure.windows):
             yield index, failure
 
 
 def open_files() -> int:
-    """Return how many files this process has open; 0 where that cannot be told."""
+    """Return the number of files that this process has open; 0 where it is unknown."""
     return len(list(DESCRIPTORS.iterdir())) if DESCRIPTORS.exists() else 0
 
 
 def our_threads() -> list[threading.Thread]:
-    """Return the threads of all loaders, scans and views."""
+    """Return the running threads that headrace started."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("headrace-")]

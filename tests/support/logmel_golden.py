@@ -1,8 +1,9 @@
-"""What librosa makes of some audio, for `test_logmel.py`: needs librosa, which the tests do not.
+"""librosa's log-mel spectrograms of some signals, for ``tests/dsp/test_logmel.py``.
 
-    python tests/logmel_golden.py
+    python -m tests.support.logmel_golden
 
-writes ``tests/logmel_golden.npz``. It was made with librosa 0.11.0 and NumPy 2.4 on x86-64.
+writes ``tests/support/logmel_golden.npz``. That needs librosa; the tests do not. The file was
+made with librosa 0.11.0 and NumPy 2.4 on x86-64.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def signal(name: str) -> NDArray[np.float32]:
-    """Return 0.3 s of audio, the same to the bit wherever it is made."""
+    """Return 0.3 s of audio, the same to the bit on every machine."""
     count = 4_800
     raw = np.random.PCG64(7).random_raw(count) >> 40
     noise = raw.astype(np.float64) / (1 << 23) - 1
@@ -43,13 +44,13 @@ def signal(name: str) -> NDArray[np.float32]:
     }[name]
     if turns is None:
         audio = noise * (2e-5 if name == "faint" else 0.1)
-    else:  # a parabola's arcs: no library's idea of a sine
+    else:  # arcs of parabolas, without a library's sine
         audio = np.where(turns < 0.5, 1, -1) * 8 * (turns % 0.5) * (0.5 - turns % 0.5)
     return audio.astype(np.float32)
 
 
 def main() -> None:
-    """Ask librosa, and write what it says."""
+    """Write librosa's spectrograms to `FILE`."""
     import librosa
 
     golden = {}

@@ -1,7 +1,7 @@
-"""Every kind of `Windows` over one small archive, and what a loader of them delivers.
+"""Every kind of `Windows` over one small archive, and the windows that its loader delivers.
 
-Run as a script, it reads jobs from standard input and prints what the loaders that they describe
-deliver: a fresh process, which knows of the windows what their files say.
+As a script, this reads jobs from standard input and prints what loaders deliver for them: in a new
+process, which knows only the files.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import headrace
 from tests.support.loading import rows
+from tests.support.processes import ROOT
 from tests.support.sounds import noise, write
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Row", "delivered", "in_a_fresh_process", "kind", "recorded"]
 
 Row = tuple[int, int, str, float, bool, int]
-"""Index, source, id, offset, whether it is good, and a checksum of the audio."""
+"""Index, source, id, offset, whether it is valid, and a checksum of the audio."""
 
 
 def _at(one: Windows) -> Windows:
@@ -50,7 +51,7 @@ KINDS: dict[str, Callable[[Windows, Windows], Windows]] = {
 
 
 def recorded(folder: Path) -> None:
-    """Write recordings and two catalogs of them; then damage ``b.wav``, so that its end is lost."""
+    """Write recordings and two catalogs of them; then truncate ``b.wav``."""
     for part in ("one", "two"):
         (folder / part).mkdir()
     write(folder / "one" / "a.wav", noise(8_000, seed=1), 8_000, "WAV", "PCM_16")
@@ -83,7 +84,7 @@ def rows_of(delivery: AudioExample | Batch) -> Iterator[Row]:
 def delivered(
     windows: Windows, state: dict[str, Any] | None = None, *, epochs: int = 2, **how: Any
 ) -> list[list[Row]]:
-    """Return what is delivered from a state to the end of the last epoch, by epoch."""
+    """Return the windows from a state to the end of the last epoch, by epoch."""
     loader = windows.loader(**how)
     if state is not None:
         loader.load_state_dict(state)
@@ -103,7 +104,7 @@ def job(
     how: Any,
     remainder: Remainder = "mask",
 ) -> list[list[Row]]:
-    """Return what all ranks together deliver from a state, in the order of positions."""
+    """Return the windows that all ranks deliver from a state, in the order of positions."""
     windows = kind(folder, name)
     if world == 1:
         return delivered(windows, state, **how)
@@ -118,9 +119,10 @@ def job(
 
 
 def in_a_fresh_process(folder: Path, jobs: list[Any]) -> list[list[list[Row]]]:
-    """Return what each job delivers in another process."""
+    """Return the windows of each job, delivered in a new process."""
     done = subprocess.run(
         [sys.executable, "-m", __name__, str(folder)],
+        cwd=ROOT,
         input=json.dumps(jobs),
         capture_output=True,
         text=True,

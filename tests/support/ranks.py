@@ -1,7 +1,7 @@
-"""One of two processes that go through two epochs in step: started by test_distributed.py.
+"""One of the two processes of ``tests/adapters/test_distributed.py``: two epochs in step.
 
-Every step ends with an all-reduce, for which each process waits for the other: one that took fewer
-steps would leave the other waiting for ever.
+Every step ends with an all-reduce, in which each process waits for the other. If one took fewer
+steps, the other would wait forever.
 """
 
 from __future__ import annotations

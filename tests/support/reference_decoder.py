@@ -1,15 +1,21 @@
-"""`Decoder`: the kernel's oracle, written in Python over libsndfile's same calls.
+"""`Decoder`: what decoding must give, in Python over libsndfile, to compare the kernel with.
 
-`SoundFile.read` is not used, because it seeks after every read, and not every decoder comes back to
-where it was.
+It shares no code with headrace: the library is called through the soundfile package's handles, and
+the tables of sample types and of exact seeks are its own. `Recording`, `Code` and `DecodeError`
+only carry values. `SoundFile.read` is not used, because it seeks after every read, and some
+decoders do not return to the same place.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from headrace.codecs._probe import _ffi, _format, _open, _snd, _subtype, _text, sample_type, seeks
+import numpy as np
+import soundfile
+
 from headrace.failures import Code, DecodeError
 
 if TYPE_CHECKING:
@@ -17,17 +23,47 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from headrace.codecs._recording import Recording
+    from headrace import Recording
 
+__all__ = ["Decoder", "sample_type", "seeks_exactly"]
+
+_ffi: Any = soundfile._ffi
+_snd: Any = soundfile._snd
+
+_FORMAT_MASK: Final = 0x0FFF0000  # SF_FORMAT_TYPEMASK of sndfile.h
+_SUBTYPE_MASK: Final = 0x0000FFFF  # SF_FORMAT_SUBMASK of sndfile.h
 _SYSTEM_ERROR: Final = 2  # SF_ERR_SYSTEM of sndfile.h
+
+_SAMPLE_TYPES: Final = {
+    **dict.fromkeys(("PCM_S8", "PCM_U8", "PCM_16", "ALAC_16"), "int16"),
+    **dict.fromkeys(("PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"), "int32"),
+    "DOUBLE": "float64",
+}
+"""The smallest type that holds every sample of a file; lossy codecs give float32."""
+
+_SEEKS_EXACTLY: Final = {
+    container: {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+    for container in ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC")
+}
+"""By container, the sample formats for which `sf_seek` goes to exactly the frame asked for."""
+
+
+def sample_type(recording: Recording) -> np.dtype[Any]:
+    """Return the NumPy type in which a file that libsndfile reads is decoded."""
+    return np.dtype(_SAMPLE_TYPES.get(recording.subtype, "float32"))
+
+
+def seeks_exactly(recording: Recording) -> bool:
+    """Return whether libsndfile's seeking is used in such a file, or decoding from its start."""
+    return recording.subtype in _SEEKS_EXACTLY.get(recording.format, ())
 
 
 class Decoder:
-    """One open file, standing at one frame; used by one thread at a time.
+    """One open file and a position in it, in frames; for one thread at a time.
 
-    What one span gives never depends on the spans asked for before it. So a decoder that came to a
-    stop, or complained, is done with: libsndfile's FLAC then refuses every frame of the file, and
-    its MP3 may go on with audio from somewhere behind the damage. `move_to` opens the file afresh.
+    What a span gives never depends on the spans that were read before it. So a decoder that stopped
+    or reported damage is not used again: after damage, libsndfile's FLAC refuses every frame of the
+    file, and its MP3 may go on with audio from behind the damage. `move_to` opens the file afresh.
 
     Parameters
     ----------
@@ -59,22 +95,23 @@ class Decoder:
         self._handle, info = _open(self.recording.path)
         self.position = 0
         self._stopped = False
+        wanted = soundfile._formats[self.recording.format]
+        wanted |= soundfile._subtypes[self.recording.subtype]
         for name, now, then in (
-            ("the format {}", _format(info), self.recording.format),
+            ("format code {:#x}", info.format & (_FORMAT_MASK | _SUBTYPE_MASK), wanted),
             ("a sample rate of {} Hz", info.samplerate, self.recording.sample_rate),
             ("{} channels", info.channels, self.recording.channels),
-            ("the sample format {}", _subtype(info), self.recording.subtype),
         ):
             if now != then:
                 self.close()
                 raise DecodeError(
                     Code.CHANGED,
-                    f"the file has {name.format(now)}, but had {then} when it was scanned: "
-                    "scan again",
+                    f"the file has {name.format(now)}, but had {name.format(then)} when it was "
+                    "scanned: scan again",
                 )
 
     def close(self) -> None:
-        """Let go of the file; again does nothing. Only `move_to` opens it again."""
+        """Close the file; closing twice is fine. `move_to` opens it again."""
         if self._handle is not None:
             _ffi.release(self._handle)
             self._handle = None
@@ -82,7 +119,7 @@ class Decoder:
     def move_to(
         self, frame: int, scratch: NDArray[Any], cancelled: Callable[[], bool] = lambda: False
     ) -> None:
-        """Stand at `frame`, by the exact way that this format has.
+        """Go to `frame`: by a seek where that is exact in this format, else by decoding up to it.
 
         Parameters
         ----------
@@ -91,14 +128,14 @@ class Decoder:
         scratch : ndarray, shape ``(n,)``
             Memory of this recording's `sample_type` for at least one frame; overwritten.
         cancelled : callable
-            Asked now and then on a long way; if true, the way is given up.
+            Called before each piece that is decoded; if true, the move stops there.
 
         Raises
         ------
         DecodeError
-            The file ends before `frame`, or the decoder refuses.
+            The file ends before `frame`, or the decoder reports an error.
         """
-        exact = seeks(self.recording)
+        exact = seeks_exactly(self.recording)
         if self._handle is None or (self._stopped if exact else frame < self.position):
             self._open()
         if self.position == frame:
@@ -108,8 +145,8 @@ class Decoder:
                 self._stopped = True
                 raise DecodeError(
                     Code.TRUNCATED,
-                    f"the decoder cannot seek to frame {frame} of {self.recording.frames}: "
-                    f"the file is cut short or damaged{self._complaint()}",
+                    f"the decoder cannot seek to frame {frame} of {self.recording.frames}"
+                    f"{self._complaint()}",
                 )
             self.position = frame
             return
@@ -135,7 +172,7 @@ class Decoder:
         Raises
         ------
         DecodeError
-            The decoder filled `out`, but says that what it decoded is damaged.
+            The decoder filled `out`, but reports that what it decoded is damaged.
         """
         wanted = len(out) // self.recording.channels
         if out.dtype != self._type or not out.flags.c_contiguous:
@@ -170,12 +207,37 @@ class Decoder:
         system = _snd.sf_error(self._handle) == _SYSTEM_ERROR
         raise DecodeError(
             Code.IO if system else Code.TRUNCATED,
-            f"decoding stops at frame {self.position} of {self.recording.frames}: "
-            f"the file {'cannot be read' if system else 'is cut short or damaged'}"
+            f"decoding stops at frame {self.position} of {self.recording.frames}"
             f"{self._complaint()}",
         )
 
     def _complaint(self) -> str:
         if not _snd.sf_error(self._handle):
             return ""
-        return f" ({_text(_snd.sf_strerror(self._handle)).rstrip('.')})"
+        return f" ({_text(_snd.sf_strerror(self._handle))})"
+
+
+def _open(path: str) -> tuple[Any, Any]:
+    """Return libsndfile's handle, which closes when it is released or collected, and SF_INFO."""
+    info = _ffi.new("SF_INFO *")
+    if sys.platform == "win32":
+        handle = _snd.sf_wchar_open(path, _snd.SFM_READ, info)
+    else:
+        handle = _snd.sf_open(os.fsencode(path), _snd.SFM_READ, info)
+    if handle != _ffi.NULL:
+        return _ffi.gc(handle, _snd.sf_close), info
+    why = _text(_snd.sf_strerror(_ffi.NULL))
+    try:  # libsndfile calls all of these "System error"
+        with Path(path).open("rb"):
+            pass
+    except FileNotFoundError as error:
+        raise DecodeError(Code.MISSING, "the file is not there") from error
+    except PermissionError as error:
+        raise DecodeError(Code.PERMISSION, "permission denied") from error
+    except OSError as error:
+        raise DecodeError(Code.IO, str(error)) from error
+    raise DecodeError(Code.NOT_AUDIO, why)
+
+
+def _text(message: Any) -> str:
+    return str(_ffi.string(message), "utf-8", "replace").rstrip(".")

@@ -1,15 +1,13 @@
-"""The slow, obvious twin of loading: whole files, decoded, mixed and resampled in one go."""
+"""`Reference`: what loading must give, from whole files decoded, mixed and resampled in one go."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from headrace import _kernel
-from headrace._kernel.testing import convert
-from headrace.dsp._resampler import resampler
+from headrace.dsp import resampler
 from tests.support.sounds import whole
 
 if TYPE_CHECKING:
@@ -17,11 +15,19 @@ if TYPE_CHECKING:
 
     from headrace import AudioExample, Windows
 
-__all__ = ["Reference"]
+__all__ = ["Reference", "in_float32"]
+
+_FULL_SCALE: Final = {"int16": 2.0**15, "int32": 2.0**31, "float32": 1.0, "float64": 1.0}
 
 
 class Reference:
-    """What law 1 compares with.
+    """The windows that law 1 promises: slices of the whole resampled recording.
+
+    Decoding and mixing share no code with headrace. Resampling does: law 1 compares bits, and only
+    the same filter gives the same bits. What is compared is the resampling of the whole recording
+    in one call with that of each window alone. ``tests/dsp/test_resampler.py`` compares the filter
+    itself with sums in double precision, ``tests/kernel/test_arithmetic.py`` with a chain of C's
+    fused multiply-adds.
 
     Parameters
     ----------
@@ -35,7 +41,7 @@ class Reference:
         self.file = cache(self._file)
 
     def window(self, example: AudioExample) -> NDArray[np.float32]:
-        """Return the slice that `example` should be, with zeros behind the end of the file."""
+        """Return the slice that `example` must be, with zeros behind the end of the file."""
         return self.slice(example.file_id, example.offset)
 
     def slice(self, file_id: str, offset: float) -> NDArray[np.float32]:
@@ -46,14 +52,36 @@ class Reference:
 
     def _file(self, file_id: str) -> NDArray[np.float32]:
         recording = self._recordings[file_id]
-        pcm = whole(recording)
-        table = resampler(recording.sample_rate, self.spec.sample_rate)
-        total = table.output_frames(len(pcm))
-        begin, end = table.span(0, total)
-        x = np.zeros(end - begin, np.float32)
         assert self.spec.channel != "all"
-        channel = _kernel.MIX if self.spec.channel == "mix" else self.spec.channel
-        convert(pcm.reshape(-1), recording.channels, channel, x[-begin : len(pcm) - begin])
-        y = np.empty(total, np.float32)
+        signal = in_float32(whole(recording), self.spec.channel)
+        rate_in, rate_out = recording.sample_rate, self.spec.sample_rate
+        table = resampler(rate_in, rate_out)
+        y = np.empty(-(-len(signal) * rate_out // rate_in), np.float32)
+        begin, end = table.span(0, len(y))
+        x = np.zeros(end - begin, np.float32)
+        x[-begin : len(signal) - begin] = signal
         table(x, begin, y, 0)
         return y
+
+
+def in_float32(pcm: NDArray[Any], channel: int | Literal["mix"]) -> NDArray[np.float32]:
+    """Return one channel, or the "mix" of all, in float32, by NumPy alone.
+
+    The definition of the conversion: each sample is rounded to float32 once; the mix is the sum in
+    the order of the channels, divided by their number.
+
+    Parameters
+    ----------
+    pcm : ndarray, shape ``(frames, channels)``
+        int16, int32, float32 or float64.
+    channel : int or "mix"
+        Which channel.
+    """
+    with np.errstate(all="ignore"):
+        samples = pcm.astype(np.float32) / np.float32(_FULL_SCALE[pcm.dtype.name])
+        if channel != "mix":
+            return np.asarray(samples[:, channel])
+        total = samples[:, 0].copy()
+        for number in range(1, pcm.shape[1]):
+            total += samples[:, number]
+        return np.asarray(total / np.float32(pcm.shape[1]), np.float32)

@@ -1,6 +1,6 @@
-"""Runs that are slow for one reason each, and who is said to be at fault: verdict, trace and plot.
+"""Runs that are slow for one reason each, and the cause that verdict, trace and plot name.
 
-``python -m tests.support.slow_runs NAME PATTERN`` prints that of one run as JSON.
+``python -m tests.support.slow_runs NAME PATTERN`` prints the causes of one run as JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import headrace
-from headrace.bench._plot import page
+from headrace.bench._plot import sweep_page
 from headrace.bench._sweep import sweep
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["SLOW_PREAD", "blamed"]
+__all__ = ["SLOW_PREAD", "diagnose"]
 
 SLOW_PREAD = """
 #define _GNU_SOURCE
@@ -40,17 +40,17 @@ static ssize_t slow(const char *name, int file, void *to, size_t bytes, off_t at
 ssize_t pread(int f, void *to, size_t n, off_t at) { return slow("pread", f, to, n, at); }
 ssize_t pread64(int f, void *to, size_t n, off_t at) { return slow("pread64", f, to, n, at); }
 """
-"""C: in a process that preloads it, files are read as from a disk far away."""
+"""C source: a process that preloads it reads files as slowly as from a distant disk."""
 
 
 def sleepy(audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Take long, without the GIL."""
+    """Be slow without the GIL."""
     time.sleep(0.003)
     return audio
 
 
 def spin(audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Take long, with the GIL."""
+    """Be slow with the GIL."""
     total = 0
     for i in range(60_000):
         total += i
@@ -58,11 +58,11 @@ def spin(audio: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _nothing() -> None:
-    """Work with a batch: not even the GIL is let go of for a moment, as `time.sleep(0)` would."""
+    """Do no work with a batch; unlike `time.sleep(0)`, this never releases the GIL."""
 
 
 class _Model:
-    """Works with a batch for 3 to 30 milliseconds, in pieces of 3 that hold the GIL."""
+    """Work with a batch for 3 to 30 milliseconds, in pieces of 3 that hold the GIL."""
 
     def __init__(self) -> None:
         self._pieces = cycle(range(1, 11))
@@ -72,11 +72,11 @@ class _Model:
             sum(range(200_000))
 
 
-def blamed(name: str, pattern: str) -> dict[str, Any]:
-    """Return what is said of a run: the verdict, seconds by name in the trace, the plot's page."""
+def diagnose(name: str, pattern: str) -> dict[str, Any]:
+    """Return what is reported of a run: verdict, seconds by name in the trace, the plot's page."""
     windows = headrace.scan(pattern).windows(16_000, 0.1)
     how: Any = {"batch_size": 4}
-    if name == "model":  # two reads a batch, which end while it works, and at times after that
+    if name == "model":  # two reads a batch, which end while the model works, or later
         windows = headrace.scan(pattern).windows(44_100, 1.0, hop_s=0.5).shuffle()
         how = {"batch_size": 12, "prefetch": 1}
     if name == "transform":
@@ -101,13 +101,13 @@ def blamed(name: str, pattern: str) -> dict[str, Any]:
     measured = sweep(windows, [2], rounds=1, **how, consume=lambda _: work(), least_s=0.3)
     return {
         "verdict": loader.stats().verdict,
-        "told in the trace": events["otherData"]["verdict"],
+        "verdict in the trace": events["otherData"]["verdict"],
         "trace": dict(seconds),
-        "page": page(measured),
+        "page": sweep_page(measured),
         "plot": measured.rows[0].runs[0].parts,
         "wait_share": measured.rows[0].wait_share,
     }
 
 
 if __name__ == "__main__":
-    json.dump(blamed(*sys.argv[1:]), sys.stdout)
+    json.dump(diagnose(*sys.argv[1:]), sys.stdout)

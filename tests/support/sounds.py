@@ -1,4 +1,4 @@
-"""Sounds for the tests, and files of every kind that soundfile can write and headrace reads."""
+"""Signals, and audio files of every format that soundfile can write and headrace reads."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
+from headrace import Recording
 from headrace.annotations._annotations import Annotations
-from headrace.codecs._probe import probe, sample_type
-from headrace.codecs._recording import Recording
-from tests.support.reference_decoder import Decoder
+from headrace.codecs import probe
+from tests.support.reference_decoder import Decoder, sample_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ INEXACT = (
     ("SDS", "PCM_16"),
     ("SDS", "PCM_24"),
 )
-"""Pairs that are written and opened, but read differently in different pieces."""
+"""Pairs of container and sample format that give other samples when read in other pieces."""
 
 _NOT_WRITTEN = {
     ("AIFF", "DWVW_12"),
@@ -68,7 +68,7 @@ KINDS = tuple(_kinds())
 
 
 def calls() -> Annotations:
-    """Return what is heard in the recordings of the fixture `archive`, and when."""
+    """Return annotations of the recordings of the fixture `archive`."""
     events = {
         "file": ["0.wav", "0.wav", "2.wav", "4.wav"],
         "start_s": [0.3, 1.2, 0.0, 0.6],
@@ -79,7 +79,7 @@ def calls() -> Annotations:
 
 
 def most_channels(kind: str, subtype: str) -> int:
-    """Return how many channels such a file can have, 8 standing for any number."""
+    """Return the largest number of channels of such a file; 8 stands for any number."""
     names = {kind, subtype, subtype[:-3]}
     if names & _MONO:
         return 1
@@ -92,7 +92,7 @@ def noise(frames: int, channels: int = 1, seed: int = 0) -> NDArray[np.float64]:
 
 
 def tones(frames: int, channels: int = 1, seed: int = 0) -> NDArray[np.float64]:
-    """Return three steady tones a channel, shape ``(frames, channels)``, in [-0.9, 0.9]."""
+    """Return three steady tones in each channel, shape ``(frames, channels)``, in [-0.9, 0.9]."""
     turns = np.random.default_rng(seed).uniform(0.001, 0.45, size=(3, channels))
     steps = np.arange(frames)[:, None, None]
     audio: NDArray[np.float64] = 0.3 * np.sin(2 * np.pi * steps * turns).sum(axis=1)
@@ -100,7 +100,7 @@ def tones(frames: int, channels: int = 1, seed: int = 0) -> NDArray[np.float64]:
 
 
 def speechlike(frames: int, channels: int = 1, seed: int = 0) -> NDArray[np.float64]:
-    """Return buzzing syllables with pauses between them, shape ``(frames, channels)``."""
+    """Return buzzing syllables with pauses, shape ``(frames, channels)``."""
     rng = np.random.default_rng(seed)
     audio = np.zeros((frames, channels))
     start = 0
@@ -127,7 +127,7 @@ SIGNALS = {"noise": noise, "tones": tones, "speechlike": speechlike, "silence": 
 
 
 def medley(frames: int, channels: int = 1, seed: int = 0) -> NDArray[np.float64]:
-    """Return all signals one after the other, `frames` in total."""
+    """Return all signals one after the other, `frames` in total, shape ``(frames, channels)``."""
     parts = np.array_split(np.arange(frames), len(SIGNALS))
     made = [
         make(len(part), channels, seed) for make, part in zip(SIGNALS.values(), parts, strict=True)
@@ -138,7 +138,7 @@ def medley(frames: int, channels: int = 1, seed: int = 0) -> NDArray[np.float64]
 def write(
     path: Path, audio: NDArray[Any], rate: int, kind: str, subtype: str, **options: Any
 ) -> Recording:
-    """Write `audio` in blocks and return what its header says.
+    """Write `audio` in blocks, and return the recording that the header declares.
 
     Written in one call, a long Vorbis file overflows the stack of libsndfile's encoder.
     """
@@ -150,14 +150,14 @@ def write(
 
 
 def recording_of(path: Path) -> Recording:
-    """Return the recording that a good file holds."""
+    """Return the recording of a good file."""
     found = probe(str(path), path.name)
     assert isinstance(found, Recording), found
     return found
 
 
 def whole(recording: Recording) -> NDArray[Any]:
-    """Return the reference: a fresh open and sequential reads with no seek.
+    """Decode a file from its start to its end with the reference decoder.
 
     Shape ``(frames, channels)``, of the recording's sample type; fewer frames than declared where
     decoding stops.

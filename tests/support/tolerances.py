@@ -1,6 +1,6 @@
-"""Every tolerance of the tests, with its reason: the one place to look when a test is called loose.
+"""Every tolerance of the tests, with its reason.
 
-Where nothing is given away there is no tolerance: `assert_same_bits`.
+All other comparisons are exact: `assert_same_bits`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ SERIES = 4e-15
 each rounded by 1.1e-16, against library functions good to a few times that."""
 
 PROMISED_DB = -100.0
-"""The resampler's promise: pass-band error and leakage, relative to the tone."""
+"""The resampler's specification: error in the pass band and leakage, relative to the tone."""
 
 PARABOLA = 2e-7
-"""How far an interpolated coefficient may lie from h. Between Chebyshev's nodes a parabola misses
+"""Largest error of an interpolated coefficient. Between Chebyshev's nodes a parabola misses h
 by at most the third derivative times PHASES^-3 / 192. That of c sinc(c t) is at most pi^3 c^4 / 4,
 which makes 1.6e-7 at c = 1; the window bends it a little more."""
 
@@ -40,7 +40,7 @@ float32 after that is good to some 2^-22 of the power, 1e-6 dB, and near -100 dB
 def chain_bound(
     taps: int, magnitude: NDArray[np.float64], total: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return how far a float32 chain of fused multiply-adds may lie from the exact sum of x h.
+    """Return the largest error of a float32 chain of fused multiply-adds for the sum of x h.
 
     A coefficient rounded to float32 is h (1 + d), and each of the n additions rounds once, so that
     a term of the sum carries at most n + 1 factors (1 + d) with abs(d) <= u. Their product is
@@ -53,7 +53,7 @@ def chain_bound(
     Parameters
     ----------
     taps : int
-        n, how many inputs have a coefficient that is not zero.
+        n, the number of inputs with a coefficient other than zero.
     magnitude : ndarray of float64
         sum(abs(x h)) of each output.
     total : ndarray of float64
@@ -64,7 +64,7 @@ def chain_bound(
 
 
 def assert_same_bits(got: NDArray[Any], want: NDArray[Any]) -> None:
-    """Fail unless both arrays have one dtype, one shape and the same bits: -0 is not 0."""
+    """Fail unless both arrays have the same dtype, shape and bits; -0 differs from 0."""
     assert got.dtype == want.dtype
     assert got.shape == want.shape
     unsigned = f"u{got.dtype.itemsize}"

@@ -123,7 +123,11 @@ def test_categories_that_no_recording_has_are_no_groups(sites: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("parts", "by", "sentence"),
     [
-        ({"a": 0.5}, "recording", "positive numbers that sum to 1, not .*'a': 0.5.* left out is a"),
+        (
+            {"a": 0.5},
+            "recording",
+            "positive numbers that sum to 1, not .*'a': 0.5.* to leave recordings",
+        ),
         ({"a": 1.5, "b": -0.5}, "recording", "positive numbers that sum to 1"),
         ({"a": "x"}, "recording", "positive numbers that sum to 1"),
         ({}, "recording", "positive numbers that sum to 1"),
@@ -144,7 +148,7 @@ def test_a_column_that_is_named_recording_is_not_passed_over() -> None:
     parts = {"a": 0.5, "b": 0.5}
     catalog = made_up([100] * 4, recording=["x", "x", "y", "y"])
 
-    with pytest.raises(CatalogError, match=r'say by="id" .*, or rename the column'):
+    with pytest.raises(CatalogError, match=r'use by="id" .*, or rename the column'):
         catalog.split(parts)
     one, other = (
         [[r.id for r in part] for part in each.split(parts, by=by).values()]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.catalog._catalog import scan
-from headrace.codecs import _probe as decode
+from headrace.catalog._scan import scan
+from headrace.codecs import _libsndfile
 from headrace.errors import HeadraceWarning, InvalidWindowsError
 from headrace.windows._examples import AudioExample
 from headrace.windows._spec import Channel, Coverage
@@ -358,7 +358,7 @@ def test_the_order_of_an_epoch_is_made_once_for_all_indices(
 
 def test_windows_pickle_small_and_open_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A million windows travel as a few kilobytes, and no file is looked at on the way."""
-    monkeypatch.setattr(decode, "_open", _refuse)
+    monkeypatch.setattr(_libsndfile, "open_file", _refuse)
     windows = made_up([1_000_000_000]).windows(1_000, 1.0).shuffle()
     list(windows.order.epoch(0)(np.arange(3, dtype=np.int64)))
 
@@ -563,7 +563,7 @@ def test_whole_numbers_may_be_numpys(tmp_path: Path) -> None:
 
 def test_cutting_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of files that are not there can be made, sliced, shuffled, told of and located."""
-    monkeypatch.setattr(decode, "_open", _refuse)
+    monkeypatch.setattr(_libsndfile, "open_file", _refuse)
 
     catalog = made_up([500, 400], [44_100, 8_000], kinds=[("WAV", "FLOAT"), ("OGG", "VORBIS")])
     windows = catalog.windows(16_000, 0.01)[2:].shuffle(by="file")

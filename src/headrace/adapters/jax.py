@@ -1,12 +1,12 @@
-"""`JaxLoader`: a loader's batches as JAX arrays, put on their device before their turn.
+"""`JaxLoader`: a loader's batches as JAX arrays, transferred to their device ahead of use.
 
 Guarantees
 ----------
 - All batches have the same shapes, so that a function is compiled once.
-- JAX may take a slab's memory as an array's own (on the CPU it does, where the alignment suits
-  it), or read it later than it says. It refers to the slab as long as either lasts, so the slab is
-  not written meanwhile.
-- Nothing touches a device before the first batch is asked for.
+- JAX may use the memory of a batch as an array's own (on the CPU it does if the alignment is
+  right), or read it after `jax.device_put` returns. JAX refers to the memory in both cases, so the
+  loader does not write it meanwhile.
+- Nothing touches a device before the first batch is requested.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from headrace.adapters._ahead import PLACED, Ahead, Ready
+from headrace.adapters._device_loader import DEVICE_FIELDS, CompletedTransfer, DeviceLoader
 
 try:
     import jax
@@ -31,16 +31,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from headrace.adapters._ahead import Put
+    from headrace.adapters._device_loader import Transfer
     from headrace.loading import Loader
     from headrace.windows import Batch
 
 __all__ = ["JaxBatch", "JaxLoader"]
 
 
+# It repeats the fields of `Batch`, because their order and the types of arrays differ;
+# tests/adapters/test_batch_fields.py compares them.
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class JaxBatch:
-    """A `Batch` whose audio and labels are JAX arrays; unpacks to ``audio, file_id, offset``.
+    """A `Batch` with audio and labels as JAX arrays; unpacks to ``audio, file_id, offset``.
 
     Attributes
     ----------
@@ -51,7 +53,7 @@ class JaxBatch:
     valid : Array of bool, shape ``(batch,)``
         False for rows that hold no window.
     file_id, path, offset, end_s, index, valid_samples, source, sample_rate, state
-        As in `Batch`, NumPy's and on the CPU.
+        As in `Batch`: NumPy arrays, tuples and numbers on the CPU.
     """
 
     audio: jax.Array
@@ -75,39 +77,40 @@ class JaxBatch:
         return len(self.audio)
 
 
-class JaxLoader(Ahead[Any]):
+class JaxLoader(DeviceLoader[Any]):
     """A loader's batches as JAX arrays of fixed shapes.
 
-    Each ``iter()`` is the next epoch, after a ``break`` too; only `load_state_dict` resumes inside
-    one.
+    Each ``iter()`` is the next epoch, also after a ``break``; only `load_state_dict` resumes inside
+    an epoch.
 
     Parameters
     ----------
     loader : Loader
         With a `batch_size`, ``last="drop"`` or ``"pad"``, and ``on_error="raise"`` or ``"mask"``.
-        It is used by nobody else meanwhile.
+        Nothing else may use it meanwhile.
     fields : sequence of str, optional
-        Attributes of `Batch`, as ``("audio", "labels")``: batches are tuples of these. By default a
-        batch is a `JaxBatch`. Only audio, labels, label_mask and
-        valid are JAX arrays, either way.
+        Attributes of `Batch`, such as ``("audio", "labels")``: batches are tuples of these. By
+        default a batch is a `JaxBatch`. In both, only audio, labels, label_mask and valid are JAX
+        arrays.
     sharding : jax.sharding.Sharding, optional
-        How the rows are spread over devices, as
-        ``NamedSharding(mesh, PartitionSpec("data"))``. Where there are several processes, each
-        loads the rows of its own devices, and an array is made of all of them.
+        How the rows are distributed over devices, such as
+        ``NamedSharding(mesh, PartitionSpec("data"))``. With several processes, each loads the rows
+        of its own devices, and an array consists of the rows of all processes.
     device : jax.Device, optional
-        Where the arrays shall be, if it is one device and not JAX's default.
+        The device of the arrays; default JAX's default device.
     ahead : int
-        How many more batches are on the device, or on their way there, while one is worked with.
-        The loader's `memory_bound` counts them.
+        How many more batches are on the device, or on the way to it, while one is in use. The
+        loader's `memory_bound` counts them.
 
     Raises
     ------
     ValueError
-        The loader's batches are not all of one shape, a field is not one of a batch, `ahead` is no
-        whole number from 0 up, or both `sharding` and `device` are given; with the first batch, if
-        it has audio of 8 bytes a number, which JAX cuts unless ``jax_enable_x64`` is set.
+        The loader's batches may differ in shape, a field is not one of a batch, `ahead` is not a
+        whole number from 0, or both `sharding` and `device` are given. Also, when the first batch
+        is requested, if a dtype has 8 bytes a number, which JAX truncates unless
+        ``jax_enable_x64`` is set.
     MemoryBudgetError
-        The loader's `memory` has no room for so many batches ahead.
+        The loader's `memory` has no room for `ahead` more batches.
     """
 
     def __init__(
@@ -121,32 +124,34 @@ class JaxLoader(Ahead[Any]):
     ) -> None:
         if loader.last == "keep":
             raise ValueError(
-                'JAX compiles anew for a last batch that is shorter: give the loader last="drop" '
-                'or last="pad".'
+                'last="keep" may make the last batch shorter, for which JAX compiles again: '
+                'give the loader last="drop" or last="pad".'
             )
         if loader.on_error == "skip":
             raise ValueError(
-                "JAX compiles anew for a batch that lacks a failed window: give the loader "
-                'on_error="mask" or on_error="raise".'
+                'on_error="skip" makes a batch with a failed window shorter, for which JAX '
+                'compiles again: give the loader on_error="mask" or on_error="raise".'
             )
         if sharding is not None and device is not None:
-            raise ValueError("give sharding or device, not both: a sharding names its devices.")
+            raise ValueError("give sharding or device, not both: a sharding includes its devices.")
         super().__init__(loader, fields, ahead)
         self.sharding = sharding
         self.device = device
 
-    def _put(self, batch: Batch) -> Put[Any]:
+    def _transfer(self, batch: Batch) -> Transfer[Any]:
         values = {
-            name: self._array(name, value) if name in PLACED and value is not None else value
-            for name, value in self._chosen(batch).items()
+            name: self._array(name, value) if name in DEVICE_FIELDS and value is not None else value
+            for name, value in self._field_values(batch).items()
         }
-        return Ready(JaxBatch(**values) if self.fields is None else tuple(values.values()))
+        return CompletedTransfer(
+            JaxBatch(**values) if self.fields is None else tuple(values.values())
+        )
 
     def _array(self, name: str, array: NDArray[Any]) -> jax.Array:
-        if (held := jax.dtypes.canonicalize_dtype(array.dtype)) != array.dtype:
+        if (truncated := jax.dtypes.canonicalize_dtype(array.dtype)) != array.dtype:
             raise ValueError(
-                f"{name} is {array.dtype} here, which JAX would cut to {held}: let the transform "
-                f"that made it end with .astype(np.{held}), or set jax_enable_x64."
+                f"{name} is {array.dtype}, which JAX would truncate to {truncated}: end the "
+                f"transform that returns it with .astype(np.{truncated}), or set jax_enable_x64."
             )
         if self.sharding is not None:
             return jax.make_array_from_process_local_data(self.sharding, array)

@@ -1,11 +1,11 @@
-"""`TorchLoader`: a loader's batches as PyTorch's tensors, and `Dataset`, its windows one by one.
+"""`TorchLoader`: a loader's batches as PyTorch tensors; `Dataset`: windows one by one.
 
 Guarantees
 ----------
-- On the CPU a tensor's memory is the loader's, without a copy. Whatever refers to it (a view, a
-  NumPy array made of it, a graph of gradients) keeps it from being written again.
-- Nothing touches a GPU unless `device` names one. Copies to CUDA are on a stream of their own; the
-  stream that is current when a batch is handed out waits for them, the program does not.
+- On the CPU a tensor uses the loader's memory, without a copy. The loader does not write that
+  memory again while anything refers to it: a view, a NumPy array, a graph of gradients.
+- Nothing touches a GPU unless `device` names one. Copies to CUDA run on a stream of their own. The
+  stream that is current when a batch is handed out waits for its copy; the program does not.
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ import math
 from dataclasses import dataclass, replace
 from dataclasses import fields as fields_of
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
 from headrace._validation import check_whole_number
-from headrace.adapters._ahead import PLACED, Ahead, Ready, checked, chosen
+from headrace.adapters._device_loader import (
+    DEVICE_FIELDS,
+    CompletedTransfer,
+    DeviceLoader,
+    check_fields,
+    select_fields,
+)
 from headrace.windows import AudioExample
 
 try:
@@ -32,37 +38,39 @@ except ModuleNotFoundError as error:
     ) from None
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
 
-    from headrace.adapters._ahead import Put
+    from headrace.adapters._device_loader import Transfer
     from headrace.loading import Loader
     from headrace.windows import Batch, Windows
 
 __all__ = ["Dataset", "TorchBatch", "TorchLoader"]
 
-Values: TypeAlias = dict[str, Any]
+FieldValues: TypeAlias = dict[str, Any]
 T = TypeVar("T")
 
 
-# Not frozen: Lightning and others put converted tensors into a copy.
+# Not frozen, because Lightning and others assign converted tensors to a copy. So it cannot inherit
+# its fields from `Batch` or share a base class with `JaxBatch`, which are frozen: it repeats them,
+# and tests/adapters/test_batch_fields.py compares them.
 @dataclass(slots=True, eq=False, kw_only=True)
 class TorchBatch:
-    """A `Batch` whose audio and labels are tensors; unpacks to ``audio, file_id, offset``.
+    """A `Batch` with audio and labels as tensors; unpacks to ``audio, file_id, offset``.
 
     Attributes
     ----------
     audio : Tensor of float32, shape ``(batch, samples)`` or ``(batch, channels, samples)``
-        Or what `Windows.map` made. On the CPU the loader's memory: written again only after nothing
-        refers to it any more.
+        Or what the function of `Windows.map` returned. On the CPU it is the loader's memory, which
+        is not written again while anything refers to it.
     labels, label_mask : Tensor of float32 and of bool, shape ``(batch, classes)``, or None
         As in `Batch`.
     valid : Tensor of bool, shape ``(batch,)``
         False for rows that hold no window.
     file_id, path, offset, end_s, index, valid_samples, source, sample_rate, state
-        As in `Batch`, NumPy's and on the CPU.
+        As in `Batch`: NumPy arrays, tuples and numbers on the CPU.
     """
 
     audio: torch.Tensor
@@ -80,9 +88,9 @@ class TorchBatch:
     state: Mapping[str, Any]
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
-        """Return this batch with its tensors on `device`, as `torch.Tensor.to` puts them there."""
+        """Return this batch with its tensors on `device`, copied as `torch.Tensor.to` does."""
         values = {field.name: getattr(self, field.name) for field in fields_of(self)}
-        return replace(self, **_moved(values, torch.device(device), non_blocking=non_blocking))
+        return replace(self, **_to_device(values, torch.device(device), non_blocking=non_blocking))
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.audio, self.file_id, self.offset))
@@ -91,33 +99,33 @@ class TorchBatch:
         return len(self.audio)
 
 
-class TorchLoader(Ahead[Any]):
+class TorchLoader(DeviceLoader[Any]):
     """A loader's batches as tensors; for a plain loop, Lightning, and Accelerate.
 
-    Each ``iter()`` is the next epoch, after a ``break`` too; only `load_state_dict` resumes inside
-    one. `state_dict` and `load_state_dict` are what torchdata calls stateful.
+    Each ``iter()`` is the next epoch, also after a ``break``; only `load_state_dict` resumes inside
+    an epoch. `state_dict` and `load_state_dict` implement torchdata's protocol `Stateful`.
 
     Parameters
     ----------
     loader : Loader
-        With a `batch_size`. It is used by nobody else meanwhile.
+        With a `batch_size`. Nothing else may use it meanwhile.
     fields : sequence of str, optional
-        Attributes of `Batch`, as ``("audio", "labels")``: batches are tuples of these, arrays among
-        them as tensors. By default a batch is a `TorchBatch`.
+        Attributes of `Batch`, such as ``("audio", "labels")``: batches are tuples of these, with
+        arrays as tensors. By default a batch is a `TorchBatch`.
     device : torch.device or str, optional
-        Where the tensors shall be. With CUDA, batches are made in pinned memory and copied ahead of
-        use. By default, and with ``"cpu"``, they stay where they are made.
+        The device of the tensors. With CUDA, batches are assembled in pinned memory and copied
+        ahead of use. By default, and with ``"cpu"``, they are not copied.
     ahead : int
-        With CUDA: how many more batches are on the device, or on their way there, while one is
-        worked with. The loader's `memory_bound` counts their pinned memory.
+        With CUDA: how many more batches are on the device, or on the way to it, while one is in
+        use. The loader's `memory_bound` counts their pinned memory.
 
     Raises
     ------
     ValueError
-        The loader makes no batches, a field is not one of a batch, `ahead` is no whole number from
-        0 up, or `device` is not there.
+        The loader yields single examples, a field is not one of a batch, `ahead` is not a whole
+        number from 0, or `device` is a CUDA device and none is available.
     MemoryBudgetError
-        The loader's `memory` has no room for so many batches ahead.
+        The loader's `memory` has no room for `ahead` more batches.
     """
 
     def __init__(
@@ -128,98 +136,108 @@ class TorchLoader(Ahead[Any]):
         ahead: int = 2,
     ) -> None:
         self.device = torch.device("cpu" if device is None else device)
-        self._cuda = _Cuda(self.device) if self.device.type == "cuda" else None
+        self._cuda = _CudaDevice(self.device) if self.device.type == "cuda" else None
         ahead = check_whole_number("ahead", ahead, 0)
-        if self._cuda is None:  # nothing to do ahead
+        if self._cuda is None:  # there is nothing to copy ahead
             super().__init__(loader, fields, 0)
         else:
-            super().__init__(loader, fields, ahead, self._cuda.pinned)
+            super().__init__(loader, fields, ahead, self._cuda.allocate_pinned)
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
-        """Where Lightning looks for `set_epoch`: ``batch_sampler.sampler``."""
+        """Has `set_epoch` where Lightning looks for it: at ``batch_sampler.sampler``."""
         return SimpleNamespace(sampler=self)
 
-    def _put(self, batch: Batch) -> Put[Any]:
-        values = self._chosen(batch)
+    def _transfer(self, batch: Batch) -> Transfer[Any]:
+        values = self._field_values(batch)
         for name, value in values.items():
-            if isinstance(value, np.ndarray) and (self.fields or name in PLACED):
-                values[name] = _tensor(value)
+            if isinstance(value, np.ndarray) and (self.fields or name in DEVICE_FIELDS):
+                values[name] = _as_tensor(value)
         if self._cuda is not None:
-            return _Copy(self._cuda, values, self._made)
-        return Ready(self._made(_moved(values, self.device)))
+            return _CudaTransfer(self._cuda, values, self._pack)
+        return CompletedTransfer(self._pack(_to_device(values, self.device)))
 
-    def _made(self, values: Values) -> Any:  # noqa: ANN401
+    def _pack(self, values: FieldValues) -> TorchBatch | tuple[Any, ...]:
         return TorchBatch(**values) if self.fields is None else tuple(values.values())
 
 
-class _Cuda:
-    """A CUDA device, and the stream on which it is copied to."""
+class _CudaDevice:
+    """A CUDA device, and the stream on which copies to it run."""
 
     def __init__(self, device: torch.device) -> None:
         if not torch.cuda.is_available():
-            raise ValueError(f'device="{device}", but torch.cuda.is_available() is False here.')
+            raise ValueError(
+                f'device="{device}" needs CUDA, but torch.cuda.is_available() is False: choose '
+                "another device, or install PyTorch with CUDA."
+            )
         self.device = device
         self.stream = torch.cuda.Stream(device)
 
-    def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return memory from which can be copied while the program goes on."""
+    def allocate_pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return pinned memory, from which CUDA copies without blocking the program."""
         nbytes = math.prod(shape) * dtype.itemsize
         memory: NDArray[np.uint8] = torch.empty(nbytes, dtype=torch.uint8, pin_memory=True).numpy()
         return memory.view(dtype).reshape(shape)
 
-    def copy(self, values: Values) -> tuple[Values, Any]:
-        """Begin to copy tensors; return the copies, and the event of their being done."""
+    def begin_copy(self, values: FieldValues) -> tuple[FieldValues, torch.cuda.Event]:
+        """Begin to copy tensors; return the copies, and an event that occurs when they are done."""
         with torch.cuda.stream(self.stream):
-            copies = _moved(values, self.device, non_blocking=True)
+            copies = _to_device(values, self.device, non_blocking=True)
             return copies, self.stream.record_event()
 
-    def hand_over(self, copies: Values, done: Any) -> None:  # noqa: ANN401
-        """Let the current stream, and whoever frees the copies' memory later, wait for them."""
+    def make_current_stream_wait(self, copies: FieldValues, copied: torch.cuda.Event) -> None:
+        """Make the current stream wait for the copies, and the allocator wait for that stream.
+
+        Without `record_stream`, the memory of a copy could be reused while the stream reads it.
+        """
         current = torch.cuda.current_stream(self.device)
-        current.wait_event(done)
-        for tensor in _tensors(copies):
-            tensor.record_stream(current)
+        current.wait_event(copied)
+        for value in copies.values():
+            if isinstance(value, torch.Tensor):
+                value.record_stream(current)
 
 
-class _Copy:
-    """A batch on its way to a CUDA device. Its source is referred to until the copy is done."""
+class _CudaTransfer(Generic[T]):
+    """The copy of a batch to a CUDA device; refers to its source until the copy is done."""
 
-    def __init__(self, cuda: _Cuda, source: Values, made: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self, cuda: _CudaDevice, source: FieldValues, pack: Callable[[FieldValues], T]
+    ) -> None:
         self._cuda = cuda
-        self._made = made
-        self._source: Values | None = source
-        self._copies, self._done = cuda.copy(source)
+        self._pack = pack
+        self._source: FieldValues | None = source
+        self._copies, self._copied = cuda.begin_copy(source)
 
     @property
-    def settled(self) -> bool:
-        return self._source is None or bool(self._done.query())
+    def done(self) -> bool:
+        return self._source is None or bool(self._copied.query())
 
-    def settle(self) -> None:
+    def wait(self) -> None:
         if self._source is not None:
-            self._done.synchronize()
+            self._copied.synchronize()
             self._source = None
 
-    def take(self) -> Any:  # noqa: ANN401
+    def result(self) -> T:
         copies, self._copies = self._copies, {}
-        self._cuda.hand_over(copies, self._done)
-        return self._made(copies)
+        self._cuda.make_current_stream_wait(copies, self._copied)
+        return self._pack(copies)
 
 
 class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
-    """A map-style view of `Windows`, for a `torch.utils.data.DataLoader` that is there already.
+    """A map-style dataset of `Windows`, for programs that keep their `torch.utils.data.DataLoader`.
 
-    A window is decoded when it is asked for, by whoever asks: this has no threads, and pickles as
-    small as the windows do. A `TorchLoader` is what keeps a model busy.
+    A window is decoded when it is requested, in the process that requests it. A dataset has no
+    threads, and its pickle is as small as that of its windows. To keep a model busy, use a
+    `TorchLoader`.
 
     Parameters
     ----------
     windows : Windows
-        Whose windows. If they are shuffled, the order is that of epoch 0; let the `DataLoader`
+        The windows. If they are shuffled, the order is that of epoch 0: let the `DataLoader`
         shuffle instead.
     fields : sequence of str, optional
-        Attributes of `AudioExample`, as ``("audio", "labels")``: an item is a tuple of these. By
-        default it is a dict of all that there are. Arrays are tensors.
+        Attributes of `AudioExample`, such as ``("audio", "labels")``: an item is a tuple of these.
+        By default it is a dict of all that are not None. Arrays are tensors.
 
     Raises
     ------
@@ -231,7 +249,7 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
         known = [field.name for field in fields_of(AudioExample)]
         self.windows = windows
         self.fields = None if fields is None else tuple(fields)
-        self._fields = checked(fields, known, "an example")
+        self._fields = check_fields(fields, known, "an example")
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -246,32 +264,30 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
         ReadError
             The window could not be read.
         ValueError
-            A field that was asked for is None: labels of windows that have none.
+            A field of `fields` is None: the windows have no labels.
         """
-        asked = self.fields is not None
+        required = self.fields is not None
         example = self.windows[int(index)]
-        values = chosen(example, self._fields, asked=asked, whose="these examples have")
+        values = select_fields(example, self._fields, required=required, owners="these examples")
         item = {
-            name: _tensor(value) if isinstance(value, np.ndarray) else value
+            name: _as_tensor(value) if isinstance(value, np.ndarray) else value
             for name, value in values.items()
             if value is not None
         }
         return item if self.fields is None else tuple(item.values())
 
 
-def _tensor(array: NDArray[Any]) -> torch.Tensor:
-    """Return a tensor over the memory of `array`, or of a copy where PyTorch has none like it."""
+def _as_tensor(array: NDArray[Any]) -> torch.Tensor:
+    """Return a tensor over the memory of `array`, or over a copy if PyTorch cannot share it."""
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()
     return torch.from_numpy(array)
 
 
-def _tensors(values: Values) -> Iterator[torch.Tensor]:
-    return (value for value in values.values() if isinstance(value, torch.Tensor))
-
-
-def _moved(values: Values, device: torch.device, *, non_blocking: bool = False) -> Values:
-    """Return the values, with what is a tensor on `device`."""
+def _to_device(
+    values: FieldValues, device: torch.device, *, non_blocking: bool = False
+) -> FieldValues:
+    """Return the values, with their tensors on `device`."""
     return {
         name: value.to(device, non_blocking=non_blocking)
         if isinstance(value, torch.Tensor)

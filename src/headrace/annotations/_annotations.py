@@ -1,4 +1,4 @@
-"""`Annotations`: who calls when, as somebody has written it down; an immutable table of events."""
+"""`Annotations`: labelled events in recordings, as an immutable table."""
 
 from __future__ import annotations
 
@@ -10,9 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headrace.annotations._columns import NAMED, Malformed, checked, masked, of_lists, warn
-from headrace.annotations._files import Reading, anuraset, audacity, parquet, raven, read, separated
-from headrace.annotations._matching import Unmatched, match, told, unmatched
+from headrace.annotations._columns import (
+    RENAMABLE,
+    Malformed,
+    events_of_table,
+    filter_events,
+    make_table,
+    warn_of_malformed,
+)
+from headrace.annotations._files import (
+    ParsedLabels,
+    anuraset_parser,
+    csv_parser,
+    parse_audacity,
+    raven_parser,
+    read_label_files,
+    read_parquet_table,
+)
+from headrace.annotations._matching import Unmatched, match, report_unmatched, unmatched
 from headrace.errors import AnnotationError
 
 if TYPE_CHECKING:
@@ -23,7 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from headrace.annotations._matching import By
+    from headrace.annotations._matching import MatchBy
     from headrace.catalog import Catalog
 
     Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -33,20 +48,21 @@ __all__ = ["Annotations"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Annotations:
-    """Events in recordings, and which recordings were annotated at all.
+    """Events in recordings, and the list of recordings that were annotated.
 
-    Made by one of the readers or `from_table`; immutable. `Windows.label` makes targets of them.
+    Created by one of the readers or `from_table`; immutable. `Windows.label` makes targets of them.
 
     Attributes
     ----------
     files : tuple of str
-        Every annotated file as the labels refer to it, each once; also those without an event.
+        Every annotated file as the labels name it, without duplicates, including files without
+        events.
     malformed : tuple of Malformed
-        Lines that are no event, and files that cannot be read, with file, line and reason. They are
-        left out, and warned of.
+        Lines that are not valid events and files that cannot be read, with file, line and reason.
+        They are skipped with a warning.
     matched : bool
-        Whether `files` are ids of a catalog: `Windows.label` then takes them at their word, and
-        those that its recordings do not have are not worth a warning.
+        Whether `files` are ids of a catalog. `Windows.label` then compares ids only, and does not
+        warn of files that are not among its recordings.
     """
 
     _table: pa.Table
@@ -58,25 +74,26 @@ class Annotations:
 
     @classmethod
     def read_anuraset(cls, files: Files, *, quality: str = "LMH") -> Annotations:
-        """Read strong labels as AnuraSet has them.
+        """Read strong labels in AnuraSet's format.
 
-        One text file for each recording, a line for each event, without a header: start (s),
+        One text file for each recording with a line for each event, without a header: start (s),
         end (s), ``<SPECIES>_<L|M|H>``.
 
         Parameters
         ----------
         files : str, path, or several
-            Files, globs, or folders (all ``.txt`` below). A file is about the recording of the same
-            path relative to the common folder, whatever the extension.
+            Files, globs, or folders (all ``.txt`` files below them). A file is about the recording
+            with the same path relative to the common folder, whatever the extension.
         quality : str
-            The qualities to keep, as ``"MH"``. A file of which nothing is kept counts as annotated.
+            The qualities to keep, such as ``"MH"``. A file without kept events still counts as
+            annotated.
 
         Raises
         ------
         NoRecordingsError, CatalogError
             A pattern matches nothing, or patterns have no common folder.
         AnnotationError
-            `quality` is of other letters.
+            `quality` has other letters than L, M and H.
 
         Warns
         -----
@@ -84,37 +101,38 @@ class Annotations:
             Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
         if not quality or set(quality) - set("LMH"):
-            raise AnnotationError(f'quality is made of "L", "M" and "H", not {quality!r}.')
-        return cls._of(read(files, anuraset(quality), ".txt"))
+            raise AnnotationError(f'quality must consist of "L", "M" and "H", not {quality!r}.')
+        return cls._from_parsed(read_label_files(files, anuraset_parser(quality), ".txt"))
 
     @classmethod
     def read_raven(cls, files: Files, *, label: str | None = None) -> Annotations:
         """Read Raven selection tables.
 
-        A selection's rows for several views are one event. ``Begin Path`` or ``Begin File`` says
-        which recording, and ``File Offset (s)`` where in it; without them a table is about the
-        recording of its own name. A selection without a label is an event without one.
+        A selection's rows for several views are one event. ``Begin Path`` or ``Begin File`` names
+        the recording, and ``File Offset (s)`` gives the time in it; without them, a table is about
+        the recording with its own name. A selection without a label is an event without a label.
 
         Parameters
         ----------
         files : str, path, or several
-            Files, globs, or folders (all ``.txt`` below).
+            Files, globs, or folders (all ``.txt`` files below them).
         label : str, optional
-            The column of labels; default ``Annotation``, ``Species`` or ``Label``, if there.
+            The column of labels. Default: the first of ``Annotation``, ``Species`` and ``Label``
+            that the table has.
 
         Raises
         ------
         NoRecordingsError, CatalogError
             A pattern matches nothing, or patterns have no common folder.
         AnnotationError
-            A file has no times, or not the column `label`.
+            A file has no columns of times, or no column `label`.
 
         Warns
         -----
         HeadraceWarning
             Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
-        return cls._of(read(files, raven(label), ".txt"))
+        return cls._from_parsed(read_label_files(files, raven_parser(label), ".txt"))
 
     @classmethod
     def read_audacity(cls, files: Files) -> Annotations:
@@ -123,8 +141,8 @@ class Annotations:
         Parameters
         ----------
         files : str, path, or several
-            Files, globs, or folders (all ``.txt`` below). A file is about the recording of the same
-            path relative to the common folder, whatever the extension.
+            Files, globs, or folders (all ``.txt`` files below them). A file is about the recording
+            with the same path relative to the common folder, whatever the extension.
 
         Raises
         ------
@@ -136,7 +154,7 @@ class Annotations:
         HeadraceWarning
             Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
-        return cls._of(read(files, audacity, ".txt"))
+        return cls._from_parsed(read_label_files(files, parse_audacity, ".txt"))
 
     @classmethod
     def read_csv(
@@ -157,26 +175,29 @@ class Annotations:
         Parameters
         ----------
         files : str, path, or several
-            Files, globs, or folders (all ``.csv`` below).
+            Files, globs, or folders (all ``.csv`` files below them).
         file, start_s, end_s, label, low_hz, high_hz, quality : str or None
             The table's names of these columns. Without times, labels are of whole recordings.
         delimiter : str
-            What stands between values.
+            The character between values.
 
         Raises
         ------
         NoRecordingsError, CatalogError
             A pattern matches nothing, or patterns have no common folder.
         AnnotationError
-            A column is missing, or there seem to be times that none of the names is of.
+            A column is missing, or there seem to be columns of times that are not named.
 
         Warns
         -----
         HeadraceWarning
             Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
-        names = _names(file, start_s, end_s, label, low_hz, high_hz, quality)
-        return cls._of(read(files, separated(names, delimiter), ".csv", own=False))
+        names = _by_column(file, start_s, end_s, label, low_hz, high_hz, quality)
+        parser = csv_parser(names, delimiter)
+        return cls._from_parsed(
+            read_label_files(files, parser, ".csv", named_like_recordings=False)
+        )
 
     @classmethod
     def read_parquet(
@@ -193,13 +214,14 @@ class Annotations:
         FileNotFoundError
             There is no such file.
         AnnotationError
-            It is no Parquet file; and as `from_table`.
+            The file is not a Parquet file, or as in `from_table`.
         """
-        if unknown := columns.keys() - {*NAMED}:
+        if unknown := columns.keys() - {*RENAMABLE}:
             raise TypeError(f"read_parquet has no parameter {', '.join(sorted(unknown))}.")
-        made = cls(*checked(parquet(source), _names(*NAMED) | columns, files))
-        warn(made.malformed, 3)
-        return made
+        names = _by_column(*RENAMABLE) | columns
+        annotations = cls(*events_of_table(read_parquet_table(source), names, files))
+        warn_of_malformed(annotations.malformed, 3)
+        return annotations
 
     @classmethod
     def from_table(
@@ -215,7 +237,7 @@ class Annotations:
         quality: str | None = "quality",
         files: Iterable[str] = (),
     ) -> Annotations:
-        """Make annotations of an Arrow table or a pandas DataFrame.
+        """Create annotations from an Arrow table or a pandas DataFrame.
 
         Parameters
         ----------
@@ -224,62 +246,62 @@ class Annotations:
         file, start_s, end_s, label, low_hz, high_hz, quality : str or None
             The table's names of these columns. Without times, labels are of whole recordings.
         files : iterable of str
-            Further files that are annotated and have no event.
+            Further annotated files, which have no events.
 
         Raises
         ------
         AnnotationError
-            A column is missing or of a wrong type, there seem to be times that none of the names is
-            of, or `files` are no names.
+            A column is missing or of a wrong type, there seem to be columns of times that are not
+            named, or `files` are not strings.
 
         Warns
         -----
         HeadraceWarning
             Some rows have no file or impossible times; they are in `malformed`.
         """
-        names = _names(file, start_s, end_s, label, low_hz, high_hz, quality)
-        made = cls(*checked(table, names, files))
-        warn(made.malformed, 3)
-        return made
+        names = _by_column(file, start_s, end_s, label, low_hz, high_hz, quality)
+        annotations = cls(*events_of_table(table, names, files))
+        warn_of_malformed(annotations.malformed, 3)
+        return annotations
 
     @classmethod
     def from_folders(cls, catalog: Catalog) -> Annotations:
-        """Label each recording as a whole with the name of the folder that it lies in.
+        """Label each recording as a whole with the name of its folder.
 
-        Recordings that lie in no folder below the catalog's root are not annotated.
+        Recordings directly in the catalog's root are not annotated.
 
         Raises
         ------
         AnnotationError
-            No recording lies in a folder.
+            All recordings are directly in the catalog's root.
         """
-        reading = Reading()
+        labels = ParsedLabels()
         ids: list[str] = catalog.ids.to_pylist()
         for row, name in enumerate(ids):
             folder = Path(name).parent.name
             if folder:
-                reading.event(row, name, (0, math.inf), folder, file=name)
-        if not reading.files:
+                labels.add_event(row, name, (0, math.inf), folder, file=name)
+        if not labels.files:
             raise AnnotationError(
-                f"No recording lies in a folder below {catalog.root!r}, the first being "
+                f"No recording is in a folder below {catalog.root!r}; the first is "
                 f"{ids[0] if ids else None!r}: scan the folder above, or give root= to scan."
             )
-        return cls(of_lists(reading.columns), tuple(reading.files), matched=True)
+        return cls(make_table(labels.columns), tuple(labels.files), matched=True)
 
     @classmethod
-    def _of(cls, reading: Reading) -> Annotations:
-        warn(reading.malformed, 4)
-        return cls(of_lists(reading.columns), tuple(reading.files), tuple(reading.malformed))
+    def _from_parsed(cls, labels: ParsedLabels) -> Annotations:
+        warn_of_malformed(labels.malformed, 4)
+        return cls(make_table(labels.columns), tuple(labels.files), tuple(labels.malformed))
 
-    # What they are
+    # Content
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
     def __repr__(self) -> str:
-        bad = f", {len(self.malformed)} malformed lines" if self.malformed else ""
+        malformed = f", {len(self.malformed)} malformed lines" if self.malformed else ""
         what = f"{len(self):,} events of {len(self.labels)} labels in {len(self.files):,} files"
-        return f"<Annotations: {what}{bad}>"
+        return f"<Annotations: {what}{malformed}>"
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -291,9 +313,9 @@ class Annotations:
     def to_arrow(self) -> pa.Table:
         """Return an Arrow table with a row for each event.
 
-        Columns: ``file`` (as the labels refer to it), ``start_s``, ``end_s`` (half-open; 0 and
-        infinity for labels of whole recordings), ``label``, ``low_hz``, ``high_hz``, ``quality``
-        (null where not known), ``source`` and ``line`` (where it is written).
+        Columns: ``file`` (as the labels name it), ``start_s``, ``end_s`` (half-open; 0 and infinity
+        for labels of whole recordings), ``label``, ``low_hz``, ``high_hz``, ``quality`` (null if
+        unknown), ``source`` and ``line`` (the label file, and the line in it).
         """
         return self._table
 
@@ -302,8 +324,8 @@ class Annotations:
         frame: pd.DataFrame = self._table.to_pandas()
         return frame
 
-    def filter(self, mask: Any) -> Annotations:  # noqa: ANN401  whatever holds bools
-        """Return some of the events; the files that were annotated stay so.
+    def filter(self, mask: Any) -> Annotations:  # noqa: ANN401  any sequence of bools
+        """Return some of the events; all annotated files stay annotated.
 
         Parameters
         ----------
@@ -313,12 +335,14 @@ class Annotations:
         Raises
         ------
         AnnotationError
-            The mask is not of bools, or not one for each event.
+            The mask does not have a bool for each event.
         """
-        return Annotations(masked(self._table, mask), self.files, self.malformed, self.matched)
+        return Annotations(
+            filter_events(self._table, mask), self.files, self.malformed, self.matched
+        )
 
     def __add__(self, other: Annotations) -> Annotations:
-        """Return both, one after the other."""
+        """Return the events and files of both, one after the other."""
         import pyarrow as pa
 
         return Annotations(
@@ -328,45 +352,46 @@ class Annotations:
             self.matched and other.matched,
         )
 
-    # What they are about
+    # Matching to recordings
 
-    def match(self, catalog: Catalog, by: By = "path") -> Annotations:
-        """Return the annotations of the catalog's recordings, referring to them by id.
+    def match(self, catalog: Catalog, by: MatchBy = "path") -> Annotations:
+        """Return the annotations of the catalog's recordings, with their ids as file names.
 
-        `Windows.label` does so itself, by path, where this has not been called.
+        If this has not been called, `Windows.label` matches by path.
 
         Parameters
         ----------
         catalog : Catalog
             The recordings.
         by : "path", "stem" or function
-            By path, the recording's path ends with the reference, or else the reference with the
-            recording's id, folder and all. By stem, only the name counts, without folder and
-            extension. A function is given the reference and returns the id, or None.
+            ``"path"``: the recording's path ends with the file name, or else the file name ends
+            with the recording's id, including at least one folder. ``"stem"``: the names are equal
+            without folders and extensions. A function takes a file name and returns an id or None.
 
         Raises
         ------
         AnnotationError
-            A reference may mean two recordings, or none means any.
+            A file name may mean two recordings, or none of them means any.
 
         Warns
         -----
         HeadraceWarning
-            Annotated files are no recording, or recordings are not annotated: see `unmatched`.
+            Annotated files are not in the catalog, or recordings are not annotated: see
+            `unmatched`.
         """
         import pyarrow as pa
 
-        places = match(self.files, catalog, by)
-        told(self.files, catalog, places, both=True, stacklevel=3)
-        of_event = places[self.file_numbers]
+        rows = match(self.files, catalog, by)
+        report_unmatched(self.files, catalog, rows, both=True, stacklevel=3)
+        row_of_event = rows[self.file_numbers]
         ids = catalog.ids
-        table = self._table.filter(pa.array(of_event >= 0))
-        table = table.set_column(0, "file", ids.take(pa.array(of_event[of_event >= 0])))
-        files = ids.take(pa.array(np.unique(places[places >= 0]))).to_pylist()
+        table = self._table.filter(pa.array(row_of_event >= 0))
+        table = table.set_column(0, "file", ids.take(pa.array(row_of_event[row_of_event >= 0])))
+        files = ids.take(pa.array(np.unique(rows[rows >= 0]))).to_pylist()
         return Annotations(table, tuple(files), self.malformed, matched=True)
 
-    def unmatched(self, catalog: Catalog, by: By = "path") -> Unmatched:
-        """Return the annotated files that are no recording, and the recordings not annotated.
+    def unmatched(self, catalog: Catalog, by: MatchBy = "path") -> Unmatched:
+        """Return the annotated files without a recording, and the recordings not annotated.
 
         Parameters
         ----------
@@ -376,13 +401,13 @@ class Annotations:
         Raises
         ------
         AnnotationError
-            A reference may mean two recordings.
+            A file name may mean two recordings.
         """
         return unmatched(self.files, catalog, match(self.files, catalog, by))
 
     @cached_property
     def file_numbers(self) -> NDArray[np.int64]:
-        """The place in `files` of each event's file: int64, shape ``(len(annotations),)``."""
+        """Index in `files` of each event's file: int64, shape ``(len(annotations),)``."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -390,6 +415,6 @@ class Annotations:
         return np.asarray(numbers.to_numpy(), np.int64)
 
 
-def _names(*names: str | None) -> dict[str, str | None]:
-    """Return the user's names of the columns that a user names, by ours."""
-    return dict(zip(NAMED, names, strict=True))
+def _by_column(*names: str | None) -> dict[str, str | None]:
+    """Return a table's names of the `RENAMABLE` columns, by column."""
+    return dict(zip(RENAMABLE, names, strict=True))

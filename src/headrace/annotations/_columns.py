@@ -1,4 +1,4 @@
-"""The columns of annotations: found in a table, checked, in one order and of one type."""
+"""The columns of annotations: find them in a user's table, validate them, put them in order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from headrace._formatting import format_count
 from headrace._validation import arrow_errors_explained
-from headrace.catalog import as_table
-from headrace.catalog import masked as masked_rows
+from headrace.catalog import as_table, filter_rows
 from headrace.errors import AnnotationError, CatalogError, HeadraceWarning
 
 if TYPE_CHECKING:
@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["COLUMNS", "NAMED", "Malformed", "checked", "chosen", "masked", "of_lists", "warn"]
+__all__ = [
+    "COLUMNS",
+    "RENAMABLE",
+    "Malformed",
+    "events_of_table",
+    "filter_events",
+    "find_columns",
+    "make_table",
+    "warn_of_malformed",
+]
 
 COLUMNS: Final = {
     "file": "string",
@@ -36,25 +45,25 @@ COLUMNS: Final = {
 }
 """Columns of annotations, in order, and their Arrow types."""
 
-NAMED: Final = ("file", "start_s", "end_s", "label", "low_hz", "high_hz", "quality")
-"""Those that a user's table may call otherwise."""
+RENAMABLE: Final = ("file", "start_s", "end_s", "label", "low_hz", "high_hz", "quality")
+"""Columns that may have another name in a user's table."""
 
-
-_TOLD: Final = 3  # malformed lines in a warning
+_MAX_SHOWN: Final = 3  # malformed lines in a warning
+_TIME_WORDS: Final = {"start", "begin", "onset", "end", "stop", "offset"}
 
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A line of a label file, or a row of a table, that is no event.
+    """A line of a label file, or a row of a table, that is not a valid event.
 
     Attributes
     ----------
     source : str
         The label file; ``""`` for a table in memory.
     line : int
-        From 1, or 0 for the file as a whole; the row, from 0, of a table in memory.
+        Line number from 1, or 0 for the file as a whole; for a table in memory, the row from 0.
     text, message : str
-        What stands there, and what is wrong with it.
+        The content of the line, and what is wrong with it.
     """
 
     source: str
@@ -69,162 +78,158 @@ class Malformed:
         return f"{where}: {self.message}: {self.text!r}"
 
 
-def warn(malformed: Sequence[Malformed], stacklevel: int) -> None:
-    """Warn of malformed lines, if there are any, at this `stacklevel`: this function is 1."""
+def warn_of_malformed(malformed: Sequence[Malformed], stacklevel: int) -> None:
+    """Warn of malformed lines, if there are any; `stacklevel` 1 is this function."""
     if malformed:
-        more = len(malformed) - _TOLD
+        more = len(malformed) - _MAX_SHOWN
         warnings.warn(
-            f"{len(malformed)} lines are no events and are left out: "
-            + "; ".join(map(str, malformed[:_TOLD]))
+            f"Skipped {format_count(len(malformed), 'malformed line')}: "
+            + "; ".join(map(str, malformed[:_MAX_SHOWN]))
             + (f"; and {more} more, in annotations.malformed." if more > 0 else "."),
             HeadraceWarning,
             stacklevel=stacklevel,
         )
 
 
-def of_lists(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """Return a table of columns that are good."""
+def make_table(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Return a table of valid values of all `COLUMNS`."""
     import pyarrow as pa
 
-    return pa.table(columns, schema=pa.schema(list(_types().items())))
+    return pa.table(columns, schema=pa.schema(list(_arrow_types().items())))
 
 
-def checked(
-    source: Any,  # noqa: ANN401  whatever holds a table
-    names: Mapping[str, str | None],
-    files: Iterable[str],
+def events_of_table(
+    source: object, names: Mapping[str, str | None], files: Iterable[str]
 ) -> tuple[pa.Table, tuple[str, ...], tuple[Malformed, ...]]:
-    """Return the rows of a user's table that are events, all annotated files, and the other rows.
+    """Return the events in a user's table, all annotated files, and the malformed rows.
 
     Parameters
     ----------
     source : Arrow table or pandas DataFrame
-        In which no column need have our order or type.
+        Its columns may have another order and other types than `COLUMNS`.
     names : mapping
-        Our names to the table's: see `chosen`.
+        Names of `COLUMNS` to those of the table: see `find_columns`.
     files : iterable of str
-        Further files that are annotated.
+        Further annotated files.
 
     Raises
     ------
     AnnotationError
-        It is no table, a column is missing or of a wrong type, or `files` are no names.
+        `source` is not a table, a column is missing or of a wrong type, or `files` are not strings.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if isinstance(files, str):
-        raise AnnotationError(f"files= is several names: say files=[{files!r}] for one.")
-    with arrow_errors_explained("files= is not of names", "Give strings.", AnnotationError):
-        further = pa.array(files, pa.string()).to_pylist()
+        raise AnnotationError(f"files= takes several names: for one, use files=[{files!r}].")
+    with arrow_errors_explained("files= must contain names", "Give strings.", AnnotationError):
+        further_files = pa.array(files, pa.string()).to_pylist()
 
     try:
         table = as_table(source)
     except CatalogError as error:
         raise AnnotationError(str(error)) from None
-    found = chosen(names, table.column_names, "")
-    found |= _as_written(table)
+    found = find_columns(names, table.column_names, "") | _find_source_columns(table)
     rows = len(table)
-    columns = {name: pa.nulls(rows, kind) for name, kind in _types().items()}
+    columns = {name: pa.nulls(rows, type_) for name, type_ in _arrow_types().items()}
     columns["start_s"] = pa.array(np.zeros(rows))
     columns["end_s"] = pa.array(np.full(rows, math.inf))
-    for name, theirs in found.items():
-        what = f"The column {theirs!r} cannot be {name}, a {COLUMNS[name]}"
+    for name, table_name in found.items():
+        what = f"The column {table_name!r} cannot be {name}, a {COLUMNS[name]}"
         with arrow_errors_explained(
-            what, f"Convert it, or say {name}= with another's name.", AnnotationError
+            what, f"Convert it, or give the name of another column as {name}=.", AnnotationError
         ):
-            columns[name] = table[theirs].cast(_types()[name])
-    whole = pa.table(columns)
-    start, end = (whole[name].to_numpy() for name in ("start_s", "end_s"))
-    good = (start >= 0) & (start < math.inf) & (start <= end) & whole["file"].is_valid().to_numpy()
-    shown = whole.select([*found]).rename_columns([*found.values()])
+            columns[name] = table[table_name].cast(_arrow_types()[name])
+    candidates = pa.table(columns)
+    start, end = (candidates[name].to_numpy() for name in ("start_s", "end_s"))
+    has_file = candidates["file"].is_valid().to_numpy()
+    is_event = (start >= 0) & (start < math.inf) & (start <= end) & has_file
+    shown = candidates.select([*found]).rename_columns([*found.values()])
     malformed = tuple(
         Malformed(
             "", row, str(shown.slice(row, 1).to_pylist()[0]), "no file, or not 0 <= start <= end"
         )
-        for row in np.flatnonzero(~good).tolist()
+        for row in np.flatnonzero(~is_event).tolist()
     )
-    events = whole.filter(pa.array(good))
-    every = dict.fromkeys([*pc.unique(events["file"]).to_pylist(), *further])
-    return events, tuple(every), malformed
+    events = candidates.filter(pa.array(is_event))
+    all_files = dict.fromkeys([*pc.unique(events["file"]).to_pylist(), *further_files])
+    return events, tuple(all_files), malformed
 
 
-def _as_written(table: pa.Table) -> dict[str, str]:
-    """Return those columns that no user names, where a table has them as `of_lists` does.
+def _find_source_columns(table: pa.Table) -> dict[str, str]:
+    """Return "source" and "line", if the table has them with the types that `make_table` gives.
 
-    In a table of the user's own, a column of that name means something else: it is left alone.
+    In a user's own table, columns with these names may have another meaning and are ignored.
     """
     import pyarrow as pa
 
-    known = [name for name in ("source", "line") if name in table.column_names]
     found = {}
-    for name in known:
-        kind = table[name].type
+    for name in ("source", "line"):
+        if name not in table.column_names:
+            continue
+        type_ = table[name].type
         if name == "source":
-            good = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        else:
-            good = pa.types.is_integer(kind) or pa.types.is_floating(kind)  # pandas' way with nulls
+            fits = pa.types.is_string(type_) or pa.types.is_large_string(type_)
+        else:  # pandas turns integers with nulls into floats
+            fits = pa.types.is_integer(type_) or pa.types.is_floating(type_)
         with suppress(pa.ArrowInvalid):
-            if good or pa.types.is_null(kind):
-                table[name].cast(_types()[name])
+            if fits or pa.types.is_null(type_):
+                table[name].cast(_arrow_types()[name])
                 found[name] = name
     return found
 
 
-def masked(table: pa.Table, mask: Any) -> pa.Table:  # noqa: ANN401  whatever holds bools
+def filter_events(table: pa.Table, mask: object) -> pa.Table:
     """Return the rows for which `mask` is true.
 
     Raises
     ------
     AnnotationError
-        `mask` is not of bools, or not one for each row.
+        `mask` does not have a bool for each row.
     """
     try:
-        return masked_rows(table, mask)
+        return filter_rows(table, mask)
     except CatalogError as error:
         raise AnnotationError(str(error).replace("recordings", "events")) from None
 
 
-def _types() -> dict[str, Any]:
+def _arrow_types() -> dict[str, Any]:
     import pyarrow as pa
 
-    return {name: pa.type_for_alias(kind) for name, kind in COLUMNS.items()}
+    return {name: pa.type_for_alias(type_) for name, type_ in COLUMNS.items()}
 
 
-_TIMES: Final = {"start", "begin", "onset", "end", "stop", "offset"}
-
-
-def chosen(names: Mapping[str, str | None], header: list[str], source: str) -> dict[str, str]:
-    """Return which of a table's columns hold what, by our names.
+def find_columns(names: Mapping[str, str | None], header: list[str], source: str) -> dict[str, str]:
+    """Return which columns of a table hold which of `COLUMNS`.
 
     Parameters
     ----------
     names : mapping
-        Our name to the table's. Where both are the same, a column that is not there is done
-        without, but for file and label; None does without it too.
+        Names of `COLUMNS` to those of the table. None is a column that is not wanted. A column
+        other than file and label may be missing if both names are the same.
     header : list of str
-        The columns that there are.
+        The columns of the table.
     source : str
-        Where, for messages.
+        The table's file, for messages.
 
     Raises
     ------
     AnnotationError
-        A column is missing, or there seem to be times that nobody named.
+        A column is missing, or there seem to be times that are not named.
     """
     has = f"{source or 'The table'} has the columns {', '.join(header) or '(none)'}"
-    found = {ours: theirs for ours, theirs in names.items() if theirs in header}
-    for ours, theirs in names.items():
-        if theirs is None or ours in found:
+    found = {name: column for name, column in names.items() if column in header}
+    for name, column in names.items():
+        if column is None or name in found:
             continue
-        if ours != theirs or ours in ("file", "label"):
-            raise AnnotationError(f"{has}, and no {theirs!r}: say {ours}= with its name.")
+        if name != column or name in ("file", "label"):
+            raise AnnotationError(f"{has}, and no {column!r}: give its name as {name}=.")
     if ("start_s" in found) != ("end_s" in found):
-        raise AnnotationError(f"{has}: an event has a start and an end. Say start_s= and end_s=.")
-    times = [one for one in header if set(re.split(r"[\W_]", one.lower())) & _TIMES]
+        raise AnnotationError(f"{has}: an event has a start and an end. Give start_s= and end_s=.")
+    times = [name for name in header if set(re.split(r"[\W_]", name.lower())) & _TIME_WORDS]
     if "start_s" not in found and times and names["start_s"] is not None:
         raise AnnotationError(
-            f"{has}: if {times[0]!r} is a time (s), say start_s= and end_s=; if labels are of "
-            "whole recordings, say start_s=None and end_s=None."
+            f"{has}: if {times[0]!r} is a time (s), give start_s= and end_s=; if labels are of "
+            "whole recordings, give start_s=None and end_s=None."
         )
     return found

@@ -1,7 +1,7 @@
-"""Label files of several kinds -> the rows of one table, and what could not be understood.
+"""Label files of several formats -> the rows of one table, and the lines that are malformed.
 
-A line that cannot be understood never costs its neighbours anything: it is kept, with the reason,
-and the file still counts as annotated. An empty table is an annotated recording without events.
+A malformed line never affects its neighbours: it is skipped and reported with the reason, and the
+file still counts as annotated. An empty table is an annotated recording without events.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from headrace._paths import join
 from headrace._validation import arrow_errors_explained
-from headrace.annotations._columns import COLUMNS, Malformed, chosen
+from headrace.annotations._columns import COLUMNS, Malformed, find_columns
 from headrace.catalog import find
 from headrace.errors import AnnotationError
 
@@ -26,48 +26,59 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["Reading", "anuraset", "audacity", "parquet", "raven", "read", "separated"]
+__all__ = [
+    "ParsedLabels",
+    "anuraset_parser",
+    "csv_parser",
+    "parse_audacity",
+    "raven_parser",
+    "read_label_files",
+    "read_parquet_table",
+]
 
 _ENDINGS: Final = re.compile(r"(\.Table\.\d+)?(\.selections)?\.[^./]*$")
-"""What Raven puts behind a recording's name, or any one extension."""
+"""What Raven appends to a recording's name, or any one extension."""
 
 _RAVEN_LABELS: Final = ("Annotation", "Species", "Label")
-"""Columns that are looked for where no label column is named. Raven itself has none that is fixed;
-"Annotation" is its manual's example, "Species" the most common in public data sets."""
+"""Columns to try if no label column is named. Raven has no fixed name; "Annotation" is the example
+in its manual, and "Species" is the most common in public data sets."""
 
-
-_NEEDED: Final = ("file", "start_s", "end_s", "label")
-"""Columns without which a row of a table is cut short; in the others it may have nothing."""
+_ANURASET_FIELDS: Final = 3  # start, end, label
+_AUDACITY_FIELDS: Final = 2  # start and end; the label may be empty
+_REQUIRED: Final = ("file", "start_s", "end_s", "label")
+"""Columns that every row of a table must reach; rows may end before the others."""
 
 
 @dataclass(eq=False)
-class Reading:
-    """What has been read so far.
+class ParsedLabels:
+    """The events and malformed lines of the label files that have been read so far.
 
     Attributes
     ----------
     columns : dict of str to list
         The values of `COLUMNS`.
     files : dict of str to None
-        Every file that is annotated, also without events, in order.
+        Every annotated file, in order, including files without events.
     malformed : list of Malformed
-        Lines left out.
-    source, reference : str
-        The label file being read, and the recording that it is about where no line says so; `parse`
-        empties the latter if all lines do.
+        Skipped lines.
+    source : str
+        The label file being read.
+    default_file : str
+        The recording that lines without a file of their own are about. A parser sets it to ``""``
+        if every line has one.
     """
 
     columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
     files: dict[str, None] = field(default_factory=dict)
     malformed: list[Malformed] = field(default_factory=list)
     source: str = ""
-    reference: str = ""
+    default_file: str = ""
 
-    def bad(self, line: int, text: str, message: str) -> None:
-        """Leave a line out."""
+    def skip_line(self, line: int, text: str, message: str) -> None:
+        """Skip a malformed line."""
         self.malformed.append(Malformed(self.source, line, text, message))
 
-    def event(
+    def add_event(
         self,
         line: int,
         text: str,
@@ -77,84 +88,85 @@ class Reading:
         quality: str | None = None,
         file: str | None = None,
     ) -> bool:
-        """Add an event, unless its times are none; return whether it was added."""
+        """Add an event, or skip the line if its times are invalid; return whether it was added."""
         try:
             start, end = float(times[0]), float(times[1])
         except (TypeError, ValueError):
-            self.bad(line, text, "start and end are not two numbers")
+            self.skip_line(line, text, "start and end are not two numbers")
             return False
         if not (0 <= start < math.inf and start <= end):
-            self.bad(line, text, "not 0 <= start <= end")
+            self.skip_line(line, text, "not 0 <= start <= end")
             return False
-        file = self.reference if file is None else file
+        file = self.default_file if file is None else file
         self.files[file] = None
-        values = (file, start, end, label, _hz(band[0]), _hz(band[1]), quality, self.source, line)
+        low_hz, high_hz = map(_parse_hz, band)
+        values = (file, start, end, label, low_hz, high_hz, quality, self.source, line)
         for column, value in zip(self.columns.values(), values, strict=True):
             column.append(value)
         return True
 
 
-def _hz(value: Any) -> float | None:  # noqa: ANN401  whatever stands in a table
-    """Return a frequency; None where there is none, as Audacity's -1."""
+def _parse_hz(value: str | None) -> float | None:
+    """Return a frequency, or None if there is none, such as Audacity's -1."""
     if value is None:
         return None
     try:
         hz = float(value)
-    except (TypeError, ValueError):
+    except ValueError:
         return None
     return hz if 0 <= hz < math.inf else None
 
 
-def read(
+def read_label_files(
     files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    parse: Callable[[Reading, str], None],
+    parse: Callable[[ParsedLabels, str], None],
     extension: str,
     *,
-    own: bool = True,
-) -> Reading:
+    named_like_recordings: bool = True,
+) -> ParsedLabels:
     """Read label files one after the other.
 
     Parameters
     ----------
     files : str, path, or several
-        Files, globs, or folders. What does not spell out an extension is looked through for files
-        with `extension`.
+        Files, globs, or folders. A pattern that does not spell out an extension matches files with
+        `extension`.
     parse : function
-        Adds the events of one file's text to a `Reading`.
+        Adds the events in the text of one file to a `ParsedLabels`.
     extension : str
-        As ``".txt"``, in lower case.
-    own : bool
-        Whether each file is about the recording of its name: its path relative to the common folder
-        of `files`, without extensions.
+        In lower case, such as ``".txt"``.
+    named_like_recordings : bool
+        Whether each file is about the recording with its name: its path relative to the common
+        folder of `files`, without extensions.
 
     Raises
     ------
     NoRecordingsError
         A pattern matches nothing.
     AnnotationError
-        A file is not of this kind at all.
+        A file does not have this format at all.
     """
     found = find(files, extensions=frozenset({extension}))
-    reading = Reading()
+    labels = ParsedLabels()
     for failure in found.failures:
-        reading.source = failure.path
-        reading.bad(0, "", failure.message)
+        labels.source = failure.path
+        labels.skip_line(0, "", failure.message)
     for name in found.ids:
-        reading.source = join(found.root, name)
-        reading.reference = _ENDINGS.sub("", name)
+        labels.source = join(found.root, name)
+        labels.default_file = _ENDINGS.sub("", name)
         try:
-            text = _text(Path(reading.source))
-        except OSError as error:  # its recording is then not annotated, for all one knows
-            reading.bad(0, "", f"the file cannot be read: {error.strerror or error}")
+            text = _read_text(Path(labels.source))
+        except OSError as error:  # the recording does not count as annotated
+            labels.skip_line(0, "", f"the file cannot be read: {error.strerror or error}")
             continue
-        parse(reading, text)
-        if own and reading.reference:
-            reading.files[reading.reference] = None
-    return reading
+        parse(labels, text)
+        if named_like_recordings and labels.default_file:
+            labels.files[labels.default_file] = None
+    return labels
 
 
-def _text(file: Path) -> str:
-    """Return a file's text: UTF-8, or what old Windows programs wrote."""
+def _read_text(file: Path) -> str:
+    """Return a file's text: UTF-8, or else the encoding of old Windows programs."""
     raw = file.read_bytes()
     try:
         text = raw.decode("utf-8-sig")
@@ -163,146 +175,172 @@ def _text(file: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def anuraset(quality: str) -> Callable[[Reading, str], None]:
-    """Return the reader of AnuraSet's strong labels: ``start end SPECIES_Q``, Q in `quality`."""
+def anuraset_parser(quality: str) -> Callable[[ParsedLabels, str], None]:
+    """Return a parser of AnuraSet's strong labels: ``start end SPECIES_Q``, with Q in `quality`."""
 
-    def parse(reading: Reading, text: str) -> None:
+    def parse(labels: ParsedLabels, text: str) -> None:
         for number, line in enumerate(text.split("\n"), 1):
             if not line.strip():
                 continue
-            fields = [one.strip() for one in line.strip().split(None, 2)]
+            fields = [value.strip() for value in line.strip().split(None, _ANURASET_FIELDS - 1)]
             species, _, grade = fields[-1].rpartition("_")
-            if len(fields) < 3 or not species or grade not in ("L", "M", "H"):  # noqa: PLR2004
-                reading.bad(number, line, "not start, end and SPECIES_L, _M or _H")
+            if len(fields) < _ANURASET_FIELDS or not species or grade not in ("L", "M", "H"):
+                labels.skip_line(number, line, "not start, end and SPECIES_L, _M or _H")
             elif grade in quality:
-                reading.event(number, line, (fields[0], fields[1]), species, quality=grade)
-            else:  # left out on purpose, if it is an event at all
-                _check_only(reading, number, line, fields)
+                labels.add_event(number, line, (fields[0], fields[1]), species, quality=grade)
+            else:  # not wanted, but its times are checked all the same
+                unwanted = ParsedLabels(source=labels.source)
+                unwanted.add_event(number, line, (fields[0], fields[1]), species)
+                labels.malformed += unwanted.malformed
 
     return parse
 
 
-def _check_only(reading: Reading, number: int, line: str, fields: list[str]) -> None:
-    probe = Reading(source=reading.source)
-    if not probe.event(number, line, (fields[0], fields[1]), None):
-        reading.malformed += probe.malformed
-
-
-def audacity(reading: Reading, text: str) -> None:
-    r"""Read an Audacity label track: ``start end label``, then perhaps ``\ low high``."""
-    last: bool | None = None  # whether the label that a frequency line would belong to was added
+def parse_audacity(labels: ParsedLabels, text: str) -> None:
+    r"""Parse an Audacity label track: ``start end label``, then perhaps ``\ low high``."""
+    # Whether the label that a frequency line would belong to was added; None if there is none.
+    last_added: bool | None = None
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         fields = line.split("\t")
         if fields[0].strip() == "\\":
-            if last is None:
-                reading.bad(number, line, "frequencies of no label")
-            elif last:
+            if last_added is None:
+                labels.skip_line(number, line, "frequencies without a label before them")
+            elif last_added:
                 for name, value in zip(("low_hz", "high_hz"), fields[1:3], strict=False):
-                    reading.columns[name][-1] = _hz(value)
-            last = None
+                    labels.columns[name][-1] = _parse_hz(value)
+            last_added = None
             continue
-        if len(fields) < 2:  # noqa: PLR2004  a label may be empty, times may not
-            reading.bad(number, line, "not start, end and label with tabs between")
-            last = False
+        if len(fields) < _AUDACITY_FIELDS:
+            labels.skip_line(number, line, "not start, end and label, separated by tabs")
+            last_added = False
             continue
         label = "\t".join(fields[2:]).strip() or None
-        last = reading.event(number, line, (fields[0], fields[1]), label)
+        last_added = labels.add_event(number, line, (fields[0], fields[1]), label)
 
 
-def raven(label: str | None) -> Callable[[Reading, str], None]:
-    """Return the reader of Raven's selection tables, with labels in the column `label`."""
+def raven_parser(label: str | None) -> Callable[[ParsedLabels, str], None]:
+    """Return a parser of Raven's selection tables, with labels in the column `label`."""
 
-    def parse(reading: Reading, text: str) -> None:
+    def parse(labels: ParsedLabels, text: str) -> None:
         lines = text.split("\n")
         header = [name.strip() for name in lines[0].split("\t")]
         for name in ("Begin Time (s)", "End Time (s)", *([label] if label else [])):
             if name not in header:
                 raise AnnotationError(
-                    f"{reading.source} is no Raven selection table with a column {name!r}: its "
+                    f"{labels.source} is not a Raven selection table with a column {name!r}: its "
                     f"columns are {', '.join(name for name in header if name) or 'none'}."
                 )
-        named = label or next((one for one in _RAVEN_LABELS if one in header), None)
-        seen: dict[tuple[str | None, ...], int] = {}
-        told = untold = False  # whether rows say which file they are of
+        label_column = label or next((name for name in _RAVEN_LABELS if name in header), "")
+        event_rows: dict[tuple[str | None, ...], int] = {}
+        rows_with_file = rows_without_file = 0
         for number, line in enumerate(lines[1:], 2):
             if not line.strip():
                 continue
-            # A row may be shorter than the header, or longer; an empty cell holds nothing.
+            # A row may be shorter or longer than the header. Empty cells are left out.
             fields = zip(header, line.split("\t"), strict=False)
             row = {name: value for name, field in fields if (value := field.strip())}
             file = row.get("Begin Path") or row.get("Begin File")
-            told, untold = told or file is not None, untold or file is None
-            _selection(reading, number, line, row, file, row.get(named or ""), seen)
-        if told and not untold:  # the table's own name is of no recording
-            reading.reference = ""
+            rows_with_file += file is not None
+            rows_without_file += file is None
+            _add_selection(labels, number, line, row, file, row.get(label_column), event_rows)
+        if rows_with_file and not rows_without_file:  # the table's name is not a recording's
+            labels.default_file = ""
 
     return parse
 
 
-def _selection(
-    reading: Reading,
+def _add_selection(
+    labels: ParsedLabels,
     line: int,
     text: str,
     row: Mapping[str, str],
     file: str | None,
     label: str | None,
-    seen: dict[tuple[str | None, ...], int],
+    event_rows: dict[tuple[str | None, ...], int],
 ) -> None:
-    """Add a row of a selection table; a further view of a selection only completes it."""
+    """Add a row of a selection table as an event, or as another view of an event before it.
+
+    Raven writes a row for each view of a selection. `event_rows` maps selections to their events.
+    """
     begin, end = row.get("Begin Time (s)"), row.get("End Time (s)")
     times: tuple[Any, Any] = (begin, end)
-    if offset := row.get("File Offset (s)"):  # times count from the first of several files
+    if offset := row.get("File Offset (s)"):  # begin and end count from the first of several files
         try:
             times = (float(offset), float(offset) + float(end or "") - float(begin or ""))
         except ValueError:
             times = (None, None)
     band = (row.get("Low Freq (Hz)"), row.get("High Freq (Hz)"))
     key = (row.get("Selection"), file, begin, end)
-    if row.get("Selection") and key in seen:
-        if "spectrogram" in row.get("View", "").lower():  # a waveform's band is all there is
-            reading.columns["low_hz"][seen[key]] = _hz(band[0])
-            reading.columns["high_hz"][seen[key]] = _hz(band[1])
+    if row.get("Selection") and key in event_rows:
+        if "spectrogram" in row.get("View", "").lower():  # a waveform view has the full band
+            labels.columns["low_hz"][event_rows[key]] = _parse_hz(band[0])
+            labels.columns["high_hz"][event_rows[key]] = _parse_hz(band[1])
         return
-    if reading.event(line, text, times, label, band, file=file):
-        seen[key] = len(reading.columns["line"]) - 1
+    if labels.add_event(line, text, times, label, band, file=file):
+        event_rows[key] = len(labels.columns["line"]) - 1
 
 
-def separated(names: Mapping[str, str | None], delimiter: str) -> Callable[[Reading, str], None]:
-    """Return the reader of a table with a header; `names` are its names for `COLUMNS`."""
+def csv_parser(
+    names: Mapping[str, str | None], delimiter: str
+) -> Callable[[ParsedLabels, str], None]:
+    """Return a parser of tables with a header; `names` maps `COLUMNS` to the table's names."""
 
-    def parse(reading: Reading, text: str) -> None:
-        rows = _rows(text, delimiter)
+    def parse(labels: ParsedLabels, text: str) -> None:
+        rows = _split_rows(text, delimiter)
         _, first = next(rows, (1, []))
         header = [name.strip() for name in ([first] if isinstance(first, str) else first)]
-        found = chosen(names, header, reading.source)
-        place = {name: header.index(column) for name, column in found.items()}
-        needed = max(place[name] for name in _NEEDED if name in place)
+        found = find_columns(names, header, labels.source)
+        index = {name: header.index(column) for name, column in found.items()}
+        last_required = max(index[name] for name in _REQUIRED if name in index)
         for line, fields in rows:
             if isinstance(fields, str):
-                reading.bad(line, fields, "a quote is not closed, or not at an end of its value")
+                labels.skip_line(line, fields, "a quote is not closed, or not at an end of a value")
                 continue
             raw = delimiter.join(fields)
-            if len(fields) <= needed or any(map(str.strip, fields[len(header) :])):
-                reading.bad(line, raw, f"{len(fields)} values for {len(header)} columns")
+            if len(fields) <= last_required or any(map(str.strip, fields[len(header) :])):
+                labels.skip_line(line, raw, f"{len(fields)} values for {len(header)} columns")
                 continue
             row = {
                 name: value
-                for name, at in place.items()
-                if at < len(fields) and (value := fields[at].strip())
+                for name, position in index.items()
+                if position < len(fields) and (value := fields[position].strip())
             }
-            times = (row.get("start_s"), row.get("end_s")) if "start_s" in place else (0, math.inf)
+            times = (row.get("start_s"), row.get("end_s")) if "start_s" in index else (0, math.inf)
             if "file" not in row:
-                reading.bad(line, raw, "it names no file")
+                labels.skip_line(line, raw, "no file")
                 continue
             band = row.get("low_hz"), row.get("high_hz")
-            reading.event(line, raw, times, row.get("label"), band, row.get("quality"), row["file"])
+            labels.add_event(
+                line, raw, times, row.get("label"), band, row.get("quality"), row["file"]
+            )
 
     return parse
 
 
-def parquet(source: str | os.PathLike[str]) -> pa.Table:
+def _split_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield the line number of each row's first line, and its fields, or the line if malformed.
+
+    A quote that is not closed makes only its own line malformed, and not the lines that follow.
+    """
+    lines = io.StringIO(text).readlines()  # str.splitlines also splits at characters in values
+    start = 0
+    while start < len(lines):
+        rows = csv.reader(lines[start:], delimiter=delimiter, strict=True)
+        lines_read = 0
+        try:
+            for fields in rows:
+                if any(value.strip() for value in fields):
+                    yield start + lines_read + 1, fields
+                lines_read = rows.line_num
+            start = len(lines)
+        except csv.Error:
+            yield start + lines_read + 1, lines[start + lines_read].rstrip("\n")
+            start += lines_read + 1
+
+
+def read_parquet_table(source: str | os.PathLike[str]) -> pa.Table:
     """Return the table in a Parquet file.
 
     Raises
@@ -310,7 +348,7 @@ def parquet(source: str | os.PathLike[str]) -> pa.Table:
     FileNotFoundError
         There is no such file.
     AnnotationError
-        It is no Parquet file.
+        The file is not a Parquet file.
     """
     import pyarrow.parquet as pq
 
@@ -319,24 +357,3 @@ def parquet(source: str | os.PathLike[str]) -> pa.Table:
         what, "Give a Parquet file with a row for each event.", AnnotationError
     ):
         return pq.read_table(source)
-
-
-def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield the number of the line where each row begins, and its fields: a line where it has none.
-
-    A quote that is not closed costs its own line, not all that follow.
-    """
-    lines = io.StringIO(text).readlines()  # str.splitlines knows ends that a value may hold
-    begin = 0
-    while begin < len(lines):
-        rows = csv.reader(lines[begin:], delimiter=delimiter, strict=True)
-        read = 0
-        try:
-            for fields in rows:
-                if any(field.strip() for field in fields):
-                    yield begin + read + 1, fields
-                read = rows.line_num
-            begin = len(lines)
-        except csv.Error:
-            yield begin + read + 1, lines[begin + read].rstrip("\n")
-            begin += read + 1

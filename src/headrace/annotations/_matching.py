@@ -1,10 +1,10 @@
-"""Which recording a reference in somebody's label file means."""
+"""Match the file names in label files to the recordings of a catalog."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -19,211 +19,234 @@ if TYPE_CHECKING:
 
     from headrace.catalog import Catalog
 
-__all__ = ["By", "Unmatched", "first_few", "match", "told", "unmatched"]
+__all__ = ["MatchBy", "Unmatched", "format_first", "match", "report_unmatched", "unmatched"]
 
-By = Literal["path", "stem"] | Callable[[str], str | None]
+MatchBy = Literal["path", "stem"] | Callable[[str], str | None]
 
-_SHOWN = 3  # names in a message
+_MAX_SHOWN: Final = 3  # names in a message
 
 
 class Unmatched(NamedTuple):
-    """What has no counterpart on the other side.
+    """Annotated files without a recording, and recordings without annotations.
 
     Attributes
     ----------
     files : tuple of str
-        Annotated files that are no recording of the catalog.
+        Annotated files that are not recordings of the catalog.
     recordings : tuple of str
-        Ids of recordings that nobody has annotated.
+        Ids of recordings that are not annotated.
     """
 
     files: tuple[str, ...]
     recordings: tuple[str, ...]
 
 
-def first_few(names: Sequence[str]) -> str:
-    """Return the first names, and that there are more."""
-    more = ", ..." if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def format_first(names: Sequence[str]) -> str:
+    """Return the first names, and ``...`` if there are more."""
+    more = ", ..." if len(names) > _MAX_SHOWN else ""
+    return ", ".join(names[:_MAX_SHOWN]) + more
 
 
-def match(references: Sequence[str], catalog: Catalog, by: By = "path") -> NDArray[np.int64]:
-    """Return the place in the catalog of the recording that each reference means, or -1.
+def match(references: Sequence[str], catalog: Catalog, by: MatchBy = "path") -> NDArray[np.int64]:
+    """Return the row in the catalog of the recording that each reference names, or -1.
 
     Parameters
     ----------
     references : sequence of str
-        An id means its recording, unless `by` is a function.
+        File names, as in label files. An id names its recording, unless `by` is a function.
     catalog : Catalog
         The recordings.
     by : "path", "stem" or function
-        With ``"path"``, a reference means the recording whose path ends with it, name by name; if
-        there is none, the one whose id it ends with, folder and all: the longest such. ``"stem"``
-        compares the last names without extensions, in whatever folder. A function returns the id
-        for a reference, or None. Where a reference has no extension of an audio file, recordings
-        are compared without theirs.
+        With ``"path"``, a reference names the recording whose path ends with it, component by
+        component. If there is none, it names the recording whose id the reference ends with,
+        including at least one folder; the longest such id. ``"stem"`` compares file names without
+        folders and extensions. A function takes a reference and returns an id or None. If a
+        reference has no audio extension, recordings are compared without theirs.
+
+    Returns
+    -------
+    ndarray of int64, shape ``(len(references),)``
 
     Raises
     ------
     AnnotationError
-        A reference may mean two recordings, or `by` is none of the above or returns what is no id.
+        A reference may name two recordings, `by` has another value, or the function returns
+        something other than a string or None.
     """
     if callable(by):
-        return _equal([by(one) for one in references], catalog)
+        return _match_ids([by(reference) for reference in references], catalog)
     if by not in ("path", "stem"):
         raise AnnotationError(f'by must be "path", "stem" or a function, not {by!r}.')
-    places = _equal(references, catalog)
-    left = np.flatnonzero(places < 0)
-    if len(left):
-        find = _by_path if by == "path" else _by_stem
-        places[left] = find([references[row] for row in left.tolist()], catalog)
-    return places
+    rows = _match_ids(references, catalog)
+    remaining = np.flatnonzero(rows < 0)
+    if len(remaining):
+        match_names = _match_paths if by == "path" else _match_stems
+        rows[remaining] = match_names([references[i] for i in remaining.tolist()], catalog)
+    return rows
 
 
-def _equal(references: Sequence[str | None], catalog: Catalog) -> NDArray[np.int64]:
-    """Return the places of ids, -1 for what is none."""
+def _match_ids(ids: Sequence[str | None], catalog: Catalog) -> NDArray[np.int64]:
+    """Return the rows of these ids, -1 for an id that is not in the catalog."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     with arrow_errors_explained(
-        "by= does not tell an id", "Return a string or None.", AnnotationError
+        "by= must return an id", "Return a string or None.", AnnotationError
     ):
-        wanted = pa.array(references, pa.string())
-    places = pc.fill_null(pc.index_in(wanted, value_set=catalog.ids), -1)
-    return np.where(wanted.is_null(), -1, places).astype(np.int64)
+        wanted = pa.array(ids, pa.string())
+    rows = pc.fill_null(pc.index_in(wanted, value_set=catalog.ids), -1)
+    return np.where(wanted.is_null(), -1, rows).astype(np.int64)
 
 
-def _by_stem(references: list[str], catalog: Catalog) -> list[int]:
-    stems = [_stem(_names(one)[-1]) for one in references]
-    index = _Index(stems)
-    for place, path in enumerate(catalog.column("path").tolist()):
-        index.add(_stem(path.rpartition("/")[2]), place)
-    return [index.only(stem, one, catalog) for stem, one in zip(stems, references, strict=True)]
+def _match_stems(references: list[str], catalog: Catalog) -> list[int]:
+    stems = [_stem(_components(reference)[-1]) for reference in references]
+    index = _NameIndex(stems)
+    for row, path in enumerate(catalog.column("path").tolist()):
+        index.add(_stem(path.rpartition("/")[2]), row)
+    return [
+        index.find(stem, reference, catalog)
+        for stem, reference in zip(stems, references, strict=True)
+    ]
 
 
-def _by_path(references: list[str], catalog: Catalog) -> list[int]:
-    names = [_names(one) for one in references]
-    ends = [_ends(one) for one in names]
-    paths = _Index(one[0] for one in ends)
-    ids = _Index(end for one in ends for end in one)
-    lengths = sorted({len(one) for one in names})
-    for place, (name, path) in enumerate(
+def _match_paths(references: list[str], catalog: Catalog) -> list[int]:
+    components = [_components(reference) for reference in references]
+    suffixes = [_suffixes(parts) for parts in components]
+    paths = _NameIndex(longest for longest, *_ in suffixes)
+    ids = _NameIndex(suffix for each in suffixes for suffix in each)
+    lengths = sorted({len(parts) for parts in components})
+    for row, (file_id, path) in enumerate(
         zip(catalog.ids.to_pylist(), catalog.column("path").tolist(), strict=True)
     ):
-        for key in (_lowered(name), _stem(name)):
-            ids.add(key, place)
-        for many in lengths:
-            end = "/".join(path.rsplit("/", many)[-many:])
-            for key in (_lowered(end), _stem(end)):
-                paths.add(key, place)
-    found = []
-    for reference, own in zip(references, ends, strict=True):
-        place = ids.only(own[0], reference, catalog)  # exactly this, but for the extension
-        if place < 0:
-            place = paths.only(own[0], reference, catalog)
-        for end in own[1:-1]:  # a bare name in another folder may be another recording
-            if place < 0:
-                place = ids.only(end, reference, catalog)
-        found.append(place)
-    return found
+        for name in (_fold_extension(file_id), _stem(file_id)):
+            ids.add(name, row)
+        for length in lengths:
+            end = "/".join(path.rsplit("/", length)[-length:])
+            for name in (_fold_extension(end), _stem(end)):
+                paths.add(name, row)
+    rows = []
+    for reference, (longest, *shorter) in zip(references, suffixes, strict=True):
+        row = ids.find(longest, reference, catalog)  # the reference is an id, but for the extension
+        if row < 0:
+            row = paths.find(longest, reference, catalog)
+        for suffix in shorter[:-1]:  # not the bare name: another folder may be another recording
+            if row < 0:
+                row = ids.find(suffix, reference, catalog)
+        rows.append(row)
+    return rows
 
 
-class _Index:
-    """Names that are looked for, and the first two recordings of each."""
+class _NameIndex:
+    """The rows of recordings by name, for names that are given beforehand.
 
-    def __init__(self, wanted: Iterable[str]) -> None:
-        self._first = dict.fromkeys(wanted, -1)
+    Two rows are kept for each name, so that an ambiguous name is noticed. All other names are
+    ignored: a catalog may have a million recordings, and a label file few references.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._first = dict.fromkeys(names, -1)
         self._second: dict[str, int] = {}
 
-    def add(self, name: str, place: int) -> None:
-        """Note a recording's name, if it is looked for."""
+    def add(self, name: str, row: int) -> None:
+        """Add a recording's name."""
         first = self._first.get(name)
         if first == -1:
-            self._first[name] = place
-        elif first is not None and first != place:
-            self._second.setdefault(name, place)
+            self._first[name] = row
+        elif first is not None and first != row:
+            self._second.setdefault(name, row)
 
-    def only(self, name: str, reference: str, catalog: Catalog) -> int:
-        """Return the one recording of this name, or -1."""
-        first = self._first[name]
+    def find(self, name: str, reference: str, catalog: Catalog) -> int:
+        """Return the row of the recording with this name, or -1; raise if there are two."""
+        row = self._first[name]
         if name in self._second:
-            one, other = catalog[first].id, catalog[self._second[name]].id
+            first_id, second_id = catalog[row].id, catalog[self._second[name]].id
             raise AnnotationError(
-                f"{reference!r} may mean {one!r} or {other!r}: give more of the path, leave one "
-                "out with catalog.filter, or match by a function that says."
+                f"{reference!r} may mean {first_id!r} or {second_id!r}: give more of the path, "
+                "remove one of them with catalog.filter, or match by a function."
             )
-        return first
+        return row
 
 
-def unmatched(references: Sequence[str], catalog: Catalog, places: NDArray[np.int64]) -> Unmatched:
-    """Return what `match` left over on both sides; `places` is what it returned."""
-    there = np.zeros(len(catalog), bool)
-    there[places[places >= 0]] = True
-    ids = catalog.ids.take(np.flatnonzero(~there)).to_pylist()
-    files = (references[row] for row in np.flatnonzero(places < 0).tolist())
+def unmatched(references: Sequence[str], catalog: Catalog, rows: NDArray[np.int64]) -> Unmatched:
+    """Return what `match`, which returned `rows`, did not match on either side."""
+    is_annotated = np.zeros(len(catalog), bool)
+    is_annotated[rows[rows >= 0]] = True
+    ids = catalog.ids.take(np.flatnonzero(~is_annotated)).to_pylist()
+    files = (references[index] for index in np.flatnonzero(rows < 0).tolist())
     return Unmatched(tuple(files), tuple(ids))
 
 
-def told(
+def report_unmatched(
     references: Sequence[str],
     catalog: Catalog,
-    places: NDArray[np.int64],
+    rows: NDArray[np.int64],
     *,
     both: bool,
     stacklevel: int,
 ) -> None:
-    """Warn once of what `match` left over: among the references, or on both sides.
+    """Warn once of what `match`, which returned `rows`, did not match.
+
+    Parameters
+    ----------
+    references, catalog
+        As in `match`.
+    rows : ndarray of int64
+        What `match` returned.
+    both : bool
+        Whether to warn of recordings without annotations, and not only of references.
+    stacklevel : int
+        As in `warnings.warn`; 1 is this function.
 
     Raises
     ------
     AnnotationError
-        It left everything.
+        Nothing matched.
     """
-    if len(places) and len(catalog) and not np.any(places >= 0):
+    if len(rows) and len(catalog) and not np.any(rows >= 0):
         raise AnnotationError(
-            f"None of {len(places)} annotated files is a recording of the catalog: the first is "
-            f"{references[0]!r}, the catalog's {catalog[0].id!r}. Say "
-            'annotations.match(catalog, by="stem") if folders differ, or give a function.'
+            f"None of {len(rows)} annotated files is a recording of the catalog: the first is "
+            f"{references[0]!r}, the catalog's first is {catalog[0].id!r}. If folders differ, use "
+            'annotations.match(catalog, by="stem"), or give a function.'
         )
-    left = unmatched(references, catalog, places)
-    sides = []
-    if left.files:
-        sides.append(
-            f"{len(left.files)} of {len(references)} annotated files are no recording of the "
-            f"catalog ({first_few(left.files)})"
+    left_over = unmatched(references, catalog, rows)
+    sentences = []
+    if left_over.files:
+        sentences.append(
+            f"{len(left_over.files)} of {len(references)} annotated files are not recordings of "
+            f"the catalog ({format_first(left_over.files)})"
         )
-    if both and left.recordings:
-        sides.append(
-            f"{len(left.recordings)} of {len(catalog)} recordings are not annotated "
-            f"({first_few(left.recordings)})"
+    if both and left_over.recordings:
+        sentences.append(
+            f"{len(left_over.recordings)} of {len(catalog)} recordings are not annotated "
+            f"({format_first(left_over.recordings)})"
         )
-    if sides:
+    if sentences:
         warnings.warn(
-            "; ".join(sides) + ". See annotations.unmatched(catalog), and annotations.match for "
-            "other ways to match.",
+            "; ".join(sentences) + ". See annotations.unmatched(catalog) for all of them, and "
+            "annotations.match for other ways to match.",
             HeadraceWarning,
             stacklevel=stacklevel,
         )
 
 
-def _names(reference: str) -> list[str]:
-    """Return a path's names, whatever machine it is of."""
-    names = [one for one in reference.replace("\\", "/").split("/") if one not in ("", ".")]
-    return names or [""]
+def _components(reference: str) -> list[str]:
+    """Return a path's components, with slashes or backslashes between them."""
+    parts = [part for part in reference.replace("\\", "/").split("/") if part not in ("", ".")]
+    return parts or [""]
 
 
-def _ends(names: list[str]) -> list[str]:
-    """Return what a path ends with: all its names, all but the first, ..., the last."""
-    return [_lowered("/".join(names[first:])) for first in range(len(names))]
+def _suffixes(components: list[str]) -> list[str]:
+    """Return all components joined, all but the first, ..., the last."""
+    return [_fold_extension("/".join(components[first:])) for first in range(len(components))]
 
 
 def _stem(path: str) -> str:
-    """Return a path without an extension of audio."""
+    """Return a path without its audio extension."""
     stem, dot, extension = path.rpartition(".")
     return stem if dot and f".{extension.lower()}" in EXTENSIONS else path
 
 
-def _lowered(path: str) -> str:
-    """Return a path with an extension of audio in lower case, as which cases are compared."""
+def _fold_extension(path: str) -> str:
+    """Return a path with its audio extension in lower case."""
     stem = _stem(path)
     return stem + path[len(stem) :].lower()

@@ -1,8 +1,11 @@
-"""A synthetic archive, the demo, the sweep over numbers of workers, and its plot.
+"""Measure the loader: a synthetic archive, the demo, and the sweep over numbers of workers.
 
-May import `loading` and what stands below it.
+`write_archive` writes the same bytes on every machine. `sweep` and `demo` measure with interleaved
+rounds; `plot` writes their result as a page or a picture.
+
+May import `loading` and the packages below it.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -1,4 +1,4 @@
-"""`demo`: the plain and the threaded loader feeding a stand-in model, side by side."""
+"""`demo`: compare the plain and the threaded loader while they feed a stand-in model."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from headrace.errors import ReadError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from headrace.bench._sweep import Sweep
+    from headrace.bench._sweep import SweepResult
     from headrace.loading import Loader
     from headrace.windows import Batch, Windows
 
 __all__ = ["Demo", "StandInModel", "demo"]
 
 _WIDTH: Final = 64
-_ROWS: Final = 32  # rows of one matrix product; see StandInModel for why not more
-_PRODUCTS: Final = 128  # at a time: 1 MiB, so that the model works in its processor's own cache
+_ROWS: Final = 32  # of one matrix product; `StandInModel` says why not more
+_PRODUCTS: Final = 128  # at a time: 1 MiB, which fits in the cache of one processor
 
-_LOAD_S: Final = 1.0  # seconds spent on learning how long a batch takes to load
-_FEWEST_BATCHES: Final = 4
+_LOAD_S: Final = 1.0  # seconds spent on measuring how long a batch takes to load
+_MIN_BATCHES: Final = 4
 
 
 class StandInModel:
-    """A model for demonstrations: dense layers over frames of 64 samples.
+    """A model for demonstrations: dense layers over blocks of 64 samples.
 
     Its weights are random and its output means nothing, but the work is real: matrix products on
     every sample of the batch, in the calling thread, without the GIL. Each product is 32 x 64 x 64,
-    small enough that a BLAS with threads of its own keeps to the calling one: the model takes one
-    processor and leaves the others to the loader.
+    so small that a BLAS library does not start threads for it. So the model takes one processor and
+    leaves the others to the loader.
 
     Parameters
     ----------
@@ -46,9 +46,7 @@ class StandInModel:
     def __init__(self, depth: int) -> None:
         self.depth = depth
         random = np.random.default_rng(0)
-        scale = np.sqrt(
-            2 / _WIDTH
-        )  # keeps the signal's level from layer to layer (He et al., 2015)
+        scale = np.sqrt(2 / _WIDTH)  # keeps the level from layer to layer (He et al., 2015)
         weights = scale * random.standard_normal((depth, _WIDTH, _WIDTH))
         self._weights = weights.astype(np.float32)
         self._scratch = np.zeros((2, _PRODUCTS, _ROWS, _WIDTH), np.float32)
@@ -77,26 +75,26 @@ class Demo:
 
     Attributes
     ----------
-    sweep : Sweep
-        The rows; the first is the plain loader.
+    sweep : SweepResult
+        The measurements; the first row is the plain loader.
     depth : int
         Layers of the stand-in model.
     load_s, model_s : float
-        Seconds that loading a batch in the calling thread took, and that the model takes for one.
+        Seconds per batch: to load it in the calling thread, and to run the model on it.
     """
 
-    sweep: Sweep
+    sweep: SweepResult
     depth: int
     load_s: float
     model_s: float
 
     @property
     def verdict(self) -> str:
-        """Who waited for whom in the last run of the recommended number of workers."""
+        """The verdict on the last run with the recommended number of workers."""
         return self.sweep.verdict
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything measured, as what `json.dump` takes."""
+        """Return all measurements in a form for `json.dump`."""
         model = {"depth": self.depth, "load_s": self.load_s, "model_s": self.model_s}
         return {"model": model, **self.sweep.as_json()}
 
@@ -112,23 +110,23 @@ def demo(
     progress: Callable[[int, int], object] | None = None,
     watch: Callable[[Loader], object] | None = None,
 ) -> Demo:
-    """Stream the first of `windows` to a stand-in model with each number of workers.
+    """Stream windows to a stand-in model with each number of workers.
 
-    The model is sized to this machine and these recordings: it takes `ratio` times as long for a
-    batch as the plain loader. So a loader that works while the model runs can keep it busy.
+    The model is sized for this machine and these recordings: a batch takes it `ratio` times as long
+    as the plain loader. So a loader that works while the model runs can keep the model busy.
 
     Parameters
     ----------
     windows : Windows
-        What to stream; of many only the first are used, see `budget_s`.
+        The windows to stream; only the first are used if `budget_s` does not allow more.
     workers : iterable of int
         Numbers of workers; 0 is the plain loader.
     rounds, batch_size, progress, watch
         As in `sweep`.
     ratio : float
-        Model's time for a batch, over the plain loader's.
+        The model's time per batch, divided by the plain loader's.
     budget_s : float
-        So many windows are streamed that all runs together take about this many seconds.
+        About how many seconds all runs take together; decides the number of windows.
 
     Returns
     -------
@@ -137,20 +135,20 @@ def demo(
     Raises
     ------
     ReadError
-        Not one window could be read.
+        None of the windows could be read.
     """
     counts = tuple(workers)
     load_s, batch = _time_loading(windows, batch_size)
     depth = 8
-    for _ in range(2):  # a call's fixed part, the copy of the batch, makes the first guess wrong
+    for _ in range(2):  # the fixed cost of a call, copying the batch, makes the first guess wrong
         model_s = _time_model(StandInModel(depth), batch)
         depth = max(1, round(depth * ratio * load_s / model_s))
     model = StandInModel(depth)
     model_s = _time_model(model, batch)
 
-    # Plain, a batch takes loading and model in turn; threaded, the longer of the two.
+    # A batch takes the plain loader the sum of both times, a threaded one the longer of the two.
     round_s = sum(model_s + load_s if not count else max(model_s, load_s) for count in counts)
-    batches = max(_FEWEST_BATCHES, int(budget_s / ((rounds + 1) * round_s)))
+    batches = max(_MIN_BATCHES, int(budget_s / ((rounds + 1) * round_s)))
     measured = sweep(
         windows[: batches * batch_size],
         counts,
@@ -165,7 +163,7 @@ def demo(
 
 
 def _time_loading(windows: Windows, batch_size: int) -> tuple[float, Batch]:
-    """Return the median seconds that a batch takes in the calling thread, and a batch."""
+    """Return the median seconds to load a batch in the calling thread, and a batch."""
     times: list[float] = []
     with windows.loader(batch_size=batch_size, workers=0, on_error="skip") as loader:
         batches = iter(loader)
@@ -173,7 +171,7 @@ def _time_loading(windows: Windows, batch_size: int) -> tuple[float, Batch]:
         batch = next(batches, None)
         if batch is None:
             raise ReadError(loader.failures[0])
-        # The first batch makes tables and opens files: it counts only where it is the only one.
+        # The first batch builds tables and opens files: it counts only if there is no other.
         times.append(perf_counter() - before)
         while sum(times) < _LOAD_S:
             before = perf_counter()
@@ -187,7 +185,7 @@ def _time_loading(windows: Windows, batch_size: int) -> tuple[float, Batch]:
 
 
 def _time_model(model: StandInModel, batch: Batch) -> float:
-    """Return the seconds of the fastest of some calls: what else runs can only add to them."""
+    """Return the seconds of the fastest of six calls: other programs can only slow a call down."""
     times = []
     for _ in range(6):
         before = perf_counter()

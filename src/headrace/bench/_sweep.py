@@ -1,4 +1,4 @@
-"""`sweep`: how fast the loader is with each number of workers, and which number to take."""
+"""`sweep`: measure the loader with each number of workers, and recommend a number."""
 
 from __future__ import annotations
 
@@ -20,23 +20,26 @@ if TYPE_CHECKING:
     from headrace.observe import Stats
     from headrace.windows import Batch, Windows
 
-__all__ = ["CLOSE_ENOUGH", "Row", "Sweep", "default_workers", "sweep"]
+__all__ = ["CLOSE_ENOUGH", "SweepResult", "WorkerResult", "default_workers", "sweep"]
 
 CLOSE_ENOUGH: Final = 0.05
-"""Fewer workers that are at most this share slower than the best are recommended instead: rounds on
-a quiet machine differ by about as much, and each worker has its memory."""
+"""A number of workers that is at most this share slower than the fastest counts as equally fast.
+
+Rounds on a quiet machine differ by about as much. Of equally fast numbers the smallest is
+recommended, because each worker takes memory.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One number of workers, measured in every round.
+class WorkerResult:
+    """The measurements of one number of workers.
 
     Attributes
     ----------
     workers : int
-        0: in the calling thread.
+        0 is the plain loader, which loads in the calling thread.
     runs : tuple of Stats
-        The counted rounds, in order.
+        The statistics of each counted round, in order.
     """
 
     workers: int
@@ -65,33 +68,33 @@ class Row:
 
     @property
     def memory_bound(self) -> int:
-        """Bytes that the loader promised to stay under."""
+        """The loader's `memory_bound`, bytes."""
         return self.runs[0].memory_bound
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class SweepResult:
     """What `sweep` measured.
 
     Attributes
     ----------
-    rows : tuple of Row
-        One for each number of workers, ascending.
+    rows : tuple of WorkerResult
+        One per number of workers, ascending.
     windows, epochs : int
-        Windows in an epoch, and epochs in each run.
+        Windows per epoch, and epochs per run.
     window_s : float
-        Seconds of a window.
+        Length of a window, seconds.
     sample_rate : int
         Target rate, Hz.
     batch_size : int
-        Windows in a batch.
+        Windows per batch.
     processors : int
-        How many this process may use.
+        Number of processors that this process may use.
     failed : int
-        Windows of each run that could not be read and were left out.
+        Windows per run that could not be read and were left out.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[WorkerResult, ...]
     windows: int
     epochs: int
     window_s: float
@@ -101,15 +104,15 @@ class Sweep:
     failed: int
 
     @property
-    def best(self) -> Row:
+    def best(self) -> WorkerResult:
         """The row with the most windows per second."""
         return max(self.rows, key=lambda row: row.windows_per_s)
 
     @property
     def recommended(self) -> int:
-        """The fewest workers within `CLOSE_ENOUGH` of the best.
+        """The smallest number of workers within `CLOSE_ENOUGH` of the fastest.
 
-        0 is recommended only where nothing else was measured: it never loads while the model runs.
+        0 is recommended only if nothing else was measured: it never loads while the model runs.
         """
         threaded = [row for row in self.rows if row.workers] or list(self.rows)
         enough = (1 - CLOSE_ENOUGH) * max(row.windows_per_s for row in threaded)
@@ -117,10 +120,10 @@ class Sweep:
 
     @property
     def reason(self) -> str:
-        """Why `recommended` is recommended, in a sentence or two."""
+        """The recommendation and its reason, in a sentence or two."""
         threaded = [row for row in self.rows if row.workers]
         if not threaded:
-            return "Only the plain loader was measured: give other numbers of workers."
+            return "Only the plain loader was measured: add other numbers of workers."
         chosen = next(row for row in threaded if row.workers == self.recommended)
         fastest = max(threaded, key=lambda row: row.windows_per_s)
         if len(threaded) == 1:
@@ -129,10 +132,10 @@ class Sweep:
             loss = 1 - chosen.windows_per_s / fastest.windows_per_s
             why = (
                 f"within {max(loss, 0.001):.1%} of the fastest, which has {fastest.workers}; "
-                "more only take more memory"
+                "more workers only take more memory"
             )
         elif chosen is threaded[-1] and chosen.workers <= self.processors:
-            why = "the fastest and the most that were measured, so more may be faster still"
+            why = "the fastest and the largest number measured, so more may be faster still"
         else:
             why = f"the fastest, on {self.processors} processors"
         plain = next((row for row in self.rows if not row.workers), None)
@@ -143,23 +146,23 @@ class Sweep:
 
     @property
     def verdict(self) -> str:
-        """Who waited for whom in the last run of the recommended number of workers."""
+        """The verdict on the last run with the recommended number of workers."""
         row = next(row for row in self.rows if row.workers == self.recommended)
         return row.runs[-1].verdict
 
     @property
-    def doubt(self) -> str:
-        """What to do about rounds that differ by more than the answer bears; empty if none do."""
+    def noise_warning(self) -> str:
+        """A warning if the rounds differ too much for the recommendation, else empty."""
         widest = max(row.spread for row in self.rows)
         if widest <= 2 * CLOSE_ENOUGH:
             return ""
         return (
-            f"The rounds differ by up to {widest:.0%}: something else keeps this machine busy. "
-            "For a finer answer end it, or measure more rounds."
+            f"The rounds differ by up to {widest:.0%}: another program may keep this machine busy. "
+            "For a more precise result stop it, or measure more rounds."
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything measured, with machine facts, as what `json.dump` takes."""
+        """Return all measurements and facts about the machine, in a form for `json.dump`."""
         return {
             "headrace": version("headrace"),
             "python": platform.python_version(),
@@ -191,7 +194,10 @@ class Sweep:
 
 
 def default_workers(processors: int | None = None) -> tuple[int, ...]:
-    """Return 0, 1, 2, 4, ... to the first beyond `processors`, by default this process's."""
+    """Return 0, 1, 2, 4, ... up to the first number above `processors`.
+
+    By default `processors` is the number that this process may use.
+    """
     processors = available_processors() if processors is None else processors
     workers = [0, 1]
     while workers[-1] <= processors:
@@ -211,36 +217,37 @@ def sweep(
     least_s: float = 0.5,
     progress: Callable[[int, int], object] | None = None,
     watch: Callable[[Loader], object] | None = None,
-) -> Sweep:
-    """Stream `windows` in every round through a loader of each number of workers.
+) -> SweepResult:
+    """Measure the loader with each number of workers.
 
-    The rounds are interleaved (0, 1, 2, ..., then 2, 1, 0, ...), so that a machine that becomes
-    slower is slower for all. A first round is not counted: it brings the files into the system's
-    page cache. So the figures are those of a second epoch, and of files that fit in memory.
+    Each round streams `windows` through one loader per number of workers. The order alternates
+    (0, 1, 2, ..., then 2, 1, 0, ...), so that a machine that slows down slows all of them. A first
+    round is not counted: it brings the files into the page cache. So the results are those of a
+    second epoch over files that fit in memory.
 
     Parameters
     ----------
     windows : Windows
-        What to stream; shuffled or not.
+        The windows to stream; shuffled or not.
     workers : iterable of int, optional
-        Numbers of workers; default `default_workers`.
+        Numbers of workers; by default `default_workers`.
     rounds : int
-        Counted rounds, at least 1.
+        Number of counted rounds, at least 1.
     batch_size, prefetch, memory
         As in `Windows.loader`.
     consume : callable, optional
         Called with each batch, as a model would be.
     least_s : float
-        A run has so many epochs, the same for all, that the fastest takes at least about this many
-        seconds: a shorter one would measure the start of its threads.
+        Seconds that the fastest run takes at least, about. All runs stream as many epochs as that
+        needs; a shorter run would mostly measure the start of the threads.
     progress : callable, optional
-        Called before each run and after the last with the runs done and the runs in all.
+        Called before each run, and after the last one, with the number of runs done and in all.
     watch : callable, optional
-        Called with the loader of each run before it runs.
+        Called with the loader of each run before the run.
 
     Returns
     -------
-    Sweep
+    SweepResult
 
     Raises
     ------
@@ -249,15 +256,15 @@ def sweep(
     MemoryBudgetError
         `memory` is too small for one of the loaders.
     ReadError
-        Not one window could be read.
+        None of the windows could be read.
     """
     counts = tuple(sorted(set(default_workers() if workers is None else workers)))
     if not counts or counts[0] < 0:
         raise ValueError(
-            f"workers={counts} is not usable: give whole numbers from 0, at least one."
+            f"workers={counts} is invalid: give at least one whole number, none below 0."
         )
     if rounds < 1:
-        raise ValueError(f"rounds={rounds} is not usable: give at least 1.")
+        raise ValueError(f"rounds={rounds} is invalid: give at least 1.")
     loaders = [
         partial(
             windows.loader,
@@ -269,7 +276,7 @@ def sweep(
         )
         for count in counts
     ]
-    for loader in loaders:  # a budget that is too small is refused before anything runs
+    for loader in loaders:  # so that a memory limit that is too small is reported before any run
         loader().close()
 
     epochs = 1
@@ -290,8 +297,10 @@ def sweep(
     if progress is not None:
         progress(len(schedule), len(schedule))
 
-    return Sweep(
-        rows=tuple(Row(count, tuple(own)) for count, own in zip(counts, runs, strict=True)),
+    return SweepResult(
+        rows=tuple(
+            WorkerResult(count, tuple(own)) for count, own in zip(counts, runs, strict=True)
+        ),
         windows=len(windows),
         epochs=epochs,
         window_s=windows.spec.size / windows.spec.sample_rate,
@@ -303,13 +312,13 @@ def sweep(
 
 
 def _run(
-    make: Callable[[], Loader],
+    new_loader: Callable[[], Loader],
     consume: Callable[[Batch], object] | None,
     epochs: int,
     watch: Callable[[Loader], object] | None,
 ) -> Stats:
-    """Stream some epochs through a new loader."""
-    with make() as loader:
+    """Stream `epochs` epochs through a new loader and return its statistics."""
+    with new_loader() as loader:
         if watch is not None:
             watch(loader)
         for batch in loader.steps(epochs * len(loader)):

@@ -1,12 +1,11 @@
 """`write_archive`: a small synthetic soundscape archive, the same to the bit on every machine.
 
-Nothing here was recorded: the "species" are pulsed tones of this module's invention over noise that
-sounds like wind. Layout and label format are AnuraSet's, so that code written for one reads the
-other.
+Nothing is a recording: the "species" are invented, pulsed tones over noise that sounds like wind.
+Layout and label format are those of AnuraSet, so that code for one reads the other.
 
-The samples are made of PCG64's raw bits (which NumPy promises never to change), integer phases, a
-sine table rounded to 16 bits, and single float32 operations. IEEE 754 fixes those to the last bit;
-no library's idea of a sine or of a normal distribution is involved.
+The samples come from the raw bits of PCG64 (which NumPy guarantees never to change), integer
+phases, a sine table rounded to 16 bits, and single float32 operations, which IEEE 754 defines to
+the last bit. They do not depend on a library's sine or normal distribution.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ __all__ = ["SPECIES", "Archive", "Call", "Species", "write_archive"]
 
 @dataclass(frozen=True, slots=True)
 class Species:
-    """An invented caller: pulses of one sweep each.
+    """An invented species, whose call is a train of pulses; each pulse is a frequency sweep.
 
     Attributes
     ----------
     code : str
-        Six capital letters, as AnuraSet's codes, but of no animal.
+        Six capital letters like AnuraSet's codes, but of no animal.
     low_hz, high_hz : int
-        The band that holds its calls.
+        The frequency band of its calls.
     from_hz, to_hz : int
-        Where each pulse's sweep begins and ends, inside the band.
+        The frequencies at which each pulse's sweep starts and ends, inside the band.
     pulses_per_s : int
-        Rate of the pulses.
+        Pulses per second.
     shortest_s, longest_s : float
-        Range of a call's length, seconds.
+        Range of the duration of a call, seconds.
     """
 
     code: str
@@ -61,21 +60,21 @@ SPECIES: Final = (
     Species("SYNTHC", 2_500, 3_700, 3_400, 2_800, 9, 0.4, 1.5),  # falling chirps
     Species("SYNTHD", 4_300, 5_500, 4_900, 4_900, 60, 1.0, 4.0),  # a buzz
 )
-"""The species of every archive; their bands do not touch."""
+"""The species of every archive; their frequency bands do not touch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call as its label tells it.
+    """One call, as its label describes it.
 
     Attributes
     ----------
     start, stop : int
-        Its span in samples, half-open.
+        Span in samples, half-open.
     species : Species
-        Who.
+        The calling species.
     quality : {"L", "M", "H"}
-        How loud: low, medium or high.
+        Level: low, medium or high.
     """
 
     start: int
@@ -91,13 +90,13 @@ class Archive:
     Attributes
     ----------
     folder : Path
-        It holds ``raw_data`` and ``strong_labels``.
+        The folder with ``raw_data`` and ``strong_labels``.
     audio, labels : tuple of Path
         The recordings and their label files, in the same order.
     sample_rate : int
         Hz.
     audio_s : float
-        Seconds of audio in all.
+        Total seconds of audio.
     """
 
     folder: Path
@@ -112,21 +111,21 @@ class Archive:
         return str(self.folder / "raw_data" / "**" / "*.wav")
 
 
-_FIRST: Final = datetime(2024, 1, 1, 18)  # noqa: DTZ001  recorders' clocks know no time zone
-_EVERY: Final = timedelta(minutes=15)
+_FIRST_START: Final = datetime.fromisoformat("2024-01-01T18:00")
+_RECORDING_INTERVAL: Final = timedelta(minutes=15)
 
-# Levels are chosen by ear and by the tests: soft calls are still twice the noise in their band.
-_PEAK: Final = {"L": 0.06, "M": 0.12, "H": 0.24}
-_NOISE: Final = 0.015
+# Chosen by ear and by the tests: even soft calls are twice the noise in their band.
+_CALL_PEAK: Final = {"L": 0.06, "M": 0.12, "H": 0.24}
+_NOISE_LEVEL: Final = 0.015
 _OCTAVES: Final = 10
-_GUSTY: Final = 5  # the octaves below 22,050 / 2^5 Hz swell and fade, as wind in a microphone does
+_GUST_OCTAVE: Final = 5  # below 22,050 / 2^5 Hz the level varies, as wind does in a microphone
 _RAMP_S: Final = 0.02
-_ABSENT: Final = 4  # a species is silent in one recording of this many
+_ABSENT_IN_ONE_OF: Final = 4  # a species is absent from one in four recordings
 _SHORTEST_GAP_S, _LONGEST_GAP_S = 1.0, 9.0
 
 _TABLE_BITS: Final = 12
-_TURN: Final = np.arange(1 << _TABLE_BITS) * (2 * np.pi / (1 << _TABLE_BITS))
-_SINE: Final = (np.rint(np.sin(_TURN) * 32_767) / 32_768).astype(np.float32)
+_PHASES: Final = np.arange(1 << _TABLE_BITS) * (2 * np.pi / (1 << _TABLE_BITS))
+_SINE: Final = (np.rint(np.sin(_PHASES) * 32_767) / 32_768).astype(np.float32)
 
 
 def write_archive(
@@ -147,22 +146,22 @@ def write_archive(
     Parameters
     ----------
     folder : str or Path
-        Made if it is not there; files of the same names are replaced.
+        Created if missing; existing files of the same names are replaced.
     recordings : int
-        How many; about the same number for each site.
+        Number of recordings, spread evenly over the sites.
     seconds : float
-        Length of each.
+        Duration of each recording.
     sample_rate : int
         Hz; at least 11,025, so that every species fits under the Nyquist frequency.
     sites : int
-        How many sites the recordings are spread over.
+        Number of sites.
     seed : int
         Not negative. The same arguments give the same bytes.
 
     Returns
     -------
     Archive
-        The files, in the order of their names.
+        The files, sorted by name.
 
     Raises
     ------
@@ -172,25 +171,25 @@ def write_archive(
         The folder cannot be written.
     """
     highest = max(species.high_hz for species in SPECIES)
-    for name, value, least in (
+    for name, value, minimum in (
         ("recordings", recordings, 1),
         ("seconds", seconds, 1),
         ("sample_rate", sample_rate, 2 * highest + 25),
         ("sites", sites, 1),
         ("seed", seed, 0),
     ):
-        if value < least:
-            raise ValueError(f"{name}={value!r} is too small: give at least {least}.")
+        if value < minimum:
+            raise ValueError(f"{name}={value!r} is too small: give at least {minimum}.")
 
     folder = Path(folder)
     frames = round(seconds * sample_rate)
     jobs = []
     for index in range(recordings):
-        # Whole runs of recordings go to one site, so that the order of names is that of indices.
+        # Consecutive recordings go to one site, so that names sort like indices.
         site = index * sites // recordings
         slot = index - -(-site * recordings // sites)
         name = f"SYN{site + 1:0{len(str(sites))}d}"
-        stem = f"{name}_{_FIRST + slot * _EVERY:%Y%m%d_%H%M%S}"
+        stem = f"{name}_{_FIRST_START + slot * _RECORDING_INTERVAL:%Y%m%d_%H%M%S}"
         audio = folder / "raw_data" / name / f"{stem}.wav"
         labels = folder / "strong_labels" / name / f"{stem}.txt"
         audio.parent.mkdir(parents=True, exist_ok=True)
@@ -211,11 +210,11 @@ def write_archive(
 def _write_recording(
     audio: Path, labels: Path, key: tuple[int, int], sample_rate: int, frames: int
 ) -> None:
-    dice = _Dice(key)
-    signal = _wind(dice, frames, sample_rate)
-    calls = _calls(dice, frames, sample_rate)
+    bits = _RandomBits(key)
+    signal = _wind(bits, frames, sample_rate)
+    calls = _random_calls(bits, frames, sample_rate)
     for call in calls:
-        signal[call.start : call.stop] += _sound(call, sample_rate)
+        signal[call.start : call.stop] += _call_audio(call, sample_rate)
     pcm = np.rint(np.clip(signal, -1, 1) * np.float32(32_767)).astype(np.int16)
     soundfile.write(audio, pcm, sample_rate, subtype="PCM_16", format="WAV")
     lines = (
@@ -226,39 +225,39 @@ def _write_recording(
     labels.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
-class _Dice:
-    """Random numbers from raw bits alone; not for statistics."""
+class _RandomBits:
+    """Random numbers made from the raw bits of PCG64 only; slightly biased."""
 
     def __init__(self, key: tuple[int, int]) -> None:
-        self._bits = np.random.PCG64(np.random.SeedSequence(key))
+        self._generator = np.random.PCG64(np.random.SeedSequence(key))
 
     def between(self, low: int, high: int) -> int:
         """Return a whole number in [low, high]."""
-        return low + int(self._bits.random_raw()) % (high - low + 1)
+        return low + int(self._generator.random_raw()) % (high - low + 1)
 
     def noise(self, count: int) -> NDArray[np.float32]:
         """Return uniform noise in [-1, 1), shape ``(count,)``."""
-        raw = self._bits.random_raw(-(-count // 4)).astype("<u8")
+        raw = self._generator.random_raw(-(-count // 4)).astype("<u8")
         return raw.view("<i2")[:count].astype(np.float32) / np.float32(32_768)
 
 
-def _wind(dice: _Dice, frames: int, sample_rate: int) -> NDArray[np.float32]:
-    """Return noise that falls with frequency: each octave adds its own, interpolated from above."""
-    signal = dice.noise((frames >> _OCTAVES) + 3)
+def _wind(bits: _RandomBits, frames: int, sample_rate: int) -> NDArray[np.float32]:
+    """Return noise that falls with frequency: a sum of octaves, interpolated from low to high."""
+    signal = bits.noise((frames >> _OCTAVES) + 3)
     for octave in reversed(range(_OCTAVES)):
         finer = np.empty(2 * (len(signal) - 1), np.float32)
         finer[::2] = signal[:-1]
         finer[1::2] = (signal[:-1] + signal[1:]) * np.float32(0.5)
         signal = finer[: (frames >> octave) + 3]
-        if octave == _GUSTY:
-            signal *= _gusts(dice, len(signal), sample_rate >> octave)
-        signal += dice.noise(len(signal))
-    return signal[:frames] * np.float32(_NOISE)
+        if octave == _GUST_OCTAVE:
+            signal *= _gusts(bits, len(signal), sample_rate >> octave)
+        signal += bits.noise(len(signal))
+    return signal[:frames] * np.float32(_NOISE_LEVEL)
 
 
-def _gusts(dice: _Dice, frames: int, sample_rate: int) -> NDArray[np.float32]:
-    """Return a gain between 0.5 and 2.5 that moves to a new value once a second."""
-    levels = dice.noise(frames // sample_rate + 2) + np.float32(1.5)
+def _gusts(bits: _RandomBits, frames: int, sample_rate: int) -> NDArray[np.float32]:
+    """Return a gain between 0.5 and 2.5 that reaches a new random value each second."""
+    levels = bits.noise(frames // sample_rate + 2) + np.float32(1.5)
     time = np.arange(frames)
     second, within = time // sample_rate, time % sample_rate
     share = within.astype(np.float32) * np.float32(1 / sample_rate)
@@ -266,31 +265,31 @@ def _gusts(dice: _Dice, frames: int, sample_rate: int) -> NDArray[np.float32]:
     return gains
 
 
-def _calls(dice: _Dice, frames: int, sample_rate: int) -> list[Call]:
-    """Return who calls when, sorted by start."""
+def _random_calls(bits: _RandomBits, frames: int, sample_rate: int) -> list[Call]:
+    """Return random calls of all species, sorted by start."""
     calls = []
     for species in SPECIES:
-        if dice.between(1, _ABSENT) == 1:
+        if bits.between(1, _ABSENT_IN_ONE_OF) == 1:
             continue
-        start = dice.between(0, round(_LONGEST_GAP_S * sample_rate))
+        start = bits.between(0, round(_LONGEST_GAP_S * sample_rate))
         while True:
-            stop = start + dice.between(
+            stop = start + bits.between(
                 round(species.shortest_s * sample_rate), round(species.longest_s * sample_rate)
             )
             if stop > frames:
                 break
-            calls.append(Call(start, stop, species, "LMH"[dice.between(0, 2)]))
-            start = stop + dice.between(
+            calls.append(Call(start, stop, species, "LMH"[bits.between(0, 2)]))
+            start = stop + bits.between(
                 round(_SHORTEST_GAP_S * sample_rate), round(_LONGEST_GAP_S * sample_rate)
             )
     return sorted(calls, key=lambda call: (call.start, call.species.code))
 
 
-def _sound(call: Call, sample_rate: int) -> NDArray[np.float32]:
+def _call_audio(call: Call, sample_rate: int) -> NDArray[np.float32]:
     species = call.species
     time = np.arange(call.stop - call.start, dtype=np.int64)
 
-    # Phases are whole 2^32nds of a turn.
+    # Phases are integers: a full turn is 2^32.
     def step(hz: int) -> int:
         return (hz << 32) // sample_rate
 
@@ -301,7 +300,7 @@ def _sound(call: Call, sample_rate: int) -> NDArray[np.float32]:
     envelope = np.float32(0.5) - np.float32(0.5) * _sine(pulse + (1 << 30))  # a raised cosine
     ramp = round(_RAMP_S * sample_rate)
     edge = np.minimum(np.minimum(time + 1, time[::-1] + 1), ramp).astype(np.float32)
-    gain = edge * np.float32(_PEAK[call.quality] / ramp)
+    gain = edge * np.float32(_CALL_PEAK[call.quality] / ramp)
     sound: NDArray[np.float32] = _sine(phase) * envelope * gain
     return sound
 

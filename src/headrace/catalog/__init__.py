@@ -1,10 +1,14 @@
 """Which recordings there are, and what their headers say.
 
-`scan` finds files and reads their headers in threads; `Catalog` is the immutable table of the
-results. A bad file never costs its neighbours anything. May import `codecs` and what stands below
-it; `Catalog.windows` and `Catalog.windows_at` are its only way up.
+`scan` (`_scan`) finds files (`_find`), reads their headers in threads (`_headers`), and decodes
+them if asked to (`_verify`). `Catalog` (`_catalog`) is the immutable table of the results
+(`_table`), saved as Parquet (`_parquet`). A bad file never affects other files: it becomes a
+failure of the catalog (`_damage`, `_failure_files`).
+
+May import `codecs` and what is below it. Only `Catalog.windows` and `Catalog.windows_at` call
+upwards.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

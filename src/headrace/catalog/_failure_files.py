@@ -1,9 +1,10 @@
-"""Failures as a table, and as a file that other programs read."""
+"""Failures as a table, and as a CSV or Parquet file for other programs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headrace._validation import check_output_file
 from headrace.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from headrace.failures import Failure
 
 __all__ = ["check_failure_file", "failures_table", "write_failures"]
+
+_ENDINGS = (".csv", ".parquet")
 
 _COLUMNS = {
     "file_id": "string",
@@ -29,7 +32,7 @@ _COLUMNS = {
 
 
 def failures_table(failures: Sequence[Failure]) -> pa.Table:
-    """Return an Arrow table with a row for each failure, and a column for each field."""
+    """Return an Arrow table with a row for each failure and a column for each field."""
     import pyarrow as pa
 
     schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in _COLUMNS.items()])
@@ -39,31 +42,28 @@ def failures_table(failures: Sequence[Failure]) -> pa.Table:
 
 
 def check_failure_file(file: Path) -> None:
-    """Raise if `write_failures` could not write to `file`: before a scan, not after.
+    """Check before a scan that failures can be written to `file`.
 
     Raises
     ------
     CatalogError
-        The name ends in neither ``.csv`` nor ``.parquet``, is a folder's, or there is no such
-        folder.
+        The name ends in neither ``.csv`` nor ``.parquet``, `file` is a folder, or its folder does
+        not exist.
+    PermissionError
+        The file, or the folder that it would be created in, is not writable.
     """
-    if file.suffix.lower() not in {".csv", ".parquet"}:
-        raise CatalogError(f"{str(file)!r} must end in .csv or .parquet.")
-    if file.is_dir():
-        raise CatalogError(f"{str(file)!r} is a folder: name a file in it.")
-    if not file.parent.is_dir():
-        raise CatalogError(f"There is no folder {str(file.parent)!r}: make it first.")
+    check_output_file(file, endings=_ENDINGS, error=CatalogError)
 
 
 def write_failures(failures: Sequence[Failure], file: Path) -> None:
-    """Write failures to a file: CSV, or Parquet, as its name ends.
+    """Write failures to a CSV or Parquet file, by the extension of its name.
 
     Raises
     ------
     CatalogError
-        As `check_failure_file`.
+        As in `check_failure_file`.
     OSError
-        The system refuses.
+        The system cannot write the file.
     """
     check_failure_file(file)
     table = failures_table(failures)

@@ -2,13 +2,14 @@
 
 Guarantees
 ----------
-- Results come in the order of the files, one for each.
-- At most `_AHEAD` batches a thread are submitted and not yet taken, however many files there are.
-- However the iteration ends (its end, `close`, an exception, Ctrl-C), the threads have ended
-  before it returns: each stops after the header it is reading, or within a file that has to be
-  decoded to know its length. Abandoned without `close`, they end
-  when the generator is collected: use `contextlib.closing`.
-- Only `decode.probe` and `_kernel.seek_points` are called in threads, and they share nothing.
+- Results come in the order of the files, one for each file.
+- At most `_BATCHES_AHEAD` batches per thread are in progress or waiting to be consumed, however
+  many files there are.
+- However the iteration ends (exhausted, `close`, an exception, Ctrl-C), the threads have ended
+  before it returns: each thread stops after its current header, or within a file that has to be
+  decoded to find its length. If the generator is dropped without `close`, the threads end when it
+  is collected: use `contextlib.closing`.
+- Threads call only `codecs.probe` and `_kernel.seek_points`, and share nothing.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["read_headers", "worker_count"]
 
-_AHEAD: Final = 4
+_BATCHES_AHEAD: Final = 4
 _BATCH: Final = 32
-"""Headers in a task: one takes some 30 µs from a warm disk, about what handing it over costs."""
+"""Headers per task. Reading one from a warm disk takes about 30 µs, about as long as handing over
+a task."""
 
 
 def worker_count(workers: int | Literal["auto"]) -> int:
@@ -50,12 +52,12 @@ def worker_count(workers: int | Literal["auto"]) -> int:
     ----------
     workers : int or "auto"
         0 reads in the calling thread. ``"auto"`` is four for each processor that this process may
-        use, at most 32: on anything but a local disk they mostly wait.
+        use, at most 32: on anything but a local disk, threads mostly wait.
 
     Raises
     ------
     ValueError
-        `workers` is neither.
+        `workers` has another value.
     """
     if workers == "auto":
         return min(32, 4 * available_processors())
@@ -79,45 +81,48 @@ def read_headers(
     root, ids
         The files are at ``root/id``.
     known : pair of int64 arrays, shape ``(len(ids),)``, optional
-        Size (bytes) and time of last change (ns) that a file had when it was read before; a size of
-        -1 where it was not.
+        Size (bytes) and time of last change (ns) of each file when it was read before; a size of
+        -1 for a file that was not.
     workers : int
         Threads; 0 reads in the calling thread.
     progress : bool, optional
-        Whether a bar is drawn on standard error; default if that is a terminal.
+        Whether to draw a progress bar on standard error. Default: if that is a terminal.
 
     Yields
     ------
     Recording, Failure or None
-        None: the file is as `known` says.
+        None for a file that has the size and the time of change given by `known`.
     """
 
-    def read(
-        span: range, headers: list[Recording | Failure | None], cancelled: CancellationToken
+    def read_batch(
+        rows: range, headers: list[Recording | Failure | None], cancelled: CancellationToken
     ) -> None:
-        for row in span:
+        for row in rows:
             if cancelled():
                 break
             path = join(root, ids[row])
             unchanged = known is not None and _is_unchanged(path, known[0][row], known[1][row])
-            headers.append(None if unchanged else _read(path, ids[row], cancelled))
+            headers.append(None if unchanged else _read_header(path, ids[row], cancelled))
 
-    def job(span: range) -> Job[list[Recording | Failure | None]]:
+    def job(rows: range) -> Job[list[Recording | Failure | None]]:
         headers: list[Recording | Failure | None] = []
-        return Job(headers, [Task(partial(read, span, headers))])
+        return Job(headers, [Task(partial(read_batch, rows, headers))])
 
-    size = max(1, min(_BATCH, len(ids) // (_AHEAD * max(1, workers))))
-    spans = (range(at, min(at + size, len(ids))) for at in range(0, len(ids), size))
+    size = max(1, min(_BATCH, len(ids) // (_BATCHES_AHEAD * max(1, workers))))
+    batches = (range(start, min(start + size, len(ids))) for start in range(0, len(ids), size))
     prefetcher = Prefetcher(
-        map(job, spans), workers=workers, depth=_AHEAD * workers, name="headrace-scan"
+        map(job, batches), workers=workers, depth=_BATCHES_AHEAD * workers, name="headrace-scan"
     )
-    with closing(prefetcher), progress_bar(len(ids), progress, "Reading headers") as advance:
+    done = damaged = 0
+    with closing(prefetcher), progress_bar("Reading headers", progress) as update:
         for headers in prefetcher:
             yield from headers
-            advance(len(headers), sum(isinstance(one, Failure) for one in headers))
+            done += len(headers)
+            damaged += sum(isinstance(one, Failure) for one in headers)
+            update(done, len(ids), damaged)
 
 
-def _read(path: str, file_id: str, cancelled: CancellationToken) -> Recording | Failure:
+def _read_header(path: str, file_id: str, cancelled: CancellationToken) -> Recording | Failure:
     header = probe(path, file_id, cancelled)
     if isinstance(header, Failure) or header.format != "MP3":
         return header
@@ -129,7 +134,7 @@ def _is_unchanged(path: str, size: np.int64, mtime_ns: np.int64) -> bool:
     if size < 0:
         return False
     try:
-        status = os.stat(path)  # noqa: PTH116  a Path object for each of a million files
+        status = os.stat(path)
     except OSError:
         return False
     return bool(status.st_size == size and status.st_mtime_ns == mtime_ns)

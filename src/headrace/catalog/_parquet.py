@@ -1,4 +1,4 @@
-"""A catalog on disk: one Parquet file, whole or not there.
+"""A catalog on disk: one Parquet file, which is replaced as a whole or not at all.
 
 The root, the failures and the version of this layout are JSON in the file's schema metadata.
 """
@@ -6,120 +6,106 @@ The root, the failures and the version of this layout are JSON in the file's sch
 from __future__ import annotations
 
 import json
-import math
 import os
 import uuid
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from headrace._validation import arrow_errors_explained
+from headrace._validation import arrow_errors_explained, check_output_file
 from headrace.errors import CatalogError, NoRecordingsError
-from headrace.failures import Code, Failure
+from headrace.failures import failure_from_json, failure_to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from headrace.failures import Failure
+
 __all__ = [
     "DamagedError",
     "check_catalog_file",
-    "describe",
-    "described",
     "from_bytes",
-    "parent_of",
     "read",
+    "read_metadata",
     "to_bytes",
+    "with_metadata",
     "write",
 ]
 
 _KEY: Final = b"headrace"
 _LAYOUT: Final = 1
-_ROW_GROUP: Final = 1 << 17  # rows: as many are in memory a second time while they are written
+_ROW_GROUP: Final = 1 << 17  # rows; while it is written, a row group is in memory twice
 
 
 class DamagedError(CatalogError):
-    """The file was a Parquet file and cannot be read any more."""
+    """The file is a damaged Parquet file."""
 
 
-def describe(table: pa.Table, root: str, failures: tuple[Failure, ...]) -> pa.Table:
+def with_metadata(table: pa.Table, root: str, failures: tuple[Failure, ...]) -> pa.Table:
     """Return the table with root and failures in its metadata."""
-    told = {"layout": _LAYOUT, "root": root, "failures": [_to_json(one) for one in failures]}
-    return table.replace_schema_metadata({_KEY: json.dumps(told)})
+    metadata = {
+        "layout": _LAYOUT,
+        "root": root,
+        "failures": [failure_to_json(failure, omit_defaults=True) for failure in failures],
+    }
+    return table.replace_schema_metadata({_KEY: json.dumps(metadata)})
 
 
-def described(table: pa.Table) -> tuple[str, tuple[Failure, ...]] | None:
-    """Return the root and the failures that the metadata holds, or None if it holds none.
+def read_metadata(table: pa.Table) -> tuple[str, tuple[Failure, ...]] | None:
+    """Return the root and the failures in the table's metadata, or None if there are none.
 
     Raises
     ------
+    DamagedError
+        The metadata cannot be parsed.
     CatalogError
         A later version of headrace wrote it.
     """
-    told = (table.schema.metadata or {}).get(_KEY)
-    if told is None:
+    metadata = (table.schema.metadata or {}).get(_KEY)
+    if metadata is None:
         return None
     try:
-        values = json.loads(told)
+        values = json.loads(metadata)
         layout = values["layout"]
         if layout == _LAYOUT:
-            return values["root"], tuple(_from_json(one) for one in values["failures"])
+            return values["root"], tuple(failure_from_json(one) for one in values["failures"])
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"its metadata cannot be understood ({error!r})") from None
+        raise DamagedError(f"its metadata cannot be parsed ({error!r})") from None
     raise CatalogError(
-        f"a later headrace wrote it (layout {layout}; this one reads {_LAYOUT}): upgrade headrace"
+        f"a later version of headrace wrote it (layout {layout}; this version reads {_LAYOUT}): "
+        "upgrade headrace"
     )
 
 
 def check_catalog_file(file: str | os.PathLike[str]) -> None:
-    """Raise if `write` could not write to `file`: before a scan, not after.
+    """Check before a scan that a catalog can be saved as `file`.
+
+    Permission is not checked: `scan` writes its cache only if something has changed.
 
     Raises
     ------
     CatalogError
-        There is no such folder, or `file` is one.
+        The folder of `file` does not exist, or `file` is a folder.
     """
-    parent_of(file)
-    if Path(file).is_dir():
-        raise CatalogError(
-            f"The catalog cannot be saved as {os.fspath(file)!r}, which is a folder: name a file "
-            "in it."
-        )
-
-
-def parent_of(file: str | os.PathLike[str]) -> Path:
-    """Return the folder that `file` would be written to.
-
-    Raises
-    ------
-    CatalogError
-        There is no such folder.
-    """
-    folder = Path(os.path.realpath(file)).parent
-    if not folder.is_dir():
-        raise CatalogError(
-            f"The catalog cannot be saved as {os.fspath(file)!r}: "
-            f"there is no folder {str(folder)!r}; make it first."
-        )
-    return folder
+    check_output_file(file, error=CatalogError, permission=False)
 
 
 def write(table: pa.Table, file: str | os.PathLike[str]) -> None:
-    """Write the table; `file` is the old one or the new one, never half of it.
+    """Write the table; at every moment, `file` is the complete old file or the complete new one.
 
     Raises
     ------
     CatalogError
-        There is no such folder, `file` is one, or a column has a type that Parquet does not know.
+        The folder does not exist, `file` is a folder, or Parquet does not support a column's type.
     OSError
-        The system refuses.
+        The system cannot write the file.
     """
     import pyarrow.parquet as pq
 
     check_catalog_file(file)
-    target = Path(os.path.realpath(file))  # behind a link, so that the link stays one
-    temporary = parent_of(file) / f".{target.name}.{uuid.uuid4().hex}.tmp"
+    target = Path(os.path.realpath(file))  # follows a link, so that the link stays
+    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     unique = ("id", "path")
     try:
         with temporary.open("xb") as sink:
@@ -142,8 +128,8 @@ def write(table: pa.Table, file: str | os.PathLike[str]) -> None:
             temporary.unlink()
 
 
-def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table:
-    """Return the table, `described`, without the columns `but`.
+def read(file: str | os.PathLike[str], *, without: tuple[str, ...] = ()) -> pa.Table:
+    """Return the table, with metadata, except for the columns `without`.
 
     Raises
     ------
@@ -152,9 +138,9 @@ def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table
     DamagedError
         The file is empty, or a Parquet file that cannot be read.
     CatalogError
-        The file is something else, and must not be overwritten.
+        The file is something other than a catalog, and must not be overwritten.
     OSError, MemoryError
-        The system does not let it be read, or has no room for it: the file may be whole.
+        The system cannot read the file or has no memory for it; the file may be good.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -167,7 +153,7 @@ def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table
                 raise CatalogError(f"{name} is not a catalog, nor any Parquet file.")
             source.seek(0)
             with pq.ParquetFile(source) as parquet:
-                table = _all_groups(parquet, but)
+                table = _read_row_groups(parquet, without)
     except FileNotFoundError:
         raise NoRecordingsError(
             f"There is no catalog {name}: make one with headrace.scan(...).save({name})."
@@ -175,17 +161,17 @@ def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table
     except IsADirectoryError:
         raise CatalogError(f"{name} is a folder, not a catalog: scan it.") from None
     except (pa.ArrowException, OSError) as error:
-        # Memory that is short and a disk that fails say nothing about the file.
+        # If memory is short or the disk fails, the file may be good.
         if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
             raise
         raise DamagedError(
             f"The catalog {name} is damaged: scan again. ({str(error).splitlines()[0]})"
         ) from error
     try:
-        told = described(table)
+        metadata = read_metadata(table)
     except CatalogError as error:
         raise type(error)(f"The catalog {name} cannot be read: {error}.") from None
-    if told is None:
+    if metadata is None:
         raise CatalogError(
             f"{name} is a Parquet file, but not one that a catalog was saved in: "
             "make a catalog of such a table with Catalog.from_table."
@@ -193,12 +179,12 @@ def read(file: str | os.PathLike[str], *, but: tuple[str, ...] = ()) -> pa.Table
     return table
 
 
-def _all_groups(parquet: pq.ParquetFile, but: tuple[str, ...]) -> pa.Table:
+def _read_row_groups(parquet: pq.ParquetFile, without: tuple[str, ...]) -> pa.Table:
     import pyarrow as pa
 
     schema = parquet.schema_arrow
-    columns = [name for name in schema.names if name not in but]
-    # One after the other: read at once, all of them are in memory packed and unpacked.
+    columns = [name for name in schema.names if name not in without]
+    # One at a time: read together, all of them would be in memory both compressed and decompressed.
     groups = [
         parquet.read_row_group(group, columns, use_threads=False)
         for group in range(parquet.num_row_groups)
@@ -207,7 +193,7 @@ def _all_groups(parquet: pq.ParquetFile, but: tuple[str, ...]) -> pa.Table:
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """Return the table as an Arrow stream, which of a slice holds the slice alone."""
+    """Return the table as an Arrow stream; the stream of a slice holds only the slice."""
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
@@ -217,19 +203,7 @@ def to_bytes(table: pa.Table) -> bytes:
 
 
 def from_bytes(stream: bytes) -> pa.Table:
-    """Return the table that `to_bytes` was given."""
+    """Return the table of a stream from `to_bytes`."""
     import pyarrow as pa
 
     return pa.ipc.open_stream(stream).read_all()
-
-
-def _to_json(failure: Failure) -> dict[str, Any]:
-    """Return what differs from the defaults; infinity, which JSON does not know, is one."""
-    values = {one.name: (getattr(failure, one.name), one.default) for one in fields(Failure)}
-    return {
-        name: value for name, (value, default) in values.items() if value not in (default, math.inf)
-    }
-
-
-def _from_json(values: dict[str, Any]) -> Failure:
-    return Failure(**{**values, "code": Code(values["code"])})

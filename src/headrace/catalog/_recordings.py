@@ -1,4 +1,4 @@
-"""`Recordings`: those of one catalog, or of several, numbered through."""
+"""`Recordings`: the recordings of one or more catalogs, numbered consecutively."""
 
 from __future__ import annotations
 
@@ -29,59 +29,60 @@ def counted(told: str) -> int:
 
 
 class Recordings:
-    """What a loader reads from.
+    """The recordings that a loader reads from.
 
-    Ids of two catalogs may be the same; the numbers tell them apart.
+    Two catalogs may contain the same id, so recordings are identified by number.
 
     Parameters
     ----------
     catalogs : Catalog
-        One or more; one that is given again is left out.
+        One or more. A catalog that is given twice counts once.
     """
 
     def __init__(self, *catalogs: Catalog) -> None:
         self.catalogs = tuple({id(catalog): catalog for catalog in catalogs}.values())
 
     @cached_property
-    def _first(self) -> NDArray[np.int64]:
+    def _first_numbers(self) -> NDArray[np.int64]:
+        """Number of each catalog's first recording, and the number of recordings."""
         return np.cumsum([0, *map(len, self.catalogs)], dtype=np.int64)
 
     def __len__(self) -> int:
-        return int(self._first[-1])
+        return int(self._first_numbers[-1])
 
     def __getitem__(self, number: int) -> Recording:
         if len(self.catalogs) == 1:
             return self.catalogs[0].recording(number)
-        catalog = int(np.searchsorted(self._first, number, side="right")) - 1
-        return self.catalogs[catalog].recording(number - int(self._first[catalog]))
+        catalog = int(np.searchsorted(self._first_numbers, number, side="right")) - 1
+        return self.catalogs[catalog].recording(number - int(self._first_numbers[catalog]))
 
-    def within(self, several: Recordings, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the numbers in `several`, which has all of these catalogs, of recordings here."""
-        places = {id(catalog): place for place, catalog in enumerate(several.catalogs)}
-        begins = several._first[[places[id(catalog)] for catalog in self.catalogs]]
+    def within(self, other: Recordings, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers that recordings have in `other`, which has all of these catalogs."""
+        positions = {id(catalog): index for index, catalog in enumerate(other.catalogs)}
+        starts = other._first_numbers[[positions[id(catalog)] for catalog in self.catalogs]]
         if len(self.catalogs) == 1:
-            return numbers + int(begins[0])
-        catalog = np.searchsorted(self._first, numbers, side="right") - 1
-        moved: NDArray[np.int64] = numbers - self._first[catalog] + begins[catalog]
-        return moved
+            return numbers + int(starts[0])
+        catalog = np.searchsorted(self._first_numbers, numbers, side="right") - 1
+        renumbered: NDArray[np.int64] = numbers - self._first_numbers[catalog] + starts[catalog]
+        return renumbered
 
     @cached_property
     def kinds(self) -> tuple[tuple[int, int, str, str], ...]:
-        """The distinct (sample rate, channels, format, subtype)."""
+        """The distinct (sample rate, channels, format, subtype), sorted."""
         return tuple(sorted({kind for catalog in self.catalogs for kind in catalog.kinds}))
 
     @cached_property
     def longest(self) -> int:
-        """Frames of the longest."""
+        """Number of frames of the longest recording."""
         return max(int(catalog.frames.max(initial=0)) for catalog in self.catalogs)
 
     @property
     def frames(self) -> NDArray[np.int64]:
-        """Frames of each: int64."""
+        """Number of frames of each recording: int64, shape ``(len(recordings),)``."""
         return np.concatenate([catalog.frames for catalog in self.catalogs])
 
     def ids(self, numbers: NDArray[np.int64]) -> pa.ChunkedArray:
-        """Return the ids of recordings given by number, as Arrow has them."""
+        """Return the ids of the recordings with these numbers, as an Arrow array of strings."""
         import pyarrow as pa
 
         chunks = [chunk for catalog in self.catalogs for chunk in catalog.ids.chunks]

@@ -1,182 +1,271 @@
-"""Files and what an earlier scan knew of them → the table of a catalog."""
+"""`scan`: find recordings, read their headers, and put a catalog together.
+
+With a cache, what an earlier scan found out about a file is used again if its size and time of
+change are the same.
+"""
 
 from __future__ import annotations
 
+import warnings
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from headrace._paths import join
 from headrace.catalog import _parquet, _table
-from headrace.catalog._headers import read_headers
-from headrace.catalog._rows import AT_ONCE
-from headrace.catalog._verify import DECLARED, PASSING
-from headrace.errors import NoRecordingsError
+from headrace.catalog._catalog import Catalog
+from headrace.catalog._damage import check_any_usable, describe_damage
+from headrace.catalog._find import find
+from headrace.catalog._headers import read_headers, worker_count
+from headrace.catalog._verify import DECLARED, TEMPORARY, verify_recordings
+from headrace.errors import DamagedWarning, HeadraceWarning, NoRecordingsError
 from headrace.failures import Failure
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from headrace.catalog._find import Found
+    from headrace.catalog._find import FoundFiles
     from headrace.codecs import Recording
 
-__all__ = ["earlier_scan", "take_stock"]
+__all__ = ["scan"]
 
 
-def earlier_scan(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None, str]:
-    """Return the table that `cache` holds, if any, and a warning, or an empty one.
+def scan(
+    patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    verify: Literal["headers", "decode"] = "headers",
+    workers: int | Literal["auto"] = "auto",
+    progress: bool | None = None,
+) -> Catalog:
+    """Find recordings and read their headers in threads.
 
-    A damaged file is put aside, never overwritten: it may hold columns that the user made.
+    Parameters
+    ----------
+    patterns : str, path, or several
+        Recursive globs (``"raw_data/**/*.wav"``), files, or folders (all audio files below them).
+        Extensions match without regard to case. Hidden names match only a component that begins
+        with a dot.
+    root : str or path, optional
+        Folder that ids are relative to. Default: the common folder of all patterns, each taken up
+        to its first wildcard.
+    cache : str or path, optional
+        Parquet file with the catalog of the last scan. Only files that are new, have another size
+        or time of change, or could not be used before are read. Files that no longer exist are
+        dropped. Your own columns are kept, with null for new files. The cache is replaced as a
+        whole, at the end.
+    verify : {"headers", "decode"}
+        ``"headers"`` trusts the headers. ``"decode"`` decodes every file: ``frames`` is then the
+        number of decoded frames, and ``declared_frames`` what the header says. With `cache`,
+        unchanged recordings are not decoded again. Files of which nothing can be used, and files
+        that could not be read at that moment, are.
+    workers : int or "auto"
+        Threads; 0 reads in the calling thread.
+    progress : bool, optional
+        Whether to draw a progress bar on standard error. Default: if that is a terminal.
+
+    Returns
+    -------
+    Catalog
+        Sorted by id. Damaged files are in ``catalog.failures``; with ``verify="decode"``, files
+        that can be used in part are in both.
+
+    Raises
+    ------
+    NoRecordingsError
+        A pattern matches nothing, or all matching files are damaged.
+    CatalogError
+        A file lies outside `root`, the patterns have no common folder, or `cache` is a file other
+        than a catalog.
+    ValueError, TypeError
+        `verify` or `workers` has another value, or a pattern is not a string or path.
+    OSError, MemoryError
+        The system cannot read or write the cache, or has no memory for it.
+
+    Warns
+    -----
+    DamagedWarning
+        Some files are damaged.
+    HeadraceWarning
+        The cache is damaged. It has been renamed.
+    """
+    threads = worker_count(workers)
+    if verify not in ("headers", "decode"):
+        raise ValueError(f'verify must be "headers" or "decode", not {verify!r}.')
+    earlier, warning = _load_cache(cache)
+    if warning:
+        warnings.warn(warning, HeadraceWarning, stacklevel=2)
+    files = find(patterns, root)
+    table, failures = _read_recordings(files, earlier, threads, progress)
+    if verify == "decode":
+        table, failures = verify_recordings(table, files.root, failures, cache, workers, progress)
+    check_any_usable(table, failures)
+    catalog = Catalog(table, files.root, failures)
+    if cache is not None and (
+        earlier is None or not catalog.to_arrow().equals(earlier, check_metadata=True)
+    ):
+        catalog.save(cache)
+    if catalog.failures:
+        warnings.warn(describe_damage(catalog.failures, table), DamagedWarning, stacklevel=2)
+    return catalog
+
+
+def _load_cache(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None, str]:
+    """Return the table in `cache`, None if there is none, and a warning, which may be empty.
+
+    A damaged file is renamed and never overwritten: it may hold columns that the user made.
 
     Raises
     ------
     CatalogError
-        `cache` is something else than a catalog, or lies in a folder that is not there.
+        `cache` is a file other than a catalog, or its folder does not exist.
     """
     if cache is None:
         return None, ""
-    _parquet.parent_of(cache)
+    _parquet.check_catalog_file(cache)
     try:
         table = _parquet.read(cache)
-        whole, _ = _table.checked(table)
-        return whole.replace_schema_metadata(table.schema.metadata), ""
+        complete, _ = _table.validate(table)
+        return complete.replace_schema_metadata(table.schema.metadata), ""
     except NoRecordingsError:
         return None, ""
     except _parquet.DamagedError as error:
-        aside = _free_name(Path(cache))
-        Path(cache).rename(aside)
-        return None, f"{error} It is now {str(aside)!r}, and every header is read anew."
+        renamed = _unused_name(Path(cache))
+        Path(cache).rename(renamed)
+        return None, f"{error} It was renamed to {str(renamed)!r}, and all headers are read again."
 
 
-def take_stock(
-    found: Found, earlier: pa.Table | None, workers: int, progress: bool | None
-) -> tuple[pa.Table, str, tuple[Failure, ...]]:
-    """Read the headers that are not known, and put the table together.
+def _read_recordings(
+    files: FoundFiles, earlier: pa.Table | None, workers: int, progress: bool | None
+) -> tuple[pa.Table, tuple[Failure, ...]]:
+    """Read the headers of new and changed files, and add what is known of the others.
 
     Parameters
     ----------
-    found : Found
+    files : FoundFiles
         The files.
     earlier : Arrow table, optional
-        The catalog of an earlier scan, of these files or of others.
+        The catalog of an earlier scan of these or other files.
     workers, progress
-        As `headers.read_headers`.
+        As in `read_headers`.
 
     Returns
     -------
     table : Arrow table
-        The usable files in the order of `found`, with the further columns of `earlier`.
+        The usable files in the order of `files`, with the further columns of `earlier`.
     failures : tuple of Failure
-        The others, by id.
+        The other files, by id.
     """
     import pyarrow as pa
 
-    rows = None if earlier is None else _earlier_rows(found, earlier)
-    fresh: list[pa.Table] = []
+    rows = None if earlier is None else _rows_in_earlier(files, earlier)
+    tables: list[pa.Table] = []
     recordings: list[Recording] = []
-    failures = list(found.failures)
-    unchanged = np.zeros(len(found.ids), bool)
-    usable = np.zeros(len(found.ids), bool)
+    failures = list(files.failures)
+    unchanged = np.zeros(len(files.ids), bool)
+    usable = np.zeros(len(files.ids), bool)
     headers = read_headers(
-        found.root,
-        found.ids,
+        files.root,
+        files.ids,
         known=None if earlier is None or rows is None else _sizes_and_times(earlier, rows),
         workers=workers,
         progress=progress,
     )
     with closing(headers):
-        for place, header in enumerate(headers):
+        for index, header in enumerate(headers):
             if isinstance(header, Failure):
                 failures.append(header)
                 continue
-            usable[place] = True
+            usable[index] = True
             if header is None:
-                unchanged[place] = True
+                unchanged[index] = True
                 continue
             recordings.append(header)
-            if len(recordings) == AT_ONCE:
-                fresh.append(_table.rows_of(recordings))
+            if len(recordings) == _table.ROWS_AT_ONCE:
+                tables.append(_table.from_recordings(recordings))
                 recordings.clear()
-    table = pa.concat_tables([*fresh, _table.rows_of(recordings)])
+    table = pa.concat_tables([*tables, _table.from_recordings(recordings)])
     if earlier is not None and rows is not None:
-        failures += _still(found, earlier, rows, unchanged)
-        table = _merged(table, earlier, found, rows=rows, unchanged=unchanged, usable=usable)
+        failures += _failures_of_unchanged(files, earlier, rows, unchanged)
+        table = _add_unchanged(table, earlier, files, rows=rows, unchanged=unchanged, usable=usable)
     failures.sort(key=lambda failure: failure.file_id)
-    return table, found.root, tuple(failures)
+    return table, tuple(failures)
 
 
-def _still(
-    found: Found, earlier: pa.Table, rows: NDArray[np.int64], unchanged: NDArray[np.bool_]
+def _failures_of_unchanged(
+    files: FoundFiles, earlier: pa.Table, rows: NDArray[np.int64], unchanged: NDArray[np.bool_]
 ) -> list[Failure]:
-    """Return what decoding had found to be wrong with files that have not changed since."""
+    """Return the failures that decoding found earlier in files that have not changed since."""
     import pyarrow as pa
 
-    told = _parquet.described(earlier)
-    known: dict[str, list[Failure]] = {}
-    for failure in () if told is None else told[1]:
-        if failure.code in PASSING:
-            continue
-        known.setdefault(failure.file_id, []).append(failure)
-    if not known:
+    metadata = _parquet.read_metadata(earlier)
+    by_id: dict[str, list[Failure]] = {}
+    for failure in () if metadata is None else metadata[1]:
+        if failure.code not in TEMPORARY:
+            by_id.setdefault(failure.file_id, []).append(failure)
+    if not by_id:
         return []
-    places = np.flatnonzero(unchanged)
-    ids = earlier["id"].take(pa.array(rows[places])).to_pylist()
+    indices = np.flatnonzero(unchanged)
+    earlier_ids = earlier["id"].take(pa.array(rows[indices])).to_pylist()
     return [
-        replace(failure, file_id=found.ids[place], path=join(found.root, found.ids[place]))
-        for place, was in zip(places, ids, strict=True)
-        for failure in known.get(was, ())
+        replace(failure, file_id=files.ids[index], path=join(files.root, files.ids[index]))
+        for index, earlier_id in zip(indices, earlier_ids, strict=True)
+        for failure in by_id.get(earlier_id, ())
     ]
 
 
-def _merged(
-    fresh: pa.Table,
+def _add_unchanged(
+    new: pa.Table,
     earlier: pa.Table,
-    found: Found,
+    files: FoundFiles,
     *,
     rows: NDArray[np.int64],
     unchanged: NDArray[np.bool_],
     usable: NDArray[np.bool_],
 ) -> pa.Table:
+    """Return the new rows and the unchanged rows of `earlier`, in the order of `files`."""
     import pyarrow as pa
 
     kept = earlier.select(list(_table.BUILT_IN)).take(rows[unchanged])
-    ids = pa.chunked_array([pa.array(found.ids, pa.string()).take(np.flatnonzero(unchanged))])
+    ids = pa.chunked_array([pa.array(files.ids, pa.string()).take(np.flatnonzero(unchanged))])
     kept = kept.set_column(0, "id", ids)
-    kept = kept.set_column(1, "path", _table.paths_under(found.root, ids))
-    places = np.concatenate([np.flatnonzero(unchanged), np.flatnonzero(usable & ~unchanged)])
-    table = pa.concat_tables([kept, fresh]).take(np.argsort(places))
-    of_usable = pa.array(rows[usable], mask=rows[usable] < 0)
-    of_unchanged = pa.array(rows[usable], mask=~unchanged[usable])
+    kept = kept.set_column(1, "path", _table.paths_under(files.root, ids))
+    indices = np.concatenate([np.flatnonzero(unchanged), np.flatnonzero(usable & ~unchanged)])
+    table = pa.concat_tables([kept, new]).take(np.argsort(indices))
+    rows_of_usable = pa.array(rows[usable], mask=rows[usable] < 0)
+    rows_of_unchanged = pa.array(rows[usable], mask=~unchanged[usable])
     for name in earlier.column_names:
         if name not in _table.BUILT_IN:
-            # What decoding found holds for the file that was decoded; a label is of the recording.
-            taken = of_unchanged if name == DECLARED else of_usable
+            # What decoding found is true of the unchanged file only; a label, of the recording.
+            taken = rows_of_unchanged if name == DECLARED else rows_of_usable
             table = table.append_column(name, earlier[name].take(taken))
     return table
 
 
-def _earlier_rows(found: Found, earlier: pa.Table) -> NDArray[np.int64]:
+def _rows_in_earlier(files: FoundFiles, earlier: pa.Table) -> NDArray[np.int64]:
     """Return for each file its row in the earlier catalog, or -1.
 
-    A file is the same one if its path is. If the earlier root is not there any more, the archive
-    has moved, and a file is the same one if its id is.
+    Files are matched by path. If the earlier root no longer exists, the archive has moved, and
+    files are matched by id.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    told = _parquet.described(earlier)
-    moved = told is not None and not Path(told[0]).is_dir()
-    ids = pa.chunked_array([pa.array(found.ids, pa.string())])
-    if moved:
+    metadata = _parquet.read_metadata(earlier)
+    has_moved = metadata is not None and not Path(metadata[0]).is_dir()
+    ids = pa.chunked_array([pa.array(files.ids, pa.string())])
+    if has_moved:
         rows = pc.index_in(ids, value_set=earlier["id"])
     else:
-        rows = pc.index_in(_table.paths_under(found.root, ids), value_set=earlier["path"])
+        rows = pc.index_in(_table.paths_under(files.root, ids), value_set=earlier["path"])
     known: NDArray[np.int64] = pc.fill_null(rows, -1).to_numpy().astype(np.int64)
     return known
 
@@ -184,18 +273,22 @@ def _earlier_rows(found: Found, earlier: pa.Table) -> NDArray[np.int64]:
 def _sizes_and_times(
     earlier: pa.Table, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return size (-1 if unknown) and time of change of the files in these rows of `earlier`."""
     import pyarrow.compute as pc
 
     if not len(earlier):
         return np.full(len(rows), -1), np.zeros(len(rows), np.int64)
     size, mtime_ns = (earlier[name].to_numpy()[rows] for name in ("size", "mtime_ns"))
-    # A scan of an earlier version did not look for seek points.
-    unlooked = pc.and_(pc.equal(earlier["format"], "MP3"), pc.is_null(earlier["seek_points"]))
-    return np.where((rows < 0) | unlooked.to_numpy()[rows], -1, size), mtime_ns
+    # Scans of earlier versions did not look for seek points.
+    without_seek_points = pc.and_(
+        pc.equal(earlier["format"], "MP3"), pc.is_null(earlier["seek_points"])
+    )
+    is_unknown = (rows < 0) | without_seek_points.to_numpy()[rows]
+    return np.where(is_unknown, -1, size), mtime_ns
 
 
-def _free_name(file: Path) -> Path:
+def _unused_name(file: Path) -> Path:
     number = 1
-    while (aside := file.with_name(f"{file.name}.damaged-{number}")).exists():
+    while (name := file.with_name(f"{file.name}.damaged-{number}")).exists():
         number += 1
-    return aside
+    return name

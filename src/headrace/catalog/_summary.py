@@ -1,12 +1,12 @@
-"""`summarise`: what a catalog holds, in a few numbers."""
+"""`summarise`: the contents of a catalog in a few numbers."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from headrace.catalog._descriptions import count_partly_usable, damaged_files
+from headrace.catalog._damage import count_partly_usable, damaged_file_ids
+from headrace.failures import failure_to_json
 
 if TYPE_CHECKING:
     from headrace.catalog._catalog import Catalog
@@ -14,21 +14,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Kind", "Summary", "summarise"]
 
+_FAILURE_FIELDS = ("file_id", "path", "code", "message", "start_s", "stop_s", "windows")
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The recordings of one format, sample rate and number of channels.
+    """The recordings with one format, sample rate and number of channels.
 
     Attributes
     ----------
     format, subtype : str
-        libsndfile's names.
+        Names of the container and the sample format.
     sample_rate : int
         Hz.
     channels, recordings : int
-        How many.
+        Number of channels, and of recordings.
     audio_s, shortest_s, longest_s : float
-        Seconds: of all these recordings together, and of two of them.
+        Durations in seconds: of all recordings together, of the shortest, of the longest.
     """
 
     format: str
@@ -43,24 +45,24 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a catalog holds.
+    """The contents of a catalog.
 
     Attributes
     ----------
     root : str
         Folder that the recordings' ids are relative to.
     recordings : int
-        How many.
+        Number of recordings.
     audio_s : float
-        Seconds of audio in all.
+        Seconds of audio in all recordings together.
     bytes : int
-        Size of the files together.
+        Size of all files together.
     kinds : tuple of Kind
-        The most audio first.
+        Sorted by `Kind.audio_s`, the most first.
     failures : tuple of Failure
-        What is wrong with which file.
+        What is wrong with the damaged files.
     partly : int
-        Files among these of which a part can be used.
+        Number of damaged files that can be used in part.
     """
 
     root: str
@@ -73,11 +75,11 @@ class Summary:
 
     @property
     def damaged(self) -> int:
-        """How many files are damaged."""
-        return len(damaged_files(self.failures))
+        """Number of damaged files."""
+        return len(damaged_file_ids(self.failures))
 
     def as_json(self) -> dict[str, Any]:
-        """Return the summary as what `json.dump` takes."""
+        """Return the summary as values for `json.dump`."""
         return {
             "root": self.root,
             "recordings": self.recordings,
@@ -86,23 +88,12 @@ class Summary:
             "kinds": [asdict(kind) for kind in self.kinds],
             "damaged": self.damaged,
             "partly": self.partly,
-            "failures": [
-                {
-                    "file_id": one.file_id,
-                    "path": one.path,
-                    "code": str(one.code),
-                    "message": one.message,
-                    "start_s": one.start_s,
-                    "stop_s": None if math.isinf(one.stop_s) else one.stop_s,  # no word in JSON
-                    "windows": one.windows,
-                }
-                for one in self.failures
-            ],
+            "failures": [failure_to_json(one, _FAILURE_FIELDS) for one in self.failures],
         }
 
 
 def summarise(catalog: Catalog) -> Summary:
-    """Return what `catalog` holds; a million recordings take a fraction of a second."""
+    """Summarise `catalog`; a million recordings take a fraction of a second."""
     keys = ["format", "subtype", "sample_rate", "channels"]
     groups = (
         catalog.to_arrow()

@@ -1,7 +1,7 @@
-"""Arrow tables of recordings: made, checked, joined, fingerprinted.
+"""Arrow tables of recordings: built, validated, iterated, joined, filtered, fingerprinted.
 
-Nothing here makes a Python object for a row, except where a user's dictionary or function must be
-asked row by row.
+A catalog may have a million rows, so nothing here makes a Python object for each row at once:
+`each_recording` and `each_row` yield them, and the other functions work on columns.
 """
 
 from __future__ import annotations
@@ -10,32 +10,42 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from headrace._paths import join
 from headrace._validation import arrow_errors_explained
-from headrace.codecs import CONTAINERS, MOST_FRAMES, MOST_HZ, names_of_kinds
+from headrace.codecs import (
+    CONTAINERS,
+    MAX_FRAMES,
+    MAX_SAMPLE_RATE,
+    Recording,
+    libsndfile_names,
+)
 from headrace.errors import CatalogError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from collections.abc import Iterator
 
-    from headrace.codecs import Recording
+    import pyarrow as pa
 
 __all__ = [
     "BUILT_IN",
+    "ROWS_AT_ONCE",
+    "Row",
     "as_table",
-    "checked",
-    "column_of",
+    "distinct_kinds",
+    "each_recording",
+    "each_row",
+    "filter_rows",
     "fingerprint",
     "from_recordings",
-    "joined",
-    "kinds",
-    "masked",
+    "join_columns",
+    "make_column",
     "paths_under",
-    "rows_of",
+    "validate",
     "with_columns",
 ]
 
@@ -53,59 +63,101 @@ BUILT_IN: Final = {
 }
 """Columns that every catalog has, in order, and their Arrow types."""
 
-_ONE_TYPE: Final = "Give a table whose columns have a name of their own and values of one type."
+ROWS_AT_ONCE: Final = 8192
+"""Rows that are Python objects at any one time."""
+
+_TABLE_RULES: Final = "Give a table with unique column names and one type of values per column."
 
 _REQUIRED: Final = ("sample_rate", "channels", "frames", "format", "subtype")
 
 
-def as_table(source: Any) -> pa.Table:  # noqa: ANN401  whatever holds a table
-    """Return an Arrow table of a pandas, polars or Arrow one.
+@dataclass(frozen=True, slots=True)
+class Row(Recording):
+    """A `Recording` together with the catalog's further columns.
+
+    ``row.frames`` and ``row["frames"]`` are a built-in column, ``row["site"]`` is a further one.
+
+    Attributes
+    ----------
+    further : mapping
+        Column name to value.
+    """
+
+    further: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  columns hold values of any type
+        if name in BUILT_IN:
+            return getattr(self, name)
+        if name not in self.further:
+            raise KeyError(f"There is no column {name!r}: there are {[*BUILT_IN, *self.further]}.")
+        return self.further[name]
+
+
+def each_recording(table: pa.Table) -> Iterator[Recording]:
+    """Yield the rows of a catalog's table, without its further columns."""
+    for batch in table.select(list(BUILT_IN)).to_batches(ROWS_AT_ONCE):
+        yield from map(Recording, *(column.to_pylist() for column in batch.columns))
+
+
+def each_row(table: pa.Table) -> Iterator[Row]:
+    """Yield the rows of a catalog's table."""
+    further_names = table.column_names[len(BUILT_IN) :]
+    for batch in table.to_batches(ROWS_AT_ONCE):
+        columns = [column.to_pylist() for column in batch.columns]
+        further = dict(zip(further_names, columns[len(BUILT_IN) :], strict=True))
+        for index, values in enumerate(zip(*columns[: len(BUILT_IN)], strict=True)):
+            yield Row(*values, further={name: column[index] for name, column in further.items()})
+
+
+def as_table(source: object) -> pa.Table:
+    """Return an Arrow table made from a pandas, polars or Arrow one.
 
     Raises
     ------
     CatalogError
-        `source` is no table, or has two columns of one name.
+        `source` is not a table, or has two columns with the same name.
     """
     import pyarrow as pa
 
     pandas = sys.modules.get("pandas")
+    table: pa.Table
     if isinstance(source, pa.Table):
         table = source
     elif pandas is not None and isinstance(source, pandas.DataFrame):
         if "id" not in source.columns and source.index.name == "id":
             source = source.reset_index()
-        with arrow_errors_explained("The pandas DataFrame cannot be an Arrow table", _ONE_TYPE):
+        with arrow_errors_explained("The pandas DataFrame cannot be an Arrow table", _TABLE_RULES):
             table = pa.Table.from_pandas(source, preserve_index=False)
         table = table.replace_schema_metadata(None)
     elif isinstance(source, pa.RecordBatch):
         table = pa.Table.from_batches([source])
     elif hasattr(source, "__arrow_c_stream__"):
         with arrow_errors_explained(
-            f"A {type(source).__name__} cannot be an Arrow table", _ONE_TYPE
+            f"A {type(source).__name__} cannot be an Arrow table", _TABLE_RULES
         ):
             table = pa.table(source)
     else:
         raise CatalogError(
-            f"An Arrow table or a pandas DataFrame is wanted, not {type(source).__name__}."
+            f"Give an Arrow table or a pandas DataFrame, not {type(source).__name__}."
         )
     if len(set(table.column_names)) < table.num_columns:
-        raise CatalogError(f"The table has two columns of one name: {table.column_names}.")
+        raise CatalogError(f"The table has two columns with one name: {table.column_names}.")
     return table
 
 
-def from_recordings(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """Return a table of the built-in columns, given as sequences of values."""
-    import pyarrow as pa
-
-    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in BUILT_IN.items()])
-    return pa.table({name: columns[name] for name in BUILT_IN}, schema=schema)
-
-
-def rows_of(recordings: Sequence[Recording]) -> pa.Table:
-    """Return a table of recordings; for many, call it on some thousands at a time."""
-    return from_recordings(
+def from_recordings(recordings: Sequence[Recording]) -> pa.Table:
+    """Return a table of at most some thousand recordings; concatenate tables for more."""
+    return _from_columns(
         {name: [getattr(recording, name) for recording in recordings] for name in BUILT_IN}
     )
+
+
+def _from_columns(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Return a table of the built-in columns."""
+    import pyarrow as pa
+
+    schema = pa.schema([(name, pa.type_for_alias(type_)) for name, type_ in BUILT_IN.items()])
+    return pa.table({name: columns[name] for name in BUILT_IN}, schema=schema)
 
 
 def paths_under(root: str, ids: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -115,21 +167,28 @@ def paths_under(root: str, ids: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(join(root, "") if root else "", ids, "")
 
 
-def checked(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | None]:
-    """Return the table with all built-in columns, right in type and value, and the root if known.
+def validate(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | None]:
+    """Return the table with all built-in columns, each with valid types and values, and the root.
 
     Parameters
     ----------
     table : Arrow table
         With ``id`` or ``path``, and the other required columns.
     root : str, optional
-        Absolute path. Where there are ids, every path becomes ``root/id``.
+        Absolute path. If the table has ids, every path becomes ``root/id``.
+
+    Returns
+    -------
+    table : Arrow table
+        The built-in columns first, in order, then the further ones.
+    root : str or None
+        `root`, or the common folder of the paths if the table has no ids; None if unknown.
 
     Raises
     ------
     CatalogError
-        A column is missing, has values that are null, not positive or of a wrong type, or an id
-        stands there twice.
+        A column is missing, a value is null, not positive or of a wrong type, or two rows have the
+        same id.
     """
     import pyarrow as pa
 
@@ -139,35 +198,35 @@ def checked(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | N
         missing.insert(0, "id (or path)")
     if missing:
         raise CatalogError(
-            f"The table is no catalog: it has no column {', '.join(missing)}. It has {names}."
+            f"The table is not a catalog: it has no column {', '.join(missing)}. It has {names}."
         )
-    columns = {name: _cast(table, name, kind) for name, kind in BUILT_IN.items() if name in names}
+    columns = {name: _cast(table, name, type_) for name, type_ in BUILT_IN.items() if name in names}
     if "id" not in columns:
-        columns["id"], root = _ids_of(columns["path"], root)
+        columns["id"], root = _ids_from_paths(columns["path"], root)
     elif root is not None:
         columns["path"] = paths_under(root, columns["id"])
     elif "path" not in columns:
-        raise CatalogError("The table has no column path: say with root= where the files are.")
+        raise CatalogError("The table has no column path: give the folder of the files as root=.")
     for name in ("size", "mtime_ns"):
         if name not in columns:
             columns[name] = np.zeros(len(table), np.int64)
     if "seek_points" not in columns:
         columns["seek_points"] = pa.nulls(len(table), pa.large_binary())
     further = {name: table[name] for name in names if name not in BUILT_IN}
-    whole = from_recordings(columns)
-    _check_values(whole)
+    complete = _from_columns(columns)
+    _check_values(complete)
     for name, column in further.items():
-        whole = whole.append_column(name, column)
-    return whole, root
+        complete = complete.append_column(name, column)
+    return complete, root
 
 
-def _cast(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
+def _cast(table: pa.Table, name: str, type_: str) -> pa.ChunkedArray:
     import pyarrow.compute as pc
 
-    with arrow_errors_explained(f"The column {name} cannot be of type {kind}", "Convert it."):
-        column = table[name].cast(kind)
+    with arrow_errors_explained(f"The column {name} cannot be of type {type_}", "Convert it."):
+        column = table[name].cast(type_)
     if column.null_count and name in ("size", "mtime_ns"):
-        return pc.fill_null(column, 0)  # unknown, so that a rescan with a cache reads the header
+        return pc.fill_null(column, 0)  # no file has this, so a scan with a cache reads the header
     if column.null_count and name != "seek_points":
         row = pc.index(pc.is_null(column), value=True).as_py()
         raise CatalogError(
@@ -176,7 +235,8 @@ def _cast(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
     return column
 
 
-def _ids_of(paths: pa.ChunkedArray, root: str | None) -> tuple[pa.ChunkedArray, str]:
+def _ids_from_paths(paths: pa.ChunkedArray, root: str | None) -> tuple[pa.ChunkedArray, str]:
+    """Return the paths relative to `root`, or to their common folder, and that folder."""
     import pyarrow.compute as pc
 
     if os.name == "nt":
@@ -184,10 +244,10 @@ def _ids_of(paths: pa.ChunkedArray, root: str | None) -> tuple[pa.ChunkedArray, 
     ends = pc.min_max(paths)
     first, last = ends["min"].as_py() or "", ends["max"].as_py() or ""
     if root is None:
-        # What the first and the last in order begin with, all between them begin with.
+        # The first and the last path in sorted order have the common prefix of all paths.
         pairs = enumerate(zip(first, last, strict=False))
-        common = next((at for at, (a, b) in pairs if a != b), min(len(first), len(last)))
-        root = first[:common].rpartition("/")[0]
+        length = next((index for index, (a, b) in pairs if a != b), min(len(first), len(last)))
+        root = first[:length].rpartition("/")[0]
         root = "/" if not root and first.startswith("/") else root
     prefix = join(root, "") if root else ""
     for path in (first, last):
@@ -207,76 +267,80 @@ def _check_values(table: pa.Table) -> None:
             raise CatalogError(
                 f"{ids[row].as_py()!r} has {name}={table[name][row]}: it must be positive."
             )
-    for name, most in (("sample_rate", MOST_HZ), ("frames", MOST_FRAMES)):
+    for name, most in (("sample_rate", MAX_SAMPLE_RATE), ("frames", MAX_FRAMES)):
         if len(table) and pc.max(table[name]).as_py() > most:
             row = pc.index(pc.greater(table[name], most), value=True).as_py()
             raise CatalogError(
                 f"{ids[row].as_py()!r} has {name}={table[name][row]}: more than any recording has."
             )
-    others = table  # FFmpeg's codecs have no list
+    by_libsndfile = table  # FFmpeg's codecs cannot be listed, so their names are not checked
     if CONTAINERS.keys() & set(pc.unique(table["format"]).to_pylist()):
-        theirs = pc.is_in(table["format"], value_set=pa.array([*CONTAINERS]))
-        others = table.filter(pc.invert(theirs))
-    for name, known in zip(("format", "subtype"), names_of_kinds(), strict=True):
-        for value in set(pc.unique(others[name]).to_pylist()) - known:
-            row = pc.index(others[name], value=value).as_py()
+        by_ffmpeg = pc.is_in(table["format"], value_set=pa.array([*CONTAINERS]))
+        by_libsndfile = table.filter(pc.invert(by_ffmpeg))
+    for name, known in zip(("format", "subtype"), libsndfile_names(), strict=True):
+        for value in set(pc.unique(by_libsndfile[name]).to_pylist()) - known:
+            row = pc.index(by_libsndfile[name], value=value).as_py()
             raise CatalogError(
-                f"{others['id'][row].as_py()!r} has {name}={value!r}, which libsndfile does not "
-                f"know: the names are {', '.join(sorted(known))}."
+                f"{by_libsndfile['id'][row].as_py()!r} has {name}={value!r}, which libsndfile does "
+                f"not know: the names are {', '.join(sorted(known))}."
             )
-    repeated = _repeated(ids)
+    repeated = _find_repeated(ids)
     if repeated is not None:
         row = pc.index(ids, value=repeated).as_py()
         other = row + 1 + pc.index(ids.slice(row + 1), value=repeated).as_py()
-        paths = [table["path"][at].as_py() for at in (row, other)]
+        paths = [table["path"][index].as_py() for index in (row, other)]
         raise CatalogError(
             f"Two recordings have the id {repeated!r}: {paths[0]!r} (row {row}) and {paths[1]!r} "
-            f"(row {other}). Ids must be unique: drop one, or take the ids from a higher folder."
+            f"(row {other}). Ids must be unique: drop one, or use ids relative to a higher folder."
         )
 
 
-def _repeated(ids: pa.ChunkedArray) -> str | None:
+def _find_repeated(ids: pa.ChunkedArray) -> str | None:
+    """Return an id that occurs more than once, or None."""
     import pyarrow.compute as pc
 
-    if len(ids) < 2 or pc.all(pc.less(ids[:-1], ids[1:])).as_py():  # noqa: PLR2004
-        return None  # sorted, as a scan's are: seen without a hash table of all
+    # The ids of a scan are sorted; then no hash table of all ids is needed.
+    if not len(ids) or pc.all(pc.less(ids[:-1], ids[1:])).as_py():
+        return None
     if pc.count_distinct(ids, mode="all").as_py() == len(ids):
         return None
     counts = pc.value_counts(ids)
-    at = pc.index(pc.greater(counts.field("counts"), 1), value=True).as_py()
-    repeated: str | None = counts.field("values")[at].as_py()
+    index = pc.index(pc.greater(counts.field("counts"), 1), value=True).as_py()
+    repeated: str | None = counts.field("values")[index].as_py()
     return repeated
 
 
-def column_of(name: str, values: Any, ids: pa.ChunkedArray) -> pa.ChunkedArray:  # noqa: ANN401
-    """Return a new column for the rows `ids`: joined on id, or with one value for each row.
+def make_column(name: str, values: object, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a new column for the rows with these ids.
 
     Parameters
     ----------
     name : str
-        For messages; also the column that is taken from a table.
+        Name of the column, for messages and to take it from a table.
     values : mapping, table, or sequence
-        Id to value; a table with columns ``id`` and `name`; values in the order of the rows.
+        Mapping from id to value; a table with columns ``id`` and `name`, joined on id; or values
+        in the order of the rows.
     ids : Arrow array of string
-        The rows.
+        The ids of the rows, in order.
 
     Raises
     ------
     CatalogError
-        The values cannot be a column, no id is known, or an id stands there twice.
+        The values cannot be one column, none of their ids is in `ids`, or an id occurs twice.
     """
     import pyarrow as pa
 
     if isinstance(values, Mapping):
-        wanted = ids.to_pylist()
-        if len(wanted) and values and not any(key in values for key in wanted):
-            raise _strangers(name, next(iter(values)), wanted[0])
-        values = [values.get(key) for key in wanted]
+        keys = ids.to_pylist()
+        if len(keys) and values and not any(key in values for key in keys):
+            raise _unknown_ids_error(name, next(iter(values)), keys[0])
+        values = [values.get(key) for key in keys]
     elif isinstance(values, str | bytes) or hasattr(values, "to_frame"):
         raise CatalogError(
-            f"{name}= takes a function, a mapping from id, a table with a column id, or one value "
-            f"for each row, not a {type(values).__name__}: say series.to_dict() for values joined "
-            "on the index, series.to_numpy() for values in the order of the rows."
+            f"{name}= must be a function, a mapping from id, a table with a column id, or one "
+            f"value for each row, not a {type(values).__name__}. For a pandas Series, use "
+            "series.to_dict() to join on its index, or series.to_numpy() for values in the order "
+            "of the rows."
         )
     elif not isinstance(values, pa.Array | pa.ChunkedArray | np.ndarray | list | tuple):
         table = as_table(values)
@@ -284,9 +348,8 @@ def column_of(name: str, values: Any, ids: pa.ChunkedArray) -> pa.ChunkedArray: 
             raise CatalogError(
                 f"The table given as {name}= has no column {name!r}: it has {table.column_names}."
             )
-        return joined(
-            table.select([one for one in table.column_names if one in ("id", name)]), ids
-        )[name]
+        wanted = [column for column in table.column_names if column in ("id", name)]
+        return join_columns(table.select(wanted), ids)[name]
     if len(values) != len(ids):
         raise CatalogError(f"{name}= has {len(values)} values for {len(ids)} recordings.")
     with arrow_errors_explained(
@@ -296,66 +359,66 @@ def column_of(name: str, values: Any, ids: pa.ChunkedArray) -> pa.ChunkedArray: 
     return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
 
 
-def joined(table: pa.Table, ids: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
-    """Return the columns of `table`, other than id, for the rows `ids`; null where it has none.
+def join_columns(table: pa.Table, ids: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
+    """Return the columns of `table`, except id, for rows with these ids; null for other ids.
 
     Raises
     ------
     CatalogError
-        The table has no column id, an id twice, or none of `ids`.
+        The table has no column id, contains an id twice, or contains none of `ids`.
     """
     import pyarrow.compute as pc
 
     if "id" not in table.column_names:
         raise CatalogError(f"The table has no column id to join on: it has {table.column_names}.")
     keys = _cast(table, "id", "string")
-    repeated = _repeated(keys)
+    repeated = _find_repeated(keys)
     if repeated is not None:
-        raise CatalogError(
-            f"The table has the id {repeated!r} twice: which row is meant? Keep one for each id."
-        )
+        raise CatalogError(f"The table has the id {repeated!r} twice: keep one row for each id.")
     rows = pc.index_in(ids, value_set=keys)
     if len(keys) and len(ids) and rows.null_count == len(ids):
-        raise _strangers("The table", keys[0].as_py(), ids[0].as_py())
+        raise _unknown_ids_error("The table", keys[0].as_py(), ids[0].as_py())
     return {name: table[name].take(rows) for name in table.column_names if name != "id"}
 
 
-def masked(table: pa.Table, mask: Any) -> pa.Table:  # noqa: ANN401  whatever holds bools
-    """Return the rows for which `mask` is true.
+def filter_rows(table: pa.Table, mask: object) -> pa.Table:
+    """Return the rows for which `mask` is true; null is not true.
 
     Raises
     ------
     CatalogError
-        `mask` is not of bools, or not one for each row.
+        `mask` does not have a bool for each row.
     """
     import pyarrow as pa
 
     with arrow_errors_explained("The mask cannot be read", "Give a bool for each row."):
-        mask = mask if isinstance(mask, pa.ChunkedArray) else pa.array(mask)
-    if len(mask) and not pa.types.is_boolean(mask.type):
+        bools = mask if isinstance(mask, pa.ChunkedArray) else pa.array(mask)
+    if len(bools) and not pa.types.is_boolean(bools.type):
         raise CatalogError(
-            f"A mask has a bool for each row, not {mask.type}: for places say catalog[3:9]."
+            f"A mask must have a bool for each row, not {bools.type}: to select rows by number, "
+            "slice, as in catalog[3:9]."
         )
-    if len(mask) != len(table):
-        raise CatalogError(f"The mask has {len(mask)} values for {len(table)} recordings.")
-    return table.filter(mask.cast(pa.bool_()))
+    if len(bools) != len(table):
+        raise CatalogError(f"The mask has {len(bools)} values for {len(table)} recordings.")
+    return table.filter(bools.cast(pa.bool_()))
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.Table:
     """Return the table with these columns, replaced in place or added at the end."""
     for name, column in columns.items():
-        place = table.schema.get_field_index(name)
+        index = table.schema.get_field_index(name)
         table = (
             table.append_column(name, column)
-            if place < 0
-            else table.set_column(place, name, column)
+            if index < 0
+            else table.set_column(index, name, column)
         )
     return table
 
 
-def _strangers(what: str, theirs: object, ours: str) -> CatalogError:
+def _unknown_ids_error(what: str, first_unknown: object, first_known: str) -> CatalogError:
     return CatalogError(
-        f"{what}: no id of it is in the catalog. Its first is {theirs!r}, the catalog's {ours!r}."
+        f"{what}: no id of it is in the catalog. Its first id is {first_unknown!r}, the catalog's "
+        f"is {first_known!r}."
     )
 
 
@@ -363,11 +426,11 @@ def fingerprint(table: pa.Table) -> str:
     """Return a hash of ids, frames and sample rates: 32 hexadecimal digits.
 
     BLAKE2b over the number of rows, the lengths of the ids in bytes, their UTF-8, the frames and
-    the rates, all numbers as little-endian int64. How Arrow has cut the columns up does not matter.
+    the sample rates; all numbers as little-endian int64. Arrow's chunks do not change it.
     """
     digest = hashlib.blake2b(b"headrace catalog 1", digest_size=16)
     digest.update(np.array([len(table)], "<i8").data)
-    chunks = [_strings(chunk) for chunk in table["id"].chunks]
+    chunks = [_offsets_and_text(chunk) for chunk in table["id"].chunks]
     for offsets, _ in chunks:
         digest.update(np.diff(offsets.astype("<i8")).data)
     for _, text in chunks:
@@ -378,14 +441,15 @@ def fingerprint(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def kinds(table: pa.Table) -> tuple[tuple[int, int, str, str], ...]:
+def distinct_kinds(table: pa.Table) -> tuple[tuple[int, int, str, str], ...]:
     """Return the distinct (sample rate, channels, format, subtype), sorted."""
     names = ["sample_rate", "channels", "format", "subtype"]
     distinct = table.select(names).group_by(names).aggregate([]).to_pylist()
     return tuple(sorted(tuple(row[name] for name in names) for row in distinct))
 
 
-def _strings(chunk: pa.StringArray) -> tuple[np.ndarray[Any, Any], memoryview]:
+def _offsets_and_text(chunk: pa.StringArray) -> tuple[np.ndarray[Any, Any], memoryview]:
+    """Return where each string begins and ends, and the UTF-8 of all of them."""
     _, ends, text = chunk.buffers()
     if not len(chunk):
         return np.zeros(1, np.int64), memoryview(b"")

@@ -1,10 +1,10 @@
-"""Whole recordings decoded, in threads: how many frames they have, and what is wrong with them.
+"""Decode whole recordings in threads, to find their true lengths and their damage.
 
 Guarantees
 ----------
-- What has been found out is not lost: it is saved every minute, and when decoding ends before its
-  time (an exception, Ctrl-C).
-- However it ends, the threads have ended before it returns.
+- Results are not lost: with a cache, they are saved every minute, and when decoding is interrupted
+  (an exception, Ctrl-C).
+- However decoding ends, the threads have ended before `verify_recordings` returns or raises.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from headrace import _kernel
 from headrace._processors import available_processors
 from headrace._progress import progress_bar
 from headrace.catalog import _parquet
-from headrace.catalog._rows import each_recording
-from headrace.codecs import declared_frames, libsndfile_functions, path_of, source_format
+from headrace.catalog._table import each_recording, with_columns
+from headrace.codecs import libsndfile_functions, path_of, read_declared_length, source_format
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Code, Failure
 
@@ -37,32 +37,37 @@ if TYPE_CHECKING:
     from headrace.codecs import Recording
     from headrace.concurrency import CancellationToken
 
-__all__ = ["DECLARED", "PASSING", "verify"]
+__all__ = ["DECLARED", "TEMPORARY", "verify_recordings"]
 
 DECLARED: Final = "declared_frames"
-"""The column of what headers declare: null for a recording that has not been decoded."""
+"""Column of the frames that headers declare: null for a recording that has not been decoded."""
 
-PASSING: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION})
-"""What is wrong with the disk or the network, and not with the recording: it is decoded again."""
+TEMPORARY: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION})
+"""Failures of the disk or the network. They say nothing about the recording, so the next scan
+decodes it again."""
 
-_SAVED_S: Final = 60.0
-"""Seconds between two savings: what a crash of the machine may cost."""
+_SAVE_INTERVAL_S: Final = 60.0
+"""How much work a crash of the machine may cost."""
 
-_AHEAD: Final = 4
+_BATCHES_AHEAD: Final = 4
 _BATCH: Final = 8
-"""Recordings in a task: short ones decode in about the time that handing one over takes."""
+"""Recordings per task: short ones decode in about the time that handing over a task takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
+    """What decoding finds in one recording."""
+
     declared: int
+    """Frames that the header declares; -1 if decoding failed for a temporary reason."""
     frames: int
+    """Frames that can be decoded."""
     failures: tuple[Failure, ...]
-    seeks: bool
-    """Whether its seek points, if it has some, give what decoding in one go does."""
+    seek_points_exact: bool
+    """Whether decoding from its seek points, if it has any, equals decoding from the start."""
 
 
-def verify(
+def verify_recordings(
     table: pa.Table,
     root: str,
     failures: Sequence[Failure],
@@ -75,77 +80,85 @@ def verify(
     Parameters
     ----------
     table : Arrow table
-        A catalog's; where it has a value in the column `DECLARED`, a recording is known already.
+        A catalog's table. Recordings with a value in the column `DECLARED` are not decoded.
     root : str
-        The catalog's.
+        The catalog's root.
     failures : sequence of Failure
-        What is known to be wrong.
+        Failures that are known already.
     cache : str or path, optional
-        A file to save to.
+        A file to save results to.
     workers : int or "auto"
         Threads; 0 decodes in the calling thread. ``"auto"`` is one for each processor.
     progress : bool, optional
-        As `headers.read_headers`.
+        As in `read_headers`.
 
     Returns
     -------
     table : Arrow table
-        Recordings of which at least one frame can be decoded, with the frames that can; and those
-        that could not be read just now, as they were.
+        Recordings of which at least one frame can be decoded, with the number of these frames; and
+        unchanged, recordings that could not be read for a temporary reason.
     failures : tuple of Failure
-        By id.
+        Sorted by id.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     frames = table["frames"].to_numpy().copy()
-    inexact = np.zeros(len(table), bool)
+    seeks_inexactly = np.zeros(len(table), bool)
     declared = np.full(len(table), -1, np.int64)
     if DECLARED in table.column_names:
         declared[:] = table[DECLARED].fill_null(-1).to_numpy()
-    todo = np.flatnonzero(declared < 0)
-    found = list(failures)
+    rows_to_decode = np.flatnonzero(declared < 0)
+    all_failures = list(failures)
 
-    def known() -> tuple[pa.Table, tuple[Failure, ...]]:
-        column = pa.array(declared, mask=declared < 0)
-        whole = table.set_column(table.column_names.index("frames"), "frames", pa.array(frames))
-        none = pa.scalar(b"", pa.large_binary())
-        points = pc.if_else(pa.array(inexact), none, table["seek_points"])
-        whole = whole.set_column(table.column_names.index("seek_points"), "seek_points", points)
-        if DECLARED in table.column_names:
-            whole = whole.set_column(table.column_names.index(DECLARED), DECLARED, column)
-        else:
-            whole = whole.append_column(DECLARED, column)
-        by_id = tuple(sorted(dict.fromkeys(found), key=lambda failure: failure.file_id))
-        return whole.filter(pa.array(frames > 0)), by_id
+    def results() -> tuple[pa.Table, tuple[Failure, ...]]:
+        no_points = pa.scalar(b"", pa.large_binary())
+        columns = {
+            "frames": pa.chunked_array([pa.array(frames)]),
+            "seek_points": pc.if_else(pa.array(seeks_inexactly), no_points, table["seek_points"]),
+            DECLARED: pa.chunked_array([pa.array(declared, mask=declared < 0)]),
+        }
+        verified = with_columns(table, columns).filter(pa.array(frames > 0))
+        distinct = dict.fromkeys(all_failures)
+        return verified, tuple(sorted(distinct, key=lambda failure: failure.file_id))
 
     def save() -> None:
         if cache is not None:
-            whole, bad = known()
-            _parquet.write(_parquet.describe(whole, root, bad), cache)
+            verified, known_failures = results()
+            _parquet.write(_parquet.with_metadata(verified, root, known_failures), cache)
 
     workers = available_processors() if workers == "auto" else workers
-    places = iter(todo.tolist())
-    saved = time.monotonic()
-    verdicts = Prefetcher(
-        _jobs(table.take(todo)), workers=workers, depth=_AHEAD * workers, name="headrace-verify"
+    rows = iter(rows_to_decode.tolist())
+    saved_at = time.monotonic()
+    done = damaged = 0
+    prefetcher = Prefetcher(
+        _jobs(table.take(rows_to_decode)),
+        workers=workers,
+        depth=_BATCHES_AHEAD * workers,
+        name="headrace-verify",
     )
     try:
-        with closing(verdicts), progress_bar(len(todo), progress, "Decoding") as advance:
-            for some in verdicts:
-                for verdict, place in zip(some, places, strict=False):
-                    found += verdict.failures  # first: without them, the row would count as whole
-                    frames[place] = verdict.frames
-                    declared[place] = verdict.declared
-                    inexact[place] = not verdict.seeks
-                advance(len(some), sum(bool(verdict.failures) for verdict in some))
-                if time.monotonic() - saved > _SAVED_S:
+        with (
+            closing(prefetcher),
+            progress_bar("Decoding", progress) as update,
+        ):
+            for verdicts in prefetcher:
+                for verdict, row in zip(verdicts, rows, strict=False):
+                    # Failures first: an interrupt must not leave a row without its failures.
+                    all_failures += verdict.failures
+                    frames[row] = verdict.frames
+                    declared[row] = verdict.declared
+                    seeks_inexactly[row] = not verdict.seek_points_exact
+                done += len(verdicts)
+                damaged += sum(bool(verdict.failures) for verdict in verdicts)
+                update(done, len(rows_to_decode), damaged)
+                if time.monotonic() - saved_at > _SAVE_INTERVAL_S:
                     save()
-                    saved = time.monotonic()
+                    saved_at = time.monotonic()
     except BaseException:
         save()
         raise
-    return known()
+    return results()
 
 
 def _jobs(table: pa.Table) -> Iterator[Job[list[_Verdict]]]:
@@ -160,17 +173,17 @@ def _jobs(table: pa.Table) -> Iterator[Job[list[_Verdict]]]:
                 break
             verdicts.append(verdict)
 
-    each = each_recording(table)
-    while recordings := list(islice(each, _BATCH)):
+    recordings = each_recording(table)
+    while batch := list(islice(recordings, _BATCH)):
         verdicts: list[_Verdict] = []
-        yield Job(verdicts, [Task(partial(decode, recordings, verdicts))])
+        yield Job(verdicts, [Task(partial(decode, batch, verdicts))])
 
 
 def _decoded(
     recording: Recording, library: _kernel.LibsndfileFunctions, cancelled: CancellationToken
 ) -> _Verdict | None:
-    """Return what decoding finds, or None if it was given up."""
-    declared = declared_frames(recording)
+    """Return what decoding finds, or None if it was cancelled."""
+    declared = read_declared_length(recording)
     found = _kernel.verify(
         source_format(recording),
         library,
@@ -190,25 +203,27 @@ def _decoded(
         )
 
     known = declared.frames
-    if code in PASSING:
-        message = f"{why}: it was not decoded to its end, and will be by the next scan that decodes"
-        whole = failure(Code(code), message, 0, recording.frames)
-        return _Verdict(-1, recording.frames, (whole,), seeks=True)
+    if code in TEMPORARY:
+        message = f"{why}: decoding did not finish; the next scan that decodes tries again"
+        temporary = failure(Code(code), message, 0, recording.frames)
+        return _Verdict(-1, recording.frames, (temporary,), seek_points_exact=True)
     failures = []
     if code or frames < known:
         kind = Code(code) if code else Code.TRUNCATED
         why = why or "the file is cut short"
-        message = f"{why}: {frames} frames can be used, and the header declares no number"
+        message = f"{why}: {frames} frames can be used; the header declares no number of frames"
         if known:
             message = f"{why}: {frames} of the {known} frames that its header declares can be used"
         failures.append(failure(kind, message, frames, max(known, recording.frames)))
-    elif declared.cut:
-        message = f"the file is cut short: its header declares more than the {frames} frames there"
+    elif declared.is_cut_short:
+        message = (
+            f"the file is cut short: it has {frames} frames, and its header declares more than that"
+        )
         failures.append(failure(Code.TRUNCATED, message, frames, math.inf))
     elif frames > known:
         message = f"the header declares {known or 'no'} frames, decoding gives {frames}"
         failures.append(failure(Code.HEADER_MISMATCH, message, known, frames))
-    elif declared.more:
+    elif declared.has_more:
         message = f"audio seems to follow the {known} frames that the header declares"
         failures.append(failure(Code.HEADER_MISMATCH, message, known, math.inf))
     if bad:

@@ -1,8 +1,10 @@
-"""The command line: arguments -> one library call -> a printed table.
+"""The command line: arguments -> one library call -> a printed report.
 
-May import everything.
+May import everything. `_commands` has the commands, `_options` parses their arguments, `_console`
+prints, and `_report` lays out what is printed. Commands take reports from this face, so that rich's
+tables are imported only to print one.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

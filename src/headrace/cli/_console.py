@@ -1,6 +1,6 @@
-"""What every command shares: its answer, its sentences, its progress.
+"""What every command shares: how it prints reports, messages and JSON, and ends after an error.
 
-What was asked for goes to standard output, everything else to standard error.
+The result goes to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import typer
 import typer.core
 import typer.main
 
-from headrace._progress import on_terminal
+from headrace._validation import check_output_file
 from headrace.errors import (
     AnnotationError,
     CatalogError,
@@ -31,116 +31,92 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 __all__ = [
-    "answer",
-    "at_fault",
-    "bar",
-    "command_of",
-    "one_sentence",
-    "say",
+    "build_command_line",
+    "errors_exit_with_usage_code",
+    "errors_printed_as_sentences",
+    "print_message",
+    "print_report",
     "write_json",
 ]
 
-_WIDE: Final = 10_000
-"""Columns where nobody looks: a name stays on one line, for `grep` to find."""
+_PIPE_COLUMNS: Final = 10_000
+"""Width of a report in a pipe: the name of a file stays on one line, so that `grep` finds it."""
 
-_OPTIONS: Final = {
-    "install_completion": "Let Tab complete commands.",
-    "show_completion": "Print the script for it.",
+_COMPLETION_HELP: Final = {
+    "install_completion": "Install completion with the Tab key.",
+    "show_completion": "Print the completion script.",
 }
 
 
-def command_of(app: typer.Typer) -> Any:  # noqa: ANN401  a command of click, or of typer's copy of it
-    """Return the whole command line, with typer's own options told in a line each."""
+def build_command_line(app: typer.Typer) -> Callable[[], object]:
+    """Return the function that runs the app, with short help for typer's own options."""
     command = typer.main.get_command(app)
     for option in command.params:
-        if option.name in _OPTIONS and isinstance(option, typer.core.TyperOption):
-            option.help = _OPTIONS[option.name]
+        if option.name in _COMPLETION_HELP and isinstance(option, typer.core.TyperOption):
+            option.help = _COMPLETION_HELP[option.name]
     return command
 
 
-def say(sentence: str) -> None:
-    """Print a sentence on standard error."""
+def print_message(sentence: str) -> None:
+    """Print a sentence on standard error, after the program's name."""
     typer.echo(f"headrace: {sentence}", err=True)
 
 
 @contextmanager
-def one_sentence(
-    *written: str | Path | None, but: type[HeadraceWarning] | None = None
+def errors_printed_as_sentences(
+    *outputs: str | Path | None, ignore: type[HeadraceWarning] | None = None
 ) -> Iterator[None]:
-    """Turn what the library raises and warns of into a sentence on standard error.
+    """Print errors and warnings of the library as one sentence each; errors end the command.
+
+    The exit code is 1 for a problem with data or files, 2 for a problem with arguments, and 130
+    after an interrupt. Any other exception is a bug and keeps its traceback.
 
     Parameters
     ----------
-    written : str, path or None
-        Files that are to be written in the end: where one could not be, nothing begins.
-        None and "-" are no files.
-    but : type
-        Of warnings that are left out.
+    *outputs : str, path or None
+        Files that the command will write. They are checked first, so that a wrong path is reported
+        before the work. None and "-" (standard output) are not checked.
+    ignore : type, optional
+        Warnings that are not printed.
     """
 
-    def tell(message: Warning | str, *_: object, **__: object) -> None:
-        say(str(message))
+    def print_warning(message: Warning | str, *_: object, **__: object) -> None:
+        print_message(str(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", HeadraceWarning)
-        if but is not None:
-            warnings.simplefilter("ignore", but)
-        warnings.showwarning = tell
+        if ignore is not None:
+            warnings.simplefilter("ignore", ignore)
+        warnings.showwarning = print_warning
         try:
-            for file in written:
-                _refuse(file)
+            for file in outputs:
+                if file is not None and file != "-":
+                    check_output_file(file)
             yield
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except BrokenPipeError:
             raise
         except (AnnotationError, CatalogError, StateError, OSError) as error:
-            say(str(error))
+            print_message(str(error))
             raise typer.Exit(1) from error
         except (HeadraceError, ValueError) as error:
-            say(str(error))
+            print_message(str(error))
             raise typer.Exit(2) from error
 
 
-def _refuse(file: str | Path | None) -> None:
-    if file is None or file == "-":
-        return
-    if Path(file).is_dir():
-        raise IsADirectoryError(f"{str(file)!r} is a folder: name a file in it.")
-    if not (folder := Path(file).parent).is_dir():
-        raise FileNotFoundError(
-            f"{str(file)!r} cannot be written: there is no folder {str(folder)!r}; make it first."
-        )
-    if not os.access(Path(file) if Path(file).exists() else folder, os.W_OK):
-        raise PermissionError(f"{str(file)!r} may not be written: name another place.")
-
-
 @contextmanager
-def at_fault(kind: type[HeadraceError]) -> Iterator[None]:
-    """Blame the arguments for an error that elsewhere the data are at fault for."""
+def errors_exit_with_usage_code(kind: type[HeadraceError]) -> Iterator[None]:
+    """End with exit code 2 where an error that is usually about data is about an argument."""
     try:
         yield
     except kind as error:
-        say(str(error))
+        print_message(str(error))
         raise typer.Exit(2) from error
 
 
-@contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal while it runs, and nothing elsewhere."""
-    if not on_terminal():
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as drawn:
-        task = drawn.add_task(what, total=None)
-        yield lambda done, total: drawn.update(task, completed=done, total=total)
-
-
 def write_json(figures: dict[str, Any], json_file: str | None) -> None:
-    """Write figures where they were asked for: to a file, or with "-" to standard output."""
+    """Write figures as JSON to a file; to standard output for "-"; nowhere for None."""
     if json_file is None:
         return
     text = json.dumps(figures, indent=2) + "\n"
@@ -150,24 +126,24 @@ def write_json(figures: dict[str, Any], json_file: str | None) -> None:
         Path(json_file).write_text(text, encoding="utf-8")
 
 
-def answer(
+def print_report(
     figures: dict[str, Any], report: Callable[[], RenderableType], json_file: str | None
 ) -> None:
-    """Print the report, or the raw figures, and write the latter where they were asked for.
+    """Write the figures as JSON if asked to, and print the report unless JSON is printed.
 
-    The report is printed too where they cannot be written: it took its time.
+    The report is printed even if the JSON cannot be written: it may have taken an hour.
     """
     try:
         write_json(figures, json_file)
     finally:
         if json_file != "-":
-            _show(report())
+            _print(report())
 
 
-def _show(report: RenderableType) -> None:
-    """Print a report as wide as the terminal is, or where there is none, as its longest line.
+def _print(report: RenderableType) -> None:
+    """Print a report as wide as the terminal, or without wrapping where there is no terminal.
 
-    Names of files are names: nothing in them is taken for a style, or for a picture.
+    File names are printed as they are: brackets and colons in them are not markup.
     """
     from rich.console import Console
 
@@ -176,7 +152,7 @@ def _show(report: RenderableType) -> None:
         console.print(report)
         return
     if "COLUMNS" not in os.environ:
-        console.width = _WIDE
+        console.width = _PIPE_COLUMNS
     with console.capture() as captured:
         console.print(report)
     typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -1,4 +1,4 @@
-"""Texts of arguments → what they mean; those that mean nothing are refused by name."""
+"""The texts of command-line options, parsed. Each error names the option."""
 
 from __future__ import annotations
 
@@ -8,77 +8,87 @@ from typing import TYPE_CHECKING
 
 import typer
 
+import headrace
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headrace.annotations import Annotations
 
-__all__ = ["Shuffled", "Sound", "Verify", "annotations_of", "numbers_of", "place_of"]
+__all__ = [
+    "PreviewAudio",
+    "ShuffleBy",
+    "Verify",
+    "parse_file_and_second",
+    "parse_worker_counts",
+    "read_annotations",
+]
 
 
 class Verify(StrEnum):
-    """What `scan --verify` believes."""
+    """How `scan --verify` checks files."""
 
     HEADERS = "headers"
     DECODE = "decode"
 
 
-class Shuffled(StrEnum):
+class ShuffleBy(StrEnum):
     """What `bench --shuffle` shuffles."""
 
     WINDOW = "window"
     FILE = "file"
 
 
-class Sound(StrEnum):
-    """What `preview --audio` has played."""
+class PreviewAudio(StrEnum):
+    """Audio format of the players that `preview` writes."""
 
     FLAC = "flac"
     MP3 = "mp3"
     NONE = "none"
 
 
-def numbers_of(text: str | None) -> tuple[int, ...] | None:
-    """Return the numbers in a list of them."""
+def parse_worker_counts(text: str | None) -> tuple[int, ...] | None:
+    """Return the numbers of workers in ``0,1,2``, or None for the default."""
     if text is None:
         return None
     words = text.replace(",", " ").split()
     if not words or not all(word.isascii() and word.isdigit() for word in words):
         raise typer.BadParameter(
-            f'"{text}" is no list of whole numbers, as 0,1,2,4.', param_hint="--workers"
+            f"{text!r} is not a list of whole numbers, such as 0,1,2,4.", param_hint="--workers"
         )
     return tuple(int(word) for word in words)
 
 
-def annotations_of(texts: list[str]) -> Annotations | None:
-    """Return what the files that ``KIND:FILES`` names hold, together."""
-    if not texts:
-        return None
-    from headrace.annotations import Annotations
-
-    readers: dict[str, Callable[[str], Annotations]] = {
-        "anuraset": Annotations.read_anuraset,
-        "audacity": Annotations.read_audacity,
-        "csv": Annotations.read_csv,
-        "parquet": Annotations.read_parquet,
-        "raven": Annotations.read_raven,
-    }
-    read: list[Annotations] = []
-    for text in texts:
-        kind, _, files = text.partition(":")
-        if kind not in readers or not files:
-            raise typer.BadParameter(
-                f"{text!r} is not KIND:FILES with a KIND of {', '.join(readers)}.",
-                param_hint="--annotations",
-            )
-        read.append(readers[kind](files))
-    return reduce(Annotations.__add__, read)
-
-
-def place_of(text: str) -> tuple[str, float]:
-    """Return the file and the second that ``FILE@SECONDS`` names."""
+def parse_file_and_second(text: str) -> tuple[str, float]:
+    """Return the file and the second in ``FILE@SECONDS``."""
     name, _, seconds = text.rpartition("@")
     try:
         return name, float(seconds)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not FILE@SECONDS.", param_hint="--at") from None
+        raise typer.BadParameter(
+            f"{text!r} is not FILE@SECONDS, such as a.wav@12.5.", param_hint="--at"
+        ) from None
+
+
+def read_annotations(texts: list[str]) -> Annotations | None:
+    """Return the annotations of all files in ``KIND:FILES``, or None if `texts` is empty."""
+    if not texts:
+        return None
+    kinds = headrace.Annotations
+    readers: dict[str, Callable[[str], Annotations]] = {
+        "anuraset": kinds.read_anuraset,
+        "audacity": kinds.read_audacity,
+        "csv": kinds.read_csv,
+        "parquet": kinds.read_parquet,
+        "raven": kinds.read_raven,
+    }
+    parts: list[Annotations] = []
+    for text in texts:
+        kind, _, files = text.partition(":")
+        if kind not in readers or not files:
+            raise typer.BadParameter(
+                f"{text!r} is not KIND:FILES, where KIND is one of {', '.join(readers)}.",
+                param_hint="--annotations",
+            )
+        parts.append(readers[kind](files))
+    return reduce(kinds.__add__, parts)

@@ -1,4 +1,4 @@
-"""Values → what a terminal shows of them. Nothing is measured or decided here."""
+"""The printed reports: results → tables and sentences. Nothing is measured or decided here."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from headrace._formatting import format_count, format_duration
-from headrace._sizes import format_bytes
+from headrace._formatting import format_bytes, format_count, format_duration
 from headrace.bench import CLOSE_ENOUGH
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from headrace.bench import Demo, Row, Sweep
+    from headrace.bench import Demo, SweepResult, WorkerResult
     from headrace.catalog import Summary
 
 __all__ = ["bench_report", "demo_report", "scan_report"]
 
 _SHOWN_FAILURES: Final = 10
+_MUCH_WAITING: Final = 0.1
+"""Share of the time from which on waiting is red; a matter of taste."""
 
 
 def scan_report(summary: Summary) -> RenderableType:
@@ -32,10 +33,10 @@ def scan_report(summary: Summary) -> RenderableType:
         (format_count(summary.recordings, "recording"), "bold"),
         f", {format_duration(summary.audio_s)}, {format_bytes(summary.bytes)}, in {summary.root}",
     )
-    kinds = _table("format", "rate", "channels", "files", "audio", "shortest", "longest")
-    kinds.columns[0].justify = "left"
+    formats = _table("format", "rate", "channels", "files", "audio", "shortest", "longest")
+    formats.columns[0].justify = "left"
     for kind in summary.kinds:
-        kinds.add_row(
+        formats.add_row(
             f"{kind.format} {kind.subtype}",
             f"{kind.sample_rate:,} Hz",
             f"{kind.channels}",
@@ -44,32 +45,34 @@ def scan_report(summary: Summary) -> RenderableType:
             format_duration(kind.shortest_s),
             format_duration(kind.longest_s),
         )
-    parts: list[RenderableType] = [head, _indented(kinds)]
+    parts: list[RenderableType] = [head, _indented(formats)]
     if summary.failures:
         codes = Counter(str(failure.code) for failure in summary.failures)
         causes = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
         parts.append(
             Text(f"{format_count(summary.damaged, 'damaged file')}: {causes}", style="bold red")
         )
-        bad = _table("code", "file", "why")
-        for column in bad.columns:
+        damaged = _table("code", "file", "reason")
+        for column in damaged.columns:
             column.justify = "left"
             column.overflow = "fold"
         by_code = sorted(summary.failures, key=lambda failure: failure.code)
         for failure in by_code[:_SHOWN_FAILURES]:
-            bad.add_row(str(failure.code), failure.file_id, failure.message)
-        parts.append(_indented(bad))
+            damaged.add_row(str(failure.code), failure.file_id, failure.message)
+        parts.append(_indented(damaged))
         hidden = len(summary.failures) - _SHOWN_FAILURES
         if hidden > 0:
-            parts.append(Text(f"  and {hidden:,} more: --failures FILE has them all.", style="dim"))
+            parts.append(
+                Text(f"  and {hidden:,} more: use --failures FILE to list all.", style="dim")
+            )
     return Group(*parts)
 
 
 def demo_report(result: Demo, source: str) -> RenderableType:
-    """Return what `headrace demo` prints; `source` says what was streamed."""
+    """Return what `headrace demo` prints; `source` describes the recordings."""
     measured = result.sweep
     head = Text(
-        f"{source}\n{_what(measured)}.\n"
+        f"{source}\n{_describe_windows(measured)}.\n"
         f"Loading a batch takes {result.load_s * 1e3:,.0f} ms, the stand-in model "
         f"{result.model_s * 1e3:,.0f} ms."
     )
@@ -80,31 +83,33 @@ def demo_report(result: Demo, source: str) -> RenderableType:
             "plain" if not row.workers else f"threaded, {format_count(row.workers, 'worker')}",
             f"{row.windows_per_s:,.0f}",
             f"{row.times_real_time:,.0f}",
-            Text(f"{row.wait_share:.1%}", style="red" if row.wait_share > 0.1 else "green"),  # noqa: PLR2004
+            Text(
+                f"{row.wait_share:.1%}", style="red" if row.wait_share > _MUCH_WAITING else "green"
+            ),
         )
     plain, *threaded = measured.rows
     best = max(threaded, key=lambda row: row.windows_per_s)
     gain = best.windows_per_s / plain.windows_per_s
     lesson = Text(
         "The plain loader and the model take turns: while one works, the other waits. "
-        "The threaded loader makes the next batches while the model works on this one: "
+        "The threaded loader prepares the next batches while the model works: "
         + (
             f"{gain:.2f} times as fast with {format_count(best.workers, 'worker')}."
             if gain > 1 + CLOSE_ENOUGH
-            else "here without gain, for want of an idle processor."
+            else "no gain here, because no processor is idle."
         )
     )
     verdict = Text.assemble(("Verdict  ", "bold"), result.verdict)
-    return Group(head, _indented(table), lesson, verdict, *_doubt(measured))
+    return Group(head, _indented(table), lesson, verdict, *_caveats(measured))
 
 
-def bench_report(measured: Sweep) -> RenderableType:
+def bench_report(measured: SweepResult) -> RenderableType:
     """Return what `headrace bench` prints."""
     rounds = len(measured.rows[0].runs)
     head = Text(
-        f"{_what(measured)}; {format_count(measured.processors, 'processor')}.\n"
-        f"Median of {format_count(rounds, 'interleaved round')}, after one that is not counted: "
-        "it brings the files into the page cache."
+        f"{_describe_windows(measured)}; {format_count(measured.processors, 'processor')}.\n"
+        f"Median of {format_count(rounds, 'interleaved round')}, after one that is not counted "
+        "and brings the files into the page cache."
     )
     table = _table("workers", "windows/s", "times real time", "spread", "memory bound", "")
     for row in measured.rows:
@@ -119,16 +124,16 @@ def bench_report(measured: Sweep) -> RenderableType:
             style="bold" if chosen else "",
         )
     table.columns[-1].justify = "left"
-    answer = Text(measured.reason, style="green")
-    caveat = Text(
-        "Measured without a model. A model that works on the processor itself leaves fewer for the "
-        "loader; one on an accelerator does not.",
+    recommendation = Text(measured.reason, style="green")
+    without_model = Text(
+        "Measured without a model. A model that runs on the processor leaves less of it to the "
+        "loader; a model on an accelerator does not.",
         style="dim",
     )
-    return Group(head, _indented(table), answer, *_doubt(measured), caveat)
+    return Group(head, _indented(table), recommendation, *_caveats(measured), without_model)
 
 
-def _what(measured: Sweep) -> str:
+def _describe_windows(measured: SweepResult) -> str:
     times = f", {measured.epochs} times over" if measured.epochs > 1 else ""
     return (
         f"{format_count(measured.windows, 'window')} of {measured.window_s:g} s at "
@@ -136,21 +141,21 @@ def _what(measured: Sweep) -> str:
     )
 
 
-def _remark(row: Row, *, chosen: bool) -> str:
+def _remark(row: WorkerResult, *, chosen: bool) -> str:
     if chosen:
         return "◀ recommended"
     return "plain" if not row.workers else ""
 
 
-def _doubt(measured: Sweep) -> list[RenderableType]:
+def _caveats(measured: SweepResult) -> list[RenderableType]:
     notes = []
     if measured.failed:
         notes.append(
             f"{format_count(measured.failed, 'window')} could not be read and were left out: "
             "see `headrace scan`."
         )
-    if measured.doubt:
-        notes.append(measured.doubt)
+    if measured.noise_warning:
+        notes.append(measured.noise_warning)
     return [Text(note, style="yellow") for note in notes]
 
 

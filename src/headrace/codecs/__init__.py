@@ -1,9 +1,16 @@
 """What a file is, how long it is, and how its sample n is reached exactly.
 
-The kernel decodes; this package tells it which decoder to use and where seeking is exact. May
-import `dsp`, `concurrency` and the modules beside the packages.
+- `_probe` asks the decoders what a file is; `_declared_length` reads the length that a file itself
+  declares.
+- `_libsndfile` and `_ffmpeg` are the two libraries that decode. Nothing else calls them.
+- `_formats` says for which formats seeking is exact, what type their samples have, and how much
+  memory a decoder takes.
+- `_native` translates a recording into what the kernel, which decodes, has to know.
+- `_recording` holds the values.
+
+May import `dsp`, `concurrency` and the modules beside the packages.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

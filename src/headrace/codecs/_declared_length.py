@@ -1,7 +1,7 @@
-"""How many frames a file itself declares, where libsndfile says what the file has room for.
+"""How many frames a file declares, read from the file itself.
 
-libsndfile trims a recording to its file and does not tell; so one that was cut short looks like one
-that was always so.
+libsndfile cuts a recording's length to what the file has room for and does not report that. Without
+this module, a file that was cut short would look like one that was always that long.
 """
 
 from __future__ import annotations
@@ -10,145 +10,161 @@ from pathlib import Path
 from struct import error, unpack
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
-from headrace.codecs._probe import MOST_FRAMES
+from headrace.codecs._recording import MAX_FRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headrace.codecs._recording import Recording
 
-__all__ = ["Declared", "declared_frames"]
+__all__ = ["DeclaredLength", "read_declared_length"]
 
-_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3}
-_BYTES |= {"PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
-_MOST_CHUNKS: Final = 256  # as many as wav_layout.cpp reads
+_SAMPLE_BYTES: Final = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "ULAW": 1,
+    "ALAW": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
+"""By sample formats whose samples all have the same size."""
+
+_MAX_CHUNKS: Final = 256  # as many as wav_layout.cpp reads
 _UNKNOWN: Final = 0x7FFFF000
-"""What writers to a pipe put for a length they cannot know is this (SoX) or more (FFmpeg: all
-ones)."""
+"""Writers to a pipe cannot know the length and write this (SoX) or more (FFmpeg: all ones)."""
 _ALL_ONES: Final = 0xFFFFFFFF
-_W64_HEAD: Final = 24  # bytes of name and size
-_W64_UNKNOWN: Final = (1 << 63) - 1  # and what of it is one bit more
-_LONGEST_PAGE: Final = 27 + 255 + 255 * 255  # bytes of Ogg's: head, table, body (RFC 3533)
-_PAGE_HEAD: Final = 23  # bytes behind its name, up to the table of its segments' lengths
-_LAST_PAGE: Final = 4  # its flag
+_W64_HEADER: Final = 24  # bytes of a Wave64 chunk's name and size
+_W64_UNKNOWN: Final = (1 << 63) - 1  # this, or one more, is written for an unknown length
+_MAX_OGG_PAGE: Final = 27 + 255 + 255 * 255  # bytes of header, segment table and body (RFC 3533)
+_OGG_HEADER: Final = 23  # bytes of the header behind its name, up to the segment table
+_OGG_LAST_PAGE: Final = 4  # flag: end of stream
 
 
-class Declared(NamedTuple):
-    """What a file says of its length.
+class DeclaredLength(NamedTuple):
+    """What a file declares about its length.
 
     Attributes
     ----------
     frames : int
-        Those that its header declares, or as libsndfile sees it where that does not say; 0 where it
-        says that it does not know.
-    more : bool
-        Bytes follow that belong to nothing that the header declares.
-    cut : bool
-        The file ends before it says that it does, by how many frames it does not say.
+        Frames that the header declares; libsndfile's number if the header has none; 0 if it says
+        that the length is unknown.
+    has_more : bool
+        Whether bytes follow that belong to nothing that the header declares.
+    is_cut_short : bool
+        Whether the file ends before its declared end, by an unknown number of frames.
     """
 
     frames: int
-    more: bool = False
-    cut: bool = False
+    has_more: bool = False
+    is_cut_short: bool = False
 
 
-def declared_frames(recording: Recording) -> Declared:
-    """Return what the file of a recording, as libsndfile sees it, declares."""
-    known = Declared(recording.frames)
+def read_declared_length(recording: Recording) -> DeclaredLength:
+    """Return what the file of a recording that libsndfile reads declares."""
+    unchanged = DeclaredLength(recording.frames)
     try:
         with Path(recording.path).open("rb") as file:
-            declared = _declared(file, recording) or known
+            declared = _read(file, recording) or unchanged
     except (OSError, ValueError, error):
-        return known
-    # A damaged length of 64 bits is no number that anybody can count with.
-    return declared if declared.frames <= MOST_FRAMES else known._replace(cut=True)
+        return unchanged
+    # A damaged length of 64 bits can exceed what any arithmetic here can hold.
+    return declared if declared.frames <= MAX_FRAMES else unchanged._replace(is_cut_short=True)
 
 
-def _declared(file: BinaryIO, recording: Recording) -> Declared | None:
-    width = _BYTES.get(recording.subtype, 0) * recording.channels
-    head = file.read(12)
-    if head[:4] == b".snd" and width:
-        length = _u32(">", head[8:])
-        return Declared(0 if length >= _UNKNOWN else length // width)
-    if head[:4] in {b"RIFF", b"RF64", b"RIFX"} and head[8:] == b"WAVE":
-        return _data_chunk(file, recording, width, ">" if head[:4] == b"RIFX" else "<")
-    if head[:4] == b"FORM" and head[8:] in {b"AIFF", b"AIFC"}:
-        return _sound_chunk(file, recording, width)
-    if head[:4] == b"riff":
-        return _w64(file, recording, width)
-    if head[:4] == b"OggS":
-        file.seek(max(0, recording.size - _LONGEST_PAGE))
+def _read(file: BinaryIO, recording: Recording) -> DeclaredLength | None:
+    frame_bytes = _SAMPLE_BYTES.get(recording.subtype, 0) * recording.channels
+    begin = file.read(12)
+    if begin[:4] == b".snd" and frame_bytes:
+        length = _u32(">", begin[8:])
+        return DeclaredLength(0 if length >= _UNKNOWN else length // frame_bytes)
+    if begin[:4] in {b"RIFF", b"RF64", b"RIFX"} and begin[8:] == b"WAVE":
+        return _read_wav(file, recording, frame_bytes, ">" if begin[:4] == b"RIFX" else "<")
+    if begin[:4] == b"FORM" and begin[8:] in {b"AIFF", b"AIFC"}:
+        return _read_aiff(file, recording, frame_bytes)
+    if begin[:4] == b"riff":
+        return _read_w64(file, recording, frame_bytes)
+    if begin[:4] == b"OggS":
+        file.seek(max(0, recording.size - _MAX_OGG_PAGE))
         _, name, page = file.read().rpartition(b"OggS")
-        return Declared(recording.frames, cut=not (name and _is_last(page)))
+        return DeclaredLength(recording.frames, is_cut_short=not (name and _is_last_ogg_page(page)))
     return None
 
 
-def _is_last(page: bytes) -> bool:
-    """Return whether an Ogg page, without its name, is whole and says that it is the last."""
-    if len(page) < _PAGE_HEAD:
+def _is_last_ogg_page(page: bytes) -> bool:
+    """Return whether an Ogg page, without its name, is complete and has the end-of-stream flag."""
+    if len(page) < _OGG_HEADER:
         return False
-    body = _PAGE_HEAD + page[_PAGE_HEAD - 1]
-    whole = len(page) >= body and len(page) >= body + sum(page[_PAGE_HEAD:body])
-    return whole and bool(page[1] & _LAST_PAGE)
+    body = _OGG_HEADER + page[_OGG_HEADER - 1]
+    complete = len(page) >= body and len(page) >= body + sum(page[_OGG_HEADER:body])
+    return complete and bool(page[1] & _OGG_LAST_PAGE)
 
 
-def _data_chunk(file: BinaryIO, recording: Recording, width: int, order: str) -> Declared | None:
-    long = 0
-    for name, short in _chunks(file, order):
+def _read_wav(
+    file: BinaryIO, recording: Recording, frame_bytes: int, byte_order: str
+) -> DeclaredLength | None:
+    """Read the data chunk's length, which in an RF64 file is in the ds64 chunk."""
+    long_size = 0
+    for name, short_size in _chunks(file, byte_order):
         if name == b"ds64":
-            long = unpack("<Q", file.read(16)[8:])[0]
+            long_size = unpack("<Q", file.read(16)[8:])[0]
         if name != b"data":
             continue
-        size = long if long and short == _ALL_ONES else short
-        past = file.tell() + size
-        if size == 0 or (past > recording.size and _UNKNOWN <= size <= _ALL_ONES):
-            return Declared(0) if width else None
-        if not width:
-            return Declared(recording.frames, cut=past > recording.size)
-        file.seek(past + size % 2)
+        size = long_size if long_size and short_size == _ALL_ONES else short_size
+        end = file.tell() + size
+        if size == 0 or (end > recording.size and _UNKNOWN <= size <= _ALL_ONES):
+            return DeclaredLength(0) if frame_bytes else None
+        if not frame_bytes:
+            return DeclaredLength(recording.frames, is_cut_short=end > recording.size)
+        file.seek(end + size % 2)
         after = file.read(4)
         # A chunk begins with four letters; zeros may fill up a block of the disk.
-        more = any(after) and not (after.isascii() and after.decode().isprintable())
-        return Declared(size // width, more)
+        has_more = any(after) and not (after.isascii() and after.decode().isprintable())
+        return DeclaredLength(size // frame_bytes, has_more)
     return None
 
 
-def _sound_chunk(file: BinaryIO, recording: Recording, width: int) -> Declared | None:
+def _read_aiff(file: BinaryIO, recording: Recording, frame_bytes: int) -> DeclaredLength | None:
+    """Read the length of the COMM chunk, or that of the sound chunk if it is compressed."""
     for name, size in _chunks(file, ">"):
-        if name == b"COMM" and width:
-            return Declared(_u32(">", file.read(6)[2:]))
-        if name == b"SSND" and not width:
-            return Declared(recording.frames, cut=file.tell() + size > recording.size)
+        if name == b"COMM" and frame_bytes:
+            return DeclaredLength(_u32(">", file.read(6)[2:]))
+        if name == b"SSND" and not frame_bytes:
+            return DeclaredLength(
+                recording.frames, is_cut_short=file.tell() + size > recording.size
+            )
     return None
 
 
-def _w64(file: BinaryIO, recording: Recording, width: int) -> Declared | None:
-    """Look for Sony Wave64's data chunk: names of 16 bytes, sizes of 8 that count both."""
+def _read_w64(file: BinaryIO, recording: Recording, frame_bytes: int) -> DeclaredLength | None:
+    """Read the data chunk of Sony Wave64: names of 16 bytes, sizes of 8 that include both."""
     at = 40
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         file.seek(at)
         name, size = file.read(16), unpack("<Q", file.read(8))[0]
-        if name[:4] == b"data" and (size < _W64_HEAD or size >= _W64_UNKNOWN):
-            return Declared(0) if width else None
-        if name[:4] == b"data" and width:
-            return Declared((size - _W64_HEAD) // width)
+        if name[:4] == b"data" and (size < _W64_HEADER or size >= _W64_UNKNOWN):
+            return DeclaredLength(0) if frame_bytes else None
+        if name[:4] == b"data" and frame_bytes:
+            return DeclaredLength((size - _W64_HEADER) // frame_bytes)
         if name[:4] == b"data":
-            return Declared(recording.frames, cut=at + size > recording.size)
-        at += max(_W64_HEAD, size + -size % 8)
+            return DeclaredLength(recording.frames, is_cut_short=at + size > recording.size)
+        at += max(_W64_HEADER, size + -size % 8)
     return None
 
 
-def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
-    """Yield name and size of each chunk, the file standing behind them."""
+def _chunks(file: BinaryIO, byte_order: str) -> Iterator[tuple[bytes, int]]:
+    """Yield the name and size of each chunk, with the file positioned at the chunk's content."""
     at = 12
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         file.seek(at)
         name, size = file.read(4), file.read(4)
         if not size:
             return
-        yield name, _u32(order, size)
-        at += 8 + _u32(order, size) + _u32(order, size) % 2
+        yield name, _u32(byte_order, size)
+        at += 8 + _u32(byte_order, size) + _u32(byte_order, size) % 2
 
 
-def _u32(order: str, four: bytes) -> int:
-    return int(unpack(f"{order}I", four[:4])[0])
+def _u32(byte_order: str, four: bytes) -> int:
+    return int(unpack(f"{byte_order}I", four[:4])[0])

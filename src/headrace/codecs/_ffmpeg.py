@@ -1,21 +1,22 @@
-"""Files of containers that libsndfile does not read, through PyAV, which brings FFmpeg along.
+"""FFmpeg, called through PyAV: decodes containers that libsndfile does not read.
 
-FFmpeg is asked only about a file that libsndfile does not recognise and that begins like one of
-`CONTAINERS`; and it is told which container that is. It would call a text a subtitle, and take
-noise for audio.
+FFmpeg opens a file only if libsndfile does not recognise it and the file begins like one of
+`CONTAINERS`, and gets the name of that container. Without the name, FFmpeg takes a text for a
+subtitle, and noise for audio.
 
-Every file is decoded from its first packet on, never sought in: what a packet gives depends on
-those before it, and on the state of the decoder's noise. The length is what decoding gives:
-containers declare none, or a rounded one, or one with what the decoder cuts off. So a scan decodes
-the file.
+Every file is decoded from its first packet, without seeking: what a packet gives depends on the
+packets before it, and on the state of the decoder's noise generator. The length of a recording is
+the number of decoded frames, because containers declare no length, a rounded one, or one that
+includes frames that the decoder drops. So a scan decodes the file.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import numpy as np
 
+from headrace.codecs._recording import MAX_SAMPLE_RATE, Header
 from headrace.failures import Code, DecodeError, describe_os_error
 
 if TYPE_CHECKING:
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTAINERS",
     "EXTENSIONS",
-    "MOST_HZ",
     "Stream",
     "container_of",
     "decoder_bytes",
     "measure",
 ]
+
+# PyAV's types; PyAV need not be installed.
+_Container: TypeAlias = Any
+_AudioStream: TypeAlias = Any
+_AudioFrame: TypeAlias = Any
 
 CONTAINERS: Final = {
     "AAC": "aac",
@@ -42,10 +47,10 @@ CONTAINERS: Final = {
     "MP4": "mov",
     "WAVPACK": "wv",
 }
-"""By our names, as the catalog has them: FFmpeg's demuxers."""
+"""FFmpeg's demuxers, by the names of containers in a catalog."""
 
 EXTENSIONS: Final = frozenset({".aac", ".m4a", ".m4b", ".mka", ".wma", ".wv"})
-"""What a folder is searched for: audio, not video."""
+"""Extensions that a folder is searched for: those of audio, not of video."""
 
 _BEGINS: Final = (
     (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), "ASF"),  # the GUID of its header object
@@ -54,20 +59,19 @@ _BEGINS: Final = (
     *((4, atom, "MP4") for atom in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
     (0, b"wvpk", "WAVPACK"),
 )
-_LONGEST_BEGIN: Final = 16
+"""Position, bytes there, container."""
+_MAX_BEGIN: Final = 16
 _ADTS: Final = 0xFFF6, 0xFFF0
-"""Mask and value: twelve ones, a bit of version, and two zeros where MPEG audio has its layer."""
-_MOST_CHANNELS: Final = 1024  # libsndfile's SF_MAX_CHANNELS
-MOST_HZ: Final = 10_000_000
-"""Sample rate of a recording, at most. Ultrasound recorders reach 1 MHz; a damaged header reaches
-anything, and scratch for it would take everybody's memory."""
+"""Mask and value: twelve ones, a version bit, and two zeros where MPEG audio has its layer."""
+_MAX_CHANNELS: Final = 1024  # libsndfile's SF_MAX_CHANNELS
 
 _SCALES: Final = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0, "float64": 1.0}
-_PIECE: Final = 1 << 14
+_MEASURED_AT_ONCE: Final = 1 << 14
+"""Frames: how often a scan checks whether it is cancelled."""
 
 
 def container_of(begin: bytes) -> str | None:
-    """Return which of `CONTAINERS` a file's first 16 bytes are of, or None."""
+    """Return which of `CONTAINERS` a file that begins with these 16 bytes is, or None."""
     for place, mark, container in _BEGINS:
         if begin[place : place + len(mark)] == mark:
             return container
@@ -76,60 +80,57 @@ def container_of(begin: bytes) -> str | None:
 
 
 def decoder_bytes(container: str, channels: int, frames: int) -> int:
-    """Return an upper bound on the memory of one open decoder.
+    """Return an upper bound on the memory of one open decoder, in bytes.
 
-    With FFmpeg 8 (tests/codecs/test_ffmpeg.py measures it): 0.1 to 0.8 MiB and the packet that is read;
-    opening a file reads up to 5 MB of it, pictures and all (FFmpeg's probesize). The index of an
-    MP4 file is in memory, and perhaps an AVI file's: some 64 bytes for each packet, which are of
-    512 frames or more; FFmpeg bounds what others may keep to 1 MiB (max_index_size).
+    With FFmpeg 8, tests/codecs/test_ffmpeg.py measures 0.1 to 0.8 MiB and the current packet.
+    Opening a file reads up to 5 MB of it, including pictures (FFmpeg's probesize). The index of an
+    MP4 file, and possibly that of an AVI file, is kept in memory: about 64 bytes for each packet,
+    which has 512 frames or more. For other containers FFmpeg limits the index to 1 MiB
+    (max_index_size).
     """
     index = frames // 8 if container in {"MP4", "AVI"} else 1 << 20
     return (8 << 20) + (512 << 10) * channels + index
 
 
-def measure(
-    path: str, cancelled: Callable[[], bool] = lambda: False
-) -> tuple[str, str, int, int, int] | None:
+def measure(path: str, cancelled: Callable[[], bool] = lambda: False) -> Header | None:
     """Decode a whole file, if it begins like one of `CONTAINERS`.
 
     Returns
     -------
-    container, codec : str
-        Of `CONTAINERS`; FFmpeg's name, as ``"aac"``.
-    sample_rate, channels, frames : int
-        What decoding gives: the frames so far, where `cancelled` said to give up.
-    None
-        It begins like none of them.
+    Header or None
+        The name in `CONTAINERS`, FFmpeg's name of the codec such as ``"aac"``, and what decoding
+        gives; only the frames so far if `cancelled` returned true. None if the file begins like
+        none of the containers.
 
     Raises
     ------
     DecodeError
-        It cannot be decoded to its end.
+        The file cannot be decoded to its end.
     """
-    with open(path, "rb") as file:  # noqa: PTH123  a Path object for each of a million files
-        container = container_of(file.read(_LONGEST_BEGIN))
+    with open(path, "rb") as file:
+        container = container_of(file.read(_MAX_BEGIN))
     if container is None:
         return None
     with Stream(path, container) as stream:
         frames = 0
         while not cancelled():
-            got = stream.skip(_PIECE)
-            frames += got
-            if got < _PIECE:
+            skipped = stream.skip(_MEASURED_AT_ONCE)
+            frames += skipped
+            if skipped < _MEASURED_AT_ONCE:
                 break
         if stream.complaint:
             raise DecodeError(
                 Code.TRUNCATED,
                 f"decoding stops at frame {frames}: the file is cut short or damaged"
-                f"{stream.complaint}. Save what can be saved with FFmpeg",
+                f"{stream.complaint}. Convert it with FFmpeg to keep what can be decoded",
             )
         if not frames:
             raise DecodeError(Code.EMPTY, "the file holds no audio frames")
-        return container, stream.codec, stream.sample_rate, stream.channels, frames
+        return Header(container, stream.codec, stream.sample_rate, stream.channels, frames)
 
 
 class Stream:
-    """The frames of a file's first audio track, from the first on; used by one thread at a time.
+    """The frames of a file's first audio track, in order; for one thread at a time.
 
     Parameters
     ----------
@@ -138,9 +139,14 @@ class Stream:
     container : str
         One of `CONTAINERS`.
     codec : str
-        FFmpeg's name; "" for any.
+        FFmpeg's name of the codec that the track must have; ``""`` for any.
     sample_rate, channels : int
-        What each frame has to have; 0 for what the first has.
+        What every frame must have; 0 for that of the first frame.
+
+    Attributes
+    ----------
+    complaint : str
+        FFmpeg's reason, in brackets, if decoding stopped before the end of the file; else ``""``.
 
     Raises
     ------
@@ -156,29 +162,29 @@ class Stream:
         self.sample_rate = sample_rate
         self.channels = channels
         self.complaint = ""
-        """Why decoding has stopped, in brackets, where it was not the end of the file."""
-        self._av = av = _pyav()
+        self._av = av = _import_pyav()
         self._rest: NDArray[np.float32] = np.empty((0, max(1, channels)), np.float32)
         try:
-            self._container: Any = av.open(
+            self._container: _Container = av.open(
                 f"file:{path}", format=CONTAINERS[container], metadata_errors="ignore"
             )
         except av.FFmpegError as error:
-            try:  # FFmpeg calls damage "Operation not permitted": ask the system itself
-                with open(path, "rb") as file:  # noqa: PTH123
+            # FFmpeg reports damage as "Operation not permitted": open the file without it.
+            try:
+                with open(path, "rb") as file:
                     file.read(1)
-            except OSError as why:
-                raise DecodeError(*describe_os_error(why)) from None
+            except OSError as system_error:
+                raise DecodeError(*describe_os_error(system_error)) from None
             raise DecodeError(
                 Code.NOT_AUDIO, f"no decoder recognises it (FFmpeg: {error.strerror})"
             ) from None
         try:
-            self._pieces = _pieces(self._container, self._track())
+            self._frames = _decode_frames(self._container, self._select_track())
         except BaseException:
             self.close()
             raise
 
-    def _track(self) -> Any:  # noqa: ANN401  an AudioStream
+    def _select_track(self) -> _AudioStream:
         tracks = self._container.streams.audio
         if not tracks:
             raise DecodeError(Code.EMPTY, "the file has no audio track")
@@ -188,12 +194,12 @@ class Stream:
                 other.discard = type(other.discard).all
         if track.codec_context is None:
             raise DecodeError(
-                Code.UNSUPPORTED, "FFmpeg has no decoder for its audio: convert the file to FLAC"
+                Code.UNSUPPORTED, "FFmpeg has no decoder for the audio: convert the file to FLAC"
             )
-        track.codec_context.thread_count = 1  # the workers are the threads
+        track.codec_context.thread_count = 1  # headrace's workers decode in parallel
         codec = track.codec_context.codec.canonical_name
         if self.codec and codec != self.codec:
-            raise self._other(f"the sample format {codec}", self.codec)
+            raise self._change_error(f"the sample format {codec}", self.codec)
         self.codec = codec
         return track
 
@@ -204,7 +210,7 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._container.close()
 
     def read(self, out: memoryview) -> int:
@@ -213,48 +219,49 @@ class Stream:
         Returns
         -------
         int
-            Frames read: fewer than asked for only where decoding stops.
+            Frames read: fewer than fit into `out` only if decoding stops.
 
         Raises
         ------
         DecodeError
-            The system cannot read, or the audio is not what was scanned.
+            The system cannot read the file, or the audio is not what was scanned.
         """
         frames = np.frombuffer(out, np.float32).reshape(-1, self.channels)
-        return self._next(len(frames), frames)
+        return self._advance(len(frames), frames)
 
     def skip(self, frames: int) -> int:
-        """Decode `frames` frames; return and raise as `read`."""
-        return self._next(frames, None)
+        """Decode and discard `frames` frames; returns and raises as `read` does."""
+        return self._advance(frames, None)
 
-    def _next(self, wanted: int, out: NDArray[np.float32] | None) -> int:
+    def _advance(self, wanted: int, out: NDArray[np.float32] | None) -> int:
         done = 0
         while done < wanted:
             if not len(self._rest) and not self._decode():
                 break
-            some = min(wanted - done, len(self._rest))
+            count = min(wanted - done, len(self._rest))
             if out is not None:
-                out[done : done + some] = self._rest[:some]
-            self._rest = self._rest[some:]
-            done += some
+                out[done : done + count] = self._rest[:count]
+            self._rest = self._rest[count:]
+            done += count
         return done
 
-    def _other(self, now: str, then: str) -> DecodeError:
+    def _change_error(self, now: str, then: str) -> DecodeError:
         if self._scanned:
             return DecodeError(
                 Code.CHANGED,
                 f"decoding gives {now}, but gave {then} when the file was scanned: scan again",
             )
         return DecodeError(
-            Code.UNSUPPORTED, f"the audio has {then} first, and then {now}: convert the file"
+            Code.UNSUPPORTED,
+            f"the audio changes from {then} to {now} within the file: convert the file",
         )
 
     def _decode(self) -> bool:
-        """Decode the next piece; return whether there was one."""
+        """Decode the next FFmpeg frame; return whether there was one."""
         try:
-            frame = next(self._pieces, None)
+            frame = next(self._frames, None)
         except self._av.FFmpegError as error:
-            if self._scanned and isinstance(error, OSError):  # what could be read once
+            if self._scanned and isinstance(error, OSError):  # the scan could read the file
                 raise DecodeError(Code.IO, f"FFmpeg says: {error.strerror}") from None
             self.complaint = f" (FFmpeg: {error.strerror})"
             return False
@@ -263,10 +270,12 @@ class Stream:
         self.sample_rate = self.sample_rate or frame.sample_rate
         self.channels = self.channels or frame.layout.nb_channels
         if frame.sample_rate != self.sample_rate:
-            raise self._other(f"a sample rate of {frame.sample_rate} Hz", f"{self.sample_rate} Hz")
+            raise self._change_error(
+                f"a sample rate of {frame.sample_rate} Hz", f"{self.sample_rate} Hz"
+            )
         if frame.layout.nb_channels != self.channels:
-            raise self._other(f"{frame.layout.nb_channels} channels", str(self.channels))
-        if not 0 < self.sample_rate <= MOST_HZ or not 0 < self.channels <= _MOST_CHANNELS:
+            raise self._change_error(f"{frame.layout.nb_channels} channels", str(self.channels))
+        if not 0 < self.sample_rate <= MAX_SAMPLE_RATE or not 0 < self.channels <= _MAX_CHANNELS:
             raise DecodeError(
                 Code.UNSUPPORTED,
                 f"decoding gives {self.channels} channels at {self.sample_rate} Hz, more than any "
@@ -276,26 +285,30 @@ class Stream:
         return True
 
 
-def _pyav() -> ModuleType:
+def _import_pyav() -> ModuleType:
     try:
         import av
         import av.error
     except ImportError:
         raise DecodeError(
             Code.UNSUPPORTED,
-            "its container needs FFmpeg: pip install 'headrace[av]', and scan again",
+            "decoding it needs FFmpeg: pip install 'headrace[av]', and scan again",
         ) from None
     return av
 
 
-def _pieces(container: Any, track: Any) -> Iterator[Any]:  # noqa: ANN401  PyAV's
-    """Yield AudioFrames. Not a method: it would refer to what refers to it."""
+def _decode_frames(container: _Container, track: _AudioStream) -> Iterator[_AudioFrame]:
+    """Yield the track's frames.
+
+    Not a method of `Stream`: the generator would refer to the stream that refers to it, and memory
+    would be freed only by a garbage collection.
+    """
     for packet in container.demux(track):
         yield from packet.decode()
 
 
-def _interleaved(frame: Any) -> NDArray[np.float32]:  # noqa: ANN401  an AudioFrame
-    """Return float32 of shape (frames, channels), rounded once at most."""
+def _interleaved(frame: _AudioFrame) -> NDArray[np.float32]:
+    """Return float32 of shape ``(frames, channels)``, rounded at most once."""
     pcm = frame.to_ndarray()
     pcm = pcm.T if frame.format.is_planar else pcm.reshape(-1, frame.layout.nb_channels)
     if pcm.dtype == np.uint8:
@@ -303,7 +316,8 @@ def _interleaved(frame: Any) -> NDArray[np.float32]:  # noqa: ANN401  an AudioFr
     scale = _SCALES.get(pcm.dtype.name)
     if scale is None:
         raise DecodeError(
-            Code.UNSUPPORTED, f"its samples are {pcm.dtype}: convert the file to WAV or FLAC"
+            Code.UNSUPPORTED,
+            f"its samples have the type {pcm.dtype}: convert the file to WAV or FLAC",
         )
     samples: NDArray[np.float32] = (pcm if scale == 1.0 else pcm * scale).astype(np.float32)
     return samples

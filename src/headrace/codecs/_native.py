@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
-
-import soundfile
+from typing import TYPE_CHECKING, Final
 
 from headrace._kernel import LibsndfileFunctions, SampleType, SourceFormat, WavEncoding
 from headrace.codecs._ffmpeg import CONTAINERS, Stream
-from headrace.codecs._probe import sample_type, seeks
+from headrace.codecs._formats import sample_type, seeks_exactly
+from headrace.codecs._libsndfile import format_code, function_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["libsndfile_functions", "path_of", "source_format"]
 
-_ffi: Any = soundfile._ffi  # noqa: SLF001  soundfile has no public name for the raw calls
-_snd: Any = soundfile._snd  # noqa: SLF001
 _WAV_ENCODINGS: Final = {
     "PCM_U8": WavEncoding.UINT8,
     "PCM_16": WavEncoding.INT16,
@@ -44,10 +41,7 @@ def libsndfile_functions() -> LibsndfileFunctions:
     names += [f"readf_{type_}" for type_ in ("short", "int", "float", "double")]
     symbols = {name: f"sf_{name}" for name in names} | {"open": opening}
     return LibsndfileFunctions(
-        **{
-            name: int(_ffi.cast("intptr_t", _ffi.addressof(_snd, symbol)))
-            for name, symbol in symbols.items()
-        }
+        **{name: function_address(symbol) for name, symbol in symbols.items()}
     )
 
 
@@ -68,12 +62,12 @@ def source_format(recording: Recording) -> SourceFormat:
             opener=_opener(recording),
         )
     wav = recording.format in {"WAV", "WAVEX", "RF64"}
-    code = soundfile._formats[recording.format] | soundfile._subtypes[recording.subtype]  # noqa: SLF001
+    code = format_code(recording.format, recording.subtype)
     return SourceFormat(
         sample_rate=recording.sample_rate,
         channels=recording.channels,
         sample_type=type_,
-        exact_seek=seeks(recording),
+        exact_seek=seeks_exactly(recording),
         sndfile_format=code,
         wav_encoding=_WAV_ENCODINGS.get(recording.subtype) if wav else None,
     )

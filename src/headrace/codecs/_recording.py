@@ -1,10 +1,39 @@
-"""`Recording`: what the header of one audio file says."""
+"""`Recording` and `Header`: what the header of one audio file says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
-__all__ = ["Recording"]
+__all__ = ["MAX_FRAMES", "MAX_SAMPLE_RATE", "Header", "Recording"]
+
+MAX_FRAMES: Final = 1 << 44
+"""Most frames of a recording: years at any sample rate. `windows` computes with frames times
+sample rate, which must stay within int64."""
+
+MAX_SAMPLE_RATE: Final = 10_000_000
+"""Highest sample rate (Hz) of a recording. Ultrasound recorders reach 1 MHz. A damaged header can
+declare anything, and scratch memory for it would exceed every bound."""
+
+
+class Header(NamedTuple):
+    """What a decoder reads from a file's header.
+
+    Attributes
+    ----------
+    format, subtype : str
+        Names of the container and the sample format.
+    sample_rate : int
+        Hz.
+    channels, frames : int
+        Number of channels, and of frames (samples per channel).
+    """
+
+    format: str
+    subtype: str
+    sample_rate: int
+    channels: int
+    frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +47,19 @@ class Recording:
     path : str
         Where the file is now.
     sample_rate : int
-        Frames per second.
+        Hz.
     channels, frames : int
-        Channels, and frames (samples per channel).
+        Number of channels, and of frames (samples per channel).
     format, subtype : str
-        libsndfile's names of container and sample format, as ``"WAV"``, ``"PCM_16"``.
+        libsndfile's names of the container and the sample format, such as ``"WAV"`` and
+        ``"PCM_16"``; for files that FFmpeg decodes, such as ``"MP4"`` and ``"aac"``.
     size : int
         Bytes.
     mtime_ns : int
-        Time of last change, nanoseconds since 1970.
+        Time of last change, in nanoseconds since 1970.
     seek_points : bytes or None
-        Where decoding may begin, found by a scan of MP3 files: for the reader alone. Empty where it
-        may begin at the start only, None where nobody looked.
+        Positions in an MP3 file where decoding can start, found by a scan; opaque. Empty if it can
+        start only at the beginning, None if no scan has looked for them.
     """
 
     id: str

@@ -1,8 +1,10 @@
-"""A bounded, ordered, closable map over jobs in threads. It knows nothing of audio.
+"""Threads: an ordered map over jobs that is bounded in memory and can be closed at any time.
 
-May import only `errors`.
+`Prefetcher` runs jobs ahead of their consumer, `CancellationToken` asks a running task to stop,
+and `register_fork_listener` handles forks. Nothing here knows about audio. May import only
+`errors`.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -1,7 +1,7 @@
-"""What a forked child has to be told of: threads that it does not have.
+"""Notify objects that own threads when their process is forked.
 
-A fork copies the memory of a process and one of its threads. Whatever waits for another one would
-wait for ever.
+A fork copies the memory of a process but only one of its threads. In the child, waiting for any
+other thread would never end.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ import os
 from typing import Protocol
 from weakref import WeakSet
 
-__all__ = ["ForkAware", "notify_forked_children"]
+__all__ = ["ForkListener", "register_fork_listener"]
 
 
-class ForkAware(Protocol):
-    """Something that works with threads."""
+class ForkListener(Protocol):
+    """An object that owns threads."""
 
-    def forked(self) -> None:
-        """Note that this is a child's copy, whose threads are not there."""
-
-
-_told: WeakSet[ForkAware] = WeakSet()
+    def after_fork_in_child(self) -> None:
+        """Handle being a copy in a forked child, where the object's threads do not exist."""
 
 
-def notify_forked_children(thing: ForkAware) -> None:
-    """Call ``thing.forked()`` in each child that is forked while `thing` is alive."""
-    _told.add(thing)
+_listeners: WeakSet[ForkListener] = WeakSet()
 
 
-def _in_child() -> None:
-    for thing in list(_told):
-        thing.forked()
+def register_fork_listener(listener: ForkListener) -> None:
+    """Call ``listener.after_fork_in_child()`` in each child forked while `listener` is alive."""
+    _listeners.add(listener)
+
+
+def _notify_listeners() -> None:
+    for listener in list(_listeners):
+        listener.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_notify_listeners)

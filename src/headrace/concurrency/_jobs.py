@@ -1,4 +1,4 @@
-"""`Job`: what a `Prefetcher` delivers, and the `Task`s that have to end before."""
+"""`Job`: a value that a `Prefetcher` delivers once all of the job's `Task`s have ended."""
 
 from __future__ import annotations
 
@@ -17,26 +17,30 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """A piece of work.
+    """A piece of work that runs in one thread.
 
     Attributes
     ----------
     run : callable
-        Called once, with a `CancellationToken` that tells whether to give up.
+        Called once, with a `CancellationToken` that says whether to stop.
     key : hashable or None
-        Tasks of the same key run in order, one at a time.
-    then : callable or None
-        Called with what `run` returned, unless the task was given up meanwhile.
+        Tasks of the same key run one at a time, in order.
+    on_result : callable or None
+        Called with the result of `run`, in the same thread, unless the task was abandoned.
     retry : callable or None
-        Called when the task is given up, with the `CancellationToken` that `run` had: returns what is run in
-        its place. It must write to nothing that `run` may still write to.
+        Called when the task has stalled and is abandoned, with the `CancellationToken` that `run`
+        was given. Returns the function to run instead of `run`. That function must not write to
+        anything that the stalled `run` may still write to. Without `retry`, a task is never
+        abandoned.
+    error : BaseException or None
+        The exception that `run` or `on_result` raised.
     chained : bool
-        Whether a worker was free for it before another task of its key had ended.
+        Whether a worker was free for the task before an earlier task of its key had ended.
     """
 
     run: Callable[[CancellationToken], Any]
     key: Hashable = None
-    then: Callable[[Any], None] | None = None
+    on_result: Callable[[Any], None] | None = None
     retry: Callable[[CancellationToken], Callable[[CancellationToken], Any]] | None = None
     error: BaseException | None = field(default=None, init=False)
     chained: bool = field(default=False, init=False)
@@ -44,7 +48,7 @@ class Task:
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[T]):
-    """What is delivered once all of its tasks have ended."""
+    """A value, and the tasks that must end before it is delivered."""
 
     value: T
     tasks: Sequence[Task]

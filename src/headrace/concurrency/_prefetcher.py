@@ -1,34 +1,38 @@
-"""`Prefetcher`: a bounded, ordered, closable, threaded map over jobs. It knows nothing of audio.
+"""`Prefetcher`: a bounded, ordered, closable map over jobs in threads. It knows nothing of audio.
 
 Guarantees
 ----------
-- **Order.** Jobs are delivered in the order in which they come, whatever the order in which their
-  tasks end. A job is delivered when all of its tasks have ended.
-- **Bound.** A job is taken from the iterator only by the consumer, inside `__next__`, and only
-  while fewer than `depth` are taken and not delivered. Nothing happens behind a slow consumer's
-  back: there is no producer thread, no queue between stages, no sentinel and no polling.
-- **Keys.** Tasks of one key run one after the other, in order, never two at once; a worker never
-  waits for a key, it takes another task.
-- **Errors.** An exception in a task is raised in `__next__` when the job's turn has come; if
-  several tasks failed, that of the first. One from the iterator of jobs is raised after the jobs
-  before it. An interrupt (Ctrl-C) while waiting loses nothing; one at another place in `__next__`
-  closes, so that no job is missed silently.
-- **Stalls.** With `stall_s`, a task that gives no sign of life for so long is given up while the
-  consumer waits: its thread is left to itself, another takes its place and runs the task's `retry`.
-  Whatever the stalled call holds and writes to stays with it, and nobody joins its thread.
-- **End.** After the last job, after `close`, when the prefetcher is collected and at the
-  interpreter's exit, waiting tasks are dropped, running ones are told (by the `CancellationToken` that they
-  are given), and every thread has been joined when that returns. Only a worker cannot join itself:
-  where it is the one that closes, the threads end on their own. With `stall_s`, a thread that has
-  not ended after so long is left behind. In a forked child, which has no such thread, all is over.
+- **Order.** Jobs are delivered in the order of the iterator, in whatever order their tasks end. A
+  job is delivered when all of its tasks have ended.
+- **Bound.** Only the consumer takes jobs from the iterator, inside `__next__`, and only while
+  fewer than `depth` jobs are in flight (taken but not delivered). So nothing accumulates behind a
+  slow consumer: there is no producer thread, no queue between stages, no sentinel, no polling.
+- **Keys.** Tasks of one key run one at a time, in order. A worker never waits for a key: it runs
+  another task instead.
+- **Errors.** An exception in a task is raised by `__next__` when its job is due. If several tasks
+  of a job failed, the exception of the first one is raised. An exception of the iterator is raised
+  after the jobs before it. An interrupt (Ctrl-C) during the wait loses no job. An interrupt
+  anywhere else in `__next__` closes the prefetcher, so that no job is skipped silently.
+- **Stalls.** With `stall_timeout_s`, a task without a heartbeat for that long is abandoned while
+  the consumer waits. Another thread takes the place of its thread and runs the task's `retry`. The
+  abandoned call keeps what it holds and writes to, and nobody joins its thread.
+- **End.** The prefetcher ends after the last job, on `close`, when it is collected, and when the
+  interpreter exits. Queued tasks are then dropped, running tasks are asked to stop (by their
+  `CancellationToken`), and every thread has been joined when the call returns. There are three
+  exceptions. A worker cannot join itself: if a worker closes the prefetcher, the threads end on
+  their own. With `stall_timeout_s`, a thread that has not ended after that long is left behind.
+  A forked child has no such threads: there the prefetcher is closed.
 
-The collector, and a signal's handler, may run `close` in any thread between any two instructions.
-So the consumer and `close` take no lock; what they say to the workers, and are told, are tokens in
-`SimpleQueue`s, which cannot get lost between a look and a wait. `wake_workers` holds one for each
-task in the inbox, and one for ever once we are closing; one in `wake_consumer` means "a job has
-ended, or we are closing". The lock is among workers. They are daemon threads, so that an exit never
-waits for them unasked, and refer to the core only, never to the `Prefetcher`, so that a dropped one
-is collected. Nothing here assumes a GIL.
+Design
+------
+The garbage collector or a signal handler may run `close` in any thread, between any two
+instructions. Therefore the consumer and `close` take no lock. They communicate with the workers
+through tokens in `SimpleQueue`s, which cannot get lost between a check and a wait. `wake_workers`
+holds one token for each queued task, and one that stays for ever once the prefetcher is closed. A
+token in `wake_consumer` means "a job has ended, or the prefetcher is closed". Only workers share
+the lock. Workers are daemon threads, so that the interpreter's exit does not wait for them by
+itself. They refer to the core and never to the `Prefetcher`, so that a dropped prefetcher is
+collected. Nothing here relies on a GIL.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from headrace.concurrency._forks import notify_forked_children
+from headrace.concurrency._forks import register_fork_listener
 from headrace.concurrency._jobs import Job, Task
 from headrace.concurrency._stalls import CancellationToken, StallWatch
 from headrace.errors import ClosedError, TooManyFailuresError
@@ -55,197 +59,206 @@ __all__ = ["Prefetcher"]
 
 T = TypeVar("T")
 
-_BEGINS_S = 1.0
-"""A thread that has been started begins to run in some microseconds; this is out of the air."""
+_THREAD_START_S = 1.0
+"""Seconds to wait for an interrupted start of a thread. A thread starts within microseconds: this
+number is out of the air."""
 
-_MANY = 64
-"""Threads that are started for the asking."""
+_EAGER_THREADS = 64
+"""Up to this many threads are started at once. More are started only when there are tasks for
+them."""
 
-_LOOK_S = 1.0
-"""A signal that comes between the interpreter's last look for one and a wait is seen only after the
-wait; on Windows, one that comes in a wait without end is never seen. So no wait is without end."""
+_MAX_WAIT_S = 1.0
+"""The longest wait without a look for signals. A signal that arrives after the interpreter's last
+look and before the wait is handled only after the wait, and on Windows an endless wait cannot be
+interrupted at all."""
 
-_MOST_STALLED = 64
-"""Threads left behind, at most: so many reads do not stall where anything is left to read."""
+_MAX_STALLED = 64
+"""Threads that may be left behind. Where this many reads stall, no further read would succeed."""
 
 
 @dataclass(slots=True, eq=False)
-class _Pending:
-    """How many of a job's tasks have not ended: all that a worker knows of the job."""
+class _Unfinished:
+    """How many tasks of a job have not ended. Workers know nothing else of the job."""
 
-    left: int
+    tasks: int
 
 
-_Ticket = tuple[Task, _Pending]
+_QueuedTask = tuple[Task, _Unfinished]
 
 
 class _Core:
-    """What workers and consumer share."""
+    """The state that the workers and the consumer share."""
 
-    def __init__(self, name: str, stall_s: float | None) -> None:
+    def __init__(self, name: str, stall_timeout_s: float | None) -> None:
         self.name = name
-        self.watch: StallWatch[_Ticket] | None = None if stall_s is None else StallWatch(stall_s)
+        self.watch: StallWatch[_QueuedTask] | None = (
+            None if stall_timeout_s is None else StallWatch(stall_timeout_s)
+        )
         self.stalled = 0
-        self.inbox: deque[_Ticket] = deque()  # the oldest task first
+        self.queued: deque[_QueuedTask] = deque()  # the oldest task first
         self.wake_workers: SimpleQueue[None] = SimpleQueue()
         self.wake_consumer: SimpleQueue[None] = SimpleQueue()
         self.lock = threading.Lock()
-        self.behind: dict[Hashable, deque[_Ticket]] = {}  # per running key, what waits for it
-        self.is_closing = CancellationToken()
+        self.waiting_by_key: dict[Hashable, deque[_QueuedTask]] = {}  # of keys that are running
+        self.token = CancellationToken()
         self.threads: list[threading.Thread] = []
-        notify_forked_children(self)
+        register_fork_listener(self)
 
-    def forked(self) -> None:
-        self.is_closing.flag[0] = 1
+    def after_fork_in_child(self) -> None:
+        self.token.flag[0] = 1
         self.threads = []
 
     @property
-    def closing(self) -> bool:
-        return self.is_closing()
+    def closed(self) -> bool:
+        return self.token()
 
-    def submit(self, tasks: Sequence[Task]) -> _Pending:
-        pending = _Pending(len(tasks))
+    def submit(self, tasks: Sequence[Task]) -> _Unfinished:
+        unfinished = _Unfinished(len(tasks))
         for task in tasks:
-            self.inbox.append((task, pending))
+            self.queued.append((task, unfinished))
             self.wake_workers.put(None)
-        return pending
+        return unfinished
 
-    def work(self, begun: threading.Event, ticket: _Ticket | None) -> None:
-        begun.set()
-        while ticket := ticket or self._take():
-            running = self.watch and self.watch.begin(ticket, self.is_closing)
-            task, pending = ticket
+    def run_worker(self, started: threading.Event, queued: _QueuedTask | None) -> None:
+        started.set()
+        while queued := queued or self._next_task():
+            running = self.watch and self.watch.begin(queued, self.token)
+            task, unfinished = queued
             error: BaseException | None = None
-            made = None
+            result = None
             try:
-                made = task.run(running.closing if running else self.is_closing)
-            except BaseException as caught:  # noqa: BLE001  it is the consumer's
+                result = task.run(running.token if running else self.token)
+            except BaseException as caught:  # noqa: BLE001  raised in the consumer's thread
                 error = caught
             if self.watch and running and not self.watch.end(running):
-                return  # another thread has taken this one's place
+                return  # abandoned: another thread has taken the place of this one
             try:
-                if task.then is not None and error is None:
-                    task.then(made)
-            except BaseException as caught:  # noqa: BLE001
+                if task.on_result is not None and error is None:
+                    task.on_result(result)
+            except BaseException as caught:  # noqa: BLE001  raised in the consumer's thread
                 error = caught
             task.error = error
-            # Before the consumer hears of it: what the task wrote to is the consumer's alone.
-            task.run, task.then, task.retry = _spent, None, None
+            # Before the consumer is woken: what the task wrote to belongs to the consumer alone.
+            task.run, task.on_result, task.retry = _already_run, None, None
             key = task.key
-            del task, made, error, running
-            # What waited for the key is older than all in the inbox.
-            ticket = self._ended(key, pending)
+            del task, result, error, running
+            # What waited for the key is older than every queued task.
+            queued = self._finish(key, unfinished)
 
-    def _take(self) -> _Ticket | None:
-        """Return the oldest task that can run; None when closing."""
+    def _next_task(self) -> _QueuedTask | None:
+        """Return the oldest task that can run, or None when the prefetcher is closed."""
         while True:
             self.wake_workers.get()
             with self.lock:
-                if self.closing:
+                if self.closed:
                     self.wake_workers.put(None)  # for the next worker
                     return None
-                ticket = self.inbox.popleft()
-                key = ticket[0].key
+                queued = self.queued.popleft()
+                key = queued[0].key
                 if key is None:
-                    return ticket
-                if key not in self.behind:
-                    self.behind[key] = deque()
-                    return ticket
-                ticket[0].chained = True
-                self.behind[key].append(ticket)
+                    return queued
+                if key not in self.waiting_by_key:
+                    self.waiting_by_key[key] = deque()
+                    return queued
+                queued[0].chained = True
+                self.waiting_by_key[key].append(queued)
 
-    def _ended(self, key: Hashable, pending: _Pending) -> _Ticket | None:
-        """Return what waited for the key, if anything did."""
+    def _finish(self, key: Hashable, unfinished: _Unfinished) -> _QueuedTask | None:
+        """Count a task as ended, and return the task that waited for its key, if any."""
         with self.lock:
-            pending.left -= 1
-            if not pending.left and self.wake_consumer.empty():
+            unfinished.tasks -= 1
+            if not unfinished.tasks and self.wake_consumer.empty():
                 self.wake_consumer.put(None)
-            if key is None or self.closing:
+            if key is None or self.closed:
                 return None
-            if self.behind[key]:
-                return self.behind[key].popleft()
-            del self.behind[key]
+            if self.waiting_by_key[key]:
+                return self.waiting_by_key[key].popleft()
+            del self.waiting_by_key[key]
             return None
 
-    def wait(self, pending: _Pending) -> None:
-        while pending.left and not self.closing:
-            look_s = _LOOK_S if self.watch is None else min(_LOOK_S, self.watch.patience())
+    def wait(self, unfinished: _Unfinished) -> None:
+        while unfinished.tasks and not self.closed:
+            wait_s = _MAX_WAIT_S
+            if self.watch is not None:
+                wait_s = min(wait_s, self.watch.seconds_to_next_check())
             try:  # noqa: SIM105  no call where `Empty` is handled: a Ctrl-C in it would show both
-                self.wake_consumer.get(timeout=look_s)
+                self.wake_consumer.get(timeout=wait_s)
             except Empty:
                 pass
-            for running in () if self.watch is None else self.watch.overdue():
+            for running in () if self.watch is None else self.watch.find_stalled():
                 try:
-                    self._replace(running)
-                except BaseException:  # an interrupt: the task may be in nobody's hands
+                    self._replace_stalled(running)
+                except BaseException:  # an interrupt: the task may be lost
                     self.close()
                     raise
 
-    def _replace(self, running: RunningTask[_Ticket]) -> None:
-        """Give up a task: another thread takes its place, and runs what there is to run instead."""
+    def _replace_stalled(self, running: RunningTask[_QueuedTask]) -> None:
+        """Abandon a task, and start another thread that runs its `retry`."""
         assert self.watch is not None
-        task, _ = running.ticket
-        if task.retry is None or not self.watch.give_up(running):
+        task, _ = running.task
+        if task.retry is None or not self.watch.abandon(running):
             return
         self.stalled += 1
-        if self.stalled > _MOST_STALLED:
+        if self.stalled > _MAX_STALLED:
             raise TooManyFailuresError(
-                f"{self.stalled} reads have not come back after {self.watch.timeout_s} s each: "
-                "is the disk or network that the recordings are on there?"
+                f"{self.stalled} reads did not return within {self.watch.timeout_s} s each. Check "
+                "the disk or network that holds the recordings."
             )
-        task.run = task.retry(running.closing)
+        task.run = task.retry(running.token)
         self.threads.remove(running.thread)
-        self.start(running.ticket)
+        self.start_worker(running.task)
 
-    def start(self, ticket: _Ticket | None = None) -> None:
-        """Start a worker, which runs `ticket` first."""
-        begun = threading.Event()
+    def start_worker(self, queued: _QueuedTask | None = None) -> None:
+        """Start a worker, which runs `queued` first."""
+        started = threading.Event()
         name = f"{self.name}-{len(self.threads) + self.stalled}"
-        thread = threading.Thread(target=self.work, args=(begun, ticket), name=name, daemon=True)
+        thread = threading.Thread(
+            target=self.run_worker, args=(started, queued), name=name, daemon=True
+        )
         try:
             thread.start()
-        except BaseException:  # an interrupt, which may come after the thread has begun
-            if begun.wait(_BEGINS_S):
+        except BaseException:  # an interrupt, perhaps after the thread has started
+            if started.wait(_THREAD_START_S):
                 self.threads.append(thread)
             raise
         self.threads.append(thread)
 
     def close(self) -> None:
-        self.is_closing.flag[0] = 1
+        self.token.flag[0] = 1
         self.wake_workers.put(None)
         self.wake_consumer.put(None)
         if threading.current_thread() in self.threads:
-            return  # and the others may need this one's lock to end
-        end = None if self.watch is None else time.monotonic() + self.watch.timeout_s
+            return  # a thread cannot join itself, and the others may need a lock that it holds
+        deadline = None if self.watch is None else time.monotonic() + self.watch.timeout_s
         for thread in list(self.threads):
-            thread.join(None if end is None else max(0.0, end - time.monotonic()))
-        self.inbox.clear()
-        self.behind.clear()
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        self.queued.clear()
+        self.waiting_by_key.clear()
 
 
 class Prefetcher(Generic[T]):
-    """Iterate over the values of `jobs`, whose tasks run in threads ahead of their turn.
+    """An iterator over the values of jobs, whose tasks run ahead in threads.
 
     Parameters
     ----------
     jobs : iterator of Job
-        Asked for the next job in the consumer's thread, when there is room for it.
+        Asked for its next job in the consumer's thread, when there is room in flight.
     workers : int
-        Threads; of more than `_MANY` only as many are started as there are tasks for. 0 runs each
-        job's tasks inside `__next__`.
+        Number of threads. Beyond `_EAGER_THREADS`, threads are started only when there are tasks
+        for them. With 0, each job's tasks run inside `__next__`.
     depth : int
-        Jobs taken and not delivered, at most; at least 1 is meant.
+        The most jobs in flight, that is, taken but not delivered. Values below 1 count as 1.
     name : str
-        What the threads' names begin with.
-    stall_s : float, optional
-        Seconds without a sign of life after which a task is given up; needs workers.
+        Prefix of the threads' names.
+    stall_timeout_s : float, optional
+        Seconds without a heartbeat after which a task is abandoned. Needs workers.
 
     Attributes
     ----------
     waited_s : float
-        Seconds that `__next__` waited for tasks (or ran them).
+        Seconds for which `__next__` waited for tasks, or ran them.
     chained : int
-        Tasks of the jobs delivered that waited for another of their key.
+        Number of tasks, of the jobs delivered, that had to wait for another task of their key.
     """
 
     def __init__(
@@ -255,19 +268,19 @@ class Prefetcher(Generic[T]):
         workers: int,
         depth: int,
         name: str = "headrace",
-        stall_s: float | None = None,
+        stall_timeout_s: float | None = None,
     ) -> None:
         self.waited_s = 0.0
         self.chained = 0
         self._jobs = jobs
         self._workers = workers
         self._depth = max(1, depth)
-        self._flight: deque[tuple[Job[T], _Pending]] = deque()
-        self._exhausted = False  # no more jobs to take
-        self._finished = False  # and the last one is delivered
+        self._in_flight: deque[tuple[Job[T], _Unfinished]] = deque()
+        self._exhausted = False  # the iterator has no more jobs
+        self._finished = False  # and the last one has been delivered
         self._error: BaseException | None = None
-        self._core = _Core(name, stall_s)
-        # At exit too: finalize objects run then, after the interpreter stops waiting for threads.
+        self._core = _Core(name, stall_timeout_s)
+        # Also closes at exit: finalizers run after the interpreter has stopped waiting for threads.
         self._finalizer = weakref.finalize(self, self._core.close)
 
     def __iter__(self) -> Iterator[T]:
@@ -279,17 +292,17 @@ class Prefetcher(Generic[T]):
         Raises
         ------
         ClosedError
-            `close` was called.
+            The prefetcher is closed.
         BaseException
-            What a task of the job, or the iterator of jobs, raised.
+            Any exception that a task of the job, or the iterator of jobs, raised.
         """
         if self._finished:
             raise StopIteration
         if self._workers == 0:
-            return self._next_here()
-        flight = self._flight
-        self._top_up(flight, self._depth)
-        if not flight and not self._core.closing:
+            return self._next_without_workers()
+        in_flight = self._in_flight
+        self._submit_jobs(in_flight, self._depth)
+        if not in_flight and not self._core.closed:
             self._finished = True
             self.close()
             if self._error is not None:
@@ -298,94 +311,99 @@ class Prefetcher(Generic[T]):
             raise StopIteration
         began = time.perf_counter()
         try:
-            if flight:
-                self._core.wait(flight[0][1])
+            if in_flight:
+                self._core.wait(in_flight[0][1])
         finally:
             self.waited_s += time.perf_counter() - began
-        self._refuse_closed()
-        # Not at the next call only: the job's place is free while the consumer works with it.
-        self._top_up(flight, self._depth + 1)
-        job, _ = flight.popleft()  # last: an interrupt before it loses nothing
-        return self._value(job)
+        self._raise_if_closed()
+        # Now, and not only in the next call: workers go on while the consumer uses this value.
+        self._submit_jobs(in_flight, self._depth + 1)
+        job, _ = in_flight.popleft()  # last: an interrupt before this line loses no job
+        return self._value_or_error(job)
 
     @property
     def ready(self) -> bool:
-        """Whether the next job has ended: `__next__` would not wait for it."""
-        flight = self._flight
-        return bool(flight) and not flight[0][1].left
+        """Whether `__next__` would return the next value without waiting."""
+        in_flight = self._in_flight
+        return bool(in_flight) and not in_flight[0][1].tasks
 
     def close(self) -> None:
-        """Drop what waits, tell what runs, join every thread; again does nothing."""
-        self._flight = deque()  # a new one: the consumer may be looking at the old one
-        self._core.close()  # a second caller comes back only when the threads are gone, too
+        """Drop queued tasks, ask running ones to stop, join every thread. May be called again."""
+        self._in_flight = deque()  # a new one: the consumer may be reading the old one
+        self._core.close()  # a second caller, too, returns only when the threads have ended
         self._finalizer.detach()
 
-    def _refuse_closed(self) -> None:
-        if self._core.closing:
+    def _raise_if_closed(self) -> None:
+        if self._core.closed:
             self.close()  # a thread may have been started since
             raise ClosedError(
-                "this iteration was closed, or forked: iterate over the loader again."
+                "this iteration is closed, or belongs to the process that this one was forked "
+                "from. Iterate over the loader again."
             )
 
-    def _next_here(self) -> T:
-        self._refuse_closed()
+    def _next_without_workers(self) -> T:
+        self._raise_if_closed()
         began = time.perf_counter()
         try:
-            job = self._job_here()
+            job = self._run_next_job()
         except Exception:
             self._finished = True
             raise
-        except BaseException:  # an interrupt: the job, or the rest of them, may be lost
+        except BaseException:  # an interrupt: this job, or those after it, may be lost
             self.close()
             raise
         finally:
             self.waited_s += time.perf_counter() - began
-        self._refuse_closed()
-        return self._value(job)
+        self._raise_if_closed()
+        return self._value_or_error(job)
 
-    def _job_here(self) -> Job[T]:
+    def _run_next_job(self) -> Job[T]:
         job = next(self._jobs)
         for task in job.tasks:
             try:
-                made = task.run(self._core.is_closing)
-                if task.then is not None:
-                    task.then(made)
+                result = task.run(self._core.token)
+                if task.on_result is not None:
+                    task.on_result(result)
             except Exception as error:  # noqa: BLE001  raised as a worker's would be
                 task.error = error
                 break
         return job
 
-    def _top_up(self, flight: deque[tuple[Job[T], _Pending]], depth: int) -> None:
+    def _submit_jobs(self, in_flight: deque[tuple[Job[T], _Unfinished]], depth: int) -> None:
+        """Take jobs from the iterator until `depth` are in flight."""
         try:
-            while len(flight) < depth and not self._exhausted and not self._core.closing:
-                self._take(flight)
-        except BaseException:  # an interrupt: a job, or the rest of them, may be lost
+            while len(in_flight) < depth and not self._exhausted and not self._core.closed:
+                self._submit_next(in_flight)
+        except BaseException:  # an interrupt: a job, or those after it, may be lost
             self.close()
             raise
 
-    def _take(self, flight: deque[tuple[Job[T], _Pending]]) -> None:
+    def _submit_next(self, in_flight: deque[tuple[Job[T], _Unfinished]]) -> None:
         try:
             job = next(self._jobs)
         except StopIteration:
             self._exhausted = True
-        except Exception as error:  # noqa: BLE001  raised when its turn has come
+        except Exception as error:  # noqa: BLE001  raised after the jobs before it
             self._exhausted = True
             self._error = error
         else:
-            tasks = len(job.tasks) + sum(pending.left for _, pending in flight)
-            while len(self._core.threads) < min(self._workers, max(_MANY, tasks)):
-                self._core.start()
-            flight.append((job, self._core.submit(job.tasks)))
+            tasks = len(job.tasks) + sum(unfinished.tasks for _, unfinished in in_flight)
+            while len(self._core.threads) < min(self._workers, max(_EAGER_THREADS, tasks)):
+                self._core.start_worker()
+            in_flight.append((job, self._core.submit(job.tasks)))
 
-    def _value(self, job: Job[T]) -> T:
+    def _value_or_error(self, job: Job[T]) -> T:
         for task in job.tasks:
             self.chained += task.chained
-            if isinstance(task.error, StopIteration):  # as itself, it would look like the end
-                raise RuntimeError("a task raised StopIteration") from task.error  # noqa: TRY004
-            if task.error is not None:
-                raise task.error
+            match task.error:
+                case None:
+                    pass
+                case StopIteration():  # as itself, it would end the consumer's loop
+                    raise RuntimeError("a task raised StopIteration") from task.error
+                case error:
+                    raise error
         return job.value
 
 
-def _spent(_closing: CancellationToken) -> None:
+def _already_run(_token: CancellationToken) -> None:
     """Stand for a task that has run."""

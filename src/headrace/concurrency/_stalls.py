@@ -1,11 +1,12 @@
-"""`StallWatch`: which running tasks have given no sign of life for too long.
+"""`StallWatch` finds running tasks whose heartbeat has stopped.
 
 Guarantees
 ----------
-- A task is ended once, by the thread that runs it or by whoever gives it up. The two may come at
-  the same moment; `RunningTask.end` tells one of them that it was the first.
-- A task that was given up is told so, by its `CancellationToken`; nothing waits for its thread.
-- Nobody is woken to look: the consumer looks when it waits, and knows when to look next.
+- **Ended once.** A task is ended either by the thread that runs it or by the thread that abandons
+  it. If both try at the same moment, `RunningTask.claim_end` returns True to only one of them.
+- **No waiting.** The `CancellationToken` of an abandoned task asks it to stop. Nobody waits for
+  its thread.
+- **No watchdog thread.** The consumer checks while it waits, and knows when the next check is due.
 """
 
 from __future__ import annotations
@@ -24,133 +25,141 @@ __all__ = ["CancellationToken", "RunningTask", "StallWatch"]
 
 T = TypeVar("T")
 
-_LEAST_S: Final = 1e-3
-"""The shortest wait for a task that is about to be overdue."""
+_MIN_WAIT_S: Final = 1e-3
+"""The shortest wait before the next check. An arbitrary choice."""
 
-_NOTHING: Final = 0xFFFFFFFF
+_NONE: Final = 0xFFFFFFFF
+"""As a heartbeat: the watch is paused. As the number of what a task works on: none reported yet."""
 
 
 class CancellationToken:
-    """Tells a task whether to give up: called from Python, or read as a byte from native code.
+    """Tells a task whether to stop: called from Python, or read as memory by native code.
 
     Attributes
     ----------
     flag : bytearray
-        One byte: 0, or 1 once nobody waits for any result any more.
-    beat : array of unsigned int, or None
-        Where somebody watches: 1 once nobody waits for this task's result any more; a number that
-        changes as long as the task is alive, or is `_NOTHING` while nobody need watch; and what it
-        works on (reader.h's Heartbeat).
+        One byte: 0, or 1 once nobody needs the result of any task.
+    heartbeat : array of unsigned int, or None
+        None where nobody watches for stalls. Otherwise three numbers (``Heartbeat`` in reader.h): 1
+        once this task is abandoned, else 0; a counter that changes as long as the task makes
+        progress, or `_NONE` while the watch is paused; and the number of what the task works on
+        (a recording), or `_NONE`.
     """
 
-    __slots__ = ("beat", "flag")
+    __slots__ = ("flag", "heartbeat")
 
-    def __init__(self, flag: bytearray | None = None, beat: array[int] | None = None) -> None:
+    def __init__(self, flag: bytearray | None = None, heartbeat: array[int] | None = None) -> None:
         self.flag = bytearray(1) if flag is None else flag
-        self.beat = beat
+        self.heartbeat = heartbeat
 
     def __call__(self) -> bool:
-        """Return whether to give up."""
-        return bool(self.flag[0]) or (self.beat is not None and bool(self.beat[0]))
+        """Return whether to stop."""
+        return bool(self.flag[0]) or (self.heartbeat is not None and bool(self.heartbeat[0]))
 
     @contextmanager
-    def unwatched(self) -> Iterator[None]:
-        """Do what may take any time, because it is no read: a user's function."""
-        if self.beat is None:
+    def stall_watch_paused(self) -> Iterator[None]:
+        """Pause the watch for stalls: a user's function may take any time."""
+        if self.heartbeat is None:
             yield
             return
-        self.beat[1] = _NOTHING
+        self.heartbeat[1] = _NONE
         try:
             yield
         finally:
-            self.beat[1] = 0
+            self.heartbeat[1] = 0
 
     @property
-    def subject(self) -> int | None:
-        """What the task works on, if it has said so."""
-        return None if self.beat is None or self.beat[2] == _NOTHING else self.beat[2]
+    def working_on(self) -> int | None:
+        """The number of what the task works on, if the task has reported it."""
+        if self.heartbeat is None or self.heartbeat[2] == _NONE:
+            return None
+        return self.heartbeat[2]
 
 
 class RunningTask(Generic[T]):
-    """A task in a thread.
+    """A task that runs in a thread.
 
     Attributes
     ----------
-    ticket
+    task
         The task.
-    closing : Closing
-        What it is told by.
+    token : CancellationToken
+        The task's own token, with a heartbeat.
     thread : Thread
-        Which runs it.
+        The thread that runs the task.
+    last_heartbeat : int
+        The heartbeat's counter at the last check.
+    alive_at : float
+        When the counter was last seen to change, by `time.monotonic`, in seconds.
     """
 
-    __slots__ = ("_ends", "closing", "pulse", "since", "thread", "ticket")
+    __slots__ = ("_end_claims", "alive_at", "last_heartbeat", "task", "thread", "token")
 
-    def __init__(self, ticket: T, closing: CancellationToken) -> None:
-        self.ticket = ticket
-        self.closing = CancellationToken(closing.flag, array("I", [0, 0, _NOTHING]))
+    def __init__(self, task: T, token: CancellationToken) -> None:
+        self.task = task
+        self.token = CancellationToken(token.flag, array("I", [0, 0, _NONE]))
         self.thread = threading.current_thread()
-        self.pulse = 0
-        self.since = time.monotonic()
-        self._ends: Iterator[int] = count()
+        self.last_heartbeat = 0
+        self.alive_at = time.monotonic()
+        self._end_claims: Iterator[int] = count()
 
-    def end(self) -> bool:
-        """Return whether nobody has ended it before: next() is one step, whatever thread."""
-        return next(self._ends) == 0
+    def claim_end(self) -> bool:
+        """Return True to the first caller and False to every other: `next` is atomic."""
+        return next(self._end_claims) == 0
 
 
 class StallWatch(Generic[T]):
-    """Looks after running tasks.
+    """Keeps the running tasks and finds those that have stalled.
 
     Parameters
     ----------
     timeout_s : float
-        Seconds without a sign of life after which a task is overdue.
+        Seconds without a heartbeat after which a task counts as stalled.
     """
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._running: dict[threading.Thread, RunningTask[T]] = {}
 
-    def begin(self, ticket: T, closing: CancellationToken) -> RunningTask[T]:
-        """Note that this thread begins to run a task."""
-        running = RunningTask(ticket, closing)
+    def begin(self, task: T, token: CancellationToken) -> RunningTask[T]:
+        """Record that this thread begins to run a task."""
+        running = RunningTask(task, token)
         self._running[running.thread] = running
         return running
 
     def end(self, running: RunningTask[T]) -> bool:
-        """Note that it has ended; return False if it had been given up."""
-        if running.end():
+        """Record that a task has ended. Return False if it had been abandoned."""
+        if running.claim_end():
             del self._running[running.thread]
             return True
         return False
 
-    def give_up(self, running: RunningTask[T]) -> bool:
-        """Give a task up; return False if it has just ended."""
-        if running.end():
-            beat = running.closing.beat
-            assert beat is not None
-            beat[0] = 1
+    def abandon(self, running: RunningTask[T]) -> bool:
+        """Abandon a task and ask it to stop. Return False if it has just ended."""
+        if running.claim_end():
+            heartbeat = running.token.heartbeat
+            assert heartbeat is not None
+            heartbeat[0] = 1
             del self._running[running.thread]
             return True
         return False
 
-    def overdue(self) -> list[RunningTask[T]]:
-        """Return what has given no sign of life for too long, taking note of those that have."""
+    def find_stalled(self) -> list[RunningTask[T]]:
+        """Check all heartbeats and return the tasks that have stalled."""
         now = time.monotonic()
-        late = []
+        stalled = []
         for running in list(self._running.values()):
-            beat = running.closing.beat
-            assert beat is not None
-            if beat[1] != running.pulse or beat[1] == _NOTHING:
-                running.pulse, running.since = beat[1], now
-            elif now - running.since >= self.timeout_s:
-                late.append(running)
-        return late
+            heartbeat = running.token.heartbeat
+            assert heartbeat is not None
+            if heartbeat[1] != running.last_heartbeat or heartbeat[1] == _NONE:
+                running.last_heartbeat, running.alive_at = heartbeat[1], now
+            elif now - running.alive_at >= self.timeout_s:
+                stalled.append(running)
+        return stalled
 
-    def patience(self) -> float:
-        """Return the seconds until something may be overdue."""
-        first = min((running.since for running in list(self._running.values())), default=None)
-        if first is None:
+    def seconds_to_next_check(self) -> float:
+        """Return the seconds until a task can have stalled."""
+        oldest = min((running.alive_at for running in list(self._running.values())), default=None)
+        if oldest is None:
             return self.timeout_s
-        return max(_LEAST_S, first + self.timeout_s - time.monotonic())
+        return max(_MIN_WAIT_S, oldest + self.timeout_s - time.monotonic())

@@ -1,9 +1,12 @@
-"""What people look at and listen to: the preview page and the notebook cards.
+"""Show windows, catalogs and statistics: the preview page and the notebook cards.
 
-May import `loading` and what stands below it. (Not
-called ``preview``, because ``headrace.preview`` is a function.)
+All HTML is rendered from the templates in ``headrace/templates``. Pages and cards are
+self-contained: they load nothing from a network.
+
+May import `loading` and the packages below it. (The package is not called ``preview``, because
+``headrace.preview`` is a function.)
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

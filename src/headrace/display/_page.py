@@ -1,218 +1,245 @@
-"""A `Preview` → the text of its page, which holds all that it shows."""
+"""`Preview`: the chosen windows and the archive's levels, and the page that shows them."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import math
 from collections import Counter
-from html import escape
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
-from importlib.resources import files
-from pathlib import PurePath
-from string import Template
-from typing import TYPE_CHECKING, Final
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from headrace._formatting import (
-    format_count,
-    format_decibels,
-    format_duration,
-    format_hertz,
-    format_time,
-)
-from headrace.display._draw import lowest_hz
-from headrace.display._encode import data_uri
-from headrace.display._overview import panels, tiles
+import numpy as np
+
+from headrace._formatting import format_decibels, format_duration
+from headrace._html import render
+from headrace.catalog import summarise
+from headrace.display._draw import spectrogram_min_hz
+from headrace.dsp import SILENT_DBFS, Levels
+from headrace.errors import InvalidWindowsError
+from headrace.failures import failure_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from headrace.display._exhibit import PreviewedWindow
-    from headrace.display._preview import Preview
+    from numpy.typing import NDArray
 
-__all__ = ["page"]
+    from headrace.display._encode import AudioFormat
+    from headrace.display._previewed_window import PreviewedWindow
+    from headrace.failures import Failure
+    from headrace.windows import Windows
 
-_BANDS: Final = ((-math.inf, -60), (-60, -40), (-40, -20), (-20, math.inf))
-"""Levels to choose from: RMS, dBFS, half-open."""
+__all__ = ["Preview"]
 
-_LEAST_DBFS: Final = -999  # for a script that knows no infinity
+_LEVEL_RANGES_DBFS: Final = ((-math.inf, -60), (-60, -40), (-40, -20), (-20, math.inf))
+"""The RMS levels that the page can filter by, half-open."""
+
+_FLOOR_DBFS: Final = -999  # replaces minus infinity, which JavaScript's `Number` does not parse
+
+_DURATION_BARS: Final = 30
+_LEVEL_BAR_DB: Final = 3
+_LOG_SCALE_RATIO: Final = 20.0  # longest to shortest, from which durations are on a log scale
+_MIN_BAR_PERCENT: Final = 1.5  # so that a single recording among thousands is seen
+_MAX_TABLE_ROWS: Final = 200
+_MAX_LABELS: Final = 40
 
 
-def page(preview: Preview) -> str:
-    """Return the page."""
-    style, script = _template("preview.css"), _template("preview.js")
-    shown = preview.exhibits
-    labels = Counter(label for one in shown for label in one.labels)
-    heading = PurePath(preview.windows.catalog.root).name or "Recordings"
-    return Template(_template("preview.html")).substitute(
-        version=escape(version("headrace")),
-        style=style,
-        style_hash=_hash(style),
-        script=script,
-        script_hash=_hash(script),
-        title=escape(f"{heading}: headrace preview"),
-        heading=escape(heading),
-        lead=escape(_lead(preview)),
-        tiles="".join(tiles(preview)),
-        panels="".join(panels(preview)),
-        note=escape(_note(preview)),
-        label_choice=_label_choice(labels) if preview.labels else "",
-        label_sort='<option value="label">label</option>' if preview.labels else "",
-        level_options="".join(_level_options(shown)),
-        chosen=escape(preview.choice),
-        shown=format_count(len(shown), "window"),
-        cards="\n".join(_card(turn, one) for turn, one in enumerate(shown)),
-        sounds="\n".join(
-            f'<script type="text/plain" id="sound-{turn}" data-type="{one.sound[0]}">'
-            f"{base64.b64encode(one.sound[1]).decode()}</script>"
-            for turn, one in enumerate(shown)
-            if one.sound is not None
-        ),
+@dataclass(frozen=True, eq=False, repr=False)
+class Preview:
+    """A page to look at windows and to listen to them; `preview` returns one.
+
+    Attributes
+    ----------
+    windows : Windows
+        The windows that were chosen from, before the functions that `Windows.map` added.
+    exhibits : tuple of PreviewedWindow
+        The windows that are shown, in the order of the page.
+    levels : tuple of Levels
+        The levels of all windows, or of those shown if there are more than 2,000 windows.
+    failures : tuple of Failure
+        Windows that could not be read. Damaged files are in the catalog's failures.
+    choice : str
+        How the windows were chosen.
+    audio : {"flac", "mp3"} or None
+        How sound is encoded.
+    labels : mapping of str to int
+        The count of each label; empty without labels.
+    counted : {"events", "windows"}
+        What `labels` counts: events in all recordings, or windows.
+    """
+
+    windows: Windows
+    exhibits: tuple[PreviewedWindow, ...]
+    levels: tuple[Levels, ...]
+    failures: tuple[Failure, ...] = ()
+    choice: str = "as chosen"
+    audio: AudioFormat | None = "flac"
+    labels: Mapping[str, int] = field(default_factory=dict)
+    counted: Literal["events", "windows"] = "events"
+
+    @cached_property
+    def html(self) -> str:
+        """The page: one file that needs no network."""
+        windows, catalog = self.windows, self.windows.catalog
+        tried = len(self.levels) + sum(failure.windows for failure in self.failures)
+        shown_labels = Counter(label for window in self.exhibits for label in window.labels)
+        return render(
+            "preview/page.html",
+            version=version("headrace"),
+            heading=PurePath(catalog.root).name or "Recordings",
+            windows=windows,
+            shown=self.exhibits,
+            choice=self.choice,
+            audio=self.audio,
+            min_hz=spectrogram_min_hz(windows.spec.sample_rate),
+            summary=summarise(catalog),
+            left_out_s=_left_out_s(windows),
+            levels=self.levels,
+            measured_all=tried >= len(windows),
+            durations=_duration_histogram(catalog.frames / catalog.sample_rates),
+            loudness=_level_histogram(self.levels),
+            counted=self.counted,
+            label_counts=sorted(self.labels.items(), key=lambda item: (-item[1], item[0])),
+            shown_labels=sorted(shown_labels.items()),
+            level_choices=list(_level_choices(self.exhibits)),
+            failures=(*catalog.failures, *self.failures),
+            floor_dbfs=_FLOOR_DBFS,
+            max_rows=_MAX_TABLE_ROWS,
+            max_labels=_MAX_LABELS,
+        )
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write the page to a file, to be opened in a browser.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        Path(file).write_text(self.html, "utf-8", newline="\n")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the page shows, without pictures and sound, in a form for `json.dump`."""
+
+        def level(dbfs: float) -> float | None:
+            return None if math.isinf(dbfs) else dbfs  # JSON has no infinity
+
+        return {
+            "windows": len(self.windows),
+            "choice": self.choice,
+            "labels": dict(self.labels),
+            "shown": [
+                {
+                    "file_id": window.file_id,
+                    "index": window.index,
+                    "offset_s": window.offset,
+                    "labels": list(window.labels),
+                    "peak_dbfs": level(window.levels.peak_dbfs),
+                    "rms_dbfs": level(window.levels.rms_dbfs),
+                    "clipped": window.levels.clipped,
+                }
+                for window in self.exhibits
+            ],
+            "failures": [
+                failure_to_json(failure, ("file_id", "code", "message"))
+                for failure in (*self.windows.catalog.failures, *self.failures)
+            ],
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"<Preview: {len(self.exhibits):,} of {len(self.windows):,} windows, {self.choice}; "
+            f"{sum(failure.windows for failure in self.failures):,} could not be read>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Histogram:
+    """Counts in bars of equal width, and the texts under them.
+
+    Attributes
+    ----------
+    name : str
+        What is counted, by what.
+    counts : ndarray of int64
+        The count of each bar.
+    low, middle, high : str
+        The texts at the start, in the middle and at the end of the axis.
+    """
+
+    name: str
+    counts: NDArray[np.int64]
+    low: str
+    middle: str
+    high: str
+
+    @property
+    def bars(self) -> Iterator[tuple[float, float, float]]:
+        """The left edge, width and height of each bar that is not empty, in percent."""
+        most, step = int(self.counts.max()), 100 / len(self.counts)
+        for place, count in enumerate(self.counts.tolist()):
+            if count:
+                height = max(100 * count / most, _MIN_BAR_PERCENT)
+                yield (place + 0.06) * step, 0.88 * step, height
+
+
+def _left_out_s(windows: Windows) -> float | None:
+    """Return the seconds of audio that are in no window, or None for a subset of the windows."""
+    try:
+        return windows.coverage.left_out_s
+    except InvalidWindowsError:
+        return None
+
+
+def _duration_histogram(durations_s: NDArray[np.float64]) -> _Histogram | None:
+    """Return the recordings by duration, or None if all durations are the same."""
+    low, high = float(durations_s.min()), float(durations_s.max())
+    if low == high:
+        return None
+    logarithmic = high / low > _LOG_SCALE_RATIO
+    space = np.geomspace if logarithmic else np.linspace
+    edges = space(low, high, _DURATION_BARS + 1)
+    edges[0], edges[-1] = low, high  # geomspace may round them inwards
+    return _Histogram(
+        name="Recordings by duration",
+        counts=np.histogram(durations_s, edges)[0],
+        low=format_duration(low),
+        middle="logarithmic scale" if logarithmic else "",
+        high=format_duration(high),
     )
 
 
-def _template(name: str) -> str:
-    return (files("headrace") / "templates" / name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    """Return what a content security policy knows an inline style or script by."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _lead(preview: Preview) -> str:
-    windows = preview.windows
-    spec = windows.spec
-    shown = len(preview.exhibits)
-    which = "All are" if shown == len(windows) else f"{shown:,}, {preview.choice}, are"
-    return (
-        f"{format_count(len(windows.catalog), 'recording')} with {format_duration(windows.catalog.duration_s)} of "
-        f"audio, cut into {format_count(len(windows), 'window')} of {spec.size / spec.sample_rate:g} s "
-        f"at {format_hertz(spec.sample_rate)}. {which} shown below."
+def _level_histogram(levels: Sequence[Levels]) -> _Histogram | None:
+    """Return the windows by RMS level without the silent ones, or None if all are silent."""
+    rms = np.array([level.rms_dbfs for level in levels if not level.silent])
+    if not len(rms):
+        return None
+    low = _LEVEL_BAR_DB * np.floor(max(rms.min(), SILENT_DBFS) / _LEVEL_BAR_DB)
+    edges = np.arange(low, max(rms.max(), -_LEVEL_BAR_DB) + _LEVEL_BAR_DB, _LEVEL_BAR_DB)
+    return _Histogram(
+        name="Windows by RMS level",
+        counts=np.histogram(rms, edges)[0],
+        low=format_decibels(edges[0]),
+        middle=f"median {format_decibels(float(np.median(rms)))}",
+        high=f"{format_decibels(edges[-1])} dBFS",
     )
 
 
-def _note(preview: Preview) -> str:
-    rate = preview.windows.spec.sample_rate
-    given = "your functions get" if preview.windows.transforms else "a model gets"
-    sound = {
-        "flac": f"You hear what {given}, to 16 bits.",
-        "mp3": f"You hear an MP3 of what {given}.",
-        None: "This page was made without sound.",
-    }[preview.audio]
-    return (
-        f"Spectrograms go from {format_hertz(lowest_hz(rate))} up to {format_hertz(rate / 2)} on the mel scale; "
-        f"each has shades of its own, from its quietest (dark) to its loudest (light). {sound}"
-    )
-
-
-def _label_choice(labels: Counter[str]) -> str:
-    """Return the choice of a label; its values begin with ``=``, so that "none" can be a label."""
-    options = "".join(
-        f'<option value="{escape("=" + label)}">{escape(label or "without label")} ({count:,})'
-        "</option>"
-        for label, count in sorted(labels.items())
-    )
-    return (
-        '<label><span>Label</span><select name="label"><option value="">any</option>'
-        f'{options}<option value="none">no label</option></select></label>'
-    )
-
-
-def _level_options(shown: Sequence[PreviewedWindow]) -> Iterator[str]:
-    """Yield what there is to choose from."""
-    flags = Counter(flag for one in shown for flag in _flags(one))
+def _level_choices(shown: Sequence[PreviewedWindow]) -> Iterator[tuple[str, str, int]]:
+    """Yield the value, text and number of windows of each level to filter by."""
+    flags = Counter(flag for window in shown for flag in window.flags)
     for flag in sorted(flags):
-        yield f'<option value="{flag}">{flag} ({flags[flag]:,})</option>'
-    for low, high in _BANDS:
-        count = sum(low <= one.levels.rms_dbfs < high for one in shown)
-        if count:
-            words = f"{format_decibels(low)} to {format_decibels(high)} dBFS"
-            if low == -math.inf:
-                words = f"below {format_decibels(high)} dBFS"
-            elif high == math.inf:
-                words = f"from {format_decibels(low)} dBFS up"
-            value = f"{max(low, _LEAST_DBFS):g} to {min(high, -_LEAST_DBFS):g}"
-            yield f'<option value="{value}">{words} ({count:,})</option>'
-
-
-def _flags(one: PreviewedWindow) -> list[str]:
-    told = {
-        "silent": one.levels.silent,
-        "clipped": one.levels.clipped > 0,
-        "padded": one.padded_s > 0,
-    }
-    return [flag for flag, holds in told.items() if holds]
-
-
-def _card(turn: int, one: PreviewedWindow) -> str:
-    folder, slash, name = one.file_id.rpartition("/")
-    span = f"{format_time(one.offset)} to {format_time(one.stop)}"
-    what = escape(f"{one.file_id}, {span}")
-    path = f"<span>{escape(folder)}{slash}</span>" if folder else ""
-    measured = one.levels
-    data = {
-        "turn": turn,
-        "file": one.file_id,
-        "at": f"{one.offset:.3f}",
-        "length": f"{one.length_s:.6f}",
-        "rms": f"{max(measured.rms_dbfs, _LEAST_DBFS):.2f}",
-        "peak": f"{max(measured.peak_dbfs, _LEAST_DBFS):.2f}",
-        "clipped": measured.clipped,
-        "flags": " ".join(_flags(one)),
-        "labels": json.dumps(one.labels),
-    }
-    attributes = " ".join(f'data-{key}="{escape(str(value))}"' for key, value in data.items())
-    button = (
-        f'<button type="button" class="play" aria-label="Play {what}"><svg aria-hidden="true">'
-        '<use href="#i-play"/></svg></button>'
-    )
-    return (
-        f'<li class="card" {attributes}>'
-        f'<div class="view"><img src="{data_uri("image/png", one.picture)}" width="320" '
-        f'height="112" decoding="async" alt="Spectrogram of {what}">{_marks(one)}'
-        '<span class="head" hidden></span></div>'
-        f'<div class="line">{"" if one.sound is None else button}'
-        f'<div class="what"{"" if one.sound else " tabindex=0"}>'
-        f"<h3>{path}{escape(name)}</h3>"
-        f"<p><span>{span}</span> <span>RMS {format_decibels(measured.rms_dbfs)}, "
-        f"peak {format_decibels(measured.peak_dbfs)} dBFS</span></p>{_chips(one)}</div></div></li>"
-    )
-
-
-def _marks(one: PreviewedWindow) -> str:
-    """Return where the events are, over the spectrogram; the chips say the same in words."""
-    parts = [event for event in one.events if event[1] - event[0] < one.length_s - one.padded_s]
-    if not parts:  # what lasts all the time needs no mark
-        return ""
-    shapes = "".join(
-        f'<rect x="{start:.3f}" width="{max(stop - start, 0):.3f}" height="1"/>'
-        f'<line x1="{start:.3f}" x2="{stop:.3f}" y1="1" y2="1"/>'
-        for start, stop, _ in parts
-    )
-    return (
-        f'<svg class="marks" viewBox="0 0 {one.length_s:.3f} 1" preserveAspectRatio="none" '
-        f'aria-hidden="true">{shapes}</svg>'
-    )
-
-
-def _chips(one: PreviewedWindow) -> str:
-    """Return labels, and what is wrong with the window."""
-    times: dict[str, list[str]] = {}
-    for start, stop, label in one.events:
-        times.setdefault(label, []).append(f"{start:.1f} to {stop:.1f} s")
-    chips = [
-        f'<li title="{escape("; ".join(when))}">{escape(label or "without label")}</li>'
-        for label, when in times.items()
-    ]
-    told = {
-        "silent": "silent",
-        "clipped": format_count(one.levels.clipped, "clipped sample"),
-        "padded": f"{one.padded_s:.1f} s of padding",
-    }
-    chips += [
-        f'<li class="flag">{told[flag]}</li>' if flag != "padded" else f"<li>{told[flag]}</li>"
-        for flag in _flags(one)
-    ]
-    return f'<ul class="chips">{"".join(chips)}</ul>' if chips else ""
+        yield flag, flag, flags[flag]
+    for low, high in _LEVEL_RANGES_DBFS:
+        count = sum(low <= window.levels.rms_dbfs < high for window in shown)
+        if not count:
+            continue
+        if low == -math.inf:
+            text = f"below {format_decibels(high)} dBFS"
+        elif high == math.inf:
+            text = f"{format_decibels(low)} dBFS and above"
+        else:
+            text = f"{format_decibels(low)} to {format_decibels(high)} dBFS"
+        yield f"{max(low, _FLOOR_DBFS):g} to {min(high, -_FLOOR_DBFS):g}", text, count

@@ -6,5 +6,8 @@ from ._levels import SILENT_DBFS as SILENT_DBFS
 from ._levels import Levels as Levels
 from ._levels import levels as levels
 from ._logmel import LogMel as LogMel
+from ._resampler import Resampler as Resampler
+from ._resampler import Stage as Stage
 from ._resampler import resampler as resampler
+from ._resampler import stages as stages
 from ._resampler import table_bytes as table_bytes

@@ -1,4 +1,4 @@
-"""`KernelInfo`: which of the compiled kernel's instruction sets is used here."""
+"""`KernelInfo`: the instruction set that the compiled kernel uses on this machine."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _VARIABLE = "HEADRACE_INSTRUCTION_SET"
 
 @dataclass(frozen=True, slots=True)
 class KernelInfo:
-    """What the compiled kernel runs on; see `kernel_info`.
+    """The instruction sets of the compiled kernel; see `kernel_info`.
 
     Attributes
     ----------
     instruction_set : str
-        The one in use: the best, or what ``HEADRACE_INSTRUCTION_SET`` says.
+        The one in use: the best, or the value of ``HEADRACE_INSTRUCTION_SET``.
     available : tuple of str
-        Those that this machine can run, best first; "portable" is always the last. All give the
-        same bits.
+        Those that this machine can run, best first; the last is always "portable". All of them give
+        the same bits.
     lanes : int
-        Outputs computed side by side; the same for all instruction sets.
+        Outputs that are computed together; the same for all instruction sets.
     """
 
     instruction_set: str
@@ -33,10 +33,10 @@ class KernelInfo:
 
 
 def kernel_info() -> KernelInfo:
-    """Return which instruction set the kernel uses, and which ones it could use.
+    """Return the instruction set that the kernel uses, and those that it could use.
 
-    The environment variable ``HEADRACE_INSTRUCTION_SET`` forces one. It is read here, and whenever
-    an iteration over a loader begins; unset or empty, the best is used.
+    The environment variable ``HEADRACE_INSTRUCTION_SET`` selects one. It is read here, and whenever
+    an iteration over a loader begins. If it is unset or empty, the best is used.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def kernel_info() -> KernelInfo:
     Raises
     ------
     ValueError
-        ``HEADRACE_INSTRUCTION_SET`` names one that this machine does not have.
+        ``HEADRACE_INSTRUCTION_SET`` is an instruction set that this machine does not have.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""`Levels`: how loud some audio is, and whether it is silent or clipped."""
+"""`Levels`: the peak and RMS of audio, and whether it is silent or clipped."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ if TYPE_CHECKING:
 __all__ = ["CLIPPED", "SILENT_DBFS", "Levels", "levels"]
 
 CLIPPED: Final = 0.999
-"""Full scale, less what a converter's rounding and a resampler's ripple take off it."""
+"""Magnitude from which a sample counts as clipped: a round number below full scale, because a
+converter's rounding and a resampler's ripple can lower a clipped sample."""
 
 SILENT_DBFS: Final = 20 * math.log10(2**-15)
-"""The RMS (dBFS) of one step of a 16-bit converter: below it, nothing has been recorded."""
+"""One step of a 16-bit converter (-90.3 dBFS): audio of a lower RMS counts as silent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """How loud some audio is; 0 dBFS is the full scale, 1.0, for the peak as for the RMS.
+    """Levels of audio. 0 dBFS is full scale (1.0), for the peak and for the RMS.
 
     Attributes
     ----------
     peak_dbfs, rms_dbfs : float
-        The greatest magnitude and the root of the mean square; minus infinity where all is zero.
+        The largest magnitude and the root mean square; minus infinity if all samples are zero.
     clipped : int
-        Samples at full scale, in all channels.
+        Number of samples at full scale (magnitude `CLIPPED` or more), in all channels.
     """
 
     peak_dbfs: float
@@ -38,12 +39,12 @@ class Levels:
 
     @property
     def silent(self) -> bool:
-        """Whether there is less in it than one step of a 16-bit converter."""
+        """Whether the RMS is below one step of a 16-bit converter."""
         return self.rms_dbfs < SILENT_DBFS
 
 
 def levels(audio: NDArray[np.float32]) -> Levels:
-    """Measure `audio`, float32 of any shape, together."""
+    """Return the levels of all samples of `audio` together: float32 of any shape."""
     magnitude = np.abs(audio)
     peak = float(magnitude.max(initial=0.0))
     square = float(np.mean(np.square(magnitude, dtype=np.float64))) if audio.size else 0.0

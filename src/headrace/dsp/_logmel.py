@@ -1,8 +1,8 @@
-"""`LogMel`: audio -> log-mel spectrograms, in NumPy alone.
+"""`LogMel`: audio to log-mel spectrograms, with NumPy only.
 
-The definition is librosa's ``power_to_db(feature.melspectrogram(...))``, with the names of its
-parameters and its defaults; ``tests/dsp/test_logmel.py`` holds both together. Mel scales: M. Slaney,
-"Auditory Toolbox" version 2, Interval Research report 1998-010; and the formula of the HTK Book,
+The definition is librosa's ``power_to_db(feature.melspectrogram(...))``, with the same parameter
+names and defaults; ``tests/dsp/test_logmel.py`` compares both. The mel scales are those of
+M. Slaney, "Auditory Toolbox" version 2, Interval Research report 1998-010, and of the HTK Book,
 section 5.4.
 """
 
@@ -23,59 +23,65 @@ if TYPE_CHECKING:
 
 __all__ = ["LogMel"]
 
-_LINEAR_HZ: Final = 200 / 3  # Slaney: so many Hz a mel up to 1 kHz,
+# Slaney's mel scale: linear up to 1 kHz, then logarithmic with 27 mel from 1 to 6.4 kHz.
+_LINEAR_HZ: Final = 200 / 3  # per mel
 _KNEE_HZ: Final = 1000.0
-_LOG_STEP: Final = math.log(6.4) / 27  # and 27 steps from there to 6.4 kHz
+_LOG_STEP: Final = math.log(6.4) / 27  # per mel
 
-_LEAST: Final = 1e-10
-"""Power that stands for less: librosa's ``amin``, -100 dB."""
+_SQUARED: Final = 2.0  # the power of a magnitude
 
-_AT_ONCE: Final = 1 << 17
-"""Samples of frames that are transformed at once: 1 MiB, which a core's second cache holds."""
+_MIN_POWER: Final = 1e-10
+"""Lower powers are raised to this one, which is -100 dB: librosa's default for ``amin``."""
+
+_BLOCK_SAMPLES: Final = 1 << 17
+"""Samples of all columns that are transformed in one call: 1 MiB in float64, the size of a usual
+second-level cache."""
 
 
 @dataclass(frozen=True)
 class LogMel:
     """A function from audio to log-mel spectrograms, in decibels.
 
-    ``LogMel(16_000)(batch.audio)`` has the shape ``(batch, n_mels, frames)``. It keeps no state:
-    any number of threads may use one, it equals any other with the same parameters, and it pickles
-    small. What becomes of a clip does not depend on the batch it is in.
+    ``LogMel(16_000)(batch.audio)`` has the shape ``(batch, n_mels, columns)``. It keeps no state:
+    any number of threads may share one, two with the same parameters are equal, and its pickle is
+    small. The spectrogram of a clip does not depend on the rest of the batch.
 
     Parameters
     ----------
     sample_rate : int
-        Hz of the audio.
+        Sample rate of the audio, in Hz.
     n_fft : int
-        Samples in a frame, under a Hann window.
+        Samples in the Hann window of a column.
     hop : int
-        Samples between the starts of neighbouring frames.
+        Samples between the starts of neighbouring columns.
     n_mels : int
-        Mel bands.
+        Number of mel bands.
     fmin, fmax : float
-        Hz that the bands span; the default of `fmax` is half the sample rate.
+        Lowest and highest frequency of the bands, in Hz; `fmax` defaults to half the sample rate.
     power : float
-        Exponent of the magnitudes: 2 is power.
+        Exponent of the magnitudes: 2 gives powers.
     top_db : float or None
-        Decibels below its loudest value at which a spectrogram is cut off; None does not cut.
+        Values lower than this many decibels below the spectrogram's maximum are raised to that
+        level; None changes none.
     htk : bool
-        HTK's mel scale in place of Slaney's.
+        Whether to use HTK's mel scale instead of Slaney's.
     norm : "slaney" or None
-        Whether bands have the same area, or the same height.
+        "slaney" gives all bands the same area, None the same height.
     center : bool
-        Whether frame t is centred at sample t * hop, with padding at both ends, or begins there.
+        Whether column t is centred at sample ``t * hop``, with padding at both ends, or begins
+        there.
     pad_mode : {"constant", "reflect"}
-        What the padding is: zeros, or the audio backwards.
+        The padding: zeros, or the reflected audio.
 
     Raises
     ------
     ValueError
-        A parameter is out of its range.
+        A parameter is out of range.
 
     Warns
     -----
     HeadraceWarning
-        Some bands are so narrow that no frequency of the transform lies in them.
+        Some bands are so narrow that they contain no frequency of the transform.
     """
 
     sample_rate: int
@@ -114,15 +120,15 @@ class LogMel:
         empty = int(np.sum(~self.filters.any(axis=1)))
         if empty:
             warnings.warn(
-                f"{empty} of {self.n_mels} mel bands hold no frequency of n_fft={self.n_fft} and "
-                "are always silent: give fewer n_mels, or a larger n_fft.",
+                f"{empty} of {self.n_mels} mel bands hold no frequency of n_fft={self.n_fft} "
+                "and are always silent: use fewer n_mels or a larger n_fft.",
                 HeadraceWarning,
                 stacklevel=3,
             )
 
     @property
     def filters(self) -> NDArray[np.float32]:
-        """What each frequency adds to each band: shape ``(n_mels, n_fft // 2 + 1)``, read-only."""
+        """Weight of each frequency in each band: shape ``(n_mels, n_fft // 2 + 1)``, read-only."""
         return _filters(*self._triangles)
 
     @property
@@ -131,13 +137,13 @@ class LogMel:
         return self.sample_rate, self.n_fft, self.n_mels, self.fmin, top, self.htk, self.norm
 
     def frames(self, samples: int) -> int:
-        """Return how many frames audio of so many samples has."""
+        """Return the number of columns of a spectrogram of `samples` samples."""
         if self.center:
             samples += 2 * (self.n_fft // 2)
         return 1 + (samples - self.n_fft) // self.hop
 
     def __call__(self, audio: ArrayLike) -> NDArray[np.float32]:
-        """Return the spectrograms of some audio.
+        """Return the spectrograms of `audio`.
 
         Parameters
         ----------
@@ -146,13 +152,13 @@ class LogMel:
 
         Returns
         -------
-        ndarray of float32, shape ``(..., n_mels, frames)``
-            Decibels, 0 for a power of 1.
+        ndarray of float32, shape ``(..., n_mels, columns)``
+            In decibels; 0 is a power of 1.
 
         Raises
         ------
         ValueError
-            The audio is shorter than a frame (or than half a one, to be reflected).
+            The audio is too short: for one column without `center`, or for reflection.
         """
         clips = np.asarray(audio, np.float32)
         samples = clips.shape[-1] if clips.ndim else 0
@@ -160,36 +166,36 @@ class LogMel:
         least = (half + 1 if self.pad_mode == "reflect" else 1) if self.center else self.n_fft
         if samples < least:
             raise ValueError(
-                f"audio of shape {clips.shape} is too short for n_fft={self.n_fft}: it must have "
-                f"at least {least} samples."
+                f"audio of shape {clips.shape} is too short for n_fft={self.n_fft}: it needs at "
+                f"least {least} samples."
             )
         flat = clips.reshape(-1, samples)
         out = np.empty((len(flat), self.n_mels, self.frames(samples)), np.float32)
         for clip, mel in zip(flat, out, strict=True):
             self._powers(clip, mel)
-            np.log10(np.maximum(mel, np.float32(_LEAST), out=mel), out=mel)
+            np.log10(np.maximum(mel, np.float32(_MIN_POWER), out=mel), out=mel)
             np.multiply(mel, np.float32(10), out=mel)
             if self.top_db is not None:
                 np.maximum(mel, mel.max() - np.float32(self.top_db), out=mel)
         return out.reshape(*clips.shape[:-1], *out.shape[1:])
 
     def _powers(self, clip: NDArray[np.float32], mel: NDArray[np.float32]) -> None:
-        """Write one clip's mel spectrogram, before the logarithm."""
+        """Write the mel spectrogram of one clip, before the logarithm."""
         if self.center:
             mode: Any = self.pad_mode
             clip = np.pad(clip, self.n_fft // 2, mode=mode)
         frames = np.lib.stride_tricks.sliding_window_view(clip, self.n_fft)[:: self.hop]
         window = _hann(self.n_fft)
         bands = _bands(*self._triangles)
-        step = max(1, _AT_ONCE // self.n_fft)
+        step = max(1, _BLOCK_SAMPLES // self.n_fft)
         for begin in range(0, len(frames), step):
             spectrum = np.fft.rfft(frames[begin : begin + step] * window)
-            # In double precision up to here: in single, what is 100 dB below a frame's loudest
-            # would be rounding noise.
+            # In float64 up to here: in float32, what is 100 dB below a column's maximum would be
+            # rounding noise.
             powers = spectrum.real**2 + spectrum.imag**2
-            if self.power != 2:  # noqa: PLR2004  squares
-                powers **= self.power / 2
-            # Not a matrix product: BLAS would share each one among all processors, which are busy
+            if self.power != _SQUARED:
+                powers **= self.power / _SQUARED
+            # Not a matrix product: BLAS would distribute it over all processors, which are busy
             # with loading, and wait for the slowest.
             out = np.zeros((len(powers), self.n_mels))
             for band, begins, weights in bands:
@@ -199,7 +205,7 @@ class LogMel:
 
 @lru_cache(maxsize=16)
 def _hann(size: int) -> NDArray[np.float64]:
-    """Return a Hann window of which the next value would be the first again: shape ``(size,)``."""
+    """Return a periodic Hann window, shape ``(size,)``."""
     window: NDArray[np.float64] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
     window.flags.writeable = False
     return window
@@ -209,7 +215,7 @@ def _hann(size: int) -> NDArray[np.float64]:
 def _filters(
     sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float, htk: bool, norm: str | None
 ) -> NDArray[np.float32]:
-    """Return triangles between each mel and the next but one: see `LogMel.filters`."""
+    """Return the triangular filters of `LogMel.filters`."""
     ends = _ends(n_mels, fmin, fmax, htk=htk)
     low, peak, high = ends[:-2, None], ends[1:-1, None], ends[2:, None]
     hz = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
@@ -225,10 +231,11 @@ def _filters(
 def _bands(
     sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float, htk: bool, norm: str | None
 ) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]], ...]:
-    """Return the filters as what they are: sides of triangles, those that rise and those that fall.
+    """Return the filters as the rising sides of all triangles, then the falling sides.
 
-    A frequency is on the rising side of one band at most, and on the falling side of one. For each
-    kind of side: the bands that have some, where each begins, and the weight of each frequency.
+    A frequency is on the rising side of at most one band, and on the falling side of at most one.
+    For each kind of side: the bands that have one, the first frequency of each, and the weight of
+    every frequency.
     """
     filters = _filters(sample_rate, n_fft, n_mels, fmin, fmax, htk, norm)
     peak = _ends(n_mels, fmin, fmax, htk=htk)[1:-1, None]
@@ -245,7 +252,7 @@ def _bands(
 
 
 def _ends(n_mels: int, fmin: float, fmax: float, *, htk: bool) -> NDArray[np.float64]:
-    """Return the Hz between which the triangles stand: shape ``(n_mels + 2,)``."""
+    """Return the corner frequencies of the triangles in Hz: shape ``(n_mels + 2,)``."""
     return _hz(np.linspace(_mel(fmin, htk=htk), _mel(fmax, htk=htk), n_mels + 2), htk=htk)
 
 

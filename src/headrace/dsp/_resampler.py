@@ -1,18 +1,19 @@
-"""`Resampler`: which input an output needs, and the output from that input.
+"""`Resampler`: which inputs an output depends on, and the output from these inputs.
 
-One stage takes input at rate r to output at rate R, with r/R = M/L in lowest terms, by
+A stage converts input x at sample rate r to output y at sample rate R, with r/R = M/L in lowest
+terms:
 
     y[m] = sum over n of x[n] h(m M/L - n),        h(t) = c sinc(c t) w(t / H)
 
-where c is the cutoff as a fraction of the input's Nyquist frequency, w is Kaiser's window and h is
-zero for abs(t) > H. x is zero outside the recording. h is finite, so an output needs a known, short
-span of input and is the same however it is reached. `stages` chooses one stage or several,
-whichever costs least. The signal between two stages has every whole number as an index,
-negative ones too.
+c is the cutoff as a fraction of the input's Nyquist frequency, w is the Kaiser window, and h is 0
+for abs(t) > H. x is 0 outside the recording. Because h is finite, an output depends on a known,
+short span of the input, and its value does not depend on how it is reached. `stages` chooses one
+stage or a chain of several, whichever costs least. The signal between two stages is defined at
+every integer, also at negative ones.
 
-The tables are built from additions, multiplications, divisions and square roots alone. IEEE 754
-fixes those to the last bit, and no C library's or SIMD library's idea of a sine is involved, so
-every machine has the same tables.
+The coefficient tables are computed with additions, multiplications, divisions and square roots
+only, which IEEE 754 defines to the last bit. No library's sine function is used, so every machine
+has the same tables. ``docs/explanation/resampling.md`` has the reasons and measurements.
 """
 
 from __future__ import annotations
@@ -36,31 +37,41 @@ if TYPE_CHECKING:
 __all__ = ["Resampler", "Stage", "resampler", "stages", "table_bytes"]
 
 STOP_BAND_DB = 105.0
-"""Rejection, and with a Kaiser window also the pass band's error, in dB: the 100 dB that are
-promised and a margin, since Kaiser's estimate of the length falls about 1 dB short. 16-bit audio
-has 98 dB. (soxr HQ is designed for 20 bits, 120 dB, which would cost 15 % more multiplications.)"""
+"""Attenuation of the stop band in dB; with a Kaiser window also the error in the pass band.
+
+The promised 100 dB plus a margin, because Kaiser's estimate of the length is about 1 dB too
+optimistic. 16-bit audio has 98 dB. soxr HQ's 120 dB would cost 15 % more multiplications."""
 
 HELPER_DB = 118.0
-"""The same for the stages beside the one with the narrow transition: their errors add to its own,
-and their transitions are wide, so that a few more dB cost little."""
+"""The same for the other stages of a chain, whose transition bands are wide. Their errors add to
+those of the narrow stage, and a few more dB cost little. The margin of 13 dB is a choice."""
 
 PASS_BAND = 0.913
-"""End of the pass band as a fraction of the lower Nyquist frequency: soxr HQ's specification. The
-stop band begins at 1, so what aliases is `STOP_BAND_DB` down."""
+"""End of the pass band as a fraction of the lower Nyquist frequency, as soxr HQ specifies it. The
+stop band begins at 1, so aliases are attenuated by `STOP_BAND_DB`."""
 
 TABLE_LIMIT = 4 * 2**20
-"""Bytes that the tables of one pair of rates may have. Rates that have little in common would need
-more: their last stage interpolates its coefficients."""
+"""Most bytes of the tables of one pair of sample rates. If no chain of plain
+tables fits, the last stage interpolates its coefficients. The limit is a choice."""
 
 PHASES = 64
-"""Parabolas per input sample where coefficients are interpolated. They miss h by its third
-derivative times PHASES^-3 / 192, which is below -130 dB."""
+"""Parabolas per input sample where coefficients are interpolated. Their error is the third
+derivative of h times PHASES^-3 / 192, which is below -130 dB."""
 
 _HALF_BAND = 0.5
-_SMALL = sorted({Fraction(p, q) for p in range(1, 13) for q in range(1, 13)})
-_SAME_LINES = 1024  # floats: so far apart, inputs compete for the same lines of the first cache
-_LONG_BLOCK = 3000  # outputs: too few blocks that are longer share a coefficient that is loaded
-_NODES = (0.5 - math.sqrt(3) / 4, 0.5, 0.5 + math.sqrt(3) / 4)  # Chebyshev's: the least error
+
+_RATIOS = sorted({Fraction(p, q) for p in range(1, 13) for q in range(1, 13)})
+"""Ratios that `stages` tries for the sample rate between two stages. That 12 is the limit is a
+choice."""
+
+_CACHE_STRIDE = 1024
+"""Floats (4 KiB): inputs this far apart compete for the same lines of the first-level cache."""
+
+_LONG_BLOCK = 3000
+"""Outputs: with longer blocks, a loaded coefficient is used for too few of them. Fitted."""
+
+_NODES = (0.5 - math.sqrt(3) / 4, 0.5, 0.5 + math.sqrt(3) / 4)
+"""Chebyshev's three nodes in [0, 1], where interpolation has the smallest largest error."""
 
 
 def _beta(decibels: float) -> float:
@@ -103,7 +114,7 @@ def _bessel_i0(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One filter of a chain.
+    """One stage of a resampling chain: a Kaiser-windowed sinc.
 
     Attributes
     ----------
@@ -114,7 +125,7 @@ class Stage:
     cutoff : float
         c, a fraction of the Nyquist frequency of the stage's input.
     beta : float
-        The shape of Kaiser's window.
+        Shape parameter of the Kaiser window.
     phases : int
         0, or the number of parabolas per input sample by which coefficients are interpolated.
     """
@@ -128,17 +139,20 @@ class Stage:
 
     @property
     def reach(self) -> int:
-        """An output at position p of the input uses no input further than this from p."""
+        """Input samples: an output at input position p depends on no input further from p."""
         return math.ceil(self.half_width + (1 / self.phases if self.phases else 0))
 
     @property
     def span(self) -> int:
-        """How many inputs the 16 outputs of a group need together."""
+        """Number of inputs that the 16 outputs of a group need together."""
         return 2 * self.reach + -(-(_kernel.LANES - 1) * self.down // self.up) + bool(self.phases)
 
     @property
     def taps(self) -> int:
-        """How many coefficients of an output are not 0, where only those are used; else 0."""
+        """Coefficients per output that are not 0, for a stage that halves the sample rate; else 0.
+
+        Such a stage has code of its own, which skips the coefficients that are 0.
+        """
         if (self.up, self.down, self.phases) != (1, 2, 0):
             return 0
         whole = math.ceil(self.half_width)
@@ -148,7 +162,7 @@ class Stage:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tables."""
+        """Bytes of the stage's tables."""
         row = _kernel.LANES * 4
         if self.phases:
             return self.phases * 3 * self.span * row + 64 + 8
@@ -157,26 +171,31 @@ class Stage:
 
     @property
     def cost(self) -> float:
-        """Multiplications per output, or what takes as long: fitted to what stages take."""
+        """Time per output, in units of one multiplication.
+
+        The numbers are fitted to measured times of stages. They only decide which chain is chosen.
+        """
         ratio = self.down / self.up
         if self.taps:
-            return 1.1 * self.taps + 11  # inputs are parted before, outputs woven after
+            return 1.1 * self.taps + 11  # splitting the inputs, interleaving the outputs
         if self.phases:
-            return 5.0 * (2 * self.half_width + (_kernel.LANES - 1) * ratio)  # three, and loads
+            # Three multiplications for each coefficient, and loads.
+            return 5.0 * (2 * self.half_width + (_kernel.LANES - 1) * ratio)
         cost = 1.02 * (2 * self.half_width + _kernel.LANES / 2 * ratio) + 6
         block = math.lcm(self.up, _kernel.LANES)
-        if block // self.up * self.down % _SAME_LINES == 0:
+        if block // self.up * self.down % _CACHE_STRIDE == 0:
             cost *= 1.1
         return cost * max(1, block / _LONG_BLOCK)
 
     def table(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return the coefficients and the groups' first inputs.
+        """Return the coefficients, and the first input of each group of outputs.
 
         Returns
         -------
         ndarray of float32, shape ``(groups, span, 16)`` or ``(phases, span, 3, 16)``
-            By group, input and lane. With phases: of the parabola in t from 0 to 1, constant
-            first, where t is how far a group's first output stands between its phase and the next.
+            By group, input and lane. With phases: the three coefficients of a parabola in t,
+            constant first, where t in [0, 1) is the position of a group's first output between its
+            phase and the next.
         ndarray of int64, shape ``(groups,)`` or ``(1,)``
             Relative to the first input of a block of outputs; with phases, to the last input that
             is not after the group's first output.
@@ -193,7 +212,7 @@ class Stage:
         outputs = np.arange(0, math.lcm(self.up, _kernel.LANES), _kernel.LANES, dtype=np.int64)
         first = outputs * self.down // self.up - self.reach + 1
         table = np.empty((len(outputs), self.span, _kernel.LANES), np.float32)
-        for group, output in enumerate(outputs):  # one at a time, so that memory stays small
+        for group, output in enumerate(outputs):  # one by one, which keeps temporary arrays small
             at = ((output + lanes) * self.down - (first[group] + inputs) * self.up) / self.up
             table[group] = self._response(at, np.abs(at) < self.half_width)
         return table, first
@@ -216,7 +235,7 @@ class Stage:
 
 
 def _narrow(rate_in: Fraction, rate_out: Fraction, nyquist: Fraction) -> Stage:
-    """Return the stage that passes what is below `nyquist` and nothing above."""
+    """Return the stage with the narrow transition band, which ends at `nyquist` (Hz)."""
     ratio, stretch = rate_out / rate_in, float(rate_in / 2 / nyquist)
     half_width = _half_width(STOP_BAND_DB, 1 - PASS_BAND) * stretch
     cutoff = (1 + PASS_BAND) / 2 / stretch
@@ -225,7 +244,7 @@ def _narrow(rate_in: Fraction, rate_out: Fraction, nyquist: Fraction) -> Stage:
 
 
 def _wide(rate_in: Fraction, rate_out: Fraction, stop: Fraction, end: Fraction) -> Stage:
-    """Return a stage that passes what is below `end` and stops what is above `stop`, in Hz."""
+    """Return a stage with the pass band up to `end` and the stop band from `stop`, both in Hz."""
     ratio, half = rate_out / rate_in, rate_in / 2
     half_width = _half_width(HELPER_DB, float((stop - end) / half))
     cutoff = float((stop + end) / 2 / half)
@@ -233,15 +252,15 @@ def _wide(rate_in: Fraction, rate_out: Fraction, stop: Fraction, end: Fraction) 
 
 
 def _chains(rate_in: Fraction, rate_out: Fraction) -> Iterator[tuple[Stage, ...]]:
-    """Yield the chains that are considered, simple ones first."""
+    """Yield the chains that `stages` compares, simple ones first."""
     nyquist = min(rate_in, rate_out) / 2
     end = nyquist * Fraction(PASS_BAND)
     halvers: tuple[Stage, ...] = ()
     rate = rate_in
     while True:
         yield (*halvers, _narrow(rate, rate_out, nyquist))
-        for between in [rate * ratio for ratio in _SMALL]:
-            # Beside the narrow stage, all that would fall below `nyquist` is to be kept off.
+        for between in [rate * ratio for ratio in _RATIOS]:
+            # What is above `stop` would alias into the band below `nyquist`.
             stop = between - nyquist
             if rate_out < between < rate:
                 first = _wide(rate, between, stop, end)
@@ -254,15 +273,15 @@ def _chains(rate_in: Fraction, rate_out: Fraction) -> Iterator[tuple[Stage, ...]
         rate /= 2
         if rate <= 2 * nyquist:
             return
-        # Edges that stand symmetrically around half the Nyquist frequency: a half-band filter.
+        # Band edges symmetric around half the Nyquist frequency make a half-band filter.
         halvers = (*halvers, _wide(rate * 2, rate, rate - nyquist, nyquist))
 
 
 @lru_cache(maxsize=256)
 def stages(rate_in: int, rate_out: int) -> tuple[Stage, ...]:
-    """Return the chain that costs least among those within `TABLE_LIMIT`.
+    """Return the chain of stages from `rate_in` to `rate_out` Hz; none at equal rates.
 
-    At equal rates there is none.
+    It costs least (`Stage.cost` per output) of those whose tables fit into `TABLE_LIMIT`.
     """
     if rate_in == rate_out:
         return ()
@@ -281,9 +300,9 @@ def stages(rate_in: int, rate_out: int) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Resampler:
-    """The resampling from one rate to another; immutable, shared by all threads.
+    """Converts one sample rate to another; immutable, shared by all threads.
 
-    Make one with `resampler`, which caches the table.
+    Use `resampler` to make one: it caches them.
 
     Attributes
     ----------
@@ -292,10 +311,10 @@ class Resampler:
     up, down : int
         L and M: `rate_out` and `rate_in` over their greatest common divisor.
     reach : int
-        An output at position p of the input (in samples) uses no input further than this from p.
-        Where there are several stages, the groups in which the first one computes are counted in.
+        Input samples: an output at input position p depends on no input further from p. For a
+        chain, this includes the groups in which its first stage computes.
     filter : _kernel.Filter
-        The compiled part, for native code.
+        The compiled filter, which native code calls directly.
     """
 
     rate_in: int
@@ -312,25 +331,25 @@ class Resampler:
 
     @property
     def identity(self) -> bool:
-        """Whether the rates are equal: then there is no filter."""
+        """Whether the sample rates are equal, so that there is no filter."""
         return self.filter.identity
 
     def output_frames(self, frames: int) -> int:
-        """Return how many output samples a recording of `frames` has: ceil(frames R / r)."""
+        """Return the number of outputs of a recording of `frames` samples: ceil(frames R / r)."""
         return -(-frames * self.up // self.down)
 
     def support(self, start: int, stop: int) -> tuple[int, int]:
         """Return the half-open range of inputs that outputs [start, stop) depend on.
 
-        Not clipped to the recording: it may begin below 0 and end behind the last frame.
+        It is not clipped to the recording: it may begin below 0 and end after the last sample.
         """
         return self.filter.support(start, stop)
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
         """Return the range of inputs that must be in memory for outputs [start, stop).
 
-        It contains `support` and reaches a little further, since outputs are computed in groups;
-        what lies outside `support` only has to be finite.
+        It contains `support` and some inputs more, because outputs are computed in groups. The
+        inputs outside `support` change nothing, but must be finite.
         """
         return self.filter.span(start, stop)
 
@@ -343,26 +362,27 @@ class Resampler:
         *,
         instruction_set: str = "",
     ) -> None:
-        """Write outputs ``y_start .. y_start + len(y)`` into `y`; releases the GIL.
+        """Write outputs [y_start, y_start + len(y)) into `y`; releases the GIL.
 
         Parameters
         ----------
         x : ndarray of float32, shape ``(inputs,)``
-            Finite inputs, at least `span` of the outputs.
+            Finite inputs that contain the `span` of the outputs.
         x_start : int
-            The number in the recording of ``x[0]``; may be negative.
+            Index of ``x[0]`` in the recording; may be negative.
         y : ndarray of float32, shape ``(outputs,)``
             Written.
         y_start : int
-            The number in the recording of ``y[0]``.
+            Index of ``y[0]`` in the resampled recording.
         instruction_set : str
-            One of ``_kernel.instruction_sets()``; default that of `kernel_info`. All agree to the
-            bit.
+            One of ``_kernel.instruction_sets()``; the default is that of `kernel_info`. All of them
+            give the same bits.
 
         Raises
         ------
         ValueError
-            `x` does not hold the span of these outputs, or there is no such instruction set here.
+            `x` does not contain the span of these outputs, or this machine does not have the
+            instruction set.
         """
         chosen = instruction_set or kernel_info().instruction_set
         self.filter.apply(x, x_start, y, y_start, chosen)
@@ -370,12 +390,12 @@ class Resampler:
 
 @lru_cache(maxsize=32)
 def resampler(rate_in: int, rate_out: int) -> Resampler:
-    """Return the `Resampler` from `rate_in` to `rate_out` Hz, made once per pair of rates."""
+    """Return the `Resampler` from `rate_in` to `rate_out` Hz; the last 32 pairs are cached."""
     divisor = math.gcd(rate_in, rate_out)
     up, down = rate_out // divisor, rate_in // divisor
     chain = stages(rate_in, rate_out)
     parts = []
-    reach, step = Fraction(0), Fraction(1)  # step: of a stage's input, in samples of the recording
+    reach, step = Fraction(0), Fraction(1)  # step of a stage's input, in samples of the recording
     for stage in chain:
         table, first = stage.table()
         parts.append(
@@ -396,5 +416,5 @@ def resampler(rate_in: int, rate_out: int) -> Resampler:
 
 
 def table_bytes(rate_in: int, rate_out: int) -> int:
-    """Return the bytes of the tables from `rate_in` to `rate_out` Hz without making them."""
+    """Return the bytes of the tables from `rate_in` to `rate_out` Hz, without computing them."""
     return sum(stage.nbytes for stage in stages(rate_in, rate_out))

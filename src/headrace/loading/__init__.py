@@ -1,9 +1,10 @@
-"""How windows are loaded: plan -> read -> transform -> collate -> deliver, in threads.
+"""Loads windows in threads: plan -> read -> transform -> collate -> deliver.
 
-`Loader` is the only class that users see. It keeps the memory bound, the order, the state and the
-ledger. May import `observe`, `windows` and what stands below them.
+`Loader` is the only class that users see. It guarantees the memory bound, the order, the resumable
+state, and a ledger in which every window is either delivered or failed. May import `observe`,
+`windows` and the packages below them.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -1,4 +1,4 @@
-"""`BatchMap`: a function of a whole batch, which runs in the worker that finished it."""
+"""`BatchMap`: the user's function of a whole batch, run in the worker that finished the batch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchMap"]
 
-_PLACE = -1
-"""Keeps a batch's generator apart from those of the windows' transforms, which count from 0."""
+_GENERATOR_PLACE = -1
+"""Keeps a batch's random generator apart from those of the transforms, whose places count from
+0."""
 
 
-def _stacked(row: NDArray[Any] | None, count: int) -> NDArray[Any] | None:
+def _repeat(row: NDArray[Any] | None, count: int) -> NDArray[Any] | None:
     return None if row is None else np.repeat(row[None], count, axis=0)
 
 
@@ -32,60 +33,69 @@ def _arrays(batch: Batch) -> list[NDArray[Any]]:
 
 
 class BatchMap:
-    """A function of a batch, and the randomness it is given.
+    """A function of a batch, and its source of randomness.
 
     Parameters
     ----------
     function : callable
-        ``function(batch)`` or ``function(batch, rng=...)``; returns a `Batch`, or None if it worked
+        ``function(batch)`` or ``function(batch, rng=...)``. Returns a `Batch`, or None if it worked
         in place.
     seed : int
-        Keys `rng`.
+        Seed of `rng`.
     rank : int
-        Of this process, which keys it too: a batch of another rank has the same position.
+        The rank of this process, which also keys `rng`: batches of different ranks have the same
+        position.
 
     Attributes
     ----------
     extra_bytes : int
-        Bytes of a batch's arrays beside its slab, from a trial on noise.
+        Bytes of the arrays that the function adds to a batch's buffer, from a trial on noise.
     """
 
     def __init__(self, function: Function, seed: int, rank: int) -> None:
         if not callable(function):
             raise ValueError(f"batch_map must be a function, not {function!r}.")  # noqa: TRY004
         self._function = function
-        self._draws = takes_rng(function)
+        self._takes_rng = takes_rng(function)
         self._seed = check_whole_number("seed", seed)
         self._rank = rank
         self.extra_bytes = 0
         self._name = f"batch_map={getattr(function, '__name__', type(function).__name__)}"
 
     def __call__(self, batch: Batch, epoch: int, position: int) -> Batch:
-        """Return what the function makes of the batch that ends at `position` of `epoch`.
+        """Call the function on the batch that ends at `position` of `epoch`.
 
         Raises
         ------
         TransformError
-            The function raised, or gave something else, or another number of rows.
+            The function raised, returned no `Batch`, or changed the number of rows.
         """
-        place = f"the batch that ends at position {position} of epoch {epoch}"
-        return self._call(batch, epoch, position, place)
+        what = f"the batch that ends at position {position} of epoch {epoch}"
+        return self._call(batch, epoch, position, what)
 
     @classmethod
-    def given(
+    def try_on_noise(
         cls, function: Function | None, seed: int, windows: Windows, batch_size: int | None
     ) -> BatchMap | None:
-        """Return what a user's function is, tried on noise; None where there is none."""
+        """Return the map of the user's function after a trial on noise, or None without one.
+
+        Raises
+        ------
+        TransformError
+            The function fails in the trial.
+        ValueError
+            `function` cannot be called, or there are no batches.
+        """
         if function is None:
             return None
         if batch_size is None:
             raise ValueError("batch_map works on batches: give batch_size, or use windows.map.")
-        made = cls(function, seed, windows.share.rank)
-        made.extra_bytes = made._trial(windows, batch_size)
-        return made
+        batch_map = cls(function, seed, windows.share.rank)
+        batch_map.extra_bytes = batch_map._measure_extra_bytes(windows, batch_size)
+        return batch_map
 
-    def _trial(self, windows: Windows, batch_size: int) -> int:
-        """Return the bytes of a batch's arrays beside its slab."""
+    def _measure_extra_bytes(self, windows: Windows, batch_size: int) -> int:
+        """Call the function on a batch of noise, and return the bytes of the arrays it added."""
         example = noise(windows)
         audio = np.repeat(example.audio[None], batch_size, axis=0)
         batch = Batch(
@@ -100,8 +110,8 @@ class BatchMap:
             valid=np.ones(batch_size, bool),
             source=np.zeros(batch_size, np.int64),
             state={},
-            labels=_stacked(example.labels, batch_size),
-            label_mask=_stacked(example.label_mask, batch_size),
+            labels=_repeat(example.labels, batch_size),
+            label_mask=_repeat(example.label_mask, batch_size),
         )
         result = self._call(batch, 0, 0, f"noise, {audio.dtype} of shape {audio.shape}")
         known = _arrays(batch)
@@ -112,10 +122,10 @@ class BatchMap:
         )
 
     def _call(self, batch: Batch, epoch: int, position: int, what: str) -> Batch:
-        rows = len(batch)  # beforehand: the shape of an array can be set in place
+        rows = len(batch)  # before the call, which may set the shape of an array in place
         try:
-            if self._draws:
-                rng = generator(self._seed, _PLACE, epoch, position, self._rank)
+            if self._takes_rng:
+                rng = generator(self._seed, _GENERATOR_PLACE, epoch, position, self._rank)
                 result = self._function(batch, rng=rng)
             else:
                 result = self._function(batch)
@@ -127,12 +137,13 @@ class BatchMap:
             result = batch
         if not isinstance(result, Batch):
             raise TransformError(
-                f"{self._name} gave a {type(result).__name__} for {what}: return the batch, "
+                f"{self._name} returned a {type(result).__name__} for {what}. Return the batch, "
                 "changed with dataclasses.replace, or None after working in place."
             )
         if len(result) != rows:
             raise TransformError(
-                f"{self._name} gave {len(result)} rows for {what}, which has {rows}: set valid to "
-                "False in rows that shall not count, so that no window is lost silently."
+                f"{self._name} returned {len(result)} rows for {what}, which has {rows}. Keep all "
+                "rows, and set valid to False in those that must not count, so that no window is "
+                "lost silently."
             )
         return result

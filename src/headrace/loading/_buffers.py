@@ -1,15 +1,15 @@
-"""`BufferPool`: batch memory, allocated once, leased, and returned by whoever lets go of it last.
+"""`BufferPool`: batch memory that is allocated once, leased, and reused when nothing refers to it.
 
 Guarantees
 ----------
-- A slab to which anything still refers is never leased again: each lease is a new owner object
-  behind the array, every view of the array refers to the owner, and the memory comes back when the
-  owner is collected.
-- Coming back is one `queue.SimpleQueue.put`, and forgetting a weak reference, which may run in any
-  thread, inside any other code of that thread, even inside this module; no lock is taken there.
-- `lease` never waits. If the consumer keeps slabs, fresh ones replace them; what exceeds `count`
-  is let go of when it comes back.
-- `lease` is called by one thread at a time.
+- **No sharing.** A buffer is never leased again while anything refers to it. Each lease is a new
+  owner object behind the array, and every view of the array refers to the owner. The memory
+  returns to the pool when the owner is collected.
+- **No lock.** Returning a buffer is one `queue.SimpleQueue.put` and dropping a weak reference. It
+  may happen in any thread and inside any other code of that thread, even inside this module.
+- **No waiting.** `BufferPool.lease` never waits. If the consumer keeps buffers, new ones replace
+  them, and a returned buffer beyond `count` is freed.
+- `BufferPool.lease` is called by one thread at a time.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["Allocate", "BufferPool"]
 
 Allocate: TypeAlias = "Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]"
+"""``allocate(shape, dtype)`` returns a new array."""
+
+_Buffer = tuple["NDArray[Any]", dict[str, Any]]  # the memory, and NumPy's description of it
 
 
-_Slab = tuple["NDArray[Any]", dict[str, Any]]  # memory and how NumPy describes it
-
-
-class _Owner:
-    """One lease of one slab: lives as long as any array over it."""
+class _Lease:
+    """One lease of one buffer. Lives as long as any array over the buffer."""
 
     __slots__ = ("__array_interface__", "__weakref__", "memory")
 
@@ -44,46 +44,47 @@ class _Owner:
         self.__array_interface__ = interface
 
 
-class _Watch(weakref.ref[_Owner]):
-    """Puts a slab back when its owner is collected.
+class _LeaseReference(weakref.ref[_Lease]):
+    """Returns a buffer to its pool when its lease is collected.
 
-    `weakref.finalize` does that too, at four times the price (1 µs, and more where the consumer
-    comes back to cold caches), and does something at the interpreter's exit, which this does not.
+    `weakref.finalize` would do the same at four times the cost (1 µs, and more when the consumer's
+    caches are cold), and would also run at the interpreter's exit, which this does not.
     """
 
-    __slots__ = ("returned", "slab")
-    slab: _Slab
-    returned: SimpleQueue[_Slab]
+    __slots__ = ("buffer", "returned")
+    buffer: _Buffer
+    returned: SimpleQueue[_Buffer]
 
 
-_watching: dict[int, _Watch] = {}  # a weak reference that is itself collected calls nobody
+_lease_references: dict[int, _LeaseReference] = {}
+"""Keeps the weak references alive: one that is itself collected calls nobody."""
 
 
-def _give_back(watch: _Watch) -> None:
-    watch.returned.put(watch.slab)
-    _watching.pop(id(watch), None)
+def _return_buffer(reference: _LeaseReference) -> None:
+    reference.returned.put(reference.buffer)
+    _lease_references.pop(id(reference), None)
 
 
 class BufferPool:
-    """A supply of arrays of one shape and type.
+    """A pool of arrays of one shape and dtype.
 
     Parameters
     ----------
     shape : tuple of int
-        Shape of every slab.
+        Shape of every buffer.
     count : int
-        How many are kept for reuse.
+        How many buffers are kept for reuse.
     dtype : numpy.dtype
-        Type of every slab.
+        Dtype of every buffer.
 
     Attributes
     ----------
     allocated : int
-        Slabs that exist: waiting, being written, and with the consumer.
+        Buffers that exist: free, being written, and held by the consumer.
     peak : int
-        The most that existed at once.
+        The most buffers that existed at once.
     allocate : callable
-        Returns the memory of a new slab, an array of the shape and type that it is given.
+        ``allocate(shape, dtype)`` returns the memory of a new buffer.
     """
 
     def __init__(self, shape: tuple[int, ...], count: int, dtype: DTypeLike = np.float32) -> None:
@@ -93,43 +94,44 @@ class BufferPool:
         self.allocated = 0
         self.peak = 0
         self.allocate: Allocate = np.empty
-        self._returned: SimpleQueue[_Slab] = SimpleQueue()
-        self._waiting: list[_Slab] = []
+        self._returned: SimpleQueue[_Buffer] = SimpleQueue()
+        self._free: list[_Buffer] = []
 
     @property
-    def slab_bytes(self) -> int:
-        """Bytes of one slab."""
+    def buffer_bytes(self) -> int:
+        """Bytes of one buffer."""
         return self.dtype.itemsize * math.prod(self.shape)
 
     @property
-    def kept(self) -> int:
-        """Slabs beyond `count` that the consumer keeps."""
-        self._collect()
+    def excess(self) -> int:
+        """Buffers beyond `count` that exist because the consumer keeps some."""
+        self._reclaim()
         return max(0, self.allocated - self.count)
 
     def lease(self) -> NDArray[Any]:
-        """Return an array of `shape` that nothing else refers to; its contents are undefined."""
-        self._collect()
-        if self._waiting:
-            slab = self._waiting.pop()
+        """Return an array of `shape` that nothing else refers to. Its contents are undefined."""
+        self._reclaim()
+        if self._free:
+            buffer = self._free.pop()
         else:
             memory = self.allocate(self.shape, self.dtype)
-            slab = memory, memory.__array_interface__
+            buffer = memory, memory.__array_interface__
             self.allocated += 1
             self.peak = max(self.peak, self.allocated)
-        owner = _Owner(*slab)
-        watch = _Watch(owner, _give_back)
-        watch.slab, watch.returned = slab, self._returned
-        _watching[id(watch)] = watch
-        return np.asarray(owner)
+        lease = _Lease(*buffer)
+        reference = _LeaseReference(lease, _return_buffer)
+        reference.buffer, reference.returned = buffer, self._returned
+        _lease_references[id(reference)] = reference
+        return np.asarray(lease)
 
-    def _collect(self) -> None:
+    def _reclaim(self) -> None:
+        """Take the returned buffers back, freeing those beyond `count`."""
         while True:
             try:
-                slab = self._returned.get_nowait()
+                buffer = self._returned.get_nowait()
             except Empty:
                 return
             if self.allocated > self.count:
                 self.allocated -= 1
             else:
-                self._waiting.append(slab)
+                self._free.append(buffer)

@@ -1,4 +1,4 @@
-"""Rows of audio -> the `AudioExample` or `Batch` that a consumer gets."""
+"""Make `AudioExample`s and `Batch`es from rows of audio."""
 
 from __future__ import annotations
 
@@ -16,34 +16,51 @@ if TYPE_CHECKING:
 
     from headrace.windows import WindowRows, Windows
 
-__all__ = ["collate", "examples_of"]
+__all__ = ["collate", "make_examples"]
 
 
-def examples_of(
+def make_examples(
     windows: Windows,
     rows: WindowRows,
-    names: tuple[list[str], list[str]],
+    ids_and_paths: tuple[list[str], list[str]],
     audio: Iterable[NDArray[Any]],
     failed: Collection[int] = (),
     *,
-    labelled: bool = True,
+    with_labels: bool = True,
 ) -> Iterator[AudioExample]:
-    """Yield an example for each row; those in `failed` have no valid samples.
+    """Yield an example for each array of `audio`.
 
-    Audio beyond the rows is filled with zeros. Labels are worked out where `labelled`.
+    Parameters
+    ----------
+    windows : Windows
+        The windows that the rows belong to.
+    rows : WindowRows
+        Where each window is.
+    ids_and_paths : pair of list of str
+        The ids and the paths of the rows' recordings.
+    audio : iterable of ndarray, each of shape ``windows.shape`` (or ``windows.audio_shape``)
+        The audio of each row. Arrays beyond the rows are padding: they are filled with zeros.
+    failed : collection of int
+        Rows that could not be read. They have no valid samples.
+    with_labels : bool
+        Whether to look up the labels.
+
+    Yields
+    ------
+    AudioExample
     """
-    ids, paths = names
+    ids, paths = ids_and_paths
     spec = windows.spec
-    labels, mask = _labels(windows, rows, list(failed)) if labelled else (None, None)
+    labels, mask = _labels(windows, rows, list(failed)) if with_labels else (None, None)
     for row, samples in enumerate(audio):
         if row >= len(ids):
             samples[:] = 0
-            nothing = AudioExample(samples, "", 0.0, spec.sample_rate, "", -1, 0.0, 0)
+            padding = AudioExample(samples, "", 0.0, spec.sample_rate, "", -1, 0.0, 0)
             yield (
-                nothing
+                padding
                 if windows.labels is None
                 else replace(
-                    nothing,
+                    padding,
                     labels=np.zeros(len(windows.classes), np.float32),
                     label_mask=np.zeros(len(windows.classes), bool),
                 )
@@ -68,46 +85,47 @@ def examples_of(
 def collate(
     windows: Windows,
     rows: WindowRows,
-    names: tuple[list[str], list[str]],
-    slab: NDArray[Any],
+    ids_and_paths: tuple[list[str], list[str]],
+    buffer: NDArray[Any],
     failed: Collection[int],
     state: Mapping[str, Any],
     *,
-    skip: bool,
-    added: int,
+    drop_failed: bool,
+    padding_rows: int,
 ) -> Batch:
-    """Return the batch of `rows`, whose audio is in the first rows of `slab`.
+    """Return the batch of `rows`, whose audio is in the first rows of `buffer`.
 
     Parameters
     ----------
     windows : Windows
-        Whose rows they are.
-    rows : Rows
-        As many as the slab has, or fewer.
-    names : pair of list of str
-        The ids and the paths of their recordings.
-    slab : ndarray, shape ``(batch, *windows.shape)``
-        Becomes the batch's audio.
+        The windows that the rows belong to.
+    rows : WindowRows
+        Where each window is. At most as many rows as `buffer` has.
+    ids_and_paths : pair of list of str
+        The ids and the paths of the rows' recordings.
+    buffer : ndarray, shape ``(batch, *windows.shape)``
+        The audio. The batch takes it over.
     failed : collection of int
-        Rows of zeros, whose window could not be read.
+        Rows of zeros, whose windows could not be read.
     state : mapping
         The batch's `state`.
-    skip : bool
-        Leave failed rows out, moving the others up, rather than marking them not valid.
-    added : int
-        Rows of zeros to follow.
+    drop_failed : bool
+        Whether failed rows are removed, moving the others up. Otherwise they stay and are marked
+        as not valid.
+    padding_rows : int
+        Rows of zeros to append.
     """
     rate = windows.spec.sample_rate
-    ids, paths = names
+    ids, paths = ids_and_paths
     index, source, start, samples = rows.index, rows.source, rows.start, rows.valid.copy()
     valid = np.ones(len(index), bool)
     bad = sorted(failed)
     valid[bad], samples[bad] = False, 0
     labels, mask = _labels(windows, rows, bad)
-    if bad and skip:
+    if bad and drop_failed:
         good = np.flatnonzero(valid)
-        for to, row in enumerate(good):  # rising, so that no row is overwritten before it moves
-            slab[to] = slab[row]
+        for to, row in enumerate(good):  # in rising order: no row is overwritten before it moves
+            buffer[to] = buffer[row]
         index, source, start, samples, valid = (
             a[good] for a in (index, source, start, samples, valid)
         )
@@ -116,18 +134,18 @@ def collate(
             labels, mask = labels[good], mask[good]
     end_s = (start + windows.spec.size) / rate
     offset = start / rate
-    if added:
-        slab[len(index) : len(index) + added] = 0
-        ids, paths = ids + [""] * added, paths + [""] * added
-        index = np.pad(index, (0, added), constant_values=-1)
+    if padding_rows:
+        buffer[len(index) : len(index) + padding_rows] = 0
+        ids, paths = ids + [""] * padding_rows, paths + [""] * padding_rows
+        index = np.pad(index, (0, padding_rows), constant_values=-1)
         source, samples, valid, offset, end_s = (
-            np.pad(a, (0, added)) for a in (source, samples, valid, offset, end_s)
+            np.pad(a, (0, padding_rows)) for a in (source, samples, valid, offset, end_s)
         )
         if labels is not None and mask is not None:
-            labels = np.pad(labels, ((0, added), (0, 0)))
-            mask = np.pad(mask, ((0, added), (0, 0)))
+            labels = np.pad(labels, ((0, padding_rows), (0, 0)))
+            mask = np.pad(mask, ((0, padding_rows), (0, 0)))
     return Batch(
-        audio=slab[: len(index)],
+        audio=buffer[: len(index)],
         file_id=tuple(ids),
         offset=offset,
         sample_rate=rate,
@@ -146,7 +164,7 @@ def collate(
 def _labels(
     windows: Windows, rows: WindowRows, failed: list[int]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | tuple[None, None]:
-    """Return the labels of some windows and where they are known; nowhere in rows of zeros."""
+    """Return the labels of some windows, and where they are known: nowhere in failed rows."""
     if windows.labels is None:
         return None, None
     labels, mask = windows.labels.rows(rows.recording, rows.start)

@@ -1,7 +1,8 @@
-"""`Ledger`: what became of every window: expected = delivered + failed, per file and in total.
+"""`Ledger`: counts every window: expected = delivered + failed, for each recording and in total.
 
-Its memory does not grow with the windows that are lost: counts are eight bytes a recording (and as
-many again for each cause that occurs), and neighbours lost for one cause are one `Failure`.
+Its memory does not grow with each failed window. Counts take 8 bytes for each recording, and 8 more
+for each failure code that occurs. Neighbouring windows that fail with the same code are one
+`Failure`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,119 +24,121 @@ if TYPE_CHECKING:
     from headrace.catalog import Recordings
     from headrace.failures import Code, Failure
 
-__all__ = ["Ledger", "limit"]
+__all__ = ["Ledger", "parse_max_failures"]
 
-_MOST_RUNS: Final = 1 << 16
-"""Failures that are told one by one: some hundred bytes each. Out of the air; what is lost beyond
-is counted all the same."""
+_MAX_RUNS: Final = 1 << 16
+"""The most failures that are listed, some hundred bytes each. Further ones are only counted. This
+number is out of the air."""
 
-_TOLD: Final = 3  # files in a message
+_FILES_IN_MESSAGE: Final = 3
 
 
 @dataclass(slots=True, eq=False)
-class _Run:
-    """Windows of one file, each next to another, lost for one cause."""
+class _FailureRun:
+    """Neighbouring windows of one recording that failed with the same code."""
 
-    number: int  # in the order in which they were lost first
+    number: int  # runs are numbered in the order of their first failure
     first: int
     last: int
     windows: int
-    failure: Failure  # of the first
-    start_s: float  # of all: neighbours in a set that was taken may stand in any order in the file
+    failure: Failure  # of the window `first`
+    start_s: float  # of the whole run: neighbours in a chosen set may be in any order in the file
     stop_s: float
 
 
 class Ledger:
-    """Counts what is delivered and what is lost, and says when that is too much.
+    """Counts delivered and failed windows, and raises when too many fail.
 
     Parameters
     ----------
     recordings : Recordings
-        Whose windows they are.
-    raises : bool
-        Whether the first loss is too much.
-    most : int or None
-        How many windows of an epoch may be lost.
+        The recordings whose windows are counted.
+    raise_on_failure : bool
+        Whether the first failure raises.
+    max_failures : int or None
+        The most windows of an epoch that may fail; None for any number.
 
     Attributes
     ----------
     delivered, failed : int
-        Windows.
-    last : Failure or None
-        What was lost last.
+        Number of windows.
+    last_failure : Failure or None
+        The newest failure.
     """
 
-    def __init__(self, recordings: Recordings, *, raises: bool, most: int | None) -> None:
+    def __init__(
+        self, recordings: Recordings, *, raise_on_failure: bool, max_failures: int | None
+    ) -> None:
         self.delivered = 0
         self.failed = 0
-        self.last: Failure | None = None
+        self.last_failure: Failure | None = None
         self._recordings = recordings
-        self._raises = raises
-        self._most = most
-        self._epoch, self._in_epoch = 0, 0
-        self._of_file = np.zeros(len(recordings), np.int64)
-        self._lost: dict[Code, Counter[int]] = {}  # by recording
-        self._runs: dict[tuple[int, Code], list[_Run]] = {}  # by their first windows
-        self._count = 0  # of runs
-        self._number = 0
+        self._raise_on_failure = raise_on_failure
+        self._max_failures = max_failures
+        self._epoch, self._failed_in_epoch = 0, 0
+        self._delivered_by_recording = np.zeros(len(recordings), np.int64)
+        self._failed_by_code: dict[Code, Counter[int]] = {}  # by recording
+        self._runs: dict[tuple[int, Code], list[_FailureRun]] = {}  # in the order of `first`
+        self._run_count = 0
+        self._next_number = 0
 
     @property
     def expected(self) -> int:
-        """Windows whose turn has come."""
+        """Windows that have been delivered or have failed."""
         return self.delivered + self.failed
 
-    def deliver(self, recordings: NDArray[np.int64]) -> None:
-        """Count windows delivered, given the number of each one's recording."""
+    def count_delivered(self, recordings: NDArray[np.int64]) -> None:
+        """Count delivered windows, given the number of each window's recording."""
         self.delivered += len(recordings)
-        np.add.at(self._of_file, recordings, 1)
+        np.add.at(self._delivered_by_recording, recordings, 1)
 
-    def begin_again(self) -> None:
-        """Forget what an epoch has lost that is gone back into, or left: it is counted anew."""
-        self._in_epoch = 0
-
-    def deliver_one(self, recording: int) -> None:
-        """Count one window delivered."""
+    def count_one_delivered(self, recording: int) -> None:
+        """Count one delivered window."""
         self.delivered += 1
-        self._of_file[recording] += 1
+        self._delivered_by_recording[recording] += 1
 
-    def lose(self, epoch: int, recording: int, failure: Failure) -> None:
-        """Count a window lost.
+    def restart_epoch(self) -> None:
+        """Count the epoch's failures from 0 again: the loader resumes somewhere else."""
+        self._failed_in_epoch = 0
+
+    def count_failed(self, epoch: int, recording: int, failure: Failure) -> None:
+        """Count one failed window.
 
         Raises
         ------
         ReadError
-            That is not to be.
+            Failures raise.
         TooManyFailuresError
-            It is one too many.
+            More windows of the epoch have failed than `max_failures`.
         """
         if epoch != self._epoch:
-            self._epoch, self._in_epoch = epoch, 0
+            self._epoch, self._failed_in_epoch = epoch, 0
         self.failed += 1
-        self._in_epoch += 1
-        self.last = failure
-        self._lost.setdefault(failure.code, Counter())[recording] += 1
-        self._note(recording, failure)
-        if self._raises:
+        self._failed_in_epoch += 1
+        self.last_failure = failure
+        self._failed_by_code.setdefault(failure.code, Counter())[recording] += 1
+        self._add_to_runs(recording, failure)
+        if self._raise_on_failure:
             raise ReadError(failure)
-        if self._most is not None and self._in_epoch > self._most:
+        if self._max_failures is not None and self._failed_in_epoch > self._max_failures:
             raise TooManyFailuresError(
-                f"{self._in_epoch:,} windows of epoch {epoch} could not be read, and "
-                f"max_failures allows {self._most:,}: {self._told()}."
+                f"{self._failed_in_epoch:,} windows of epoch {epoch} could not be read, and "
+                f"max_failures allows {self._max_failures:,}: {self._summary()}."
             )
 
-    def _note(self, recording: int, failure: Failure) -> None:
-        """Put the window into the run that it belongs to, or begin one."""
+    def _add_to_runs(self, recording: int, failure: Failure) -> None:
+        """Add the window to the run it belongs to, or begin a new one."""
         runs = self._runs.get((recording, failure.code)) or []
         at = bisect_left(runs, failure.index, key=lambda run: run.last + 1)
         if at < len(runs) and runs[at].first - 1 <= failure.index:
             run = runs[at]
-        elif self._count < _MOST_RUNS:
+        elif self._run_count < _MAX_RUNS:
             span = failure.start_s, failure.stop_s
-            run = _Run(self._number, failure.index, failure.index, 0, failure, *span)
+            run = _FailureRun(self._next_number, failure.index, failure.index, 0, failure, *span)
             runs.insert(at, run)
             self._runs[recording, failure.code] = runs
-            self._count += 1
-            self._number += 1
+            self._run_count += 1
+            self._next_number += 1
         else:
             return
         run.windows += 1
@@ -144,19 +148,19 @@ class Ledger:
         run.start_s = min(run.start_s, failure.start_s)
         run.stop_s = max(run.stop_s, failure.stop_s)
         after = runs[at + 1] if at + 1 < len(runs) else None
-        if after is not None and after.first == run.last + 1:
+        if after is not None and after.first == run.last + 1:  # the window closed the gap
             run.number = min(run.number, after.number)
             run.last = after.last
             run.start_s = min(run.start_s, after.start_s)
             run.stop_s = max(run.stop_s, after.stop_s)
             run.windows += after.windows
             del runs[at + 1]
-            self._count -= 1
+            self._run_count -= 1
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """What was lost, in the order of the first loss."""
-        runs = sorted((run for some in self._runs.values() for run in some), key=_number)
+        """The failures, in the order in which each run began."""
+        runs = [run for some in self._runs.values() for run in some]
         return tuple(
             replace(
                 run.failure,
@@ -165,72 +169,78 @@ class Ledger:
                 stop_s=run.stop_s,
                 windows=run.windows,
             )
-            for run in runs
+            for run in sorted(runs, key=attrgetter("number"))
         )
 
     def table(self) -> pa.Table:
-        """Return a row for each recording: see `Loader.ledger`."""
+        """Return an Arrow table with a row for each recording: see `Loader.ledger`."""
         import pyarrow as pa
 
-        lost = {str(code): np.zeros_like(self._of_file) for code in sorted(self._lost)}
-        for code, counts in self._lost.items():
-            lost[str(code)][list(counts)] = list(counts.values())
-        failed = sum(lost.values(), np.zeros_like(self._of_file))
+        by_code = {
+            str(code): np.zeros_like(self._delivered_by_recording)
+            for code in sorted(self._failed_by_code)
+        }
+        for code, counts in self._failed_by_code.items():
+            by_code[str(code)][list(counts)] = list(counts.values())
+        failed = sum(by_code.values(), np.zeros_like(self._delivered_by_recording))
         return pa.table(
             {
                 "id": self._recordings.ids(np.arange(len(self._recordings))),
-                "expected": self._of_file + failed,
-                "delivered": self._of_file.copy(),
+                "expected": self._delivered_by_recording + failed,
+                "delivered": self._delivered_by_recording.copy(),
                 "failed": failed,
-                **lost,
+                **by_code,
             }
         )
 
-    def _told(self) -> str:
-        """Return what was lost most, by cause and by file."""
-        codes = Counter({str(code): counts.total() for code, counts in self._lost.items()})
+    def _summary(self) -> str:
+        """Return the most frequent codes and the recordings with the most failures, as text."""
+        codes = Counter(
+            {str(code): counts.total() for code, counts in self._failed_by_code.items()}
+        )
         files = Counter({key: sum(run.windows for run in runs) for key, runs in self._runs.items()})
         causes = ", ".join(f"{count:,} {code}" for code, count in codes.most_common())
         worst = "; ".join(
             f"{count:,} of {failure.file_id} ({failure.message}) [{failure.code}]"
             for failure, count in (
-                (self._runs[key][0].failure, count) for key, count in files.most_common(_TOLD)
+                (self._runs[key][0].failure, count)
+                for key, count in files.most_common(_FILES_IN_MESSAGE)
             )
         )
         return f"{causes}; most of them {worst}"
 
 
-def limit(most: float | None, windows: int, *, raises: bool) -> int | None:
-    """Return how many windows of an epoch may be lost.
+def parse_max_failures(
+    max_failures: float | None, windows: int, *, raise_on_failure: bool
+) -> int | None:
+    """Return the most windows of an epoch that may fail.
 
     Parameters
     ----------
-    most : int, float or None
-        Windows, or a share of the epoch, from 0 and less than 1.
+    max_failures : int, float or None
+        A number of windows, or a float in [0, 1): a fraction of the epoch.
     windows : int
-        In an epoch.
-    raises : bool
-        Whether the first loss raises anyway.
+        Windows in an epoch.
+    raise_on_failure : bool
+        Whether the first failure raises anyway.
 
     Raises
     ------
     ValueError
-        `most` is neither, or says nothing because the first loss raises.
+        `max_failures` is neither, or has no effect because the first failure raises.
     """
-    if most is None:
+    if max_failures is None:
         return None
-    if raises:
+    if raise_on_failure:
         raise ValueError(
-            'max_failures needs on_error="skip" or "mask": "raise" stops at the first.'
+            'max_failures needs on_error="skip" or "mask": "raise" stops at the first failure.'
         )
-    if isinstance(most, int | np.integer) and not isinstance(most, bool) and most >= 0:
-        return int(most)
-    if isinstance(most, float) and 0 <= most < 1:
-        return int(most * windows)
+    whole = isinstance(max_failures, int | np.integer) and not isinstance(max_failures, bool)
+    if whole and max_failures >= 0:
+        return int(max_failures)
+    if isinstance(max_failures, float) and 0 <= max_failures < 1:
+        return int(max_failures * windows)
     raise ValueError(
-        f"max_failures must be a number of windows, or a share from 0 to less than 1, not {most!r}."
+        "max_failures must be a number of windows, or a fraction from 0 to less than 1, not "
+        f"{max_failures!r}."
     )
-
-
-def _number(run: _Run) -> int:
-    return run.number

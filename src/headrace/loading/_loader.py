@@ -1,13 +1,14 @@
-"""`Loader`: how to load. The only place where plan, threads and memory meet.
+"""`Loader`: carries out a `Plan` with threads and memory.
 
 Guarantees
 ----------
-- Between iterations a loader has no thread and no open file: both belong to the iteration. An
-  iteration's threads are joined and its files closed when it is exhausted, closed, dropped, or
-  ended by an exception, by a newer iteration of the same loader, or by the interpreter's exit.
-- A loader and its iterations are used by one thread at a time; `close` and `glance` may be called
-  from any.
-- Two loaders over the same `Windows` share nothing but immutable values.
+- **No leftovers.** Threads and open files belong to an iteration; between iterations a loader has
+  none. An iteration's threads are joined and its files are closed when it is exhausted, closed or
+  dropped, and when it is ended by an exception, by a newer iteration of the same loader, or by the
+  interpreter's exit.
+- **Threads.** A loader and its iterations are used by one thread at a time. `Loader.close` and
+  `Loader.glance` may be called from any thread.
+- **Independence.** Two loaders over the same `Windows` share only immutable values.
 """
 
 from __future__ import annotations
@@ -21,25 +22,24 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from headrace._processors import processors_per_rank
-from headrace._sizes import parse_bytes
-from headrace._validation import check_choice, check_count, check_stall_timeout
-from headrace.concurrency import Prefetcher, notify_forked_children
+from headrace._validation import check_choice, check_count, check_stall_timeout, parse_bytes
+from headrace.concurrency import Prefetcher, register_fork_listener
 from headrace.errors import ClosedError, InvalidWindowsError, ReadError
 from headrace.loading._batch_map import BatchMap
 from headrace.loading._buffers import BufferPool
-from headrace.loading._collate import examples_of
-from headrace.loading._ledger import Ledger, limit
+from headrace.loading._collate import make_examples
+from headrace.loading._ledger import Ledger, parse_max_failures
 from headrace.loading._plan import Plan
 from headrace.loading._reader import Reader
 from headrace.loading._state import place_of, state_of
-from headrace.loading._transforming import reading
+from headrace.loading._transforming import read_function
 from headrace.loading._work import limit_deliveries
-from headrace.loading._work_results import WorkResult, job_of
-from headrace.observe import Live, Meter, traced
+from headrace.loading._work_results import WorkResult, make_job
+from headrace.observe import Live, Meter, record_trace
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from typing import Self
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from headrace.concurrency import Job
     from headrace.failures import Failure
     from headrace.loading._buffers import Allocate
-    from headrace.loading._reader import GroupResult
+    from headrace.loading._transforming import ReadFunction
     from headrace.loading._work import WorkItem
     from headrace.observe import Stats
     from headrace.windows import AudioExample, Batch, Function, Windows
@@ -60,24 +60,24 @@ OnError = Literal["raise", "skip", "mask"]
 
 
 class Loader:
-    """An iterable over windows that are loaded ahead of their turn, within a memory bound.
+    """An iterable over windows that are loaded ahead, within a memory bound.
 
-    Made by `Windows.loader`, which tells what the parameters mean. Each ``iter()`` is the next
-    epoch, after a ``break`` too; only `load_state_dict` resumes inside one.
+    Made by `Windows.loader`, which documents the parameters. Each ``iter()`` begins the next epoch,
+    also after a ``break``. Only `load_state_dict` resumes within an epoch.
 
     Attributes
     ----------
     windows : Windows
-        What is loaded.
+        The windows to load.
     batch_size : int or None
         Windows in a batch; None where single examples are delivered.
     last, on_error : str
-        As they were given.
+        As given to `Windows.loader`.
     epoch : int
-        The epoch of the newest iteration; before the first, the one that it will be.
+        The epoch of the newest iteration or, before the first one, the epoch it will have.
     failures : tuple of Failure
-        Windows that could not be read, over all iterations; neighbours that were lost for one cause
-        are one `Failure`, which says how many.
+        Windows that could not be read, over all iterations. Neighbouring windows that failed with
+        the same code are one `Failure`, which counts them.
     """
 
     def __init__(
@@ -101,9 +101,7 @@ class Loader:
         workers = check_count("workers", workers, 0, "auto")
         prefetch = check_count("prefetch", prefetch, 1, "auto")
         if not len(windows):
-            raise InvalidWindowsError(
-                "there are no windows to load: the slice or filter left none."
-            )
+            raise InvalidWindowsError("there are no windows to load: the slice or filter is empty.")
         if on_error == "skip":
             windows.share.refuse_skipping()
         self.windows = windows
@@ -111,8 +109,8 @@ class Loader:
         self.epoch = 0
         self.last = last
         self.on_error = on_error
-        mapped = BatchMap.given(batch_map, seed, windows, batch_size)
-        self._planned = partial(
+        mapped = BatchMap.try_on_noise(batch_map, seed, windows, batch_size)
+        self._make_plan = partial(
             Plan,
             windows,
             batch_size=batch_size,
@@ -120,50 +118,55 @@ class Loader:
             prefetch=prefetch,
             memory=None if memory is None else parse_bytes(memory),
             last=last,
-            batch_bytes=mapped.extra_bytes if mapped else 0,
+            extra_batch_bytes=mapped.extra_bytes if mapped else 0,
         )
-        self._plan = self._planned()
-        self._plan.refuse_nothing()
-        # Refers to the windows and not to the loader, which a worker must not keep alive.
-        self._assemble = partial(
-            WorkResult.assemble,
+        self._plan = self._make_plan()
+        self._plan.check_not_empty()
+        # Refers to the windows and not to the loader: a worker must not keep the loader alive.
+        self._build_batch = partial(
+            WorkResult.build_batch,
             windows=windows,
             on_error=on_error,
             pad=last == "pad",
             batch_map=mapped,
         )
-        self._slabs = None
+        self._buffers = None
         if batch_size is not None:
             shape = (batch_size, *windows.shape)
-            self._slabs = BufferPool(shape, self._plan.held, windows.dtype)
+            self._buffers = BufferPool(shape, self._plan.max_deliveries, windows.dtype)
+        self._stall_timeout_s = check_stall_timeout(stall_timeout_s, self._plan.workers)
         raises = on_error == "raise"
-        self._stall_s = check_stall_timeout(stall_timeout_s, self._plan.workers)
-        most = limit(max_failures, len(windows), raises=raises)
-        self._ledger = Ledger(windows.recordings, raises=raises, most=most)
+        self._ledger = Ledger(
+            windows.recordings,
+            raise_on_failure=raises,
+            max_failures=parse_max_failures(max_failures, len(windows), raise_on_failure=raises),
+        )
         self._meter = Meter()
-        self._resume: tuple[int, int] | None = (0, 0)
-        self._state = (0, 0)  # epoch and position of what follows the last delivery
-        self._running: weakref.ref[_Iteration] | None = None
+        self._resume_at: tuple[int, int] | None = (0, 0)  # where the next iteration begins
+        self._position = (0, 0)  # epoch, and position after the last delivery
+        self._newest: weakref.ref[_Iteration] | None = None
         self._closed = False
 
     @property
     def workers(self) -> int:
-        """Threads that load; 0: the caller's."""
+        """Number of threads that load. With 0, the calling thread loads."""
         return self._plan.workers
 
     @property
     def prefetch(self) -> int:
-        """Deliveries that are ready or being made, at most; 0 without workers."""
+        """The most deliveries that are ready or being loaded; 0 without workers."""
         return self._plan.prefetch
 
     @property
     def memory_bound(self) -> int:
-        """Bytes that loading takes at most, beside the process, the catalog, and what you keep.
+        """The most bytes that loading takes.
 
         (prefetch + 2) deliveries + workers x scratch + open decoders + tables. It depends neither
-        on how slow the consumer is nor on how long the recordings are. With the catalog goes what
-        is noted of its recordings: 8 bytes of counts each, up to 2 MiB of names and places, and
-        a few hundred bytes for each of `failures`.
+        on how slow the consumer is nor on how long the recordings are.
+
+        Not included are the process itself, the catalog, and batches that you keep. Nor are the
+        notes about the catalog's recordings: 8 bytes of counts for each, a cache of up to 2 MiB,
+        and a few hundred bytes for each of `failures`.
         """
         return self._plan.memory_bound
 
@@ -173,67 +176,72 @@ class Loader:
         return self._ledger.failures
 
     def ledger(self) -> pa.Table:
-        """Return what became of every recording's windows, over all iterations, as an Arrow table.
+        """Return the windows of each recording, delivered and failed, as an Arrow table.
 
-        A row for each recording of the catalog, in its order: ``id``, ``expected`` (windows whose
-        turn has come), ``delivered``, ``failed``, and how many of these for each `Code` that
-        occurred. Always expected = delivered + failed.
+        Counts all iterations. There is a row for each recording of the catalog, in its order, with
+        the columns ``id``, ``expected`` (windows that were due so far), ``delivered``, ``failed``,
+        and one column with the number of failures for each `Code` that occurred. Always
+        expected = delivered + failed.
         """
         return self._ledger.table()
 
     @property
     def ready(self) -> bool:
-        """Whether the iteration under way has its next batch, and need not wait for it."""
-        running = self._iteration()
-        return running is not None and running.ready
+        """Whether the current iteration can deliver without waiting."""
+        iteration = self._iteration()
+        return iteration is not None and iteration.ready
 
     def lend(self, batches: int, allocate: Allocate | None = None) -> None:
-        """Let an adapter keep so many batches more, in memory that `allocate` returns for a shape.
+        """Let an adapter hold more batches at a time.
 
-        They count in `memory_bound` from now on; where `memory` limits it, `prefetch` is lowered.
+        From now on `memory_bound` includes them. Where `memory` limits it, `prefetch` is lowered.
+
+        Parameters
+        ----------
+        batches : int
+            How many batches the adapter holds, in addition to the two of the consumer.
+        allocate : callable, optional
+            ``allocate(shape, dtype)`` returns the memory of a batch, for example in pinned memory.
 
         Raises
         ------
         MemoryBudgetError
-            `memory` is less than the smallest loader needs that keeps so many more.
+            `memory` is less than a loader needs that holds so many more batches.
         """
-        if self._slabs is not None:
-            self._plan = self._planned(lent=batches)
-            self._slabs.count = self._plan.held
-            self._slabs.allocate = allocate or self._slabs.allocate
+        if self._buffers is not None:
+            self._plan = self._make_plan(lent_batches=batches)
+            self._buffers.count = self._plan.max_deliveries
+            self._buffers.allocate = allocate or self._buffers.allocate
 
     def stats(self) -> Stats:
-        """Return what has been done since the loader was made; also during an iteration."""
-        self._note_peak(self._meter)
-        kept = self._slabs.kept * self._slabs.slab_bytes if self._slabs is not None else 0
-        return self._meter.stats(self._plan, self._ledger, kept, self.memory_bound)
+        """Return the figures since the loader was made. May be called during an iteration."""
+        kept = self._buffers.excess * self._buffers.buffer_bytes if self._buffers is not None else 0
+        return self._stats(self._meter, kept)
 
     def glance(self) -> Stats:
-        """Return the same for another thread than the loader's, at any time.
+        """Return the same figures as `stats`. May be called from any thread, at any time.
 
-        A wait that is under way is in it; what the consumer keeps is not.
+        A wait in progress is included. `Stats.kept_bytes` is 0.
         """
-        meter = self._meter.glance()
-        self._note_peak(meter)
-        return meter.stats(self._plan, self._ledger, 0, self.memory_bound)
+        return self._stats(self._meter.glance(), 0)
 
     def trace(self, file: str | os.PathLike[str]) -> AbstractContextManager[None]:
-        """Write a timeline of what this loader does inside a ``with``.
+        """Write a timeline of what this loader does within a ``with`` block.
 
-        It shows the reads of each worker, with decoding, resampling, transforms and waits for the
-        GIL, and the consumer's waits and work. https://ui.perfetto.dev and chrome://tracing open
-        it. The file is written when the ``with`` ends, in whatever way; of a long run it has the
-        newest 50,000 reads and deliveries, which take some 60 MB beside `memory_bound`.
+        The timeline shows the reads of each worker, with decoding, resampling, transforms and waits
+        for the GIL, and the consumer's waits and work. Open it with https://ui.perfetto.dev or
+        chrome://tracing. The file is written when the block ends, also by an exception. It holds
+        the newest 50,000 reads and deliveries. They take about 60 MB in addition to `memory_bound`.
 
         Parameters
         ----------
         file : str or path
-            The file to write, JSON.
+            The JSON file to write.
 
         Raises
         ------
         OSError
-            It cannot be written: told before anything is loaded.
+            The file cannot be written. Raised before anything is loaded.
 
         Examples
         --------
@@ -241,37 +249,55 @@ class Loader:
         ...     for batch in loader:
         ...         ...
         """
-        return traced(file, self._meter, self.stats)
+        return record_trace(file, self._meter.traces, self.stats)
 
     @contextmanager
     def live(self, *, show: bool | None = None) -> Iterator[None]:
-        """Show how loading goes, on a terminal, inside a ``with``.
+        """Show the progress of loading on a terminal within a ``with`` block.
 
-        Two lines on standard error, renewed twice a second: how far the epoch is, windows per
-        second, times real time, memory against its bound, failures, and who waits for whom. They
-        go away at the end; what is printed meanwhile stands above them.
+        Two lines on standard error are updated twice a second: the progress of the epoch, windows
+        per second, speed relative to real time, memory and its bound, failures, and who waits for
+        whom. They disappear at the end of the block. Other output appears above them.
 
         Parameters
         ----------
         show : bool, optional
-            Whether it is shown; default if standard error is a terminal, and not in CI.
+            Whether to show the lines. Default: if standard error is a terminal, and not in CI.
         """
 
         def look() -> tuple[str, Stats]:
-            epoch, position = self._state
+            epoch, position = self._position
             return f"epoch {epoch}, {position / self.windows.positions:.0%}", self.glance()
 
         with Live(show=show) as view:
-            view.watch(look)
+            view.follow(look)
             yield
 
-    def _note_peak(self, meter: Meter) -> None:
+    def _stats(self, meter: Meter, kept_bytes: int) -> Stats:
         running = self._iteration()
-        if running is not None:
-            meter.note_peak(self._plan, self._slabs, running.reader)
+        if running is not None and running.reader is not None:
+            meter.note_bytes(self._used_bytes(self._plan, running.reader))
+        spec, delivered = self.windows.spec, self._ledger.delivered
+        return meter.stats(
+            windows=delivered,
+            failed=self._ledger.failed,
+            audio_s=delivered * spec.size / spec.sample_rate,
+            workers=self.workers,
+            memory_bound=self.memory_bound,
+            kept_bytes=kept_bytes,
+        )
+
+    def _used_bytes(self, plan: Plan, reader: Reader) -> int:
+        """Return the most bytes that an iteration has used so far, as `memory_bound` counts."""
+        held = (
+            plan.max_deliveries
+            if self._buffers is None
+            else min(self._buffers.peak, self._buffers.count)
+        )
+        return plan.nbytes(held, reader.most_open)
 
     def __len__(self) -> int:
-        """Return the planned deliveries of an epoch; ``on_error="skip"`` may make fewer."""
+        """Return the planned deliveries of an epoch: ``on_error="skip"`` may make fewer."""
         return self._plan.deliveries()
 
     def __repr__(self) -> str:
@@ -285,153 +311,166 @@ class Loader:
     # Iterating
 
     def __iter__(self) -> Iterator[Any]:
-        """Begin the next epoch, or go on inside the one that `load_state_dict` restored.
+        """Begin the next epoch, or resume within the one that `load_state_dict` restored.
 
-        An iteration of this loader that is still under way ends: its next use raises `ClosedError`.
+        An unfinished iteration of this loader is ended: using it again raises `ClosedError`.
         """
-        if self._resume is not None:
-            (self.epoch, position), self._resume = self._resume, None
+        if self._resume_at is not None:
+            (self.epoch, position), self._resume_at = self._resume_at, None
         else:
             self.epoch, position = self.epoch + 1, 0
         return self._begin(iter([(self.epoch, position)]), None)
 
     def steps(self, n: int | None) -> Iterator[Any]:
-        """Yield `n` deliveries from where the last one left off, across epochs.
+        """Yield `n` deliveries from after the last one, across epochs.
 
         Parameters
         ----------
         n : int or None
-            How many; None: without end.
+            Number of deliveries; None for no end.
 
         Yields
         ------
         AudioExample or Batch
         """
         n = check_count("n", n, 0, None)
-        epoch, position = self._resume or self._state
-        self.epoch, self._resume = epoch, None
+        epoch, position = self._resume_at or self._position
+        self.epoch, self._resume_at = epoch, None
         spans = ((e, position if e == epoch else 0) for e in count(epoch))
         return self._begin(spans, n)
 
     def _begin(self, spans: Iterator[tuple[int, int]], n: int | None) -> Iterator[Any]:
         if self._closed:
-            raise ClosedError("the loader is closed: make another with windows.loader(...).")
-        self._end_running()
-        self._state = next_state = next(spans)
+            raise ClosedError("the loader is closed. Make another one with windows.loader(...).")
+        self._end_iteration()
+        self._position = first = next(spans)
         iteration = _Iteration()
-        self._running = weakref.ref(iteration)
-        return self._deliver(iteration, chain([next_state], spans), n)
+        self._newest = weakref.ref(iteration)
+        return self._deliver(iteration, chain([first], spans), n)
 
     def _deliver(
         self, iteration: _Iteration, spans: Iterator[tuple[int, int]], n: int | None
     ) -> Iterator[Any]:
-        """Yield up to `n` deliveries of `spans`; owns the iteration's threads and files."""
-        iteration.refuse_ended()
+        """Yield up to `n` deliveries of `spans`, and own the iteration's threads and files.
+
+        A span is an epoch and the position in it to begin at.
+        """
+        iteration.raise_if_ended()
         if n == 0:
             return
         plan = self._plan
         iteration.reader = reader = Reader(plan)
-        read = reading(reader, self.windows, lenient=self.on_error != "raise")
-        units: Iterator[WorkItem]
-        units = (unit for epoch, position in spans for unit in plan.units(epoch, position))
-        if n is not None and self.on_error != "skip":  # then a unit may deliver less
-            units = limit_deliveries(units, n, each=self.batch_size is None)
+        read = read_function(reader, self.windows, tolerant=self.on_error != "raise")
+        items: Iterator[WorkItem]
+        items = (item for epoch, position in spans for item in plan.work_items(epoch, position))
+        if n is not None and self.on_error != "skip":  # with "skip", an item may deliver less
+            items = limit_deliveries(items, n, single_examples=self.batch_size is None)
         iteration.prefetcher = prefetcher = Prefetcher(
-            (self._job(read(unit.epoch), reader.give_up, unit) for unit in units),
+            (self._job(item, read, reader) for item in items),
             workers=plan.workers,
             depth=plan.depth,
-            stall_s=self._stall_s,
+            stall_timeout_s=self._stall_timeout_s,
         )
         self._meter.start()
         left = n
-        lost = 0
+        undelivered = 0
         try:
-            for made in self._meter.deliveries(prefetcher):
-                for box in self._deliveries(made):
-                    lost = 0
-                    yield box.pop()  # leaving no reference here: the slab is the consumer's
-                    iteration.refuse_ended()
+            for result in self._meter.deliveries(prefetcher):
+                for delivery in self._deliveries(result):
+                    undelivered = 0
+                    yield delivery.pop()  # this frame keeps no reference to the batch
+                    iteration.raise_if_ended()
                     if left is not None:
                         left -= 1
                         if left == 0:
                             return
-                lost += len(made.unit.rows.index)
-                if lost >= 2 * len(self.windows):  # steps() would go round for ever
-                    assert self._ledger.last is not None
-                    raise ReadError(self._ledger.last)
+                undelivered += len(result.item.rows.index)
+                if undelivered >= 2 * len(self.windows):  # steps() would never end
+                    assert self._ledger.last_failure is not None
+                    raise ReadError(self._ledger.last_failure)
         finally:
             iteration.close()
-            self._meter.note_peak(plan, self._slabs, reader)
+            self._meter.note_bytes(self._used_bytes(plan, reader))
             if self._iteration() is iteration:
                 self._meter.stop()
-                self._running = None
+                self._newest = None
 
-    def _job(
-        self, read: Callable[..., GroupResult], give_up: Callable[..., None], unit: WorkItem
-    ) -> Job[WorkResult]:
-        """Give a unit its memory, and each of its groups to a task."""
-        if self._slabs is not None:
-            return job_of(read, unit, self._slabs.lease(), give_up, self._assemble)
-        # Single examples own their memory, each its own.
+    def _job(self, item: WorkItem, read: ReadFunction, reader: Reader) -> Job[WorkResult]:
+        """Return the job that loads a work item, with the memory that it is loaded into."""
+        if self._buffers is not None:
+            buffer = self._buffers.lease()
+            return make_job(item, buffer, read, reader.exclude_stalled, self._build_batch)
         shape, dtype = self.windows.shape, self.windows.dtype
-        rows = [np.empty(shape, dtype) for _ in range(unit.count)]
-        return job_of(read, unit, rows, give_up)
+        rows = [np.empty(shape, dtype) for _ in range(item.row_count)]  # each owns its memory
+        return make_job(item, rows, read, reader.exclude_stalled)
 
-    def _deliveries(self, made: WorkResult) -> Iterator[list[AudioExample | Batch]]:
-        """Turn what was made into what is delivered, each alone in a list; count at delivery."""
-        unit = made.unit
-        failures = made.failures
-        self.epoch = unit.epoch
+    def _deliveries(self, result: WorkResult) -> Iterator[list[AudioExample | Batch]]:
+        """Yield what is delivered, and count it at delivery.
+
+        Each delivery is the only element of a list, so that the caller can take it out and nobody
+        but the consumer refers to it.
+        """
+        item = result.item
+        failures = result.failures
+        self.epoch = item.epoch
         if self.batch_size is None:
-            examples = examples_of(self.windows, unit.rows, made.names(), made.let_go(), failures)
+            names = result.ids_and_paths()
+            examples = make_examples(
+                self.windows, item.rows, names, result.release_rows(), failures
+            )
             for row, example in enumerate(examples):
                 if row in failures:
-                    self._ledger.lose(unit.epoch, int(unit.rows.recording[row]), failures[row])
-                left = unit.count - 1 - row
-                self._state = (unit.epoch, unit.stop - left * unit.step) if left else unit.after
+                    recording = int(item.rows.recording[row])
+                    self._ledger.count_failed(item.epoch, recording, failures[row])
+                left = item.row_count - 1 - row
+                self._position = (
+                    (item.epoch, item.stop - left * item.step) if left else item.resume_at
+                )
                 if row not in failures or self.on_error == "mask":
-                    if row not in failures and row < len(unit.rows.index):
-                        self._ledger.deliver_one(int(unit.rows.recording[row]))
+                    if row not in failures and row < len(item.rows.index):
+                        self._ledger.count_one_delivered(int(item.rows.recording[row]))
                     yield [example]
             return
-        recording = unit.rows.recording
+        recordings = item.rows.recording
         for row in sorted(failures):
-            self._ledger.lose(unit.epoch, int(recording[row]), failures[row])
-        self._state = unit.after
-        assert made.batch is not None
-        box: list[AudioExample | Batch] = [made.batch]
-        made.batch = None  # from here on the consumer alone refers to the slab
-        self._ledger.deliver(np.delete(recording, sorted(failures)) if failures else recording)
-        if len(box[0].audio):
-            yield box
+            self._ledger.count_failed(item.epoch, int(recordings[row]), failures[row])
+        self._position = item.resume_at
+        assert result.batch is not None
+        delivery: list[AudioExample | Batch] = [result.batch]
+        result.batch = None
+        self._ledger.count_delivered(
+            np.delete(recordings, sorted(failures)) if failures else recordings
+        )
+        if len(delivery[0].audio):
+            yield delivery
 
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """Return from where what follows the last delivery resumes: a small JSON-able dict."""
-        return state_of(self.windows, *(self._resume or self._state))
+        """Return a small dict that can be stored as JSON, to resume after the last delivery."""
+        return state_of(self.windows, *(self._resume_at or self._position))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Make the next iteration go on from `state`, which any loader of these windows gave.
+        """Make the next iteration resume from `state`, from any loader of the same windows.
 
-        It survives another number of workers, prefetch, batch size and place of the files. With
-        `Windows.shard`, any rank's state resumes every rank, of another number of ranks too.
+        The number of workers, the prefetch, the batch size and the files' folder may differ. With
+        `Windows.shard`, the state of any rank resumes every rank, also with another world size.
 
         Raises
         ------
         StateError
-            It is no such state, or it belongs to other windows.
+            `state` is not a loader's state, or belongs to other windows.
         """
         place = place_of(self.windows, state)
-        self._end_running()
-        self._resume = self._state = place
+        self._end_iteration()
+        self._resume_at = self._position = place
         self.epoch = place[0]
-        self._ledger.begin_again()
+        self._ledger.restart_epoch()
 
     def close(self) -> None:
-        """End the iteration under way, joining its threads; again does nothing."""
+        """End the current iteration and join its threads. May be called again."""
         self._closed = True
-        self._end_running()
+        self._end_iteration()
 
     def __enter__(self) -> Self:
         return self
@@ -439,26 +478,26 @@ class Loader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _end_running(self) -> None:
+    def _end_iteration(self) -> None:
         self._meter.stop()
-        running, self._running = self._iteration(), None
-        if running is not None:
-            running.close()
+        iteration, self._newest = self._iteration(), None
+        if iteration is not None:
+            iteration.close()
 
     def _iteration(self) -> _Iteration | None:
-        running = self._running  # once: another thread may be ending it
-        return None if running is None else running()
+        newest = self._newest  # read once: another thread may be ending the iteration
+        return None if newest is None else newest()
 
 
 class _Iteration:
-    """What one iteration owns, from its first use on.
+    """The threads and files of one iteration, from its first use on.
 
     Attributes
     ----------
     prefetcher : Prefetcher or None
-        Its threads.
+        The iteration's threads.
     reader : Reader or None
-        Its open files.
+        The iteration's open files.
     """
 
     def __init__(self) -> None:
@@ -466,30 +505,31 @@ class _Iteration:
         self.reader: Reader | None = None
         self._ended = False
         self._forked = False
-        notify_forked_children(self)
+        register_fork_listener(self)
 
-    def forked(self) -> None:
-        """Note that this is the copy in a forked child, whose threads are the parent's."""
+    def after_fork_in_child(self) -> None:
+        """End this copy of the iteration: its threads exist only in the parent process."""
         self._ended = self._forked = True
 
     @property
     def ready(self) -> bool:
-        """Whether the next delivery is there."""
+        """Whether the next delivery is ready."""
         return self.prefetcher is not None and self.prefetcher.ready
 
     def close(self) -> None:
-        """Join the threads, close the files; again does nothing."""
+        """Join the threads and close the files. May be called again."""
         self._ended = True
         if self.prefetcher is not None:
             self.prefetcher.close()
-        if self.reader is not None and not self._forked:  # a thread may have held its lock
+        # In a forked child, a thread of the parent may have held the reader's lock for ever.
+        if self.reader is not None and not self._forked:
             self.reader.close()
 
-    def refuse_ended(self) -> None:
-        """Raise `ClosedError` after `close`."""
+    def raise_if_ended(self) -> None:
+        """Raise `ClosedError` if the iteration has ended."""
         if self._ended:
             raise ClosedError(
-                "this iteration was closed, ended by a newer one over the same loader, or begun in "
-                "the process that this one was forked from: iterate over the loader again, or make "
-                "a loader for each loop."
+                "this iteration was closed, was ended by a newer iteration over the same loader, "
+                "or began in the process that this one was forked from. Iterate over the loader "
+                "again, or make a loader for each loop."
             )

@@ -1,7 +1,6 @@
-"""`Plan`: an order of windows -> the reads that make each delivery, and the memory that takes.
+"""`Plan`: which reads fill each delivery, and how much memory loading takes.
 
-Pure: no file is opened and no thread is started here. What comes out is what a `Loader` carries
-out.
+Pure: planning opens no file and starts no thread. A `Loader` carries the plan out.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from headrace._formatting import format_bytes
 from headrace._kernel import LANES
-from headrace._sizes import format_bytes
-from headrace.codecs import Recording, carries_on, decoder_bytes, sample_type, seeks
+from headrace.codecs import Recording, decoder_bytes, decodes_from_start, sample_type, seeks_exactly
 from headrace.dsp import resampler, table_bytes
 from headrace.errors import InvalidWindowsError, MemoryBudgetError
 from headrace.loading._work import ReadGroup, WorkItem
@@ -27,40 +26,42 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "ScratchSize", "chunk_outputs"]
 
 _ROWS_AHEAD = 1 << 10
-"""Windows whose places are worked out at once: the microseconds that array operations cost the
-consumer are shared by so many."""
+"""Windows that are located at once, so that they share the fixed cost of array operations, some
+microseconds in the consumer's thread."""
 
 _GROUP_SAMPLES = 1 << 18
-"""Output samples in a group of reads, at least. Some milliseconds of work: handing over pieces of a
-tenth of that lost 13 to 32 % to Python, and ten times as long keeps workers from sharing a
+"""Output samples in a read group, at least: some milliseconds of work. Groups of a tenth of that
+lost 13 to 32 % of the speed to Python. Groups of ten times that keep workers from sharing a
 batch."""
 
 _LARGE_GROUP = 4
-"""How many times as long a group may be where each worker gets two of a batch all the same."""
+"""How many times longer a group may be, as long as a batch still has two groups for each worker."""
 
 _CHUNK_INPUTS = 1 << 16
-"""Frames decoded before they are resampled, about: two such buffers stay in a core's second
+"""About how many frames are decoded before they are resampled. Two such buffers fit in a core's L2
 cache."""
 
-_MOST_STAGES = 8
-"""Stages of a filter, at most: room is left for their lanes."""
+_MAX_STAGES = 8
+"""The most stages of a resampling filter. Each needs room for its SIMD lanes."""
 
 _AUTO_MEMORY = 1 << 30
-"""What ``prefetch="auto"`` stays under, by making less of it, where no memory is given."""
+"""``prefetch="auto"`` is lowered to keep the memory bound under this where no `memory` is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScratchSize:
-    """What one worker needs beside the rows it writes.
+    """The memory that one worker needs in addition to the rows it writes.
 
     Attributes
     ----------
     pcm : int
         Bytes of decoded samples.
-    planes, inputs, outputs : int
-        Channels side by side, and samples of each before and after resampling.
+    planes : int
+        Channels that are resampled separately.
+    inputs, outputs : int
+        Samples of each of these channels before and after resampling (float32).
     between : int
-        Samples between the stages of a filter.
+        Samples between the stages of a resampling filter (float32).
     """
 
     pcm: int
@@ -71,46 +72,52 @@ class ScratchSize:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in all."""
+        """Total bytes."""
         return self.pcm + 4 * (self.planes * (self.inputs + self.outputs) + self.between)
 
 
 def chunk_outputs(rate_in: int, rate_out: int) -> int:
-    """Return how many outputs are made at a time, so that their input stays in the cache."""
+    """Return how many samples are resampled at a time, so that their input stays in the cache."""
     return max(1024, _CHUNK_INPUTS * rate_out // max(rate_in, rate_out))
 
 
 class Plan:
-    """How a set of windows will be loaded.
+    """How some windows will be loaded.
 
     Parameters
     ----------
     windows : Windows
-        What.
+        The windows to load.
     batch_size : int or None
         Windows in a batch; None for single examples.
     workers : int
-        Threads; 0 for none.
+        Number of threads; 0 for none.
     prefetch : int or "auto"
-        Deliveries ready or in the making, at most.
+        The most deliveries that are ready or being loaded.
     memory : int or None
-        Bytes that `memory_bound` may not pass.
+        Limit on `memory_bound`, in bytes.
     last : {"keep", "drop", "pad"}
-        What becomes of a last batch that is not full.
-    batch_bytes : int
-        Bytes of a batch that are not in its slab.
-    lent : int
-        Batches that an adapter keeps beside those that the bound has for the consumer.
+        What happens to a last batch that is not full.
+    extra_batch_bytes : int
+        Bytes of a batch that are outside its buffer.
+    lent_batches : int
+        Batches that an adapter holds, in addition to those that the bound allows the consumer.
 
     Raises
     ------
     MemoryBudgetError
-        Even a prefetch of 1 passes `memory`.
+        Even with a prefetch of 1, `memory_bound` exceeds `memory`.
 
     Attributes
     ----------
     prefetch : int
-        What `memory` left of it; 0 without workers.
+        The prefetch that fits into `memory`; 0 without workers.
+    row_bytes, audio_bytes : int
+        Bytes of a window as it is delivered, and before its transforms.
+    item_rows : int
+        Rows of a work item, except the last one of an epoch.
+    depth : int
+        The most work items in flight.
     """
 
     def __init__(
@@ -122,12 +129,12 @@ class Plan:
         prefetch: int | Literal["auto"],
         memory: int | None,
         last: Literal["keep", "drop", "pad"],
-        batch_bytes: int = 0,
-        lent: int = 0,
+        extra_batch_bytes: int = 0,
+        lent_batches: int = 0,
     ) -> None:
         self.windows = windows
-        self._batch_bytes = batch_bytes
-        self._lent = lent
+        self._extra_batch_bytes = extra_batch_bytes
+        self._lent_batches = lent_batches
         self.batch_size = batch_size
         self.workers = workers
         self.last = last
@@ -138,15 +145,15 @@ class Plan:
             share = -(-batch_size // (2 * max(1, workers)))
             self._group_rows = max(self._group_rows, min(share, _LARGE_GROUP * self._group_rows))
         self.prefetch = self._choose_prefetch(prefetch, memory)
-        # Single examples are made a few at a time, so that a worker's task is worth its handing
-        # over; few enough that there are two tasks for every worker within the prefetch.
-        self.unit_rows = batch_size or max(
+        # Single examples are loaded a few at a time, so that a task is worth its overhead, but few
+        # enough that the prefetch holds two tasks for every worker.
+        self.item_rows = batch_size or max(
             1, min(self._group_rows, self.prefetch // (2 * max(1, workers)))
         )
         if batch_size is None:
-            # Ready examples of the unit being handed out count against prefetch too.
-            units = self.prefetch // self.unit_rows
-            self.depth = units if self.unit_rows == 1 else units - 1
+            # The examples of the item that is being delivered count as prefetched, too.
+            items = self.prefetch // self.item_rows
+            self.depth = items if self.item_rows == 1 else items - 1
         else:
             self.depth = self.prefetch
 
@@ -169,8 +176,8 @@ class Plan:
             if needed > memory:
                 batches = f" and batch_size={self.batch_size}" if self.batch_size else ""
                 raise MemoryBudgetError(
-                    f"memory={format_bytes(memory)} is too small: the smallest that would do with "
-                    f"workers={self.workers}{batches} is {needed} bytes. "
+                    f"memory={format_bytes(memory)} is too small: a loader with "
+                    f"workers={self.workers}{batches} needs at least {needed} bytes. "
                     f'Give memory="{-(-needed >> 20)} MiB".',
                     needed=needed,
                 )
@@ -181,38 +188,38 @@ class Plan:
     def delivery_bytes(self) -> int:
         """Bytes of a batch, or of a single example."""
         rows = (self.row_bytes + self.windows.label_row_bytes) * (self.batch_size or 1)
-        return rows + self._batch_bytes
+        return rows + self._extra_batch_bytes
 
-    def refuse_nothing(self) -> None:
+    def check_not_empty(self) -> None:
         """Raise `InvalidWindowsError` if an epoch has no deliveries."""
         if not self.deliveries():
             raise InvalidWindowsError(
-                f'batch_size={self.batch_size} with last="drop" leaves nothing of '
-                f'{len(self.windows)} windows: give a smaller batch_size, or last="keep".'
+                f'batch_size={self.batch_size} with last="drop" makes no batch of '
+                f'{len(self.windows)} windows. Give a smaller batch_size, or last="keep".'
             )
 
     @property
-    def held(self) -> int:
-        """Deliveries that there may be at once, those with the consumer among them."""
-        return self.prefetch + 2 + self._lent
+    def max_deliveries(self) -> int:
+        """The most deliveries that exist at once, including those that the consumer holds."""
+        return self.prefetch + 2 + self._lent_batches
 
     @property
     def memory_bound(self) -> int:
-        """Bytes that loading takes at most: see `bound`."""
+        """The most bytes that loading takes: see `bound`."""
         return self.bound(self.prefetch)
 
     def bound(self, prefetch: int) -> int:
-        """Return the bytes for `prefetch` deliveries.
+        """Return the most bytes that loading takes with a prefetch of so many deliveries.
 
-        (prefetch + 2) deliveries + workers x scratch + open decoders + tables. The two more are the
-        batch that the consumer is looking at and the one it is being handed: a ``for`` statement
-        lets go of the old one only when it has the new one. What a transform allocates beyond its
-        result is not in it.
+        (prefetch + 2) deliveries + workers x scratch + open decoders + tables. The 2 are the batch
+        that the consumer holds and the next one: a ``for`` statement drops the old batch only after
+        it has received the new one. Memory that a transform allocates, other than its result, is
+        not included.
         """
-        return self.nbytes(prefetch + 2 + self._lent, self.open_files)
+        return self.nbytes(prefetch + 2 + self._lent_batches, self.open_files)
 
     def nbytes(self, deliveries: int, open_files: int) -> int:
-        """Return the bytes that loading takes with so many deliveries and open files."""
+        """Return the bytes of so many deliveries and open files, of scratch and of tables."""
         return (
             deliveries * self.delivery_bytes
             + max(1, self.workers) * (self.scratch.nbytes + self.transform_bytes)
@@ -222,7 +229,10 @@ class Plan:
 
     @cached_property
     def kinds(self) -> list[Recording]:
-        """A stand-in for each kind of recording, as long as the longest; as in `Recordings`."""
+        """A stand-in for each kind of recording, in the order of `Recordings.kinds`.
+
+        All are as long as the longest recording.
+        """
         longest = self.windows.recordings.longest
         return [
             Recording("", "", rate, channels, longest, container, subtype)
@@ -231,15 +241,15 @@ class Plan:
 
     @cached_property
     def scratch(self) -> ScratchSize:
-        """The scratch of one worker: enough for every kind of recording."""
+        """The scratch memory of one worker, large enough for every kind of recording."""
         target = self.windows.spec.sample_rate
         pcm = inputs = outputs = between = 0
         for kind in self.kinds:
             chunk = chunk_outputs(kind.sample_rate, target)
             table = resampler(kind.sample_rate, target)
-            # The chunk, the filter's reach on both sides, and groups of lanes at both ends of each
-            # of its stages.
-            lanes = _MOST_STAGES * 2 * LANES * (1 + table.down // table.up)
+            # The chunk, the filter's reach on both sides, and a group of SIMD lanes at both ends of
+            # each of its stages.
+            lanes = _MAX_STAGES * 2 * LANES * (1 + table.down // table.up)
             span = -(-chunk * table.down // table.up) + 2 * table.reach + lanes
             pcm = max(pcm, span * kind.channels * sample_type(kind).itemsize)
             inputs, outputs = max(inputs, span), max(outputs, chunk)
@@ -249,7 +259,7 @@ class Plan:
 
     @property
     def transform_bytes(self) -> int:
-        """Bytes of the audio and of the results that wait for a worker's next transform."""
+        """Bytes of audio and of results between one worker's transforms."""
         transforms = self.windows.transforms
         if not transforms:
             return 0
@@ -259,85 +269,88 @@ class Plan:
 
     @property
     def open_files(self) -> int:
-        """Files open at once: one for each worker, and as many and two more waiting to carry on."""
+        """The most open files: one for each worker, and as many idle ones and two more.
+
+        An idle file is kept open so that its decoder can carry on with a later window.
+        """
         return 2 * max(1, self.workers) + 2
 
-    def keep(self, recording: Recording) -> int:
-        """Return how many inputs a stream of `recording` remembers, where libsndfile cannot seek.
+    def kept_frames(self, recording: Recording) -> int:
+        """Return how many decoded frames a stream of `recording` keeps, where it cannot seek.
 
-        The next group's first window begins up to `Windows.overlap` samples, and a filter's reach
-        on both sides, before the end of this one's last.
+        The first window of the next group may begin before the last window of this group ends: by
+        up to `Windows.overlap` samples and the filter's reach on both sides.
         """
-        if seeks(recording):
+        if seeks_exactly(recording):
             return 0
         table = resampler(recording.sample_rate, self.windows.spec.sample_rate)
         return -(-self.windows.overlap * table.down // table.up) + 2 * table.reach + 2
 
     @cached_property
     def stream_bytes(self) -> int:
-        """Bytes of the largest decoder and what its stream remembers."""
+        """Bytes of the largest decoder and the frames that its stream keeps."""
         planes = self.scratch.planes
-        return max(  # twice, for the moment in which what is remembered moves up
-            decoder_bytes(kind) + 2 * 4 * planes * self.keep(kind) for kind in self.kinds
+        return max(  # twice, for the moment in which the kept frames are moved
+            decoder_bytes(kind) + 2 * 4 * planes * self.kept_frames(kind) for kind in self.kinds
         )
 
     @cached_property
     def table_bytes(self) -> int:
-        """Bytes of the resamplers' coefficients, of the order and of the labels."""
+        """Bytes of the resamplers' coefficients, the order and the labels."""
         target = self.windows.spec.sample_rate
         tables = sum(table_bytes(rate, target) for rate in {one.sample_rate for one in self.kinds})
         return tables + self.windows.order.nbytes + self.windows.label_bytes
 
     def deliveries(self, position: int = 0) -> int:
-        """Return how many deliveries an epoch has from `position` on."""
+        """Return the number of deliveries of an epoch from `position` on."""
         rows = self.windows.share.rows(self.windows.positions - position)
         if self.batch_size is None:
             return rows
         return rows // self.batch_size if self.last == "drop" else -(-rows // self.batch_size)
 
-    def units(self, epoch: int, position: int = 0) -> Iterator[WorkItem]:
-        """Yield what is to be made in `epoch` from `position` of all shards on, in order."""
+    def work_items(self, epoch: int, position: int = 0) -> Iterator[WorkItem]:
+        """Yield the work of `epoch` from `position` on, in order. Positions count all shards."""
         order, share = self.windows.order.epoch(epoch), self.windows.share
         positions = self.windows.positions
         total = share.rows(positions - position)
         if self.last == "drop" and self.batch_size is not None:
             total = total // self.batch_size * self.batch_size
-        stride = max(1, _ROWS_AHEAD // self.unit_rows) * self.unit_rows
+        stride = max(1, _ROWS_AHEAD // self.item_rows) * self.item_rows
         for begin in range(0, total, stride):
             end = min(begin + stride, total)
             at = position + begin * share.step
             ahead = self.windows.rows(order(share.positions(at, end - begin, positions)), epoch)
-            for first in range(begin, end, self.unit_rows):
-                stop = min(first + self.unit_rows, total)
+            for first in range(begin, end, self.item_rows):
+                stop = min(first + self.item_rows, total)
                 rows = ahead[first - begin : stop - begin]
                 yield WorkItem(
                     epoch,
                     position + stop * share.step,
                     rows,
-                    tuple(self._groups(rows)),
+                    tuple(self._groups(rows, epoch)),
                     stop == total,
                     share.step,
                     stop - first - len(rows.index),
                 )
 
-    def _groups(self, rows: WindowRows) -> Iterator[ReadGroup]:
-        """Cut rows into groups, each with a single key."""
+    def _groups(self, rows: WindowRows, epoch: int) -> Iterator[ReadGroup]:
+        """Divide rows into groups, each with one key."""
         count, step, size = len(rows.index), self._group_rows, self.windows.spec.size
-        if self.windows.jumps or self._all_seek:  # nothing carries on
+        if self.windows.jumps or self._all_seek:  # no decoder carries on
             for begin in range(0, count, step):
-                yield ReadGroup(rows, begin, min(begin + step, count), size, None)
+                yield ReadGroup(rows, begin, min(begin + step, count), size, None, epoch)
             return
         keys = [self._key(recording) for recording in rows.recording.tolist()]
         begin = 0
         for row in range(1, count + 1):
             if row == count or row - begin >= step or keys[row] != keys[begin]:
-                yield ReadGroup(rows, begin, row, size, keys[begin])
+                yield ReadGroup(rows, begin, row, size, keys[begin], epoch)
                 begin = row
 
     def _key(self, recording: int) -> int | None:
-        """Return what chains reads of `recording` to each other, None where each stands alone."""
-        return recording if carries_on(self.windows.recordings[recording]) else None
+        """Return the key of reads of `recording`, or None where they may run in any order."""
+        return recording if decodes_from_start(self.windows.recordings[recording]) else None
 
     @cached_property
     def _all_seek(self) -> bool:
-        return all(map(seeks, self.kinds))
+        return all(map(seeks_exactly, self.kinds))

@@ -1,4 +1,4 @@
-"""One window, read here and now."""
+"""Read a single window in the calling thread: `windows[i]`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from headrace.concurrency import CancellationToken
 from headrace.errors import ReadError
-from headrace.loading._collate import examples_of
+from headrace.loading._collate import make_examples
 from headrace.loading._plan import Plan
 from headrace.loading._reader import Reader
-from headrace.loading._transforming import reading
+from headrace.loading._transforming import read_function
 from headrace.loading._work import ReadGroup
 
 if TYPE_CHECKING:
@@ -27,21 +27,22 @@ def read_one(windows: Windows, position: int) -> AudioExample:
     Raises
     ------
     ReadError
-        It could not be read.
+        The window cannot be read.
     """
     share = windows.share
     places = share.positions(position * share.step, 1, windows.positions)
-    rows = windows.rows(windows._first_epoch(places))  # noqa: SLF001  indexing's own
+    rows = windows.rows(windows._first_epoch(places))  # noqa: SLF001  serves Windows.__getitem__
     audio = np.empty(windows.shape, windows.dtype)
-    if not len(places):
-        return next(examples_of(windows, rows, ([], []), [audio]))
+    if not len(places):  # a row of padding
+        return next(make_examples(windows, rows, ([], []), [audio]))
     plan = Plan(windows, batch_size=None, workers=0, prefetch="auto", memory=None, last="keep")
     reader = Reader(plan)
     try:
         group = ReadGroup(rows, 0, 1, windows.spec.size, None)
-        result = reading(reader, windows, lenient=False)(0)(group, [audio], CancellationToken())
+        read = read_function(reader, windows, tolerant=False)
+        result = read(group, [audio], CancellationToken())
     finally:
         reader.close()
     if result.failures:
         raise ReadError(replace(result.failures[0], index=int(rows.index[0])))
-    return next(examples_of(windows, rows, (result.ids, result.paths), [audio]))
+    return next(make_examples(windows, rows, (result.ids, result.paths), [audio]))

@@ -1,12 +1,13 @@
-"""`Reader`: a group of reads -> rows of audio: decode, mix, resample.
+"""`Reader`: decodes, mixes and resamples a group of reads into rows of audio.
 
 Guarantees
 ----------
-- A group is one native call, which needs no GIL between opening its first file and its last row.
-- `read` may be called by many threads at once: what a call uses, open files and scratch, is its own
-  while the call lasts (src/kernel/reader/reader.h).
-- `read` looks at its `CancellationToken` between reads and within long ones.
-- A recording at which a read has stalled is not read again by this reader.
+- A group is one native call. The call releases the GIL from opening the first file to writing the
+  last row.
+- `Reader.read` may be called by many threads at once. Open files and scratch memory belong to one
+  call as long as it lasts (src/kernel/reader/reader.h).
+- `Reader.read` checks its `CancellationToken` between reads and within long reads.
+- A recording whose read has stalled is not read again by the same `Reader`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from headrace.codecs import libsndfile_functions, path_of, source_format
 from headrace.dsp import kernel_info, resampler
 from headrace.failures import Code, Failure
 from headrace.loading._plan import chunk_outputs
+from headrace.observe import ReadTiming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,21 +38,21 @@ if TYPE_CHECKING:
     from headrace.loading._plan import Plan
     from headrace.loading._work import ReadGroup
 
-__all__ = ["GroupResult", "ReadCancelled", "Reader"]
+__all__ = ["GroupResult", "ReadCancelledError", "Reader"]
 
-_REMEMBERED = 1 << 21
+_CACHE_BYTES = 1 << 21
 """Bytes for recordings that are kept as the kernel takes them: half a KiB each, and seek points."""
 
-_STALLED = "a read of it did not come back within stall_timeout_s: is its disk or network there?"
+_STALLED = "a read did not return within stall_timeout_s. Check the disk or network."
 
 
-class ReadCancelled(Exception):  # noqa: N818  nobody waits for the result
-    """The work was cancelled on the way."""
+class ReadCancelledError(Exception):
+    """The read was cancelled: nobody needs its result."""
 
 
 @dataclass(slots=True)
 class GroupResult:
-    """What became of a group.
+    """The result of reading a group.
 
     Attributes
     ----------
@@ -59,63 +61,41 @@ class GroupResult:
     ids, paths : list of str
         Of the recording of each of its rows.
     failures : dict of int to Failure
-        By row of the unit; those rows hold zeros.
-    decode_s, resample_s, busy_s : float
-        Seconds of work: decoding and mixing, resampling, and everything.
-    transform_s : float
-        Seconds in transforms.
-    gil_s : float
-        Seconds from the end of the native work to the moment when Python let this thread go on.
-    thread : str
-        The name of the thread that did the native work.
-    began_s, ended_s : float
-        When it did, by `time.perf_counter`.
-    cpu_s : float
-        Seconds of it on a processor; in the others it waited for the disk, or for a processor.
-    transforms : list of (str, float, float)
-        Thread, begin and end of each round of transforms.
+        By row of the work item. These rows hold zeros.
+    timing : ReadTiming
+        When it was read, and where the time went.
     """
 
     begin: int = 0
     ids: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
-    decode_s: float = 0.0
-    resample_s: float = 0.0
-    busy_s: float = 0.0
-    transform_s: float = 0.0
-    gil_s: float = 0.0
-    thread: str = ""
-    began_s: float = 0.0
-    ended_s: float = 0.0
-    cpu_s: float = 0.0
-    transforms: list[tuple[str, float, float]] = field(default_factory=list)
+    timing: ReadTiming = field(default_factory=ReadTiming)
 
     @contextmanager
     def transforming(self) -> Iterator[None]:
         """Count the time of what is done inside."""
         began = time.perf_counter()
         yield
-        ended = time.perf_counter()
-        self.transform_s += ended - began
-        self.busy_s += ended - began
-        self.transforms.append((threading.current_thread().name, began, ended))
+        thread = threading.current_thread().name
+        self.timing.add_transform(thread, began, time.perf_counter())
 
 
 class Reader:
-    """Reads what a plan says.
+    """Reads the groups of a plan.
 
     Parameters
     ----------
     plan : Plan
-        Whose groups will be read.
+        The plan whose groups will be read.
     instruction_set : str
-        One of ``_kernel.instruction_sets()``; default that of `kernel_info`. All agree to the bit.
+        One of ``_kernel.instruction_sets()``. Default: that of `kernel_info`. All give the same
+        bits.
 
     Raises
     ------
     ValueError
-        There is no such instruction set here.
+        This processor does not have the instruction set.
     """
 
     def __init__(self, plan: Plan, instruction_set: str = "") -> None:
@@ -134,7 +114,7 @@ class Reader:
                     output_up=table.up,
                     output_down=table.down,
                     chunk=chunk,
-                    history=plan.keep(kind),
+                    history=plan.kept_frames(kind),
                 )
             )
         channel = {"mix": _kernel.MIX, "all": _kernel.ALL}.get(str(spec.channel), spec.channel)
@@ -152,18 +132,18 @@ class Reader:
             ),
             idle_limit=min(plan.open_files - max(1, plan.workers), sys.maxsize),
         )
-        self._stalled: set[int] = set()
-        # Three bytes are a point; points are 64 frames of 576 samples apart, or of more.
+        self._stalled_recordings: set[int] = set()
+        # A seek point takes 3 bytes. Points are at least 64 packets of 576 samples apart.
         points = max(
             (kind.frames // 12_288 for kind in plan.kinds if kind.format == "MP3"), default=0
         )
-        self._recording = lru_cache(maxsize=max(64, _REMEMBERED // (512 + points)))(
+        self._recording = lru_cache(maxsize=max(64, _CACHE_BYTES // (512 + points)))(
             self._recording_at
         )
 
     @property
     def most_open(self) -> int:
-        """The most files that were open at once."""
+        """The most files that have been open at once."""
         return self._native.most_open
 
     def close(self) -> None:
@@ -174,7 +154,7 @@ class Reader:
         self,
         group: ReadGroup,
         rows: NDArray[np.float32] | list[NDArray[np.float32]],
-        closing: CancellationToken,
+        token: CancellationToken,
         *,
         first: int = 0,
     ) -> GroupResult:
@@ -182,16 +162,16 @@ class Reader:
 
         Parameters
         ----------
-        group : Group
-            What to read.
+        group : ReadGroup
+            The group to read.
         rows : ndarray or list of ndarray of float32
-            The rows of the unit from `first` on, shape ``(rows, samples)`` or
-            ``(rows, channels, samples)``, or a list of that many arrays; only the group's are
+            The rows of the work item from `first` on, shape ``(rows, samples)`` or
+            ``(rows, channels, samples)``, or a list of that many arrays. Only the group's rows are
             written.
-        closing : Closing
-            Looked at between reads and within long ones.
+        token : CancellationToken
+            Checked between reads and within long reads.
         first : int
-            The unit's row that comes first in `rows`.
+            The row of the work item that `rows` begins with.
 
         Returns
         -------
@@ -199,8 +179,8 @@ class Reader:
 
         Raises
         ------
-        ReadCancelled
-            `closing` said so; the rows are undefined.
+        ReadCancelledError
+            `token` was cancelled. The contents of the rows are undefined.
         """
         failures: dict[int, Failure] = {}
         requests = []
@@ -210,7 +190,7 @@ class Reader:
             recording, file = self._recording(read.recording)
             ids += [recording.id] * len(read.starts)
             paths += [recording.path] * len(read.starts)
-            if read.recording in self._stalled:
+            if read.recording in self._stalled_recordings:
                 for row in range(read.row, read.row + len(read.starts)):
                     rows[row - first][...] = 0
                     failures[row] = self._failure(group, row, Code.STALLED, _STALLED)
@@ -219,36 +199,35 @@ class Reader:
                 _kernel.ReadRequest(recording=file, starts=read.starts, row=read.row - first)
             )
         began, cpu_s = time.perf_counter(), time.thread_time()
-        done = self._native.read(requests, rows, closing.flag, closing.beat)
+        done = self._native.read(requests, rows, token.flag, token.heartbeat)
         cpu_s = time.thread_time() - cpu_s
         busy_s = done.busy_s
         gil_s = time.perf_counter() - began - busy_s
         if done.cancelled:
-            raise ReadCancelled
+            raise ReadCancelledError
         for window in done.lost:
             row = window.row + first
             failures[row] = self._failure(group, row, Code(window.code), window.message)
-        return GroupResult(
-            group.begin,
-            ids,
-            paths,
-            failures,
-            done.decode_s,
-            done.resample_s,
-            busy_s,
-            gil_s=gil_s,
+        timing = ReadTiming(
             thread=threading.current_thread().name,
             began_s=began,
             ended_s=began + busy_s,
             cpu_s=cpu_s,
+            busy_s=busy_s,
+            decode_s=done.decode_s,
+            resample_s=done.resample_s,
+            gil_s=gil_s,
+            file=paths[0] if paths else "",
+            windows=len(paths),
         )
+        return GroupResult(group.begin, ids, paths, failures, timing)
 
-    def give_up(self, group: ReadGroup, stalled: CancellationToken) -> None:
-        """Read no more of the recording that a reading of `group` has stalled at."""
+    def exclude_stalled(self, group: ReadGroup, stalled: CancellationToken) -> None:
+        """Stop reading the recording on which reading `group`, with the token `stalled`, hangs."""
         recordings = {read.recording for read in group.reads}
-        if stalled.subject is not None:
-            recordings &= {stalled.subject}
-        self._stalled |= recordings
+        if stalled.working_on is not None:
+            recordings &= {stalled.working_on}
+        self._stalled_recordings |= recordings
 
     def _recording_at(self, index: int) -> tuple[Recording, _kernel.RecordingFile]:
         """Return a recording, and the same as the kernel takes it."""

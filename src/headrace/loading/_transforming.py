@@ -1,26 +1,26 @@
-"""`Transforming`: a group of reads -> rows of what the windows' transforms make of them.
+"""`TransformingReader`: reads groups and calls the windows' transforms on the audio.
 
 Guarantees
 ----------
-- `read` may be called by many threads at once. What a factory makes, and the memory that audio
-  waits in, belong to one thread each.
-- What a transform gives is a function of the window, its seed and the epoch: no thread, batch or
-  order of calls has a part in it, if the transform itself lets none have one.
+- `TransformingReader.read` may be called by many threads at once. A function that a factory
+  returned, and the memory that audio waits in, belong to one thread each.
+- The result of a transform depends only on the window, the transform's seed and the epoch. The
+  thread, the batch and the order of calls have no influence, unless the transform itself keeps
+  state.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from headrace.errors import TransformError
 from headrace.failures import Code, Failure
-from headrace.loading._collate import examples_of
-from headrace.loading._reader import ReadCancelled
+from headrace.loading._collate import make_examples
+from headrace.loading._reader import ReadCancelledError
 from headrace.windows import PROGRAMMING_ERRORS, Transform, generator, takes_rng
 
 if TYPE_CHECKING:
@@ -33,18 +33,21 @@ if TYPE_CHECKING:
     from headrace.loading._work import ReadGroup
     from headrace.windows import AudioExample, Function, Windows
 
-__all__ = ["Transforming", "reading"]
+__all__ = ["ReadFunction", "TransformingReader", "read_function"]
+
+ReadFunction: TypeAlias = "Callable[[ReadGroup, Any, CancellationToken], GroupResult]"
+"""``read(group, rows, token)`` fills the rows of a group, as `Reader.read` does."""
 
 
-class _Worker:
-    """What one thread has for itself.
+class _ThreadState:
+    """What belongs to one thread.
 
     Attributes
     ----------
     steps : list of (Transform, function, bool)
-        The functions, and whether each draws.
+        The transforms, their functions, and whether each takes a random generator.
     audio : ndarray of float32
-        Audio before it is transformed.
+        Audio before it is transformed, shape ``(rows, *audio_shape)``.
 
     Raises
     ------
@@ -59,8 +62,8 @@ class _Worker:
                 function = transform.function()
             except Exception as error:
                 raise TransformError(
-                    f"{transform} raised {type(error).__name__} in a worker, of which each calls "
-                    f"it once: {error}"
+                    f"{transform} raised {type(error).__name__} in a worker. Each worker calls it "
+                    f"once: {error}"
                 ) from error
             self.steps.append((transform, function, takes_rng(function)))
         self.audio = np.empty(0, np.float32)
@@ -72,24 +75,24 @@ class _Worker:
         return self.audio[:count]
 
 
-class Transforming:
-    """Reads what a `Reader` reads, and calls the windows' transforms on it.
+class TransformingReader:
+    """Reads audio with a `Reader` and calls the windows' transforms on it.
 
     Parameters
     ----------
     reader : Reader
         Reads the audio.
     windows : Windows
-        With transforms.
-    lenient : bool
-        A window whose transform raises is a failure, as one that cannot be read is; otherwise, and
-        for errors that are the function's, not the window's, `read` raises.
+        Windows that have transforms.
+    tolerant : bool
+        Whether a window whose transform raises becomes a failure, like a window that cannot be
+        read. Otherwise `read` raises. Programming errors, such as `TypeError`, always raise.
     """
 
-    def __init__(self, reader: Reader, windows: Windows, *, lenient: bool) -> None:
+    def __init__(self, reader: Reader, windows: Windows, *, tolerant: bool) -> None:
         self._reader = reader
         self._windows = windows
-        self._lenient = lenient
+        self._tolerant = tolerant
         self._labelled = any(transform.on == "example" for transform in windows.transforms)
         self._local = threading.local()
 
@@ -97,87 +100,84 @@ class Transforming:
         self,
         group: ReadGroup,
         rows: NDArray[Any] | list[NDArray[Any]],
-        closing: CancellationToken,
-        epoch: int,
+        token: CancellationToken,
     ) -> GroupResult:
-        """Fill the rows of `group`: as `Reader.read` does, transformed.
+        """Fill the rows of `group` as `Reader.read` does, with transformed audio.
 
         Raises
         ------
-        ReadCancelled
-            `closing` said so; the rows are undefined.
+        ReadCancelledError
+            `token` was cancelled. The contents of the rows are undefined.
         TransformError
-            A transform raised, or gave another shape or type than it did at first.
+            A transform raised, or returned another shape or dtype than in its trial.
         """
-        with closing.unwatched():
-            worker = self._worker()
-        audio = worker.rows(group.stop - group.begin, self._windows.audio_shape)
-        result = self._reader.read(group, audio, closing, first=group.begin)
+        with token.stall_watch_paused():
+            state = self._thread_state()
+        audio = state.rows(group.stop - group.begin, self._windows.audio_shape)
+        result = self._reader.read(group, audio, token, first=group.begin)
         part = group.rows[group.begin : group.stop]
         names = result.ids, result.paths
-        examples = examples_of(self._windows, part, names, audio, labelled=self._labelled)
-        with closing.unwatched(), result.transforming():
+        examples = make_examples(self._windows, part, names, audio, with_labels=self._labelled)
+        with token.stall_watch_paused(), result.transforming():
             for row, example in enumerate(examples, group.begin):
-                if closing():
-                    raise ReadCancelled
+                if token():
+                    raise ReadCancelledError
                 if row in result.failures:
                     rows[row][...] = 0
                     continue
                 try:
-                    rows[row][...] = self._transformed(example, epoch)
-                except _Refused as refused:
+                    rows[row][...] = self._transform(example, group.epoch)
+                except _WindowFailedError as failed:
                     rows[row][...] = 0
-                    result.failures[row] = refused.failure
+                    result.failures[row] = failed.failure
         return result
 
-    def _worker(self) -> _Worker:
+    def _thread_state(self) -> _ThreadState:
         try:
-            worker: _Worker = self._local.worker
+            state: _ThreadState = self._local.state
         except AttributeError:
-            worker = self._local.worker = _Worker(self._windows.transforms)
-        return worker
+            state = self._local.state = _ThreadState(self._windows.transforms)
+        return state
 
-    def _transformed(self, example: AudioExample, epoch: int) -> NDArray[Any]:
-        for transform, function, draws in self._worker().steps:
+    def _transform(self, example: AudioExample, epoch: int) -> NDArray[Any]:
+        for transform, function, random in self._thread_state().steps:
             rng = (
-                generator(transform.seed, transform.place, epoch, example.index) if draws else None
+                generator(transform.seed, transform.place, epoch, example.index) if random else None
             )
             try:
                 result = np.asarray(transform.call(function, example, rng))
             except Exception as error:
-                said = f"{transform} raised {type(error).__name__}: {error}"
-                if self._lenient and not isinstance(error, PROGRAMMING_ERRORS):
-                    raise _Refused(_failure(example, said)) from error
-                raise TransformError(f"{_where(example)}: {said}") from error
+                message = f"{transform} raised {type(error).__name__}: {error}"
+                if self._tolerant and not isinstance(error, PROGRAMMING_ERRORS):
+                    raise _WindowFailedError(_failure(example, message)) from error
+                raise TransformError(f"{_describe(example)}: {message}") from error
             if result.shape != transform.shape or result.dtype != transform.dtype:
                 raise TransformError(
-                    f"{_where(example)}: {transform} gave {result.dtype} of shape {result.shape}, "
-                    f"where {transform.dtype} of shape {transform.shape} was to be expected: every "
-                    "window has to give the same, because batches are allocated beforehand."
+                    f"{_describe(example)}: {transform} returned {result.dtype} of shape "
+                    f"{result.shape}, expected {transform.dtype} of shape {transform.shape}. "
+                    "Return the same shape and dtype for every window: batches are allocated "
+                    "beforehand."
                 )
             example = replace(example, audio=result)
         return example.audio
 
 
-def reading(
-    reader: Reader, windows: Windows, *, lenient: bool
-) -> Callable[[int], Callable[..., GroupResult]]:
-    """Return what gives, for an epoch, the function that reads a group: `Reader.read`, or more."""
+def read_function(reader: Reader, windows: Windows, *, tolerant: bool) -> ReadFunction:
+    """Return the function that reads a group: with transforms where `windows` have some."""
     if not windows.transforms:
-        return lambda _epoch: reader.read
-    transforming = Transforming(reader, windows, lenient=lenient)
-    return lambda epoch: partial(transforming.read, epoch=epoch)
+        return reader.read
+    return TransformingReader(reader, windows, tolerant=tolerant).read
 
 
-class _Refused(Exception):  # noqa: N818  not an error: a failure on its way
-    """A window that a transform could not take."""
+class _WindowFailedError(Exception):
+    """A transform raised for a window: the window becomes a failure."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure)
         self.failure = failure
 
 
-def _where(example: AudioExample) -> str:
+def _describe(example: AudioExample) -> str:
     span = f"{example.offset:.3f} s to {example.end_s:.3f} s"
     return f"{example.path}, {span} (window {example.index})"
 

@@ -1,6 +1,6 @@
-"""`WorkItem`: what is made together, as rows of windows and the reads that fill them.
+"""`WorkItem`: windows that are delivered together, and the reads that fill them.
 
-Pure values: a plan makes them, workers carry them out.
+Pure values: a `Plan` makes them, and workers carry them out.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ __all__ = ["Read", "ReadGroup", "WorkItem", "limit_deliveries"]
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Windows of one file whose audio is continuous: decoded and resampled once.
+    """Windows of one recording without gaps between them: decoded and resampled once.
 
     Attributes
     ----------
     recording : int
-        Its number.
+        Number of the recording.
     starts : tuple of int
-        Rising first samples of the windows, each not behind the end of the one before.
+        First samples of the windows at the target rate, in rising order. Each window starts
+        at or before the end of the one before it.
     row : int
-        Row of the first window in its unit; the others follow.
+        Row of the first window in its work item. The others follow it.
     """
 
     recording: int
@@ -36,20 +37,22 @@ class Read:
     row: int
 
 
-@dataclass(eq=False)  # not frozen, like Unit: that would be most of what making one costs
+@dataclass(eq=False)  # not frozen, like WorkItem: freezing would be most of the cost of making one
 class ReadGroup:
-    """Rows of a unit that one worker reads in one go.
+    """Rows of a work item that one worker reads in one call.
 
     Attributes
     ----------
-    rows : Rows
-        All rows of the unit.
+    rows : WindowRows
+        All rows of the work item.
     begin, stop : int
-        Which of them: half-open.
+        The rows of this group: ``[begin, stop)``.
     size : int
         Samples in a window.
     key : int or None
-        Groups of the same key are made one after the other, in order: the decoder carries on.
+        Groups of the same key are read one at a time, in order, so that the decoder carries on.
+    epoch : int
+        The epoch that the work item belongs to.
     """
 
     rows: WindowRows
@@ -57,12 +60,13 @@ class ReadGroup:
     stop: int
     size: int
     key: int | None
+    epoch: int = 0
 
     @cached_property
     def reads(self) -> tuple[Read, ...]:
-        """The reads that fill the rows, in order: rows whose audio is continuous are one read.
+        """The reads that fill the rows, in order. Windows without a gap share one read.
 
-        Worked out by the worker that asks: the consumer has better things to do.
+        The worker that reads the group computes them, to keep the consumer's thread free.
         """
         recordings = self.rows.recording[self.begin : self.stop].tolist()
         starts = self.rows.start[self.begin : self.stop].tolist()
@@ -82,51 +86,54 @@ class ReadGroup:
 
 @dataclass(slots=True, eq=False)
 class WorkItem:
-    """What is made together: a batch, or a few single examples.
+    """The windows of a batch, or of a few single examples, and the reads that fill them.
 
     Attributes
     ----------
-    epoch, stop : int
-        Its epoch, and the position in the order of all shards behind its last row and those that
-        other shards have beside it.
-    rows : Rows
-        Its windows, in the order of delivery.
-    groups : tuple of Group
-        What has to be read for it.
-    final : bool
-        Whether nothing of the epoch follows.
+    epoch : int
+        The epoch it belongs to.
+    stop : int
+        The epoch's position after the item's last row. Positions count the rows of all shards.
+    rows : WindowRows
+        The windows, in the order of delivery.
+    groups : tuple of ReadGroup
+        The reads to carry out.
+    ends_epoch : bool
+        Whether it is the last item of its epoch.
     step : int
-        Positions from one row to the next.
-    filler : int
-        Rows of zeros behind the windows, where a shard has less than others.
+        Positions from one row to the next: the number of shards.
+    padding_rows : int
+        Rows of zeros after the windows, where this shard has fewer windows than others.
     """
 
     epoch: int
     stop: int
     rows: WindowRows
     groups: tuple[ReadGroup, ...]
-    final: bool
+    ends_epoch: bool
     step: int = 1
-    filler: int = 0
+    padding_rows: int = 0
 
     @property
-    def count(self) -> int:
-        """Rows, those of zeros included."""
-        return len(self.rows.index) + self.filler
+    def row_count(self) -> int:
+        """Number of rows, those of zeros included."""
+        return len(self.rows.index) + self.padding_rows
 
     @property
-    def after(self) -> tuple[int, int]:
-        """The epoch and the position in it from which what follows is delivered."""
-        return (self.epoch + 1, 0) if self.final else (self.epoch, self.stop)
+    def resume_at(self) -> tuple[int, int]:
+        """Epoch and position from which a loader resumes after this item."""
+        return (self.epoch + 1, 0) if self.ends_epoch else (self.epoch, self.stop)
 
 
-def limit_deliveries(units: Iterator[WorkItem], n: int, *, each: bool) -> Iterator[WorkItem]:
-    """Yield units until they deliver `n`, so that nothing is loaded for nobody.
+def limit_deliveries(
+    items: Iterator[WorkItem], n: int, *, single_examples: bool
+) -> Iterator[WorkItem]:
+    """Yield work items until they make `n` deliveries, so that nothing is loaded in vain.
 
-    A unit is one delivery, or with `each` as many as it has rows.
+    An item is one delivery or, with `single_examples`, one delivery for each of its rows.
     """
-    for unit in units:
-        yield unit
-        n -= unit.count if each else 1
+    for item in items:
+        yield item
+        n -= item.row_count if single_examples else 1
         if n <= 0:
             return

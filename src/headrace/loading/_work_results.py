@@ -1,4 +1,4 @@
-"""`WorkResult`: a unit of the plan, the memory it is made in, and what became of it."""
+"""`WorkResult`: a work item, the memory it is loaded into, and the results of its groups."""
 
 from __future__ import annotations
 
@@ -22,47 +22,66 @@ if TYPE_CHECKING:
     from headrace.concurrency import CancellationToken
     from headrace.failures import Failure
     from headrace.loading._batch_map import BatchMap
+    from headrace.loading._transforming import ReadFunction
     from headrace.loading._work import ReadGroup, WorkItem
+    from headrace.observe import ReadTiming
     from headrace.windows import Batch, Windows
 
-__all__ = ["WorkResult", "job_of"]
+__all__ = ["WorkResult", "make_job"]
 
 
 @dataclass(eq=False)
 class WorkResult:
-    """A unit, its memory, and what became of its groups.
+    """A work item, the memory it is loaded into, and the results of its groups.
 
     Attributes
     ----------
-    unit : Unit
-        What is made.
-    rows : list of ndarray, or one with a row for each window
-        Where; nothing once it has been let go of.
+    item : WorkItem
+        The work.
+    memory : ndarray with a row for each window, or list of ndarray
+        The buffer of a batch, or the arrays of single examples. Empty once handed over.
     results : list of GroupResult
         One for each group that has been read, in any order.
     batch : Batch or None
-        What is delivered, once all groups have been read; None where single examples are.
-    moved : dict of int to ndarray, or list of ndarray
-        By the first row of a group whose reading stalled: where it was read again. What stalled
-        may still write to `rows`.
+        Set once all groups have been read; None for single examples.
+    rereads : dict of int to ndarray, or list of ndarray
+        For each group whose read has stalled, by its first row: the memory it is read into again.
+        The stalled read may still write to `memory`.
     """
 
-    unit: WorkItem
-    rows: NDArray[Any] | list[NDArray[Any]]
+    item: WorkItem
+    memory: NDArray[Any] | list[NDArray[Any]]
     results: list[GroupResult] = field(default_factory=list)
     batch: Batch | None = None
-    moved: dict[int, NDArray[Any] | list[NDArray[Any]]] = field(default_factory=dict)
+    rereads: dict[int, NDArray[Any] | list[NDArray[Any]]] = field(default_factory=dict)
 
     @cached_property
     def failures(self) -> dict[int, Failure]:
-        """What could not be read, by row of the unit; asked for once all groups have been read."""
+        """The failures by row of the work item. Read only after all groups have been read."""
         return {
-            row: replace(failure, index=int(self.unit.rows.index[row]))
+            row: replace(failure, index=int(self.item.rows.index[row]))
             for result in self.results
             for row, failure in result.failures.items()
         }
 
-    def names(self) -> tuple[list[str], list[str]]:
+    @property
+    def epoch(self) -> int:
+        """The epoch of the work item."""
+        return self.item.epoch
+
+    @property
+    def windows(self) -> int:
+        """Windows in the work item, without rows of zeros that fill it up."""
+        return len(self.item.rows.index)
+
+    def timings(self) -> list[ReadTiming]:
+        """Return the timing of each group, complete once all groups have been read."""
+        for result in self.results:
+            result.timing.failed = len(result.failures)
+            result.timing.epoch = self.item.epoch
+        return [result.timing for result in self.results]
+
+    def ids_and_paths(self) -> tuple[list[str], list[str]]:
         """Return the ids and the paths of the recordings of all rows."""
         ids: list[str] = []
         paths: list[str] = []
@@ -71,29 +90,29 @@ class WorkResult:
             paths += result.paths
         return ids, paths
 
-    def let_go(self) -> Iterator[NDArray[Any]]:
-        """Yield single rows, leaving none of those yielded here: they are the consumer's."""
-        rows, self.rows = self.rows, []
+    def release_rows(self) -> Iterator[NDArray[Any]]:
+        """Yield the single rows in order, keeping no reference: they belong to the consumer."""
+        rows, self.memory = self.memory, []
         assert isinstance(rows, list)
         rows.reverse()
         while rows:
             yield rows.pop()
 
-    def settle(self) -> None:
-        """Leave the memory that a stalled read may still write to: it stays with that read."""
-        if not self.moved:
+    def leave_stalled_memory(self) -> None:
+        """Move to memory that no stalled read may write to. The old memory stays with that read."""
+        if not self.rereads:
             return
-        if isinstance(self.rows, list):
-            self.rows = list(self.rows)
+        if isinstance(self.memory, list):
+            self.memory = list(self.memory)
         else:
-            self.rows = self.rows.copy()
-        for group in self.unit.groups:
-            if group.begin in self.moved:
-                memory = self.moved[group.begin]
-                self.rows[group.begin : group.stop] = memory[group.begin : group.stop]
-        self.moved.clear()
+            self.memory = self.memory.copy()
+        for group in self.item.groups:
+            if group.begin in self.rereads:
+                reread = self.rereads[group.begin]
+                self.memory[group.begin : group.stop] = reread[group.begin : group.stop]
+        self.rereads.clear()
 
-    def assemble(
+    def build_batch(
         self,
         windows: Windows,
         *,
@@ -101,67 +120,68 @@ class WorkResult:
         pad: bool,
         batch_map: BatchMap | None,
     ) -> None:
-        """Make the batch, to which alone the slab then belongs."""
-        unit, slab, self.rows = self.unit, self.rows, []
-        assert not isinstance(slab, list)
+        """Collate the batch, which takes over the buffer, and call the user's `batch_map`."""
+        item, buffer, self.memory = self.item, self.memory, []
+        assert not isinstance(buffer, list)
+        fill = pad and item.ends_epoch
         self.batch = collate(
             windows,
-            unit.rows,
-            self.names(),
-            slab,
+            item.rows,
+            self.ids_and_paths(),
+            buffer,
             self.failures,
-            state_of(windows, *unit.after),
-            skip=on_error == "skip",
-            added=len(slab) - len(unit.rows.index) if pad and unit.final else unit.filler,
+            state_of(windows, *item.resume_at),
+            drop_failed=on_error == "skip",
+            padding_rows=len(buffer) - len(item.rows.index) if fill else item.padding_rows,
         )
         if batch_map is None or not len(self.batch.audio):
             return
         if self.failures and on_error == "raise":
-            return  # what was lost is raised, and not what a function makes of its zeros
-        if not self.results:  # nothing but rows of zeros
+            return  # the failure is raised, not what `batch_map` may raise for its zeros
+        if not self.results:  # a batch of padding alone
             self.results.append(GroupResult())
         with self.results[-1].transforming():
-            self.batch = batch_map(self.batch, unit.epoch, unit.stop)
+            self.batch = batch_map(self.batch, item.epoch, item.stop)
 
 
-def job_of(
-    read: Callable[[ReadGroup, Any, CancellationToken], GroupResult],
-    unit: WorkItem,
-    rows: NDArray[Any] | list[NDArray[Any]],
-    give_up: Callable[[ReadGroup, CancellationToken], None],
-    assemble: Callable[[WorkResult], None] | None = None,
+def make_job(
+    item: WorkItem,
+    memory: NDArray[Any] | list[NDArray[Any]],
+    read: ReadFunction,
+    exclude_stalled: Callable[[ReadGroup, CancellationToken], None],
+    build_batch: Callable[[WorkResult], None] | None = None,
 ) -> Job[WorkResult]:
-    """Return the job of making `unit` in `rows`, a task for each of its groups.
+    """Return the job that loads `item` into `memory`, with one task for each of its groups.
 
-    Each calls `read`, as `Reader.read`, and where that stalls `give_up`. The task that ends last
-    calls `assemble`, so that the consumer need not. Nothing here refers to a `Loader`.
+    Each task calls `read` and, if that stalls, `exclude_stalled`. The task that ends last calls
+    `build_batch`, so that the consumer need not. The job does not refer to the `Loader`.
     """
-    made = WorkResult(unit, rows)
-    left = count(len(unit.groups) - 1, -1)  # next() is one step, whatever thread takes it
+    work = WorkResult(item, memory)
+    groups_left = count(len(item.groups) - 1, -1)  # `next` is atomic, whichever thread calls it
 
     def task(group: ReadGroup) -> Task:
-        def run(closing: CancellationToken) -> GroupResult:
-            return read(group, rows, closing)
+        def run(token: CancellationToken) -> GroupResult:
+            return read(group, memory, token)
 
-        def then(result: GroupResult) -> None:
-            made.results.append(result)
-            if next(left) == 0:
-                made.settle()
-                if assemble is not None:
-                    assemble(made)
+        def on_result(result: GroupResult) -> None:
+            work.results.append(result)
+            if next(groups_left) == 0:
+                work.leave_stalled_memory()
+                if build_batch is not None:
+                    build_batch(work)
 
         def retry(stalled: CancellationToken) -> Callable[[CancellationToken], GroupResult]:
-            give_up(group, stalled)
+            exclude_stalled(group, stalled)
             fresh = (
-                [np.empty_like(row) for row in rows]
-                if isinstance(rows, list)
-                else np.empty_like(rows)  # only the group's rows become memory
+                [np.empty_like(row) for row in memory]
+                if isinstance(memory, list)
+                else np.empty_like(memory)  # only the pages of the group's rows are ever touched
             )
-            made.moved[group.begin] = fresh
-            return lambda closing: read(group, fresh, closing)
+            work.rereads[group.begin] = fresh
+            return lambda token: read(group, fresh, token)
 
-        return Task(run, group.key, then, retry)
+        return Task(run, group.key, on_result, retry)
 
-    if assemble is not None and not unit.groups:  # nothing but rows of zeros
-        assemble(made)
-    return Job(made, [task(group) for group in unit.groups])
+    if build_batch is not None and not item.groups:  # a batch of padding alone
+        build_batch(work)
+    return Job(work, [task(group) for group in item.groups])

@@ -1,9 +1,10 @@
-"""What a loader has done: statistics, the verdict, the timeline, the live view.
+"""What a loader has done: statistics and their verdict, the trace, the live view.
 
-Observers only read what others count; the consumer and the workers never wait for them. May import
-the modules beside the packages.
+Promises that observing never makes the consumer or a worker wait: observers only read counters
+and timings. May import `concurrency` and the modules beside the packages; a notebook's card of
+`Stats` is the only way up, to `display`.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

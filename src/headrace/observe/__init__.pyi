@@ -2,5 +2,6 @@
 
 from ._live import Live as Live
 from ._meter import Meter as Meter
+from ._read_timing import ReadTiming as ReadTiming
 from ._stats import Stats as Stats
-from ._trace import traced as traced
+from ._trace import record_trace as record_trace

@@ -1,8 +1,9 @@
-"""`Live`: how loading goes, two lines on a terminal that are renewed while it does.
+"""`Live`: two lines on a terminal that show how loading goes, redrawn while it runs.
 
 Guarantees
 ----------
-- A thread of its own looks and draws; it has been joined when the ``with`` ends, in whatever way.
+- A thread of its own reads the figures and draws them. It is joined when the ``with`` ends, also
+  after an exception.
 - It only reads what others count: the consumer and the workers never wait for it.
 - Where nothing is shown there is no thread, and rich is not imported.
 """
@@ -14,97 +15,100 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from headrace._progress import on_terminal
-from headrace._sizes import format_bytes
+from headrace._formatting import format_bytes
+from headrace._progress import stderr_is_interactive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
-    from headrace.loading import Loader
     from headrace.observe._stats import Stats
 
-    Look = Callable[[], tuple[str, Stats]]
+    PositionAndStats = Callable[[], tuple[str, Stats]]
 
-__all__ = ["Live", "lines"]
+__all__ = ["Live", "format_status"]
 
-_EVERY_S: Final = 0.5
-"""Between two looks: each takes a tenth of a millisecond (docs/howto/diagnose.md)."""
+_INTERVAL_S: Final = 0.5
+"""Time between two updates: each takes a tenth of a millisecond (docs/howto/diagnose.md)."""
 
-_LOOKS: Final = 10
-"""Rates are of the time since so many looks ago: 5 seconds."""
+_UPDATES_AVERAGED: Final = 10
+"""Rates are averaged over this many updates: 5 seconds."""
 
-_WAITS: Final = 0.01
-"""Share of the time below which nobody calls it waiting: law 5's figure."""
+_LEAST_WAIT_SHARE: Final = 0.01
+"""A smaller share of the time does not count as waiting: law 5's figure."""
 
 
-def lines(what: str, now: Stats, before: Stats | None = None) -> str:
-    """Return what is shown.
+def format_status(position: str, now: Stats, before: Stats | None = None) -> str:
+    """Return the two lines that are shown.
 
     Parameters
     ----------
-    what : str
-        What is being done, and how far it is.
+    position : str
+        What is loaded, and how far it is: ``"epoch 0, 45%"``.
     now, before : Stats
-        Newest and earlier: rates are of the time between them, all else is of the newest.
+        The newest figures, and earlier ones. Rates and waits are of the time between them, or of
+        the whole run without `before`; everything else is of `now`.
     """
-    lately = now
+    recent = now
     if before is not None and now.wall_s > before.wall_s:
-        lately = replace(
+        recent = replace(
             now,
             windows=now.windows - before.windows,
             audio_s=now.audio_s - before.audio_s,
             wall_s=now.wall_s - before.wall_s,
             wait_s=max(0.0, now.wait_s - before.wait_s),
         )
-    share = min(1.0, lately.wait_share)
-    who = f"the consumer waits {share:.0%}" if share >= _WAITS else "the loader waits"
+    share = min(1.0, recent.wait_share)
+    who = f"the consumer waits {share:.0%}" if share >= _LEAST_WAIT_SHARE else "the loader waits"
     return (
-        f"{what}: {now.windows:,} windows, {lately.windows_per_s:,.0f}/s, "
-        f"{lately.times_real_time:,.0f} times real time\n"
+        f"{position}: {now.windows:,} windows, {recent.windows_per_s:,.0f}/s, "
+        f"{recent.times_real_time:,.0f} times real time\n"
         f"{format_bytes(now.peak_bytes)} of at most {format_bytes(now.memory_bound)}, "
         f"{now.failed:,} failed, {who}"
     )
 
 
 class Live:
-    """What is shown inside a ``with``.
+    """A context manager: shows how loading goes inside its ``with``.
 
     Parameters
     ----------
     show : bool, optional
-        Whether it is; default where `on_terminal`.
+        Whether anything is shown; default `stderr_is_interactive`.
     """
 
     def __init__(self, *, show: bool | None = None) -> None:
-        self.shown = on_terminal() if show is None else show
-        self._what = ""
-        self._watched: tuple[Look, deque[Stats]] | None = None
-        self._over = threading.Event()
+        self.shown = stderr_is_interactive() if show is None else show
+        self._run = ""
+        self._followed: tuple[PositionAndStats, deque[Stats]] | None = None
+        self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def progress(self, done: int, total: int) -> None:
-        """Note how many of the runs are done."""
-        self._what = f"run {min(done + 1, total)} of {total}"
+        """Show that `done` of `total` runs are done, in place of the position."""
+        self._run = f"run {min(done + 1, total)} of {total}"
 
-    def watch(self, look: Look) -> None:
-        """From now on, show what `look` returns: where loading is, and its figures."""
-        self._watched = look, deque(maxlen=_LOOKS)
+    def follow(self, position_and_stats: PositionAndStats) -> None:
+        """From now on, show what a loader's function returns.
 
-    def follow(self, loader: Loader) -> None:
-        """From now on, show how this loader does."""
-        self.watch(lambda: ("", loader.glance()))
+        Parameters
+        ----------
+        position_and_stats : callable
+            Returns how far loading is, as text, and the loader's statistics. The view's thread
+            calls it.
+        """
+        self._followed = position_and_stats, deque(maxlen=_UPDATES_AVERAGED)
 
     def text(self) -> str:
-        """Look, and return what is to be seen."""
-        watched = self._watched
-        if watched is None:
-            return self._what
-        look, before = watched
-        where, stats = look()
-        text = lines(self._what or where, stats, before[0] if before else None)
-        before.append(stats)
+        """Return what is to be shown now."""
+        followed = self._followed
+        if followed is None:
+            return self._run
+        position_and_stats, earlier = followed
+        position, stats = position_and_stats()
+        text = format_status(self._run or position, stats, earlier[0] if earlier else None)
+        earlier.append(stats)
         return text
 
     def __enter__(self) -> Self:
@@ -119,18 +123,19 @@ class Live:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
+        self._ended.set()
         if self._thread is not None:
             self._thread.join()
 
     def _draw(self) -> None:
         from rich.console import Console
-        from rich.live import Live as Drawn
+        from rich.live import Live as RichLive
         from rich.text import Text
 
         console = Console(stderr=True)
-        with Drawn(console=console, auto_refresh=False, transient=True) as drawn:
-            over = False
-            while not over:
-                over = self._over.wait(_EVERY_S)
-                drawn.update(Text(self.text(), no_wrap=True, overflow="ellipsis"), refresh=True)
+        with RichLive(console=console, auto_refresh=False, transient=True) as display:
+            ended = False
+            while not ended:
+                ended = self._ended.wait(_INTERVAL_S)
+                text = Text(self.text(), no_wrap=True, overflow="ellipsis")
+                display.update(text, refresh=True)

@@ -1,35 +1,47 @@
-"""`Meter`: what `Stats` is made of, counted while a loader runs.
+"""`Meter`: counts what `Stats` reports, while a loader runs.
 
 Guarantees
 ----------
-- Only the loader's own thread counts; `Meter.glance` may be called from any other.
+- Only the loader's own thread changes a meter; any thread may call `Meter.glance`.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from headrace.observe._read_timing import GIL_WAIT_S
 from headrace.observe._stats import Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from headrace.concurrency import Prefetcher
-    from headrace.loading import BufferPool, GroupResult, Ledger, Plan, Reader, WorkResult
+    from headrace.observe._read_timing import ReadTiming
     from headrace.observe._trace import Trace
 
-__all__ = ["GIL_WAIT_S", "Meter"]
+__all__ = ["Meter"]
 
-GIL_WAIT_S = 1e-3
-"""A wait for the GIL that somebody held: a free one is had in microseconds, and one that is asked
-for is let go of after 5 ms (`sys.getswitchinterval`)."""
+
+class _Delivery(Protocol):
+    """What a meter needs to know of a delivery."""
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def windows(self) -> int: ...
+
+    def timings(self) -> Sequence[ReadTiming]: ...
+
+
+D = TypeVar("D", bound=_Delivery)
 
 
 @dataclass(slots=True)
 class Meter:
-    """Counts, and a clock that runs while an iteration is under way.
+    """Counters, and a clock that runs while an iteration is under way.
 
     Attributes
     ----------
@@ -40,9 +52,9 @@ class Meter:
     peak_bytes : int
         The most memory that loading has taken.
     waits_since : float or None
-        When the wait began that the consumer is in, by `time.perf_counter`.
+        When the consumer's current wait began, by `time.perf_counter`; None if it does not wait.
     traces : list of Trace
-        Which are told of everything that is delivered.
+        The traces that record every delivery.
     """
 
     wait_s: float = 0.0
@@ -59,86 +71,92 @@ class Meter:
     _chained: int = 0
     _busy_s: float = 0.0
     _blocked_s: float = 0.0
-    _since: float | None = None  # when the running clock was last read
+    _last_tick: float | None = None  # while the clock runs: when it was last read
 
     def start(self) -> None:
-        """Let the clock run."""
-        self._since = time.perf_counter()
+        """Start the clock."""
+        self._last_tick = time.perf_counter()
 
     def tick(self) -> None:
-        """Add the time since the last look to the run, if the clock is running."""
-        if self._since is not None:
+        """Add the time since the last tick to the run, if the clock is running."""
+        if self._last_tick is not None:
             now = time.perf_counter()
-            self._wall_s += now - self._since
-            self._since = now
+            self._wall_s += now - self._last_tick
+            self._last_tick = now
 
     def stop(self) -> None:
-        """Stop the clock; again does nothing."""
+        """Stop the clock; does nothing if it is stopped."""
         self.tick()
-        self._since = None
+        self._last_tick = None
 
-    def add(self, results: Iterable[GroupResult]) -> None:
-        """Add the workers' busy seconds."""
-        for result in results:
-            self._decode_s += result.decode_s
-            self._resample_s += result.resample_s
-            self._transform_s += result.transform_s
+    def add(self, timings: Iterable[ReadTiming]) -> None:
+        """Add the time that workers spent on groups of reads."""
+        for timing in timings:
+            self._decode_s += timing.decode_s
+            self._resample_s += timing.resample_s
+            self._transform_s += timing.transform_s
             self._groups += 1
-            self._gil_waits += result.gil_s > GIL_WAIT_S
-            self._busy_s += result.busy_s
-            self._blocked_s += result.ended_s - result.began_s - result.cpu_s
+            self._gil_waits += timing.gil_s > GIL_WAIT_S
+            self._busy_s += timing.busy_s
+            self._blocked_s += timing.blocked_s
 
-    def deliveries(self, prefetcher: Prefetcher[WorkResult]) -> Iterator[WorkResult]:
-        """Yield what is made, counting how long the consumer waits for it."""
-        waited, chained = 0.0, 0
+    def deliveries(self, prefetcher: Prefetcher[D]) -> Iterator[D]:
+        """Yield what the prefetcher yields; measure the consumer's waits and its work."""
+        waited_s, chained = 0.0, 0
         while True:
             began = self.waits_since = time.perf_counter()
             try:
-                made = next(prefetcher)
+                delivery = next(prefetcher)
             except StopIteration:
                 return
             finally:
                 self.waits_since = None
-                self.wait_s += prefetcher.waited_s - waited
-                if not waited:
+                self.wait_s += prefetcher.waited_s - waited_s
+                if not waited_s:
                     self.first_wait_s += prefetcher.waited_s
-                waited = prefetcher.waited_s
-            self.add(made.results)
+                waited_s = prefetcher.waited_s
+            timings = delivery.timings()
+            self.add(timings)
             self._chained += prefetcher.chained - chained
             chained = prefetcher.chained
             self.tick()
             ended = time.perf_counter()
             for trace in self.traces:
-                trace.delivered(made, began, ended)
+                trace.delivered(timings, delivery.epoch, delivery.windows, began, ended)
             try:
-                yield made
+                yield delivery
             finally:
                 for trace in self.traces:
                     trace.consumed(ended, time.perf_counter())
 
     def glance(self) -> Meter:
-        """Return a copy that another thread may read: the wait that is under way is in it."""
+        """Return a copy for another thread, which includes the consumer's current wait."""
         since = self.waits_since
         copy = replace(self)
         if since is not None:
             copy.wait_s += time.perf_counter() - since
         return copy
 
-    def note_peak(self, plan: Plan, slabs: BufferPool | None, reader: Reader | None) -> None:
-        """Note the most bytes that an iteration has used, as the bound counts them."""
-        if reader is not None:
-            held = plan.held if slabs is None else min(slabs.peak, slabs.count)
-            self.peak_bytes = max(self.peak_bytes, plan.nbytes(held, reader.most_open))
+    def note_bytes(self, nbytes: int) -> None:
+        """Record that loading has taken `nbytes` of memory at once."""
+        self.peak_bytes = max(self.peak_bytes, nbytes)
 
-    def stats(self, plan: Plan, ledger: Ledger, kept_bytes: int, memory_bound: int) -> Stats:
-        """Return what has been counted up to now."""
+    def stats(
+        self,
+        *,
+        windows: int,
+        failed: int,
+        audio_s: float,
+        workers: int,
+        memory_bound: int,
+        kept_bytes: int,
+    ) -> Stats:
+        """Return what has been counted so far, with the loader's own figures: see `Stats`."""
         self.tick()
-        spec = plan.windows.spec
-        delivered = ledger.delivered
         return Stats(
-            windows=delivered,
-            failed=ledger.failed,
-            audio_s=delivered * spec.size / spec.sample_rate,
+            windows=windows,
+            failed=failed,
+            audio_s=audio_s,
             wall_s=self._wall_s,
             wait_s=self.wait_s,
             first_wait_s=self.first_wait_s,
@@ -149,7 +167,7 @@ class Meter:
             gil_waits=self._gil_waits / self._groups if self._groups else 0.0,
             chained=self._chained / self._groups if self._groups else 0.0,
             other_s=max(0.0, self._busy_s - self._decode_s - self._resample_s - self._transform_s),
-            workers=plan.workers,
+            workers=workers,
             memory_bound=memory_bound,
             peak_bytes=self.peak_bytes,
             kept_bytes=kept_bytes,

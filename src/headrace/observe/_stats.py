@@ -1,77 +1,80 @@
-"""`Stats`: where the time went, and who waited for whom."""
+"""`Stats`: where the time went, and whether the consumer or the loader waited."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headrace._sizes import format_bytes
+from headrace._formatting import format_bytes
 
-__all__ = ["OFTEN", "Stats", "unblocked"]
+__all__ = ["GIL_WAITS_OFTEN", "Stats", "separate_blocked"]
 
-_NOTHING = 0.01
-"""A wait below this share of the run is none: law 5's figure."""
+_LEAST_WAIT_SHARE = 0.01
+"""A wait below this share of the run does not count: law 5's figure."""
+
+_MOSTLY = 0.5
+"""From this share of the run on, the consumer waited for longer than it worked."""
 
 _BUSY = 0.8
-"""Share of the run from which workers count as busy all the time."""
+"""From this share of the run on, workers count as busy all the time."""
 
 _BLOCKED = "waiting for files or a processor"
 
-OFTEN = 0.1
-"""Share of the groups that wait for the GIL from which somebody holds it: with two workers and a
-function that does, it was 0.15 to 0.88 in short runs, and 0.00 with one that sleeps."""
+GIL_WAITS_OFTEN = 0.1
+"""From this share of the groups of reads on, waits for the GIL mean that some code holds it. With
+two workers and a transform that holds the GIL it was 0.15 to 0.88 in short runs; with a transform
+that sleeps it was 0.00."""
 
-_CHAINED = 0.5
-"""Share of the groups that wait for another of their recording where that is what workers are idle
-for: with one long recording at a time it was 0.9 and more; out of the air."""
+_CHAINED_OFTEN = 0.5
+"""From this share of the groups of reads on, waits for another group of the same recording explain
+why workers were idle. With one long recording at a time it was 0.9 and more; 0.5 is a guess."""
 
 
-def unblocked(blocked_s: float, *parts_s: float) -> tuple[float, ...]:
-    """Return the blocked seconds of some work, and its parts without them.
+def separate_blocked(blocked_s: float, *parts_s: float) -> tuple[float, ...]:
+    """Return the blocked seconds of some work, then its parts without them.
 
-    They are taken off all in proportion: off which is not known, and where they are many they are
-    nearly all of each.
+    The blocked time of each part is not known, so it is subtracted in proportion. Where there is
+    much of it, it is nearly all of every part.
     """
-    whole = sum(parts_s)
-    share = min(1.0, max(0.0, blocked_s) / whole) if whole else 0.0
-    return share * whole, *((1 - share) * part for part in parts_s)
+    total_s = sum(parts_s)
+    share = min(1.0, max(0.0, blocked_s) / total_s) if total_s else 0.0
+    return share * total_s, *((1 - share) * part for part in parts_s)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Stats:
-    """What a loader has done since it was made.
+    """What a loader has done since its construction.
 
     Attributes
     ----------
     windows : int
         Windows delivered.
     failed : int
-        Windows that could not be read; `expected` is both together.
+        Windows that could not be read or transformed. `expected` is delivered plus failed.
     audio_s : float
         Seconds of audio in the windows delivered.
     wall_s : float
-        Seconds during which an iteration was under way.
+        Seconds during which an iteration was under way: the length of the run.
     wait_s : float
-        Seconds of it that the consumer waited for the loader.
+        Seconds of the run that the consumer waited for the loader.
     first_wait_s : float
-        Seconds of that before the first delivery of each iteration, when nothing could be ready.
+        Seconds of `wait_s` before the first delivery of each iteration, when nothing can be ready.
     decode_s, resample_s, transform_s, other_s : float
-        Busy seconds of all workers together: reading, decoding and mixing; resampling; what
-        `Windows.map` and ``batch_map`` added; the rest.
+        Busy seconds, summed over the workers: reading, decoding and mixing; resampling; the
+        functions of `Windows.map` and ``batch_map``; everything else.
     blocked_s : float
-        Seconds of all but transforms in which a worker was on no processor: it waited for the disk
-        (opening a file, or reading it), or for a processor.
+        Busy seconds outside transforms in which a worker was on no processor: it waited for the
+        disk (to open or read a file), or for a processor.
     gil_waits : float
-        Share of the groups of reads after which a worker waited for the GIL for a millisecond.
+        Share of the groups of reads after which a worker waited for the GIL for more than 1 ms.
     chained : float
-        Share of the groups of reads that a worker was free for while another of their recording,
-        whose format is decoded from its start on, had not ended.
+        Share of the groups of reads that had to wait, although a worker was free, for another
+        group of the same recording, because its format is decoded from the start.
     workers : int
-        Threads; 0: the consumer's own.
+        Threads that load; 0: the consumer's thread loads.
     memory_bound, peak_bytes : int
-        Bytes that loading may take, and the most that it has taken.
+        Bytes that loading may take at most, and the most that it has taken.
     kept_bytes : int
-        Bytes of batches that the consumer keeps beyond those that the bound has for it; they are
-        its own.
+        Bytes of batches that the consumer keeps beyond those that `memory_bound` counts.
     """
 
     windows: int
@@ -99,7 +102,7 @@ class Stats:
 
     @property
     def expected(self) -> int:
-        """Windows whose turn has come: delivered and failed."""
+        """Windows delivered plus windows failed."""
         return self.windows + self.failed
 
     @property
@@ -114,27 +117,28 @@ class Stats:
 
     @property
     def wait_share(self) -> float:
-        """Share of the run that the consumer waited, 0 to 1."""
+        """Share of the run that the consumer waited, in [0, 1]."""
         return self.wait_s / self.wall_s if self.wall_s else 0.0
 
     @property
     def busy_s(self) -> float:
-        """Busy seconds of all workers together."""
+        """Busy seconds, summed over the workers."""
         return self.decode_s + self.resample_s + self.transform_s + self.other_s
 
     @property
     def parts(self) -> dict[str, float]:
-        """What `busy_s` is made of, seconds by name.
+        """The parts of `busy_s`, seconds by name.
 
-        `blocked_s` is one, taken off those that are native work: see `unblocked`.
+        `blocked_s` is a part of its own. It is subtracted in proportion from decoding, resampling
+        and the rest.
         """
-        native = unblocked(self.blocked_s, self.decode_s, self.resample_s, self.other_s)
+        native = separate_blocked(self.blocked_s, self.decode_s, self.resample_s, self.other_s)
         names = (_BLOCKED, "decoding", "resampling", "the rest")
         return {**dict(zip(names, native, strict=True)), "transforms": self.transform_s}
 
     @property
     def work(self) -> str:
-        """`parts` in a line; what is rare only where it was."""
+        """`parts` in one line; blocked time and transforms only if there were any."""
         short = {"decoding": "decode", "resampling": "resample", "the rest": "other"}
         parts = self.parts
         shown = (*short, *(name for name in parts if name not in short and parts[name]))
@@ -142,75 +146,69 @@ class Stats:
 
     @property
     def verdict(self) -> str:
-        """One line: who waited for whom, and what to do about it."""
+        """One line: whether the consumer or the loader waited, and what to do about it."""
         if not self.windows:
             return "Nothing has been delivered yet."
         share = f"{self.wait_share:.1%}"
         if self.workers == 0:
             return (
                 f"The consumer did the loading itself, {share} of the run: "
-                "workers=1 or more would load while it works."
+                "set workers=1 or more to load while it works."
             )
-        if self.wait_share < _NOTHING:
+        if self.wait_share < _LEAST_WAIT_SHARE:
             return f"The loader waited for the consumer, which waited {share} of the run."
-        if self.wait_s - self.first_wait_s < _NOTHING * self.wall_s:
-            if self.wait_share > 0.5:  # noqa: PLR2004  it waited for longer than it worked
+        if self.wait_s - self.first_wait_s < _LEAST_WAIT_SHARE * self.wall_s:
+            if self.wait_share > _MOSTLY:
                 return (
                     f"The consumer waited {share} of the run, nearly all of it for the first "
-                    "delivery of an iteration, before which nothing can be ready: longer epochs, "
-                    "or loader.steps(n) across them, have fewer; a faster disk makes it shorter."
+                    "delivery of an iteration, before which nothing can be ready: use longer "
+                    "epochs or loader.steps(n) to have fewer first deliveries, or a faster disk."
                 )
             return (
                 f"The loader waited for the consumer, which waited {share} of the run, nearly all "
                 "of it for the first delivery."
             )
-        return self._slow(share)
+        return self._why_the_consumer_waited(share)
 
-    def _slow(self, share: str) -> str:
-        """Say why the consumer waited."""
+    def _why_the_consumer_waited(self, share: str) -> str:
         loaded = self.busy_s / (self.workers * self.wall_s)
-        its = "its one worker was" if self.workers == 1 else f"its {self.workers} workers were"
+        workers = "the one worker was" if self.workers == 1 else f"the {self.workers} workers were"
         parts = self.parts
-        where = max(parts, key=lambda name: parts[name])
-        if where == "transforms" and self.workers > 1 and self.gil_waits > OFTEN:
+        longest = max(parts, key=lambda name: parts[name])
+        waited = f"The consumer waited for the loader {share} of the run"
+        if longest == "transforms" and self.workers > 1 and self.gil_waits > GIL_WAITS_OFTEN:
             return (
-                f"The consumer waited for the loader {share} of the run; {its} busy {loaded:.0%} "
-                "of it, mostly with a transform that holds the GIL, so that one runs while the "
-                "others wait: more workers do not help; work on whole arrays, or on whole batches "
-                "(batch_map)."
+                f"{waited}; {workers} busy {loaded:.0%} of it, mostly with a transform that holds "
+                "the GIL, so that only one worker at a time runs it: more workers do not help. "
+                "Work on whole arrays, or on whole batches (batch_map)."
             )
-        if loaded > _BUSY and where == _BLOCKED:
-            idle = parts[_BLOCKED] / self.busy_s
+        if loaded > _BUSY and longest == _BLOCKED:
+            blocked = parts[_BLOCKED] / self.busy_s
             return (
-                f"The consumer waited for the loader {share} of the run; {its} under way "
-                f"{loaded:.0%} of it, but {idle:.0%} of that waiting for files or a processor: the "
-                "disk or network is slow, which more workers may help, or there are fewer "
-                "processors than threads, where they do not."
+                f"{waited}; {workers} loading {loaded:.0%} of it, but {blocked:.0%} of that time "
+                f"{_BLOCKED}: the disk or network is slow (more workers may help), or there are "
+                "more threads than processors (more workers do not help)."
             )
         if loaded > _BUSY:
-            so = ", if it lets go of the GIL" if where == "transforms" else ""
+            condition = " and the transform releases the GIL" if longest == "transforms" else ""
             return (
-                f"The consumer waited for the loader {share} of the run; "
-                f"{its} busy {loaded:.0%} of it, mostly with {where}: more workers help "
-                f"where there are processors for them{so}."
+                f"{waited}; {workers} busy {loaded:.0%} of it, mostly with {longest}: "
+                f"more workers help if processors are free{condition}."
             )
-        why = "more prefetch helps, or fewer threads beside it."
-        if self.gil_waits > OFTEN and self.wait_share < 0.5:  # noqa: PLR2004  as it worked so long
-            why = (
-                f"after {self.gil_waits:.0%} of the reads they waited for the GIL, or a processor. "
-                "Most likely the consumer holds it, in a loop in Python: let it work on whole "
-                "arrays, or in a process of its own."
+        idle = f"{waited} although {workers} busy only {loaded:.0%} of it"
+        if self.gil_waits > GIL_WAITS_OFTEN and self.wait_share < _MOSTLY:
+            return (
+                f"{idle}: after {self.gil_waits:.0%} of the reads a worker waited for the GIL, or "
+                "for a processor. Most likely the consumer holds the GIL in a Python loop: work on "
+                "whole arrays, or move that work to another process."
             )
-        elif self.chained > _CHAINED:
-            why = (
-                "they waited for each other, since a recording of this format is decoded from its "
-                "start on, by one of them: convert long ones to FLAC or WAV, or let prefetch reach "
-                "beyond them."
+        if self.chained > _CHAINED_OFTEN:
+            return (
+                f"{idle}: workers waited for each other, because a recording of this format is "
+                "decoded from its start, by one worker at a time. Convert long recordings to FLAC "
+                "or WAV, or raise prefetch so that it reaches the next recordings."
             )
-        return (
-            f"The consumer waited for the loader {share} of the run although "
-            f"{its} busy only {loaded:.0%} of it: {why}"
-        )
+        return f"{idle}: raise prefetch, or run fewer other threads."
 
     def __str__(self) -> str:
         audio = f"({self.audio_s:,.1f} s of audio)"

@@ -4,6 +4,6 @@
 `catalog` and what stands below them; `Windows.loader` and indexing are its only way up.
 """
 
-import lazy_loader
+from headrace._lazy import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

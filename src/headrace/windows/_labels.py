@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from headrace.annotations import first_few, match, told
+from headrace.annotations import format_first, match, report_unmatched
 from headrace.errors import AnnotationError, HeadraceWarning
 from headrace.windows._geometry import Geometry
 from headrace.windows._intervals import ranges, spans
@@ -69,7 +69,7 @@ class Labels:
     """Where the line ends."""
 
     def __repr__(self) -> str:
-        return f"<Labels: {len(self.classes)} classes, {first_few(self.classes)}>"
+        return f"<Labels: {len(self.classes)} classes, {format_first(self.classes)}>"
 
     @property
     def nbytes(self) -> int:
@@ -177,7 +177,7 @@ class Labels:
         catalog, spec = windows.catalog, windows.spec
         places = match(annotations.files, catalog, _itself if annotations.matched else "path")
         if not annotations.matched or not np.any(places >= 0):
-            told(annotations.files, catalog, places, both=False, stacklevel=4)
+            report_unmatched(annotations.files, catalog, places, both=False, stacklevel=4)
         unknown = _unannotated(windows, places, unannotated)
 
         samples = Geometry.of(spec, catalog.frames, catalog.sample_rates).samples
@@ -295,8 +295,8 @@ def _classes(
     if strangers and others:  # is it a slip? Without others, it is a class that is rare
         warnings.warn(
             f"{len(strangers)} of {len(names)} classes are no event's label "
-            f"({first_few(strangers)}), while {len(others)} labels are no class "
-            f"({first_few(others)}).",
+            f"({format_first(strangers)}), while {len(others)} labels are no class "
+            f"({format_first(others)}).",
             HeadraceWarning,
             stacklevel=4,
         )
@@ -322,7 +322,7 @@ def _unannotated(
             names = [catalog[int(place)].id for place in missing[:4]]
             raise AnnotationError(
                 f"{len(missing)} of {wanted.sum()} recordings are not annotated "
-                f'({first_few(names)}). Say unannotated="negative" if nothing calls there, '
+                f'({format_first(names)}). Say unannotated="negative" if nothing calls there, '
                 '"mask" if that is not known, or leave them out with catalog.filter.'
             )
     return np.zeros(0, np.int64)

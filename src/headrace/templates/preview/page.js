@@ -6,7 +6,7 @@
   const cards = [...list.children];
   const tools = byId("tools").elements;
   const player = new Audio();
-  let current = null; // the card whose sound the player has
+  let current = null; // the card whose sound is loaded in the player
 
   // Filter and sort
 
@@ -18,7 +18,7 @@
   const byText = new Intl.Collator("en", { numeric: true }).compare;
   const byTurn = (a, b) => number(a, "turn") - number(b, "turn");
   const byFile = (a, b) => byText(a.dataset.file, b.dataset.file) || number(a, "at") - number(b, "at");
-  const firstLabel = (card) => labelsOf.get(card)[0] ?? "\uffff"; // without any: last
+  const firstLabel = (card) => labelsOf.get(card)[0] ?? "\uffff"; // cards without a label sort last
   const orders = {
     chosen: byTurn,
     file: byFile,
@@ -72,7 +72,7 @@
 
   function sound(card) {
     const holder = byId(`sound-${card.dataset.turn}`);
-    if (!holder) return null; // no sounds in this page, or this one not yet read
+    if (!holder) return null; // the page has no sound, or the browser has not parsed this one yet
     const bytes = Uint8Array.from(atob(holder.textContent), (character) => character.charCodeAt(0));
     return URL.createObjectURL(new Blob([bytes], { type: holder.dataset.type }));
   }
@@ -96,7 +96,7 @@
     if (!current) return;
     const url = player.src;
     player.removeAttribute("src");
-    player.load(); // or it would go on fetching what is revoked
+    player.load(); // so that it stops fetching before the URL is revoked
     show();
     URL.revokeObjectURL(url);
     current = null;
@@ -111,7 +111,7 @@
       current = card;
     }
     if (at !== undefined) player.currentTime = at;
-    player.play().catch(() => {}); // another window was played before this one had begun
+    player.play().catch(() => {}); // rejected if another window is played before this one starts
   }
 
   const toggle = (card) => (card === current && !player.paused ? player.pause() : play(card));
@@ -181,6 +181,6 @@
   });
   byId("keys").addEventListener("click", anywhere["?"]);
 
-  if (tools.sort.value !== "chosen") sort(); // a reloaded page keeps what was chosen in its form
+  if (tools.sort.value !== "chosen") sort(); // after a reload the form keeps its values
   filter();
 })();

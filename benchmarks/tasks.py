@@ -1,4 +1,4 @@
-"""What is measured: recordings, and the windows of them that every loader has to deliver."""
+"""The tasks of the comparison: recordings, and the windows that every loader must deliver."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WINDOW_S = 5
-"""Every recording is a whole number of windows long, so that no loader's way with tails matters."""
+"""Every recording is a whole number of windows long, so tails do not matter."""
 
 
 class UnsupportedError(Exception):
-    """A rival cannot do a work; the message says why."""
+    """A loader cannot do a task; the message says why."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Windows of one recording that a rival may load in one go.
+    """Windows of one recording that a loader may load in one call.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Work:
+class Task:
     """Windows of recordings that are all alike.
 
     Attributes
@@ -82,8 +82,8 @@ class Work:
         """Frames of the recording in a window."""
         return WINDOW_S * self.rate_in
 
-    def cut(self, windows: int) -> Work:
-        """Return at least so many windows: the first ones, or all of them again and again.
+    def cut(self, windows: int) -> Task:
+        """Return a task of at least this many windows; they repeat if there are fewer.
 
         Whole recordings if they are in order.
         """
@@ -149,8 +149,8 @@ _KINDS = {
 NAMES = tuple(_KINDS)
 
 
-def make(name: str, root: Path, *, files: int, seconds: int, long_s: int) -> Work:
-    """Write the recordings of a work below `root`, unless they are there.
+def make(name: str, root: Path, *, files: int, seconds: int, long_s: int) -> Task:
+    """Write the recordings of a task below `root`, unless they are there.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def make(name: str, root: Path, *, files: int, seconds: int, long_s: int) -> Wor
     order = [(file, window) for file in range(files) for window in range(per_file)]
     if at_random:
         np.random.default_rng(0).shuffle(order)
-    return Work(
+    return Task(
         name=name,
         folder=str(folder),
         paths=tuple(sorted(map(str, folder.iterdir()))),

@@ -1,0 +1,6 @@
+"""The adapters, one module for each framework."""
+
+from . import jax as jax
+from . import torch as torch
+
+__all__: list[str]

@@ -1,0 +1,100 @@
+"""What is known about formats: exact seeking, sample types, decoder memory, file extensions.
+
+A span of a recording must equal the same span of one decode from the start. The tables here say for
+which formats libsndfile's seeking gives that. tests/codecs/test_probe.py compares random spans for
+every pair of container and sample format.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from headrace.codecs import _ffmpeg
+
+if TYPE_CHECKING:
+    from headrace.codecs._recording import Recording
+
+__all__ = [
+    "EXTENSIONS",
+    "INEXACT",
+    "decoder_bytes",
+    "decodes_from_start",
+    "sample_type",
+    "seeks_exactly",
+]
+
+EXTENSIONS: Final = (
+    frozenset(
+        {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64"}
+        | {".snd", ".w64", ".wav", ".wave", ".wavex"}
+    )
+    | _ffmpeg.EXTENSIONS
+)
+"""Extensions that a folder is searched for, in lower case."""
+
+_INT16: Final = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "ALAC_16"})
+_INT32: Final = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
+
+# Where sf_seek goes to the frame that it was asked for. All other files are decoded from the start,
+# or from the decoder's current position.
+_SEEKABLE_FORMATS: Final = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC"})
+_SEEKABLE_SUBTYPES: Final = frozenset(
+    {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+)
+
+INEXACT: Final = frozenset(
+    {("AIFF", "DWVW_12"), ("AIFF", "DWVW_16"), ("AIFF", "DWVW_24"), ("PAF", "PCM_24")}
+    | {("SDS", "PCM_S8"), ("SDS", "PCM_16"), ("SDS", "PCM_24")}
+)
+"""Formats for which sf_readf itself is wrong: its frames depend on the sizes of the reads."""
+
+
+def seeks_exactly(recording: Recording) -> bool:
+    """Return whether libsndfile's seeking in such a file is exact."""
+    return recording.format in _SEEKABLE_FORMATS and recording.subtype in _SEEKABLE_SUBTYPES
+
+
+def decodes_from_start(recording: Recording) -> bool:
+    """Return whether reaching a frame of the file takes decoding everything before it."""
+    return not (recording.seek_points or seeks_exactly(recording))
+
+
+def sample_type(recording: Recording) -> np.dtype[Any]:
+    """Return the NumPy type in which the file is decoded: its own, or float32 for lossy codecs.
+
+    As int16, a loud lossy file could wrap around. As float32, 16-bit PCM would take twice the
+    memory.
+    """
+    if recording.format in _ffmpeg.CONTAINERS:
+        return np.dtype(np.float32)
+    if recording.subtype in _INT16:
+        return np.dtype(np.int16)
+    if recording.subtype in _INT32:
+        return np.dtype(np.int32)
+    return np.dtype(np.float64 if recording.subtype == "DOUBLE" else np.float32)
+
+
+def decoder_bytes(recording: Recording) -> int:
+    """Return an upper bound on the memory of one open decoder, in bytes.
+
+    libsndfile 1.2.2 allocates (measured by tests/codecs/test_probe.py):
+
+    - WAV and AIFF: 11 KiB; 27 KiB as ADPCM; more if the header holds long texts.
+    - FLAC: 300 KiB per channel in blocks of 4,096 frames, 410 KiB in blocks of 16,384, the most
+      that the format recommends. The kernel's own decoder may be open as well: at most 120 KiB per
+      channel and 80 KiB more.
+    - Opus: 80 KiB, and 33 KiB for each further channel.
+    - MP3: 73 KiB; with seek points 8 bytes for each 64 MP3 frames, and up to 184 KiB of the file.
+    - ALAC: 1.2 MiB, and 5 bytes for each 4,096 frames.
+    - Vorbis: chosen by the encoder; 190 to 310 KiB here.
+    """
+    if recording.format in _ffmpeg.CONTAINERS:
+        return _ffmpeg.decoder_bytes(recording.format, recording.channels, recording.frames)
+    if recording.format != "FLAC" and recording.subtype in _SEEKABLE_SUBTYPES:
+        return 64 << 10
+    table = recording.frames // 512 if recording.subtype.startswith("ALAC") else 0
+    if recording.format == "MP3":
+        table = recording.frames // 2048  # packed and unpacked; an MP3 frame has 576 samples
+    return (1 << 20) + (512 << 10) * recording.channels + table

@@ -1,0 +1,70 @@
+"""`ReadTiming`: when one group of reads ran, and where its time went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = ["GIL_WAIT_S", "ReadTiming"]
+
+GIL_WAIT_S: Final = 1e-3
+"""Longer waits for the GIL, in seconds, are counted: another thread held it. A thread gets a free
+GIL within microseconds, and one that is requested after 5 ms (`sys.getswitchinterval`)."""
+
+
+@dataclass(slots=True, eq=False)
+class ReadTiming:
+    """Timing of one group of reads, made by the worker that read it.
+
+    Times of day are those of `time.perf_counter`; all times are in seconds.
+
+    Attributes
+    ----------
+    thread : str
+        Name of the thread that ran the native code.
+    began_s, ended_s : float
+        When the native code began and ended.
+    cpu_s : float
+        Time of the native code on a processor. The rest was spent waiting for the disk or for a
+        processor.
+    busy_s : float
+        Time of the native code and of transforms.
+    decode_s, resample_s, transform_s : float
+        Time in decoding and mixing, in resampling, and in transforms.
+    gil_s : float
+        Time from the end of the native code until Python let the thread continue.
+    transforms : list of (str, float, float)
+        Thread, begin and end of each call of the transforms.
+    file : str
+        Path of the first recording of the group; empty if the group has none.
+    windows, failed : int
+        Windows in the group, and how many of them could not be read or transformed.
+    epoch : int
+        Epoch of the windows.
+    """
+
+    thread: str = ""
+    began_s: float = 0.0
+    ended_s: float = 0.0
+    cpu_s: float = 0.0
+    busy_s: float = 0.0
+    decode_s: float = 0.0
+    resample_s: float = 0.0
+    transform_s: float = 0.0
+    gil_s: float = 0.0
+    transforms: list[tuple[str, float, float]] = field(default_factory=list)
+    file: str = ""
+    windows: int = 0
+    failed: int = 0
+    epoch: int = 0
+
+    @property
+    def blocked_s(self) -> float:
+        """Seconds of the native code in which the thread was on no processor; may be below 0."""
+        return self.ended_s - self.began_s - self.cpu_s
+
+    def add_transform(self, thread: str, began_s: float, ended_s: float) -> None:
+        """Record that `thread` called the transforms from `began_s` to `ended_s`."""
+        self.transform_s += ended_s - began_s
+        self.busy_s += ended_s - began_s
+        self.transforms.append((thread, began_s, ended_s))

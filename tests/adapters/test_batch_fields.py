@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import importlib
+from dataclasses import fields
+
+import pytest
+
+import headrace
+from headrace.adapters._device_loader import DEVICE_FIELDS
+
+
+@pytest.mark.parametrize(("framework", "name"), [("torch", "TorchBatch"), ("jax", "JaxBatch")])
+def test_an_adapters_batch_has_the_fields_of_a_batch(framework: str, name: str) -> None:
+    """`Batch`'s fields are an adapter's, of the same types except for the framework's arrays."""
+    pytest.importorskip(framework)
+    adapted = getattr(importlib.import_module(f"headrace.adapters.{framework}"), name)
+    types = {field.name: field.type for field in fields(adapted)}
+    expected = {field.name: field.type for field in fields(headrace.Batch)}
+
+    assert set(types) == set(expected)
+    assert {name for name in types if types[name] != expected[name]} == set(DEVICE_FIELDS)

@@ -1,0 +1,22 @@
+"""Python processes that tests start: from the project's root, where they find ``tests.support``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+__all__ = ["ROOT", "interruptible"]
+
+ROOT = Path(__file__).parents[2]
+"""The folder of the checkout. A process of ``-m tests.support.NAME`` must be started there."""
+
+_RESTORED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
+def interruptible(code: str, *arguments: object) -> list[str]:
+    """Return the command of a Python process that Ctrl-C interrupts, whatever started the tests.
+
+    A shell starts a background job (``nohup python -m pytest &``) with SIGINT ignored. All its
+    children inherit that, and Python then sets no handler of its own.
+    """
+    return [sys.executable, "-c", _RESTORED + code, *map(str, arguments)]
