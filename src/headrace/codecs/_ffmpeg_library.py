@@ -25,7 +25,7 @@ from headrace.failures import Code, DecodeError
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["MAJORS", "decoder_major", "library", "pyav"]
+__all__ = ["MAJORS", "decoder_major", "import_pyav", "is_pyav_installed", "library"]
 
 MAJORS: Final = {"libavformat": 62, "libavcodec": 62, "libavutil": 60}
 """FFmpeg 8: see src/kernel/sources/ffmpeg_library.h."""
@@ -44,7 +44,7 @@ _FUNCTIONS: Final = (
 )
 
 
-def pyav() -> ModuleType:
+def import_pyav() -> ModuleType:
     """Return PyAV.
 
     Raises
@@ -58,14 +58,23 @@ def pyav() -> ModuleType:
     except ImportError:
         raise DecodeError(
             Code.UNSUPPORTED,
-            "its container needs FFmpeg, which PyAV brings: pip install av, and scan again",
+            "decoding it needs FFmpeg, which PyAV contains: pip install av, and scan again",
         ) from None
     return av
 
 
+def is_pyav_installed() -> bool:
+    """Return whether there is a PyAV: there is no wheel of it for some machines."""
+    try:
+        import_pyav()
+    except DecodeError:
+        return False
+    return True
+
+
 def decoder_major() -> int:
     """Return the major version of libavcodec."""
-    return int(pyav().library_versions["libavcodec"][0])
+    return int(import_pyav().library_versions["libavcodec"][0])
 
 
 @cache
@@ -73,7 +82,7 @@ def library() -> Any:  # noqa: ANN401  _kernel.FfmpegFunctions; None where it is
     """Return what the kernel calls FFmpeg by, or None where PyAV has to decode."""
     if sys.platform == "win32":  # the kernel opens no files by FFmpeg there
         return None
-    av = pyav()
+    av = import_pyav()
     majors = {name: av.library_versions[name][0] for name in MAJORS}
     if majors != MAJORS:
         return None

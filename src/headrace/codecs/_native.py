@@ -11,7 +11,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from headrace._kernel import LibsndfileFunctions, SampleType, SourceFormat, WavEncoding
-from headrace.codecs._ffmpeg import CONTAINERS, Stream
+from headrace.codecs._ffmpeg import BYTE_SEEK, CONTAINERS, Stream
+from headrace.codecs._ffmpeg_library import is_pyav_installed, library
 from headrace.codecs._formats import sample_type, seeks_exactly
 from headrace.codecs._libsndfile import format_code, function_address
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from headrace.codecs._recording import Recording
 
-    Opener = Callable[[bytes], Stream]
+    Opener = Callable[..., Stream]
 
 __all__ = ["libsndfile_functions", "path_of", "source_format"]
 
@@ -60,6 +61,10 @@ def source_format(recording: Recording) -> SourceFormat:
             sample_type=type_,
             exact_seek=False,
             opener=_opener(recording),
+            ffmpeg=library() if is_pyav_installed() else None,
+            demuxer=CONTAINERS[recording.format],
+            codec=recording.subtype,
+            byte_seek=recording.format in BYTE_SEEK,
         )
     wav = recording.format in {"WAV", "WAVEX", "RF64"}
     code = format_code(recording.format, recording.subtype)
@@ -75,10 +80,11 @@ def source_format(recording: Recording) -> SourceFormat:
 
 def _opener(kind: Recording) -> Opener:
     """Return what opens recordings of a kind that FFmpeg decodes, by their `path_of`."""
-    return lambda path: Stream(
+    return lambda path, seek_points=None: Stream(
         path.decode("utf-16-le") if sys.platform == "win32" else os.fsdecode(path),
         kind.format,
         kind.subtype,
         kind.sample_rate,
         kind.channels,
+        seek_points,
     )

@@ -55,6 +55,7 @@ def probe(
         subtype=header.subtype,
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
+        seek_points=header.seek_points,
     )
 
 

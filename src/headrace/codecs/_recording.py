@@ -27,6 +27,8 @@ class Header(NamedTuple):
         Hz.
     channels, frames : int
         Number of channels, and of frames (samples per channel).
+    seek_points : bytes or None
+        See `Recording`.
     """
 
     format: str
@@ -34,6 +36,7 @@ class Header(NamedTuple):
     sample_rate: int
     channels: int
     frames: int
+    seek_points: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

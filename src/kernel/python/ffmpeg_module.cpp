@@ -1,4 +1,4 @@
-// Binds FFmpeg: its functions, the walk over a file, and the index that it gives.
+// Binds FFmpeg: its functions, the walk over a file (not on Windows), and the index that it gives.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -12,7 +12,10 @@
 #include "python/text.h"
 #include "python/without_gil.h"
 #include "sources/decode_error.h"
+#ifndef _WIN32
 #include "sources/ffmpeg_source.h"
+#endif
+#include "sources/packet_index.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -20,6 +23,7 @@ using namespace nb::literals;
 namespace headrace {
 namespace {
 
+#ifndef _WIN32
 void make_functions(FfmpegFunctions* self, const nb::dict& addresses) {
   FfmpegFunctions functions{};
   const auto set = [&](auto*& to, const char* name) {
@@ -105,6 +109,7 @@ class PyWalk {
  private:
   nb::object library_;
 };
+#endif
 
 nb::bytes pack_index(const PacketIndex& index) {
   const std::string packed = pack(index);
@@ -114,6 +119,7 @@ nb::bytes pack_index(const PacketIndex& index) {
 }  // namespace
 
 void bind_ffmpeg(nb::module_& m) {
+#ifndef _WIN32
   nb::class_<FfmpegFunctions>(m, "FfmpegFunctions")
       .def("__init__", &make_functions, "addresses"_a);
   nb::class_<PyWalk>(m, "FfmpegWalk")
@@ -129,6 +135,7 @@ void bind_ffmpeg(nb::module_& m) {
       .def_prop_ro("frames", [](const PyWalk& self) { return self.walk->frames(); })
       .def_prop_ro("complaint", [](const PyWalk& self) { return to_str(self.walk->complaint()); })
       .def_prop_ro("packed_index", [](const PyWalk& self) { return pack_index(self.walk->index()); });
+#endif
   nb::class_<Anchor>(m, "Anchor")
       .def(
           "__init__",

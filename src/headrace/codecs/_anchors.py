@@ -1,0 +1,62 @@
+"""Where decoding of a recording that FFmpeg reads may begin: rules by codec.
+
+A scan cuts a recording into segments. Each segment is defined as what a decoder gives that is new
+a few packets before the segment, the pre-roll, whose output is thrown away. So every way to reach
+a sample gives the same bits (src/kernel/sources/packet_index.h).
+
+There are two kinds of codecs:
+
+- It *forgets*: after the pre-roll a decoder gives the same bits as one that has decoded everything
+  before. The recording is then one uninterrupted decode.
+- Its memory has no provable end. The segments then differ a little from an uninterrupted decode:
+  benchmarks/anchors.py measures by how much, and docs/explanation/codecs.md has its table.
+
+A change of a rule changes samples: it needs a new version of the packed index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["AnchorRule", "anchor_rule"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorRule:
+    """Where anchors are placed.
+
+    Attributes
+    ----------
+    spacing_s : float
+        Seconds of audio in a segment, at least.
+    pre_roll : int
+        Packets that are decoded and thrown away before a segment.
+    forgets : bool
+        Whether segments are the same bits as an uninterrupted decode.
+    """
+
+    spacing_s: float
+    pre_roll: int
+    forgets: bool = False
+
+
+_EACH_PACKET: Final = frozenset({"alac", "flac", "wavpack"})
+"""Codecs whose packets are decoded each by itself. So are those of PCM and of ADPCM in blocks."""
+
+_SPACINGS: Final = {
+    "opus": AnchorRule(2.0, 8),
+}
+
+LONG_AAC: Final = AnchorRule(20.0, 48)
+"""AAC whose packets have 2,048 frames carries spectral band replication, whose header need not
+be in every packet: two seconds at 48 kHz. There was no encoder to measure it with."""
+
+
+def anchor_rule(codec: str) -> AnchorRule:
+    """Return the rule for a codec, by FFmpeg's name."""
+    if codec in _EACH_PACKET or codec.startswith(("pcm_", "adpcm_ima_wav", "adpcm_ms")):
+        return AnchorRule(1.0, 1, forgets=True)
+    if codec == "vorbis":  # each packet is overlapped with the one before it, and with no other
+        return AnchorRule(1.0, 2, forgets=True)
+    return _SPACINGS.get(codec, AnchorRule(2.0, 4))
