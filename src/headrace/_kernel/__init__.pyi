@@ -199,11 +199,13 @@ class FfmpegWalk:
         *,
         spacing_s: float,
         pre_roll: int,
+        pre_roll_s: float,
         forgets: bool,
         long_spacing_s: float,
         long_pre_roll: int,
+        long_pre_roll_s: float,
     ) -> None:
-        """Set where anchors are placed; the last two are for AAC with packets of 2,048 frames."""
+        """Set where anchors are placed; the last three are for AAC with packets of 2,048 frames."""
     def advance(self, frames: int) -> int:
         """Decode `frames` frames or a few more; return how many: fewer at the end. No GIL."""
     @property

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["AnchorRule", "anchor_rule"]
+__all__ = ["LONG_AAC", "MOST_PRE_ROLL", "AnchorRule", "anchor_rule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +31,35 @@ class AnchorRule:
     spacing_s : float
         Seconds of audio in a segment, at least.
     pre_roll : int
-        Packets that are decoded and thrown away before a segment.
+        Packets that are decoded and thrown away before a segment, at least.
+    pre_roll_s : float
+        Seconds of audio in them, at least: about, by the mean length of the packets before the
+        first anchor.
     forgets : bool
         Whether segments are the same bits as an uninterrupted decode.
     """
 
     spacing_s: float
     pre_roll: int
+    pre_roll_s: float = 0.0
     forgets: bool = False
 
 
 _EACH_PACKET: Final = frozenset({"alac", "flac", "wavpack"})
 """Codecs whose packets are decoded each by itself. So are those of PCM and of ADPCM in blocks."""
 
-_SPACINGS: Final = {
-    "opus": AnchorRule(2.0, 8),
+MOST_PRE_ROLL: Final = 200
+"""Packets."""
+
+_RULES: Final = {
+    "aac": AnchorRule(2.0, 4),
+    "mp3": AnchorRule(2.0, 4, 0.3),  # its bit reservoir reaches back by up to 511 bytes
+    "opus": AnchorRule(4.0, 4, 0.32),
 }
 
-LONG_AAC: Final = AnchorRule(20.0, 48)
-"""AAC whose packets have 2,048 frames carries spectral band replication, whose header need not
-be in every packet: two seconds at 48 kHz. There was no encoder to measure it with."""
+LONG_AAC: Final = AnchorRule(20.0, 4, 2.0)
+"""AAC whose packets have 2,048 frames carries spectral band replication, whose header need not be
+in every packet. There was no encoder to measure it with."""
 
 
 def anchor_rule(codec: str) -> AnchorRule:
@@ -59,4 +68,4 @@ def anchor_rule(codec: str) -> AnchorRule:
         return AnchorRule(1.0, 1, forgets=True)
     if codec == "vorbis":  # each packet is overlapped with the one before it, and with no other
         return AnchorRule(1.0, 2, forgets=True)
-    return _SPACINGS.get(codec, AnchorRule(2.0, 4))
+    return _RULES.get(codec, AnchorRule(2.0, 4, 0.1))

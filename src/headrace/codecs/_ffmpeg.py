@@ -16,6 +16,7 @@ from its first packet, without a break.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from contextlib import suppress
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 import numpy as np
 
 from headrace import _kernel
-from headrace.codecs._anchors import LONG_AAC, anchor_rule
+from headrace.codecs._anchors import LONG_AAC, MOST_PRE_ROLL, anchor_rule
 from headrace.codecs._ffmpeg_library import decoder_major, import_pyav, library
 from headrace.codecs._recording import MAX_SAMPLE_RATE, Header
 from headrace.failures import Code, DecodeError, describe_os_error
@@ -139,9 +140,11 @@ def measure(path: str, cancelled: Callable[[], bool] = lambda: False) -> Header 
     walk.set_rules(
         spacing_s=rule.spacing_s,
         pre_roll=rule.pre_roll,
+        pre_roll_s=rule.pre_roll_s,
         forgets=rule.forgets,
         long_spacing_s=LONG_AAC.spacing_s,
         long_pre_roll=LONG_AAC.pre_roll,
+        long_pre_roll_s=LONG_AAC.pre_roll_s,
     )
     _raise_error(walk)
     while not cancelled():
@@ -189,7 +192,7 @@ def measure_with_pyav(
         _check_measured(total, stream.complaint)
         index = _kernel.PacketIndex(
             decoder_major=decoder_major(),
-            pre_roll=walk.rule.pre_roll,
+            pre_roll=walk.pre_roll,
             forgets=walk.rule.forgets,
             frames=total,
             anchors=anchors,
@@ -296,8 +299,8 @@ class Stream:
 
     def open_decoder(self) -> _CodecContext:
         """Return a new decoder for the track: that of the file, opened once more."""
-        while len(self._opened) > 1:
-            self._opened.pop().close()
+        while len(self._opened) > 2:  # noqa: PLR2004  that of the packets, and of the decoder in use
+            self._opened.pop(1).close()
         return self._select_track(self._open()).codec_context
 
     def decode_by(self, frames: Iterator[_AudioFrame]) -> None:
@@ -455,37 +458,58 @@ class _Walk:
     def __init__(self, stream: Stream, anchors: list[_kernel.Anchor]) -> None:
         self._stream = stream
         self._anchors = anchors
-        self._total = 0
         self.rule = anchor_rule(stream.codec)
+        self.pre_roll = self.rule.pre_roll
 
     def frames(self) -> Iterator[_AudioFrame]:
         """Yield the frames of the whole file."""
         stream = self._stream
         decoder = stream.track.codec_context
-        history: deque[tuple[_Packet, _Place]] = deque(
-            maxlen=1 + max(self.rule.pre_roll, LONG_AAC.pre_roll)
-        )
-        packets = start = 0
+        history: deque[tuple[_Packet, _Place]] = deque(maxlen=1 + MOST_PRE_ROLL)
+        total = packets = segment_start = segment_packets = 0
         for packet in stream.container.demux(stream.track):
             last = not packet.size
-            roll = self.rule.pre_roll
-            due = self._total - start >= self.rule.spacing_s * stream.sample_rate
-            if not last and stream.sample_rate and due and packets >= roll:
-                place = _anchor_place([place for _, place in history], roll)
-                if place is not None:
-                    self._anchors.append(_anchor(self._total, packets, place))
-                    start, packets = self._total, 0
-                    if not self.rule.forgets:
-                        decoder = stream.open_decoder()
-                        _discard(decoder, [old for old, _ in list(history)[-roll:]])
-            for frame in decoder.decode(None if last else packet):
-                self._total += frame.samples
+            rate = stream.sample_rate
+            due = rate and not last and total - segment_start >= self.rule.spacing_s * rate
+            if due and not self._anchors:
+                in_roll = math.ceil(self.rule.pre_roll_s * (packets * rate / total))
+                self.pre_roll = min(MOST_PRE_ROLL, max(self.rule.pre_roll, in_roll))
+            frames = decoder.decode(None if last else packet)
+            place = None
+            if due and segment_packets >= self.pre_roll:
+                place = _anchor_place([place for _, place in history], self.pre_roll)
+            if place is not None:
+                before = [old for old, _ in list(history)[-self.pre_roll :]]
+                fresh = None if self.rule.forgets else self._try(packet, before, frames)
+                if self.rule.forgets or fresh is not None:
+                    self._anchors.append(_anchor(total, segment_packets, place))
+                    segment_start, segment_packets = total, 0
+                if fresh is not None:
+                    decoder, frames = fresh
+            for frame in frames:
+                total += frame.samples
                 if not self._anchors and stream.codec == "aac" and frame.samples > _AAC_FRAMES:
                     self.rule = LONG_AAC
                 yield frame
             if not last:
                 history.append((packet, _place_of(packet, history[-1][1] if history else None)))
             packets += 1
+            segment_packets += 1
+
+    def _try(
+        self, packet: _Packet, before: list[_Packet], frames: list[_AudioFrame]
+    ) -> tuple[_CodecContext, list[_AudioFrame]] | None:
+        """Decode a packet with a new decoder; return both if there are as many frames."""
+        decoder = self._stream.open_decoder()
+        _discard(decoder, before)
+        try:
+            found = decoder.decode(packet)
+        except import_pyav().FFmpegError:
+            return None
+        kinds = {(one.sample_rate, one.layout.nb_channels) for one in [*frames, *found]}
+        if len(kinds) > 1 or sum(one.samples for one in found) != sum(one.samples for one in frames):
+            return None
+        return decoder, found
 
 
 class _Place(NamedTuple):

@@ -105,7 +105,8 @@ def _agrees(av: ModuleType, functions: Any) -> bool:  # noqa: ANN401
     walk = _kernel.FfmpegWalk(functions, path=str(SELF_CHECK).encode(), demuxer="matroska")
     if walk.error or walk.codec != "flac":
         return False
-    walk.set_rules(spacing_s=0.05, pre_roll=1, forgets=True, long_spacing_s=1, long_pre_roll=1)
+    walk.set_rules(spacing_s=0.05, pre_roll=1, pre_roll_s=0, forgets=True, long_spacing_s=1,
+        long_pre_roll=1, long_pre_roll_s=0)
     walk.advance(len(whole) + 1)
     found = (walk.error, walk.complaint, walk.sample_rate, walk.channels, walk.frames)
     return found == (None, "", 48_000, 2, len(whole))

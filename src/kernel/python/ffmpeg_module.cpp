@@ -94,12 +94,13 @@ class PyWalk {
     return got;
   }
 
-  void set_rules(double spacing_s, int64_t pre_roll, bool forgets, double long_spacing_s,
-                 int64_t long_pre_roll) {
+  void set_rules(double spacing_s, int64_t pre_roll, double pre_roll_s, bool forgets,
+                 double long_spacing_s, int64_t long_pre_roll, double long_pre_roll_s) {
     if (!(spacing_s > 0) || !(long_spacing_s > 0) || pre_roll < 1 || long_pre_roll < 1)
       throw std::invalid_argument("spacing must be positive, and the pre-roll at least 1");
     error = error_of([&] {
-      walk->set_rules({spacing_s, pre_roll, forgets}, {long_spacing_s, long_pre_roll, forgets});
+      walk->set_rules({spacing_s, pre_roll, pre_roll_s, forgets},
+                      {long_spacing_s, long_pre_roll, long_pre_roll_s, forgets});
     });
   }
 
@@ -125,8 +126,8 @@ void bind_ffmpeg(nb::module_& m) {
   nb::class_<PyWalk>(m, "FfmpegWalk")
       .def(nb::init<nb::object, const nb::bytes&, const std::string&>(), "library"_a, nb::kw_only(),
            "path"_a, "demuxer"_a)
-      .def("set_rules", &PyWalk::set_rules, nb::kw_only(), "spacing_s"_a, "pre_roll"_a, "forgets"_a,
-           "long_spacing_s"_a, "long_pre_roll"_a)
+      .def("set_rules", &PyWalk::set_rules, nb::kw_only(), "spacing_s"_a, "pre_roll"_a, "pre_roll_s"_a,
+           "forgets"_a, "long_spacing_s"_a, "long_pre_roll"_a, "long_pre_roll_s"_a)
       .def("advance", &PyWalk::advance, "frames"_a)
       .def_ro("error", &PyWalk::error)
       .def_prop_ro("codec", [](const PyWalk& self) { return self.walk->codec(); })

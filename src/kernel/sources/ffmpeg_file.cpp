@@ -208,6 +208,7 @@ int FfmpegDecoder::decode(const Packet* packet, std::vector<float>* pcm) {
 }
 
 void FfmpegDecoder::append(std::vector<float>* pcm) {
+  if (!pcm) return;  // of a pre-roll, not even the rate counts
   const auto other = [&](const std::string& now, const std::string& then) {
     if (scanned)
       return DecodeError("CHANGED", "decoding gives " + now + ", but gave " + then +
@@ -231,7 +232,6 @@ void FfmpegDecoder::append(std::vector<float>* pcm) {
   if (count > longest) longest = count;
   if (frame_->format < U8 || frame_->format > DBLP)
     throw DecodeError("UNSUPPORTED", "its samples are of a type that is not read: convert the file");
-  if (!pcm) return;
   const size_t at = pcm->size();
   pcm->resize(at + static_cast<size_t>(count) * static_cast<size_t>(channels));
   float* to = pcm->data() + at;

@@ -1,7 +1,7 @@
 #include "sources/ffmpeg_source.h"
 
 #include <algorithm>
-#include <cerrno>
+#include <cmath>
 #include <cstring>
 
 #include "sources/decode_error.h"
@@ -11,6 +11,9 @@ namespace {
 
 // Go forward by up to this part of a second by decoding. A number pulled out of the air.
 constexpr int64_t NEAR = 4;
+
+// Packets of a pre-roll at most: as many as codecs/_anchors.py allows.
+constexpr int64_t MOST_PRE_ROLL = 200;
 
 class FfmpegSource : public Source {
  public:
@@ -203,62 +206,87 @@ void FfmpegWalk::set_rules(const AnchorRule& rule, const AnchorRule& rule_of_lon
   index_.pre_roll = rule.pre_roll;
   index_.forgets = rule.forgets;
   // One more, to compare the first with the one before it.
-  history_ = std::make_unique<PacketHistory>(
-      library_, 1 + std::max(rule.pre_roll, rule_of_long_packets.pre_roll));
-  replace_decoder();
+  history_ = std::make_unique<PacketHistory>(library_, MOST_PRE_ROLL + 1);
+  decoder_ = std::make_unique<FfmpegDecoder>(file_, library_);
 }
 
-void FfmpegWalk::replace_decoder() {
-  auto fresh = std::make_unique<FfmpegDecoder>(file_, library_);
-  if (decoder_) {
-    fresh->sample_rate = decoder_->sample_rate;
-    fresh->channels = decoder_->channels;
-    fresh->longest = decoder_->longest;
-  }
-  decoder_ = std::move(fresh);
+// Choose how many packets a pre-roll has: from those so far, before the first anchor.
+void FfmpegWalk::set_pre_roll() {
+  const double packets_in_s = static_cast<double>(read_packets_) * sample_rate_ /
+                              static_cast<double>(index_.frames);
+  const auto packets = static_cast<int64_t>(std::ceil(rule_.pre_roll_s * packets_in_s));
+  index_.pre_roll = std::min(MOST_PRE_ROLL, std::max(rule_.pre_roll, packets));
 }
 
-void FfmpegWalk::begin_segment() {
+bool FfmpegWalk::anchor_is_due() const {
+  return sample_rate_ &&
+         static_cast<double>(index_.frames - segment_start_) >= rule_.spacing_s * sample_rate_;
+}
+
+// Whether a seek cannot take another packet for the first one of the pre-roll.
+bool FfmpegWalk::place_is_unique() const {
   const int64_t roll = index_.pre_roll;
-  if (history_->size() <= roll || segment_packets_ < roll) return;
-  const PacketPlace& place = history_->place(roll);
+  if (history_->size() <= roll || segment_packets_ < roll) return false;
   const auto alike = [](const PacketPlace& a, const PacketPlace& b) {
     return a.offset == b.offset && a.time == b.time && a.check == b.check;
   };
-  // A packet that looks like its neighbour could be taken for it.
-  if (alike(place, history_->place(roll + 1)) || (roll > 1 && alike(place, history_->place(roll - 1)))) return;
-  index_.anchors.push_back({index_.frames, segment_packets_, place});
+  const PacketPlace& place = history_->place(roll);
+  return !alike(place, history_->place(roll + 1)) && (roll == 1 || !alike(place, history_->place(roll - 1)));
+}
+
+// Decode the packet, or what is left at the end.
+int FfmpegWalk::decode(FfmpegDecoder* decoder, bool more) {
+  pcm_.clear();
+  const int error = decoder->decode(more ? packet_.get() : nullptr, &pcm_);
+  packet_frames_ = decoder->channels ? static_cast<int64_t>(pcm_.size()) / decoder->channels : 0;
+  return error;
+}
+
+// Decode the packet as the first of a segment, if that can be.
+int FfmpegWalk::decode_at_anchor() {
+  const Anchor anchor{index_.frames, segment_packets_, history_->place(index_.pre_roll)};
+  std::unique_ptr<FfmpegDecoder> fresh;
+  int64_t fresh_frames = 0;
+  if (!index_.forgets) {
+    fresh = std::make_unique<FfmpegDecoder>(file_, library_);
+    fresh->sample_rate = sample_rate_;
+    fresh->channels = channels_;
+    fresh->longest = decoder_->longest;
+    history_->feed(fresh.get(), index_.pre_roll);
+    try {
+      if (decode(fresh.get(), true)) fresh.reset();
+      fresh_frames = packet_frames_;
+    } catch (const DecodeError&) {
+      fresh.reset();
+    }
+  }
+  const int error = decode(decoder_.get(), true);
+  if (error || (!index_.forgets && (!fresh || fresh_frames != packet_frames_))) return error;
+  index_.anchors.push_back(anchor);
   segment_start_ = index_.frames;
   segment_packets_ = 0;
-  if (index_.forgets) return;
-  replace_decoder();
-  history_->feed(decoder_.get(), roll);
+  if (fresh) decoder_ = std::move(fresh);
+  return 0;
 }
 
 int64_t FfmpegWalk::advance(int64_t frames) {
   const int64_t begin = index_.frames;
   while (!ended_ && index_.frames - begin < frames) {
     const bool more = file_.next(packet_.get());
-    if (!more) {
-      ended_ = true;
-      error_ = file_.error();
-      if (error_) break;
-    } else if (sample_rate_ &&
-               static_cast<double>(index_.frames - segment_start_) >= rule_.spacing_s * sample_rate_) {
-      begin_segment();
-    }
-    pcm_.clear();
-    error_ = decoder_->decode(more ? packet_.get() : nullptr, &pcm_);
+    error_ = more ? 0 : file_.error();
+    ended_ = !more;
+    if (error_) break;
+    const bool due = more && anchor_is_due();
+    if (due && index_.anchors.empty()) set_pre_roll();
+    error_ = due && place_is_unique() ? decode_at_anchor() : decode(decoder_.get(), more);
     if (more) history_->add(packet_.get(), file_.place());
     ++segment_packets_;
+    ++read_packets_;
     sample_rate_ = decoder_->sample_rate;
     channels_ = decoder_->channels;
-    if (channels_) index_.frames += static_cast<int64_t>(pcm_.size()) / channels_;
-    if (index_.anchors.empty() && codec() == "aac" && decoder_->longest > 1024) {
+    index_.frames += packet_frames_;
+    if (index_.anchors.empty() && codec() == "aac" && decoder_->longest > 1024)
       rule_ = rule_of_long_packets_;
-      index_.pre_roll = rule_.pre_roll;
-      index_.forgets = rule_.forgets;
-    }
     if (error_) ended_ = true;
   }
   return index_.frames - begin;

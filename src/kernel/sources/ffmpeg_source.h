@@ -23,7 +23,8 @@ std::unique_ptr<Source> open_ffmpeg(const SourceSpec& spec);
 // Where anchors are placed in recordings of one codec.
 struct AnchorRule {
   double spacing_s;   // seconds of audio in a segment, at least
-  int64_t pre_roll;   // packets, from 1 on
+  int64_t pre_roll;   // packets of a pre-roll, at least; from 1 on
+  double pre_roll_s;  // seconds of a pre-roll, at least
   bool forgets;       // see PacketIndex
 };
 
@@ -50,6 +51,9 @@ class PacketHistory {
 };
 
 // Decodes a whole file once, segment by segment, and notes its anchors.
+//
+// Guarantees: the number of frames is that of one uninterrupted decode. A packet becomes the first of a segment
+// only if a new decoder gives as many frames for it as the one before.
 class FfmpegWalk {
  public:
   // Throws DecodeError if the file cannot be opened.
@@ -71,8 +75,11 @@ class FfmpegWalk {
   std::string complaint() const;
 
  private:
-  void begin_segment();
-  void replace_decoder();
+  void set_pre_roll();
+  bool anchor_is_due() const;
+  bool place_is_unique() const;
+  int decode_at_anchor();
+  int decode(FfmpegDecoder* decoder, bool more);
 
   const FfmpegFormat format_;
   const FfmpegFunctions& library_;
@@ -83,6 +90,8 @@ class FfmpegWalk {
   AnchorRule rule_{}, rule_of_long_packets_{};
   PacketIndex index_;
   std::vector<float> pcm_;
+  int64_t packet_frames_ = 0;  // that the last packet gave
+  int64_t read_packets_ = 0;
   int sample_rate_ = 0, channels_ = 0;
   int64_t segment_start_ = 0, segment_packets_ = 0;
   bool ended_ = false;
