@@ -166,7 +166,7 @@ class LibsndfileFunctions:
     def open_virtual(self) -> int: ...
 
 class FfmpegFunctions:
-    """Addresses of FFmpeg's functions, by name; not on Windows.
+    """Addresses of FFmpeg's functions, by name.
 
     They must be of the major versions in ``codecs/_ffmpeg_library.py``.
 
@@ -177,6 +177,31 @@ class FfmpegFunctions:
     """
 
     def __init__(self, addresses: dict[str, int | None]) -> None: ...
+
+class FfmpegFormat:
+    """How FFmpeg opens recordings of one format.
+
+    Parameters
+    ----------
+    functions : FfmpegFunctions
+        What decodes them.
+    demuxer, codec : str
+        FFmpeg's names of the container and the codec.
+    byte_seek : bool
+        Whether to seek by offsets: else by time stamps.
+    """
+
+    def __init__(
+        self, *, functions: FfmpegFunctions, demuxer: str, codec: str, byte_seek: bool
+    ) -> None: ...
+    @property
+    def functions(self) -> FfmpegFunctions: ...
+    @property
+    def demuxer(self) -> str: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def byte_seek(self) -> bool: ...
 
 class FfmpegWalk:
     """Decodes a file from its start and notes its anchors; not on Windows.
@@ -308,12 +333,8 @@ class SourceFormat:
     opener : callable, optional
         If Python decodes them: returns a stream for a path, or for a path and seek points if there
         are some. They are of float32 and do not seek.
-    ffmpeg : FfmpegFunctions, optional
-        If FFmpeg decodes those that have a `PacketIndex` in their seek points.
-    demuxer, codec : str
-        FFmpeg's names of the container and the codec.
-    byte_seek : bool
-        Whether FFmpeg is to seek by offsets: else by time stamps.
+    ffmpeg : FfmpegFormat, optional
+        If the kernel calls FFmpeg for those that have a `PacketIndex` in their seek points.
 
     Raises
     ------
@@ -331,10 +352,7 @@ class SourceFormat:
         sndfile_format: int = 0,
         wav_encoding: WavEncoding | None = None,
         opener: Callable[..., _PythonStream] | None = None,
-        ffmpeg: FfmpegFunctions | None = None,
-        demuxer: str = "",
-        codec: str = "",
-        byte_seek: bool = False,
+        ffmpeg: FfmpegFormat | None = None,
     ) -> None: ...
     @property
     def sample_rate(self) -> int: ...
@@ -351,7 +369,7 @@ class SourceFormat:
     @property
     def opener(self) -> Callable[..., _PythonStream] | None: ...
     @property
-    def ffmpeg(self) -> FfmpegFunctions | None: ...
+    def ffmpeg(self) -> FfmpegFormat | None: ...
 
 class RecordingFormat:
     """How recordings of one format are read and resampled.

@@ -466,8 +466,8 @@ class _Walk:
         stream = self._stream
         decoder = stream.track.codec_context
         history: deque[tuple[_Packet, _Place]] = deque(maxlen=1 + MOST_PRE_ROLL)
-        total = packets = segment_start = segment_packets = 0
-        for packet in stream.container.demux(stream.track):
+        total = segment_start = segment_packets = 0
+        for packets, packet in enumerate(stream.container.demux(stream.track)):
             last = not packet.size
             rate = stream.sample_rate
             due = rate and not last and total - segment_start >= self.rule.spacing_s * rate
@@ -493,7 +493,6 @@ class _Walk:
                 yield frame
             if not last:
                 history.append((packet, _place_of(packet, history[-1][1] if history else None)))
-            packets += 1
             segment_packets += 1
 
     def _try(
@@ -507,7 +506,9 @@ class _Walk:
         except import_pyav().FFmpegError:
             return None
         kinds = {(one.sample_rate, one.layout.nb_channels) for one in [*frames, *found]}
-        if len(kinds) > 1 or sum(one.samples for one in found) != sum(one.samples for one in frames):
+        if len(kinds) > 1 or sum(one.samples for one in found) != sum(
+            one.samples for one in frames
+        ):
             return None
         return decoder, found
 

@@ -10,7 +10,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from headrace._kernel import LibsndfileFunctions, SampleType, SourceFormat, WavEncoding
+from headrace._kernel import (
+    FfmpegFormat,
+    LibsndfileFunctions,
+    SampleType,
+    SourceFormat,
+    WavEncoding,
+)
 from headrace.codecs._ffmpeg import BYTE_SEEK, CONTAINERS, Stream
 from headrace.codecs._ffmpeg_library import is_pyav_installed, library
 from headrace.codecs._formats import sample_type, seeks_exactly
@@ -61,10 +67,7 @@ def source_format(recording: Recording) -> SourceFormat:
             sample_type=type_,
             exact_seek=False,
             opener=_opener(recording),
-            ffmpeg=library() if is_pyav_installed() else None,
-            demuxer=CONTAINERS[recording.format],
-            codec=recording.subtype,
-            byte_seek=recording.format in BYTE_SEEK,
+            ffmpeg=_ffmpeg_format(recording),
         )
     wav = recording.format in {"WAV", "WAVEX", "RF64"}
     code = format_code(recording.format, recording.subtype)
@@ -75,6 +78,19 @@ def source_format(recording: Recording) -> SourceFormat:
         exact_seek=seeks_exactly(recording),
         sndfile_format=code,
         wav_encoding=_WAV_ENCODINGS.get(recording.subtype) if wav else None,
+    )
+
+
+def _ffmpeg_format(kind: Recording) -> FfmpegFormat | None:
+    """Return what the kernel opens recordings of this kind by, or None if Python has to."""
+    functions = library() if is_pyav_installed() else None
+    if functions is None:
+        return None
+    return FfmpegFormat(
+        functions=functions,
+        demuxer=CONTAINERS[kind.format],
+        codec=kind.subtype,
+        byte_seek=kind.format in BYTE_SEEK,
     )
 
 

@@ -9,6 +9,12 @@
 
 namespace headrace {
 
+// An FfmpegFormat that owns the functions.
+struct PyFfmpegFormat {
+  FfmpegFormat plain;
+  nanobind::object functions;
+};
+
 // A SourceFormat that owns the Python objects that it refers to.
 struct PySourceFormat {
   SourceFormat plain;

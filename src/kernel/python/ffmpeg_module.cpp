@@ -1,4 +1,4 @@
-// Binds FFmpeg: its functions, the walk over a file (not on Windows), and the index that it gives.
+// Binds what has to do with FFmpeg: its functions, the walk over a file (not on Windows), and the index.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -12,6 +12,7 @@
 #include "python/text.h"
 #include "python/without_gil.h"
 #include "sources/decode_error.h"
+#include "sources/ffmpeg_library.h"
 #ifndef _WIN32
 #include "sources/ffmpeg_source.h"
 #endif
@@ -23,7 +24,6 @@ using namespace nb::literals;
 namespace headrace {
 namespace {
 
-#ifndef _WIN32
 void make_functions(FfmpegFunctions* self, const nb::dict& addresses) {
   FfmpegFunctions functions{};
   const auto set = [&](auto*& to, const char* name) {
@@ -61,6 +61,18 @@ void make_functions(FfmpegFunctions* self, const nb::dict& addresses) {
   new (self) FfmpegFunctions(functions);
 }
 
+void make_format(PyFfmpegFormat* self, nb::object functions, const std::string& demuxer,
+                 const std::string& codec, bool byte_seek) {
+  new (self) PyFfmpegFormat{{&nb::cast<const FfmpegFunctions&>(functions), demuxer, codec, byte_seek},
+                            functions};
+}
+
+template <auto Member>
+auto format_field(const PyFfmpegFormat& format) {
+  return format.plain.*Member;
+}
+
+#ifndef _WIN32
 // Run `work` without the GIL. Return what stopped it as (code, message), or None.
 template <typename Work>
 nb::object error_of(Work work) {
@@ -120,9 +132,16 @@ nb::bytes pack_index(const PacketIndex& index) {
 }  // namespace
 
 void bind_ffmpeg(nb::module_& m) {
-#ifndef _WIN32
   nb::class_<FfmpegFunctions>(m, "FfmpegFunctions")
       .def("__init__", &make_functions, "addresses"_a);
+  nb::class_<PyFfmpegFormat>(m, "FfmpegFormat")
+      .def("__init__", &make_format, nb::kw_only(), "functions"_a, "demuxer"_a, "codec"_a,
+           "byte_seek"_a)
+      .def_ro("functions", &PyFfmpegFormat::functions)
+      .def_prop_ro("demuxer", &format_field<&FfmpegFormat::demuxer>)
+      .def_prop_ro("codec", &format_field<&FfmpegFormat::codec>)
+      .def_prop_ro("byte_seek", &format_field<&FfmpegFormat::byte_seek>);
+#ifndef _WIN32
   nb::class_<PyWalk>(m, "FfmpegWalk")
       .def(nb::init<nb::object, const nb::bytes&, const std::string&>(), "library"_a, nb::kw_only(),
            "path"_a, "demuxer"_a)

@@ -55,15 +55,11 @@ Address readf_address(const LibsndfileFunctions& functions) {
 
 void make_format(PySourceFormat* self, int sample_rate, int channels, SampleType sample_type,
                  bool exact_seek, int sndfile_format, std::optional<WavEncoding> wav_encoding,
-                 nb::object opener, nb::object ffmpeg, const std::string& demuxer,
-                 const std::string& codec, bool byte_seek) {
+                 nb::object opener, nb::object ffmpeg) {
   if (channels < 1) throw std::invalid_argument("channels must be at least 1");
   SourceFormat format{sample_rate,    channels,     sample_type, exact_seek,
                       sndfile_format, wav_encoding, nullptr, {}};
-#ifndef _WIN32
-  if (!ffmpeg.is_none())
-    format.ffmpeg = {&nb::cast<const FfmpegFunctions&>(ffmpeg), demuxer, codec, byte_seek};
-#endif
+  if (!ffmpeg.is_none()) format.ffmpeg = nb::cast<const PyFfmpegFormat&>(ffmpeg).plain;
   if (!opener.is_none()) {
     if (sample_type != SampleType::FLOAT32 || exact_seek)
       throw std::invalid_argument("what a Python opener opens must be of float32, and does not seek");
@@ -119,8 +115,7 @@ void bind_sources(nb::module_& m) {
   nb::class_<PySourceFormat>(m, "SourceFormat")
       .def("__init__", &make_format, nb::kw_only(), "sample_rate"_a, "channels"_a, "sample_type"_a,
            "exact_seek"_a, "sndfile_format"_a = 0, "wav_encoding"_a = nb::none(),
-           "opener"_a = nb::none(), "ffmpeg"_a = nb::none(), "demuxer"_a = "", "codec"_a = "",
-           "byte_seek"_a = false)
+           "opener"_a = nb::none(), "ffmpeg"_a = nb::none())
       .def_prop_ro("sample_rate", &format_field<&SourceFormat::sample_rate>)
       .def_prop_ro("channels", &format_field<&SourceFormat::channels>)
       .def_prop_ro("sample_type", &format_field<&SourceFormat::sample_type>)
