@@ -6,6 +6,7 @@ from ._formats import EXTENSIONS as EXTENSIONS
 from ._formats import decoder_bytes as decoder_bytes
 from ._formats import decodes_from_start as decodes_from_start
 from ._formats import sample_type as sample_type
+from ._formats import seek_point_bytes as seek_point_bytes
 from ._formats import seeks_exactly as seeks_exactly
 from ._libsndfile import libsndfile_names as libsndfile_names
 from ._native import libsndfile_functions as libsndfile_functions

@@ -99,16 +99,18 @@ def container_of(begin: bytes) -> str | None:
     return "AAC" if int.from_bytes(begin[:2], "big") & mask == value else None
 
 
-def decoder_bytes(container: str, channels: int, frames: int) -> int:
+def decoder_bytes(container: str, channels: int, frames: int, sample_rate: int) -> int:
     """Return an upper bound on the memory of one open decoder, in bytes.
 
     With FFmpeg 8, tests/codecs/test_ffmpeg.py measures 0.1 to 0.8 MiB and the current packet.
     Opening a file reads up to 5 MB of it, including pictures (FFmpeg's probesize). The index of an
     MP4 file, and possibly that of an AVI file, is kept in memory: about 64 bytes for each packet,
     which has 512 frames or more. For other containers FFmpeg limits the index to 1 MiB
-    (max_index_size).
+    (max_index_size). The recording's own index, packed twice and unpacked, is at most 128 bytes for
+    each second.
     """
     index = frames // 8 if container in {"MP4", "AVI"} else 1 << 20
+    index += 128 * (frames // sample_rate)
     return (8 << 20) + (512 << 10) * channels + index
 
 

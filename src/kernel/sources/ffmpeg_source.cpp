@@ -205,8 +205,9 @@ void FfmpegWalk::set_rules(const AnchorRule& rule, const AnchorRule& rule_of_lon
   rule_of_long_packets_ = rule_of_long_packets;
   index_.pre_roll = rule.pre_roll;
   index_.forgets = rule.forgets;
+  const bool by_time = rule.pre_roll_s > 0 || codec() == "aac";
   // One more, to compare the first with the one before it.
-  history_ = std::make_unique<PacketHistory>(library_, MOST_PRE_ROLL + 1);
+  history_ = std::make_unique<PacketHistory>(library_, 1 + (by_time ? MOST_PRE_ROLL : rule.pre_roll));
   decoder_ = std::make_unique<FfmpegDecoder>(file_, library_);
 }
 
