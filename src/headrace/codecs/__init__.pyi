@@ -2,6 +2,7 @@
 
 from ._declared_length import read_declared_length as read_declared_length
 from ._ffmpeg import CONTAINERS as CONTAINERS
+from ._ffmpeg import decoder_name as decoder_name
 from ._formats import EXTENSIONS as EXTENSIONS
 from ._formats import decoder_bytes as decoder_bytes
 from ._formats import decodes_from_start as decodes_from_start

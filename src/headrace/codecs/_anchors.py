@@ -19,7 +19,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["LONG_AAC", "MOST_PRE_ROLL", "AnchorRule", "anchor_rule"]
+__all__ = ["DECODER", "LONG_AAC", "MOST_PRE_ROLL", "AnchorRule", "anchor_rule"]
+
+
+VERSION: Final = 1
+"""Of the rules below, as it is in `DECODER`."""
+
+DECODER: Final = "libavcodec {major}, anchors {version}"
+"""How a catalog names the decoder of a recording that has anchors."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 import numpy as np
 
 from headrace import _kernel
-from headrace.codecs._anchors import LONG_AAC, MOST_PRE_ROLL, anchor_rule
+from headrace.codecs._anchors import DECODER, LONG_AAC, MOST_PRE_ROLL, VERSION, anchor_rule
 from headrace.codecs._ffmpeg_library import decoder_major, import_pyav, library
 from headrace.codecs._recording import MAX_SAMPLE_RATE, Header
 from headrace.failures import Code, DecodeError, describe_os_error
@@ -42,6 +42,7 @@ __all__ = [
     "Stream",
     "container_of",
     "decoder_bytes",
+    "decoder_name",
     "measure",
     "measure_with_pyav",
 ]
@@ -158,6 +159,17 @@ def measure(path: str, cancelled: Callable[[], bool] = lambda: False) -> Header 
     return Header(
         container, walk.codec, walk.sample_rate, walk.channels, walk.frames, walk.packed_index
     )
+
+
+def decoder_name(seek_points: bytes | None) -> str | None:
+    """Return how a catalog names what decodes a recording with these seek points.
+
+    None where they are not a packed index of FFmpeg's packets: then the format decides.
+    """
+    index = None if seek_points is None else _kernel.unpack_packet_index(seek_points)
+    if index is None:
+        return None
+    return DECODER.format(major=index.decoder_major, version=VERSION)
 
 
 def _raise_error(walk: _kernel.FfmpegWalk) -> None:

@@ -56,6 +56,7 @@ def probe(
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
         seek_points=header.seek_points,
+        decoder=_ffmpeg.decoder_name(header.seek_points),
     )
 
 

@@ -61,8 +61,11 @@ class Recording:
     mtime_ns : int
         Time of last change, in nanoseconds since 1970.
     seek_points : bytes or None
-        Positions in an MP3 file where decoding can start, found by a scan; opaque. Empty if it can
+        Positions in the file where decoding can start, found by a scan; opaque. Empty if it can
         start only at the beginning, None if no scan has looked for them.
+    decoder : str or None
+        What decodes the file, if that is not decided by its format alone: FFmpeg's libavcodec with
+        its major version, and the version of the rules by which decoding starts.
     """
 
     id: str
@@ -75,6 +78,7 @@ class Recording:
     size: int = 0
     mtime_ns: int = 0
     seek_points: bytes | None = field(default=None, compare=False, repr=False)
+    decoder: str | None = None
 
     @property
     def duration_s(self) -> float:
