@@ -68,16 +68,21 @@ def make(folder: Path, kind: str, signal: str = "medley", channels: int = 2) -> 
     return path
 
 
+def scan(path: Path) -> headrace.Catalog:
+    """Return the catalog of one file, of which FFmpeg decodes Ogg, too."""
+    return headrace.scan(path, decoder="ffmpeg")
+
+
 def only(path: Path) -> Recording:
     """Return what a scan makes of a file."""
-    found = probe(str(path), "a")
+    found = probe(str(path), "a", ogg_with_ffmpeg=True)
     assert isinstance(found, Recording), found
     return found
 
 
 def whole_of(path: Path) -> NDArray[np.float32]:
     """Return the whole recording, loaded in order: shape ``(frames, channels)``."""
-    catalog = headrace.scan(path)
+    catalog = scan(path)
     (one,) = catalog
     windows = catalog.windows(one.sample_rate, one.frames / one.sample_rate, channel="all")
     (window,) = windows.loader(workers=0)
@@ -119,7 +124,7 @@ def test_every_order_gives_the_same_windows(folder: Path, kind: str, signal: str
     """In order and at random, with no, two and three workers: slices of the whole."""
     path = make(folder, kind, signal, 1)
     whole = whole_of(path)
-    windows = headrace.scan(path).windows(RATE, 0.7, 0.41, channel="all")
+    windows = scan(path).windows(RATE, 0.7, 0.41, channel="all")
 
     for workers, view in ((0, windows), (2, windows), (3, windows.shuffle(seed=1))):
         seen = 0
@@ -150,7 +155,7 @@ def test_a_window_far_behind_needs_little_decoding(folder: Path, kind: str) -> N
     """Reaching the last window costs what its segment does: the first half may be damaged."""
     path = make(folder, kind)
     whole = whole_of(path)
-    windows = headrace.scan(path).windows(RATE, 0.25, channel="all")
+    windows = scan(path).windows(RATE, 0.25, channel="all")
     last = windows[len(windows) - 1 :]
     data = bytearray(path.read_bytes())
     begin = index_of(path).anchors[0].offset
@@ -167,18 +172,48 @@ def test_a_window_far_behind_needs_little_decoding(folder: Path, kind: str) -> N
 def test_a_catalog_of_an_earlier_version_keeps_its_decode(folder: Path) -> None:
     """Without an index, a recording is one uninterrupted decode, as it was when it was scanned."""
     path = make(folder, "a.m4a")
-    table = headrace.scan(path).to_arrow()
-    old = headrace.Catalog.from_table(table.drop_columns(["seek_points"]))
+    table = scan(path).to_arrow()
+    old = headrace.Catalog.from_table(table.drop_columns(["seek_points", "decoder"]))
     (one,) = old
     (window,) = old.windows(RATE, one.frames / RATE, channel="all").loader()
 
     assert np.array_equal(window.audio[:, : one.frames].T, uninterrupted_decode(path))
 
 
+def test_the_decoder_is_part_of_what_a_catalog_is(folder: Path) -> None:
+    """It is named, it enters the fingerprint, and it does not stand without its index."""
+    table = scan(make(folder, "a.m4a")).to_arrow()
+    new = headrace.Catalog.from_table(table)
+    old = headrace.Catalog.from_table(table.drop_columns(["seek_points", "decoder"]))
+    derived = headrace.Catalog.from_table(table.drop_columns(["decoder"]))
+
+    assert new[0].decoder == f"libavcodec {_ffmpeg_library.decoder_major()}, anchors 1"
+    assert old[0].decoder is None
+    assert derived.fingerprint == new.fingerprint != old.fingerprint
+    with pytest.raises(headrace.CatalogError, match="no seek_points: keep that column"):
+        headrace.Catalog.from_table(table.drop_columns(["seek_points"]))
+
+
+def test_ogg_is_for_ffmpeg_where_a_scan_says_so(folder: Path, tmp_path: Path) -> None:
+    """Else libsndfile decodes it, without an index; a cache keeps what it has."""
+    path = make(folder, "vorbis.ogg")
+    cache = tmp_path / "cache.parquet"
+
+    (plain,) = headrace.scan(path, cache=cache)
+    assert (plain.format, plain.subtype, plain.decoder) == ("OGG", "VORBIS", None)
+    (ours,) = headrace.scan(path, cache=cache, decoder="ffmpeg")
+    assert (ours.format, ours.subtype) == ("OGG", "vorbis")
+    assert ours.decoder is not None
+    assert list(headrace.scan(path, cache=cache)) == [ours]
+    assert list(headrace.load_catalog(cache)) == [ours]
+    with pytest.raises(ValueError, match='"auto" or "ffmpeg"'):
+        headrace.scan(path, decoder="mine")  # type: ignore[arg-type]
+
+
 def test_another_version_of_ffmpeg_is_refused(folder: Path) -> None:
     """Samples that another decoder would give are not passed off as those of the catalog."""
     path = make(folder, "a.m4a")
-    table = headrace.scan(path).to_arrow()
+    table = scan(path).to_arrow()
     index = index_of(path)
     other = _kernel.PacketIndex(
         decoder_major=61,
@@ -303,9 +338,9 @@ for _ in range(rounds):
     if rng.random() < 0.3:
         del changed[int(rng.integers(len(changed))) :]
     open(path, "wb").write(changed)
-    probe(path, "a")
+    probe(path, "a", ogg_with_ffmpeg=True)
     open(path, "wb").write(data)
-    windows = headrace.scan(path, workers=0).windows(48_000, 0.5)
+    windows = headrace.scan(path, workers=0, decoder="ffmpeg").windows(48_000, 0.5)
     open(path, "wb").write(changed + bytes(max(0, len(data) - len(changed))))
     loader = windows.shuffle(seed=0).loader(workers=2, on_error="skip")
     delivered = sum(1 for _ in loader)
@@ -317,7 +352,10 @@ print("lost", lost)
 """
 
 
-@pytest.mark.parametrize("kind", ["a.m4a", "opus.webm", "a.wma", "a.aac", "mp3.avi", "flac.mka"])
+@pytest.mark.parametrize(
+    "kind",
+    ["a.m4a", "opus.webm", "a.wma", "a.aac", "mp3.avi", "flac.mka", "opus.ogg", "vorbis.ogg"],
+)
 def test_mutated_files_end_in_samples_or_failures(tmp_path: Path, kind: str) -> None:
     """Damage neither crashes nor hangs, and every window is delivered or fails."""
     path = tmp_path / kind

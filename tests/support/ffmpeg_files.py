@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import soundfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "plain_decode", "uninterrupted_decode", "write"]
 
-KINDS = {  # muxer, encoder, bits a second
+KINDS = {  # muxer, encoder, bits a second; but Vorbis is for libsndfile
     "a.m4a": ("ipod", "aac", 64_000),
     "low.m4a": ("ipod", "aac", 24_000),
     "alac.m4a": ("ipod", "alac", 0),
@@ -34,6 +35,8 @@ KINDS = {  # muxer, encoder, bits a second
     "u8.avi": ("avi", "pcm_u8", 0),
     "a.aac": ("adts", "aac", 64_000),
     "a.wv": ("wv", "wavpack", 0),
+    "opus.ogg": ("ogg", "libopus", 48_000),
+    "vorbis.ogg": ("ogg", "vorbis", 0),
 }
 
 
@@ -48,6 +51,11 @@ def write(
     """Encode audio of shape ``(frames, channels)``."""
     import av
 
+    if codec == "vorbis":  # FFmpeg's own encoder is an experiment
+        with soundfile.SoundFile(path, "w", rate, audio.shape[1], "VORBIS", format="OGG") as file:
+            for begin in range(0, len(audio), rate):  # libsndfile cannot take much at once
+                file.write(audio[begin : begin + rate])
+        return
     layout = "mono" if audio.shape[1] == 1 else "stereo"
     with av.open(str(path), "w", format=container) as out:
         track: Any = out.add_stream(codec, rate=rate)

@@ -73,6 +73,7 @@ def read_headers(
     known: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
     workers: int = 0,
     progress: bool | None = None,
+    ogg_with_ffmpeg: bool = False,
 ) -> Generator[Recording | Failure | None]:
     """Read the header of each file.
 
@@ -87,12 +88,15 @@ def read_headers(
         Threads; 0 reads in the calling thread.
     progress : bool, optional
         Whether to draw a progress bar on standard error. Default: if that is a terminal.
+    ogg_with_ffmpeg : bool
+        As in `probe`.
 
     Yields
     ------
     Recording, Failure or None
         None for a file that has the size and the time of change given by `known`.
     """
+    read = partial(_read_header, ogg_with_ffmpeg=True) if ogg_with_ffmpeg else _read_header
 
     def read_batch(
         rows: range, headers: list[Recording | Failure | None], cancelled: CancellationToken
@@ -102,7 +106,7 @@ def read_headers(
                 break
             path = join(root, ids[row])
             unchanged = known is not None and _is_unchanged(path, known[0][row], known[1][row])
-            headers.append(None if unchanged else _read_header(path, ids[row], cancelled))
+            headers.append(None if unchanged else read(path, ids[row], cancelled))
 
     def job(rows: range) -> Job[list[Recording | Failure | None]]:
         headers: list[Recording | Failure | None] = []
@@ -122,8 +126,13 @@ def read_headers(
             update(done, len(ids), damaged)
 
 
-def _read_header(path: str, file_id: str, cancelled: CancellationToken) -> Recording | Failure:
-    header = probe(path, file_id, cancelled)
+def _read_header(
+    path: str, file_id: str, cancelled: CancellationToken, *, ogg_with_ffmpeg: bool = False
+) -> Recording | Failure:
+    if ogg_with_ffmpeg:
+        header = probe(path, file_id, cancelled, ogg_with_ffmpeg=True)
+    else:
+        header = probe(path, file_id, cancelled)
     if isinstance(header, Failure) or header.format != "MP3":
         return header
     points = _kernel.seek_points(os.fsencode(path), header.frames)

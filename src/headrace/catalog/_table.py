@@ -18,11 +18,11 @@ import numpy as np
 from headrace._paths import join
 from headrace._validation import arrow_errors_explained
 from headrace.codecs import (
-    CONTAINERS,
     MAX_FRAMES,
     MAX_SAMPLE_RATE,
     Recording,
     decoder_name,
+    decodes_with_ffmpeg,
     libsndfile_names,
 )
 from headrace.errors import CatalogError
@@ -192,8 +192,6 @@ def validate(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | 
         A column is missing, a value is null, not positive or of a wrong type, or two rows have the
         same id.
     """
-    import pyarrow as pa
-
     names = table.column_names
     missing = [name for name in _REQUIRED if name not in names]
     if "id" not in names and "path" not in names:
@@ -209,13 +207,7 @@ def validate(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | 
         columns["path"] = paths_under(root, columns["id"])
     elif "path" not in columns:
         raise CatalogError("The table has no column path: give the folder of the files as root=.")
-    for name in ("size", "mtime_ns"):
-        if name not in columns:
-            columns[name] = np.zeros(len(table), np.int64)
-    if "seek_points" not in columns:
-        columns["seek_points"] = pa.nulls(len(table), pa.large_binary())
-    if "decoder" not in columns:
-        columns["decoder"] = _decoders_of(columns["seek_points"])
+    _add_optional(columns, len(table))
     further = {name: table[name] for name in names if name not in BUILT_IN}
     complete = _from_columns(columns)
     _check_values(complete)
@@ -224,10 +216,24 @@ def validate(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | 
     return complete, root
 
 
+def _add_optional(columns: dict[str, Any], rows: int) -> None:
+    import pyarrow as pa
+
+    for name in ("size", "mtime_ns"):
+        if name not in columns:
+            columns[name] = np.zeros(rows, np.int64)
+    if "seek_points" not in columns:
+        columns["seek_points"] = pa.nulls(rows, pa.large_binary())
+    if "decoder" not in columns:
+        columns["decoder"] = _decoders_of(columns["seek_points"])
+
+
 def _decoders_of(seek_points: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the decoders that the recordings' indexes name: null where there is none."""
     import pyarrow as pa
 
+    if seek_points.null_count == len(seek_points):
+        return pa.nulls(len(seek_points), pa.string())
     return pa.array([decoder_name(one) for one in seek_points.to_pylist()], pa.string())
 
 
@@ -268,7 +274,6 @@ def _ids_from_paths(paths: pa.ChunkedArray, root: str | None) -> tuple[pa.Chunke
 
 
 def _check_values(table: pa.Table) -> None:
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     ids = table["id"]
@@ -278,30 +283,14 @@ def _check_values(table: pa.Table) -> None:
             raise CatalogError(
                 f"{ids[row].as_py()!r} has {name}={table[name][row]}: it must be positive."
             )
-    unindexed = pc.and_(pc.is_valid(table["decoder"]), pc.is_null(table["seek_points"]))
-    if pc.any(unindexed).as_py():
-        row = pc.index(unindexed, value=True).as_py()
-        raise CatalogError(
-            f"{ids[row].as_py()!r} has decoder={table['decoder'][row].as_py()!r} and no seek_points: "
-            "keep that column, too."
-        )
+    _check_indexes(table)
     for name, most in (("sample_rate", MAX_SAMPLE_RATE), ("frames", MAX_FRAMES)):
         if len(table) and pc.max(table[name]).as_py() > most:
             row = pc.index(pc.greater(table[name], most), value=True).as_py()
             raise CatalogError(
                 f"{ids[row].as_py()!r} has {name}={table[name][row]}: more than any recording has."
             )
-    by_libsndfile = table  # FFmpeg's codecs cannot be listed, so their names are not checked
-    if CONTAINERS.keys() & set(pc.unique(table["format"]).to_pylist()):
-        by_ffmpeg = pc.is_in(table["format"], value_set=pa.array([*CONTAINERS]))
-        by_libsndfile = table.filter(pc.invert(by_ffmpeg))
-    for name, known in zip(("format", "subtype"), libsndfile_names(), strict=True):
-        for value in set(pc.unique(by_libsndfile[name]).to_pylist()) - known:
-            row = pc.index(by_libsndfile[name], value=value).as_py()
-            raise CatalogError(
-                f"{by_libsndfile['id'][row].as_py()!r} has {name}={value!r}, which libsndfile does "
-                f"not know: the names are {', '.join(sorted(known))}."
-            )
+    _check_names(table)
     repeated = _find_repeated(ids)
     if repeated is not None:
         row = pc.index(ids, value=repeated).as_py()
@@ -311,6 +300,38 @@ def _check_values(table: pa.Table) -> None:
             f"Two recordings have the id {repeated!r}: {paths[0]!r} (row {row}) and {paths[1]!r} "
             f"(row {other}). Ids must be unique: drop one, or use ids relative to a higher folder."
         )
+
+
+def _check_indexes(table: pa.Table) -> None:
+    import pyarrow.compute as pc
+
+    without = pc.and_(pc.is_valid(table["decoder"]), pc.is_null(table["seek_points"]))
+    if pc.any(without).as_py():
+        row = pc.index(without, value=True).as_py()
+        raise CatalogError(
+            f"{table['id'][row].as_py()!r} has decoder={table['decoder'][row].as_py()!r} and no "
+            "seek_points: keep that column, too."
+        )
+
+
+def _check_names(table: pa.Table) -> None:
+    import pyarrow.compute as pc
+
+    by_libsndfile = table  # FFmpeg's codecs cannot be listed, so their names are not checked
+    for format_, subtype in {kind[2:] for kind in distinct_kinds(table)}:
+        if decodes_with_ffmpeg(format_, subtype):
+            is_other = pc.or_(
+                pc.not_equal(by_libsndfile["format"], format_),
+                pc.not_equal(by_libsndfile["subtype"], subtype),
+            )
+            by_libsndfile = by_libsndfile.filter(is_other)
+    for name, known in zip(("format", "subtype"), libsndfile_names(), strict=True):
+        for value in set(pc.unique(by_libsndfile[name]).to_pylist()) - known:
+            row = pc.index(by_libsndfile[name], value=value).as_py()
+            raise CatalogError(
+                f"{by_libsndfile['id'][row].as_py()!r} has {name}={value!r}, which libsndfile does "
+                f"not know: the names are {', '.join(sorted(known))}."
+            )
 
 
 def _find_repeated(ids: pa.ChunkedArray) -> str | None:

@@ -1,8 +1,8 @@
 """The names that the other packages may use."""
 
 from ._declared_length import read_declared_length as read_declared_length
-from ._ffmpeg import CONTAINERS as CONTAINERS
 from ._ffmpeg import decoder_name as decoder_name
+from ._ffmpeg import decodes_with_ffmpeg as decodes_with_ffmpeg
 from ._formats import EXTENSIONS as EXTENSIONS
 from ._formats import decoder_bytes as decoder_bytes
 from ._formats import decodes_from_start as decodes_from_start

@@ -39,11 +39,15 @@ __all__ = [
     "BYTE_SEEK",
     "CONTAINERS",
     "EXTENSIONS",
+    "OGG_CODECS",
     "Stream",
     "container_of",
     "decoder_bytes",
     "decoder_name",
+    "decodes_with_ffmpeg",
+    "demuxer_of",
     "measure",
+    "measure_as",
     "measure_with_pyav",
 ]
 
@@ -64,7 +68,12 @@ CONTAINERS: Final = {
 }
 """FFmpeg's demuxers, by the names of containers in a catalog."""
 
-BYTE_SEEK: Final = frozenset({"AAC", "WAVPACK"})
+OGG_CODECS: Final = {"OPUS": "opus", "VORBIS": "vorbis"}
+"""What FFmpeg decodes in Ogg, if a scan asks for it: its names by libsndfile's."""
+
+_DEMUXERS: Final = CONTAINERS | {"OGG": "ogg"}
+
+BYTE_SEEK: Final = frozenset({"AAC", "OGG", "WAVPACK"})
 """Containers in which FFmpeg seeks by offset: their packets stand one after the other."""
 
 EXTENSIONS: Final = frozenset({".aac", ".m4a", ".m4b", ".mka", ".wma", ".wv"})
@@ -89,6 +98,16 @@ _AAC_FRAMES: Final = 1024
 _NO_TIME: Final = -(1 << 63)
 _MEASURED_AT_ONCE: Final = 1 << 14
 """Frames: how often a scan checks whether it is cancelled."""
+
+
+def decodes_with_ffmpeg(format_: str, subtype: str) -> bool:
+    """Return whether FFmpeg decodes recordings of this format and subtype."""
+    return format_ in CONTAINERS or (format_ == "OGG" and subtype in OGG_CODECS.values())
+
+
+def demuxer_of(format_: str) -> str:
+    """Return FFmpeg's name of a container."""
+    return _DEMUXERS[format_]
 
 
 def container_of(begin: bytes) -> str | None:
@@ -132,12 +151,15 @@ def measure(path: str, cancelled: Callable[[], bool] = lambda: False) -> Header 
     """
     with open(path, "rb") as file:
         container = container_of(file.read(_MAX_BEGIN))
-    if container is None:
-        return None
+    return None if container is None else measure_as(path, container, cancelled)
+
+
+def measure_as(path: str, container: str, cancelled: Callable[[], bool] = lambda: False) -> Header:
+    """Decode a whole file of a container that is known; return and raise as `measure`."""
     functions = library()
     if functions is None:
         return measure_with_pyav(path, container, cancelled)
-    walk = _kernel.FfmpegWalk(functions, path=os.fsencode(path), demuxer=CONTAINERS[container])
+    walk = _kernel.FfmpegWalk(functions, path=os.fsencode(path), demuxer=demuxer_of(container))
     _raise_error(walk)
     rule = anchor_rule(walk.codec)
     walk.set_rules(
@@ -224,7 +246,7 @@ class Stream:
     path : str
         The file.
     container : str
-        One of `CONTAINERS`.
+        One of `CONTAINERS`, or "OGG".
     codec : str
         FFmpeg's name of the codec that the track must have; ``""`` for any.
     sample_rate, channels : int
@@ -259,7 +281,7 @@ class Stream:
         self.complaint = ""
         self._av = import_pyav()
         self._path = path
-        self._demuxer = CONTAINERS[container]
+        self._demuxer = demuxer_of(container)
         self._rest: NDArray[np.float32] = np.empty((0, max(1, channels)), np.float32)
         self._opened: list[_Container] = []
         try:

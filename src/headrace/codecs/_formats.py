@@ -68,7 +68,7 @@ def sample_type(recording: Recording) -> np.dtype[Any]:
     As int16, a loud lossy file could wrap around. As float32, 16-bit PCM would take twice the
     memory.
     """
-    if recording.format in _ffmpeg.CONTAINERS:
+    if _ffmpeg.decodes_with_ffmpeg(recording.format, recording.subtype):
         return np.dtype(np.float32)
     if recording.subtype in _INT16:
         return np.dtype(np.int16)
@@ -91,7 +91,7 @@ def decoder_bytes(recording: Recording) -> int:
     - ALAC: 1.2 MiB, and 5 bytes for each 4,096 frames.
     - Vorbis: chosen by the encoder; 190 to 310 KiB here.
     """
-    if recording.format in _ffmpeg.CONTAINERS:
+    if _ffmpeg.decodes_with_ffmpeg(recording.format, recording.subtype):
         return _ffmpeg.decoder_bytes(
             recording.format, recording.channels, recording.frames, recording.sample_rate
         )
@@ -105,7 +105,9 @@ def decoder_bytes(recording: Recording) -> int:
 
 def seek_point_bytes(recording: Recording) -> int:
     """Return about how many bytes the seek points of such a recording take, packed."""
-    if recording.format in _ffmpeg.CONTAINERS:  # an anchor each second or two
+    if _ffmpeg.decodes_with_ffmpeg(
+        recording.format, recording.subtype
+    ):  # an anchor each second or two
         return 16 * (recording.frames // recording.sample_rate)
     if recording.format == "MP3":  # 3 bytes for every 64th packet of 576 samples or more
         return recording.frames // 12_288

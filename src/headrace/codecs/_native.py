@@ -17,7 +17,7 @@ from headrace._kernel import (
     SourceFormat,
     WavEncoding,
 )
-from headrace.codecs._ffmpeg import BYTE_SEEK, CONTAINERS, Stream
+from headrace.codecs._ffmpeg import BYTE_SEEK, Stream, decodes_with_ffmpeg, demuxer_of
 from headrace.codecs._ffmpeg_library import is_pyav_installed, library
 from headrace.codecs._formats import sample_type, seeks_exactly
 from headrace.codecs._libsndfile import format_code, function_address
@@ -60,7 +60,7 @@ def path_of(path: str) -> bytes:
 def source_format(recording: Recording) -> SourceFormat:
     """Return what the kernel has to know to decode recordings of this format."""
     type_ = SampleType[sample_type(recording).name.upper()]
-    if recording.format in CONTAINERS:
+    if decodes_with_ffmpeg(recording.format, recording.subtype):
         return SourceFormat(
             sample_rate=recording.sample_rate,
             channels=recording.channels,
@@ -88,7 +88,7 @@ def _ffmpeg_format(kind: Recording) -> FfmpegFormat | None:
         return None
     return FfmpegFormat(
         functions=functions,
-        demuxer=CONTAINERS[kind.format],
+        demuxer=demuxer_of(kind.format),
         codec=kind.subtype,
         byte_seek=kind.format in BYTE_SEEK,
     )

@@ -20,7 +20,11 @@ _UNKNOWN_LENGTH: Final = 1 << 62  # libsndfile says SF_COUNT_MAX, 2^63 - 1, if n
 
 
 def probe(
-    path: str, file_id: str, cancelled: Callable[[], bool] = lambda: False
+    path: str,
+    file_id: str,
+    cancelled: Callable[[], bool] = lambda: False,
+    *,
+    ogg_with_ffmpeg: bool = False,
 ) -> Recording | Failure:
     """Read the header of the file at `path`; decode the file if FFmpeg has to read it.
 
@@ -32,6 +36,8 @@ def probe(
         The id that the recording or the failure gets.
     cancelled : callable
         Called repeatedly while decoding; if it returns true, the result is meaningless.
+    ogg_with_ffmpeg : bool
+        Whether FFmpeg decodes Vorbis and Opus in Ogg; else libsndfile does.
 
     Returns
     -------
@@ -41,6 +47,8 @@ def probe(
     try:
         status = os.stat(path)
         header = _read_header(path, status, cancelled)
+        if ogg_with_ffmpeg and header.format == "OGG" and header.subtype in _ffmpeg.OGG_CODECS:
+            header = _ffmpeg.measure_as(path, "OGG", cancelled)
     except OSError as error:
         return Failure(file_id, path, *describe_os_error(error))
     except DecodeError as error:
