@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 RATE = 48_000
 SIGNALS = ("medley", "noise", "tones", "syllables", "silence")
-LONG = 9 * RATE + 777
+LONG = 11 * RATE + 777
 """Frames: a few segments of every codec."""
 
 

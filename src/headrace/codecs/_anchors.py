@@ -60,7 +60,7 @@ MOST_PRE_ROLL: Final = 200
 
 _RULES: Final = {
     "aac": AnchorRule(2.0, 4),
-    "mp3": AnchorRule(2.0, 4, 0.3),  # its bit reservoir reaches back by up to 511 bytes
+    "mp3": AnchorRule(5.0, 4, 0.6),  # its reservoir of 511 bytes spans half a second at 8 kbps
     "opus": AnchorRule(4.0, 4, 0.32),
 }
 
