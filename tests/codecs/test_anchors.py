@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +18,10 @@ from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
 from headrace.failures import Code, Failure
 from tests.support.ffmpeg_files import KINDS, plain_decode, uninterrupted_decode, write
+from tests.support.native_fuzzing import fuzz
 from tests.support.sounds import medley
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 RATE = 48_000
@@ -371,6 +371,28 @@ def test_mutated_files_end_in_samples_or_failures(tmp_path: Path, kind: str) -> 
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.startswith("lost ")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="PyAV's wheel has its libraries elsewhere")
+@pytest.mark.parametrize("kind", ["a.m4a", "opus.webm", "a.wma", "a.aac", "vorbis.ogg", "a.wv"])
+def test_the_bridge_stays_within_its_memory(folder: Path, tmp_path: Path, kind: str) -> None:
+    """The sanitizers find nothing with mutated files and indexes; good ones decode alike."""
+    import av
+
+    (library,) = Path(av.__file__).parents[1].glob("av.libs/libavformat-*")
+    path = tmp_path / kind
+    write(path, sound("medley", 2)[: 2 * RATE], *KINDS[kind])
+    one = only(path)
+    demuxer = _ffmpeg.demuxer_of(one.format)
+    by_byte = int(one.format in _ffmpeg.BYTE_SEEK)
+    scratch = tmp_path / f"scratch-{kind}"
+
+    count, walked, different = fuzz(
+        "fuzz_ffmpeg", folder, 1, 12, library, path, scratch, demuxer, one.subtype, 2, by_byte
+    )
+    assert (count, different) == (12, 0)
+    assert walked > 0
 
 
 def test_playlists_and_other_containers_are_not_followed(tmp_path: Path) -> None:

@@ -14,7 +14,27 @@ SOURCES = HERE.parents[1] / "src" / "kernel" / "sources"
 
 
 def fuzz(program: str, folder: Path, *arguments: object) -> list[int]:
-    """Build ``native/PROGRAM.cpp`` in `folder` and run it; return the numbers that it prints."""
+    """Build ``native/PROGRAM.cpp`` in `folder`, unless it is there, and run it.
+
+    Returns
+    -------
+    list of int
+        The numbers that it prints.
+    """
+    if not (folder / program).exists():
+        _build(program, folder)
+    run = subprocess.run(
+        [folder / program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    return [int(word) for word in run.stdout.split() if word.isdigit()]
+
+
+def _build(program: str, folder: Path) -> None:
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     assert compiler is not None, "headrace itself is built with a C++ compiler"
     subprocess.run(
@@ -25,12 +45,3 @@ def fuzz(program: str, folder: Path, *arguments: object) -> list[int]:
         ],
         check=True,
     )  # fmt: skip
-    run = subprocess.run(
-        [folder / program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    return [int(word) for word in run.stdout.split() if word.isdigit()]
