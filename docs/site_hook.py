@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import griffe
 import typer
 
 DOCS = Path(__file__).parent
@@ -54,18 +53,3 @@ def _context(command: Any) -> Any:
 
 def _cell(text: str) -> str:
     return text.replace("|", r"\|").replace("**", r"\*\*")
-
-
-class Methods(griffe.Extension):
-    """Shows the functions that a class takes for methods (``take = views.take``) as its methods."""
-
-    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Put the function in the place of the name."""
-        for module in list(pkg.modules.values()):
-            for owner in list(module.classes.values()):
-                for name, value in list(owner.attributes.items()):
-                    home, _, function = str(value.value).partition(".")
-                    if home in pkg.modules and function in pkg[home].functions:
-                        owner.set_member(
-                            name, griffe.Alias(name, target=pkg[home][function], parent=owner)
-                        )

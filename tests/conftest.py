@@ -6,7 +6,7 @@ import pytest
 
 import headrace
 from tests.support.browser import CHROMIUM, OPTIONS
-from tests.support.loading import our_threads
+from tests.support.deliveries import our_threads
 from tests.support.sounds import speechlike, write
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from headrace import audio_chunk_dataloader, audio_chunk_dataloader_threaded, scan
 from headrace.errors import NoRecordingsError
-from headrace.windows._examples import AudioExample
+from headrace.windows._batch import AudioExample
 from tests.support.sounds import noise, write
 
 Course = Callable[..., Iterator[AudioExample]]

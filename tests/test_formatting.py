@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace._formatting import (
+    escape_controls,
     format_bytes,
     format_count,
     format_decibels,
@@ -89,3 +90,23 @@ def test_a_size_has_the_largest_unit_that_fits(count: int, text: str) -> None:
 def test_a_printed_size_can_be_parsed(count: int) -> None:
     """A size that headrace prints can be given as `memory`, exact to a thousandth."""
     assert abs(parse_bytes(format_bytes(count)) - count) <= count / 1_000
+
+
+def test_control_characters_are_escaped() -> None:
+    """What would move a terminal's cursor or turn its text is spelled out; all else stays."""
+    assert escape_controls("a\x1b[2J\r\n\t\x9b\x7f\u202egpj.wav") == (
+        "a\\x1b[2J\\r\\n\\t\\x9b\\x7f\\u202egpj.wav"
+    )
+    for name in ("plain.wav", "Tümpel, 3 Frösche.wav", "a\u200cb.wav", "🐸.wav", ""):
+        assert escape_controls(name) == name
+    assert escape_controls("\udcff.wav") == "\\udcff.wav"
+
+
+@given(name=st.text())
+def test_an_escaped_name_is_one_line_of_visible_text(name: str) -> None:
+    """No character of any name acts on a terminal."""
+    escaped = escape_controls(name)
+
+    assert len(escaped.splitlines()) <= 1
+    assert "\x1b" not in escaped
+    escaped.encode()

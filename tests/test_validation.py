@@ -18,7 +18,7 @@ from headrace._validation import (
     parse_bytes,
 )
 from headrace.errors import AnnotationError, CatalogError, HeadraceError, InvalidWindowsError
-from tests.support.cut_catalogs import made_up
+from tests.support.catalogs import fake_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ WIDE = {
 
 
 def _recordings(**changed: Any) -> dict[str, Any]:
-    plain = made_up([1_000] * 2).to_arrow().replace_schema_metadata(None)
+    plain = fake_catalog([1_000] * 2).to_arrow().replace_schema_metadata(None)
     return {name: plain[name] for name in plain.column_names} | changed
 
 
@@ -63,15 +63,15 @@ def _events(**changed: Any) -> object:
 
 def _times(**changed: Any) -> object:
     table = {"id": ["r0", "r1"], "at_s": [0.1, 0.2]} | changed
-    return made_up([1_000] * 2).windows_at(table, 1_000, 0.1)
+    return fake_catalog([1_000] * 2).windows_at(table, 1_000, 0.1)
 
 
 def _split(column: Any) -> object:
-    return made_up([1_000] * 2, site=column).split({"a": 0.5, "b": 0.5}, by="site")
+    return fake_catalog([1_000] * 2, site=column).split({"a": 0.5, "b": 0.5}, by="site")
 
 
 def _masked(mask: Any) -> object:
-    return made_up([1_000] * 2).filter(mask)
+    return fake_catalog([1_000] * 2).filter(mask)
 
 
 class _Stream:
@@ -85,7 +85,10 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     **{
         f"an event's {name} of {kind}": (
             AnnotationError,
-            f"The column '{name}' cannot be {name}, a .*: .*Convert it, or say {name}=",
+            (
+                f"The column '{name}' cannot be {name}, a .*: .*"
+                f"Convert it, or give the name of another column as {name}="
+            ),
             partial(_events, **{name: values}),
         )
         for name in ("start_s", "end_s", "low_hz")
@@ -122,7 +125,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     **{
         f"times of {kind}": (
             CatalogError,
-            "The column at_s is not of seconds: .*Give numbers",
+            "The column at_s is not a number of seconds: .*Give numbers",
             partial(_times, at_s=values),
         )
         for kind, values in {**BAD, "dates": DATES}.items()
@@ -130,7 +133,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     **{
         f"ids of times of {kind}": (
             CatalogError,
-            "The column id is not of ids: ",
+            "The column id does not hold ids: ",
             partial(_times, id=values),
         )
         for kind, values in BAD.items()
@@ -138,17 +141,17 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     },
     "times of two lengths": (
         CatalogError,
-        "The table of times cannot be a table: .*Give columns",
+        "The table of times cannot be read: .*Give columns",
         lambda: _times(at_s=[0.1]),
     ),
     "times of numbers and words": (
         CatalogError,
-        "The table of times cannot be a table",
+        "The table of times cannot be read",
         lambda: _times(at_s=[0.1, "x"]),
     ),
     "times that are a scalar": (
         CatalogError,
-        "The table of times cannot be a table",
+        "The table of times cannot be read",
         lambda: _times(at_s=0.1),
     ),
     **{
@@ -168,7 +171,7 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
         f"a column of {kind}": (
             CatalogError,
             "The values of 'new' cannot be one column: .*Give values of one type",
-            partial(made_up([1_000] * 2).with_columns, new=values),
+            partial(fake_catalog([1_000] * 2).with_columns, new=values),
         )
         for kind, values in {
             "words and numbers": [1, "one"],
@@ -215,19 +218,19 @@ CASES: dict[str, tuple[type[HeadraceError], str, Callable[[], object]]] = {
     ),
     "further files that are numbers": (
         AnnotationError,
-        "files= is not of names: .*Give strings",
+        "files= must contain names: .*Give strings",
         lambda: Annotations.from_table(pa.table({"file": ["a"], "label": ["A"]}), files=[3]),  # type: ignore[list-item]
     ),
     "further files that are one string": (
         AnnotationError,
-        r"files= is several names: say files=\['r1'\] for one",
+        r"files= takes several names: for one, use files=\['r1'\]",
         lambda: Annotations.from_table(pa.table({"file": ["a"], "label": ["A"]}), files="r1"),
     ),
     "matching to what is no id": (
         AnnotationError,
-        "by= does not tell an id: .*Return a string or None",
+        "by= must return an id: .*Return a string or None",
         lambda: Annotations.from_table(pa.table({"file": ["a"], "label": ["A"]})).match(
-            made_up([1_000]),
+            fake_catalog([1_000]),
             by=lambda _: 3,  # type: ignore[arg-type,return-value]
         ),
     ),

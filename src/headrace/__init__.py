@@ -14,7 +14,7 @@ that ``import headrace`` costs next to nothing.
 
 from headrace._lazy import attach_names
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _import_public, __dir__, __all__ = attach_names(__name__, __file__)
 

@@ -1,11 +1,13 @@
-"""Numbers as text for people: counts, durations, times, frequencies, levels, sizes."""
+"""Text for people: counts, durations, times, frequencies, levels, sizes, and names of files."""
 
 from __future__ import annotations
 
 import math
+import unicodedata
 from typing import Final
 
 __all__ = [
+    "escape_controls",
     "format_bytes",
     "format_count",
     "format_decibels",
@@ -18,6 +20,27 @@ _MINUTE_S: Final = 60
 _HOUR_S: Final = 3_600
 _KIB: Final = 1_024
 _KHZ: Final = 1_000
+_CONTROLS: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of characters that are not shown but do something: control and format
+characters, lone surrogates, and separators of lines and paragraphs."""
+_JOINERS: Final = "\u200c\u200d"
+"""Format characters that words of some languages are spelled with."""
+
+
+def escape_controls(text: str) -> str:
+    r"""Return `text` with control characters as escapes, such as ``\x1b``.
+
+    A file may have any name. On a terminal, control characters in it could move the cursor, change
+    colours, or rewrite what stands there.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _CONTROLS and character not in _JOINERS
+        else character
+        for character in text
+    )
 
 
 def format_bytes(count: int) -> str:

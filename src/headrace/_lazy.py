@@ -1,8 +1,8 @@
-"""Package faces whose names are imported when they are first used.
+"""Packages whose names are imported when they are first used.
 
 A package lists the names that others may use once, in its ``__init__.pyi``. Type checkers read that
-file, and so does `attach_names`. Thus importing a package costs next to nothing, and using a name
-costs what the module behind it costs.
+file, and so does `attach_names`. So importing a package costs next to nothing, and the first use of
+a name costs what importing its module costs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-TYPE_CHECKING = False  # type checkers take it for true; importing `typing` would cost more
+TYPE_CHECKING = False  # type checkers treat it as true; importing `typing` would be slow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -43,7 +43,7 @@ def attach_names(
         if source == ".":
             return import_module(f"{package}.{name}")
         value = getattr(import_module(source, package), name)
-        setattr(module, name, value)  # the next use does not come here
+        setattr(module, name, value)  # the next use finds it in the module
         return value
 
     def list_names() -> list[str]:

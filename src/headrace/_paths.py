@@ -13,9 +13,9 @@ __all__ = ["absolute", "join"]
 
 def absolute(path: str | os.PathLike[str]) -> str:
     """Return the absolute path, with ``~`` expanded. Symbolic links are not resolved."""
-    given = os.path.expanduser(os.fspath(path))  # Path raises an error where there is no home
+    given = os.path.expanduser(os.fspath(path))  # unlike Path's, keeps a ~ without a home
     head, tail = os.path.split(os.path.abspath(given))
-    if ".." in Path(given).parts:  # behind a link, only the file system knows where it leads
+    if ".." in Path(given).parts:  # after a link, ".." depends on its target
         head, tail = os.path.split(given) if Path(given).name != ".." else (given, "")
         head = os.path.realpath(head)
     return os.path.join(head, tail).rstrip(os.sep).replace(os.sep, "/") or "/"

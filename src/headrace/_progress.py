@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["UpdateProgress", "stderr_is_interactive", "progress_bar"]
+__all__ = ["UpdateProgress", "progress_bar", "stderr_is_interactive"]
 
 
 class UpdateProgress(Protocol):
@@ -21,7 +21,7 @@ class UpdateProgress(Protocol):
 
 
 def stderr_is_interactive() -> bool:
-    """Return whether standard error is a terminal that somebody watches: not in CI."""
+    """Return whether standard error is a terminal, and this is not CI."""
     return sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("CI")
 
 

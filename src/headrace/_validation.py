@@ -54,19 +54,19 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
 
 
-def check_count(name: str, value: int | T, least: int, automatic: T) -> int | T:
-    """Return a loader's argument that is a whole number, or a word for choosing one.
+def check_count(name: str, value: int | T, minimum: int, automatic: T) -> int | T:
+    """Return a loader's argument: a whole number, or the value that leaves the choice to headrace.
 
     Parameters
     ----------
     name : str
         The argument's name.
     value : int or `automatic`
-        What the user gave.
-    least : int
+        The argument.
+    minimum : int
         The smallest number allowed.
     automatic : object
-        The value that is returned as it is, such as ``"auto"`` or None.
+        The only other value that is allowed, such as ``"auto"`` or None.
 
     Raises
     ------
@@ -76,30 +76,30 @@ def check_count(name: str, value: int | T, least: int, automatic: T) -> int | T:
     if type(value) is type(automatic) and value == automatic:
         return automatic
     number = _as_int(value)
-    if number is not None and number >= least:
+    if number is not None and number >= minimum:
         return number
     raise ValueError(
-        f"{name} must be a whole number from {least} up, or {automatic!r}, not {value!r}."
+        f"{name} must be a whole number from {minimum} up, or {automatic!r}, not {value!r}."
     )
 
 
-def check_whole_number(name: str, value: object, least: int | None = None) -> int:
-    """Return an argument of windows that is a whole number, as an int.
+def check_whole_number(name: str, value: object, minimum: int | None = None) -> int:
+    """Return an argument that must be a whole number, as an int.
 
     Raises
     ------
     InvalidWindowsError
-        `value` is not a whole number, or it is less than `least`.
+        `value` is not a whole number, or it is less than `minimum`.
     """
     number = _as_int(value)
-    if number is not None and (least is None or number >= least):
+    if number is not None and (minimum is None or number >= minimum):
         return number
-    since = "" if least is None else f" from {least} up"
-    raise InvalidWindowsError(f"{name} must be a whole number{since}, not {value!r}.")
+    limit = "" if minimum is None else f" from {minimum} up"
+    raise InvalidWindowsError(f"{name} must be a whole number{limit}, not {value!r}.")
 
 
 def _as_int(value: object) -> int | None:
-    """Return a whole number of Python or NumPy as an int; None for anything else, bools too."""
+    """Return an integer of Python or NumPy as an int; None for anything else, such as a bool."""
     if not isinstance(value, SupportsIndex) or isinstance(value, bool):
         return None
     try:
@@ -199,18 +199,18 @@ def check_output_file(
 
 @contextmanager
 def arrow_errors_explained(
-    what: str, do: str, kind: type[HeadraceError] = CatalogError
+    what: str, advice: str, kind: type[HeadraceError] = CatalogError
 ) -> Iterator[None]:
-    """Turn an error of Arrow about a user's values into one sentence.
+    """Replace an error that Arrow raises for a user's values: the message says what to do.
 
-    Only builtin errors that values can cause are turned, which Arrow's own inherit from. A lack of
-    memory, a disk error and an error of headrace pass unchanged.
+    Arrow's errors inherit builtin ones. Those that values can cause are replaced. A lack of memory,
+    a disk error and headrace's own errors pass unchanged.
 
     Parameters
     ----------
     what : str
         The argument or column, and what it cannot be: "The column x cannot be seconds".
-    do : str
+    advice : str
         What to do next, as a sentence.
     kind : type
         The exception to raise instead.
@@ -221,4 +221,4 @@ def arrow_errors_explained(
         raise
     except (ValueError, TypeError, NotImplementedError, OverflowError, KeyError) as error:
         why = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise kind(f"{what}: {why.rstrip('.')}. {do}") from error
+        raise kind(f"{what}: {why.rstrip('.')}. {advice}") from error

@@ -6,7 +6,7 @@
     ├── AnnotationError      (ValueError)         labels cannot be read, or do not match recordings
     ├── CatalogError         (ValueError)         a table is not a catalog, or an id is not unique
     ├── ClosedError          (RuntimeError)       a loader is used after it was closed
-    ├── InvalidWindowsError  (ValueError)         windows cannot be cut, or views do not combine
+    ├── InvalidWindowsError  (ValueError)         windows cannot be cut or combined as asked
     ├── MemoryBudgetError    (ValueError)         the memory budget is too small
     ├── NoRecordingsError    (FileNotFoundError)  no file matches, or none can be read
     ├── ReadError            (OSError)            a window cannot be read
@@ -25,6 +25,8 @@ from __future__ import annotations
 
 import warnings
 from typing import TYPE_CHECKING
+
+from headrace._formatting import escape_controls
 
 if TYPE_CHECKING:
     from headrace.failures import Failure
@@ -46,8 +48,18 @@ __all__ = [
 ]
 
 
+def _escape_lines(text: str) -> str:
+    return "\n".join(map(escape_controls, text.split("\n")))
+
+
 class HeadraceError(Exception):
-    """Base of every exception that headrace raises on purpose."""
+    """Base of every exception that headrace raises on purpose.
+
+    As text, it has no control characters: the names of files in a message may hold some.
+    """
+
+    def __str__(self) -> str:
+        return _escape_lines(super().__str__())
 
 
 class NoRecordingsError(HeadraceError, FileNotFoundError):
@@ -71,7 +83,7 @@ class AnnotationError(HeadraceError, ValueError):
 
 
 class InvalidWindowsError(HeadraceError, ValueError):
-    """Windows cannot be cut from these recordings, or views are combined in a wrong order."""
+    """Windows cannot be cut, ordered, sharded or combined as asked."""
 
 
 class MemoryBudgetError(HeadraceError, ValueError):
@@ -88,7 +100,7 @@ class MemoryBudgetError(HeadraceError, ValueError):
         self.needed = needed
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return _escape_lines(str(self.args[0]))
 
 
 class ReadError(HeadraceError, OSError):
@@ -126,6 +138,9 @@ class ClosedError(HeadraceError, RuntimeError):
 
 class HeadraceWarning(UserWarning):
     """Something was left out. Base of every warning that headrace gives on purpose."""
+
+    def __str__(self) -> str:
+        return _escape_lines(super().__str__())
 
 
 class DamagedWarning(HeadraceWarning):

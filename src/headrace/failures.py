@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from headrace._formatting import escape_controls
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -30,15 +32,15 @@ class Code(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
     """The file is audio, but headrace cannot use it (no declared length, no such channel)."""
     TRUNCATED = "TRUNCATED"
-    """The file ends before the frames its header declares."""
+    """The file ends before the frames its header declares, or is damaged inside."""
     HEADER_MISMATCH = "HEADER_MISMATCH"
     """The header declares no length, or fewer frames than the file holds
-    (``scan(verify="decode")``)."""
+    (``scan(verify="decode")``; for MP3 any scan); or a part of an MP3 file has another format."""
     CHANGED = "CHANGED"
-    """Since the scan, the file has got another format, sample rate or channel count, or has become
-    shorter."""
+    """Since the scan, the file's format, sample rate or channel count has changed, or the file has
+    become shorter."""
     MISSING = "MISSING"
-    """The file does not exist any more."""
+    """The file no longer exists."""
     PERMISSION = "PERMISSION"
     """Reading the file is not permitted."""
     IO = "IO"
@@ -83,7 +85,7 @@ class Failure:
 
     def __str__(self) -> str:
         span = "" if not self.windows else f", {self.start_s:.3f} s to {self.stop_s:.3f} s"
-        return f"{self.path}{span}: {self.message} [{self.code}]"
+        return escape_controls(f"{self.path}{span}: {self.message} [{self.code}]")
 
 
 class DecodeError(Exception):
@@ -115,7 +117,7 @@ def describe_os_error(error: OSError) -> tuple[Code, str]:
 def failure_to_json(
     failure: Failure, names: Collection[str] | None = None, *, omit_defaults: bool = False
 ) -> dict[str, Any]:
-    """Return a failure as what `json.dump` takes. Infinity, which JSON lacks, becomes None.
+    """Return a failure as a dict for `json.dump`. Infinity, which JSON lacks, becomes None.
 
     Parameters
     ----------
@@ -137,5 +139,5 @@ def failure_to_json(
 
 
 def failure_from_json(values: dict[str, Any]) -> Failure:
-    """Return the failure of which `failure_to_json` returned these values, defaults omitted."""
+    """Return the failure whose values `failure_to_json` returned, defaults omitted."""
     return Failure(**{**values, "code": Code(values["code"])})

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import headrace
 from headrace.adapters._device_loader import DeviceLoader
 from headrace.errors import ClosedError, ReadError, StateError
-from tests.support.loading import our_threads
+from tests.support.deliveries import our_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -382,8 +382,9 @@ def test_wrong_arguments_raise_at_once(windows: Windows) -> None:
     with pytest.raises(ValueError, match="ahead must be a whole number from 0"):
         FakeDeviceLoader(windows.loader(batch_size=2), 1.5)  # type: ignore[arg-type]
     batches = FakeDeviceLoader(windows.loader(batch_size=2), 1)
-    other = windows.loader(batch_size=2).state_dict() | {"choice": "others"}
-    with pytest.raises(StateError, match="cannot be resumed from"):
+    choice = windows.catalog.windows(8_000, 0.25)[1:].identity.to_json()["choice"]
+    other = windows.loader(batch_size=2).state_dict() | {"choice": choice}
+    with pytest.raises(StateError, match="cannot resume from this state, because the choice of"):
         batches.load_state_dict(other)
 
 
@@ -395,9 +396,9 @@ def test_the_bound_counts_batches_ahead(windows: Windows) -> None:
 
     kept = [batches.loader.stats().kept_bytes for _ in batches.steps(40)]
 
-    slabs = batches.loader._buffers
-    assert slabs is not None
-    assert slabs.peak <= slabs.count == batches.loader.prefetch + 2 + 2
+    pool = batches.loader._buffers
+    assert pool is not None
+    assert pool.peak <= pool.count == batches.loader.prefetch + 2 + 2
     assert set(kept) == {0}
     assert batches.loader.stats().peak_bytes <= batches.loader.memory_bound
     batches.close()

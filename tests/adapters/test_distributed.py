@@ -31,7 +31,7 @@ def test_two_processes_train_two_epochs_in_step(tmp_path: Path) -> None:
             sound[[4_500, 6_500]] = np.nan  # 2 of its 4 windows are good
         write(tmp_path / f"{seed}.wav", sound, 8_000, "WAV", "FLOAT")
     headrace.scan(tmp_path).save(tmp_path / "catalog.parquet")
-    script = "tests.support.ranks"
+    script = "tests.support.distributed_rank"
     environment = {name: value for name, value in os.environ.items() if name != "RANK"}
 
     ranks = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.support.sounds import calls
+from tests.support.sounds import call_annotations
 
 jax = pytest.importorskip("jax")
 
@@ -62,7 +62,7 @@ def test_batches_equal_the_loaders(windows: Windows, loader: Loader) -> None:
 
 def test_labels_are_arrays(windows: Windows) -> None:
     """Labels and their mask are JAX arrays."""
-    labelled = windows.label(calls())
+    labelled = windows.label(call_annotations())
     plain = list(labelled.loader(batch_size=5, workers=1, last="pad"))
     batches = list(JaxLoader(labelled.loader(batch_size=5, workers=1, last="pad")))
 
@@ -142,9 +142,9 @@ def test_arrays_that_are_kept_never_change(windows: Windows, loader: Loader, mem
         pass
 
     assert [np.asarray(audio).tobytes() for audio in kept] == expected
-    slabs = loader._buffers
-    assert slabs is not None
-    assert memory is unaligned or slabs.allocated >= 8  # JAX shared the memory
+    pool = loader._buffers
+    assert pool is not None
+    assert memory is unaligned or pool.allocated >= 8  # JAX shared the memory
 
 
 def test_donating_an_array_does_not_overwrite_the_loaders_memory(loader: Loader) -> None:

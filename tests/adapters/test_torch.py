@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import ReadError
-from tests.support.sounds import calls
+from tests.support.sounds import call_annotations
 
 torch = pytest.importorskip("torch")
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def labelled(windows: Windows) -> Windows:
     """Return the same windows with labels of two classes."""
-    return windows.label(calls())
+    return windows.label(call_annotations())
 
 
 @pytest.fixture
@@ -357,9 +357,9 @@ def test_batches_for_cuda_are_assembled_in_pinned_memory(on_cuda: TorchLoader) -
     for batch in on_cuda.steps(30):
         assert batch.audio.shape[1:] == (2_000,)
 
-    slabs = on_cuda.loader._buffers
-    assert slabs is not None
-    assert 0 < _cuda(on_cuda).allocated == slabs.peak <= on_cuda.loader.prefetch + 2 + 2
+    pool = on_cuda.loader._buffers
+    assert pool is not None
+    assert 0 < _cuda(on_cuda).allocated == pool.peak <= on_cuda.loader.prefetch + 2 + 2
     assert on_cuda.loader.stats().kept_bytes == 0
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from headrace import Annotations
 from headrace.errors import AnnotationError, HeadraceWarning
-from tests.support.cut_catalogs import made_up
-from tests.support.events import events
+from tests.support.annotation_rows import event_rows
+from tests.support.catalogs import fake_catalog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def test_a_table_is_arrow_or_pandas_or_parquet(tmp_path: Path) -> None:
         assert one.files == ("r0", "r2")
         assert one.labels == ("A", "B")
         assert len(one) == 3
-    assert events(made[0]) == [("r0", 0, 1, "B"), ("r0", 1.5, 2.5, "A"), ("r2", 2, 3, None)]
+    assert event_rows(made[0]) == [("r0", 0, 1, "B"), ("r0", 1.5, 2.5, "A"), ("r2", 2, 3, None)]
     assert repr(made[0]) == "<Annotations: 3 events of 2 labels in 2 files>"
     assert made[0].to_pandas()["low_hz"].isna().all()
 
@@ -65,7 +65,7 @@ def test_malformed_rows_are_skipped_and_reported() -> None:
         annotations = Annotations.from_table(table)
 
     assert warned[0].filename == __file__
-    assert events(annotations, "file") == [("a",)]
+    assert event_rows(annotations, "file") == [("a",)]
     assert [one.line for one in annotations.malformed] == [1, 2, 3, 4, 5]
     assert repr(annotations).endswith("in 1 files, 5 malformed lines>")
 
@@ -99,7 +99,7 @@ def test_a_users_own_source_and_line_are_ignored(
 
     annotations = Annotations.from_table(table)
 
-    assert events(annotations, "source", "line") == [as_written]
+    assert event_rows(annotations, "source", "line") == [as_written]
     assert Annotations.from_table(annotations.to_arrow()).to_arrow().equals(annotations.to_arrow())
     assert Annotations.from_table(annotations.to_pandas()).to_arrow().equals(annotations.to_arrow())
 
@@ -140,31 +140,33 @@ def test_files_without_events_can_be_given() -> None:
 def test_folders_are_labels() -> None:
     """A recording's label is the name of its folder; a recording in the root has none."""
     names = ["dog/1", "dog/2", "x/cat/1", "3"]
-    catalog = made_up([1_000] * 4).from_table(
-        made_up([1_000] * 4).to_arrow().set_column(0, "id", pa.array(names)), root="/there"
+    catalog = fake_catalog([1_000] * 4).from_table(
+        fake_catalog([1_000] * 4).to_arrow().set_column(0, "id", pa.array(names)), root="/there"
     )
 
     annotations = Annotations.from_folders(catalog)
 
-    assert events(annotations) == [
+    assert event_rows(annotations) == [
         ("dog/1", 0, inf, "dog"), ("dog/2", 0, inf, "dog"), ("x/cat/1", 0, inf, "cat"),
     ]  # fmt: skip
     assert annotations.unmatched(catalog) == ((), ("3",))
     with pytest.raises(AnnotationError, match="scan the folder above"):
-        Annotations.from_folders(made_up([1_000]))
+        Annotations.from_folders(fake_catalog([1_000]))
 
 
 def test_folder_labels_match_by_id_only() -> None:
     """A part of the catalog gets no labels of other recordings, and no warning."""
-    table = made_up([1_000] * 2).to_arrow().set_column(0, "id", pa.array(["dog/1", "cat/dog/1"]))
-    catalog = made_up([1_000]).from_table(table, root="/there")
+    table = (
+        fake_catalog([1_000] * 2).to_arrow().set_column(0, "id", pa.array(["dog/1", "cat/dog/1"]))
+    )
+    catalog = fake_catalog([1_000]).from_table(table, root="/there")
     annotations = Annotations.from_folders(catalog)
 
     assert annotations.matched
     labelled = catalog[1:].windows(1_000, 0.5).label(annotations, ["dog", "cat"])
     assert labelled.label_counts() == {"dog": 2, "cat": 0}
     with pytest.raises(AnnotationError, match="None of 2 annotated files"):
-        made_up([1_000]).windows(1_000, 0.5).label(annotations)
+        fake_catalog([1_000]).windows(1_000, 0.5).label(annotations)
 
 
 def test_a_filter_keeps_the_annotated_files() -> None:
@@ -173,7 +175,7 @@ def test_a_filter_keeps_the_annotated_files() -> None:
 
     some = annotations.filter(np.array(annotations.to_arrow()["quality"].to_pylist()) == "H")
 
-    assert events(some, "label") == [("B",)]
+    assert event_rows(some, "label") == [("B",)]
     assert some.files == annotations.files
     with pytest.raises(AnnotationError, match="2 values for 3 events"):
         annotations.filter([True, False])
@@ -191,7 +193,7 @@ def test_annotations_can_be_added() -> None:
 
 def test_matching_warns_of_both_sides() -> None:
     """One warning counts what is unmatched and names the first; `unmatched` has all."""
-    catalog = made_up([1_000] * 6)
+    catalog = fake_catalog([1_000] * 6)
     annotations = Annotations.from_table(TABLE, files=["/old/r1.wav", "b", "c", "d"])
 
     with pytest.warns(HeadraceWarning) as warned:
@@ -209,12 +211,12 @@ def test_matching_warns_of_both_sides() -> None:
     )  # fmt: skip
     assert annotations.unmatched(catalog, by="stem").files == ("b", "c", "d")
     assert matched.files == ("r0", "r2")
-    assert events(matched, "file") == events(annotations, "file")
+    assert event_rows(matched, "file") == event_rows(annotations, "file")
 
 
 def test_matched_annotations_have_the_recordings_ids() -> None:
     """File names become ids, in the order of the recordings; unmatched events are dropped."""
-    catalog = made_up([1_000] * 3)
+    catalog = fake_catalog([1_000] * 3)
     annotations = Annotations.from_table(
         pa.table({"file": ["two", "gone", "two", "one"], "label": list("ABCD")})
     )
@@ -223,7 +225,7 @@ def test_matched_annotations_have_the_recordings_ids() -> None:
     with pytest.warns(HeadraceWarning, match=r"\(gone\); 1 of 3 .* \(r2\)"):
         matched = annotations.match(catalog, by=names.get)
 
-    assert events(matched, "file", "label") == [("r0", "A"), ("r0", "C"), ("r1", "D")]
+    assert event_rows(matched, "file", "label") == [("r0", "A"), ("r0", "C"), ("r1", "D")]
     with pytest.raises(
         AnnotationError, match=r"None of 3 .* first is 'two', the catalog's first is 'r0'"
     ):

@@ -8,7 +8,7 @@ import pytest
 from headrace import Annotations
 from headrace.bench._synthetic import write_archive
 from headrace.errors import AnnotationError, HeadraceWarning, NoRecordingsError
-from tests.support.events import events
+from tests.support.annotation_rows import event_rows
 
 RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)"
 
@@ -32,7 +32,7 @@ class TestAnuraSet:
             (float(start), float(end), *name.split("_"))
             for start, end, name in (line.split("\t") for line in lines)
         ]
-        assert events(annotations, "start_s", "end_s", "label", "quality") == written
+        assert event_rows(annotations, "start_s", "end_s", "label", "quality") == written
         stems = [f"{file.parent.name}/{file.stem}" for file in archive.labels]
         assert list(annotations.files) == stems
         assert annotations.malformed == ()
@@ -44,7 +44,7 @@ class TestAnuraSet:
 
         annotations = Annotations.read_anuraset(tmp_path, quality="MH")
 
-        assert events(annotations) == [("a", 3, 4, "BOA_FAB")]
+        assert event_rows(annotations) == [("a", 3, 4, "BOA_FAB")]
         assert annotations.files == ("a", "b")
         with pytest.raises(AnnotationError, match='"L", "M" and "H"'):
             Annotations.read_anuraset(tmp_path, quality="high")
@@ -62,7 +62,7 @@ class TestAnuraSet:
         ):
             annotations = Annotations.read_anuraset(file, quality="MH")
 
-        assert events(annotations) == [("a", 0.5, 1.5, "BOAFAB"), ("a", 6, 7, "BOAFAB")]
+        assert event_rows(annotations) == [("a", 0.5, 1.5, "BOAFAB"), ("a", 6, 7, "BOAFAB")]
         assert [one.line for one in annotations.malformed] == [2, 3, 4, 5, 6, 8, 11]
         assert annotations.malformed[2].text == "3\t2\tBOAFAB_M"
         assert str(annotations.malformed[2]) == (
@@ -93,7 +93,7 @@ class TestAnuraSet:
 
         for pattern in ("~", "~/**", f"{tmp_path}/SITE/*", f"{tmp_path}/*/*.*", tmp_path / "**"):
             annotations = Annotations.read_anuraset(pattern)
-            assert events(annotations, "label") == [("A",)], pattern
+            assert event_rows(annotations, "label") == [("A",)], pattern
 
     def test_an_unreadable_file_affects_no_other(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -114,7 +114,7 @@ class TestAnuraSet:
         with pytest.warns(HeadraceWarning, match=r"b\.txt: the file cannot be read: Permission"):
             annotations = Annotations.read_anuraset(tmp_path)
 
-        assert events(annotations) == [("a", 1, 2, "A")]
+        assert event_rows(annotations) == [("a", 1, 2, "A")]
         assert annotations.files == ("a",)
         assert [Path(one.source).name for one in annotations.malformed] == ["b.txt", "c.txt"]
 
@@ -135,7 +135,9 @@ class TestRaven:
         annotations = Annotations.read_raven(file)
 
         assert annotations.files == ("rec",)
-        assert events(annotations, "start_s", "end_s", "label", "low_hz", "high_hz", "line") == [
+        assert event_rows(
+            annotations, "start_s", "end_s", "label", "low_hz", "high_hz", "line"
+        ) == [
             (1, 2, "A", 500, 900, 2),
             (1, 2, "A", 600, 700, 4),
             (4, 5, "B", 0, 11025, 6),
@@ -150,14 +152,14 @@ class TestRaven:
             "1\tSpectrogram 1\t1\t6\t7\t5\t9\tB",
         )
 
-        assert events(Annotations.read_raven(file), "label") == [("A",), ("B",)]
+        assert event_rows(Annotations.read_raven(file), "label") == [("A",), ("B",)]
 
     def test_labels_are_in_the_column_that_is_named(self, tmp_path: Path) -> None:
         """Without a name the usual columns are tried; a missing column is refused."""
         file = _write(tmp_path / "a.txt", f"{RAVEN}\tSpecies\tdistance", "1\t\t1\t1\t2\t\t\tA\tfar")
 
-        assert events(Annotations.read_raven(file), "label", "low_hz") == [("A", None)]
-        assert events(Annotations.read_raven(file, label="distance"), "label") == [("far",)]
+        assert event_rows(Annotations.read_raven(file), "label", "low_hz") == [("A", None)]
+        assert event_rows(Annotations.read_raven(file, label="distance"), "label") == [("far",)]
         with pytest.raises(AnnotationError, match=r"(?s)a\.txt.*'Code'.*Species, distance"):
             Annotations.read_raven(file, label="Code")
 
@@ -187,7 +189,7 @@ class TestRaven:
         with pytest.warns(HeadraceWarning, match="Skipped 1 malformed line: "):
             annotations = Annotations.read_raven(file)
 
-        assert events(annotations) == [("a", 1, 2, None), ("a", 3, 4, "A")]
+        assert event_rows(annotations) == [("a", 1, 2, None), ("a", 3, 4, "A")]
         assert annotations.malformed[0].line == 5
 
     def test_a_table_may_name_many_files(self, tmp_path: Path) -> None:
@@ -204,7 +206,10 @@ class TestRaven:
         with pytest.warns(HeadraceWarning, match="line 4"):
             annotations = Annotations.read_raven(file)
 
-        assert events(annotations) == [("b.wav", 1.5, 3, "A"), ("D:\\rec\\S1\\a.wav", 2, 3, "B")]
+        assert event_rows(annotations) == [
+            ("b.wav", 1.5, 3, "A"),
+            ("D:\\rec\\S1\\a.wav", 2, 3, "B"),
+        ]
         assert annotations.files == ("b.wav", "D:\\rec\\S1\\a.wav")
 
     def test_a_table_of_many_recordings_is_not_about_its_own_name(self, tmp_path: Path) -> None:
@@ -236,7 +241,7 @@ class TestAudacity:
 
         annotations = Annotations.read_audacity(file)
 
-        assert events(annotations, "start_s", "end_s", "label", "low_hz", "high_hz") == [
+        assert event_rows(annotations, "start_s", "end_s", "label", "low_hz", "high_hz") == [
             (0.5, 1.5, "frog", 100.5, 900),
             (2, 2, "click here", None, None),
             (3, 4, None, None, 800),
@@ -253,7 +258,7 @@ class TestAudacity:
             annotations = Annotations.read_audacity(file)
 
         assert [one.line for one in annotations.malformed] == [1, 2, 5]
-        assert events(annotations, "label", "low_hz") == [("A", None), ("C", None)]
+        assert event_rows(annotations, "label", "low_hz") == [("A", None), ("C", None)]
 
 
 class TestSeparated:
@@ -267,16 +272,16 @@ class TestSeparated:
         )
         with pytest.warns(HeadraceWarning, match="line 2"):
             annotations = Annotations.read_csv(own)
-        assert events(annotations, "file", "start_s", "end_s", "label", "quality", "low_hz") == [
-            ("b.wav", 0, 3.5, "B, b", None, None)
-        ]
+        assert event_rows(
+            annotations, "file", "start_s", "end_s", "label", "quality", "low_hz"
+        ) == [("b.wav", 0, 3.5, "B, b", None, None)]
 
         other = _write(tmp_path / "other.tsv", "name\tfrom\tto\tspecies", "a.wav\t1\t2\tA")
         annotations = Annotations.read_csv(
             other, file="name", start_s="from", end_s="to", label="species", delimiter="\t"
         )
-        assert events(annotations) == [("a.wav", 1, 2, "A")]
-        assert events(annotations, "source", "line") == [(other.as_posix(), 2)]
+        assert event_rows(annotations) == [("a.wav", 1, 2, "A")]
+        assert event_rows(annotations, "source", "line") == [(other.as_posix(), 2)]
 
     def test_labels_without_times_are_of_whole_recordings(self, tmp_path: Path) -> None:
         """They begin at 0 and have no end."""
@@ -284,7 +289,7 @@ class TestSeparated:
 
         annotations = Annotations.read_csv(file)
 
-        assert events(annotations) == [
+        assert event_rows(annotations) == [
             ("a.wav", 0, float("inf"), "A"),
             ("a.wav", 0, float("inf"), "B"),
             ("b.wav", 0, float("inf"), "A"),
@@ -314,7 +319,7 @@ class TestSeparated:
         """With None for the times, columns with names like times do not matter."""
         file = _write(tmp_path / "clips.csv", "file,label,start", "a.wav,A,2021")
         annotations = Annotations.read_csv(file, start_s=None, end_s=None)
-        assert events(annotations) == [("a.wav", 0, float("inf"), "A")]
+        assert event_rows(annotations) == [("a.wav", 0, float("inf"), "A")]
 
     def test_a_malformed_row_affects_no_other(self, tmp_path: Path) -> None:
         """A quote that is never closed ends with its line; old encodings can be read."""
@@ -327,7 +332,7 @@ class TestSeparated:
         with pytest.warns(HeadraceWarning, match="Skipped 4 malformed lines"):
             annotations = Annotations.read_csv(file)
 
-        assert events(annotations) == [("a.wav", 0, 1, "Rainä"), ("e.wav", 1, 2, None)]
+        assert event_rows(annotations) == [("a.wav", 0, 1, "Rainä"), ("e.wav", 1, 2, None)]
         assert [one.line for one in annotations.malformed] == [3, 4, 5, 6]
 
     @pytest.mark.parametrize("line", ["a.wav", '"a.wav,B', 'a.wav,"B', "a.wav,B,C", '"a.wav"x,B'])
@@ -340,7 +345,7 @@ class TestSeparated:
         with pytest.warns(HeadraceWarning, match="Skipped 1 malformed line: "):
             annotations = Annotations.read_csv(file)
 
-        assert events(annotations, "file", "label") == [("b.wav", "B"), ("c.wav", None)]
+        assert event_rows(annotations, "file", "label") == [("b.wav", "B"), ("c.wav", None)]
         assert annotations.files == ("b.wav", "c.wav")
         assert [(one.line, one.text) for one in annotations.malformed] == [(2, line)]
 
@@ -351,7 +356,7 @@ class TestSeparated:
 
         annotations = Annotations.read_csv(file)
 
-        assert events(annotations, "file", "label", "line") == [
+        assert event_rows(annotations, "file", "label", "line") == [
             (f"a{odd}b.wav", "A", 2),
             ("c.wav", "B", 3),
         ]

@@ -10,10 +10,10 @@ import pytest
 
 from headrace.bench._chart import charts
 from headrace.bench._plot import _draw_chart, check_plot_file, plot, sweep_page
-from headrace.bench._sweep import SweepResult, WorkerResult
+from headrace.bench._worker_sweep import SweepResult, WorkerResult
 from headrace.errors import HeadraceError
 from headrace.observe._stats import Stats
-from tests.support.browser import SCREENS, opened
+from tests.support.browser import SCREENS, open_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,7 +135,7 @@ def test_the_page_in_a_browser(
     file = tmp_path / "sweep.html"
     plot(measured, file)
 
-    with opened(browser, file, screen, scheme) as it:
+    with open_page(browser, file, screen, scheme) as it:
         width, _ = SCREENS[screen]
         assert it.page.evaluate("document.documentElement.scrollWidth") <= width
         assert it.page.locator("svg").count() == 3

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from headrace.catalog._catalog import Catalog
 from headrace.codecs._recording import Recording
 from headrace.errors import CatalogError
-from tests.support.catalog_tables import FAILURES, table, three
+from tests.support.catalog_tables import FAILURES, table, three_recordings
 
 if TYPE_CHECKING:
     from headrace.catalog._table import Row
@@ -29,7 +29,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 @pytest.fixture
 def catalog() -> Catalog:
     """Return three recordings, with a root and two failures."""
-    return three()
+    return three_recordings()
 
 
 class TestSequence:
@@ -236,8 +236,8 @@ class TestWithColumns:
             (pa.table({"id": ["a.wav", "a.wav"], "site": [1, 2]}), "id 'a.wav' twice"),
             (pa.table({"id": ["a.wav"], "sight": [1]}), "no column 'site'"),
             (pa.table({"site": [1]}), "no column id"),
-            (pa.table({"id": ["/data/a.wav"], "site": [1]}), "no id of it is in the catalog"),
-            ({"/data/a.wav": 1}, "'/data/a.wav', the catalog's is 'a.wav'"),
+            (pa.table({"id": ["/data/a.wav"], "site": [1]}), "has no id that is in the catalog"),
+            ({"/data/a.wav": 1}, "'/data/a.wav', the catalog's first is 'a.wav'"),
             ([1, 2], "2 values for 3 recordings"),
             ("ABC", "not a str"),
             (pd.Series([1, 2, 3]), "series.to_dict"),

@@ -14,13 +14,13 @@ from headrace.catalog._catalog import Catalog, load_catalog
 from headrace.codecs._recording import MAX_FRAMES, MAX_SAMPLE_RATE, Recording
 from headrace.errors import CatalogError, NoRecordingsError
 from headrace.failures import Code, Failure
-from tests.support.catalog_tables import table, three
+from tests.support.catalog_tables import table, three_recordings
 
 
 @pytest.fixture
 def catalog() -> Catalog:
     """Return three recordings, with a root and two failures."""
-    return three()
+    return three_recordings()
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from headrace.catalog._catalog import Catalog
 from headrace.errors import CatalogError
-from tests.support.catalog_tables import FAILURES, columns, table, three
+from tests.support.catalog_tables import FAILURES, columns, table, three_recordings
 
 
 @pytest.fixture
 def catalog() -> Catalog:
     """Return three recordings, with a root and two failures."""
-    return three()
+    return three_recordings()
 
 
 class TestFromTable:

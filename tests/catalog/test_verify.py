@@ -14,10 +14,14 @@ import headrace
 from headrace import _kernel, scan
 from headrace.catalog import _verify as verify
 from headrace.catalog._catalog import load_catalog
+from headrace.codecs import decodes_from_start
 from headrace.codecs._declared_length import DeclaredLength, read_declared_length
 from headrace.codecs._probe import probe
+from headrace.errors import DamagedWarning
+from headrace.failures import Code
+from tests.support.mp3_reference import Mp3
 from tests.support.processes import interruptible
-from tests.support.sounds import KINDS, medley, noise, whole, write
+from tests.support.sounds import KINDS, medley, noise, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -262,16 +266,16 @@ def test_seek_points_that_do_not_give_the_same_bits_are_not_kept(tmp_path: Path)
         noise_bytes = rng.bytes(int(rng.integers(1, 40)))
         data[at : at + len(noise_bytes)] = noise_bytes
         path.write_bytes(data)
-        if not scan(path)[0].seek_points:
+        if decodes_from_start(scan(path)[0]):
             continue
         catalog = scan(path, verify="decode")
         windows = catalog.windows(None, 0.1, tail="drop")
-        expected = whole(catalog[0])[:, 0]
+        expected = Mp3(bytes(data)).audio[:, 0]
         for window in windows.shuffle(1).loader(workers=1):
             start = round(window.offset * 22_050)
             assert np.array_equal(window.audio, expected[start : start + len(window.audio)])
-        kept += bool(catalog[0].seek_points)
-        dropped += not catalog[0].seek_points
+        kept += not decodes_from_start(catalog[0])
+        dropped += decodes_from_start(catalog[0])
 
     assert kept
     assert dropped
@@ -431,3 +435,23 @@ def test_rf64_declares_its_frames_in_its_own_chunk(tmp_path: Path) -> None:
     assert isinstance(recording, headrace.Recording)
 
     assert read_declared_length(recording) == (700, False, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "in_header"),
+    [("FLAC", "PCM_16", True), ("WAV", "PCM_16", True), ("OGG", "VORBIS", False)],
+)
+def test_only_what_a_header_declares_is_ascribed_to_it(
+    tmp_path: Path, kind: str, subtype: str, *, in_header: bool
+) -> None:
+    """The length of an Ogg file stands in its last page, not in its header."""
+    path = tmp_path / f"a.{kind.lower()}"
+    write(path, noise(40_000), 8_000, kind, subtype)
+    path.write_bytes(path.read_bytes()[:-3_000])
+
+    with pytest.warns(DamagedWarning):
+        catalog = headrace.scan(path, verify="decode")
+
+    assert {one.code for one in catalog.failures} == {Code.TRUNCATED}
+    for one in catalog.failures:
+        assert ("header declares" in one.message) is in_header, one.message

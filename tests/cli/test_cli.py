@@ -17,7 +17,7 @@ from headrace import bench, catalog
 from headrace.bench._synthetic import Archive, write_archive
 from headrace.cli import _commands as cli
 from headrace.cli import _console as console
-from headrace.errors import ReadError
+from headrace.errors import DamagedWarning, NoRecordingsError, ReadError
 from headrace.failures import Code, Failure
 
 
@@ -122,6 +122,48 @@ def test_scan_shows_damaged_files_and_fails(run: Run, archive: Archive) -> None:
     lines = result.out.splitlines()
     assert any("EMPTY" in line and archive.audio[1].stem in line for line in lines)
     assert any("NOT_AUDIO" in line and archive.audio[2].stem in line for line in lines)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_names_cannot_act_on_the_terminal(
+    run: Run, archive: Archive, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Control characters in names are escaped in the table, sentences, warnings and errors."""
+    folder = archive.folder / "\x1b[31mred"
+    folder.mkdir()
+    (folder / "a\x1b]0;title\x07\r\n\x9b2J.wav").write_text("no audio at all")
+
+    table = run("scan", archive.folder)
+    sentence = run("scan", folder)
+    with pytest.raises(NoRecordingsError) as caught:
+        catalog.scan(folder)
+    found = catalog.scan(archive.folder)
+
+    warning = str(recwarn.pop(DamagedWarning).message)
+    texts = [table.out, table.err, sentence.out, sentence.err, str(caught.value), warning]
+    texts += [str(failure) for failure in found.failures]
+    for text in texts:
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text), text
+    for text in (sentence.err, warning, str(found.failures[0])):
+        assert r"a\x1b]0;title\x07\r\n\x9b2J.wav" in text
+        assert len(text.splitlines()) == 1
+
+
+def test_one_long_path_does_not_widen_the_table(
+    run: Run, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pipe, where nothing else limits a report's width, only its own line is longer."""
+    monkeypatch.delenv("COLUMNS")
+    deep = archive.folder.joinpath(*["x" * 100] * 5)
+    deep.mkdir(parents=True)
+    (deep / "a.wav").write_bytes(b"")
+    (archive.folder / "short.wav").write_bytes(b"")
+
+    lines = run("scan", archive.folder).out.splitlines()
+
+    (wide,) = (line for line in lines if "xxx" in line)
+    assert f"{'/'.join(['x' * 100] * 5)}/a.wav: the file has 0 bytes" in wide
+    assert max(len(line) for line in lines[1:] if line is not wide) < 100
 
 
 def test_scan_writes_figures_and_a_catalog(run: Run, archive: Archive, tmp_path: Path) -> None:
@@ -586,7 +628,7 @@ def test_importing_headrace_imports_no_command_line() -> None:
     """Typer, rich and pyarrow are imported only where they are used."""
     code = (
         "import sys, headrace\n"
-        "import headrace.bench._synthetic, headrace.bench._sweep, headrace.bench._demo\n"
+        "import headrace.bench._synthetic, headrace.bench._worker_sweep, headrace.bench._demo\n"
         "print([name for name in ('typer', 'rich', 'pyarrow', 'pandas') if name in sys.modules])"
     )
     ended = subprocess.run(

@@ -202,7 +202,7 @@ def test_ogg_is_for_ffmpeg_where_a_scan_says_so(folder: Path, tmp_path: Path) ->
     (plain,) = headrace.scan(path, cache=cache)
     assert (plain.format, plain.subtype, plain.decoder) == ("OGG", "VORBIS", None)
     (ours,) = headrace.scan(path, cache=cache, decoder="ffmpeg")
-    assert (ours.format, ours.subtype) == ("OGG", "vorbis")
+    assert (ours.format, ours.subtype) == ("OGGS", "vorbis")
     assert ours.decoder is not None
     assert list(headrace.scan(path, cache=cache)) == [ours]
     assert list(headrace.load_catalog(cache)) == [ours]
@@ -384,7 +384,7 @@ def test_the_bridge_stays_within_its_memory(folder: Path, tmp_path: Path, kind: 
     path = tmp_path / kind
     write(path, sound("medley", 2)[: 2 * RATE], *KINDS[kind])
     one = only(path)
-    demuxer = _ffmpeg.demuxer_of(one.format)
+    demuxer = _ffmpeg.CONTAINERS[one.format]
     by_byte = int(one.format in _ffmpeg.BYTE_SEEK)
     scratch = tmp_path / f"scratch-{kind}"
 

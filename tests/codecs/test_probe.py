@@ -23,7 +23,7 @@ from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
 from headrace.failures import Code, DecodeError, Failure
 from tests.support import reference_decoder, sounds
-from tests.support.loading import DESCRIPTORS, open_files
+from tests.support.deliveries import DESCRIPTORS, open_files
 from tests.support.processes import ROOT
 from tests.support.reference_decoder import Decoder
 
@@ -101,7 +101,7 @@ def test_every_seek_of_the_table_is_exact(
     """Random spans on a reused handle equal a decode from the start, for each pair that seeks."""
     audio = sounds.medley(24_001, channels, seed=channels)
     recording = sounds.write(tmp_path / "a", audio, 22_050, kind, subtype)
-    reference = sounds.whole(recording)
+    reference = sounds.decode_whole(recording)
     assert len(reference) == recording.frames >= len(audio)
     assert_spans_equal(recording, reference, count=60)
 
@@ -114,7 +114,7 @@ def test_every_seek_in_a_longer_flac_is_exact(tmp_path: Path, signal: str, level
     recording = sounds.write(
         tmp_path / "a.flac", audio, 96_000, "FLAC", "PCM_24", compression_level=level
     )
-    assert_spans_equal(recording, sounds.whole(recording), count=100)
+    assert_spans_equal(recording, sounds.decode_whole(recording), count=100)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_the_other_byte_order_seeks_as_well(
         tmp_path / "a", sounds.medley(9_000, 2), 48_000, kind, subtype, endian=endian
     )
     assert seeks_exactly(recording)
-    assert_spans_equal(recording, sounds.whole(recording), count=60)
+    assert_spans_equal(recording, sounds.decode_whole(recording), count=60)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
@@ -147,7 +147,7 @@ def test_every_other_kind_is_exact_from_the_start(
     channels = min(channels, sounds.most_channels(kind, subtype))
     audio = 0.5 * sounds.medley(9_600, channels, seed=channels)
     recording = sounds.write(tmp_path / "a", audio, 8_000, kind, subtype)
-    reference = sounds.whole(recording)
+    reference = sounds.decode_whole(recording)
     assert len(reference) == recording.frames
     assert_spans_equal(recording, reference, count=16)
     decoder = Decoder(recording)
@@ -166,7 +166,7 @@ def test_lossy_spans_are_exact(tmp_path: Path, kind: str, subtype: str, signal: 
     recording = sounds.write(
         tmp_path / "a", sounds.SIGNALS[signal](60_000, 1), 48_000, kind, subtype
     )
-    assert_spans_equal(recording, sounds.whole(recording), count=24)
+    assert_spans_equal(recording, sounds.decode_whole(recording), count=24)
 
 
 @pytest.mark.parametrize(("kind", "subtype"), sounds.KINDS)
@@ -182,7 +182,7 @@ def test_the_reference_is_what_soundfile_reads_at_once(
     recording = sounds.write(tmp_path / "a", audio, 16_000, kind, subtype)
     with soundfile.SoundFile(recording.path) as file:
         expected = file.read(recording.frames, dtype=sample_type(recording).name, always_2d=True)
-    np.testing.assert_array_equal(sounds.whole(recording), expected)
+    np.testing.assert_array_equal(sounds.decode_whole(recording), expected)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def in_pieces(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Recording,
         )
         for level in (0.1, 0.7)
     ]
-    return [(recording, sounds.whole(recording)) for recording in made]
+    return [(recording, sounds.decode_whole(recording)) for recording in made]
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -249,7 +249,7 @@ def test_a_file_is_decoded_in_its_own_type(tmp_path: Path, subtype: str, dtype: 
         audio = (values << (width - bits)).astype(dtype)
     recording = sounds.write(tmp_path / "a.wav", audio, 48_000, "WAV", subtype)
     assert sample_type(recording) == dtype
-    assert sounds.whole(recording).tobytes() == audio.tobytes()
+    assert sounds.decode_whole(recording).tobytes() == audio.tobytes()
 
 
 @pytest.mark.parametrize(("kind", "subtype"), LOSSY)
@@ -257,7 +257,7 @@ def test_a_loud_lossy_file_does_not_wrap_around(tmp_path: Path, kind: str, subty
     """Overshoots of a lossy codec stay above full scale instead of changing sign."""
     square = np.where(np.arange(48_000) % 200 < 100, 1.0, -1.0)
     recording = sounds.write(tmp_path / "a", square, 48_000, kind, subtype)
-    audio = sounds.whole(recording)[:, 0]
+    audio = sounds.decode_whole(recording)[:, 0]
     assert audio.dtype == np.float32
     assert np.abs(audio).max() > 1
     plateau = np.abs(np.arange(48_000) % 100 - 50) < 25
@@ -283,7 +283,7 @@ def test_probe_reads_what_the_file_is_not_what_it_is_called(tmp_path: Path, name
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
     )
-    assert len(sounds.whole(recording)) == 100
+    assert len(sounds.decode_whole(recording)) == 100
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows any bytes in names")
@@ -414,11 +414,11 @@ def test_a_format_that_depends_on_read_sizes_is_unsupported(
 def test_a_wav_cut_short_before_the_scan_has_the_frames_that_are_there(tmp_path: Path) -> None:
     """The size of a WAV file overrides its header, so every reported frame can be read."""
     recording = sounds.write(tmp_path / "a.wav", sounds.noise(1_000), 8_000, "WAV", "PCM_16")
-    reference = sounds.whole(recording)
+    reference = sounds.decode_whole(recording)
     os.truncate(recording.path, 44 + 2 * 600)
     found = sounds.recording_of(Path(recording.path))
     assert found.frames == 600
-    assert sounds.whole(found).tobytes() == reference[:600].tobytes()
+    assert sounds.decode_whole(found).tobytes() == reference[:600].tobytes()
 
 
 def test_no_header_makes_probe_raise(tmp_path: Path) -> None:
@@ -449,9 +449,9 @@ def test_a_file_cut_short_says_where(tmp_path: Path, kind: str, subtype: str) ->
     """Frames behind the end are TRUNCATED with the position; all frames before it can be read."""
     audio = sounds.noise(200_000)
     recording = sounds.write(tmp_path / "a", audio, 48_000, kind, subtype)
-    reference = sounds.whole(recording)
+    reference = sounds.decode_whole(recording)
     os.truncate(recording.path, recording.size // 2)
-    there = sounds.whole(recording)
+    there = sounds.decode_whole(recording)
     assert 40_000 < len(there) < 110_000  # an Ogg page is about a second
     start = len(there) - 500
     decoder = Decoder(recording)
@@ -488,7 +488,7 @@ def test_damage_in_a_flac_costs_only_the_windows_that_touch_it(tmp_path: Path) -
     path = tmp_path / "a.flac"
     audio = np.concatenate([sounds.noise(60_000), sounds.tones(60_000)])
     recording = sounds.write(path, audio, 48_000, "FLAC", "PCM_16")
-    reference = sounds.whole(recording)
+    reference = sounds.decode_whole(recording)
     starts = np.arange(0, recording.frames - 1_000, 1_000)
     content = path.read_bytes()
     for number, damaged in enumerate(damages(content, 12)):
@@ -513,7 +513,7 @@ def test_a_flipped_bit_in_a_flac_never_gives_wrong_audio(tmp_path: Path) -> None
     """A frame with a wrong checksum is an error, also if the decoder returns it."""
     path = tmp_path / "a.flac"
     recording = sounds.write(path, sounds.tones(30_000), 48_000, "FLAC", "PCM_16")
-    reference = sounds.whole(recording)
+    reference = sounds.decode_whole(recording)
     starts = np.arange(0, recording.frames - 1_000, 1_000)
     content = path.read_bytes()
     rng = np.random.default_rng(7)
@@ -549,7 +549,7 @@ def test_damage_in_a_lossy_file_gives_one_answer(tmp_path: Path, kind: str, subt
     for number, damaged in enumerate(damages(content, 9)):
         path.write_bytes(damaged)
         try:
-            reference = sounds.whole(recording)
+            reference = sounds.decode_whole(recording)
         except DecodeError:  # no frame can be decoded
             continue
         stopped += len(reference) < recording.frames
@@ -601,7 +601,7 @@ def test_a_deleted_file_is_missing(tmp_path: Path) -> None:
 def test_a_closed_decoder_is_not_read(tmp_path: Path, kind: str, subtype: str) -> None:
     """Closing twice is fine, reading then raises, and moving reopens the file."""
     recording = sounds.write(tmp_path / "a", sounds.noise(9_000), 8_000, kind, subtype)
-    reference = sounds.whole(recording)
+    reference = sounds.decode_whole(recording)
     decoder = Decoder(recording)
     span(decoder, 500, 600)
     decoder.close()
@@ -628,7 +628,7 @@ def test_memory_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_a_long_move_can_be_cancelled(tmp_path: Path) -> None:
     """A cancelled move stops between two reads, and the decoder knows its position."""
     recording = sounds.write(tmp_path / "a", sounds.noise(9_000), 8_000, *LOSSY[0])
-    reference = sounds.whole(recording)
+    reference = sounds.decode_whole(recording)
     decoder = Decoder(recording)
     asked = iter([False, False, True])
     decoder.move_to(8_000, np.empty(1_000, np.float32), lambda: next(asked))
@@ -669,7 +669,7 @@ def test_many_threads_may_open_files_at_once(tmp_path: Path) -> None:
     for kind in kinds:
         made = sounds.write(tmp_path / "-".join(kind), sounds.noise(2_000), 8_000, *kind)
         expected[made.path] = replace(made, id="id")
-        references[made.path] = sounds.whole(made).tobytes()
+        references[made.path] = sounds.decode_whole(made).tobytes()
     for name, content, code in (
         ("text.wav", b"no audio", Code.NOT_AUDIO),
         ("head.wav", (tmp_path / "WAV-PCM_16").read_bytes()[:44], Code.EMPTY),
@@ -687,7 +687,7 @@ def test_many_threads_may_open_files_at_once(tmp_path: Path) -> None:
             found = probe(path, "id")
             assert expected[path] == (found.code if isinstance(found, Failure) else found), path
             if isinstance(found, Recording):
-                assert sounds.whole(found).tobytes() == references[path]
+                assert sounds.decode_whole(found).tobytes() == references[path]
         return len(paths)
 
     with ThreadPoolExecutor(8) as pool:
@@ -762,7 +762,7 @@ def test_a_decoder_takes_no_more_memory_than_promised(tmp_path: Path) -> None:
 def test_real_recordings_give_exact_spans(name: str) -> None:
     """A hundred random seconds of a real soundscape equal one decode from the start."""
     recording = sounds.recording_of(SHARED / "codecs" / name)
-    reference = sounds.whole(recording)
+    reference = sounds.decode_whole(recording)
     assert len(reference) == recording.frames
     rate = recording.sample_rate
     starts = np.random.default_rng(3).integers(0, recording.frames - rate, size=100)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.concurrency._jobs import Job, Task
 from headrace.concurrency._prefetcher import _EAGER_THREADS, Prefetcher
 from headrace.errors import ClosedError
-from tests.support.loading import our_threads
+from tests.support.deliveries import our_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator

@@ -11,7 +11,7 @@ from headrace.concurrency._jobs import Job, Task
 from headrace.concurrency._prefetcher import Prefetcher
 from headrace.concurrency._stalls import StallWatch
 from headrace.errors import TooManyFailuresError
-from tests.support.loading import our_threads
+from tests.support.deliveries import our_threads
 
 if TYPE_CHECKING:
     from array import array

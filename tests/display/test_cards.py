@@ -9,8 +9,8 @@ import pytest
 import headrace
 from headrace.errors import HeadraceWarning
 from headrace.observe._stats import Stats
-from headrace.windows._examples import AudioExample
-from tests.support.browser import SCREENS, opened, serious
+from headrace.windows._batch import AudioExample
+from tests.support.browser import SCREENS, accessibility_violations, open_page
 from tests.support.sounds import speechlike, write
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def test_cards_in_a_browser(
         "utf-8",
     )
 
-    with opened(browser, tmp_path / "cards.html", screen, scheme) as it:
+    with open_page(browser, tmp_path / "cards.html", screen, scheme) as it:
         assert it.page.evaluate("document.images[0].decode().then(() => true)")
         assert it.page.evaluate(
             "(player => player.play().then(() => new Promise(done => player.ontimeupdate ="
@@ -256,7 +256,7 @@ def test_cards_in_a_browser(
             "(document.querySelector('audio'))"
         ) == pytest.approx(1.0, abs=1e-3)
         assert it.overflow() == 0
-        assert serious(it.page) == []
+        assert accessibility_violations(it.page) == []
         assert it.complaints == []
         assert it.requests == []
 
@@ -266,8 +266,8 @@ def test_axe_reports_bad_pages(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "bad.html"
     page.write_text('<title>x</title><img src="data:,"><p style="color:#ccc">pale</p>', "utf-8")
 
-    with opened(browser, page) as it:
-        found = " ".join(serious(it.page))
+    with open_page(browser, page) as it:
+        found = " ".join(accessibility_violations(it.page))
 
     assert "image-alt" in found
     assert "color-contrast" in found

@@ -11,7 +11,7 @@ import pytest
 
 import headrace
 from headrace.errors import HeadraceWarning
-from tests.support.browser import SCREENS, Opened, opened, serious
+from tests.support.browser import SCREENS, OpenedPage, accessibility_violations, open_page
 from tests.support.sounds import silence, speechlike, write
 
 if TYPE_CHECKING:
@@ -56,26 +56,26 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(browser: Browser, file: Path) -> Iterator[Opened]:
+def desk(browser: Browser, file: Path) -> Iterator[OpenedPage]:
     """Open the page in the browser; it must log nothing and request nothing."""
-    with opened(browser, file) as it:
+    with open_page(browser, file) as it:
         yield it
         assert it.complaints == []
         assert it.requests == []
 
 
-def _cards(it: Opened) -> Locator:
+def _cards(it: OpenedPage) -> Locator:
     return it.page.locator(".card:visible")
 
 
-def _data(it: Opened, name: str) -> list[str]:
+def _data(it: OpenedPage, name: str) -> list[str]:
     found: list[str] = it.page.evaluate(
         f"[...document.querySelectorAll('.card:not([hidden])')].map(card => card.dataset.{name})"
     )
     return found
 
 
-def _watch(it: Opened) -> None:
+def _watch(it: OpenedPage) -> None:
     """Store the player and its last start time in `window`, for the tests.
 
     It plays slowly, so that no sound ends before a slow machine has checked it.
@@ -91,7 +91,7 @@ def _watch(it: Opened) -> None:
     }""")
 
 
-def _until(it: Opened, holds: str) -> None:
+def _until(it: OpenedPage, holds: str) -> None:
     """Check an expression at each animation frame until it is true, for at most ten seconds.
 
     Playwright's own `wait_for_function` uses `eval`, which the page's policy forbids.
@@ -107,7 +107,7 @@ def _until(it: Opened, holds: str) -> None:
     }})""")
 
 
-def _playing(it: Opened) -> str | None:
+def _playing(it: OpenedPage) -> str | None:
     """Return the turn of the card that is playing."""
     on = it.page.locator(".card.on")
     return on.get_attribute("data-turn") if on.count() else None
@@ -120,7 +120,7 @@ def test_the_page_renders(
     browser: Browser, file: Path, screen: str, scheme: Literal["light", "dark"]
 ) -> None:
     """All pictures load, nothing is wider than the screen, axe finds nothing serious."""
-    with opened(browser, file, screen, scheme) as it:
+    with open_page(browser, file, screen, scheme) as it:
         assert it.page.locator("h1").inner_text()
         assert _cards(it).count() == 11
         assert (
@@ -131,7 +131,7 @@ def test_the_page_renders(
             == [True] * 11
         )
         assert it.overflow() == 0
-        assert serious(it.page) == []
+        assert accessibility_violations(it.page) == []
         assert it.complaints == []
         assert it.requests == []
         ground = it.page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -139,7 +139,7 @@ def test_the_page_renders(
         assert (min(brightness) > 200) if scheme == "light" else (max(brightness) < 60)
 
 
-def test_the_overview_counts_recordings_windows_and_failures(desk: Opened) -> None:
+def test_the_overview_counts_recordings_windows_and_failures(desk: OpenedPage) -> None:
     """It shows counts, causes and labels, even if names look like markup."""
     tiles = dict(
         zip(
@@ -161,7 +161,7 @@ def test_the_overview_counts_recordings_windows_and_failures(desk: Opened) -> No
     assert desk.page.locator(".bars dt").all_inner_texts() == ["</script>&", "bird", "frog", "none"]
 
 
-def test_finding_filters_by_file_and_label(desk: Opened) -> None:
+def test_finding_filters_by_file_and_label(desk: OpenedPage) -> None:
     """All words must occur in the file name or a label; Escape shows everything again."""
     find = desk.page.get_by_role("searchbox", name="Find")
     for words, count in (
@@ -181,7 +181,7 @@ def test_finding_filters_by_file_and_label(desk: Opened) -> None:
     assert _cards(desk).count() == 11
 
 
-def test_labels_and_levels_filter(desk: Opened) -> None:
+def test_labels_and_levels_filter(desk: OpenedPage) -> None:
     """A label called "none" differs from no label; each level choice shows what it counts."""
     label, level = desk.page.locator("[name=label]"), desk.page.locator("[name=level]")
     options = label.locator("option").all_inner_texts()
@@ -200,7 +200,7 @@ def test_labels_and_levels_filter(desk: Opened) -> None:
     assert _cards(desk).count() == 11
 
 
-def test_cards_can_be_sorted(desk: Opened) -> None:
+def test_cards_can_be_sorted(desk: OpenedPage) -> None:
     """They sort by file and time, by label, by level, and back to the chosen order."""
     sort = desk.page.get_by_label("Sort by")
     sort.select_option("file")
@@ -222,7 +222,7 @@ def test_cards_can_be_sorted(desk: Opened) -> None:
 
 
 @pytest.mark.slow
-def test_a_window_plays(desk: Opened) -> None:
+def test_a_window_plays(desk: OpenedPage) -> None:
     """The button plays and pauses its sound; at the end the card is as before."""
     page = desk.page
     _watch(desk)
@@ -249,7 +249,7 @@ def test_a_window_plays(desk: Opened) -> None:
     assert card.locator(".head").is_hidden()
 
 
-def test_a_click_on_a_spectrogram_plays_from_there(desk: Opened) -> None:
+def test_a_click_on_a_spectrogram_plays_from_there(desk: OpenedPage) -> None:
     """A click at two thirds of the width starts at two thirds of the window."""
     page = desk.page
     _watch(desk)
@@ -264,7 +264,7 @@ def test_a_click_on_a_spectrogram_plays_from_there(desk: Opened) -> None:
     assert _playing(desk) == "1"
 
 
-def test_everything_works_from_the_keyboard(desk: Opened) -> None:
+def test_everything_works_from_the_keyboard(desk: OpenedPage) -> None:
     """Keys move, play, keep playing while moving, find, and show the list of keys."""
     page, keys = desk.page, desk.page.keyboard
     _watch(desk)
@@ -295,12 +295,12 @@ def test_everything_works_from_the_keyboard(desk: Opened) -> None:
     keys.press("Escape")
     keys.press("?")
     assert page.get_by_role("dialog", name="Keys").is_visible()
-    assert serious(page) == []
+    assert accessibility_violations(page) == []
     keys.press("Escape")
     assert page.get_by_role("dialog").is_hidden()
 
 
-def test_the_first_tab_skips_the_overview(desk: Opened) -> None:
+def test_the_first_tab_skips_the_overview(desk: OpenedPage) -> None:
     """A keyboard user need not tab through every table."""
     desk.page.keyboard.press("Tab")
     assert desk.page.locator(":focus").inner_text() == "Skip to the windows"
@@ -319,7 +319,7 @@ def test_pages_with_mp3_and_without_sound(
     windows = headrace.scan(tmp_path).windows(16_000, 1.0)
     headrace.preview(windows, audio=audio).save(tmp_path / "page.html")
 
-    with opened(browser, tmp_path / "page.html") as it:
+    with open_page(browser, tmp_path / "page.html") as it:
         _watch(it)
         it.page.keyboard.press("j")
         assert it.page.evaluate("document.activeElement.closest('.card').dataset.turn") == "0"
@@ -330,7 +330,7 @@ def test_pages_with_mp3_and_without_sound(
             3 if audio else 0
         )
         assert it.complaints == []
-        assert serious(it.page) == []
+        assert accessibility_violations(it.page) == []
 
 
 def test_a_page_of_500_windows_is_fast(browser: Browser, tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_a_page_of_500_windows_is_fast(browser: Browser, tmp_path: Path) -> None
     preview = headrace.preview(headrace.scan(tmp_path).windows(8_000, 0.5))
     replace(preview, exhibits=preview.exhibits * 50).save(tmp_path / "page.html")
 
-    with opened(browser, tmp_path / "page.html", "phone") as it:
+    with open_page(browser, tmp_path / "page.html", "phone") as it:
         assert _cards(it).count() == 500
         drawn = it.page.evaluate(
             "[...document.querySelectorAll('.card .play')].filter("
@@ -359,10 +359,10 @@ def test_a_page_of_real_recordings(browser: Browser, tmp_path: Path, screen: str
         windows = headrace.scan(AUDIO).windows()
     headrace.preview(windows[::5]).save(tmp_path / "page.html")
 
-    with opened(browser, tmp_path / "page.html", screen) as it:
+    with open_page(browser, tmp_path / "page.html", screen) as it:
         assert _cards(it).count() == len(windows[::5])
         assert it.overflow() == 0
-        assert serious(it.page) == []
+        assert accessibility_violations(it.page) == []
         it.page.get_by_label("Sort by").select_option("loud")
         _watch(it)
         _cards(it).nth(3).get_by_role("button").click()

@@ -90,7 +90,7 @@ def test_the_end_of_a_path_names_a_recording(tmp_path: Path) -> None:
     assert headrace.preview(windows, at=[("y.wav", 0)]).exhibits[0].file_id == "b/y.wav"
     with pytest.raises(CatalogError, match=r"'x.wav' matches 'a/x.wav' and 'b/x.wav': give more"):
         headrace.preview(windows, at=[("x.wav", 0)])
-    with pytest.raises(CatalogError, match=r"no recording 'z.wav': the first is 'a/x.wav'"):
+    with pytest.raises(CatalogError, match=r"no recording 'z.wav': .*The first id is 'a/x.wav'"):
         headrace.preview(windows, at=[("z.wav", 0)])
 
 

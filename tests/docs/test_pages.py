@@ -20,7 +20,7 @@ from headrace.bench._synthetic import write_archive
 from headrace.cli import _commands as cli
 from headrace.failures import Code
 from tests.codecs.test_ffmpeg import write as encode
-from tests.support.browser import SCREENS, opened
+from tests.support.browser import SCREENS, open_page
 from tests.support.sounds import medley
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def test_the_site_fetches_nothing_from_a_network(site: Path) -> None:
 @pytest.mark.slow
 def test_the_site_is_searched_from_disk(site: Path, browser: Browser) -> None:
     """The search works from disk on a phone's screen, without requests to a server or errors."""
-    with opened(browser, site / "explanation" / "performance.html", "phone") as it:
+    with open_page(browser, site / "explanation" / "performance.html", "phone") as it:
         assert it.page.evaluate("document.documentElement.scrollWidth") <= SCREENS["phone"][0]
         it.page.locator("label[for=__search]").first.click()
         it.page.locator(".md-search__input").press_sequentially("shuffle")

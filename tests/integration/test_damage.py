@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import headrace
-from tests.support.loading import lost, rows
+from tests.support.deliveries import delivered_rows, lost_windows
 from tests.support.sounds import medley, write
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def take_out(data: bytearray, at: int, rng: np.random.Generator) -> None:
 def outcome(windows: Windows, **how: Any) -> dict[int, bytes | str]:
     """Return each window's audio, or why it failed, by index."""
     loader = windows.loader(on_error="mask", **how)
-    out: dict[int, bytes | str] = {row.index: row.audio.tobytes() for row in rows(loader)}
+    out: dict[int, bytes | str] = {row.index: row.audio.tobytes() for row in delivered_rows(loader)}
     assert len(out) == len(windows)
-    for index, failure in lost(loader.failures):
+    for index, failure in lost_windows(loader.failures):
         out[index] = str(failure.code)
     return out
 

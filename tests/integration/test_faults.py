@@ -15,9 +15,9 @@ import pytest
 import soundfile
 
 import headrace
-from tests.support.damaged_files import AFTER, BEFORE, RATE, growing
-from tests.support.loading import lost, rows
-from tests.support.sounds import noise, whole, write
+from tests.support.damaged_files import AFTER_SCAN, BEFORE_SCAN, RATE, growing
+from tests.support.deliveries import delivered_rows, lost_windows
+from tests.support.sounds import decode_whole, noise, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,7 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         rng = np.random.default_rng(7)
-        damages = [*BEFORE, *AFTER]
+        damages = [*BEFORE_SCAN, *AFTER_SCAN]
         self.folder = folder
         self.before: dict[str, str] = {}
         self.after: dict[str, str] = {}
@@ -72,14 +72,14 @@ class Archive:
             kind, subtype = KINDS[0] if damaged else KINDS[number % len(KINDS)]
             frames = int(rng.integers(RATE // 2, RATE * 3 // 2))
             write(path, noise(frames, seed=number), RATE, kind, subtype)
-            if damaged and number // 10 < len(BEFORE):
+            if damaged and number // 10 < len(BEFORE_SCAN):
                 damage = damages[number // 10]
                 damage(path, rng)
                 self.before[path.name] = damage.__name__
         self.catalog = headrace.scan(str(folder / "*.wav"), verify="decode")
         self.windows = self.catalog.windows(RATE, WINDOW_S)
         self.audio = dict(self._sliced())
-        for number, damage in enumerate(AFTER, len(BEFORE)):
+        for number, damage in enumerate(AFTER_SCAN, len(BEFORE_SCAN)):
             path = folder / f"{10 * number:03}.wav"
             damage(path, rng)
             self.after[path.name] = damage.__name__
@@ -89,7 +89,7 @@ class Archive:
         index = 0
         for recording in self.catalog:
             if self.before.get(recording.id, "").startswith(("cut_", "wiped_")):
-                pcm = whole(recording)[:, 0]  # soundfile's own seek fails for these
+                pcm = decode_whole(recording)[:, 0]  # soundfile's own seek fails for these
                 audio = pcm / np.float32(-np.iinfo(pcm.dtype).min if pcm.dtype.kind == "i" else 1)
             else:
                 audio, _ = soundfile.read(recording.path, recording.frames, dtype="float32")
@@ -145,7 +145,7 @@ def test_good_windows_are_delivered_and_lost_ones_are_in_the_ledger(
     delivered: Counter[str] = Counter()
     seen = set()
     masked = 0
-    for row in rows(loader):
+    for row in delivered_rows(loader):
         if not row.valid:
             masked += 1
             assert not row.audio.any()
@@ -155,7 +155,7 @@ def test_good_windows_are_delivered_and_lost_ones_are_in_the_ledger(
         seen.add(row.index)
 
     bad = {name for name, damage in archive.after.items() if LOST[damage]}
-    gone = dict(lost(loader.failures))
+    gone = dict(lost_windows(loader.failures))
     assert seen | set(gone) == set(range(len(windows)))
     assert not seen & set(gone)
     ids = archive.windows.table()["id"].to_pylist()

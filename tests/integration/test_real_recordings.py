@@ -14,7 +14,7 @@ import pytest
 
 import headrace
 from headrace.errors import HeadraceWarning
-from tests.support.events import events
+from tests.support.annotation_rows import event_rows
 from tests.support.reference_loader import Reference
 from tests.support.sounds import write
 
@@ -112,7 +112,7 @@ def _events(annotations: Annotations) -> list[tuple[float, float, str | None]]:
     """Return start and end to the millisecond, and label."""
     return [
         (round(start, 3), round(end, 3), label)
-        for start, end, label in events(annotations, "start_s", "end_s", "label")
+        for start, end, label in event_rows(annotations, "start_s", "end_s", "label")
     ]
 
 

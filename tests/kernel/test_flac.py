@@ -82,7 +82,7 @@ def test_spans_are_those_of_the_decode_from_the_start(
     path = tmp_path / "a.flac"
     audio = SIGNALS[signal](40_001, channels)
     recording = sounds.write(path, audio, 22_050, "FLAC", subtype, compression_level=level)
-    reference, places = sounds.whole(recording), spans(recording.frames, 40, seed=channels)
+    reference, places = sounds.decode_whole(recording), spans(recording.frames, 40, seed=channels)
 
     assert natively(path.read_bytes(), places) == expected(reference, places)
 
@@ -92,7 +92,7 @@ def test_every_feature_of_the_format_is_read_as_libsndfile_does(tmp_path: Path, 
     """Every subframe type, order, partition, escape, wasted bit, stereo mode and block size."""
     data = random_stream(seed)
     recording = stored(tmp_path, data)
-    reference, places = sounds.whole(recording), spans(recording.frames, 30, seed)
+    reference, places = sounds.decode_whole(recording), spans(recording.frames, 30, seed)
 
     assert natively(data, places) == expected(reference, places)
 
@@ -135,7 +135,7 @@ def test_a_long_file_is_sought_with_few_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     audio = np.concatenate([quiet, loud, quiet])
     recording = sounds.write(path, audio, 22_050, "FLAC", "PCM_16")
-    data, reference = path.read_bytes(), sounds.whole(recording)
+    data, reference = path.read_bytes(), sounds.decode_whole(recording)
     places = [(start, count) for start, count in spans(recording.frames, 200, 1) if count < 10_000]
 
     assert natively(data, places) == expected(reference, places)
@@ -184,7 +184,7 @@ def test_what_is_not_wholly_understood_is_left_to_libsndfile(spoil: Any) -> None
 def test_metadata_is_stepped_over(tmp_path: Path) -> None:
     """Tags, pictures of any size and padding change nothing."""
     more = good(metadata=[(1, bytes(9_000)), (4, bytes(8)), (6, bytes(200_000)), (126, b"")])
-    reference = sounds.whole(stored(tmp_path, good()))
+    reference = sounds.decode_whole(stored(tmp_path, good()))
 
     assert natively(more, [(0, 2304), (1000, 700)]) == expected(reference, [(0, 2304), (1000, 700)])
 
@@ -257,7 +257,7 @@ def test_what_a_damaged_file_gives_depends_on_nothing_read_before(
 ) -> None:
     """Each span is a prefix of the undamaged one, the same on an open file and on a new one."""
     data = random_stream(seed)
-    whole = sounds.whole(stored(tmp_path, data))
+    whole = sounds.decode_whole(stored(tmp_path, data))
     rng = np.random.default_rng(seed)
     places = spans(len(whole), 20, seed)
     for bad in damaged(data, rng):

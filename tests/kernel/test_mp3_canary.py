@@ -12,12 +12,14 @@ import io
 import sys
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
+
+from tests.support.mp3_files import layer2
+from tests.support.mp3_reference import EndlessFile, Mp3, decode
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="MP3 is decoded from the start there"
@@ -40,49 +42,6 @@ STREAMS = [
     for channels in (1, 2)
     for mode in ("CONSTANT", "VARIABLE")
 ]
-
-
-class EndlessFile:
-    """A file that seems to have 2**40 bytes: some data, nothing, and 128 zeros at its end."""
-
-    SIZE = 1 << 40
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = max(0, offset + (0, self._at, self.SIZE)[whence])
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, count: int) -> bytes:
-        read = self._data[self._at : self._at + count]
-        if self._at >= self.SIZE - 128:
-            read = bytes(min(count, self.SIZE - self._at))
-        self._at += len(read)
-        return read
-
-    def readinto(self, memory: memoryview) -> int:
-        read = self.read(len(memory))
-        memory[: len(read)] = read
-        return len(read)
-
-    def write(self, _: bytes) -> int:
-        return 0
-
-
-def decode(file: Any, piece: int = 5_000) -> Audio:
-    """Decode a file in order, without the seek that `SoundFile.read` does after each read."""
-    pieces: list[Audio] = []
-    with soundfile.SoundFile(file) as opened:
-        while not pieces or len(pieces[-1]) == piece:
-            audio = np.zeros((piece, opened.channels), np.float32)
-            to = soundfile._ffi.cast("float *", audio.ctypes.data)
-            pieces.append(audio[: soundfile._snd.sf_readf_float(opened._file, to, piece)])
-    return np.concatenate(pieces)
 
 
 @dataclass(frozen=True)
@@ -272,3 +231,33 @@ def test_what_is_no_frame_is_skipped(rate: int, channels: int, mode: str) -> Non
     assert len(got) == len(untagged(one))
     late = 56 * one.samples
     assert np.abs(got[late:] - untagged(one)[late:]).max() < ROUNDING
+
+
+@pytest.mark.parametrize(("rate", "channels", "mode"), STREAMS)
+def test_silence_before_the_first_frame_changes_nothing(
+    rate: int, channels: int, mode: str
+) -> None:
+    """Behind a whole period of silent frames, the decoder is as it was when it was opened."""
+    one = stream(rate, channels, mode)
+    silent = RING // np.gcd(RING, one.samples // 32)
+
+    got = shifted(one, 0, silent=int(silent), reservoir=b"")
+
+    assert got.tobytes() == untagged(one).tobytes()
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate", [22_050, 44_100])
+def test_frames_of_layer_2_need_nothing_but_the_ring(rate: int, channels: int) -> None:
+    """Behind silence, the second frame on is the same to the bit: there is no reservoir."""
+    mp3 = Mp3(layer2(rate, channels))
+    frames = [mp3.data[frame.at : frame.end] for frame in mp3.frames]
+    head = bytes([frames[0][0], frames[0][1] | 1, frames[0][2] & 0xFD, frames[0][3] & 0xC0])
+    silence = head.ljust(mp3.frames[0].size - (frames[0][2] >> 1 & 1), b"\0")
+    whole = decode(EndlessFile(b"".join(frames)))
+    assert len(whole) == len(frames) * 1_152
+
+    for first in range(8):
+        silent = (first + 3) % 4 + 1
+        got = decode(EndlessFile(b"".join([silence] * silent + frames[first:])))[silent * 1_152 :]
+        assert got[1_152:].tobytes() == whole[(first + 1) * 1_152 :].tobytes()

@@ -68,7 +68,10 @@ ANCHOR = {"start": 9, "packets": 2, "offset": 700, "ordinal": 1, "time": -5, "ch
 ADDRESSES = "open close seek readf_short readf_int readf_float readf_double error strerror"
 EXAMPLES: list[tuple[Any, dict[str, Any]]] = [
     (_kernel.SourceFormat, FORMAT),
-    (_kernel.LibsndfileFunctions, dict.fromkeys([*ADDRESSES.split(), "open_virtual"], 64)),
+    (
+        _kernel.LibsndfileFunctions,
+        dict.fromkeys([*ADDRESSES.split(), "open_virtual", "open_fd"], 64),
+    ),
     (_kernel.ScratchSize, {"pcm_bytes": 1, "planes": 2, "inputs": 3, "outputs": 4}),
     (
         _kernel.RecordingFormat,

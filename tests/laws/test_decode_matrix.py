@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import headrace
-from tests.support.loading import rows
-from tests.support.sounds import KINDS, SIGNALS, medley, most_channels, whole, write
+from tests.support.deliveries import delivered_rows
+from tests.support.sounds import KINDS, SIGNALS, decode_whole, medley, most_channels, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,11 +38,11 @@ def assert_every_window_is_a_slice(path: Path) -> int:
     (recording,) = catalog = headrace.scan(path)
     rate = recording.sample_rate
     windows = catalog.windows(None, SIZE / rate, HOP / rate, channel="all", tail="drop")
-    reference = floats(whole(recording))
+    reference = floats(decode_whole(recording))
     assert len(reference) == recording.frames
     compared = 0
     for order, workers in ((windows, 2), (windows.shuffle(0), 0), (windows.shuffle(1), 3)):
-        for row in rows(order.loader(batch_size=8, workers=workers)):
+        for row in delivered_rows(order.loader(batch_size=8, workers=workers)):
             expected = reference[row.index * HOP : row.index * HOP + SIZE]
             assert np.array_equal(row.audio, expected.T), (row.index, workers)
             compared += 1

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import headrace
 from headrace.concurrency._jobs import Job, Task
 from headrace.concurrency._prefetcher import Prefetcher
-from tests.support.loading import lost, rows
+from tests.support.deliveries import delivered_rows, lost_windows
 from tests.support.reference_loader import Reference
 from tests.support.sounds import medley, write
 
@@ -136,7 +136,7 @@ def test_a_window_is_a_slice(
     windows = data.draw(drawn(catalog.windows(**spec)))
     reference = Reference(windows)
 
-    for row in rows(windows.loader(**options)):
+    for row in delivered_rows(windows.loader(**options)):
         expected = reference.slice(row.file_id, row.offset)
         assert row.audio.tobytes() == expected.tobytes(), (row.file_id, row.offset)
 
@@ -180,20 +180,20 @@ def test_order_is_a_pure_function(
     """Law 3: neither workers, prefetch and batch size nor resuming change the order."""
     windows = data.draw(orders(catalog.windows(**spec)))
     loader = windows.loader(**options)
-    first = [row.index for row in rows(loader)]
-    second = [row.index for row in rows(loader)]
+    first = [row.index for row in delivered_rows(loader)]
+    second = [row.index for row in delivered_rows(loader)]
     assert sorted(first) == sorted(second) == list(range(len(windows)))
 
     other = windows.loader(**other_options)
     stop = data.draw(st.integers(0, len(other)))
-    seen = [row.index for row in rows(other.steps(stop))]
+    seen = [row.index for row in delivered_rows(other.steps(stop))]
     resumed = windows.loader(**options)
     resumed.load_state_dict(other.state_dict())
 
     if len(seen) < len(first):
-        rest = [row.index for row in rows(resumed)]
+        rest = [row.index for row in delivered_rows(resumed)]
         assert seen + rest == first
-    rest = [row.index for row in rows(resumed)]
+    rest = [row.index for row in delivered_rows(resumed)]
     assert rest == second
 
 
@@ -267,7 +267,7 @@ def test_nothing_is_lost_silently(
     loader = windows.loader(**options, on_error=on_error)
     delivered: Counter[str] = Counter()
     indices: list[int] = []
-    for row in rows(loader):
+    for row in delivered_rows(loader):
         assert row.valid or on_error == "mask"
         if row.valid:
             expected = reference.slice(row.file_id, row.offset)
@@ -277,7 +277,7 @@ def test_nothing_is_lost_silently(
     failed = Counter[str]()
     for failure in loader.failures:
         failed[failure.file_id] += failure.windows
-    lost_indices = {index for index, _ in lost(loader.failures)}
+    lost_indices = {index for index, _ in lost_windows(loader.failures)}
     expected_windows = Counter(windows.table()["id"].to_pylist())
 
     assert delivered + failed == expected_windows

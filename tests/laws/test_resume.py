@@ -1,4 +1,4 @@
-"""Stop anywhere, go on anywhere else: what follows is what would have followed."""
+"""A run that stops anywhere and resumes anywhere else continues exactly."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ import pytest
 
 import headrace
 from headrace.errors import StateError
-from tests.support.orders import KINDS, delivered, in_a_fresh_process, kind, recorded, rows_of
 from tests.support.sounds import noise, write
+from tests.support.window_kinds import (
+    KINDS,
+    in_a_fresh_process,
+    load_epochs,
+    rows_of,
+    windows_of_kind,
+    write_recordings,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.orders import Row
+    from tests.support.window_kinds import Row
 
 HERE: dict[str, Any] = {"batch_size": 3, "workers": 1}
 THERE: list[dict[str, Any]] = [
@@ -33,7 +40,7 @@ THERE: list[dict[str, Any]] = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of recordings, one of which is damaged."""
     made = tmp_path_factory.mktemp("recordings")
-    recorded(made)
+    write_recordings(made)
     return made
 
 
@@ -55,17 +62,17 @@ def _flat(epochs: list[list[Row]]) -> list[Row]:
     return [row for epoch in epochs for row in epoch]
 
 
-def test_what_follows_is_what_would_have_followed(folder: Path) -> None:
-    """For every kind of order, at every delivery of two epochs, in a fresh process.
+def test_a_resumed_run_continues_exactly(folder: Path) -> None:
+    """A resumed run continues exactly, from every delivery of two epochs, in a fresh process.
 
-    With other workers and batch sizes there; with failures masked and skipped. Nothing comes again
-    and nothing is lost.
+    This holds for every kind of order, with other workers and batch sizes, with failures masked and
+    skipped. No window comes twice and none is lost.
     """
     jobs, before, expected = [], [], []
     for name in KINDS:
-        windows = kind(folder, name)
+        windows = windows_of_kind(folder, name)
         for on_error in ("mask", "skip"):
-            whole = _flat(delivered(windows, batch_size=1, workers=0, on_error=on_error))
+            whole = _flat(load_epochs(windows, batch_size=1, workers=0, on_error=on_error))
             for how in (HERE, {"batch_size": None, "workers": 2}):
                 for k, (state, seen) in enumerate(_stops(windows, on_error=on_error, **how)):
                     assert seen == whole[: len(seen)]
@@ -80,15 +87,15 @@ def test_what_follows_is_what_would_have_followed(folder: Path) -> None:
 
 
 def test_any_ranks_state_resumes_any_number_of_ranks(folder: Path) -> None:
-    """At every step of two epochs of two ranks: both have one state, and 1, 2 or 3 go on from it.
+    """At every step of two ranks, both have the same state, and 1, 2 or 3 ranks resume from it.
 
-    For every kind of order, in a fresh process; the windows of all ranks, in the order of
-    positions, are those of one rank.
+    This holds for every kind of order, in a fresh process. The windows of all ranks, in the order
+    of positions, are those of one rank.
     """
     jobs, before, expected = [], [], []
     for name in KINDS:
-        windows = kind(folder, name)
-        whole = _flat(delivered(windows, batch_size=1, workers=0, on_error="mask"))
+        windows = windows_of_kind(folder, name)
+        whole = _flat(load_epochs(windows, batch_size=1, workers=0, on_error="mask"))
         shards = [windows.shard(rank, 2, remainder="mask") for rank in range(2)]
         ranks = [_stops(shard, on_error="mask", **HERE) for shard in shards]
         for k, ((state, one), (other, two)) in enumerate(zip(*ranks, strict=True)):
@@ -116,17 +123,17 @@ def _dealt(epoch: list[Row], first: int, world: int, remainder: str) -> list[Row
 @pytest.mark.slow
 @pytest.mark.parametrize("remainder", ["drop", "repeat", "mask"])
 @pytest.mark.parametrize("begun", [1, 2])
-def test_any_ranks_are_followed_by_any_others(folder: Path, begun: int, remainder: Any) -> None:
-    """At every step of two epochs of 1 or 2 ranks, 1, 2 and 3 go on, in a fresh process.
+def test_any_number_of_ranks_resumes_any_other(folder: Path, begun: int, remainder: Any) -> None:
+    """From every step of 1 or 2 ranks, 1, 2 and 3 ranks resume, in a fresh process.
 
-    For every kind of order: what all ranks deliver is the epoch from the state's position on;
-    dropped is the end for which there are too few windows, and what is repeated is the beginning.
+    For every kind of order, all ranks together deliver the epoch from the state's position on. The
+    last windows are dropped, or the first ones repeated, if they are fewer than ranks.
     """
     jobs: list[Any] = []
     expected: list[list[list[Row]]] = []
     for name in KINDS:
-        windows = kind(folder, name)
-        epochs = delivered(windows, batch_size=1, workers=0, on_error="mask")
+        windows = windows_of_kind(folder, name)
+        epochs = load_epochs(windows, batch_size=1, workers=0, on_error="mask")
         shards = [windows.shard(rank, begun, remainder=remainder) for rank in range(begun)]
         ranks = [_stops(shard, on_error="mask", **HERE) for shard in shards]
         before = _flat([_dealt(epoch, 0, begun, remainder) for epoch in epochs])
@@ -156,8 +163,8 @@ def test_any_ranks_are_followed_by_any_others(folder: Path, begun: int, remainde
 def test_all_ranks_take_the_same_steps(
     folder: Path, remainder: Any, last: Any, batch_size: int | None
 ) -> None:
-    """As many deliveries of as many rows, at each step the same state, whatever is left over."""
-    windows = kind(folder, "shuffled")
+    """All ranks make the same number of deliveries with as many rows, and have equal states."""
+    windows = windows_of_kind(folder, "shuffled")
     how = {"batch_size": batch_size, "last": last, "on_error": "mask", "workers": 1}
     seen = []
     for rank in range(3):
@@ -170,9 +177,9 @@ def test_all_ranks_take_the_same_steps(
     assert seen[0][-1][1]["epoch"] == 1
 
 
-def test_rows_that_fill_a_shard_up_are_silent(folder: Path) -> None:
-    """Zeros, not valid, of no file; in a batch and alone, and when indexed; nothing counts them."""
-    windows = kind(folder, "in order")[:4].shard(2, 3, remainder="mask")
+def test_rows_that_fill_a_shard_up_are_zeros(folder: Path) -> None:
+    """Added rows are zeros, not valid and of no file, and no statistic counts them."""
+    windows = windows_of_kind(folder, "in order")[:4].shard(2, 3, remainder="mask")
 
     (batch,) = windows.loader(batch_size=8)
     single = list(windows.loader(workers=0))[-1]
@@ -191,9 +198,9 @@ def test_rows_that_fill_a_shard_up_are_silent(folder: Path) -> None:
     assert loader.stats().windows == 1
 
 
-def test_a_rank_of_nothing_but_filling_takes_its_step(folder: Path) -> None:
-    """Two windows for three ranks: the third has a batch of zeros."""
-    windows = kind(folder, "in order")[:2].shard(2, 3, remainder="mask")
+def test_a_rank_without_windows_takes_its_step(folder: Path) -> None:
+    """With two windows for three ranks, the third rank delivers a batch of zeros."""
+    windows = windows_of_kind(folder, "in order")[:2].shard(2, 3, remainder="mask")
     (batch,) = windows.loader(batch_size=4, last="pad")
 
     assert batch.valid.tolist() == [False] * 4
@@ -201,8 +208,8 @@ def test_a_rank_of_nothing_but_filling_takes_its_step(folder: Path) -> None:
 
 
 def test_what_is_repeated_is_the_beginning(folder: Path) -> None:
-    """remainder="repeat": the epoch's first windows once more."""
-    windows = kind(folder, "shuffled")
+    """remainder="repeat" delivers the epoch's first windows once more."""
+    windows = windows_of_kind(folder, "shuffled")
     total = len(windows)
     order = windows.order.epoch(0)(np.arange(total)).tolist()
     world = total - 1
@@ -212,26 +219,26 @@ def test_what_is_repeated_is_the_beginning(folder: Path) -> None:
     assert indices == [[order[0], order[-1]], [order[1], order[0]]]
 
 
-# Moving, and what differs
+# Moved and changed recordings
 
 
 def _state(folder: Path, name: str = "shuffled") -> dict[str, Any]:
-    loader = kind(folder, name).loader(batch_size=2, on_error="mask")
+    loader = windows_of_kind(folder, name).loader(batch_size=2, on_error="mask")
     list(loader.steps(2))
     state: dict[str, Any] = json.loads(json.dumps(loader.state_dict()))
     return state
 
 
 def test_moved_recordings_are_resumed(folder: Path, tmp_path: Path) -> None:
-    """Another folder and other times of change are no other windows."""
+    """Another folder and other modification times do not change the windows."""
     state = _state(folder)
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(folder, elsewhere)
     for file in elsewhere.rglob("*.*"):
         os.utime(file, (1, 1))
 
-    before = delivered(kind(folder, "shuffled"), state, on_error="mask")
-    after = delivered(kind(elsewhere, "shuffled"), state, on_error="mask")
+    before = load_epochs(windows_of_kind(folder, "shuffled"), state, on_error="mask")
+    after = load_epochs(windows_of_kind(elsewhere, "shuffled"), state, on_error="mask")
 
     assert after == before
     assert len(json.dumps(state)) < 500
@@ -259,7 +266,7 @@ def test_moved_recordings_are_resumed(folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_other_files_are_refused(folder: Path, tmp_path: Path, change: Any, sentence: str) -> None:
-    """A file more, a file less, or another one: the sentence says which, and what to do."""
+    """If a file was added, removed or replaced, the error says which and what to do."""
     one = tmp_path / "one"
     shutil.copytree(folder / "one", one)
     (one / "b.wav").unlink()
@@ -270,7 +277,7 @@ def test_other_files_are_refused(folder: Path, tmp_path: Path, change: Any, sent
 
     with pytest.raises(StateError, match=re.escape(sentence)) as refused:
         changed.load_state_dict(state)
-    assert "begin anew" in str(refused.value)
+    assert "start over" in str(refused.value)
     assert "catalog.save" in str(refused.value)
 
 
@@ -278,7 +285,7 @@ def test_other_files_are_refused(folder: Path, tmp_path: Path, change: Any, sent
 def test_a_catalog_that_is_used_again_is_counted_once(
     folder: Path, tmp_path: Path, times: int
 ) -> None:
-    """The sentence tells recordings, not how often they are joined; of many sets as of few."""
+    """The error counts recordings once, however often their catalog is joined."""
     one = tmp_path / "one"
     shutil.copytree(folder / "one", one)
     (one / "b.wav").unlink()
@@ -297,19 +304,17 @@ def test_a_catalog_that_is_used_again_is_counted_once(
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "shuffled"])
 def test_another_kind_is_refused(folder: Path, name: str) -> None:
-    """No state of one is a state of another, and the sentence names a part that differs."""
-    with pytest.raises(
-        StateError, match=r"because (the|there are|which|how|their) .*begin anew\.$"
-    ):
-        kind(folder, name).loader().load_state_dict(_state(folder))
+    """No state of one kind resumes another, and the error names a part that differs."""
+    with pytest.raises(StateError, match=r"because (the|there are|their) .*start over\.$"):
+        windows_of_kind(folder, name).loader().load_state_dict(_state(folder))
 
 
-def test_a_rank_that_has_recordings_of_its_own_has_a_state_of_its_own(folder: Path) -> None:
+def test_a_shard_by_recording_has_a_state_of_its_own(folder: Path) -> None:
     """Sharded by recording, a state resumes the same rank and no other."""
-    windows = kind(folder, "shuffled")
+    windows = windows_of_kind(folder, "shuffled")
     mine, other = (windows.shard(rank, 2, by="recording") for rank in range(2))
-    whole = _flat(delivered(mine, on_error="skip"))
+    whole = _flat(load_epochs(mine, on_error="skip"))
     for state, seen in _stops(mine, on_error="skip", **HERE):
-        assert seen + _flat(delivered(mine, state, on_error="skip", workers=2)) == whole
+        assert seen + _flat(load_epochs(mine, state, on_error="skip", workers=2)) == whole
     with pytest.raises(StateError, match=r"their order differs: .* rank 0 of 2.* rank 1 of 2"):
         other.loader().load_state_dict(state)

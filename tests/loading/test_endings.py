@@ -17,7 +17,7 @@ import pytest
 from headrace.catalog._scan import scan
 from headrace.errors import ClosedError, ReadError
 from headrace.loading._reader import Reader
-from tests.support.loading import open_files, our_threads, rows
+from tests.support.deliveries import delivered_rows, open_files, our_threads
 from tests.support.processes import interruptible
 from tests.support.sounds import speechlike, write
 
@@ -342,9 +342,9 @@ def test_a_closed_loader_raises(make: Callable[..., Loader]) -> None:
     loader = make()
     loader.close()
 
-    with pytest.raises(ClosedError, match="Make another"):
+    with pytest.raises(ClosedError, match=r"Make a new one with windows\.loader"):
         iter(loader)
-    with pytest.raises(ClosedError, match="Make another"):
+    with pytest.raises(ClosedError, match=r"Make a new one with windows\.loader"):
         loader.steps(1)
     assert loader.stats().windows == 0
 
@@ -391,7 +391,9 @@ def test_two_loaders_over_the_same_windows_are_independent(
     with _nothing_left():
         for deliveries in zip(one, other, strict=True):
             for rows_of, delivery in zip(got, deliveries, strict=True):
-                rows_of.extend((row.index, row.audio.tobytes()) for row in rows([delivery]))
+                rows_of.extend(
+                    (row.index, row.audio.tobytes()) for row in delivered_rows([delivery])
+                )
 
     assert got == (expected, expected)
 

@@ -12,12 +12,12 @@ from headrace import Code, Failure, ReadError, TooManyFailuresError
 from headrace.catalog._recordings import Recordings
 from headrace.loading import _ledger
 from headrace.loading._ledger import Ledger, parse_max_failures
-from tests.support.cut_catalogs import made_up
+from tests.support.catalogs import fake_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CATALOG = made_up([10_000, 10_000])
+CATALOG = fake_catalog([10_000, 10_000])
 CODES = (Code.TRUNCATED, Code.IO)
 EACH = 10  # windows of a second in each recording
 

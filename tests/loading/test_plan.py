@@ -14,10 +14,10 @@ from headrace.codecs import _libsndfile
 from headrace.dsp._resampler import resampler
 from headrace.errors import MemoryBudgetError
 from headrace.loading._plan import Plan, chunk_outputs
-from headrace.loading._work import WorkItem
+from headrace.loading._work_items import WorkItem
 from headrace.windows._spec import Tail
 from headrace.windows._windows import Windows
-from tests.support.cut_catalogs import made_up
+from tests.support.catalogs import fake_catalog
 
 PCM, VORBIS, MP3 = ("WAV", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")
 
@@ -31,14 +31,14 @@ def _windows(
     frames: list[int], *, kinds: tuple[tuple[str, str], ...] = (PCM,), hop: int = 100
 ) -> Windows:
     """Return windows of 100 samples at 1,000 Hz."""
-    return made_up(frames, kinds=kinds).windows(1_000, 0.1, hop / 1_000)
+    return fake_catalog(frames, kinds=kinds).windows(1_000, 0.1, hop / 1_000)
 
 
 @st.composite
 def _any_windows(draw: st.DrawFn) -> Windows:
     """Draw windows of a few recordings, some of which cannot seek, in any order."""
     count = draw(st.integers(1, 6))
-    catalog = made_up(
+    catalog = fake_catalog(
         [draw(st.integers(1, 900)) for _ in range(count)],
         [draw(st.sampled_from([1_000, 1_500])) for _ in range(count)],
         kinds=[draw(st.sampled_from([PCM, VORBIS])) for _ in range(count)],
@@ -178,7 +178,7 @@ def test_windows_side_by_side_are_one_read() -> None:
 
 def test_a_long_work_item_is_several_groups() -> None:
     """A group holds 1 to 4 windows of 5 s at 48 kHz, so that each worker gets two of a batch."""
-    windows = made_up([48_000 * 60], 48_000).windows(48_000, 5.0)
+    windows = fake_catalog([48_000 * 60], 48_000).windows(48_000, 5.0)
 
     (few,) = _plan(windows, batch_size=12, workers=1).work_items(0)
     (item,) = _plan(windows, batch_size=12, workers=6).work_items(0)
@@ -220,7 +220,7 @@ def test_shuffled_windows_have_no_key() -> None:
 def test_planning_opens_no_file_and_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan needs only the catalog, down to the last read."""
     opened: list[Any] = []
-    monkeypatch.setattr(_libsndfile, "open_file", opened.append)
+    monkeypatch.setattr(_libsndfile, "read_header", opened.append)
     monkeypatch.setattr(soundfile, "SoundFile", opened.append)
     monkeypatch.setattr("builtins.open", opened.append)
     threads = threading.active_count()
@@ -274,7 +274,7 @@ def test_memory_limits_prefetch_or_the_error_names_the_least_that_works(
     memory: int,
 ) -> None:
     """The bound never exceeds the budget, and the number of bytes in the error is exact."""
-    windows = made_up([10_000_000], 16_000).windows(16_000, window_s)
+    windows = fake_catalog([10_000_000], 16_000).windows(16_000, window_s)
     options = {"workers": workers, "batch_size": batch_size, "prefetch": prefetch}
     free = _plan(windows, **options)
 
@@ -323,7 +323,7 @@ def test_the_bound_is_deliveries_scratch_decoders_and_tables(
 def test_the_bound_does_not_grow_with_the_recordings() -> None:
     """A day of audio takes no more than a minute, and twenty files no more than one."""
     short, long, many = (
-        _plan(made_up(frames, 48_000).windows(16_000, 5.0), batch_size=8).memory_bound
+        _plan(fake_catalog(frames, 48_000).windows(16_000, 5.0), batch_size=8).memory_bound
         for frames in ([48_000 * 60], [48_000 * 86_400], [48_000 * 60] * 20)
     )
     assert short == long == many
@@ -331,7 +331,7 @@ def test_the_bound_does_not_grow_with_the_recordings() -> None:
 
 def test_automatic_prefetch_stays_below_a_gibibyte() -> None:
     """The prefetch is lowered to stay below, but not below two deliveries."""
-    windows = made_up([48_000 * 3_600], 48_000).windows(48_000, 60.0)
+    windows = fake_catalog([48_000 * 3_600], 48_000).windows(48_000, 60.0)
 
     fits = _plan(windows, batch_size=8, workers=8)
     less = _plan(windows, batch_size=16, workers=8)
@@ -353,7 +353,7 @@ def test_examples_ready_or_loading_are_at_most_prefetch(
     workers: int, prefetch: int | Literal["auto"], window_s: float
 ) -> None:
     """Examples of the item being delivered count too, and every worker has work."""
-    windows = made_up([10**9], 16_000).windows(16_000, window_s)
+    windows = fake_catalog([10**9], 16_000).windows(16_000, window_s)
 
     plan = _plan(windows, workers=workers, prefetch=prefetch)
 
@@ -394,7 +394,7 @@ def test_scratch_holds_what_any_chunk_of_outputs_needs(
     *, rate: int, target: int, channels: int, everything: bool, start: int, data: st.DataObject
 ) -> None:
     """The input of a chunk fits, wherever it begins, for every channel."""
-    catalog = made_up([10**9], rate, channels=channels, kinds=(("WAV", "PCM_24"),))
+    catalog = fake_catalog([10**9], rate, channels=channels, kinds=(("WAV", "PCM_24"),))
     windows = catalog.windows(target, 1.0, channel="all" if everything else "mix")
     chunk = data.draw(st.integers(1, chunk_outputs(rate, target)))
 
@@ -413,7 +413,7 @@ def test_scratch_holds_what_any_chunk_of_outputs_needs(
 def test_scratch_is_enough_for_every_kind_of_recording() -> None:
     """A worker has the largest scratch that any recording of a mixed catalog needs."""
     rates, kinds = [8_000, 48_000, 96_000], [("WAV", "DOUBLE"), PCM, VORBIS]
-    mixed = made_up([10**6] * 3, rates, channels=[1, 8, 2], kinds=kinds)
+    mixed = fake_catalog([10**6] * 3, rates, channels=[1, 8, 2], kinds=kinds)
 
     scratch = _plan(mixed.windows(16_000, 1.0)).scratch
 
@@ -436,7 +436,7 @@ def test_a_stream_keeps_enough_frames_for_the_next_window(
     rate: int, hop: int, tail: Tail, frames: int, data: st.DataObject
 ) -> None:
     """Where a decoder cannot seek, the next window's first frame is kept, or not yet decoded."""
-    catalog = made_up([frames], rate, kinds=[VORBIS])
+    catalog = fake_catalog([frames], rate, kinds=[VORBIS])
     windows = catalog.windows(16_000, 0.25, hop / 16_000, tail=tail)
     plan, table = _plan(windows), resampler(rate, 16_000)
     last = max(0, len(windows) - 2)
@@ -448,4 +448,4 @@ def test_a_stream_keeps_enough_frames_for_the_next_window(
 
     if len(starts) > 1:
         assert min(frames, read_up_to) - max(0, first_needed) <= plan.kept_frames(catalog[0])
-    assert plan.kept_frames(made_up([frames], rate)[0]) == 0
+    assert plan.kept_frames(fake_catalog([frames], rate)[0]) == 0

@@ -14,7 +14,7 @@ import pytest
 
 import headrace
 from headrace.loading._work_results import WorkResult
-from tests.support.loading import open_files, our_threads, rows
+from tests.support.deliveries import delivered_rows, open_files, our_threads
 from tests.support.sounds import noise, write
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_a_stalled_read_affects_only_its_recording(
     ways: tuple[Literal["skip", "mask"], ...] = ("skip", "mask")
     loaders = [windows.loader(on_error=way, stall_timeout_s=STALL_S, **options) for way in ways]
     with ThreadPoolExecutor(len(loaders)) as pool:  # both wait at the same time
-        both = list(pool.map(lambda loader: list(rows(loader)), loaders))
+        both = list(pool.map(lambda loader: list(delivered_rows(loader)), loaders))
 
     for on_error, loader, kept in zip(ways, loaders, both, strict=True):
         for row in kept:

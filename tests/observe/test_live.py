@@ -14,8 +14,8 @@ import pytest
 import headrace
 from headrace import _progress
 from headrace.concurrency import _prefetcher as prefetch
+from headrace.observe import _counters as counters
 from headrace.observe import _live as live
-from headrace.observe import _meter as meter
 from headrace.observe._live import Live, format_status
 from headrace.observe._stats import Stats
 
@@ -160,7 +160,7 @@ def test_glance_includes_the_current_wait(archive: str, monkeypatch: pytest.Monk
     """`glance` from another thread counts a wait for a read that has not ended."""
     clock = [100.0]
     time = SimpleNamespace(perf_counter=lambda: clock[0], monotonic=lambda: clock[0])
-    monkeypatch.setattr(meter, "time", time)
+    monkeypatch.setattr(counters, "time", time)
     monkeypatch.setattr(prefetch, "time", time)
     waiting, go_on = threading.Event(), threading.Event()
     wait = prefetch._Core.wait

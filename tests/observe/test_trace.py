@@ -12,7 +12,7 @@ import pytest
 
 import headrace
 from headrace.observe import _trace as trace
-from headrace.observe._meter import Meter
+from headrace.observe._counters import Meter
 from headrace.observe._read_timing import ReadTiming
 from headrace.observe._trace import Trace
 
@@ -146,7 +146,7 @@ def test_only_the_newest_are_kept(
 
     about, slices = read(file)
     kinds = Counter(one["name"] for one in slices)
-    assert kinds["read"] == kinds["wait"] == kinds["work with it"] == 5
+    assert kinds["read"] == kinds["wait"] == kinds["work"] == 5
     assert about["deliveries"] == len(windows)
     assert about["deliveries left out"] == len(windows) - 5
     assert about["reads left out"] == about["reads"] - 5

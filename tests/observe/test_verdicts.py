@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.loading._reader import GroupResult
-    from headrace.loading._work import ReadGroup
+    from headrace.loading._work_items import ReadGroup
 
 WORK = ("wait for files or a processor", "decode", "resample", "transform")
 
@@ -67,7 +67,7 @@ def test_a_slow_disk_is_named(pattern: str, tmp_path: Path) -> None:
     )
     assert found["verdict in the trace"] == found["verdict"]
     assert longest(found["trace"], WORK) == "wait for files or a processor"
-    assert found["trace"]["wait"] > found["trace"]["work with it"]
+    assert found["trace"]["wait"] > found["trace"]["work"]
     assert longest(found["plot"], found["plot"]) == "waiting for files or a processor"
     assert "the disk or network is slow" in found["page"]
 
@@ -80,7 +80,7 @@ def test_a_slow_transform_is_named(pattern: str, name: str) -> None:
     assert ("holds the GIL" in found["verdict"]) == (name == "gil"), found
     assert "transform" in found["verdict"]
     assert longest(found["trace"], WORK) == "transform"
-    assert found["trace"]["wait"] > found["trace"]["work with it"]
+    assert found["trace"]["wait"] > found["trace"]["work"]
     assert ("wait for the GIL" in found["trace"]) == (name == "gil")
     assert longest(found["plot"], found["plot"]) == "transforms"
     assert "transform" in found["page"]
@@ -92,7 +92,7 @@ def test_a_slow_consumer_is_named(pattern: str) -> None:
     found = slow_runs.diagnose("consumer", pattern)
 
     assert found["verdict"].startswith("The loader waited for the consumer"), found
-    assert found["trace"]["work with it"] > 10 * found["trace"]["wait"]
+    assert found["trace"]["work"] > 10 * found["trace"]["wait"]
     assert found["wait_share"] < 0.1
     assert escape("The loader waited for the consumer") in found["page"]
 
@@ -109,7 +109,7 @@ def test_a_consumer_that_holds_the_gil_is_named(tmp_path: Path) -> None:
     assert "Most likely the consumer holds the GIL" in found["verdict"], found
     assert found["verdict in the trace"] == found["verdict"]
     assert found["trace"]["wait for the GIL"] > 0
-    assert found["trace"]["work with it"] > found["trace"]["wait"]
+    assert found["trace"]["work"] > found["trace"]["wait"]
 
 
 @pytest.mark.parametrize(("container", "subtype"), [("OGG", "VORBIS"), ("WAV", "PCM_16")])

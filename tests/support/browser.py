@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-__all__ = ["CHROMIUM", "SCREENS", "Opened", "opened", "serious"]
+__all__ = ["CHROMIUM", "SCREENS", "OpenedPage", "accessibility_violations", "open_page"]
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -28,7 +28,7 @@ OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "
 
 
 @dataclass
-class Opened:
+class OpenedPage:
     """A page in the browser.
 
     Attributes
@@ -54,12 +54,12 @@ class Opened:
 
 
 @contextmanager
-def opened(
+def open_page(
     browser: Browser,
     file: Path,
     screen: str = "desktop",
     scheme: Literal["light", "dark"] = "light",
-) -> Iterator[Opened]:
+) -> Iterator[OpenedPage]:
     """Open a file from disk, without a network."""
     width, height = SCREENS[screen]
     phone: dict[str, Any] = {"is_mobile": True, "has_touch": True} if screen == "phone" else {}
@@ -67,7 +67,7 @@ def opened(
         viewport={"width": width, "height": height}, color_scheme=scheme, offline=True, **phone
     )
     try:
-        it = Opened(context.new_page())
+        it = OpenedPage(context.new_page())
         it.page.set_default_timeout(10_000)
         it.page.on("console", lambda message: it.complaints.append(message.text))
         it.page.on("pageerror", lambda error: it.complaints.append(str(error)))
@@ -85,7 +85,7 @@ def opened(
         context.close()
 
 
-def serious(page: Page) -> list[str]:
+def accessibility_violations(page: Page) -> list[str]:
     """Return the serious and critical accessibility violations that axe-core finds."""
     from axe_playwright_python.sync_playwright import Axe
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from headrace.catalog._catalog import Catalog
 from headrace.failures import Code, Failure
 
-__all__ = ["FAILURES", "columns", "table", "three"]
+__all__ = ["FAILURES", "columns", "table", "three_recordings"]
 
 FAILURES = (
     Failure("d.wav", "/data/d.wav", Code.EMPTY, "the file has 0 bytes"),
@@ -39,6 +39,6 @@ def table(rows: int = 3, /, **changed: Any) -> pa.Table:
     return pa.table(columns(rows, **changed))
 
 
-def three() -> Catalog:
+def three_recordings() -> Catalog:
     """Return a catalog of recordings of 1, 2 and 3 s, with a root and two failures."""
     return Catalog(Catalog.from_table(table())._table, "/data", FAILURES)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Damage = Callable[[Path, np.random.Generator], None]
 
-__all__ = ["AFTER", "BEFORE", "RATE", "growing"]
+__all__ = ["AFTER_SCAN", "BEFORE_SCAN", "RATE", "growing"]
 
 RATE = 16_000
 """Sample rate of the recordings that are damaged, Hz."""
@@ -159,7 +159,7 @@ def growing(path: Path, rng: np.random.Generator) -> None:
         _edited(path, _SIZE, path.stat().st_size - 44)
 
 
-BEFORE: tuple[Damage, ...] = (
+BEFORE_SCAN: tuple[Damage, ...] = (
     truncated,
     empty,
     header_only,
@@ -178,7 +178,7 @@ BEFORE: tuple[Damage, ...] = (
 )
 """Damage that a file may have when it is scanned."""
 
-AFTER: tuple[Damage, ...] = (
+AFTER_SCAN: tuple[Damage, ...] = (
     deleted,
     unreadable,
     other_rate,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 import headrace
-from tests.support.loading import lost, open_files, rows
+from tests.support.deliveries import delivered_rows, lost_windows, open_files
 from tests.support.sounds import KINDS, medley, most_channels, write
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def _check(
         loader = some.loader(
             workers=workers, batch_size=size, on_error="skip", stall_timeout_s=stall_s
         )
-        had = {row.index: (row.file_id, row.audio.copy()) for row in rows(loader)}
-        gone = Counter(index for index, _ in lost(loader.failures))
+        had = {row.index: (row.file_id, row.audio.copy()) for row in delivered_rows(loader)}
+        gone = Counter(index for index, _ in lost_windows(loader.failures))
         assert not any(failure.code == "STALLED" for failure in loader.failures)
         assert set(gone.values()) <= {1}
         assert set(had) | set(gone) == set(range(len(windows)))

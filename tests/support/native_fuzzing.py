@@ -1,4 +1,4 @@
-"""Programs that feed mutated files to the kernel's own readers, built with sanitizers."""
+"""Programs that run parts of the kernel, built with sanitizers."""
 
 from __future__ import annotations
 
@@ -6,42 +6,56 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["fuzz"]
+__all__ = ["fuzz", "run_threads"]
 
 HERE = Path(__file__).parent
-SOURCES = HERE.parents[1] / "src" / "kernel" / "sources"
+KERNEL = HERE.parents[1] / "src" / "kernel"
+SOURCES = KERNEL / "sources"
 """The part of the kernel that reads files. It needs no Python."""
 
 
 def fuzz(program: str, folder: Path, *arguments: object) -> list[int]:
-    """Build ``native/PROGRAM.cpp`` in `folder`, unless it is there, and run it.
+    """Feed mutated files to the kernel's own readers.
 
-    Returns
-    -------
-    list of int
-        The numbers that it prints.
+    Builds ``native/PROGRAM.cpp`` in `folder` with the address and undefined behaviour sanitizers,
+    unless it is there, runs it, and returns the numbers that it prints.
     """
-    if not (folder / program).exists():
-        _build(program, folder)
-    run = subprocess.run(
-        [folder / program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    return [int(word) for word in run.stdout.split() if word.isdigit()]
+    executable = folder / program
+    if not executable.exists():
+        _build(program, folder, "-fsanitize=address,undefined", [])
+    return _run([executable, *arguments])
 
 
-def _build(program: str, folder: Path) -> None:
+def run_threads(program: str, folder: Path) -> list[int]:
+    """Run the kernel's reader in threads; build and return as `fuzz`, with ThreadSanitizer."""
+    sources = [KERNEL / "reader" / "reader.cpp"]
+    sources += [
+        KERNEL / "arithmetic" / f"{name}.cpp"
+        for name in ("convert", "filter", "instruction_sets", "resample_portable")
+    ]
+    executable = _build(program, folder, "-fsanitize=thread", sources)
+    # This sanitizer cannot run where the system puts memory at very random addresses.
+    fixed = shutil.which("setarch")
+    return _run([*([fixed, "-R"] if fixed else []), executable, folder])
+
+
+def _build(program: str, folder: Path, sanitizers: str, sources: list[Path]) -> Path:
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     assert compiler is not None, "headrace itself is built with a C++ compiler"
     subprocess.run(
         [
-            compiler, "-std=c++17", "-O1", "-g", "-fsanitize=address,undefined",
+            compiler, "-std=c++17", "-O1", "-g", sanitizers, "-pthread", "-ffp-contract=off",
             "-fno-sanitize-recover=all", HERE.parent / "kernel" / "native" / f"{program}.cpp",
-            "-I", SOURCES.parent, *sorted(SOURCES.glob("*.cpp")), "-o", folder / program,
+            "-I", KERNEL, *sorted(SOURCES.glob("*.cpp")), *sources, "-o", folder / program,
         ],
         check=True,
     )  # fmt: skip
+    return folder / program
+
+
+def _run(command: list[object]) -> list[int]:
+    run = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    return [int(word) for word in run.stdout.split() if word.isdigit()]

@@ -231,7 +231,7 @@ def _open(path: str) -> tuple[Any, Any]:
         with Path(path).open("rb"):
             pass
     except FileNotFoundError as error:
-        raise DecodeError(Code.MISSING, "the file is not there") from error
+        raise DecodeError(Code.MISSING, "the file does not exist") from error
     except PermissionError as error:
         raise DecodeError(Code.PERMISSION, "permission denied") from error
     except OSError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from headrace.dsp import resampler
-from tests.support.sounds import whole
+from tests.support.sounds import decode_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class Reference:
     def _file(self, file_id: str) -> NDArray[np.float32]:
         recording = self._recordings[file_id]
         assert self.spec.channel != "all"
-        signal = in_float32(whole(recording), self.spec.channel)
+        signal = in_float32(decode_whole(recording), self.spec.channel)
         rate_in, rate_out = recording.sample_rate, self.spec.sample_rate
         table = resampler(rate_in, rate_out)
         y = np.empty(-(-len(signal) * rate_out // rate_in), np.float32)

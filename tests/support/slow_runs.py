@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import headrace
 from headrace.bench._plot import sweep_page
-from headrace.bench._sweep import sweep
+from headrace.bench._worker_sweep import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable

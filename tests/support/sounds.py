@@ -23,7 +23,8 @@ __all__ = [
     "INEXACT",
     "KINDS",
     "SIGNALS",
-    "calls",
+    "call_annotations",
+    "decode_whole",
     "medley",
     "most_channels",
     "noise",
@@ -31,7 +32,6 @@ __all__ = [
     "silence",
     "speechlike",
     "tones",
-    "whole",
     "write",
 ]
 
@@ -67,7 +67,7 @@ KINDS = tuple(_kinds())
 """Pairs of container and sample format that headrace reads, as ``("WAV", "PCM_16")``."""
 
 
-def calls() -> Annotations:
+def call_annotations() -> Annotations:
     """Return annotations of the recordings of the fixture `archive`."""
     events = {
         "file": ["0.wav", "0.wav", "2.wav", "4.wav"],
@@ -156,7 +156,7 @@ def recording_of(path: Path) -> Recording:
     return found
 
 
-def whole(recording: Recording) -> NDArray[Any]:
+def decode_whole(recording: Recording) -> NDArray[Any]:
     """Decode a file from its start to its end with the reference decoder.
 
     Shape ``(frames, channels)``, of the recording's sample type; fewer frames than declared where

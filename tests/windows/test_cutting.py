@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from headrace.catalog._catalog import Catalog, load_catalog
 from headrace.errors import CatalogError, InvalidWindowsError
-from tests.support.cut_catalogs import made_up
+from tests.support.catalogs import fake_catalog
 
 
 def _sites(counts: list[int]) -> Catalog:
-    """Return a catalog of that many recordings at each site."""
+    """Return a catalog with the given number of recordings at each site."""
     sites = [f"S{i}" for i, count in enumerate(counts) for _ in range(count)]
-    return made_up([100] * len(sites), site=sites)
+    return fake_catalog([100] * len(sites), site=sites)
 
 
 # Split
@@ -31,7 +31,7 @@ def _sites(counts: list[int]) -> Catalog:
 def test_a_split_keeps_groups_together_and_loses_none(
     counts: list[int], shares: tuple[float, ...], seed: int
 ) -> None:
-    """Every recording is in one part, every site in one; shares of sites are to the nearest."""
+    """Each recording and each site is in one part, and shares are rounded to whole sites."""
     catalog = _sites(counts)
     parts = catalog.split({f"p{i}": s for i, s in enumerate(shares)}, by="site", seed=seed)
     ids = [recording.id for part in parts.values() for recording in part]
@@ -47,7 +47,7 @@ def test_a_split_keeps_groups_together_and_loses_none(
 
 
 def test_a_split_is_the_same_every_time_and_another_by_another_seed() -> None:
-    """By a hash of seed and value, on every machine; in the order of the catalog."""
+    """It depends on a hash of seed and value, on any machine, and keeps the catalog's order."""
     catalog = _sites([1] * 40)
     one, again, other = (
         [r.id for r in catalog.split({"a": 0.5, "b": 0.5}, seed=seed)["a"]] for seed in (0, 0, 1)
@@ -58,8 +58,8 @@ def test_a_split_is_the_same_every_time_and_another_by_another_seed() -> None:
     assert [r.id for r in catalog if r.id in set(one)] == one
 
 
-def test_recordings_that_join_known_groups_move_nothing() -> None:
-    """A site stays in its part when it grows; a new one moves at most one at each border."""
+def test_new_recordings_of_known_groups_move_nothing() -> None:
+    """A site stays in its part when it grows; a new site moves at most one site at each border."""
     parts = {"train": 0.8, "val": 0.1, "test": 0.1}
 
     def home(counts: list[int]) -> dict[str, str]:
@@ -73,8 +73,8 @@ def test_recordings_that_join_known_groups_move_nothing() -> None:
 
 
 def test_groups_may_be_of_any_type() -> None:
-    """Numbers and booleans are values as well as names are."""
-    catalog = made_up([100] * 6, year=[1, 1, 2, 2, 3, 3], night=[True, False] * 3)
+    """A column of numbers or booleans can be split by, as one of names."""
+    catalog = fake_catalog([100] * 6, year=[1, 1, 2, 2, 3, 3], night=[True, False] * 3)
 
     for column in ("year", "night", "recording"):
         parts = catalog.split({"a": 0.5, "b": 0.5}, by=column)
@@ -84,9 +84,9 @@ def test_groups_may_be_of_any_type() -> None:
 
 
 def test_a_category_that_no_recording_has_is_no_group() -> None:
-    """Rows that were filtered out leave their values in a dictionary, which count for nothing."""
+    """Values that stay in a dictionary after their rows were filtered out do not count."""
     site = pa.array(["A", "B", "C", "C"]).dictionary_encode()
-    rest = made_up([100] * 4, site=site).filter([False, False, True, True])
+    rest = fake_catalog([100] * 4, site=site).filter([False, False, True, True])
 
     with pytest.raises(CatalogError, match="1 values of 'site' cannot be split into 2 parts"):
         rest.split({"a": 0.5, "b": 0.5}, by="site")
@@ -101,9 +101,9 @@ def test_a_category_that_no_recording_has_is_no_group() -> None:
     ],
 )
 def test_categories_that_no_recording_has_are_no_groups(sites: Any, tmp_path: Path) -> None:
-    """What a split, a filter, or pandas has left of a categorical column is split by its values."""
-    catalog = made_up([100] * 12, site=sites)
-    named = made_up([100] * 12, site=sites.cast("string"))
+    """A categorical column from a split, a filter or pandas is split by the values in its rows."""
+    catalog = fake_catalog([100] * 12, site=sites)
+    named = fake_catalog([100] * 12, site=sites.cast("string"))
 
     for half in catalog.split({"a": 0.5, "b": 0.5}, by="site").values():
         half.save(tmp_path / "half.parquet")
@@ -137,30 +137,30 @@ def test_categories_that_no_recording_has_are_no_groups(sites: Any, tmp_path: Pa
     ],
 )
 def test_what_cannot_be_split_is_one_sentence(parts: Any, by: str, sentence: str) -> None:
-    """It says what is wrong, and what to do."""
-    catalog = made_up([100] * 3, site=["A"] * 3, gap=["x", None, "y"])
+    """The error is one sentence that says what is wrong and what to do."""
+    catalog = fake_catalog([100] * 3, site=["A"] * 3, gap=["x", None, "y"])
     with pytest.raises(CatalogError, match=sentence):
         catalog.split(parts, by=by)
 
 
-def test_a_column_that_is_named_recording_is_not_passed_over() -> None:
-    """It may be what is meant: the sentence says how to ask for either."""
+def test_a_column_named_recording_is_ambiguous() -> None:
+    """by="recording" is ambiguous if a column has that name: the error gives both ways out."""
     parts = {"a": 0.5, "b": 0.5}
-    catalog = made_up([100] * 4, recording=["x", "x", "y", "y"])
+    catalog = fake_catalog([100] * 4, recording=["x", "x", "y", "y"])
 
     with pytest.raises(CatalogError, match=r'use by="id" .*, or rename the column'):
         catalog.split(parts)
     one, other = (
         [[r.id for r in part] for part in each.split(parts, by=by).values()]
-        for each, by in ((catalog, "id"), (made_up([100] * 4), "recording"))
+        for each, by in ((catalog, "id"), (fake_catalog([100] * 4), "recording"))
     )
     assert one == other
 
 
 @pytest.mark.parametrize("seed", [1.0, "1", True, None])
 def test_the_seed_of_a_split_is_a_whole_number(seed: Any) -> None:
-    """As of every order; NumPy's are taken."""
-    catalog, parts = made_up([100] * 4), {"a": 0.5, "b": 0.5}
+    """A seed that is not an integer is an error; NumPy's integers are accepted."""
+    catalog, parts = fake_catalog([100] * 4), {"a": 0.5, "b": 0.5}
     seeds: list[Any] = [1, np.int64(1)]
     with pytest.raises(InvalidWindowsError, match="seed must be a whole number, not"):
         catalog.split(parts, seed=seed)
@@ -176,8 +176,8 @@ TIMES: dict[str, Any] = {"id": ["r1", "r0", "r1", "r0"], "at_s": [0.15, 0.0, 0.2
 
 @pytest.mark.parametrize("of", [dict, pa.table, pd.DataFrame])
 def test_windows_are_around_the_times(of: Any) -> None:
-    """A window for each row, in the order of the table; moved inside where it would pass an end."""
-    catalog = made_up([400, 300])
+    """There is a window for each row, in the table's order, moved if it would pass an end."""
+    catalog = fake_catalog([400, 300])
     windows = catalog.windows_at(of(TIMES), 1_000, 0.1)
 
     assert len(windows) == 4
@@ -190,17 +190,17 @@ def test_windows_are_around_the_times(of: Any) -> None:
 
 
 def test_an_event_is_in_the_middle_of_its_window() -> None:
-    """start_s and end_s are as good as at_s; further columns are left alone."""
+    """start_s and end_s are accepted instead of at_s, and other columns are ignored."""
     events = {"id": ["r0", "r0"], "start_s": [0.1, 0.2], "end_s": [0.2, 0.2], "label": ["a", "b"]}
 
-    windows = made_up([400]).windows_at(events, 1_000, 0.1)
+    windows = fake_catalog([400]).windows_at(events, 1_000, 0.1)
 
     assert windows.table()["start"].to_pylist() == [100, 150]
 
 
 def test_a_recording_shorter_than_a_window_is_filled_up_behind() -> None:
-    """It begins with its window."""
-    windows = made_up([60]).windows_at({"id": ["r0"], "at_s": [0.05]}, 1_000, 0.1)
+    """The window starts with the recording, and zeros follow it."""
+    windows = fake_catalog([60]).windows_at({"id": ["r0"], "at_s": [0.05]}, 1_000, 0.1)
     rows = windows.rows(np.arange(1))
 
     assert (rows.start.tolist(), rows.valid.tolist()) == ([0], [60])
@@ -209,8 +209,8 @@ def test_a_recording_shorter_than_a_window_is_filled_up_behind() -> None:
 @given(jitter=st.integers(1, 300), seed=st.integers(-3, 3), epoch=st.integers(0, 2**40))
 @settings(deadline=None, max_examples=50)
 def test_jitter_moves_windows_within_their_recording(jitter: int, seed: int, epoch: int) -> None:
-    """By `jitter` at most to either side, the same whenever it is asked, whole in the recording."""
-    catalog = made_up([1_000, 5_000])
+    """Windows move by at most `jitter` to either side and stay in their recording."""
+    catalog = fake_catalog([1_000, 5_000])
     times = {"id": ["r0", "r1"] * 200, "at_s": [0.5, 2.5] * 200}
     windows = catalog.windows_at(times, 1_000, 0.1, jitter_s=jitter / 1_000, seed=seed)
     rows = windows.rows(np.arange(400), epoch)
@@ -224,9 +224,9 @@ def test_jitter_moves_windows_within_their_recording(jitter: int, seed: int, epo
 
 
 def test_jitter_is_even_and_new_in_every_epoch() -> None:
-    """Every offset is as likely; epochs, seeds and windows know nothing of each other."""
+    """All offsets are equally likely, and epochs, seeds and windows are independent."""
     times = {"id": ["r0"] * 20_000, "at_s": [5.0] * 20_000}
-    catalog = made_up([10_000])
+    catalog = fake_catalog([10_000])
 
     def moved(epoch: int, seed: int = 0) -> Any:
         windows = catalog.windows_at(times, 1_000, 0.1, jitter_s=0.005, seed=seed)
@@ -242,8 +242,8 @@ def test_jitter_is_even_and_new_in_every_epoch() -> None:
 
 
 def test_times_decide_the_fingerprint() -> None:
-    """Another time, order of rows, jitter or its seed is another set of windows."""
-    catalog = made_up([400, 300])
+    """Other times, another order of rows, another jitter or its seed change the fingerprint."""
+    catalog = fake_catalog([400, 300])
     turned = {name: values[::-1] for name, values in TIMES.items()}
     others = [
         catalog.windows_at(TIMES, 1_000, 0.1),
@@ -256,7 +256,7 @@ def test_times_decide_the_fingerprint() -> None:
 
     assert len({one.fingerprint for one in others}) == len(others)
     assert others[0].fingerprint == catalog.windows_at(TIMES, 1_000, 0.1, seed=9).fingerprint
-    assert "4 of 0.1 s at given times give or take 0.01 s at 1000 Hz" in repr(others[2])
+    assert "4 of 0.1 s at given times with a jitter of up to 0.01 s at 1000 Hz" in repr(others[2])
 
 
 @pytest.mark.parametrize(
@@ -270,24 +270,22 @@ def test_times_decide_the_fingerprint() -> None:
         ),
         (
             {"at_s": [0.1, 0.1, 0.1, 0.5]},
-            r"Row 3 .* 0\.5 s is not in 'r0', which has 0\.400 s; nor",
+            r"Row 3 .* 0\.5 s is not in 'r0', which has 0\.400 s; 0 more rows",
         ),
         ({"at_s": [0.1, -0.1, 0.1, 0.1]}, r"Row 1 .* -0\.1 s is not in 'r0'"),
         ({"at_s": [0.1, None, 0.1, 0.1]}, "Row 1 .* nan s is not in 'r0'"),
-        ({"at_s": ["a", "b", "c", "d"]}, "The column at_s is not of seconds: string"),
+        ({"at_s": ["a", "b", "c", "d"]}, "The column at_s is not a number of seconds: string"),
     ],
 )
-def test_a_table_of_times_that_will_not_do_is_one_sentence(
-    changed: dict[str, Any], sentence: str
-) -> None:
-    """It names the row, and what is there."""
+def test_an_invalid_table_of_times_is_one_sentence(changed: dict[str, Any], sentence: str) -> None:
+    """The error is one sentence that names the row and what it holds."""
     table = {name: values for name, values in (TIMES | changed).items() if values is not None}
     with pytest.raises(CatalogError, match=sentence):
-        made_up([400, 300]).windows_at(table, 1_000, 0.1)
+        fake_catalog([400, 300]).windows_at(table, 1_000, 0.1)
 
 
 @pytest.mark.parametrize("jitter_s", [-0.1, float("nan"), 1e9])
-def test_jitter_that_cannot_be_is_refused(jitter_s: float) -> None:
-    """It is some seconds, or none."""
+def test_an_invalid_jitter_is_refused(jitter_s: float) -> None:
+    """A jitter that is negative, too large or not a number is an error."""
     with pytest.raises(InvalidWindowsError, match="jitter_s must be 0 or more seconds"):
-        made_up([400, 300]).windows_at(TIMES, 1_000, 0.1, jitter_s=jitter_s)
+        fake_catalog([400, 300]).windows_at(TIMES, 1_000, 0.1, jitter_s=jitter_s)

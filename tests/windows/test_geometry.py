@@ -16,14 +16,14 @@ RATES = st.one_of(st.integers(1, 60), st.sampled_from([8_000, 22_050, 44_100, 48
 
 @dataclass(frozen=True)
 class _Cut:
-    """One recording, cut in the slow and obvious way."""
+    """One recording, cut by a slow and simple loop."""
 
     samples: int
     starts: list[int]
 
 
 def _cut(spec: WindowSpec, frames: int, rate: int) -> _Cut:
-    """Cut a recording as the architecture says it, one window after the other."""
+    """Cut a recording as the documentation says, one window after the other."""
     samples = ceil(Fraction(frames) * spec.sample_rate / rate)
     starts: list[int] = []
     while len(starts) * spec.hop + spec.size <= samples:
@@ -45,7 +45,7 @@ def _cut(spec: WindowSpec, frames: int, rate: int) -> _Cut:
 
 @st.composite
 def _specs(draw: st.DrawFn) -> WindowSpec:
-    """Draw a cut of small windows, hop below, at and above the size."""
+    """Draw specs of small windows, with hops below, at and above the size."""
     size = draw(st.integers(1, 30))
     return WindowSpec(
         sample_rate=draw(RATES),
@@ -58,7 +58,7 @@ def _specs(draw: st.DrawFn) -> WindowSpec:
 
 @st.composite
 def _recordings(draw: st.DrawFn, spec: WindowSpec) -> tuple[list[int], list[int]]:
-    """Draw frames and rates of recordings that are at most 200 samples long at the target rate."""
+    """Draw frames and rates of recordings of at most 200 samples at the target rate."""
     near = RATES.filter(lambda rate: 100 * rate >= spec.sample_rate)
     rates = draw(st.lists(near, min_size=1, max_size=6))
     longest = [max(1, 200 * rate // spec.sample_rate) for rate in rates]
@@ -66,7 +66,7 @@ def _recordings(draw: st.DrawFn, spec: WindowSpec) -> tuple[list[int], list[int]
 
 
 def _geometry(spec: WindowSpec, frames: list[int], rates: list[int]) -> Geometry:
-    return Geometry.of(spec, np.array(frames, np.int64), np.array(rates, np.int64))
+    return Geometry.from_frames(spec, np.array(frames, np.int64), np.array(rates, np.int64))
 
 
 def _masked(spec: WindowSpec, cuts: list[_Cut], begin: int, stop: int) -> Coverage:
@@ -101,8 +101,8 @@ def _masked(spec: WindowSpec, cuts: list[_Cut], begin: int, stop: int) -> Covera
 
 @given(data=st.data(), spec=_specs())
 @settings(deadline=None, max_examples=400)
-def test_recordings_are_cut_as_the_architecture_says(data: st.DataObject, spec: WindowSpec) -> None:
-    """Counts, numbers, starts and valid samples are those of the slow and obvious cut."""
+def test_recordings_are_cut_as_by_a_simple_loop(data: st.DataObject, spec: WindowSpec) -> None:
+    """Counts, numbers, starts and valid samples are those of the slow and simple loop."""
     frames, rates = data.draw(_recordings(spec))
     cuts = [_cut(spec, n, rate) for n, rate in zip(frames, rates, strict=True)]
     expected = [
@@ -122,10 +122,8 @@ def test_recordings_are_cut_as_the_architecture_says(data: st.DataObject, spec: 
 
 @given(data=st.data(), spec=_specs())
 @settings(deadline=None, max_examples=200)
-def test_a_window_is_where_it_is_wherever_it_is_asked(
-    data: st.DataObject, spec: WindowSpec
-) -> None:
-    """Some windows, in any order, are located as among all of them."""
+def test_located_windows_do_not_depend_on_the_others(data: st.DataObject, spec: WindowSpec) -> None:
+    """Windows that are located in any order are where they are among all windows."""
     made = _geometry(spec, *data.draw(_recordings(spec)))
     numbers = st.integers(0, max(0, made.total - 1))
     some = np.array(data.draw(st.lists(numbers, max_size=min(8, made.total))), np.int64)
@@ -139,10 +137,8 @@ def test_a_window_is_where_it_is_wherever_it_is_asked(
 
 @given(data=st.data(), spec=_specs())
 @settings(deadline=None, max_examples=400)
-def test_coverage_is_what_a_mask_over_all_samples_says(
-    data: st.DataObject, spec: WindowSpec
-) -> None:
-    """Of all windows and of any run of them, empty ones too."""
+def test_coverage_equals_a_mask_over_all_samples(data: st.DataObject, spec: WindowSpec) -> None:
+    """Coverage of any range of windows, also an empty one, equals a mask over all samples."""
     frames, rates = data.draw(_recordings(spec))
     cuts = [_cut(spec, n, rate) for n, rate in zip(frames, rates, strict=True)]
     made = _geometry(spec, frames, rates)
@@ -162,7 +158,7 @@ def test_coverage_is_what_a_mask_over_all_samples_says(
 def test_a_recording_has_as_many_samples_as_its_duration_rounded_up(
     frames: int, rate: int, target: int
 ) -> None:
-    """N is exactly ceil(n R / r), for recordings of a month at 384 kHz too."""
+    """N is exactly ceil(n R / r), also for a recording of a month at 384 kHz."""
     spec = WindowSpec(target, size=1, hop=1)
 
     made = _geometry(spec, [frames], [rate])
@@ -171,7 +167,7 @@ def test_a_recording_has_as_many_samples_as_its_duration_rounded_up(
 
 
 def test_a_recording_of_one_frame_is_one_padded_window() -> None:
-    """However short a recording and long min_tail, nothing of it is lost by default."""
+    """With the default tail, the shortest recording has a window, however long min_tail is."""
     spec = WindowSpec(16_000, size=80_000, hop=80_000, min_tail=20_000)
 
     made = _geometry(spec, [1], [44_100])
@@ -189,7 +185,7 @@ def test_a_recording_of_one_frame_is_one_padded_window() -> None:
 
 
 def test_a_tail_of_exactly_min_tail_is_a_window_and_one_sample_less_is_not() -> None:
-    """The least tail is inclusive, and counts only audio that is not in the window before."""
+    """min_tail is inclusive, and counts only samples that are not in the window before."""
     frames = [100 + 24, 100 + 25, 100 + 50 + 24, 100 + 50 + 25]
 
     apart = _geometry(WindowSpec(10, 100, 100, min_tail=25), frames, [10] * 4)
@@ -200,7 +196,7 @@ def test_a_tail_of_exactly_min_tail_is_a_window_and_one_sample_less_is_not() -> 
 
 
 def test_an_archive_without_windows_is_all_left_out() -> None:
-    """Recordings shorter than a window have none with tail="drop", and coverage says so."""
+    """With tail="drop", short recordings have no window, and coverage reports them."""
     tail: Tail = "drop"
 
     made = _geometry(WindowSpec(10, 100, 100, tail), [99, 3], [10, 10])
@@ -218,7 +214,7 @@ def test_an_archive_without_windows_is_all_left_out() -> None:
 
 
 def test_a_length_that_would_overflow_is_refused() -> None:
-    """Where frames times rate do not fit 63 bits, there is an error and not a wrong number."""
+    """Frames times rate that exceed 63 bits are an error, not a wrong number."""
     with pytest.raises(
         InvalidWindowsError, match=r"1152921504606846976 frames cannot be cut at 16000 Hz"
     ):

@@ -18,7 +18,7 @@ from headrace import Annotations
 from headrace.bench._synthetic import write_archive
 from headrace.errors import AnnotationError, HeadraceWarning, InvalidWindowsError
 from headrace.windows._labels import Labels
-from tests.support.cut_catalogs import made_up
+from tests.support.catalogs import fake_catalog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ SECONDS = (4, 1, 3)
 
 
 def _windows(window_s: float = 1.0, hop_s: float | None = None) -> Windows:
-    catalog = made_up([1_000 * seconds for seconds in SECONDS])
+    catalog = fake_catalog([1_000 * seconds for seconds in SECONDS])
     return catalog.windows(1_000, window_s, hop_s)
 
 
@@ -63,7 +63,7 @@ def _rows_of_set(windows: Windows) -> NDArray[np.float32]:
 
 
 def _heard(windows: Windows) -> list[str]:
-    """Return the labels of each window, joined."""
+    """Return the labels of each window, joined to a string."""
     labels, _ = _rows(windows)
     return ["".join(np.array(windows.classes)[row > 0]) for row in labels]
 
@@ -74,7 +74,7 @@ def _by_hand(
     least: Fraction | None = None,
     share: Fraction | None = None,
 ) -> list[set[str | None]]:
-    """Return which labels count in each window: events one by one, in exact arithmetic.
+    """Return which labels count in each window: one event at a time, in exact arithmetic.
 
     Times must be whole numbers of samples.
     """
@@ -97,7 +97,7 @@ def _by_hand(
 
 
 def test_an_event_counts_in_the_windows_it_shares_a_sample_with() -> None:
-    """Both are half-open: what ends where a window begins is not in it."""
+    """Both are half-open: an event that ends where a window begins is not in that window."""
     annotations = _annotations(
         ("r0", 0.5, 1.0, "A"), ("r0", 0.999, 1.001, "B"), ("r0", 1.0, 2.0, "C"),
         ("r0", 2.0, 2.0, "D"), ("r1", 0.2, 0.3, "E"), ("r2", 0.0, 3.0, "F"),
@@ -115,7 +115,7 @@ def test_an_event_counts_in_the_windows_it_shares_a_sample_with() -> None:
 
 
 def test_times_that_are_no_binary_fractions_are_exact() -> None:
-    """Events and windows on one grid of tenths of a second do not spill over."""
+    """Events and windows on a grid of tenths of a second do not reach into the next window."""
     tenths = [round(0.1 * k, 1) for k in range(41)]
     events = [
         ("r0", start, end, "A") for start, end in zip(tenths[::2], tenths[1::2], strict=False)
@@ -126,13 +126,13 @@ def test_times_that_are_no_binary_fractions_are_exact() -> None:
 
 
 def test_overlapping_windows_share_events() -> None:
-    """Each window is looked at by itself, wherever it starts."""
+    """An event counts in each of several overlapping windows."""
     labelled = _windows(1.0, 0.25).label(_annotations(("r0", 1.1, 1.2, "A")))
     assert [index for index, heard in enumerate(_heard(labelled)) if heard] == [1, 2, 3, 4]
 
 
 def test_the_overlap_can_be_required() -> None:
-    """In seconds, as a share of the event or the window, or either."""
+    """In seconds, as a fraction of the event or the window, or either of the two."""
     annotations = _annotations(("r0", 0.8, 2.5, "L"), ("r0", 2.9, 3.1, "S"))
     windows = _windows()
 
@@ -150,7 +150,7 @@ def test_the_overlap_can_be_required() -> None:
 
 
 def test_labels_of_whole_recordings_are_every_windows() -> None:
-    """Whatever overlap is required, and to the padded end."""
+    """They count whatever overlap is required, and also in the padded last window."""
     annotations = Annotations.from_table(pa.table({"file": ["r0", "r1"], "label": ["A", "B"]}))
     labelled = _windows(0.7).label(annotations, min_fraction=1.0, unannotated="negative")
     count = int(np.sum(labelled.rows(np.arange(len(labelled))).recording == 0))
@@ -159,7 +159,7 @@ def test_labels_of_whole_recordings_are_every_windows() -> None:
 
 
 def test_an_event_without_an_end_lasts_to_the_recordings() -> None:
-    """From where it starts; of a whole recording is only what starts at 0."""
+    """It lasts from its start to the end; only one that starts at 0 labels the whole recording."""
     events = _annotations(("r0", 1.9, float("inf"), "A"), ("r1", 0.0, float("inf"), "B"))
     assert _heard(_windows().label(events)) == ["", "A", "A", "A", "B", "", "", ""]
     assert _heard(_windows().label(events, min_fraction=0.2))[:4] == ["", "", "A", "A"]
@@ -198,11 +198,11 @@ def test_rows_equal_a_computation_by_hand(
     ignored: bool,
     tail: Any,
 ) -> None:
-    """Any events, windows and rules: labels, masks and counts are those of one event at a time."""
+    """For any events, windows and rules, labels, masks and counts equal the simple computation."""
     events = [("r1", 0.0, 0.5, "A"), ("r1", 0.0, 0.5, "C"), *events]
     if least is not None:
         least = min(least, window)
-    catalog = made_up([1_000 * seconds for seconds in SECONDS])
+    catalog = fake_catalog([1_000 * seconds for seconds in SECONDS])
     windows = catalog.windows(1_000, window / 1_000, hop / 1_000, tail=tail)
     by_hand = _by_hand(
         windows,
@@ -230,7 +230,7 @@ def test_rows_equal_a_computation_by_hand(
 
 @pytest.mark.parametrize("hop_s", [None, 1.0])
 def test_the_demo_archive_equals_a_computation_by_hand(tmp_path: Path, hop_s: float | None) -> None:
-    """Each batch's rows, shuffled, are what comparing seconds gives, event by event."""
+    """The rows of each shuffled batch equal those of comparing seconds event by event."""
     archive = write_archive(tmp_path, recordings=8, seconds=21, sites=2)
     written = {
         f"{file.parent.name}/{file.stem}.wav": [
@@ -260,7 +260,7 @@ def test_the_demo_archive_equals_a_computation_by_hand(tmp_path: Path, hop_s: fl
         assert sorted(seen) == list(range(len(view)))
 
 
-# What a label survives, and where it stands
+# Deliveries and views
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +273,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Windows:
 
 
 def test_examples_and_batches_have_the_same_labels(labelled: Windows) -> None:
-    """By index, from loaders of examples and of batches; and they still unpack to three."""
+    """Indexing and both kinds of loader agree, and deliveries still unpack to three values."""
     everything, _ = _rows(labelled)
     with labelled.loader(workers=1) as loader:
         for example in loader:
@@ -292,7 +292,7 @@ def test_examples_and_batches_have_the_same_labels(labelled: Windows) -> None:
 def test_labels_of_batches_are_made_by_workers(
     labelled: Windows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once for each batch, in the thread that finishes it: the consumer has better things to do."""
+    """Once for each batch, in the worker that finishes it, not in the consumer's thread."""
     made = []
     rows = Labels.rows
 
@@ -309,7 +309,7 @@ def test_labels_of_batches_are_made_by_workers(
 
 
 def test_every_view_keeps_its_labels(labelled: Windows) -> None:
-    """Slices, shuffles and pickles of labelled windows are labelled; the windows before are not."""
+    """Slices, shuffles and pickles of labelled windows are labelled; the original is not."""
     everything, _ = _rows(labelled)
     np.testing.assert_array_equal(_rows(labelled[7:30:3])[0], everything[7:30:3])
     np.testing.assert_array_equal(_rows(labelled.shuffle(3))[0], everything)
@@ -331,7 +331,7 @@ def test_every_view_keeps_its_labels(labelled: Windows) -> None:
 
 
 def test_labels_survive_every_view(labelled: Windows) -> None:
-    """Filtered, taken, drawn, sharded: each window comes with its own labels."""
+    """After filter, take, sample and shard, each window has its own labels."""
     everything, _ = _rows(labelled)
     some = np.arange(len(labelled)) % 3 == 1
     chosen = np.flatnonzero(some)
@@ -358,8 +358,8 @@ def test_labels_survive_every_view(labelled: Windows) -> None:
 
 
 def test_labels_survive_joining(labelled: Windows) -> None:
-    """Concatenated and mixed, slices of one catalog and windows of another; or refused."""
-    other = made_up([500]).windows(16_000, 0.25)  # at 1,000 Hz, nowhere
+    """After concat and mix, each window has its own labels; all or none must be labelled."""
+    other = fake_catalog([500]).windows(16_000, 0.25)  # at 1,000 Hz, nowhere
     whole = Annotations.from_table(pa.table({"file": ["r0"], "label": ["SYNTHB"]}))
     other = other.label(whole, labelled.classes)
     everything, _ = _rows(labelled)
@@ -378,13 +378,13 @@ def test_labels_survive_joining(labelled: Windows) -> None:
     with pytest.raises(InvalidWindowsError, match="number 1 is not"):
         headrace.concat([labelled, plain])
     with pytest.raises(AnnotationError, match="the same classes"):
-        headrace.mix([labelled, made_up([500]).windows(16_000, 0.25).label(whole)])
+        headrace.mix([labelled, fake_catalog([500]).windows(16_000, 0.25).label(whole)])
     with pytest.raises(InvalidWindowsError, match="2 catalogs"):
         joined.label(whole)
 
 
 def test_rows_without_a_window_have_unknown_labels(tmp_path: Path) -> None:
-    """Rows that were added, failed and masked are 0 and not known; what is skipped is not there."""
+    """Added, failed and masked rows are 0 and unknown; skipped windows have no row."""
     archive = write_archive(tmp_path, recordings=2, seconds=10)
     samples, rate = soundfile.read(archive.audio[0])
     samples[int(4.5 * rate) :] = np.nan
@@ -410,7 +410,7 @@ def test_rows_without_a_window_have_unknown_labels(tmp_path: Path) -> None:
 
 
 def test_the_bound_counts_labels() -> None:
-    """A batch's labels and mask, and the tables they are made from, are part of the promise."""
+    """The memory bound includes a batch's labels and mask, and the tables behind them."""
     windows = _windows()
     labelled = windows.label(_annotations(("r0", 0, 1, "A"), ("r0", 0, 1, "B")))
     assert labelled.labels is not None
@@ -419,11 +419,11 @@ def test_the_bound_counts_labels() -> None:
     assert more == (2 + 2) * 4 * 2 * (4 + 1) + labelled.labels.nbytes
 
 
-# What is not known
+# Unknown labels
 
 
-def test_recordings_that_nobody_annotated_are_refused_silent_or_unknown() -> None:
-    """By default the message counts and names them; only recordings of these windows matter."""
+def test_unannotated_recordings_are_an_error_negative_or_masked() -> None:
+    """By default the error counts and names them; only recordings that have windows matter."""
     annotations = _annotations(("r1", 0, 1, "A"), files=())
     windows = _windows()
 
@@ -440,7 +440,7 @@ def test_recordings_that_nobody_annotated_are_refused_silent_or_unknown() -> Non
 
 
 def test_an_ignored_label_leaves_the_others_unknown() -> None:
-    """As does an event without a label; what was heard beside it stays known."""
+    """So does an event without a label; the classes that were labelled beside it stay known."""
     annotations = _annotations(
         ("r0", 0, 1.5, "A"), ("r0", 1.2, 2.5, "noise"), ("r1", 0, 1, None), ("r1", 0, 1, "B")
     )
@@ -459,26 +459,26 @@ def test_an_ignored_label_leaves_the_others_unknown() -> None:
 
 
 def test_classes_are_chosen_and_ordered() -> None:
-    """Events of labels that are no class are as if they were not there."""
+    """Events whose label is not a class are left out."""
     annotations = _annotations(("r0", 0, 1, "A"), ("r0", 0, 2, "B"), ("r0", 1, 2, "C"))
     labelled = _windows().label(annotations, ["C", "A"])
     assert labelled.classes == ("C", "A")
     assert _heard(labelled)[:3] == ["A", "C", ""]
     assert labelled.label_counts() == {"C": 1, "A": 1}
-    slip = r"1 of 2 classes .* label \(D\), while 2 labels are no class \(B, C\)"
-    with pytest.warns(HeadraceWarning, match=slip) as warned:
+    warning = r"1 of 2 classes .* label of any event \(D\), while 2 labels are not a class \(B, C\)"
+    with pytest.warns(HeadraceWarning, match=warning) as warned:
         labelled = _windows().label(annotations, ["A", "D"])
     assert warned[0].filename == __file__
     assert labelled.label_counts() == {"A": 1, "D": 0}
-    rare = _windows().label(annotations, ["A", "B", "C", "D"])  # no slip
+    rare = _windows().label(annotations, ["A", "B", "C", "D"])  # no warning
     assert rare.label_counts()["D"] == 0
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"classes": "A"}, r"classes is a list of labels, not 'A': say \['A'\]"),
+    ({"classes": "A"}, r"classes is a list of labels, not 'A': give \['A'\]"),
     ({"ignore": "A"}, "ignore is a list of labels"),
     ({"classes": ["A", "A"]}, "each once"),
-    ({"classes": []}, "must be some labels"),
+    ({"classes": []}, "must be one or more labels, each once"),
     ({"classes": ["A"], "ignore": ["A"]}, "none that is ignored"),
     ({"ignore": ["Z"]}, r"ignore=\['Z'\]: there are no such labels. There are: A, B"),
     ({"unannotated": "unknown"}, 'unannotated must be "error"'),
@@ -487,14 +487,14 @@ def test_classes_are_chosen_and_ordered() -> None:
     ({"min_fraction": float("nan")}, "between 0 and 1"),
 ])  # fmt: skip
 def test_an_impossible_argument_is_refused(arguments: dict[str, Any], message: str) -> None:
-    """The message names it and says what there is."""
+    """The error names the argument and says what there is."""
     annotations = _annotations(("r0", 0, 1, "A"), ("r0", 0, 2, "B"))
     with pytest.raises(AnnotationError, match=message):
         _windows().label(annotations, **arguments)
 
 
-def test_files_that_are_no_recording_are_told_once() -> None:
-    """Labelling warns, unless the annotations were matched before: then whoever did so knows."""
+def test_unmatched_files_cause_one_warning() -> None:
+    """Labelling warns of unmatched files, unless the annotations were matched beforehand."""
     annotations = _annotations(("r0", 0, 1, "A"), ("other", 0, 1, "B"))
     with pytest.warns(HeadraceWarning, match=r"1 of 4 .* \(other\)") as warned:
         _windows().label(annotations)
@@ -507,17 +507,17 @@ def test_files_that_are_no_recording_are_told_once() -> None:
         assert _windows().label(matched).classes == ("A",)
         part = _windows().catalog[:1].windows(1_000, 1.0)  # of a split, as for validation
         assert _heard(part.label(matched)) == ["A", "", "", ""]
-    elsewhere = made_up([1_000], root="/n").with_columns()
+    elsewhere = fake_catalog([1_000], root="/n").with_columns()
     assert len(elsewhere) == 1
     with pytest.raises(AnnotationError, match="None of 1 annotated files"):
         _windows().label(_annotations(("other", 0, 1, "B"), files=()))
 
 
-def test_events_behind_the_end_are_told() -> None:
-    """Labels of another recording, or of one that was cut short, are left out with a warning."""
+def test_events_after_the_end_cause_a_warning() -> None:
+    """Events after the end of their recording are left out with a warning."""
     annotations = _annotations(("r1", 0.9, 2, "A"), ("r1", 1.0, 1.1, "B"), ("r2", 3.5, 4, "B"))
     with pytest.warns(
-        HeadraceWarning, match=r"2 of 3 events begin behind .* in r1 at 1 s"
+        HeadraceWarning, match=r"2 of 3 events begin after .* in r1 at 1 s"
     ) as warned:
         labelled = _windows().label(annotations)
     assert warned[0].filename == __file__
@@ -525,7 +525,7 @@ def test_events_behind_the_end_are_told() -> None:
 
 
 def test_counts_are_of_the_set(labelled: Windows) -> None:
-    """A shard has those of all ranks, and draws change nothing."""
+    """Counts on a shard are those of all ranks, and sampling does not change them."""
     counts = labelled.label_counts()
 
     assert labelled.shuffle(1).shard(1, 3).label_counts() == counts
@@ -534,7 +534,7 @@ def test_counts_are_of_the_set(labelled: Windows) -> None:
 
 
 def test_weights_draw_classes_equally_often() -> None:
-    """Rare classes weigh more, silence is one more class, and what is not known weighs nothing."""
+    """Rare classes weigh more, no class is one more class, and unknown windows weigh nothing."""
     annotations = _annotations(
         ("r0", 0, 3, "A"), ("r0", 0, 1, "B"), ("r1", 0, 1, "noise"), ("r2", 1, 2, "A"),
     )  # fmt: skip
@@ -550,7 +550,7 @@ def test_weights_draw_classes_equally_often() -> None:
 
 
 def test_counts_and_weights_do_not_depend_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows are counted some at a time; how many is nobody's business."""
+    """The number of windows that are counted in one step does not change the result."""
     labelled = _windows(0.3, 0.1).label(_annotations(("r0", 0.35, 2, "A"), ("r2", 1, 1.2, "B")))
     counts, weights = labelled.label_counts(), labelled.balanced_weights()
     labels, _ = _rows(labelled)
@@ -561,7 +561,7 @@ def test_counts_and_weights_do_not_depend_on_the_block(monkeypatch: pytest.Monke
 
 
 def test_labels_of_several_catalogs_are_joined() -> None:
-    """Recordings are numbered through; what is not known of one is known of the next."""
+    """Each recording keeps its labels and its mask in the joined labels."""
     parts = [
         _windows().label(_annotations(("r0", 3, 4, "B"), ("r2", 0, 3, "A"))),
         _windows().label(_annotations(("r1", 0, 1, "A"), files=()), ["A", "B"], unannotated="mask"),
@@ -570,7 +570,7 @@ def test_labels_of_several_catalogs_are_joined() -> None:
     rows = parts[0].rows(np.arange(len(parts[0]), dtype=np.int64))
     labels = [part.labels for part in parts if part.labels is not None]
 
-    joined = Labels.joined(labels, [np.arange(3) + 3 * at for at in range(3)])
+    joined = Labels.join(labels, [np.arange(3) + 3 * at for at in range(3)])
     got = joined.rows(
         np.concatenate([rows.recording + 3 * at for at in range(3)]), np.tile(rows.start, 3)
     )
@@ -580,16 +580,16 @@ def test_labels_of_several_catalogs_are_joined() -> None:
     other = _windows().label(_annotations(("r0", 0, 1, "C"))).labels
     assert other is not None
     with pytest.raises(AnnotationError, match="same classes, not <Labels: 2 classes, A, B> and"):
-        Labels.joined([labels[0], other], [np.arange(3), np.arange(3, 6)])
-    with pytest.raises(AnnotationError, match="one set of labels"):
-        Labels.joined(labels[:2], [np.arange(3), np.arange(2, 5)])
-    again = Labels.joined([labels[0]] * 2, [np.arange(3)] * 2)  # two slices of the same windows
+        Labels.join([labels[0], other], [np.arange(3), np.arange(3, 6)])
+    with pytest.raises(AnnotationError, match="must have the same labels"):
+        Labels.join(labels[:2], [np.arange(3), np.arange(2, 5)])
+    again = Labels.join([labels[0]] * 2, [np.arange(3)] * 2)  # two slices of the same windows
     np.testing.assert_array_equal(again.rows(rows.recording, rows.start)[0], _rows(parts[0])[0])
 
 
 def test_windows_of_one_catalog_that_are_labelled_alike_are_joined() -> None:
-    """Cut, and at given times: labels made twice of the same annotations are the same."""
-    catalog = made_up([1_000 * seconds for seconds in SECONDS])
+    """Labels that were made twice from the same annotations count as the same."""
+    catalog = fake_catalog([1_000 * seconds for seconds in SECONDS])
     events = _annotations(("r0", 3, 4, "B"), ("r2", 0, 3, "A"), ("r1", 0.2, 0.4, "B"))
     cut = catalog.windows(1_000, 1.0)
     calls = catalog.windows_at({"id": ["r0", "r2", "r1"], "at_s": [3.4, 1.7, 0.5]}, 1_000, 1.0)
@@ -606,7 +606,9 @@ def test_windows_of_one_catalog_that_are_labelled_alike_are_joined() -> None:
         cut.label(events, min_fraction=0.9),
         cut.label(_annotations(("r0", 3, 4, "A"), ("r2", 0, 3, "B"), ("r1", 0.2, 0.4, "A"))),
     ):
-        with pytest.raises(AnnotationError, match="one set of labels: label all by the same"):
+        with pytest.raises(
+            AnnotationError, match="have the same labels: label all of them by the same"
+        ):
             headrace.concat([calls.label(events), other])
 
 
@@ -616,7 +618,7 @@ def _nbytes(windows: Windows) -> int:
 
 
 def test_a_window_may_start_before_its_recording() -> None:
-    """Windows cut around an event may; the labels of the recording before do not reach them."""
+    """Such a window does not get the labels of the recording before on the line."""
     labels = _windows().label(_annotations(("r0", 3.9, 4, "A"), ("r1", 0, 0.2, "B"))).labels
     assert labels is not None
     rows, _ = labels.rows(np.array([1, 1, 1]), np.array([-1_000, -999, -5_000]))
@@ -624,9 +626,9 @@ def test_a_window_may_start_before_its_recording() -> None:
 
 
 def test_annotations_without_any_event_have_classes_that_are_given() -> None:
-    """An archive in which nothing calls can be labelled; without classes it cannot."""
+    """An archive without events can be labelled if the classes are given."""
     labelled = _windows().label(_annotations(), ["A"])
     assert labelled.label_counts() == {"A": 0}
     np.testing.assert_allclose(labelled.balanced_weights(), 1 / 8)
-    with pytest.raises(AnnotationError, match="none at all"):
+    with pytest.raises(AnnotationError, match=r"none that is ignored, .* The labels are: none"):
         _windows().label(_annotations())

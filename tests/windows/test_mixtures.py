@@ -7,13 +7,13 @@ import pytest
 
 import headrace
 from headrace.errors import InvalidWindowsError
-from tests.support.cut_catalogs import archive, made_up
+from tests.support.catalogs import fake_catalog, three_recordings
 from tests.support.sounds import noise, write
 
 
 def _two(folder: Path) -> tuple[headrace.Catalog, headrace.Catalog]:
-    """Return catalogs of two folders, in both of which there is an ``a.wav``."""
-    first = archive(folder / "one")
+    """Return catalogs of two folders that both have an ``a.wav``."""
+    first = three_recordings(folder / "one")
     (folder / "two").mkdir()
     write(folder / "two" / "a.wav", noise(12_000, seed=9), 8_000, "WAV", "PCM_16")
     write(folder / "two" / "z.flac", noise(9_000, seed=8), 44_100, "FLAC", "PCM_16")
@@ -21,13 +21,13 @@ def _two(folder: Path) -> tuple[headrace.Catalog, headrace.Catalog]:
 
 
 def _places(windows: headrace.Windows) -> list[tuple[int, str, int]]:
-    """Return source, id and start of each window of a joined set."""
+    """Return source, id and start of each window of a concatenation."""
     table = windows.table()
     return list(zip(*(table[name].to_pylist() for name in ("source", "id", "start")), strict=True))
 
 
-def test_sources_come_from_where_they_say(tmp_path: Path) -> None:
-    """Of two catalogs with one id in both: audio, path and offset are the source's own."""
+def test_windows_are_from_the_source_that_they_name(tmp_path: Path) -> None:
+    """With the same id in two catalogs, audio, path and offset are those of the window's source."""
     one, two = (catalog.windows(8_000, 0.25) for catalog in _two(tmp_path))
     both = headrace.concat([one, two])
     sources = [one, two]
@@ -50,15 +50,15 @@ def test_sources_come_from_where_they_say(tmp_path: Path) -> None:
 
 
 def test_a_set_of_its_own_is_source_zero(tmp_path: Path) -> None:
-    """Where nothing was joined, there is one source."""
-    windows = archive(tmp_path / "one").windows(8_000, 0.25)
+    """Windows that were not concatenated have the source 0."""
+    windows = three_recordings(tmp_path / "one").windows(8_000, 0.25)
     assert windows[1].source == 0
     assert {int(s) for batch in windows.loader(batch_size=4) for s in batch.source} == {0}
 
 
 def test_the_outermost_source_counts() -> None:
-    """A concatenation in a concatenation is one source; slices keep theirs."""
-    w = made_up([400]).windows(1_000, 0.1)
+    """A concatenation within a concatenation is one source, and slices keep their sources."""
+    w = fake_catalog([400]).windows(1_000, 0.1)
     inner = headrace.concat([w, w])
     outer = headrace.concat([w, inner])[2:]
 
@@ -67,22 +67,22 @@ def test_the_outermost_source_counts() -> None:
     assert outer.rows(np.arange(10)).source.tolist() == [0] * 2 + [1] * 8
 
 
-def test_windows_of_several_catalogs_have_no_one_catalog() -> None:
-    """The sentence says where they are; of one catalog it is that one."""
-    one, two = made_up([400]), made_up([300])
+def test_windows_of_several_catalogs_have_no_single_catalog() -> None:
+    """The error says where the catalogs are; windows of one catalog return that one."""
+    one, two = fake_catalog([400]), fake_catalog([300])
     both = headrace.concat([one.windows(1_000, 0.1), two.windows(1_000, 0.1)])
 
     assert headrace.concat([one.windows(1_000, 0.1)] * 2).catalog is one
     assert both.recordings.catalogs == (one, two)
     with pytest.raises(
-        InvalidWindowsError, match=r"from 2 catalogs: see windows\.recordings\.catalogs"
+        InvalidWindowsError, match=r"from 2 catalogs: use windows\.recordings\.catalogs"
     ):
-        both.catalog  # noqa: B018
+        _ = both.catalog
 
 
 def test_a_mixture_has_its_shares() -> None:
-    """By weight, to the window; by default as many as there are, and as each has."""
-    one, two = made_up([400]).windows(1_000, 0.1), made_up([1_200]).windows(1_000, 0.1)
+    """By weight, rounded to whole windows; by default, all windows of each source."""
+    one, two = fake_catalog([400]).windows(1_000, 0.1), fake_catalog([1_200]).windows(1_000, 0.1)
 
     def counts(windows: headrace.Windows) -> list[int]:
         items = windows.order.epoch(0)(np.arange(windows.positions))
@@ -96,11 +96,11 @@ def test_a_mixture_has_its_shares() -> None:
 
 
 def test_a_recording_is_one_file_in_whatever_parts_it_comes() -> None:
-    """Shuffled by file, its windows of all parts come together, in the order of the set.
+    """Shuffled by file, a recording's windows of all parts come together, in the order of the set.
 
-    So it is whatever else is joined: another catalog, or windows taken in disorder.
+    This does not depend on what else is joined: another catalog, or windows taken in any order.
     """
-    w, other = made_up([400, 300]).windows(1_000, 0.1), made_up([300]).windows(1_000, 0.1)
+    w, other = fake_catalog([400, 300]).windows(1_000, 0.1), fake_catalog([300]).windows(1_000, 0.1)
     for parts in (
         [w, w],
         [w[5:], w[:5]],
@@ -122,9 +122,9 @@ def test_a_recording_is_one_file_in_whatever_parts_it_comes() -> None:
 
 
 def test_parts_of_one_catalog_may_share_all_their_samples(tmp_path: Path) -> None:
-    """The bound of what neighbours share says so, and a file without seeking is read right."""
+    """`overlap` says so, and a file that cannot seek is read correctly."""
     write(tmp_path / "a.wav", noise(9_000, seed=3), 8_000, "WAV", "GSM610")
-    w, other = headrace.scan(tmp_path).windows(8_000, 0.1), made_up([900]).windows(8_000, 0.1)
+    w, other = headrace.scan(tmp_path).windows(8_000, 0.1), fake_catalog([900]).windows(8_000, 0.1)
     assert w.overlap == headrace.concat([w[:3], other]).overlap == 0
 
     for parts in ([w[:3], w[2:]], [w[2:], w[:4], w[3:]], [w, w]):
@@ -147,14 +147,14 @@ def test_parts_of_one_catalog_may_share_all_their_samples(tmp_path: Path) -> Non
         ([3, 1, 1e-3], 40, 2, 4001),
     ],
 )
-def test_a_source_that_would_never_be_heard_is_refused(
+def test_a_source_without_a_window_is_refused(
     weights: list[float], n: int, source: int, enough: int
 ) -> None:
-    """A share that rounds to nothing does so in every epoch: the sentence says what n would do."""
-    sources = [made_up([400]).windows(1_000, 0.1)] * 3
+    """A share that rounds to 0 does so in every epoch: the error says which n is enough."""
+    sources = [fake_catalog([400]).windows(1_000, 0.1)] * 3
 
     with pytest.raises(
-        InvalidWindowsError, match=f"source {source} of the mixture .*never"
+        InvalidWindowsError, match=f"source {source} of the mixture would have no window"
     ) as refused:
         headrace.mix(sources, weights=weights, n=n)
 
@@ -163,10 +163,10 @@ def test_a_source_that_would_never_be_heard_is_refused(
     assert set((order(np.arange(enough)) // 4).tolist()) == {i for i in range(3) if weights[i]}
 
 
-def test_a_weight_that_is_no_share_of_any_epoch_is_refused() -> None:
-    """However small it is, there is a sentence."""
-    sources = [made_up([400]).windows(1_000, 0.1)] * 2
-    with pytest.raises(InvalidWindowsError, match="source 1 of the mixture would never be heard"):
+def test_a_tiny_weight_is_refused() -> None:
+    """However small the weight is, the error is one sentence."""
+    sources = [fake_catalog([400]).windows(1_000, 0.1)] * 2
+    with pytest.raises(InvalidWindowsError, match="source 1 of the mixture would have no window"):
         headrace.mix(sources, weights=[1, 5e-324])
 
 
@@ -175,59 +175,63 @@ def test_a_weight_that_is_no_share_of_any_epoch_is_refused() -> None:
     [
         (
             {"sample_rate": 2_000},
-            "number 0 is 100 samples at 1000 Hz.* number 1 is 200 samples at 2",
+            "number 0 has 100 samples at 1000 Hz.* number 1 has 200 samples at 2",
         ),
-        ({"window_s": 0.2}, "number 1 is 200 samples at 1000 Hz, channel='mix': cut them alike"),
-        ({"channel": 0}, "channel='mix' and number 1 is 100 samples at 1000 Hz, channel=0"),
+        ({"window_s": 0.2}, "number 1 has 200 samples at 1000 Hz, channel='mix': cut them alike"),
+        ({"channel": 0}, "channel='mix' and number 1 has 100 samples at 1000 Hz, channel=0"),
     ],
 )
 @pytest.mark.parametrize("join", [headrace.concat, headrace.mix])
-def test_what_is_not_alike_is_not_joined(join: Any, other: dict[str, Any], sentence: str) -> None:
-    """One batch has one length, one rate and one kind of channel."""
-    catalog = made_up([400])
+def test_windows_that_differ_cannot_be_joined(
+    join: Any, other: dict[str, Any], sentence: str
+) -> None:
+    """All windows of a batch have one length, one sample rate and one kind of channel."""
+    catalog = fake_catalog([400])
     cut = {"sample_rate": 1_000, "window_s": 0.1} | other
     with pytest.raises(InvalidWindowsError, match=sentence):
         join([catalog.windows(1_000, 0.1), catalog.windows(**cut)])
 
 
 def test_all_channels_are_joined_where_there_are_as_many() -> None:
-    """channel="all" of two and of three is not alike; hops and tails may differ."""
-    two, three = made_up([400], channels=2), made_up([400], channels=3)
+    """channel="all" needs the same number of channels; hops and tails may differ."""
+    two, three = fake_catalog([400], channels=2), fake_catalog([400], channels=3)
     cut: dict[str, Any] = {"sample_rate": 1_000, "window_s": 0.1, "channel": "all"}
 
     assert headrace.concat([two.windows(**cut), two.windows(**cut, hop_s=0.05)]).shape == (2, 100)
     with pytest.raises(
-        InvalidWindowsError, match=r"channel='all' of 2 and number 1 is .*'all' of 3"
+        InvalidWindowsError, match=r"channel='all' of 2 and number 1 has .*'all' of 3"
     ):
         headrace.mix([two.windows(**cut), three.windows(**cut)])
 
 
 @pytest.mark.parametrize("join", [headrace.concat, headrace.mix])
-def test_nothing_and_no_windows_are_not_joined(join: Any) -> None:
-    """An empty list, and what is none of ours, are named."""
-    with pytest.raises(InvalidWindowsError, match="the list is empty"):
+def test_empty_lists_and_other_objects_cannot_be_joined(join: Any) -> None:
+    """An empty list and other objects are errors that name them."""
+    with pytest.raises(InvalidWindowsError, match=r"the list of Windows to be .* is empty"):
         join([])
     with pytest.raises(InvalidWindowsError, match="number 0 is 'abc'"):
         join(["abc"])
 
 
 @pytest.mark.parametrize("join", [headrace.concat, headrace.mix])
-def test_windows_by_themselves_are_not_joined(join: Any) -> None:
-    """They are a sequence too, of examples: nothing is read before they are refused."""
-    with pytest.raises(InvalidWindowsError, match="in a list, as"):
-        join(made_up([400]).windows(1_000, 0.1))
+def test_a_single_windows_object_cannot_be_joined(join: Any) -> None:
+    """Windows are themselves a sequence of examples: the error comes before any is read."""
+    with pytest.raises(
+        InvalidWindowsError, match=r"only a list of Windows can be .*, and this is one Windows"
+    ):
+        join(fake_catalog([400]).windows(1_000, 0.1))
 
 
-def test_a_source_of_nothing_is_not_mixed() -> None:
-    """It could not be gone through; a concatenation has nothing against it."""
-    windows = made_up([400]).windows(1_000, 0.1)
+def test_an_empty_source_cannot_be_mixed() -> None:
+    """An empty source cannot be mixed, but it can be concatenated."""
+    windows = fake_catalog([400]).windows(1_000, 0.1)
     with pytest.raises(InvalidWindowsError, match="source 1 of the mixture has no windows"):
         headrace.mix([windows, windows[4:]])
     assert len(headrace.concat([windows, windows[4:], windows])) == 8
 
 
-def test_labels_go_along(tmp_path: Path) -> None:
-    """Of every source, through every choice, order and shard; rows that fill up have none."""
+def test_joined_windows_keep_their_labels(tmp_path: Path) -> None:
+    """Each source keeps its labels through every choice, order and shard; added rows have none."""
     sources = []
     for catalog in _two(tmp_path):
         events = {"file": ["a.wav"] * 2, "start_s": [0.0, 0.6], "end_s": [0.1, 0.7]}
@@ -263,5 +267,7 @@ def test_labels_go_along(tmp_path: Path) -> None:
     assert both.label_counts() == {
         name: sum(one.label_counts()[name] for one in sources) for name in ("A", "B")
     }
-    with pytest.raises(InvalidWindowsError, match="all labelled or none, and number 1 is not"):
-        headrace.concat([sources[0], archive(tmp_path / "one").windows(8_000, 0.25)])
+    with pytest.raises(
+        InvalidWindowsError, match=r"either all or none .* must be labelled, but number 1 is not"
+    ):
+        headrace.concat([sources[0], three_recordings(tmp_path / "one").windows(8_000, 0.25)])

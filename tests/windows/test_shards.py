@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import InvalidWindowsError
-from headrace.windows._shards import Remainder, Shard, balanced, this_process
+from headrace.windows._shards import Remainder, Shard, assign_ranks, detect_rank
 
 LAUNCHERS = {
     "torchrun": ("RANK", "WORLD_SIZE"),
@@ -20,7 +20,7 @@ LAUNCHERS = {
 
 
 def _dealt(total: int, world: int, remainder: Remainder, first: int = 0) -> list[list[int]]:
-    """Return the positions that each rank has of those from `first` on."""
+    """Return the positions of each rank, from `first` on."""
     shards = [Shard(rank, world, remainder) for rank in range(world)]
     rows = shards[0].rows(total - first)
     return [shard.positions(first, rows, total).tolist() for shard in shards]
@@ -35,7 +35,7 @@ def _dealt(total: int, world: int, remainder: Remainder, first: int = 0) -> list
     remainder=st.sampled_from(["drop", "repeat", "mask"]),
     data=st.data(),
 )
-def test_positions_are_dealt_as_cards_are(
+def test_positions_are_distributed_in_turn(
     total: int, world: int, remainder: Remainder, data: st.DataObject
 ) -> None:
     """From any position on, p belongs to rank (p - first) mod world, and all have as many rows."""
@@ -64,7 +64,7 @@ def test_positions_are_dealt_as_cards_are(
 def test_the_global_batch_is_the_same_for_any_number_of_ranks(
     total: int, world: int, batch: int
 ) -> None:
-    """The k-th batches of all ranks together are the k-th of one rank with world x the batch."""
+    """The k-th batches of all ranks together are the k-th of one rank with larger batches."""
     dealt = _dealt(total, world, "mask")
     (alone,) = _dealt(total, 1, "mask")
 
@@ -76,14 +76,14 @@ def test_the_global_batch_is_the_same_for_any_number_of_ranks(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((2, 2), "there is no rank 2 of 2: ranks count from 0"),
+        ((2, 2), "there is no rank 2 of 2: give a rank from 0"),
         ((-1, 2), "there is no rank -1 of 2"),
         ((0, 2, "keep"), 'remainder must be "drop", "repeat" or "mask", not \'keep\''),
         ((0, 2, "drop", "file"), 'by must be "window" or "recording", not \'file\''),
     ],
 )
-def test_a_shard_that_cannot_be_is_refused(arguments: Any, sentence: str) -> None:
-    """The message says what there is."""
+def test_an_invalid_shard_is_refused(arguments: Any, sentence: str) -> None:
+    """The error says which values are possible."""
     with pytest.raises(InvalidWindowsError, match=sentence):
         Shard(*arguments)
 
@@ -93,9 +93,9 @@ def test_a_shard_that_cannot_be_is_refused(arguments: Any, sentence: str) -> Non
 
 @given(frames=st.lists(st.integers(1, 10**9), min_size=1, max_size=50), world=st.integers(1, 8))
 def test_recordings_are_balanced_by_frames(frames: list[int], world: int) -> None:
-    """No two ranks differ by more than the longest recording; none is idle that need not be."""
+    """Ranks differ by at most the longest recording, and no rank is empty without need."""
     lengths = np.array(frames)
-    ranks = balanced(lengths, world)
+    ranks = assign_ranks(lengths, world)
     loads = np.bincount(ranks, lengths, minlength=world)
 
     assert set(ranks.tolist()) <= set(range(world))
@@ -105,43 +105,45 @@ def test_recordings_are_balanced_by_frames(frames: list[int], world: int) -> Non
 
 
 def test_balancing_is_the_same_every_time() -> None:
-    """Of equals, the first recording goes to the first rank."""
-    assert balanced(np.array([5, 5, 9, 5, 5]), 2).tolist() == [1, 1, 0, 0, 1]
+    """Of recordings of equal length, the first one goes to the first rank."""
+    assert assign_ranks(np.array([5, 5, 9, 5, 5]), 2).tolist() == [1, 1, 0, 0, 1]
 
 
-# Which process this is
+# Detecting the rank
 
 
 @pytest.mark.parametrize("names", LAUNCHERS.values(), ids=LAUNCHERS)
-def test_a_launcher_says_which_process_this_is(names: tuple[str, str]) -> None:
-    """By the variables that it sets, of which both must be there."""
+def test_the_rank_comes_from_the_launcher(names: tuple[str, str]) -> None:
+    """Rank and world size come from the launcher's variables, if both are set."""
     rank, world = names
 
-    assert this_process({rank: "3", world: "8"}) == (3, 8)
-    assert this_process({rank: "3"}) == this_process({world: "8"}) == this_process({}) == (0, 1)
+    assert detect_rank({rank: "3", world: "8"}) == (3, 8)
+    assert detect_rank({rank: "3"}) == detect_rank({world: "8"}) == detect_rank({}) == (0, 1)
 
 
 def test_a_step_of_slurm_counts_its_own_tasks() -> None:
-    """A step of fewer tasks than the job has is as many processes as the step."""
+    """The world size is the number of tasks of the step, not of the job."""
     job = {"SLURM_PROCID": "1", "SLURM_NTASKS": "8"}
 
-    assert this_process(job | {"SLURM_STEP_NUM_TASKS": "2"}) == (1, 2)
+    assert detect_rank(job | {"SLURM_STEP_NUM_TASKS": "2"}) == (1, 2)
 
 
-def test_a_batch_script_of_slurm_is_alone() -> None:
-    """Started by sbatch without srun, a process is one, however many tasks the job asked for."""
-    assert this_process({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_NPROCS": "8"}) == (0, 1)
+def test_a_batch_script_of_slurm_is_one_process() -> None:
+    """Started by sbatch without srun, the world size is 1, however many tasks the job has."""
+    assert detect_rank({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_NPROCS": "8"}) == (0, 1)
 
 
 @pytest.mark.parametrize(("rank", "world"), [("8", "8"), ("-1", "8"), ("x", "8"), ("0", "")])
-def test_variables_that_name_no_process_are_refused(rank: str, world: str) -> None:
-    """Rather than to train on the wrong share without a word."""
-    with pytest.raises(InvalidWindowsError, match=r"RANK=.* name no process: say shard"):
-        this_process({"RANK": rank, "WORLD_SIZE": world})
+def test_invalid_launcher_variables_are_refused(rank: str, world: str) -> None:
+    """Invalid variables are an error, so that no rank trains on a wrong share."""
+    with pytest.raises(
+        InvalidWindowsError, match=r"RANK=.* are not a rank and a world size: give shard"
+    ):
+        detect_rank({"RANK": rank, "WORLD_SIZE": world})
 
 
-def test_torch_is_asked_first_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An initialised torch.distributed knows better than the environment; another is not asked."""
+def test_torch_distributed_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An initialised torch.distributed takes precedence over the environment."""
     running = True
     distributed = SimpleNamespace(
         is_available=lambda: True,
@@ -151,13 +153,18 @@ def test_torch_is_asked_first_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> 
     )
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(distributed=distributed))
 
-    assert this_process({"RANK": "2", "WORLD_SIZE": "3"}) == (1, 4)
+    assert detect_rank({"RANK": "2", "WORLD_SIZE": "3"}) == (1, 4)
     running = False
-    assert this_process({"RANK": "2", "WORLD_SIZE": "3"}) == (2, 3)
+    assert detect_rank({"RANK": "2", "WORLD_SIZE": "3"}) == (2, 3)
 
 
-def test_torch_is_not_imported_to_be_asked() -> None:
-    """Who has not imported it has not initialised it."""
-    code = "import sys\nfrom headrace.windows._shards import *\nthis_process()\nprint('torch' in sys.modules)"
+def test_torch_is_not_imported_to_detect_the_rank() -> None:
+    """Detecting the rank does not import torch."""
+    code = (
+        "import sys\n"
+        "from headrace.windows._shards import *\n"
+        "detect_rank()\n"
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.codecs._recording import Recording
 from headrace.errors import InvalidWindowsError
 from headrace.failures import Code, Failure
-from headrace.windows._examples import AudioExample, Batch
+from headrace.windows._batch import AudioExample, Batch
 from headrace.windows._spec import WindowSpec
 
 RECORDING = Recording("a.wav", "/data/a.wav", 8_000, 2, 12_000, "WAV", "PCM_16")
@@ -34,7 +34,7 @@ FAILURE = Failure("a.wav", "/data/a.wav", Code.TRUNCATED, "it ends", 5.0, 10.0, 
 
 @pytest.mark.parametrize("one", [EXAMPLE, BATCH])
 def test_what_is_delivered_unpacks_to_audio_file_and_offset(one: AudioExample | Batch) -> None:
-    """Exactly three, as in the course notebook, whatever else there is."""
+    """Examples and batches unpack to exactly three values, as in the course notebook."""
     audio, file_id, offset = one
 
     assert audio is one.audio
@@ -43,12 +43,12 @@ def test_what_is_delivered_unpacks_to_audio_file_and_offset(one: AudioExample | 
 
 
 def test_a_batch_is_as_long_as_it_has_rows() -> None:
-    """The length counts windows, not fields."""
+    """The length of a batch is its number of windows, not of fields."""
     assert len(BATCH) == 2
 
 
 @pytest.mark.parametrize("value", [RECORDING, WindowSpec(8_000, 4, 2), FAILURE, EXAMPLE, BATCH])
-def test_values_are_frozen_and_travel(value: Any) -> None:
+def test_values_are_frozen_and_picklable(value: Any) -> None:
     """No field of a value can be set, and a pickled one has the same fields."""
     again = pickle.loads(pickle.dumps(value))
 
@@ -59,19 +59,19 @@ def test_values_are_frozen_and_travel(value: Any) -> None:
 
 
 def test_delivered_values_are_compared_by_identity() -> None:
-    """Arrays have no one truth value, so `==` of two examples does not look into them."""
+    """`==` of two examples does not compare their arrays, which have no single truth value."""
     assert dataclasses.replace(EXAMPLE) != EXAMPLE
     assert dataclasses.replace(BATCH) != BATCH
     assert len({EXAMPLE, dataclasses.replace(EXAMPLE)}) == 2
 
 
 def test_a_recording_lasts_its_frames_over_its_rate() -> None:
-    """Channels do not make it longer."""
+    """The number of channels does not change the duration."""
     assert RECORDING.duration_s == 1.5
 
 
 def test_a_failure_says_where_and_why() -> None:
-    """The path, the span in seconds, the cause and its code; no span for a whole file."""
+    """It has the path, the span in seconds, the cause and its code; no span for a whole file."""
     whole = Failure("a.wav", "/data/a.wav", Code.EMPTY, "the file has 0 bytes")
 
     assert str(FAILURE) == "/data/a.wav, 5.000 s to 10.000 s: it ends [TRUNCATED]"
@@ -79,7 +79,7 @@ def test_a_failure_says_where_and_why() -> None:
 
 
 def test_a_code_is_its_own_name() -> None:
-    """What is written to a table can be read back."""
+    """A code that was written to a table can be read back."""
     assert all(Code(str(code)) is code and code.name == str(code) for code in Code)
 
 
@@ -95,7 +95,7 @@ def test_whole_samples_survive_being_seconds(rate: int, size: int, hop: int) -> 
 @given(rate=st.integers(1, 400_000), window_s=st.floats(0.001, 1_000))
 @settings(deadline=None)
 def test_seconds_become_the_nearest_number_of_samples(rate: int, window_s: float) -> None:
-    """No window is more than half a sample off, and hop and tail follow the window."""
+    """No window is more than half a sample off, nor are hop and tail."""
     if window_s * rate < 0.5:
         with pytest.raises(InvalidWindowsError, match="less than one sample"):
             WindowSpec.from_seconds(rate, window_s)
@@ -111,7 +111,7 @@ def test_seconds_become_the_nearest_number_of_samples(rate: int, window_s: float
 @pytest.mark.parametrize("name", ["window_s", "hop_s", "min_tail_s"])
 @pytest.mark.parametrize("seconds", [1e12, 1e300, 1.7e308])
 def test_more_samples_than_can_be_counted_are_refused(name: str, seconds: float) -> None:
-    """The argument is named, before it overflows."""
+    """The error names the argument before it overflows."""
     arguments: dict[str, Any] = {"window_s": 1.0, name: seconds}
 
     with pytest.raises(
@@ -133,6 +133,6 @@ def test_more_samples_than_can_be_counted_are_refused(name: str, seconds: float)
     ],
 )
 def test_a_spec_checks_itself(changed: dict[str, Any], sentence: str) -> None:
-    """However a spec is made, it holds only what can be cut."""
+    """A spec with values that cannot be cut is an error however it is made."""
     with pytest.raises(InvalidWindowsError, match=sentence):
         dataclasses.replace(WindowSpec(8_000, 4, 2), **changed)

@@ -1,3 +1,4 @@
+import json
 import pickle
 from collections.abc import Hashable, Sequence
 from itertools import groupby
@@ -12,9 +13,15 @@ from hypothesis import strategies as st
 
 import headrace
 from headrace.errors import HeadraceWarning, InvalidWindowsError
-from headrace.windows._window_sets import Told, WindowRows, WindowSet
+from headrace.windows._identity import (
+    AllWindows,
+    CutIdentity,
+    RecordingsIdentity,
+    SetIdentity,
+)
+from headrace.windows._window_sets import WindowRows, WindowSet
 from headrace.windows._windows import Windows
-from tests.support.cut_catalogs import made_up
+from tests.support.catalogs import fake_catalog
 
 BY: tuple[Literal["window", "file", "block"], ...] = ("window", "file", "block")
 
@@ -24,7 +31,7 @@ Drawn = tuple[Windows, list[Place], list[int]]
 
 def _ten() -> Windows:
     """Return ten windows of 100 samples: 4, 1, 3 and 2 of their recordings."""
-    return made_up([400, 80, 300, 200]).windows(sample_rate=1_000, window_s=0.1)
+    return fake_catalog([400, 80, 300, 200]).windows(sample_rate=1_000, window_s=0.1)
 
 
 def _places(windows: Windows, epoch: int = 0) -> list[Place]:
@@ -44,12 +51,13 @@ def _shuffled(windows: Windows, seed: int, by: Literal["window", "file", "block"
 
 @st.composite
 def _chosen(draw: st.DrawFn) -> Drawn:
-    """Draw a set of windows, chosen in several steps, and what a list would be after them.
+    """Draw a set of windows, chosen in several steps, and the list that these steps would give.
 
-    And which part of a concatenation each is of: windows that are taken one by one are one part.
+    The list also has the part of a concatenation that each window is of: windows that are taken by
+    index are one part.
     """
     catalogs = [
-        made_up([draw(st.integers(1, 600)) for _ in range(draw(st.integers(1, 5)))])
+        fake_catalog([draw(st.integers(1, 600)) for _ in range(draw(st.integers(1, 5)))])
         for _ in range(2)
     ]
     windows = [catalog.windows(1_000, 0.1) for catalog in catalogs]
@@ -76,7 +84,7 @@ def _chosen(draw: st.DrawFn) -> Drawn:
 
 
 def _grouped(keys: Sequence[Hashable], size: int | None = None) -> list[list[int]]:
-    """Return the items of each key, rising, in pieces of `size`."""
+    """Return the items of each key in ascending order, in pieces of `size`."""
     groups: dict[Hashable, list[int]] = {}
     for item, key in enumerate(keys):
         groups.setdefault(key, []).append(item)
@@ -88,7 +96,7 @@ def _grouped(keys: Sequence[Hashable], size: int | None = None) -> list[list[int
 
 
 def _is_made_of(order: list[int], groups: list[list[int]]) -> bool:
-    """Return whether the order is all groups, each whole, one after the other."""
+    """Return whether the order consists of whole groups, one after the other."""
     by_first = {group[0]: group for group in groups}
     at = 0
     while at < len(order) and (group := by_first.pop(order[at], None)):
@@ -104,7 +112,7 @@ def _is_made_of(order: list[int], groups: list[list[int]]) -> bool:
 @given(_chosen())
 @settings(deadline=None, max_examples=100)
 def test_a_choice_is_that_of_a_list(drawn: Drawn) -> None:
-    """Sliced, taken, filtered and concatenated in any order: the windows that a list would hold."""
+    """slice, take, filter and concat, in any sequence, work as on a list."""
     windows, expected, _ = drawn
 
     assert len(windows) == len(expected)
@@ -121,14 +129,14 @@ def test_any_choice_is_shuffled_in_any_way(
     by: Literal["window", "file", "block"],
     epoch: int,
 ) -> None:
-    """Each window once; files and blocks stay together, their windows in the order of the set."""
+    """Each window comes once; files and blocks stay together, in the order of the set."""
     windows, places, parts = drawn
     order = _order(_shuffled(windows, seed, by), epoch)
 
     assert sorted(order) == list(range(len(places)))
     if by != "window":
-        # A file that stands in two parts of a concatenation may come twice: it is one file, or
-        # it is one in each part, but the same for all.
+        # A file in two parts of a concatenation is one file, or one in each part; this must be the
+        # same for all files.
         files = [recording for recording, _ in places]
         size = 2 if by == "block" else None
         assert any(
@@ -138,7 +146,7 @@ def test_any_choice_is_shuffled_in_any_way(
 
 
 def test_a_window_may_be_taken_again() -> None:
-    """Repeats are windows of their own, each with its place; indices may be of any integer type."""
+    """A window that is taken twice has two places; indices may have any integer type."""
     windows = _ten().take(np.array([3, 3, 0, 255 - 246], np.uint8))
 
     assert _places(windows) == [(0, 300), (0, 300), (0, 0), (3, 100)]
@@ -149,12 +157,12 @@ def test_a_window_may_be_taken_again() -> None:
     "mask", [np.arange(10) > 6, pa.array(range(10)).to_pandas() > 6, [False] * 7 + [True] * 3]
 )
 def test_a_mask_may_come_from_anywhere(mask: Any) -> None:
-    """NumPy, pandas or a list of bools."""
+    """A mask may be an array, a pandas column or a list of bools."""
     assert _places(_ten().filter(mask)) == _places(_ten()[7:])
 
 
 def test_what_was_given_may_be_changed_later() -> None:
-    """Windows are immutable: they hold a copy of the places."""
+    """Windows hold a copy of the indices, so that they stay immutable."""
     places = np.array([1, 2])
     windows = _ten().take(places)
     places[:] = 9
@@ -167,22 +175,22 @@ def test_what_was_given_may_be_changed_later() -> None:
     [
         (lambda w: w.take([10]), "there is no window 10: there are 10"),
         (lambda w: w.take([-11]), "there is no window -11: there are 10"),
-        (lambda w: w.take([0.5]), "take wants whole numbers, .* not float64"),
-        (lambda w: w.take([True] * 10), "take wants whole numbers, .* say filter"),
-        (lambda w: w.take([[1]]), r"take wants whole numbers, .* shape \(1, 1\)"),
-        (lambda w: w.filter([1, 0] * 5), "a mask has a bool for each .* this is int64 .* say take"),
+        (lambda w: w.take([0.5]), "take needs one row of whole numbers, not float64"),
+        (lambda w: w.take([True] * 10), "take needs one row of whole numbers, .* use filter"),
+        (lambda w: w.take([[1]]), r"take needs one row of whole numbers, .* shape \(1, 1\)"),
+        (lambda w: w.filter([1, 0] * 5), "a mask needs a bool for each .* not int64 .* use take"),
         (lambda w: w.filter([True]), r"a bool for each of the 10 windows, .* shape \(1,\)"),
-        (lambda w: w.shuffle(by="block"), "blocks of how many windows"),
+        (lambda w: w.shuffle(by="block"), "needs the number of windows in a block: give block="),
         (lambda w: w.shuffle(by="block", block=0), "block must be a whole number from 1 up, not 0"),
-        (lambda w: w.shuffle(block=3), 'block is said with by="block" only'),
+        (lambda w: w.shuffle(block=3), 'block is only used with by="block"'),
         (lambda w: w.sample([1] * 9), r"weights of shape \(9,\) for 10 windows"),
         (lambda w: w.sample([1] * 10, n=0), "n must be a whole number from 1 up, not 0"),
         (lambda w: w.sample([1] * 10, seed=0.5), "seed must be a whole number, not 0.5"),
         (lambda w: w.shard(2, 2), "there is no rank 2 of 2"),
-        (lambda w: w.shard(1), "rank 1 of how many"),
-        (lambda w: w.shard(world=2), "world is not said together"),
-        (lambda w: w.shard(0, 11), "10 windows are less than one for each of 11 ranks"),
-        (lambda w: w.shard(0, 5, by="recording"), "4 recordings are less than one for each of 5"),
+        (lambda w: w.shard(1), "rank 1 needs the world size too"),
+        (lambda w: w.shard(world=2), 'rank="auto" also finds the world size'),
+        (lambda w: w.shard(0, 11), "there are fewer windows .10. than ranks .11."),
+        (lambda w: w.shard(0, 5, by="recording"), "there are fewer recordings .4. than ranks .5."),
         (
             lambda w: w.sample([1] * 10).shard(0, 2, by="recording"),
             "sampled windows cannot be shar",
@@ -191,18 +199,18 @@ def test_what_was_given_may_be_changed_later() -> None:
     ],
 )
 def test_a_bad_argument_is_one_sentence(do: Any, sentence: str) -> None:
-    """It names what was given, and what would do."""
+    """The error is one sentence that names the value and what is possible."""
     with pytest.raises(InvalidWindowsError, match=sentence):
         do(_ten())
 
 
-# One direction
+# Sets, orders and shards, in this sequence
 
 
 @pytest.mark.parametrize("ordered", ["shuffle", "sample", "mix"])
 @pytest.mark.parametrize("then", ["slice", "take", "filter", "shuffle", "sample", "concat", "mix"])
 def test_a_set_is_ordered_once_and_last(ordered: str, then: str) -> None:
-    """What has an order is not chosen from, nor ordered again: the sentence says what to do."""
+    """Windows with an order cannot be chosen from or ordered again: the error says what to do."""
     windows = _THEN[ordered](_ten())
 
     with pytest.raises(
@@ -210,7 +218,8 @@ def test_a_set_is_ordered_once_and_last(ordered: str, then: str) -> None:
     ):
         _THEN[then](windows)
     with pytest.raises(
-        InvalidWindowsError, match=r"a shard of windows cannot be .*: choose windows, then"
+        InvalidWindowsError,
+        match=r"a shard of windows cannot be .*: choose windows first, then order",
     ):
         _THEN[then](windows.shard(0, 2))
 
@@ -227,8 +236,8 @@ _THEN: dict[str, Any] = {
 
 
 def test_a_shard_is_not_sharded_again() -> None:
-    """Shards of shards would be a riddle."""
-    for world in (1, 2):  # what works alone must work among others
+    """A shard of a shard is an error, also with a world size of 1."""
+    for world in (1, 2):  # a world size of 1 behaves as any other
         with pytest.raises(InvalidWindowsError, match="cannot be sharded again"):
             _ten().shard(0, world).shard(0, 2)
         with pytest.raises(InvalidWindowsError, match="a shard of windows cannot be sliced"):
@@ -239,7 +248,7 @@ def test_a_shard_is_not_sharded_again() -> None:
 
 
 def test_draws_are_of_the_set() -> None:
-    """An index is the window's place; weights of zero are never drawn; an epoch is n long."""
+    """An index is the window's place; weights of 0 are never drawn; an epoch has n draws."""
     windows = _ten().sample([0, 1, 0, 0, 5, 0, 0, 0, 0, 0], n=1_000, seed=3)
 
     assert len(windows) == windows.positions == 1_000
@@ -265,7 +274,7 @@ def test_each_recording_is_on_one_rank(
     world: int,
     epoch: int,
 ) -> None:
-    """Sharded by recording, all windows are delivered once, a recording's all by one rank."""
+    """Sharded by recording, each window is delivered once, and each recording by one rank."""
     windows, places, _ = drawn
     if len({recording for recording, _ in places}) < world:
         return
@@ -283,15 +292,15 @@ def test_each_recording_is_on_one_rank(
             assert len([*groupby(rank_of)]) <= len([*groupby(r for r, _ in places)])
 
 
-def test_recordings_are_dealt_by_frames() -> None:
-    """The longest to the first rank, the next to the other: 400 and 200, 300 and 80."""
+def test_recordings_are_distributed_by_frames() -> None:
+    """Each recording goes to the rank with the fewest frames: 400 and 200, 300 and 80."""
     shards = [_ten().shard(rank, 2, by="recording") for rank in range(2)]
 
     assert [_order(shard) for shard in shards] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
 
 
 def test_a_shard_knows_its_length() -> None:
-    """By what becomes of the remainder."""
+    """The length depends on what is done with the remainder."""
     windows = _ten().shuffle()
     lengths = {
         remainder: [len(windows.shard(rank, 4, remainder=remainder)) for rank in range(4)]
@@ -302,7 +311,7 @@ def test_a_shard_knows_its_length() -> None:
 
 
 def test_sharding_by_itself_asks_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """shard() is shard("auto"); alone, everything is this process's."""
+    """shard() is shard("auto"), and without a launcher it is the whole."""
     for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"):
         monkeypatch.delenv(name, raising=False)
     assert len(_ten().shard()) == 10
@@ -314,7 +323,7 @@ def test_sharding_by_itself_asks_the_environment(monkeypatch: pytest.MonkeyPatch
     assert (share.rank, share.world) == (1, 3)
 
 
-# What is told
+# Fingerprints and descriptions
 
 
 def test_the_fingerprint_is_of_what_was_chosen_and_how_it_is_ordered() -> None:
@@ -350,14 +359,19 @@ def test_the_fingerprint_is_of_what_was_chosen_and_how_it_is_ordered() -> None:
     assert shuffled.shard(0, 1, by="recording").fingerprint == shuffled.fingerprint
 
 
-def test_what_is_told_stays_short() -> None:
-    """A state of hundreds of sources, chosen many times, is small all the same."""
+def test_an_identity_stays_small() -> None:
+    """The state of hundreds of sources, chosen many times and mixed, has a few hundred bytes."""
     windows = headrace.concat([_ten()[i % 10 :] for i in range(300)])
     for _ in range(50):
         windows = windows.take([*range(0, len(windows), 2), 0])
 
+    mixed = headrace.mix([_ten()[i % 10 :] for i in range(300)])
+
     assert sum(map(len, windows.parts.values())) < 1_000
     assert windows.parts != headrace.concat([_ten()] * 300).parts
+    shard = headrace.concat([windows, _ten()])[1:].shard(0, 2, by="recording")
+    for one in (windows, mixed, shard):
+        assert len(json.dumps(one.loader().state_dict())) < 800
 
 
 @pytest.mark.parametrize(
@@ -373,7 +387,7 @@ def test_what_is_told_stays_short() -> None:
     ],
 )
 def test_views_say_what_they_are(view: Any, told: str) -> None:
-    """The repr has the numbers that one would look for."""
+    """The repr has the numbers that describe the view."""
     assert told in repr(view(_ten()))
 
 
@@ -388,7 +402,7 @@ def test_views_say_what_they_are(view: Any, told: str) -> None:
     ],
 )
 def test_pickled_views_are_the_same_views(view: Any) -> None:
-    """A process that gets windows has the same ones, in the same order."""
+    """Unpickled windows are the same windows, in the same order."""
     windows = view(_ten())
     again = pickle.loads(pickle.dumps(windows))
 
@@ -399,19 +413,19 @@ def test_pickled_views_are_the_same_views(view: Any) -> None:
 
 
 def test_coverage_is_of_runs_only() -> None:
-    """What is chosen one by one covers what it covers: the sentence says of what it is told."""
+    """Coverage is only known for slices of neighbouring windows, and the error says so."""
     windows = _ten()
     assert windows.shuffle().shard(0, 2).coverage == windows.coverage
     with pytest.warns(HeadraceWarning):
-        short = made_up([450, 80]).windows(1_000, 0.1, tail="drop")
+        short = fake_catalog([450, 80]).windows(1_000, 0.1, tail="drop")
     assert short[1:].sample([1] * 3).coverage == short[1:].coverage
     for refused in (windows.take([1]), headrace.concat([windows, windows]), windows[1:][::2]):
-        with pytest.raises(InvalidWindowsError, match="coverage is told of all windows"):
-            refused.coverage  # noqa: B018
+        with pytest.raises(InvalidWindowsError, match="coverage is only known for all windows"):
+            _ = refused.coverage
 
 
 def test_weights_may_come_from_a_table() -> None:
-    """A column of pandas is as good as a list."""
+    """Weights may be a column of pandas."""
     table = _ten().table().to_pandas()
     weights = table["id"].map({"r0": 1.0, "r1": 0, "r2": 0, "r3": 0})
     assert isinstance(weights, pd.Series)
@@ -419,13 +433,17 @@ def test_weights_may_come_from_a_table() -> None:
     assert set(_order(_ten().sample(weights, 100))) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("forgotten", ["__len__", "told", "manner", "locate"])
+@pytest.mark.parametrize("forgotten", ["__len__", "identity", "description", "locate"])
 def test_a_set_of_windows_without_one_of_its_methods_cannot_be_made(forgotten: str) -> None:
-    """What a set must say, each kind of set says: nobody finds out in the middle of a run."""
+    """A set that lacks a method fails when it is made, not in the middle of a run."""
     methods: dict[str, object] = {
         "__len__": lambda _: 0,
-        "told": property(lambda _: Told("", "", "")),
-        "manner": property(lambda _: ""),
+        "identity": property(
+            lambda _: SetIdentity(
+                RecordingsIdentity(0, 1, ""), CutIdentity(1, 1, 1, "pad", 0, "mix"), AllWindows()
+            )
+        ),
+        "description": property(lambda _: ""),
         "locate": lambda _, places, epoch=0: WindowRows(
             places, places, places, places, places + epoch
         ),

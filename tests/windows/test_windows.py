@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from headrace.catalog._scan import scan
 from headrace.codecs import _libsndfile
 from headrace.errors import HeadraceWarning, InvalidWindowsError
-from headrace.windows._examples import AudioExample
+from headrace.windows._batch import AudioExample
 from headrace.windows._spec import Channel, Coverage
 from headrace.windows._windows import Windows
-from tests.support.cut_catalogs import archive, made_up
+from tests.support.catalogs import fake_catalog, three_recordings
 from tests.support.sounds import medley, write
 
 CHANNELS: tuple[Channel, ...] = ("mix", 0, 1, "all")
@@ -25,13 +25,13 @@ CHANNELS: tuple[Channel, ...] = ("mix", 0, 1, "all")
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Windows:
-    """12 windows of a quarter of a second: 4 of a.wav, 1 of b.flac, 6 of c.wav and its tail."""
-    return archive(tmp_path_factory.mktemp("archive")).windows(8_000, 0.25, min_tail_s=0)
+    """Return 12 windows of a quarter of a second: 4 of a.wav, 1 of b.flac, 7 of c.wav."""
+    return three_recordings(tmp_path_factory.mktemp("archive")).windows(8_000, 0.25, min_tail_s=0)
 
 
 def _ten() -> Windows:
     """Return ten windows of 100 samples: 4, 1, 3 and 2 of their recordings."""
-    return made_up([400, 80, 300, 200]).windows(sample_rate=1_000, window_s=0.1)
+    return fake_catalog([400, 80, 300, 200]).windows(sample_rate=1_000, window_s=0.1)
 
 
 def _places(windows: Windows) -> list[tuple[int, int]]:
@@ -54,8 +54,8 @@ def _assert_same(one: AudioExample, two: AudioExample) -> None:
 # Sequence
 
 
-def test_a_window_tells_where_it_is_from(recorded: Windows) -> None:
-    """An example has the recording's id and path, its place, and what of it is not padding."""
+def test_an_example_says_where_it_is_from(recorded: Windows) -> None:
+    """An example has the recording's id and path, its place, and its number of valid samples."""
     assert len(recorded) == 11
 
     example = recorded[10]
@@ -71,8 +71,8 @@ def test_a_window_tells_where_it_is_from(recorded: Windows) -> None:
     assert not np.any(audio[480:])
 
 
-def test_windows_are_had_by_any_whole_number(recorded: Windows) -> None:
-    """Negative indices count from the end, and NumPy's integers are integers."""
+def test_an_index_may_be_of_any_integer_type(recorded: Windows) -> None:
+    """Negative indices count from the end, and NumPy's integers are accepted."""
     _assert_same(recorded[-1], recorded[10])
     _assert_same(recorded[-11], recorded[0])
     _assert_same(recorded[np.int64(3)], recorded[3])  # type: ignore[call-overload]
@@ -81,7 +81,7 @@ def test_windows_are_had_by_any_whole_number(recorded: Windows) -> None:
 
 @pytest.mark.parametrize("index", [11, -12, 2**70])
 def test_a_window_that_is_not_there_is_an_index_error(recorded: Windows, index: int) -> None:
-    """The message says which was asked for, and how many there are."""
+    """The error has the index and the number of windows."""
     with pytest.raises(IndexError, match=rf"no window {index}: there are 11\."):
         recorded[index]
 
@@ -93,7 +93,7 @@ def test_an_index_that_is_no_whole_number_is_a_type_error(recorded: Windows) -> 
 
 
 def test_windows_are_iterated_in_order(recorded: Windows) -> None:
-    """A `for` over windows, without a loader, gives each of them, and again."""
+    """A `for` over windows, without a loader, yields each of them, and so does a second one."""
     for _ in range(2):
         examples = list(recorded)
         assert [example.index for example in examples] == list(range(11))
@@ -113,7 +113,7 @@ def test_windows_are_iterated_in_order(recorded: Windows) -> None:
 def test_a_window_is_the_same_by_index_and_from_the_loader(
     recorded: Windows, view: Callable[[Windows], Windows]
 ) -> None:
-    """The i-th window is, bit for bit, the i-th that a loader delivers in its first epoch."""
+    """Window i equals, bit for bit, the i-th that a loader delivers in its first epoch."""
     windows = view(recorded)
 
     delivered = list(windows.loader(workers=2))
@@ -129,7 +129,7 @@ def test_a_window_is_the_same_by_index_and_from_the_loader(
 @given(data=st.data())
 @settings(deadline=None)
 def test_a_slice_is_the_slice_of_a_list(data: st.DataObject) -> None:
-    """Slices, and slices of slices, hold the windows that a list's would."""
+    """Slices, and slices of slices, have the windows that those of a list would have."""
     windows = _ten()
     expected = _places(windows)
     bound = st.none() | st.integers(-12, 12)
@@ -162,9 +162,12 @@ def test_slicing_leaves_the_windows_as_they_were() -> None:
 
 
 def test_views_are_built_in_one_direction() -> None:
-    """What would be ambiguous is refused, and the message says in which order to do it."""
+    """An ambiguous sequence of views is an error that says which sequence works."""
     windows = _ten()
-    with pytest.raises(InvalidWindowsError, match="goes forward: order is what shuffle is for"):
+    with pytest.raises(
+        InvalidWindowsError,
+        match="needs a positive step, not -1: for another order, use take or shuffle",
+    ):
         windows[::-1]
     with pytest.raises(InvalidWindowsError, match="cannot be sliced: choose windows first"):
         windows.shuffle()[2:4]
@@ -173,7 +176,7 @@ def test_views_are_built_in_one_direction() -> None:
 
 
 def test_an_empty_slice_has_no_windows_and_no_loader() -> None:
-    """A slice may be empty, as a list's; there is nothing to load of it."""
+    """A slice may be empty, as that of a list, but it cannot be loaded."""
     nothing = _ten()[7:3]
 
     assert len(nothing) == 0
@@ -189,7 +192,7 @@ def test_an_empty_slice_has_no_windows_and_no_loader() -> None:
 
 
 def test_shuffled_windows_are_the_same_windows() -> None:
-    """Every epoch has each window once, in an order of its own, and the same each time."""
+    """Every epoch has each window once, in its own reproducible order."""
     windows = _ten().shuffle(seed=4)
     epochs = [_order(windows, epoch) for epoch in range(4)]
 
@@ -200,7 +203,7 @@ def test_shuffled_windows_are_the_same_windows() -> None:
 
 
 def test_shuffled_files_keep_their_windows_together() -> None:
-    """by="file": each file's windows in order, the files of a slice too."""
+    """by="file" keeps each file's windows in order, also in a slice."""
     whole = _order(_ten().shuffle(seed=1, by="file"))
     piece = _order(_ten()[2:9:2].shuffle(seed=1, by="file"))  # 2 | 4 | 6 | 8: of files 0, 1, 2, 3
 
@@ -217,10 +220,10 @@ def test_shuffled_files_keep_their_windows_together() -> None:
 @given(data=st.data(), frames=st.lists(st.integers(1, 600), min_size=1, max_size=8))
 @settings(deadline=None)
 def test_any_choice_of_windows_is_shuffled_by_file(data: st.DataObject, frames: list[int]) -> None:
-    """Of any slice, the windows that each file has in it stand together, in order."""
+    """In any slice, the windows of a file come together and in order."""
     bound = st.none() | st.integers(-12, 12)
     piece = slice(data.draw(bound), data.draw(bound), data.draw(st.integers(1, 4)))
-    windows = made_up(frames).windows(1_000, 0.1)[piece]
+    windows = fake_catalog(frames).windows(1_000, 0.1)[piece]
     places = _places(windows)
 
     order = _order(windows.shuffle(data.draw(st.integers(0, 9)), by="file"))
@@ -232,9 +235,9 @@ def test_any_choice_of_windows_is_shuffled_by_file(data: st.DataObject, frames: 
     )
 
 
-def test_recordings_without_windows_take_no_part_in_the_order() -> None:
-    """A file of no window among shuffled files neither shifts nor repeats another."""
-    catalog = made_up([30, 400, 20, 10, 300, 5])
+def test_recordings_without_windows_do_not_change_the_order() -> None:
+    """A file without windows neither shifts nor repeats the windows of others."""
+    catalog = fake_catalog([30, 400, 20, 10, 300, 5])
     with pytest.warns(HeadraceWarning):
         windows = catalog.windows(1_000, 0.1, tail="drop")
 
@@ -243,41 +246,41 @@ def test_recordings_without_windows_take_no_part_in_the_order() -> None:
 
 @pytest.mark.parametrize("by", ["Window", "files", None, 1])
 def test_an_unknown_way_to_shuffle_is_refused(by: Any) -> None:
-    """A typo in `by` says what there is."""
+    """The error for a misspelt `by` lists the possible values."""
     with pytest.raises(InvalidWindowsError, match='by must be "window", "file" or "block", not '):
         _ten().shuffle(by=by)
 
 
 @pytest.mark.parametrize("seed", [0.5, "0", None])
 def test_a_seed_is_a_whole_number(seed: Any) -> None:
-    """What is no whole number is refused rather than rounded."""
+    """A seed that is not an integer is an error; it is not rounded."""
     with pytest.raises(InvalidWindowsError, match="seed must be a whole number, not "):
         _ten().shuffle(seed)
 
 
-def test_a_seed_may_be_numpys() -> None:
-    """The same number is the same seed, whichever library counts it."""
+def test_a_seed_may_be_a_numpy_integer() -> None:
+    """NumPy's integers are the same seeds as Python's."""
     assert _ten().shuffle(np.int64(7)).fingerprint == _ten().shuffle(7).fingerprint  # type: ignore[arg-type]
 
 
-# What is told of windows
+# Coverage, tables and repr
 
 
-def test_coverage_tells_what_is_left_out() -> None:
-    """Of all windows and of a run of them; of each nth it is refused."""
+def test_coverage_reports_what_is_left_out() -> None:
+    """It is known for all windows and for slices of neighbours, not for slices with a step."""
     with pytest.warns(HeadraceWarning):
-        windows = made_up([450, 80, 300]).windows(1_000, 0.1, tail="drop")
+        windows = fake_catalog([450, 80, 300]).windows(1_000, 0.1, tail="drop")
 
     assert windows.coverage == Coverage(3, 7, 1, 0.83, 0.7, 0.13, 0.0)
     assert windows[2:6].coverage == Coverage(2, 4, 0, 0.75, 0.4, 0.35, 0.0)
     assert windows.shuffle().coverage == windows.coverage
-    with pytest.raises(InvalidWindowsError, match="not of each nth"):
-        windows[::2].coverage  # noqa: B018
+    with pytest.raises(InvalidWindowsError, match="not for slices with a step"):
+        _ = windows[::2].coverage
 
 
 def test_the_table_has_a_row_for_each_window() -> None:
-    """Index, id, start and end in samples; unshuffled, and of a slice the slice's."""
-    windows = made_up([250, 80]).windows(1_000, 0.1, 0.05)
+    """It has index, id, start and end in samples, unshuffled; of a slice, those of the slice."""
+    windows = fake_catalog([250, 80]).windows(1_000, 0.1, 0.05)
 
     table = windows.table()
 
@@ -299,8 +302,10 @@ def test_the_table_has_a_row_for_each_window() -> None:
 
 
 def test_windows_say_what_they_are() -> None:
-    """The repr has the numbers that one would look for."""
-    windows = made_up([400_000] * 3, 44_100).windows(window_s=2.5, channel=0).shuffle(by="file")
+    """The repr has the numbers that describe the windows."""
+    windows = (
+        fake_catalog([400_000] * 3, 44_100).windows(window_s=2.5, channel=0).shuffle(by="file")
+    )
 
     assert repr(windows) == (
         "<Windows: 12 of 2.5 s every 2.5 s (tail='pad') at 16000 Hz from 3 recordings, "
@@ -308,7 +313,7 @@ def test_windows_say_what_they_are() -> None:
     )
 
 
-# Travelling
+# Pickling
 
 
 @pytest.mark.parametrize(
@@ -318,7 +323,7 @@ def test_windows_say_what_they_are() -> None:
 def test_pickled_windows_are_the_same_windows(
     recorded: Windows, view: Callable[[Windows], Windows]
 ) -> None:
-    """A process that gets windows has the same ones, in the same order, with the same audio."""
+    """Unpickled windows are the same windows, in the same order, with the same audio."""
     windows = view(recorded)
 
     again = pickle.loads(pickle.dumps(windows))
@@ -334,7 +339,7 @@ def test_pickled_windows_are_the_same_windows(
 def test_the_order_of_an_epoch_is_made_once_for_all_indices(
     recorded: Windows, monkeypatch: pytest.MonkeyPatch, by: Any
 ) -> None:
-    """However large its tables are; and they do not travel."""
+    """Indexing builds an epoch's tables once, and they are not pickled."""
     windows = recorded.shuffle(5, by=by, block=2 if by == "block" else None)
     made: list[int] = []
     kind = type(windows.order)
@@ -356,10 +361,10 @@ def test_the_order_of_an_epoch_is_made_once_for_all_indices(
     assert made == [0, 0, 0]
 
 
-def test_windows_pickle_small_and_open_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A million windows travel as a few kilobytes, and no file is looked at on the way."""
+def test_pickles_of_windows_are_small_and_open_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million windows are pickled in a few kilobytes, without opening a file."""
     monkeypatch.setattr(_libsndfile, "open_file", _refuse)
-    windows = made_up([1_000_000_000]).windows(1_000, 1.0).shuffle()
+    windows = fake_catalog([1_000_000_000]).windows(1_000, 1.0).shuffle()
     list(windows.order.epoch(0)(np.arange(3, dtype=np.int64)))
 
     pickled = pickle.dumps(windows)
@@ -376,7 +381,7 @@ def _refuse(path: str) -> None:
 def test_the_fingerprint_is_of_what_decides_the_order() -> None:
     """Recordings, cut, choice, seed and kind of shuffle each change it."""
     frames = [400, 80, 300, 200]
-    catalog = made_up(frames)
+    catalog = fake_catalog(frames)
     windows = catalog.windows(1_000, 0.1)
 
     others = [
@@ -395,8 +400,8 @@ def test_the_fingerprint_is_of_what_decides_the_order() -> None:
         catalog.windows(1_000, 0.1, min_tail_s=0.01),
         catalog.windows(1_000, 0.1, channel=0),
         catalog[:3].windows(1_000, 0.1),
-        made_up([400, 80, 300, 201]).windows(1_000, 0.1),
-        made_up(frames, [1_000, 1_000, 1_000, 1_001]).windows(1_000, 0.1),
+        fake_catalog([400, 80, 300, 201]).windows(1_000, 0.1),
+        fake_catalog(frames, [1_000, 1_000, 1_000, 1_001]).windows(1_000, 0.1),
         catalog.filter([True, False, True, True]).windows(1_000, 0.1),
     ]
 
@@ -404,16 +409,18 @@ def test_the_fingerprint_is_of_what_decides_the_order() -> None:
 
 
 def test_the_fingerprint_survives_moving() -> None:
-    """Root, times of change, sizes and the user's columns are not in it."""
-    here = made_up([400, 80], root="/here", mtime_ns=[1, 2], size=[10, 20])
-    there = made_up([400, 80], root="/mnt/there", mtime_ns=[3, 4], size=[11, 21], site=["A", "B"])
+    """Root, modification times, sizes and the user's columns do not change it."""
+    here = fake_catalog([400, 80], root="/here", mtime_ns=[1, 2], size=[10, 20])
+    there = fake_catalog(
+        [400, 80], root="/mnt/there", mtime_ns=[3, 4], size=[11, 21], site=["A", "B"]
+    )
 
     assert here[0].path != there[0].path
     assert here.windows(1_000, 0.1).fingerprint == there.windows(1_000, 0.1).fingerprint
 
 
 def test_the_same_choice_has_the_same_fingerprint_however_it_was_made() -> None:
-    """A slice of a slice is the slice that names the same windows."""
+    """A slice of a slice has the fingerprint of the one slice with the same windows."""
     windows = _ten()
 
     assert windows[:].fingerprint == windows.fingerprint
@@ -421,12 +428,12 @@ def test_the_same_choice_has_the_same_fingerprint_however_it_was_made() -> None:
     assert windows[:9][::2].fingerprint == windows[::2].fingerprint
 
 
-# What can be cut
+# Cutting
 
 
 def test_every_channel_comes_out_as_asked(tmp_path: Path) -> None:
-    """The mix is the mean, an index one channel, all of them a plane each."""
-    catalog = archive(tmp_path).filter([False, False, True])
+    """The mix is the mean, an index is one channel, and "all" has a row for each channel."""
+    catalog = three_recordings(tmp_path).filter([False, False, True])
 
     mix, first, second, both = (
         catalog.windows(None, 0.5, channel=channel)[0].audio for channel in CHANNELS
@@ -439,8 +446,8 @@ def test_every_channel_comes_out_as_asked(tmp_path: Path) -> None:
 
 
 def test_a_channel_that_is_not_everywhere_is_refused() -> None:
-    """The message names a file that lacks it."""
-    catalog = made_up([400, 400, 400], channels=[2, 1, 4])
+    """The error names a file that lacks the channel."""
+    catalog = fake_catalog([400, 400, 400], channels=[2, 1, 4])
 
     with pytest.raises(
         InvalidWindowsError, match=r"channel=1 is not in every recording: r1 has 1 "
@@ -453,25 +460,25 @@ def test_a_channel_that_is_not_everywhere_is_refused() -> None:
 
 
 def test_the_recordings_own_rate_is_kept_where_there_is_one() -> None:
-    """sample_rate=None takes the rate of all, and refuses to choose among several."""
-    assert made_up([400, 300], 22_050).windows(None, 0.01).spec.sample_rate == 22_050
+    """sample_rate=None takes the rate of all recordings, and is an error if there are several."""
+    assert fake_catalog([400, 300], 22_050).windows(None, 0.01).spec.sample_rate == 22_050
     with pytest.raises(
         InvalidWindowsError, match=r"they have 2: 8000 Hz, 22050 Hz\. Give one sample_rat"
     ):
-        made_up([400, 300, 200], [22_050, 8_000, 8_000]).windows(None, 0.01)
+        fake_catalog([400, 300, 200], [22_050, 8_000, 8_000]).windows(None, 0.01)
 
 
-def test_a_catalog_of_nothing_is_refused() -> None:
-    """A filter that left no recording is told so, whatever is asked of it."""
-    empty = made_up([400])[1:]
+def test_an_empty_catalog_cannot_be_cut() -> None:
+    """Cutting an empty catalog is an error that says so, whatever the arguments are."""
+    empty = fake_catalog([400])[1:]
     for arguments in ({}, {"sample_rate": None}, {"channel": "all"}, {"channel": 0}):
         with pytest.raises(InvalidWindowsError, match="no recordings to cut"):
             empty.windows(**arguments)
 
 
 def test_a_window_longer_than_every_recording_is_refused() -> None:
-    """No windows at all is an error that says how long the longest recording is."""
-    catalog = made_up([3_000, 4_500], 1_000)
+    """If there is no window at all, the error says how long the longest recording is."""
+    catalog = fake_catalog([3_000, 4_500], 1_000)
 
     with pytest.raises(
         InvalidWindowsError, match=r"none of the 2 .* window of 5 s \(.* 4\.500 s\): .*pad"
@@ -480,8 +487,8 @@ def test_a_window_longer_than_every_recording_is_refused() -> None:
 
 
 def test_recordings_without_windows_are_warned_about_once() -> None:
-    """One warning, at the line that cut, with how many, which and what to do; then no more."""
-    catalog = made_up([500, 30, 400, 99], 1_000)
+    """There is one warning, at the caller's line, that says how many, which and what to do."""
+    catalog = fake_catalog([500, 30, 400, 99], 1_000)
 
     with pytest.warns(HeadraceWarning) as seen:
         windows = catalog.windows(1_000, 0.1, tail="drop")
@@ -489,7 +496,8 @@ def test_recordings_without_windows_are_warned_about_once() -> None:
     assert len(seen) == 1
     assert seen[0].filename == __file__
     assert str(seen[0].message) == (
-        "2 of 4 recordings get no window, being shorter than 0.1 s: the first is r1 with 0.030 s. "
+        "2 of 4 recordings have no window, because they are shorter than 0.1 s: the first is r1 "
+        "with 0.030 s. "
         'Give tail="pad" to keep them.'
     )
     with warnings.catch_warnings():
@@ -502,22 +510,22 @@ def test_recordings_without_windows_are_warned_about_once() -> None:
     ("arguments", "sentence"),
     [
         ({"sample_rate": 0}, "sample_rate must be a positive whole number of Hz, not 0"),
-        ({"sample_rate": -1}, "sample_rate must be a finite number, not negative, and is -1"),
+        ({"sample_rate": -1}, "sample_rate must be a finite number from 0 up, not -1"),
         ({"sample_rate": 16_000.5}, "sample_rate must be a positive whole number of Hz, not 16000"),
-        ({"sample_rate": "16000"}, "sample_rate must be a finite number, .* and is '16000'"),
-        ({"sample_rate": nan}, "sample_rate must be a finite number, not negative, and is nan"),
+        ({"sample_rate": "16000"}, "sample_rate must be a finite number from 0 up, not '16000'"),
+        ({"sample_rate": nan}, "sample_rate must be a finite number from 0 up, not nan"),
         ({"window_s": 0}, "window_s=0.0 is less than one sample at 1000 Hz: give more seconds"),
         ({"window_s": 0.0004}, "window_s=0.0004 is less than one sample at 1000 Hz"),
-        ({"window_s": -5}, "window_s must be a finite number, not negative, and is -5"),
-        ({"window_s": nan}, "window_s must be a finite number, not negative, and is nan"),
-        ({"window_s": inf}, "window_s must be a finite number, not negative, and is inf"),
-        ({"window_s": "5"}, "window_s must be a finite number, not negative, and is '5'"),
-        ({"window_s": None}, "window_s must be a finite number, not negative, and is None"),
+        ({"window_s": -5}, "window_s must be a finite number from 0 up, not -5"),
+        ({"window_s": nan}, "window_s must be a finite number from 0 up, not nan"),
+        ({"window_s": inf}, "window_s must be a finite number from 0 up, not inf"),
+        ({"window_s": "5"}, "window_s must be a finite number from 0 up, not '5'"),
+        ({"window_s": None}, "window_s must be a finite number from 0 up, not None"),
         ({"hop_s": 0}, "hop_s=0.0 is less than one sample at 1000 Hz: give more seconds"),
-        ({"hop_s": -0.1}, "hop_s must be a finite number, not negative, and is -0.1"),
-        ({"hop_s": nan}, "hop_s must be a finite number, not negative, and is nan"),
-        ({"min_tail_s": -1}, "min_tail_s must be a finite number, not negative, and is -1"),
-        ({"min_tail_s": nan}, "min_tail_s must be a finite number, not negative, and is nan"),
+        ({"hop_s": -0.1}, "hop_s must be a finite number from 0 up, not -0.1"),
+        ({"hop_s": nan}, "hop_s must be a finite number from 0 up, not nan"),
+        ({"min_tail_s": -1}, "min_tail_s must be a finite number from 0 up, not -1"),
+        ({"min_tail_s": nan}, "min_tail_s must be a finite number from 0 up, not nan"),
         ({"tail": "padd"}, 'tail must be "pad", "shift" or "drop", not \'padd\''),
         ({"tail": None}, 'tail must be "pad", "shift" or "drop", not None'),
         ({"channel": "left"}, 'channel must be "mix", "all" or a channel\'s index .* not \'left\''),
@@ -528,9 +536,9 @@ def test_recordings_without_windows_are_warned_about_once() -> None:
     ],
 )
 def test_a_bad_argument_is_one_sentence(arguments: dict[str, Any], sentence: str) -> None:
-    """Every bad argument gives a WindowsError, a ValueError, that names it and what it may be."""
+    """Every bad argument raises an InvalidWindowsError, a ValueError, that names it."""
     given_arguments = {"sample_rate": 1_000, "window_s": 0.1} | arguments
-    catalog = made_up([400])
+    catalog = fake_catalog([400])
 
     with pytest.raises(InvalidWindowsError, match=sentence) as caught:
         catalog.windows(**given_arguments)
@@ -541,15 +549,15 @@ def test_a_bad_argument_is_one_sentence(arguments: dict[str, Any], sentence: str
 
 @pytest.mark.parametrize("rate", [8_000.0, np.int64(8_000), np.int32(8_000), np.float32(8_000)])
 def test_a_whole_sample_rate_may_be_of_any_type(rate: Any) -> None:
-    """A rate from a table or a division is as good as a literal, and makes the same windows."""
-    windows = made_up([400_000]).windows(rate, np.float32(0.5))  # type: ignore[arg-type]
+    """A rate from a table or a division makes the same windows as a literal."""
+    windows = fake_catalog([400_000]).windows(rate, np.float32(0.5))  # type: ignore[arg-type]
 
-    assert windows.fingerprint == made_up([400_000]).windows(8_000, 0.5).fingerprint
+    assert windows.fingerprint == fake_catalog([400_000]).windows(8_000, 0.5).fingerprint
     assert type(windows.spec.sample_rate) is int
 
 
-def test_whole_numbers_may_be_numpys(tmp_path: Path) -> None:
-    """Of windows and of loaders, whatever type they have; but True is no number."""
+def test_whole_numbers_may_be_numpy_integers(tmp_path: Path) -> None:
+    """Windows and loaders accept any integer type, but not True."""
     write(tmp_path / "a.wav", medley(16_000, 2), 16_000, "WAV", "PCM_16")
     whole: Any = np.int64
     windows = scan(tmp_path).windows(whole(16_000), 0.25, channel=whole(1))
@@ -562,10 +570,10 @@ def test_whole_numbers_may_be_numpys(tmp_path: Path) -> None:
 
 
 def test_cutting_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows of files that are not there can be made, sliced, shuffled, told of and located."""
+    """Windows of missing files can be made, sliced, shuffled, described and located."""
     monkeypatch.setattr(_libsndfile, "open_file", _refuse)
 
-    catalog = made_up([500, 400], [44_100, 8_000], kinds=[("WAV", "FLOAT"), ("OGG", "VORBIS")])
+    catalog = fake_catalog([500, 400], [44_100, 8_000], kinds=[("WAV", "FLOAT"), ("OGG", "VORBIS")])
     windows = catalog.windows(16_000, 0.01)[2:].shuffle(by="file")
 
     assert len(windows) > 0

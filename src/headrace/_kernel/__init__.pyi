@@ -122,7 +122,7 @@ class WavEncoding(Enum):
 class LibsndfileFunctions:
     """Addresses of libsndfile's functions ``sf_open``, ``sf_close``, ...
 
-    On Windows `open` is ``sf_wchar_open``.
+    On Windows `open` is ``sf_wchar_open``, and `open_fd` is not called.
 
     Raises
     ------
@@ -143,6 +143,7 @@ class LibsndfileFunctions:
         error: int,
         strerror: int,
         open_virtual: int,
+        open_fd: int,
     ) -> None: ...
     @property
     def open(self) -> int: ...
@@ -164,6 +165,37 @@ class LibsndfileFunctions:
     def strerror(self) -> int: ...
     @property
     def open_virtual(self) -> int: ...
+    @property
+    def open_fd(self) -> int: ...
+
+class LibsndfileHeader:
+    """What `read_header` read."""
+
+    @property
+    def code(self) -> str:
+        """Why the file cannot be opened: the name of a ``failures.Code``; "" if it can."""
+    @property
+    def message(self) -> str:
+        """The reason of libsndfile or of the system."""
+    @property
+    def format(self) -> int:
+        """Code of the container and the sample format, as in ``SF_INFO.format``."""
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+
+def read_header(library: LibsndfileFunctions, *, path: bytes) -> LibsndfileHeader:
+    """Open a file with libsndfile and return what it reads, unchecked; the GIL is released.
+
+    The reason of a failure is that of this file, however many threads open files at the same time.
+    `path` is as in `RecordingFile`.
+    """
 
 class FfmpegFunctions:
     """Addresses of FFmpeg's functions, by name.
@@ -432,7 +464,7 @@ class RecordingFile:
     path : bytes
         As the system's open function takes it; on Windows UTF-16.
     seek_points : bytes, optional
-        What `seek_points` returned at the scan.
+        The recording's, from `scan_mp3`.
 
     Raises
     ------
@@ -497,7 +529,7 @@ class LostWindow:
     def row(self) -> int: ...
     @property
     def code(self) -> str:
-        """The value of a `headrace.records.Code`."""
+        """The value of a `headrace.failures.Code`."""
     @property
     def message(self) -> str: ...
 
@@ -643,7 +675,7 @@ class VerifyResult:
         """The last frame with such a sample."""
     @property
     def code(self) -> str:
-        """The value of a `headrace.records.Code` if decoding stopped too early, else ""."""
+        """The value of a `headrace.failures.Code` if decoding stopped too early, else ""."""
     @property
     def message(self) -> str:
         """Why it stopped too early, or ""."""
@@ -668,8 +700,65 @@ def verify(
     `path`, `seek_points` and `cancel` are as in `RecordingFile` and `Reader.read`.
     """
 
-def seek_points(path: bytes, frames: int) -> bytes | None:
-    """Return where decoding of an MP3 file may begin, in a compact form; None if only at its start.
+class Mp3Scan:
+    """What `scan_mp3` finds in a file. A *packet* is what MP3 calls a frame."""
 
-    `frames` is the length that libsndfile declares. No error is raised if the file cannot be read.
+    @property
+    def seek_points(self) -> bytes:
+        """The packets of the recording, in a compact form; empty if there are none."""
+    @property
+    def layer(self) -> int:
+        """1, 2 or 3."""
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+    @property
+    def channels(self) -> int: ...
+    @property
+    def frames(self) -> int:
+        """PCM frames of the recording, counted."""
+    @property
+    def packets(self) -> int:
+        """Packets of the recording."""
+    @property
+    def packet_frames(self) -> int:
+        """PCM frames in each packet."""
+    @property
+    def declared_packets(self) -> int:
+        """Packets that the encoder's tag declares; 0 if it declares none."""
+    @property
+    def foreign_packets(self) -> int:
+        """Packets of another layer, sample rate or channel count. They are left out."""
+    @property
+    def foreign_frames(self) -> int:
+        """Their duration, in frames at `sample_rate`."""
+    @property
+    def foreign_at(self) -> int:
+        """The recording's frame at which the first of them stands."""
+    @property
+    def foreign_sample_rate(self) -> int:
+        """Sample rate of the first of them, Hz."""
+    @property
+    def foreign_channels(self) -> int:
+        """Channels of the first of them."""
+    @property
+    def damaged_bytes(self) -> int:
+        """Bytes inside the recording that are no MP3 and no tag. They are left out."""
+    @property
+    def damaged_packets(self) -> int:
+        """Packets with invalid side information. Silence is put in their place."""
+    @property
+    def damaged_at(self) -> int:
+        """The recording's frame at which the first damage is."""
+
+def scan_mp3(path: bytes) -> Mp3Scan | None:
+    """Walk over the packets of an MP3 file; the GIL is released.
+
+    Returns None if the file is no MP3 file, or cannot be read.
+    """
+
+def only_from_start(seek_points: bytes) -> bytes:
+    """Return seek points of which only the length is used, and no random access.
+
+    Empty if they are of an earlier version, which libsndfile decodes from the start.
     """

@@ -8,7 +8,7 @@ Guarantees
   iteration ends or a new one begins. At most ``ahead + 1`` transfers are under way at once.
 - A transferred batch never waits for the loader: while there is one, more batches are taken from
   the loader only if they are ready.
-- An error of the loader is raised in its turn, after the batches before it.
+- An error of the loader is raised after the batches that precede it.
 - An iteration begins when its first batch is requested. Until then nothing is loaded, and the
   iteration follows any `load_state_dict` or `set_epoch`.
 - There is no thread here: everything runs in the thread that requests a batch, one at a time.
@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from headrace._validation import check_whole_number
-from headrace.loading import place_of, state_of
+from headrace.loading import make_state, read_state
 from headrace.windows import Batch
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ __all__ = [
 ]
 
 DEVICE_FIELDS = ("audio", "labels", "label_mask", "valid")
-"""The fields of a batch that a model needs. The others identify the windows: they stay NumPy
-arrays, because not every device can hold their numbers of eight bytes."""
+"""The fields of a batch that a model needs. The others identify the windows. They stay NumPy
+arrays, because not every device supports their 64-bit numbers."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -53,7 +53,7 @@ _BATCH_FIELDS = tuple(field.name for field in fields_of(Batch))
 
 
 def check_fields(fields: Sequence[str] | None, known: Sequence[str], owner: str) -> tuple[str, ...]:
-    """Return the names of `fields`, or all that are `known`.
+    """Return `fields` as a checked tuple; for None, all `known` fields.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ class DeviceLoader(ABC, Generic[T]):
     def _begin_epoch(self) -> Iterator[Any]:
         if self._epoch is not None and self._epoch != self.loader.epoch:
             # Prefetching took the loader into a later epoch than that of the last batch.
-            self.loader.load_state_dict(state_of(self.loader.windows, self._epoch + 1, 0))
+            self.loader.load_state_dict(make_state(self.loader.windows, self._epoch + 1, 0))
         return iter(self.loader)
 
     def _begin_steps(self, n: int | None) -> Iterator[Any]:
@@ -337,14 +337,14 @@ class DeviceLoader(ABC, Generic[T]):
         """Let the next iteration begin `epoch`, unless it continues from a restored state.
 
         Frameworks that count epochs call this, as they do for PyTorch's samplers. A framework may
-        count from 0 with a loader that has been used before. Where its count differs from a
-        restored state, the state wins, and the difference is added to every later count.
+        count from 0 with a loader that has been used before. If its count differs from that of a
+        restored state, the state's is used, and the difference is added to every later count.
         """
         windows = self.loader.windows
         if self._restored:
-            self._epoch_offset = place_of(windows, self._state)[0] - epoch
+            self._epoch_offset = read_state(windows, self._state)[0] - epoch
         else:
-            self.load_state_dict(state_of(windows, max(0, epoch + self._epoch_offset), 0))
+            self.load_state_dict(make_state(windows, max(0, epoch + self._epoch_offset), 0))
             self._restored = False
 
     # Ending

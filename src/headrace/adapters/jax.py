@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["JaxBatch", "JaxLoader"]
 
 
-# It repeats the fields of `Batch`, because their order and the types of arrays differ;
+# `JaxBatch` repeats the fields of `Batch`, because their order and the types of arrays differ;
 # tests/adapters/test_batch_fields.py compares them.
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class JaxBatch:
@@ -107,8 +107,8 @@ class JaxLoader(DeviceLoader[Any]):
     ValueError
         The loader's batches may differ in shape, a field is not one of a batch, `ahead` is not a
         whole number from 0, or both `sharding` and `device` are given. Also, when the first batch
-        is requested, if a dtype has 8 bytes a number, which JAX truncates unless
-        ``jax_enable_x64`` is set.
+        is requested, if a field has a 64-bit dtype, which JAX truncates unless ``jax_enable_x64``
+        is set.
     MemoryBudgetError
         The loader's `memory` has no room for `ahead` more batches.
     """

@@ -193,7 +193,7 @@ class Annotations:
         HeadraceWarning
             Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
-        names = _by_column(file, start_s, end_s, label, low_hz, high_hz, quality)
+        names = _column_names(file, start_s, end_s, label, low_hz, high_hz, quality)
         parser = csv_parser(names, delimiter)
         return cls._from_parsed(
             read_label_files(files, parser, ".csv", named_like_recordings=False)
@@ -218,7 +218,7 @@ class Annotations:
         """
         if unknown := columns.keys() - {*RENAMABLE}:
             raise TypeError(f"read_parquet has no parameter {', '.join(sorted(unknown))}.")
-        names = _by_column(*RENAMABLE) | columns
+        names = _column_names(*RENAMABLE) | columns
         annotations = cls(*events_of_table(read_parquet_table(source), names, files))
         warn_of_malformed(annotations.malformed, 3)
         return annotations
@@ -259,7 +259,7 @@ class Annotations:
         HeadraceWarning
             Some rows have no file or impossible times; they are in `malformed`.
         """
-        names = _by_column(file, start_s, end_s, label, low_hz, high_hz, quality)
+        names = _column_names(file, start_s, end_s, label, low_hz, high_hz, quality)
         annotations = cls(*events_of_table(table, names, files))
         warn_of_malformed(annotations.malformed, 3)
         return annotations
@@ -382,7 +382,7 @@ class Annotations:
         import pyarrow as pa
 
         rows = match(self.files, catalog, by)
-        report_unmatched(self.files, catalog, rows, both=True, stacklevel=3)
+        report_unmatched(self.files, catalog, rows, warn_of_recordings=True, stacklevel=3)
         row_of_event = rows[self.file_numbers]
         ids = catalog.ids
         table = self._table.filter(pa.array(row_of_event >= 0))
@@ -415,6 +415,6 @@ class Annotations:
         return np.asarray(numbers.to_numpy(), np.int64)
 
 
-def _by_column(*names: str | None) -> dict[str, str | None]:
-    """Return a table's names of the `RENAMABLE` columns, by column."""
+def _column_names(*names: str | None) -> dict[str, str | None]:
+    """Return the name that each of the `RENAMABLE` columns has in a user's table."""
     return dict(zip(RENAMABLE, names, strict=True))

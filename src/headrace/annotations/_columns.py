@@ -187,10 +187,7 @@ def filter_events(table: pa.Table, mask: object) -> pa.Table:
     AnnotationError
         `mask` does not have a bool for each row.
     """
-    try:
-        return filter_rows(table, mask)
-    except CatalogError as error:
-        raise AnnotationError(str(error).replace("recordings", "events")) from None
+    return filter_rows(table, mask, noun="event", error=AnnotationError)
 
 
 def _arrow_types() -> dict[str, Any]:

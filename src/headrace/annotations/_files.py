@@ -1,4 +1,4 @@
-"""Label files of several formats -> the rows of one table, and the lines that are malformed.
+"""Parse label files of several formats into the rows of one table and a list of malformed lines.
 
 A malformed line never affects its neighbours: it is skipped and reported with the reason, and the
 file still counts as annotated. An empty table is an annotated recording without events.
@@ -107,7 +107,7 @@ class ParsedLabels:
 
 
 def _parse_hz(value: str | None) -> float | None:
-    """Return a frequency, or None if there is none, such as Audacity's -1."""
+    """Return a frequency in Hz, or None if the text is not one, such as Audacity's -1."""
     if value is None:
         return None
     try:
@@ -188,7 +188,7 @@ def anuraset_parser(quality: str) -> Callable[[ParsedLabels, str], None]:
                 labels.skip_line(number, line, "not start, end and SPECIES_L, _M or _H")
             elif grade in quality:
                 labels.add_event(number, line, (fields[0], fields[1]), species, quality=grade)
-            else:  # not wanted, but its times are checked all the same
+            else:  # left out, but invalid times are still reported
                 unwanted = ParsedLabels(source=labels.source)
                 unwanted.add_event(number, line, (fields[0], fields[1]), species)
                 labels.malformed += unwanted.malformed
@@ -198,7 +198,7 @@ def anuraset_parser(quality: str) -> Callable[[ParsedLabels, str], None]:
 
 def parse_audacity(labels: ParsedLabels, text: str) -> None:
     r"""Parse an Audacity label track: ``start end label``, then perhaps ``\ low high``."""
-    # Whether the label that a frequency line would belong to was added; None if there is none.
+    # Whether the label line above was added; None if there is no label line above.
     last_added: bool | None = None
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -230,7 +230,8 @@ def raven_parser(label: str | None) -> Callable[[ParsedLabels, str], None]:
             if name not in header:
                 raise AnnotationError(
                     f"{labels.source} is not a Raven selection table with a column {name!r}: its "
-                    f"columns are {', '.join(name for name in header if name) or 'none'}."
+                    f"columns are {', '.join(name for name in header if name) or 'none'}. Give "
+                    "Raven selection tables, and as label= a column that all of them have."
                 )
         label_column = label or next((name for name in _RAVEN_LABELS if name in header), "")
         event_rows: dict[tuple[str | None, ...], int] = {}

@@ -48,7 +48,7 @@ def format_first(names: Sequence[str]) -> str:
 
 
 def match(references: Sequence[str], catalog: Catalog, by: MatchBy = "path") -> NDArray[np.int64]:
-    """Return the row in the catalog of the recording that each reference names, or -1.
+    """Return for each reference the catalog row of the recording that it names, or -1.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def report_unmatched(
     catalog: Catalog,
     rows: NDArray[np.int64],
     *,
-    both: bool,
+    warn_of_recordings: bool,
     stacklevel: int,
 ) -> None:
     """Warn once of what `match`, which returned `rows`, did not match.
@@ -192,8 +192,8 @@ def report_unmatched(
         As in `match`.
     rows : ndarray of int64
         What `match` returned.
-    both : bool
-        Whether to warn of recordings without annotations, and not only of references.
+    warn_of_recordings : bool
+        Whether to warn of recordings without annotations, too.
     stacklevel : int
         As in `warnings.warn`; 1 is this function.
 
@@ -215,7 +215,7 @@ def report_unmatched(
             f"{len(left_over.files)} of {len(references)} annotated files are not recordings of "
             f"the catalog ({format_first(left_over.files)})"
         )
-    if both and left_over.recordings:
+    if warn_of_recordings and left_over.recordings:
         sentences.append(
             f"{len(left_over.recordings)} of {len(catalog)} recordings are not annotated "
             f"({format_first(left_over.recordings)})"

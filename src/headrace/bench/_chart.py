@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from headrace.bench._sweep import SweepResult, WorkerResult
+    from headrace.bench._worker_sweep import SweepResult, WorkerResult
     from headrace.observe import Stats
 
 __all__ = ["HEIGHT", "WIDTH", "Bar", "Chart", "Dot", "Label", "Line", "charts", "ms_per_window"]
@@ -203,8 +203,8 @@ def _axis_top(value: float) -> float:
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= 0.999 * value)
 
 
-def _x(place: int, count: int) -> float:
-    return _LEFT + (WIDTH - _LEFT - _RIGHT) * (place + 0.5) / count
+def _x(index: int, count: int) -> float:
+    return _LEFT + (WIDTH - _LEFT - _RIGHT) * (index + 0.5) / count
 
 
 def _y(value: float, top: float) -> float:

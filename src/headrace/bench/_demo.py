@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from headrace.bench._sweep import sweep
+from headrace.bench._worker_sweep import sweep
 from headrace.errors import ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from headrace.bench._sweep import SweepResult
+    from headrace.bench._worker_sweep import SweepResult
     from headrace.loading import Loader
     from headrace.windows import Batch, Windows
 
 __all__ = ["Demo", "StandInModel", "demo"]
 
 _WIDTH: Final = 64
-_ROWS: Final = 32  # of one matrix product; `StandInModel` says why not more
+_ROWS: Final = 32  # of one matrix product: few, as `StandInModel` explains
 _PRODUCTS: Final = 128  # at a time: 1 MiB, which fits in the cache of one processor
 
 _LOAD_S: Final = 1.0  # seconds spent on measuring how long a batch takes to load

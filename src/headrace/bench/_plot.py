@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from headrace.bench._chart import Chart
-    from headrace.bench._sweep import SweepResult
+    from headrace.bench._worker_sweep import SweepResult
 
 __all__ = ["SUFFIXES", "check_plot_file", "plot", "sweep_page"]
 

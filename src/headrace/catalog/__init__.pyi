@@ -2,12 +2,12 @@
 
 from ._catalog import Catalog as Catalog
 from ._catalog import load_catalog as load_catalog
+from ._damage import describe_codes as describe_codes
 from ._failure_files import check_failure_file as check_failure_file
 from ._failure_files import write_failures as write_failures
 from ._find import find as find
 from ._parquet import check_catalog_file as check_catalog_file
 from ._recordings import Recordings as Recordings
-from ._recordings import counted as counted
 from ._scan import scan as scan
 from ._summary import Kind as Kind
 from ._summary import Summary as Summary

@@ -87,13 +87,13 @@ class Catalog(Sequence[Recording]):
             the same id.
         """
         arrow = _table.as_table(table)
-        earlier_root, failures = _parquet.read_metadata(arrow) or ("", ())
+        saved_root, failures = _parquet.read_metadata(arrow) or ("", ())
         if root is not None:
             has_ids = "id" in arrow.column_names  # else `root` is a part of the paths as they are
             root = absolute(root) if has_ids else Path(root).as_posix()
             failures = tuple(replace(one, path=join(root, one.file_id)) for one in failures)
-        complete, known_root = _table.validate(arrow, root)
-        catalog = cls(complete, earlier_root if known_root is None else known_root, failures)
+        complete, table_root = _table.validate(arrow, root)
+        catalog = cls(complete, saved_root if table_root is None else table_root, failures)
         # Computed now, so that the first loader starts at once: about 70 ms for a million
         # recordings, which is little beside loading them.
         _ = catalog.fingerprint, catalog.kinds
@@ -298,6 +298,11 @@ class Catalog(Sequence[Recording]):
         ------
         InvalidWindowsError
             The recordings cannot be cut into such windows.
+
+        Warns
+        -----
+        HeadraceWarning
+            Some recordings are shorter than a window and have none.
         """
         from headrace.windows import cut_recordings
 

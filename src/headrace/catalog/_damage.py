@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from headrace._formatting import escape_controls
 from headrace.errors import NoRecordingsError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "check_any_usable",
     "count_partly_usable",
     "damaged_file_ids",
+    "describe_codes",
     "describe_damage",
 ]
 
@@ -49,16 +51,21 @@ def check_any_usable(table: pa.Table, failures: Sequence[Failure]) -> None:
         raise error
 
 
+def describe_codes(failures: Iterable[Failure]) -> str:
+    """Return how often each code occurs, as ``"2 EMPTY, 1 TRUNCATED"``."""
+    counts = Counter(str(failure.code) for failure in failures)
+    return ", ".join(f"{count:,} {code}" for code, count in sorted(counts.items()))
+
+
 def describe_damage(failures: Sequence[Failure], table: pa.Table) -> str:
     """Return a sentence about the damaged files of a scan whose usable files are in `table`."""
-    codes = Counter(str(failure.code) for failure in failures)
-    code_counts = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
+    codes = describe_codes(failures)
     files = len(damaged_file_ids(failures))
     partly = count_partly_usable(failures, table)
     what = (
-        f"are damaged ({code_counts}), {partly:,} of them can be used in part"
+        f"are damaged ({codes}), {partly:,} of them can be used in part"
         if partly
-        else f"cannot be used ({code_counts})"
+        else f"cannot be used ({codes})"
     )
     return (
         f"{files:,} of {files - partly + len(table):,} files {what}, "
@@ -68,6 +75,9 @@ def describe_damage(failures: Sequence[Failure], table: pa.Table) -> str:
 
 def _describe_first(failures: Sequence[Failure]) -> str:
     """Return the first failures, and how many more there are."""
-    first = [f"{one.file_id}: {one.message} [{one.code}]" for one in failures[:_MAX_SHOWN]]
+    first = [
+        escape_controls(f"{one.file_id}: {one.message} [{one.code}]")
+        for one in failures[:_MAX_SHOWN]
+    ]
     more = len(failures) - _MAX_SHOWN
     return "; ".join(first) + (f"; and {more:,} more" if more > 0 else "")

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FoundFiles", "find"]
 
-_MAX_LISTED: Final = 10_000  # names in a message's counts: a fraction of a second on a local disk
+_MAX_LISTED: Final = (
+    10_000  # names that a message counts, in a fraction of a second on a local disk
+)
 _MAX_SHOWN: Final = 5  # names in a message
 
 _CASE: Final = fnmatch.IGNORECASE if os.name == "nt" else fnmatch.CASE
@@ -228,7 +230,7 @@ class _Search:
         return _extension(name) in self.extensions or (self.any_extension and not is_folder)
 
     def describe_no_match(self) -> str:
-        """Return a message that nothing matches, and what there is instead."""
+        """Return a message: nothing matches the pattern, and these files exist instead."""
         begin = f"Nothing matches {self.pattern!r}"
         missing = Path(self.folder, self.file)
         if not self.components or not missing.is_dir():

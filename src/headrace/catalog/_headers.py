@@ -9,20 +9,18 @@ Guarantees
   before it returns: each thread stops after its current header, or within a file that has to be
   decoded to find its length. If the generator is dropped without `close`, the threads end when it
   is collected: use `contextlib.closing`.
-- Threads call only `codecs.probe` and `_kernel.seek_points`, and share nothing.
+- Threads call only `codecs.probe`, and share nothing.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
-from headrace import _kernel
+from headrace._cpu_count import available_processors
 from headrace._paths import join
-from headrace._processors import available_processors
 from headrace._progress import progress_bar
 from headrace.codecs import probe
 from headrace.concurrency import Job, Prefetcher, Task
@@ -96,7 +94,7 @@ def read_headers(
     Recording, Failure or None
         None for a file that has the size and the time of change given by `known`.
     """
-    read = partial(_read_header, ogg_with_ffmpeg=True) if ogg_with_ffmpeg else _read_header
+    read = partial(probe, ogg_with_ffmpeg=True) if ogg_with_ffmpeg else probe
 
     def read_batch(
         rows: range, headers: list[Recording | Failure | None], cancelled: CancellationToken
@@ -124,19 +122,6 @@ def read_headers(
             done += len(headers)
             damaged += sum(isinstance(one, Failure) for one in headers)
             update(done, len(ids), damaged)
-
-
-def _read_header(
-    path: str, file_id: str, cancelled: CancellationToken, *, ogg_with_ffmpeg: bool = False
-) -> Recording | Failure:
-    if ogg_with_ffmpeg:
-        header = probe(path, file_id, cancelled, ogg_with_ffmpeg=True)
-    else:
-        header = probe(path, file_id, cancelled)
-    if isinstance(header, Failure) or header.format != "MP3":
-        return header
-    points = _kernel.seek_points(os.fsencode(path), header.frames)
-    return replace(header, seek_points=points or b"")
 
 
 def _is_unchanged(path: str, size: np.int64, mtime_ns: np.int64) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,17 +14,7 @@ if TYPE_CHECKING:
     from headrace.catalog._catalog import Catalog
     from headrace.codecs import Recording
 
-__all__ = ["Recordings", "counted"]
-
-
-def counted(told: str) -> int:
-    """Return how many recordings there are in what is told of them.
-
-    As ``"12 recordings 0f3a + 7 recordings 9be1"``; of several sets of one catalog, its recordings
-    count once.
-    """
-    catalogs = set(re.findall(r"(\d+) recordings (\w+)", told))
-    return sum(int(number) for number, _ in catalogs)
+__all__ = ["Recordings"]
 
 
 class Recordings:
@@ -56,8 +45,8 @@ class Recordings:
         catalog = int(np.searchsorted(self._first_numbers, number, side="right")) - 1
         return self.catalogs[catalog].recording(number - int(self._first_numbers[catalog]))
 
-    def within(self, other: Recordings, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the numbers that recordings have in `other`, which has all of these catalogs."""
+    def numbers_in(self, other: Recordings, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers that some recordings have in `other`, which has all these catalogs."""
         positions = {id(catalog): index for index, catalog in enumerate(other.catalogs)}
         starts = other._first_numbers[[positions[id(catalog)] for catalog in self.catalogs]]
         if len(self.catalogs) == 1:

@@ -66,8 +66,8 @@ def scan(
     verify : {"headers", "decode"}
         ``"headers"`` trusts the headers. ``"decode"`` decodes every file: ``frames`` is then the
         number of decoded frames, and ``declared_frames`` what the header says. With `cache`,
-        unchanged recordings are not decoded again. Files of which nothing can be used, and files
-        that could not be read at that moment, are.
+        unchanged recordings are not decoded again, except files that cannot be used at all and
+        files that could not be read at that moment.
     decoder : {"auto", "ffmpeg"}
         ``"ffmpeg"`` reads Vorbis and Opus in Ogg with FFmpeg: the scan decodes them once, and
         random windows of them no longer need a decode from the start. ``"auto"`` reads them with
@@ -129,7 +129,9 @@ def scan(
 
 
 def _load_cache(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None, str]:
-    """Return the table in `cache`, None if there is none, and a warning, which may be empty.
+    """Return the table in `cache` and ``""``, or None and a warning if the file is damaged.
+
+    Without a file, the result is None and ``""``.
 
     A damaged file is renamed and never overwritten: it may hold columns that the user made.
 
@@ -161,7 +163,7 @@ def _read_recordings(
     *,
     ogg_with_ffmpeg: bool,
 ) -> tuple[pa.Table, tuple[Failure, ...]]:
-    """Read the headers of new and changed files, and add what is known of the others.
+    """Read the headers of new and changed files, and take those of other files from `earlier`.
 
     Parameters
     ----------
@@ -208,6 +210,7 @@ def _read_recordings(
             if header is None:
                 unchanged[index] = True
                 continue
+            failures += header.defects
             recordings.append(header)
             if len(recordings) == _table.ROWS_AT_ONCE:
                 tables.append(_table.from_recordings(recordings))
@@ -264,9 +267,10 @@ def _add_unchanged(
     rows_of_unchanged = pa.array(rows[usable], mask=~unchanged[usable])
     for name in earlier.column_names:
         if name not in _table.BUILT_IN:
-            # What decoding found is true of the unchanged file only; a label, of the recording.
-            taken = rows_of_unchanged if name == DECLARED else rows_of_usable
-            table = table.append_column(name, earlier[name].take(taken))
+            # The declared length is that of the unchanged file. A user's column describes the
+            # recording, so it is kept when the file changes.
+            kept_rows = rows_of_unchanged if name == DECLARED else rows_of_usable
+            table = table.append_column(name, earlier[name].take(kept_rows))
     return table
 
 
@@ -286,8 +290,8 @@ def _rows_in_earlier(files: FoundFiles, earlier: pa.Table) -> NDArray[np.int64]:
         rows = pc.index_in(ids, value_set=earlier["id"])
     else:
         rows = pc.index_in(_table.paths_under(files.root, ids), value_set=earlier["path"])
-    known: NDArray[np.int64] = pc.fill_null(rows, -1).to_numpy().astype(np.int64)
-    return known
+    earlier_rows: NDArray[np.int64] = pc.fill_null(rows, -1).to_numpy().astype(np.int64)
+    return earlier_rows
 
 
 def _sizes_and_times(

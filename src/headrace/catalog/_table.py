@@ -18,14 +18,14 @@ import numpy as np
 from headrace._paths import join
 from headrace._validation import arrow_errors_explained
 from headrace.codecs import (
+    CONTAINERS,
     MAX_FRAMES,
     MAX_SAMPLE_RATE,
     Recording,
     decoder_name,
-    decodes_with_ffmpeg,
     libsndfile_names,
 )
-from headrace.errors import CatalogError
+from headrace.errors import CatalogError, HeadraceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -274,6 +274,7 @@ def _ids_from_paths(paths: pa.ChunkedArray, root: str | None) -> tuple[pa.Chunke
 
 
 def _check_values(table: pa.Table) -> None:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     ids = table["id"]
@@ -281,16 +282,28 @@ def _check_values(table: pa.Table) -> None:
         if len(table) and pc.min(table[name]).as_py() <= 0:
             row = pc.index(pc.less_equal(table[name], 0), value=True).as_py()
             raise CatalogError(
-                f"{ids[row].as_py()!r} has {name}={table[name][row]}: it must be positive."
+                f"{ids[row].as_py()!r} has {name}={table[name][row]}: it must be positive. "
+                "Correct the value, or drop the row."
             )
     _check_indexes(table)
-    for name, most in (("sample_rate", MAX_SAMPLE_RATE), ("frames", MAX_FRAMES)):
-        if len(table) and pc.max(table[name]).as_py() > most:
-            row = pc.index(pc.greater(table[name], most), value=True).as_py()
+    for name, maximum in (("sample_rate", MAX_SAMPLE_RATE), ("frames", MAX_FRAMES)):
+        if len(table) and pc.max(table[name]).as_py() > maximum:
+            row = pc.index(pc.greater(table[name], maximum), value=True).as_py()
             raise CatalogError(
-                f"{ids[row].as_py()!r} has {name}={table[name][row]}: more than any recording has."
+                f"{ids[row].as_py()!r} has {name}={table[name][row]}: the maximum is {maximum}. "
+                "Correct the value, or drop the row."
             )
-    _check_names(table)
+    by_libsndfile = table  # FFmpeg's codecs cannot be listed, so their names are not checked
+    if CONTAINERS.keys() & set(pc.unique(table["format"]).to_pylist()):
+        by_ffmpeg = pc.is_in(table["format"], value_set=pa.array([*CONTAINERS]))
+        by_libsndfile = table.filter(pc.invert(by_ffmpeg))
+    for name, known in zip(("format", "subtype"), libsndfile_names(), strict=True):
+        for value in set(pc.unique(by_libsndfile[name]).to_pylist()) - known:
+            row = pc.index(by_libsndfile[name], value=value).as_py()
+            raise CatalogError(
+                f"{by_libsndfile['id'][row].as_py()!r} has {name}={value!r}, which libsndfile does "
+                f"not know: the names are {', '.join(sorted(known))}."
+            )
     repeated = _find_repeated(ids)
     if repeated is not None:
         row = pc.index(ids, value=repeated).as_py()
@@ -312,26 +325,6 @@ def _check_indexes(table: pa.Table) -> None:
             f"{table['id'][row].as_py()!r} has decoder={table['decoder'][row].as_py()!r} and no "
             "seek_points: keep that column, too."
         )
-
-
-def _check_names(table: pa.Table) -> None:
-    import pyarrow.compute as pc
-
-    by_libsndfile = table  # FFmpeg's codecs cannot be listed, so their names are not checked
-    for format_, subtype in {kind[2:] for kind in distinct_kinds(table)}:
-        if decodes_with_ffmpeg(format_, subtype):
-            is_other = pc.or_(
-                pc.not_equal(by_libsndfile["format"], format_),
-                pc.not_equal(by_libsndfile["subtype"], subtype),
-            )
-            by_libsndfile = by_libsndfile.filter(is_other)
-    for name, known in zip(("format", "subtype"), libsndfile_names(), strict=True):
-        for value in set(pc.unique(by_libsndfile[name]).to_pylist()) - known:
-            row = pc.index(by_libsndfile[name], value=value).as_py()
-            raise CatalogError(
-                f"{by_libsndfile['id'][row].as_py()!r} has {name}={value!r}, which libsndfile does "
-                f"not know: the names are {', '.join(sorted(known))}."
-            )
 
 
 def _find_repeated(ids: pa.ChunkedArray) -> str | None:
@@ -372,7 +365,7 @@ def make_column(name: str, values: object, ids: pa.ChunkedArray) -> pa.ChunkedAr
     if isinstance(values, Mapping):
         keys = ids.to_pylist()
         if len(keys) and values and not any(key in values for key in keys):
-            raise _unknown_ids_error(name, next(iter(values)), keys[0])
+            raise _unknown_ids_error(f"{name}=", next(iter(values)), keys[0])
         values = [values.get(key) for key in keys]
     elif isinstance(values, str | bytes) or hasattr(values, "to_frame"):
         raise CatalogError(
@@ -390,7 +383,9 @@ def make_column(name: str, values: object, ids: pa.ChunkedArray) -> pa.ChunkedAr
         wanted = [column for column in table.column_names if column in ("id", name)]
         return join_columns(table.select(wanted), ids)[name]
     if len(values) != len(ids):
-        raise CatalogError(f"{name}= has {len(values)} values for {len(ids)} recordings.")
+        raise CatalogError(
+            f"{name}= has {len(values)} values for {len(ids)} recordings: give one for each."
+        )
     with arrow_errors_explained(
         f"The values of {name!r} cannot be one column", "Give values of one type."
     ):
@@ -420,25 +415,44 @@ def join_columns(table: pa.Table, ids: pa.ChunkedArray) -> dict[str, pa.ChunkedA
     return {name: table[name].take(rows) for name in table.column_names if name != "id"}
 
 
-def filter_rows(table: pa.Table, mask: object) -> pa.Table:
+def filter_rows(
+    table: pa.Table,
+    mask: object,
+    *,
+    noun: str = "recording",
+    error: type[HeadraceError] = CatalogError,
+) -> pa.Table:
     """Return the rows for which `mask` is true; null is not true.
+
+    Parameters
+    ----------
+    table : Arrow table
+        Any table.
+    mask : sequence of bool
+        One for each row.
+    noun : str
+        What a row is, for messages.
+    error : type
+        The exception to raise.
 
     Raises
     ------
-    CatalogError
-        `mask` does not have a bool for each row.
+    HeadraceError
+        Of the type `error`: `mask` does not have a bool for each row.
     """
     import pyarrow as pa
 
-    with arrow_errors_explained("The mask cannot be read", "Give a bool for each row."):
+    with arrow_errors_explained("The mask cannot be read", "Give a bool for each row.", error):
         bools = mask if isinstance(mask, pa.ChunkedArray) else pa.array(mask)
     if len(bools) and not pa.types.is_boolean(bools.type):
-        raise CatalogError(
-            f"A mask must have a bool for each row, not {bools.type}: to select rows by number, "
-            "slice, as in catalog[3:9]."
+        raise error(
+            f"A mask must have a bool for each row, not {bools.type}: compare a column with a "
+            "value to make one."
         )
     if len(bools) != len(table):
-        raise CatalogError(f"The mask has {len(bools)} values for {len(table)} recordings.")
+        raise error(
+            f"The mask has {len(bools)} values for {len(table)} {noun}s: give one for each."
+        )
     return table.filter(bools.cast(pa.bool_()))
 
 
@@ -456,8 +470,8 @@ def with_columns(table: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.
 
 def _unknown_ids_error(what: str, first_unknown: object, first_known: str) -> CatalogError:
     return CatalogError(
-        f"{what}: no id of it is in the catalog. Its first id is {first_unknown!r}, the catalog's "
-        f"is {first_known!r}."
+        f"{what} has no id that is in the catalog: its first is {first_unknown!r}, the catalog's "
+        f"first is {first_known!r}. Give ids as catalog.ids has them."
     )
 
 

@@ -20,11 +20,17 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from headrace import _kernel
-from headrace._processors import available_processors
+from headrace._cpu_count import available_processors
 from headrace._progress import progress_bar
 from headrace.catalog import _parquet
 from headrace.catalog._table import each_recording, with_columns
-from headrace.codecs import libsndfile_functions, path_of, read_declared_length, source_format
+from headrace.codecs import (
+    CONTAINERS,
+    libsndfile_functions,
+    path_of,
+    read_declared_length,
+    source_format,
+)
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Code, Failure
 
@@ -45,6 +51,10 @@ DECLARED: Final = "declared_frames"
 TEMPORARY: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION})
 """Failures of the disk or the network. They say nothing about the recording, so the next scan
 decodes it again."""
+
+_DECLARED_ELSEWHERE: Final = frozenset({"MP3", "OGG"}) | CONTAINERS.keys()
+"""Formats whose header declares no length: it is estimated, stands in the last page, or was found
+by decoding."""
 
 _SAVE_INTERVAL_S: Final = 60.0
 """How much work a crash of the machine may cost."""
@@ -112,15 +122,23 @@ def verify_recordings(
     all_failures = list(failures)
 
     def results() -> tuple[pa.Table, tuple[Failure, ...]]:
-        no_points = pa.scalar(b"", pa.large_binary())
+        points = table["seek_points"]
+        from_start = [
+            _kernel.only_from_start(points[row].as_py()) for row in np.flatnonzero(seeks_inexactly)
+        ]
         columns = {
             "frames": pa.chunked_array([pa.array(frames)]),
-            "seek_points": pc.if_else(pa.array(seeks_inexactly), no_points, table["seek_points"]),
+            "seek_points": pc.replace_with_mask(
+                points, pa.array(seeks_inexactly), pa.array(from_start, pa.large_binary())
+            ),
             DECLARED: pa.chunked_array([pa.array(declared, mask=declared < 0)]),
         }
         verified = with_columns(table, columns).filter(pa.array(frames > 0))
-        distinct = dict.fromkeys(all_failures)
-        return verified, tuple(sorted(distinct, key=lambda failure: failure.file_id))
+        # Decoding may find what the scan has found: the first failure of each span is kept.
+        distinct = {
+            (one.file_id, one.code, one.start_s, one.stop_s): one for one in reversed(all_failures)
+        }
+        return verified, tuple(sorted(distinct.values(), key=lambda failure: failure.file_id))
 
     def save() -> None:
         if cache is not None:
@@ -211,14 +229,13 @@ def _decoded(
     if code or frames < known:
         kind = Code(code) if code else Code.TRUNCATED
         why = why or "the file is cut short"
-        message = f"{why}: {frames} frames can be used; the header declares no number of frames"
-        if known:
-            message = f"{why}: {frames} of the {known} frames that its header declares can be used"
+        message = f"{why}: {_usable(recording, frames, known)}"
         failures.append(failure(kind, message, frames, max(known, recording.frames)))
     elif declared.is_cut_short:
-        message = (
-            f"the file is cut short: it has {frames} frames, and its header declares more than that"
-        )
+        lacks = "has lost its last page"
+        if recording.format not in _DECLARED_ELSEWHERE:
+            lacks = "its header declares more than that"
+        message = f"the file is cut short: it has {frames} frames, and {lacks}"
         failures.append(failure(Code.TRUNCATED, message, frames, math.inf))
     elif frames > known:
         message = f"the header declares {known or 'no'} frames, decoding gives {frames}"
@@ -231,3 +248,12 @@ def _decoded(
         message = f"{bad} samples are NaN or infinite, between frames {first} and {last + 1}"
         failures.append(failure(Code.NON_FINITE, message, first, last + 1))
     return _Verdict(known, frames, tuple(failures), found.seek_points_exact)
+
+
+def _usable(recording: Recording, frames: int, declared: int) -> str:
+    """Say how many frames can be used, of how many, in words that are true of the format."""
+    if not declared:
+        return f"{frames} frames can be used; the header declares no number of frames"
+    if recording.format in _DECLARED_ELSEWHERE:
+        return f"{frames} of its {declared} frames can be used"
+    return f"{frames} of the {declared} frames that its header declares can be used"

@@ -356,7 +356,7 @@ def preview_command(
             PreviewAudio.MP3: "mp3",
             PreviewAudio.NONE: None,
         }
-        # A CatalogError here is about --at: it names a recording that does not exist.
+        # A CatalogError here means that --at names no recording, or more than one.
         with errors_exit_with_usage_code(CatalogError), progress_bar("Reading windows") as update:
             page = headrace.preview(
                 all_windows,
@@ -395,14 +395,8 @@ def main() -> None:
 
 
 def _follow(live: observe.Live, loader: Loader) -> None:
-    """Show the loader's statistics; the run's number says how far it is."""
+    """Show the loader's statistics. `Live.progress` shows the number of the run."""
     live.follow(lambda: ("", loader.glance()))
-
-
-def _version() -> None:
-    from importlib.metadata import version
-
-    typer.echo(f"headrace {version('headrace')}")
 
 
 def _print_version() -> None:

@@ -16,6 +16,7 @@ import typer
 import typer.core
 import typer.main
 
+from headrace._formatting import escape_controls
 from headrace._validation import check_output_file
 from headrace.errors import (
     AnnotationError,
@@ -58,8 +59,11 @@ def build_command_line(app: typer.Typer) -> Callable[[], object]:
 
 
 def print_message(sentence: str) -> None:
-    """Print a sentence on standard error, after the program's name."""
-    typer.echo(f"headrace: {sentence}", err=True)
+    """Print a sentence on standard error, after the program's name.
+
+    Control characters, which the name of a file may hold, are escaped.
+    """
+    typer.echo(f"headrace: {escape_controls(sentence)}", err=True)
 
 
 @contextmanager

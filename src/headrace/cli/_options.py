@@ -1,4 +1,4 @@
-"""The texts of command-line options, parsed. Each error names the option."""
+"""Parse the texts of command-line options. Each error names the option."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def read_annotations(texts: list[str]) -> Annotations | None:
     """Return the annotations of all files in ``KIND:FILES``, or None if `texts` is empty."""
     if not texts:
         return None
-    kinds = headrace.Annotations
+    annotations = headrace.Annotations
     readers: dict[str, Callable[[str], Annotations]] = {
-        "anuraset": kinds.read_anuraset,
-        "audacity": kinds.read_audacity,
-        "csv": kinds.read_csv,
-        "parquet": kinds.read_parquet,
-        "raven": kinds.read_raven,
+        "anuraset": annotations.read_anuraset,
+        "audacity": annotations.read_audacity,
+        "csv": annotations.read_csv,
+        "parquet": annotations.read_parquet,
+        "raven": annotations.read_raven,
     }
     parts: list[Annotations] = []
     for text in texts:
@@ -91,4 +91,4 @@ def read_annotations(texts: list[str]) -> Annotations | None:
                 param_hint="--annotations",
             )
         parts.append(readers[kind](files))
-    return reduce(kinds.__add__, parts)
+    return reduce(annotations.__add__, parts)

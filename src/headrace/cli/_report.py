@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from rich import box
@@ -11,27 +10,34 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from headrace._formatting import format_bytes, format_count, format_duration
+from headrace._formatting import escape_controls, format_bytes, format_count, format_duration
 from headrace.bench import CLOSE_ENOUGH
+from headrace.catalog import describe_codes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from rich.console import RenderableType
 
     from headrace.bench import Demo, SweepResult, WorkerResult
     from headrace.catalog import Summary
+    from headrace.failures import Failure
 
 __all__ = ["bench_report", "demo_report", "scan_report"]
 
 _SHOWN_FAILURES: Final = 10
+_FILE_COLUMNS: Final = 80
+"""A file with a longer path stands below the table, so that it does not widen every line."""
 _MUCH_WAITING: Final = 0.1
-"""Share of the time from which on waiting is red; a matter of taste."""
+"""From this share of the run on, waiting is shown in red. An arbitrary choice."""
 
 
 def scan_report(summary: Summary) -> RenderableType:
     """Return what `headrace scan` prints."""
     head = Text.assemble(
         (format_count(summary.recordings, "recording"), "bold"),
-        f", {format_duration(summary.audio_s)}, {format_bytes(summary.bytes)}, in {summary.root}",
+        f", {format_duration(summary.audio_s)}, {format_bytes(summary.bytes)}, in ",
+        escape_controls(summary.root),
     )
     formats = _table("format", "rate", "channels", "files", "audio", "shortest", "longest")
     formats.columns[0].justify = "left"
@@ -47,25 +53,38 @@ def scan_report(summary: Summary) -> RenderableType:
         )
     parts: list[RenderableType] = [head, _indented(formats)]
     if summary.failures:
-        codes = Counter(str(failure.code) for failure in summary.failures)
-        causes = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
+        causes = describe_codes(summary.failures)
         parts.append(
             Text(f"{format_count(summary.damaged, 'damaged file')}: {causes}", style="bold red")
         )
-        damaged = _table("code", "file", "reason")
-        for column in damaged.columns:
-            column.justify = "left"
-            column.overflow = "fold"
         by_code = sorted(summary.failures, key=lambda failure: failure.code)
-        for failure in by_code[:_SHOWN_FAILURES]:
-            damaged.add_row(str(failure.code), failure.file_id, failure.message)
-        parts.append(_indented(damaged))
+        parts += _failures(by_code[:_SHOWN_FAILURES])
         hidden = len(summary.failures) - _SHOWN_FAILURES
         if hidden > 0:
             parts.append(
                 Text(f"  and {hidden:,} more: use --failures FILE to list all.", style="dim")
             )
     return Group(*parts)
+
+
+def _failures(failures: Sequence[Failure]) -> Iterator[RenderableType]:
+    """Yield a table of failures, and a line for each whose path would widen the table."""
+    table = _table("code", "file", "reason")
+    for column in table.columns:
+        column.justify = "left"
+        column.overflow = "fold"
+    lines = []
+    for failure in failures:
+        cells = str(failure.code), failure.file_id, failure.message
+        code, file, reason = map(escape_controls, cells)
+        if len(file) > _FILE_COLUMNS:
+            lines.append(Text(f"{code} {file}: {reason}", overflow="fold"))
+        else:
+            table.add_row(code, file, reason)
+    if table.rows:
+        yield _indented(table)
+    if lines:
+        yield Padding(Group(*lines), (0 if table.rows else 1, 0, 1, 2))
 
 
 def demo_report(result: Demo, source: str) -> RenderableType:

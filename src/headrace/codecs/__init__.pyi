@@ -1,17 +1,17 @@
 """The names that the other packages may use."""
 
 from ._declared_length import read_declared_length as read_declared_length
+from ._ffmpeg import CONTAINERS as CONTAINERS
 from ._ffmpeg import decoder_name as decoder_name
-from ._ffmpeg import decodes_with_ffmpeg as decodes_with_ffmpeg
 from ._formats import EXTENSIONS as EXTENSIONS
 from ._formats import decoder_bytes as decoder_bytes
 from ._formats import decodes_from_start as decodes_from_start
 from ._formats import sample_type as sample_type
 from ._formats import seek_point_bytes as seek_point_bytes
 from ._formats import seeks_exactly as seeks_exactly
+from ._libsndfile import libsndfile_functions as libsndfile_functions
 from ._libsndfile import libsndfile_names as libsndfile_names
-from ._native import libsndfile_functions as libsndfile_functions
-from ._native import path_of as path_of
+from ._libsndfile import path_of as path_of
 from ._native import source_format as source_format
 from ._probe import probe as probe
 from ._recording import MAX_FRAMES as MAX_FRAMES

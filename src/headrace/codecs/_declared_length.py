@@ -10,6 +10,7 @@ from pathlib import Path
 from struct import error, unpack
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
+from headrace.codecs._mp3 import declared_frames, scan_mp3
 from headrace.codecs._recording import MAX_FRAMES
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class DeclaredLength(NamedTuple):
 def read_declared_length(recording: Recording) -> DeclaredLength:
     """Return what the file of a recording that libsndfile reads declares."""
     unchanged = DeclaredLength(recording.frames)
+    if recording.format == "MP3":
+        mp3 = scan_mp3(recording.path) if recording.seek_points else None
+        return unchanged if mp3 is None else DeclaredLength(declared_frames(mp3))
     try:
         with Path(recording.path).open("rb") as file:
             declared = _read(file, recording) or unchanged

@@ -1,7 +1,7 @@
 """FFmpeg, called through PyAV: decodes containers that libsndfile does not read.
 
-FFmpeg opens a file only if libsndfile does not recognise it and the file begins like one of
-`CONTAINERS`, and gets the name of that container. Without the name, FFmpeg takes a text for a
+FFmpeg opens a file only if libsndfile refuses it and the file begins like one of `CONTAINERS`,
+whatever its name, and gets the name of that container. Without the name, FFmpeg takes a text for a
 subtitle, and noise for audio.
 
 The length of a recording is the number of decoded frames, because containers declare no length, a
@@ -44,8 +44,6 @@ __all__ = [
     "container_of",
     "decoder_bytes",
     "decoder_name",
-    "decodes_with_ffmpeg",
-    "demuxer_of",
     "measure",
     "measure_as",
     "measure_with_pyav",
@@ -60,36 +58,86 @@ _Packet: TypeAlias = Any
 
 CONTAINERS: Final = {
     "AAC": "aac",
+    "AC3": "ac3",
+    "AMR": "amr",
+    "APE": "ape",
     "ASF": "asf",
     "AVI": "avi",
+    "CAFF": "caf",
+    "DTS": "dts",
+    "EAC3": "eac3",
+    "FLV": "flv",
+    "FORM": "aiff",
+    "LOAS": "loas",
     "MATROSKA": "matroska",
     "MP4": "mov",
+    "MPC7": "mpc",
+    "MPC8": "mpc8",
+    "MPEG": "mp3",
+    "MPEG_PS": "mpeg",
+    "MPEG_TS": "mpegts",
+    "OGGS": "ogg",
+    "RIFF": "wav",
+    "RM": "rm",
+    "SND": "au",
+    "TAK": "tak",
+    "TTA": "tta",
     "WAVPACK": "wv",
 }
-"""FFmpeg's demuxers, by the names of containers in a catalog."""
+"""FFmpeg's demuxers, by the names of containers in a catalog. A container that libsndfile reads as
+well, with other codecs, has the four letters with which its files begin for a name: RIFF beside
+libsndfile's WAV, CAFF beside CAF, OGGS beside OGG, FORM beside AIFF, SND beside AU."""
 
-OGG_CODECS: Final = {"OPUS": "opus", "VORBIS": "vorbis"}
-"""What FFmpeg decodes in Ogg, if a scan asks for it: its names by libsndfile's."""
-
-_DEMUXERS: Final = CONTAINERS | {"OGG": "ogg"}
-
-BYTE_SEEK: Final = frozenset({"AAC", "OGG", "WAVPACK"})
+BYTE_SEEK: Final = frozenset({"AAC", "OGGS", "WAVPACK"})
 """Containers in which FFmpeg seeks by offset: their packets stand one after the other."""
 
-EXTENSIONS: Final = frozenset({".aac", ".m4a", ".m4b", ".mka", ".wma", ".wv"})
-"""Extensions that a folder is searched for: those of audio, not of video."""
+OGG_CODECS: Final = frozenset({"OPUS", "VORBIS"})
+"""What FFmpeg decodes in Ogg if a scan asks for it, by libsndfile's names."""
+
+EXTENSIONS: Final = frozenset(
+    {".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".asf", ".avi", ".bw64", ".bwf", ".dts"}
+    | {".eac3", ".flv", ".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp4"}
+    | {".mpc", ".mpeg", ".mpg", ".mpga", ".rm", ".spx", ".tak", ".tta", ".weba", ".webm"}
+    | {".wma", ".wmv", ".wv"}
+)
+"""Extensions that a folder is searched for, beside libsndfile's. Not ``.ts``: most are texts."""
 
 _BEGINS: Final = (
+    (0, b"#!AMR", "AMR"),
+    (0, b"MAC ", "APE"),
     (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), "ASF"),  # the GUID of its header object
     (8, b"AVI ", "AVI"),
+    (0, b"caff\x00\x01", "CAFF"),
+    (0, b"\x7f\xfe\x80\x01", "DTS"),
+    (0, b"FLV\x01", "FLV"),
+    (8, b"AIFF", "FORM"),
+    (8, b"AIFC", "FORM"),
     (0, b"\x1a\x45\xdf\xa3", "MATROSKA"),  # EBML's
     *((4, atom, "MP4") for atom in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
+    (0, b"MP+", "MPC7"),
+    (0, b"MPCK", "MPC8"),
+    (0, b"\x00\x00\x01\xba", "MPEG_PS"),
+    (0, b"OggS", "OGGS"),
+    (8, b"WAVE", "RIFF"),
+    (0, b".RMF", "RM"),
+    (0, b".snd", "SND"),
+    (0, b"tBaK", "TAK"),
+    (0, b"TTA1", "TTA"),
     (0, b"wvpk", "WAVPACK"),
 )
 """Position, bytes there, container."""
-_MAX_BEGIN: Final = 16
-_ADTS: Final = 0xFFF6, 0xFFF0
-"""Mask and value: twelve ones, a version bit, and two zeros where MPEG audio has its layer."""
+_MASKED_BEGINS: Final = (
+    (0xFFF6, 0xFFF0, "AAC"),  # ADTS: twelve ones, and two zeros where MPEG audio has its layer
+    (0xFFE0, 0x56E0, "LOAS"),
+)
+"""Mask and value of the first 16 bits, container."""
+_AC3: Final = b"\x0b\x77"
+_AC3_LAST_VERSION: Final = 10  # of the bit stream; E-AC-3 has 11 to 16
+_TS_PACKET: Final = 188
+_MAX_BEGIN: Final = 2 * _TS_PACKET + 1
+_ID3_HEADER: Final = 10
+_ID3_FOOTER: Final = 0x10  # flag: the header is repeated at the end
+_MAX_PADDING: Final = 1 << 16  # zeros behind a tag
 _MAX_CHANNELS: Final = 1024  # libsndfile's SF_MAX_CHANNELS
 
 _SCALES: Final = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0, "float64": 1.0}
@@ -100,23 +148,58 @@ _MEASURED_AT_ONCE: Final = 1 << 14
 """Frames: how often a scan checks whether it is cancelled."""
 
 
-def decodes_with_ffmpeg(format_: str, subtype: str) -> bool:
-    """Return whether FFmpeg decodes recordings of this format and subtype."""
-    return format_ in CONTAINERS or (format_ == "OGG" and subtype in OGG_CODECS.values())
-
-
-def demuxer_of(format_: str) -> str:
-    """Return FFmpeg's name of a container."""
-    return _DEMUXERS[format_]
-
-
 def container_of(begin: bytes) -> str | None:
-    """Return which of `CONTAINERS` a file that begins with these 16 bytes is, or None."""
+    """Return which of `CONTAINERS` a file that begins with these bytes is, or None.
+
+    Parameters
+    ----------
+    begin : bytes
+        At least 16 bytes; 377 to recognise MPEG_TS.
+    """
     for place, mark, container in _BEGINS:
         if begin[place : place + len(mark)] == mark:
             return container
-    mask, value = _ADTS
-    return "AAC" if int.from_bytes(begin[:2], "big") & mask == value else None
+    word = int.from_bytes(begin[:2], "big")
+    for mask, value, container in _MASKED_BEGINS:
+        if word & mask == value:
+            return container
+    if begin[:2] == _AC3 and len(begin) > len(_AC3) + 3:
+        return "AC3" if begin[5] >> 3 <= _AC3_LAST_VERSION else "EAC3"
+    if begin[:_MAX_BEGIN:_TS_PACKET] == b"GGG":
+        return "MPEG_TS"
+    return None
+
+
+def _container_at(path: str) -> str | None:
+    """Return which of `CONTAINERS` a file is: what follows its ID3 tags, if it has any, tells."""
+    with open(path, "rb") as file:
+        begin = file.read(_MAX_BEGIN)
+        tagged = False
+        while begin[:3] == b"ID3" and len(begin) >= _ID3_HEADER:
+            size = 0
+            for byte in begin[6:_ID3_HEADER]:  # seven bits each
+                size = size << 7 | byte & 0x7F
+            size += _ID3_HEADER * (2 if begin[5] & _ID3_FOOTER else 1)
+            file.seek(size - len(begin), os.SEEK_CUR)
+            begin = file.read(_MAX_BEGIN)
+            tagged = True
+        if tagged and begin[:1] == b"\0":
+            begin = (begin + file.read(_MAX_PADDING)).lstrip(b"\0")[:_MAX_BEGIN]
+    if tagged and _begins_mpeg_audio(begin):
+        return "MPEG"
+    return container_of(begin)
+
+
+def _begins_mpeg_audio(begin: bytes) -> bool:
+    """Return whether these are a frame's sync, version, layer, bit rate and sample rate."""
+    head = int.from_bytes(begin[:4], "big")
+    return (
+        head >> 21 == 0x7FF  # noqa: PLR2004  eleven ones
+        and head >> 19 & 3 != 1
+        and head >> 17 & 3 != 0
+        and head >> 12 & 15 not in {0, 15}
+        and head >> 10 & 3 != 3  # noqa: PLR2004  reserved
+    )
 
 
 def decoder_bytes(container: str, channels: int, frames: int, sample_rate: int) -> int:
@@ -149,8 +232,7 @@ def measure(path: str, cancelled: Callable[[], bool] = lambda: False) -> Header 
     DecodeError
         The file cannot be decoded to its end.
     """
-    with open(path, "rb") as file:
-        container = container_of(file.read(_MAX_BEGIN))
+    container = _container_at(path)
     return None if container is None else measure_as(path, container, cancelled)
 
 
@@ -159,7 +241,7 @@ def measure_as(path: str, container: str, cancelled: Callable[[], bool] = lambda
     functions = library()
     if functions is None:
         return measure_with_pyav(path, container, cancelled)
-    walk = _kernel.FfmpegWalk(functions, path=os.fsencode(path), demuxer=demuxer_of(container))
+    walk = _kernel.FfmpegWalk(functions, path=os.fsencode(path), demuxer=CONTAINERS[container])
     _raise_error(walk)
     rule = anchor_rule(walk.codec)
     walk.set_rules(
@@ -201,6 +283,8 @@ def _raise_error(walk: _kernel.FfmpegWalk) -> None:
 
 
 def _check_measured(frames: int, complaint: str) -> None:
+    if complaint and not frames:
+        raise DecodeError(Code.NOT_AUDIO, f"no decoder recognises it{complaint}")
     if complaint:
         raise DecodeError(
             Code.TRUNCATED,
@@ -246,7 +330,7 @@ class Stream:
     path : str
         The file.
     container : str
-        One of `CONTAINERS`, or "OGG".
+        One of `CONTAINERS`.
     codec : str
         FFmpeg's name of the codec that the track must have; ``""`` for any.
     sample_rate, channels : int
@@ -281,7 +365,7 @@ class Stream:
         self.complaint = ""
         self._av = import_pyav()
         self._path = path
-        self._demuxer = demuxer_of(container)
+        self._demuxer = CONTAINERS[container]
         self._rest: NDArray[np.float32] = np.empty((0, max(1, channels)), np.float32)
         self._opened: list[_Container] = []
         try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from headrace.codecs import _ffmpeg
+from headrace.codecs import _ffmpeg, _mp3
 
 if TYPE_CHECKING:
     from headrace.codecs._recording import Recording
@@ -31,6 +31,7 @@ EXTENSIONS: Final = (
         {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64"}
         | {".snd", ".w64", ".wav", ".wave", ".wavex"}
     )
+    | _mp3.MP3_EXTENSIONS
     | _ffmpeg.EXTENSIONS
 )
 """Extensions that a folder is searched for, in lower case."""
@@ -59,7 +60,9 @@ def seeks_exactly(recording: Recording) -> bool:
 
 def decodes_from_start(recording: Recording) -> bool:
     """Return whether reaching a frame of the file takes decoding everything before it."""
-    return not (recording.seek_points or seeks_exactly(recording))
+    if recording.seek_points:
+        return _mp3.decodes_from_start(recording.seek_points)
+    return not seeks_exactly(recording)
 
 
 def sample_type(recording: Recording) -> np.dtype[Any]:
@@ -68,7 +71,7 @@ def sample_type(recording: Recording) -> np.dtype[Any]:
     As int16, a loud lossy file could wrap around. As float32, 16-bit PCM would take twice the
     memory.
     """
-    if _ffmpeg.decodes_with_ffmpeg(recording.format, recording.subtype):
+    if recording.format in _ffmpeg.CONTAINERS:
         return np.dtype(np.float32)
     if recording.subtype in _INT16:
         return np.dtype(np.int16)
@@ -87,11 +90,12 @@ def decoder_bytes(recording: Recording) -> int:
       that the format recommends. The kernel's own decoder may be open as well: at most 120 KiB per
       channel and 80 KiB more.
     - Opus: 80 KiB, and 33 KiB for each further channel.
-    - MP3: 73 KiB; with seek points 8 bytes for each 64 MP3 frames, and up to 184 KiB of the file.
+    - MP3: 73 KiB; 36 KiB of the file; of the index, packed and unpacked, 26 bytes for each 64 MP3
+      frames, and for a damaged file 32 bytes for each 32 more.
     - ALAC: 1.2 MiB, and 5 bytes for each 4,096 frames.
     - Vorbis: chosen by the encoder; 190 to 310 KiB here.
     """
-    if _ffmpeg.decodes_with_ffmpeg(recording.format, recording.subtype):
+    if recording.format in _ffmpeg.CONTAINERS:
         return _ffmpeg.decoder_bytes(
             recording.format, recording.channels, recording.frames, recording.sample_rate
         )
@@ -99,15 +103,13 @@ def decoder_bytes(recording: Recording) -> int:
         return 64 << 10
     table = recording.frames // 512 if recording.subtype.startswith("ALAC") else 0
     if recording.format == "MP3":
-        table = recording.frames // 2048  # packed and unpacked; an MP3 frame has 576 samples
+        table = recording.frames // 256  # an MP3 frame has at least 384 samples
     return (1 << 20) + (512 << 10) * recording.channels + table
 
 
 def seek_point_bytes(recording: Recording) -> int:
     """Return about how many bytes the seek points of such a recording take, packed."""
-    if _ffmpeg.decodes_with_ffmpeg(
-        recording.format, recording.subtype
-    ):  # an anchor each second or two
+    if recording.format in _ffmpeg.CONTAINERS:  # an anchor each second or two
         return 16 * (recording.frames // recording.sample_rate)
     if recording.format == "MP3":  # 3 bytes for every 64th packet of 576 samples or more
         return recording.frames // 12_288

@@ -1,42 +1,64 @@
-"""libsndfile, called through the private handles of the soundfile package.
+"""libsndfile, found through the private handles of the soundfile package, and called by the kernel.
 
-No other module uses these handles. Files are opened by path and never through a Python file object:
-libsndfile would call back into Python for every read, which needs the GIL.
+The kernel calls the functions of the libsndfile that soundfile has loaded, by their addresses and
+without the GIL. So there is no second copy of the library. No other module uses these handles,
+which are checked when this module is imported.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Final, TypeAlias
+from importlib.metadata import version
+from typing import Final
 
-# soundfile has no public names for the raw calls and the format codes.
-from soundfile import _ffi, _formats, _snd, _subtypes
-
+from headrace import _kernel
 from headrace.codecs._recording import Header
-from headrace.failures import Code, DecodeError, describe_os_error
+from headrace.failures import Code, DecodeError
 
-__all__ = [
-    "format_code",
-    "format_name",
-    "function_address",
-    "libsndfile_names",
-    "open_file",
-    "read_header",
-    "subtype_name",
-    "text_of",
-]
+__all__ = ["format_code", "libsndfile_functions", "libsndfile_names", "path_of", "read_header"]
 
-Handle: TypeAlias = Any  # SNDFILE *
-Info: TypeAlias = Any  # SF_INFO *
-CString: TypeAlias = Any  # const char *
-
-_FORMAT_CODES: Final[dict[str, int]] = _formats
-_SUBTYPE_CODES: Final[dict[str, int]] = _subtypes
-_FORMATS: Final = {code: name for name, code in _FORMAT_CODES.items()}
-_SUBTYPES: Final = {code: name for name, code in _SUBTYPE_CODES.items()}
 _FORMAT_MASK: Final = 0x0FFF0000  # SF_FORMAT_TYPEMASK of sndfile.h
 _SUBTYPE_MASK: Final = 0x0000FFFF  # SF_FORMAT_SUBMASK of sndfile.h
+
+
+def _find() -> tuple[dict[str, int], dict[str, int], _kernel.LibsndfileFunctions]:
+    """Return soundfile's codes of containers and of sample formats, and the functions' addresses.
+
+    Raises
+    ------
+    ImportError
+        This version of soundfile has them under other names.
+    """
+    opening = "sf_wchar_open" if sys.platform == "win32" else "sf_open"
+    names = ["close", "seek", "error", "strerror", "open_virtual", "open_fd"]
+    names += [f"readf_{type_}" for type_ in ("short", "int", "float", "double")]
+    symbols = {name: f"sf_{name}" for name in names} | {"open": opening}
+    try:
+        # soundfile has no public names for the raw calls and the format codes.
+        from soundfile import _ffi, _formats, _snd, _subtypes
+
+        addresses = {
+            name: int(_ffi.cast("intptr_t", _ffi.addressof(_snd, symbol)))
+            for name, symbol in symbols.items()
+        }
+        return dict(_formats), dict(_subtypes), _kernel.LibsndfileFunctions(**addresses)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ImportError(
+            "headrace calls libsndfile through the soundfile package, and soundfile "
+            f"{version('soundfile')} does not offer it as the versions before did ({error}): "
+            "pip install 'soundfile>=0.13,<0.15'"
+        ) from error
+
+
+_FORMAT_CODES, _SUBTYPE_CODES, _FUNCTIONS = _find()
+_FORMATS: Final = {code: name for name, code in _FORMAT_CODES.items()}
+_SUBTYPES: Final = {code: name for name, code in _SUBTYPE_CODES.items()}
+
+
+def libsndfile_functions() -> _kernel.LibsndfileFunctions:
+    """Return the addresses of the functions of the libsndfile that soundfile has loaded."""
+    return _FUNCTIONS
 
 
 def libsndfile_names() -> tuple[frozenset[str], frozenset[str]]:
@@ -49,9 +71,9 @@ def format_code(format_: str, subtype: str) -> int:
     return _FORMAT_CODES[format_] | _SUBTYPE_CODES[subtype]
 
 
-def function_address(symbol: str) -> int:
-    """Return the address of a function of the libsndfile that soundfile has loaded."""
-    return int(_ffi.cast("intptr_t", _ffi.addressof(_snd, symbol)))
+def path_of(path: str) -> bytes:
+    """Return `path` as the system's open function takes it."""
+    return path.encode("utf-16-le") if sys.platform == "win32" else os.fsencode(path)
 
 
 def read_header(path: str) -> Header:
@@ -60,50 +82,16 @@ def read_header(path: str) -> Header:
     Raises
     ------
     DecodeError
-        The system cannot open the file, or libsndfile does not recognise it (``NOT_AUDIO``).
+        The system cannot open or read the file, or libsndfile does not recognise it
+        (``NOT_AUDIO``).
     """
-    handle, info = open_file(path)
-    _ffi.release(handle)
+    found = _kernel.read_header(_FUNCTIONS, path=path_of(path))
+    if found.code:
+        raise DecodeError(Code(found.code), found.message)
     return Header(
-        format_name(info), subtype_name(info), info.samplerate, info.channels, info.frames
+        _FORMATS.get(found.format & _FORMAT_MASK, "?"),
+        _SUBTYPES.get(found.format & _SUBTYPE_MASK, "?"),
+        found.sample_rate,
+        found.channels,
+        found.frames,
     )
-
-
-def open_file(path: str) -> tuple[Handle, Info]:
-    """Return libsndfile's handle, which closes when released or collected, and its ``SF_INFO``.
-
-    Raises
-    ------
-    DecodeError
-        The system cannot open the file, or libsndfile does not recognise it (``NOT_AUDIO``).
-    """
-    info = _ffi.new("SF_INFO *")
-    if sys.platform == "win32":
-        handle = _snd.sf_wchar_open(path, _snd.SFM_READ, info)
-    else:
-        handle = _snd.sf_open(os.fsencode(path), _snd.SFM_READ, info)
-    if handle == _ffi.NULL:
-        # libsndfile reports every failure to open as "System error": open the file without it.
-        try:
-            with open(path, "rb"):
-                pass
-        except OSError as error:
-            raise DecodeError(*describe_os_error(error)) from error
-        reason = text_of(_snd.sf_strerror(_ffi.NULL)).rstrip(".")
-        raise DecodeError(Code.NOT_AUDIO, f"no decoder recognises it ({reason})")
-    return _ffi.gc(handle, _snd.sf_close), info
-
-
-def format_name(info: Info) -> str:
-    """Return the name of the container, ``"?"`` if soundfile has none."""
-    return _FORMATS.get(info.format & _FORMAT_MASK, "?")
-
-
-def subtype_name(info: Info) -> str:
-    """Return the name of the sample format, ``"?"`` if soundfile has none."""
-    return _SUBTYPES.get(info.format & _SUBTYPE_MASK, "?")
-
-
-def text_of(message: CString) -> str:
-    """Return a message of libsndfile."""
-    return str(_ffi.string(message), "utf-8", "replace")

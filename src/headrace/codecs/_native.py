@@ -1,8 +1,4 @@
-"""What the kernel has to know of libsndfile and of a recording.
-
-The kernel calls the functions of the libsndfile that the soundfile package has loaded, by their
-addresses and without the GIL. So there is no second copy of the library.
-"""
+"""What the kernel has to know of a recording."""
 
 from __future__ import annotations
 
@@ -10,17 +6,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from headrace._kernel import (
-    FfmpegFormat,
-    LibsndfileFunctions,
-    SampleType,
-    SourceFormat,
-    WavEncoding,
-)
-from headrace.codecs._ffmpeg import BYTE_SEEK, Stream, decodes_with_ffmpeg, demuxer_of
+from headrace._kernel import FfmpegFormat, SampleType, SourceFormat, WavEncoding
+from headrace.codecs._ffmpeg import BYTE_SEEK, CONTAINERS, Stream
 from headrace.codecs._ffmpeg_library import is_pyav_installed, library
 from headrace.codecs._formats import sample_type, seeks_exactly
-from headrace.codecs._libsndfile import format_code, function_address
+from headrace.codecs._libsndfile import format_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +19,7 @@ if TYPE_CHECKING:
 
     Opener = Callable[..., Stream]
 
-__all__ = ["libsndfile_functions", "path_of", "source_format"]
+__all__ = ["source_format"]
 
 _WAV_ENCODINGS: Final = {
     "PCM_U8": WavEncoding.UINT8,
@@ -41,26 +31,10 @@ _WAV_ENCODINGS: Final = {
 }
 
 
-def libsndfile_functions() -> LibsndfileFunctions:
-    """Return the addresses of libsndfile's functions."""
-    opening = "sf_wchar_open" if sys.platform == "win32" else "sf_open"
-    names = ["close", "seek", "error", "strerror", "open_virtual"]
-    names += [f"readf_{type_}" for type_ in ("short", "int", "float", "double")]
-    symbols = {name: f"sf_{name}" for name in names} | {"open": opening}
-    return LibsndfileFunctions(
-        **{name: function_address(symbol) for name, symbol in symbols.items()}
-    )
-
-
-def path_of(path: str) -> bytes:
-    """Return `path` as the system's open function takes it."""
-    return path.encode("utf-16-le") if sys.platform == "win32" else os.fsencode(path)
-
-
 def source_format(recording: Recording) -> SourceFormat:
     """Return what the kernel has to know to decode recordings of this format."""
     type_ = SampleType[sample_type(recording).name.upper()]
-    if decodes_with_ffmpeg(recording.format, recording.subtype):
+    if recording.format in CONTAINERS:
         return SourceFormat(
             sample_rate=recording.sample_rate,
             channels=recording.channels,
@@ -88,7 +62,7 @@ def _ffmpeg_format(kind: Recording) -> FfmpegFormat | None:
         return None
     return FfmpegFormat(
         functions=functions,
-        demuxer=demuxer_of(kind.format),
+        demuxer=CONTAINERS[kind.format],
         codec=kind.subtype,
         byte_seek=kind.format in BYTE_SEEK,
     )

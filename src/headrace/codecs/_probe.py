@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from headrace.codecs import _ffmpeg, _libsndfile
 from headrace.codecs._formats import INEXACT
+from headrace.codecs._mp3 import defects_of, has_mp3_extension, header_of, scan_mp3
 from headrace.codecs._recording import MAX_FRAMES, MAX_SAMPLE_RATE, Header, Recording
 from headrace.failures import Code, DecodeError, Failure, describe_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from headrace._kernel import Mp3Scan
+
 __all__ = ["probe"]
+
+_UNKNOWN_FORMAT: Final = "(Format not recognised)"
+"""How libsndfile's reason ends where it knows nothing better to say."""
 
 _UNKNOWN_LENGTH: Final = 1 << 62  # libsndfile says SF_COUNT_MAX, 2^63 - 1, if none is declared
 
@@ -46,14 +53,14 @@ def probe(
     """
     try:
         status = os.stat(path)
-        header = _read_header(path, status, cancelled)
+        header, mp3 = _read_header(path, status, cancelled)
         if ogg_with_ffmpeg and header.format == "OGG" and header.subtype in _ffmpeg.OGG_CODECS:
-            header = _ffmpeg.measure_as(path, "OGG", cancelled)
+            header = _ffmpeg.measure_as(path, "OGGS", cancelled)
     except OSError as error:
         return Failure(file_id, path, *describe_os_error(error))
     except DecodeError as error:
         return Failure(file_id, path, error.code, error.message)
-    return Recording(
+    recording = Recording(
         id=file_id,
         path=path,
         sample_rate=header.sample_rate,
@@ -66,21 +73,41 @@ def probe(
         seek_points=header.seek_points,
         decoder=_ffmpeg.decoder_name(header.seek_points),
     )
+    if mp3 is not None:
+        defects = defects_of(recording, mp3)
+        return replace(recording, seek_points=mp3.seek_points, defects=defects)
+    return replace(recording, seek_points=b"") if recording.format == "MP3" else recording
 
 
-def _read_header(path: str, status: os.stat_result, cancelled: Callable[[], bool]) -> Header:
+def _read_header(
+    path: str, status: os.stat_result, cancelled: Callable[[], bool]
+) -> tuple[Header, Mp3Scan | None]:
     """Return the header of a file, or raise `DecodeError` if the file cannot be used."""
     if not stat.S_ISREG(status.st_mode):
         raise DecodeError(Code.NOT_AUDIO, "not a regular file")
     if status.st_size == 0:
         raise DecodeError(Code.EMPTY, "the file has 0 bytes")
-    try:
-        header = _libsndfile.read_header(path)
-    except DecodeError as error:
-        measured = _ffmpeg.measure(path, cancelled) if error.code is Code.NOT_AUDIO else None
-        if measured is None:
-            raise
-        return measured
+    # The kernel recognises MP3 by its packets, whatever the name. It is asked first only where the
+    # name suggests it, so that other files are not opened once more.
+    named = has_mp3_extension(path)
+    mp3 = scan_mp3(path) if named else None
+    if mp3 is None:
+        try:
+            header = _libsndfile.read_header(path)
+        except DecodeError as error:
+            mp3 = None if named or error.code is not Code.NOT_AUDIO else scan_mp3(path)
+            if mp3 is None:
+                return _measure_with_ffmpeg(path, error, cancelled), None
+        else:
+            mp3 = scan_mp3(path) if header.format == "MP3" and not named else None
+            if mp3 is None:
+                _check_header(header)
+                return header, None
+    return header_of(mp3), mp3
+
+
+def _check_header(header: Header) -> None:
+    """Raise `DecodeError` if a header of libsndfile's cannot be used."""
     if header.frames >= _UNKNOWN_LENGTH:
         raise DecodeError(
             Code.UNSUPPORTED, "the header declares no length: convert the file to WAV or FLAC"
@@ -101,4 +128,25 @@ def _read_header(path: str, status: os.stat_result, cancelled: Callable[[], bool
             f"the decoder of {header.format} {header.subtype} gives different frames when the file "
             "is read in different pieces: convert the file to WAV or FLAC",
         )
-    return header
+
+
+def _measure_with_ffmpeg(path: str, refusal: DecodeError, cancelled: Callable[[], bool]) -> Header:
+    """Ask FFmpeg, after libsndfile's `refusal`.
+
+    Raises
+    ------
+    DecodeError
+        FFmpeg cannot use the file either. The reason is libsndfile's if it knows the container.
+    """
+    if refusal.code is not Code.NOT_AUDIO:
+        raise refusal
+    try:
+        measured = _ffmpeg.measure(path, cancelled)
+    except DecodeError as error:
+        known = not refusal.message.endswith(_UNKNOWN_FORMAT)
+        if known and error.code in {Code.NOT_AUDIO, Code.EMPTY}:
+            raise refusal from None
+        raise
+    if measured is None:
+        raise refusal
+    return measured

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from headrace.failures import Failure
 
 __all__ = ["MAX_FRAMES", "MAX_SAMPLE_RATE", "Header", "Recording"]
 
@@ -66,6 +69,9 @@ class Recording:
     decoder : str or None
         What decodes the file, if that is not decided by its format alone: FFmpeg's libavcodec with
         its major version, and the version of the rules by which decoding starts.
+    defects : tuple of Failure
+        What a scan found to be wrong with a file that can be used all the same; a catalog has them
+        among its failures.
     """
 
     id: str
@@ -79,6 +85,7 @@ class Recording:
     mtime_ns: int = 0
     seek_points: bytes | None = field(default=None, compare=False, repr=False)
     decoder: str | None = None
+    defects: tuple[Failure, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def duration_s(self) -> float:

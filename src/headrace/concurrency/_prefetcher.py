@@ -1,4 +1,4 @@
-"""`Prefetcher`: a bounded, ordered, closable map over jobs in threads. It knows nothing of audio.
+"""`Prefetcher`: a bounded, ordered, closable map over jobs in threads, independent of audio.
 
 Guarantees
 ----------
@@ -15,7 +15,7 @@ Guarantees
   anywhere else in `__next__` closes the prefetcher, so that no job is skipped silently.
 - **Stalls.** With `stall_timeout_s`, a task without a heartbeat for that long is abandoned while
   the consumer waits. Another thread takes the place of its thread and runs the task's `retry`. The
-  abandoned call keeps what it holds and writes to, and nobody joins its thread.
+  abandoned call keeps its files and memory, and its thread is not joined.
 - **End.** The prefetcher ends after the last job, on `close`, when it is collected, and when the
   interpreter exits. Queued tasks are then dropped, running tasks are asked to stop (by their
   `CancellationToken`), and every thread has been joined when the call returns. There are three
@@ -60,25 +60,25 @@ __all__ = ["Prefetcher"]
 T = TypeVar("T")
 
 _THREAD_START_S = 1.0
-"""Seconds to wait for an interrupted start of a thread. A thread starts within microseconds: this
-number is out of the air."""
+"""Seconds to wait for an interrupted start of a thread. A thread starts within microseconds, so
+this number is an arbitrary choice."""
 
 _EAGER_THREADS = 64
 """Up to this many threads are started at once. More are started only when there are tasks for
 them."""
 
 _MAX_WAIT_S = 1.0
-"""The longest wait without a look for signals. A signal that arrives after the interpreter's last
-look and before the wait is handled only after the wait, and on Windows an endless wait cannot be
-interrupted at all."""
+"""The longest wait without a check for signals, in seconds. A signal that arrives between the
+interpreter's last check and the wait is handled only after the wait. On Windows, a wait without
+timeout cannot be interrupted at all."""
 
 _MAX_STALLED = 64
-"""Threads that may be left behind. Where this many reads stall, no further read would succeed."""
+"""The most threads that are abandoned. If more reads stall, further reads would stall, too."""
 
 
 @dataclass(slots=True, eq=False)
 class _Unfinished:
-    """How many tasks of a job have not ended. Workers know nothing else of the job."""
+    """The number of a job's tasks that have not ended. Workers refer to this, not to the job."""
 
     tasks: int
 
@@ -138,11 +138,11 @@ class _Core:
             except BaseException as caught:  # noqa: BLE001  raised in the consumer's thread
                 error = caught
             task.error = error
-            # Before the consumer is woken: what the task wrote to belongs to the consumer alone.
+            # Before the consumer is woken: from then on, only it may refer to the task's memory.
             task.run, task.on_result, task.retry = _already_run, None, None
             key = task.key
             del task, result, error, running
-            # What waited for the key is older than every queued task.
+            # A task that waited for this key is older than every queued task, so it is next.
             queued = self._finish(key, unfinished)
 
     def _next_task(self) -> _QueuedTask | None:
@@ -181,7 +181,7 @@ class _Core:
             wait_s = _MAX_WAIT_S
             if self.watch is not None:
                 wait_s = min(wait_s, self.watch.seconds_to_next_check())
-            try:  # noqa: SIM105  no call where `Empty` is handled: a Ctrl-C in it would show both
+            try:  # noqa: SIM105  an interrupt inside contextlib.suppress would be chained to Empty
                 self.wake_consumer.get(timeout=wait_s)
             except Empty:
                 pass
@@ -316,7 +316,7 @@ class Prefetcher(Generic[T]):
         finally:
             self.waited_s += time.perf_counter() - began
         self._raise_if_closed()
-        # Now, and not only in the next call: workers go on while the consumer uses this value.
+        # Submit now, so that the workers continue while the consumer uses this value.
         self._submit_jobs(in_flight, self._depth + 1)
         job, _ = in_flight.popleft()  # last: an interrupt before this line loses no job
         return self._value_or_error(job)
@@ -364,7 +364,7 @@ class Prefetcher(Generic[T]):
                 result = task.run(self._core.token)
                 if task.on_result is not None:
                     task.on_result(result)
-            except Exception as error:  # noqa: BLE001  raised as a worker's would be
+            except Exception as error:  # noqa: BLE001  raised later, as in a worker
                 task.error = error
                 break
         return job
@@ -398,7 +398,7 @@ class Prefetcher(Generic[T]):
             match task.error:
                 case None:
                     pass
-                case StopIteration():  # as itself, it would end the consumer's loop
+                case StopIteration():  # if it were raised, it would end the consumer's loop
                     raise RuntimeError("a task raised StopIteration") from task.error
                 case error:
                     raise error
@@ -406,4 +406,4 @@ class Prefetcher(Generic[T]):
 
 
 def _already_run(_token: CancellationToken) -> None:
-    """Stand for a task that has run."""
+    """Replace the function of a task that has run."""

@@ -4,9 +4,10 @@ Guarantees
 ----------
 - **Ended once.** A task is ended either by the thread that runs it or by the thread that abandons
   it. If both try at the same moment, `RunningTask.claim_end` returns True to only one of them.
-- **No waiting.** The `CancellationToken` of an abandoned task asks it to stop. Nobody waits for
-  its thread.
-- **No watchdog thread.** The consumer checks while it waits, and knows when the next check is due.
+- **No waiting.** The `CancellationToken` of an abandoned task asks it to stop. Its
+  thread is not waited for.
+- **No watchdog thread.** The consumer checks while it waits, at the latest when the
+  next check is due.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _MIN_WAIT_S: Final = 1e-3
 """The shortest wait before the next check. An arbitrary choice."""
 
 _NONE: Final = 0xFFFFFFFF
-"""As a heartbeat: the watch is paused. As the number of what a task works on: none reported yet."""
+"""As a heartbeat counter: the watch is paused. As the number of an item: none is reported yet."""
 
 
 class CancellationToken:
@@ -38,12 +39,12 @@ class CancellationToken:
     Attributes
     ----------
     flag : bytearray
-        One byte: 0, or 1 once nobody needs the result of any task.
+        One byte: 0, or 1 once all tasks are asked to stop.
     heartbeat : array of unsigned int, or None
-        None where nobody watches for stalls. Otherwise three numbers (``Heartbeat`` in reader.h): 1
-        once this task is abandoned, else 0; a counter that changes as long as the task makes
-        progress, or `_NONE` while the watch is paused; and the number of what the task works on
-        (a recording), or `_NONE`.
+        None without a watch for stalls. Otherwise three numbers (``Heartbeat`` in reader.h): 1 once
+        this task is abandoned, else 0; a counter that changes as long as the task makes progress,
+        or `_NONE` while the watch is paused; and the number of the item that the task works on (a
+        recording), or `_NONE`.
     """
 
     __slots__ = ("flag", "heartbeat")
@@ -70,7 +71,7 @@ class CancellationToken:
 
     @property
     def working_on(self) -> int | None:
-        """The number of what the task works on, if the task has reported it."""
+        """The number of the item that the task works on, if the task has reported it."""
         if self.heartbeat is None or self.heartbeat[2] == _NONE:
             return None
         return self.heartbeat[2]
@@ -109,7 +110,7 @@ class RunningTask(Generic[T]):
 
 
 class StallWatch(Generic[T]):
-    """Keeps the running tasks and finds those that have stalled.
+    """Records the running tasks and finds those that have stalled.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ class StallWatch(Generic[T]):
         return running
 
     def end(self, running: RunningTask[T]) -> bool:
-        """Record that a task has ended. Return False if it had been abandoned."""
+        """Record that a task has ended. Return False if it was abandoned before."""
         if running.claim_end():
             del self._running[running.thread]
             return True

@@ -26,7 +26,7 @@ _MAX_ROWS: Final = 8
 def example_card(example: AudioExample) -> str:
     """Return the card of a window: waveform, spectrogram, player, levels and labels.
 
-    If `Windows.map` returned something else than audio, such as a spectrogram, the card shows its
+    If `Windows.map` returned something other than audio, such as a spectrogram, the card shows its
     shape and dtype.
     """
     return render(

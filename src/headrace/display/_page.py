@@ -162,7 +162,7 @@ class _Histogram:
     Attributes
     ----------
     name : str
-        What is counted, by what.
+        What is counted and by what: "Windows by RMS level".
     counts : ndarray of int64
         The count of each bar.
     low, middle, high : str
@@ -179,10 +179,10 @@ class _Histogram:
     def bars(self) -> Iterator[tuple[float, float, float]]:
         """The left edge, width and height of each bar that is not empty, in percent."""
         most, step = int(self.counts.max()), 100 / len(self.counts)
-        for place, count in enumerate(self.counts.tolist()):
+        for index, count in enumerate(self.counts.tolist()):
             if count:
                 height = max(100 * count / most, _MIN_BAR_PERCENT)
-                yield (place + 0.06) * step, 0.88 * step, height
+                yield (index + 0.06) * step, 0.88 * step, height
 
 
 def _left_out_s(windows: Windows) -> float | None:

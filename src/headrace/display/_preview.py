@@ -57,7 +57,7 @@ def preview(
         The seed of the random choice; None shows the first `n`. Windows that are already shuffled
         are shown in their own order, and the seed is ignored.
     at : iterable of (str, float), optional
-        The windows to show instead: a recording's id, or the end of its path, and a second in it.
+        The windows to show instead: a recording's id, or its last components, and a second in it.
     annotations : Annotations, optional
         Their events are shown; unmatched ones are matched by path. By default the labels of the
         windows are shown, if they have labels.
@@ -116,8 +116,10 @@ def preview(
         for done, example in enumerate(examples, 1):
             measured.append(levels(example.audio[..., : example.valid_samples]))
             if example.index in wanted and example.index not in shown:
-                own = _label_events(example, windows) if events is None else events[example.file_id]
-                shown[example.index] = PreviewedWindow.from_example(example, audio, own)
+                near = (
+                    _label_events(example, windows) if events is None else events[example.file_id]
+                )
+                shown[example.index] = PreviewedWindow.from_example(example, audio, near)
             if progress is not None:
                 progress(done, total)
     if not shown:
@@ -137,7 +139,7 @@ def preview(
 def _choose(windows: Windows, n: int, seed: int | None) -> tuple[Windows, list[int], str]:
     """Return the windows in the chosen order, the indices of the first `n`, and its name."""
     if not isinstance(n, int | np.integer) or n < 1:
-        raise ValueError(f"n must be a whole number of at least 1, not {n!r}.")
+        raise ValueError(f"n must be a whole number from 1 up, not {n!r}.")
     choice = "in order"
     if seed is not None and isinstance(windows.order, InOrder):
         windows, choice = windows.shuffle(seed), f"at random, seed {seed}"
@@ -171,7 +173,10 @@ def _recording_named(windows: Windows, name: str) -> int:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise CatalogError(f"There is no recording {name!r}: the first is {ids[0]!r}.")
+        raise CatalogError(
+            f"There is no recording {name!r}: give an id, or its last components. The first id is "
+            f"{ids[0]!r}."
+        )
     raise CatalogError(
         f"{name!r} matches {ids[found[0]]!r} and {ids[found[1]]!r}: give more of the path."
     )
@@ -180,7 +185,7 @@ def _recording_named(windows: Windows, name: str) -> int:
 def _read_first(
     windows: Windows, n: int, workers: int | Literal["auto"], failures: list[Failure]
 ) -> Generator[AudioExample]:
-    """Yield the readable ones of the first `n` windows; append the others to `failures`."""
+    """Yield those of the first `n` windows that can be read; append the others to `failures`."""
     with windows.loader(workers=workers, on_error="mask") as loader:
         for example in loader.steps(n):
             if example.valid_samples:
@@ -191,7 +196,7 @@ def _read_first(
 def _read_each(
     windows: Windows, indices: Iterable[int], failures: list[Failure]
 ) -> Generator[AudioExample]:
-    """Yield the readable windows of `indices`, one by one; append the others to `failures`."""
+    """Yield the windows at `indices` that can be read; append the others to `failures`."""
     for index in indices:
         try:
             yield windows[index]

@@ -140,7 +140,7 @@ class PreviewedWindow:
 def has_window_audio(example: AudioExample) -> bool:
     """Return whether an example holds finite audio of its window's length.
 
-    It does not if a function that `Windows.map` added returned something else, as a spectrogram.
+    False if a function that `Windows.map` added returned something else, such as a spectrogram.
     """
     audio = example.audio
     return (

@@ -98,19 +98,20 @@ class LogMel:
     pad_mode: Literal["constant", "reflect"] = "constant"
 
     def __post_init__(self) -> None:
-        for name, least in (("sample_rate", 1), ("n_fft", 2), ("hop", 1), ("n_mels", 1)):
+        for name, minimum in (("sample_rate", 1), ("n_fft", 2), ("hop", 1), ("n_mels", 1)):
             value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"{name} must be a whole number from {least} up, not {value!r}.")
+            if not isinstance(value, int | np.integer) or value < minimum:
+                raise ValueError(f"{name} must be a whole number from {minimum} up, not {value!r}.")
         top = self.sample_rate / 2 if self.fmax is None else self.fmax
         if not 0 <= self.fmin < top <= self.sample_rate / 2:
             raise ValueError(
-                f"fmin={self.fmin!r} and fmax={self.fmax!r} must rise from 0 to half of "
-                f"sample_rate={self.sample_rate}."
+                f"fmin={self.fmin!r} and fmax={self.fmax!r} must be between 0 and half of "
+                f"sample_rate={self.sample_rate}, fmin below fmax."
             )
         if not self.power > 0 or not (self.top_db is None or self.top_db >= 0):
             raise ValueError(
-                f"power={self.power!r} must be positive, and top_db={self.top_db!r} not negative."
+                f"power={self.power!r} must be positive, and top_db={self.top_db!r} must be None "
+                "or from 0 up."
             )
         if self.norm not in ("slaney", None) or self.pad_mode not in ("constant", "reflect"):
             raise ValueError(
@@ -129,10 +130,10 @@ class LogMel:
     @property
     def filters(self) -> NDArray[np.float32]:
         """Weight of each frequency in each band: shape ``(n_mels, n_fft // 2 + 1)``, read-only."""
-        return _filters(*self._triangles)
+        return _filters(*self._filter_parameters)
 
     @property
-    def _triangles(self) -> tuple[int, int, int, float, float, bool, str | None]:
+    def _filter_parameters(self) -> tuple[int, int, int, float, float, bool, str | None]:
         top = self.sample_rate / 2 if self.fmax is None else self.fmax
         return self.sample_rate, self.n_fft, self.n_mels, self.fmin, top, self.htk, self.norm
 
@@ -163,11 +164,11 @@ class LogMel:
         clips = np.asarray(audio, np.float32)
         samples = clips.shape[-1] if clips.ndim else 0
         half = self.n_fft // 2
-        least = (half + 1 if self.pad_mode == "reflect" else 1) if self.center else self.n_fft
-        if samples < least:
+        minimum = (half + 1 if self.pad_mode == "reflect" else 1) if self.center else self.n_fft
+        if samples < minimum:
             raise ValueError(
                 f"audio of shape {clips.shape} is too short for n_fft={self.n_fft}: it needs at "
-                f"least {least} samples."
+                f"least {minimum} samples."
             )
         flat = clips.reshape(-1, samples)
         out = np.empty((len(flat), self.n_mels, self.frames(samples)), np.float32)
@@ -186,7 +187,7 @@ class LogMel:
             clip = np.pad(clip, self.n_fft // 2, mode=mode)
         frames = np.lib.stride_tricks.sliding_window_view(clip, self.n_fft)[:: self.hop]
         window = _hann(self.n_fft)
-        bands = _bands(*self._triangles)
+        bands = _bands(*self._filter_parameters)
         step = max(1, _BLOCK_SAMPLES // self.n_fft)
         for begin in range(0, len(frames), step):
             spectrum = np.fft.rfft(frames[begin : begin + step] * window)
@@ -216,7 +217,7 @@ def _filters(
     sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float, htk: bool, norm: str | None
 ) -> NDArray[np.float32]:
     """Return the triangular filters of `LogMel.filters`."""
-    ends = _ends(n_mels, fmin, fmax, htk=htk)
+    ends = _corner_frequencies(n_mels, fmin, fmax, htk=htk)
     low, peak, high = ends[:-2, None], ends[1:-1, None], ends[2:, None]
     hz = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
     triangles = np.minimum((hz - low) / (peak - low), (high - hz) / (high - peak)).clip(min=0)
@@ -238,7 +239,7 @@ def _bands(
     every frequency.
     """
     filters = _filters(sample_rate, n_fft, n_mels, fmin, fmax, htk, norm)
-    peak = _ends(n_mels, fmin, fmax, htk=htk)[1:-1, None]
+    peak = _corner_frequencies(n_mels, fmin, fmax, htk=htk)[1:-1, None]
     rises = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft) <= peak
     sides = []
     for chosen in (rises, ~rises):
@@ -251,7 +252,7 @@ def _bands(
     return tuple(sides)
 
 
-def _ends(n_mels: int, fmin: float, fmax: float, *, htk: bool) -> NDArray[np.float64]:
+def _corner_frequencies(n_mels: int, fmin: float, fmax: float, *, htk: bool) -> NDArray[np.float64]:
     """Return the corner frequencies of the triangles in Hz: shape ``(n_mels + 2,)``."""
     return _hz(np.linspace(_mel(fmin, htk=htk), _mel(fmax, htk=htk), n_mels + 2), htk=htk)
 

@@ -44,7 +44,7 @@ optimistic. 16-bit audio has 98 dB. soxr HQ's 120 dB would cost 15 % more multip
 
 HELPER_DB = 118.0
 """The same for the other stages of a chain, whose transition bands are wide. Their errors add to
-those of the narrow stage, and a few more dB cost little. The margin of 13 dB is a choice."""
+those of the narrow stage, and a few more dB cost little. The margin of 13 dB is arbitrary."""
 
 PASS_BAND = 0.913
 """End of the pass band as a fraction of the lower Nyquist frequency, as soxr HQ specifies it. The
@@ -52,7 +52,7 @@ stop band begins at 1, so aliases are attenuated by `STOP_BAND_DB`."""
 
 TABLE_LIMIT = 4 * 2**20
 """Most bytes of the tables of one pair of sample rates. If no chain of plain
-tables fits, the last stage interpolates its coefficients. The limit is a choice."""
+tables fits, the last stage interpolates its coefficients. The limit is arbitrary."""
 
 PHASES = 64
 """Parabolas per input sample where coefficients are interpolated. Their error is the third
@@ -61,8 +61,8 @@ derivative of h times PHASES^-3 / 192, which is below -130 dB."""
 _HALF_BAND = 0.5
 
 _RATIOS = sorted({Fraction(p, q) for p in range(1, 13) for q in range(1, 13)})
-"""Ratios that `stages` tries for the sample rate between two stages. That 12 is the limit is a
-choice."""
+"""Ratios that `stages` tries for the sample rate between two stages. The limit of 12 is
+arbitrary."""
 
 _CACHE_STRIDE = 1024
 """Floats (4 KiB): inputs this far apart compete for the same lines of the first-level cache."""
@@ -228,8 +228,8 @@ class Stage:
 
     def _response(self, at: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return h where `inside`, else 0."""
-        place = np.where(inside, np.minimum(np.abs(at) / self.half_width, 1), 0.0)
-        window = _bessel_i0(self.beta * np.sqrt(1 - place * place))
+        relative = np.where(inside, np.minimum(np.abs(at) / self.half_width, 1), 0.0)
+        window = _bessel_i0(self.beta * np.sqrt(1 - relative * relative))
         window = window / _bessel_i0(np.array(self.beta))
         return np.where(inside, self.cutoff * _sinc(self.cutoff * at) * window, 0.0)
 
@@ -281,7 +281,7 @@ def _chains(rate_in: Fraction, rate_out: Fraction) -> Iterator[tuple[Stage, ...]
 def stages(rate_in: int, rate_out: int) -> tuple[Stage, ...]:
     """Return the chain of stages from `rate_in` to `rate_out` Hz; none at equal rates.
 
-    It costs least (`Stage.cost` per output) of those whose tables fit into `TABLE_LIMIT`.
+    Of the chains whose tables fit into `TABLE_LIMIT`, it has the least `Stage.cost` per output.
     """
     if rate_in == rate_out:
         return ()
@@ -348,7 +348,7 @@ class Resampler:
     def span(self, start: int, stop: int) -> tuple[int, int]:
         """Return the range of inputs that must be in memory for outputs [start, stop).
 
-        It contains `support` and some inputs more, because outputs are computed in groups. The
+        It contains `support` and some more inputs, because outputs are computed in groups. The
         inputs outside `support` change nothing, but must be finite.
         """
         return self.filter.span(start, stop)

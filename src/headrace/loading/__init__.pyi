@@ -8,6 +8,6 @@ from ._plan import Plan as Plan
 from ._read_one import read_one as read_one
 from ._reader import GroupResult as GroupResult
 from ._reader import Reader as Reader
-from ._state import place_of as place_of
-from ._state import state_of as state_of
+from ._state import make_state as make_state
+from ._state import read_state as read_state
 from ._work_results import WorkResult as WorkResult

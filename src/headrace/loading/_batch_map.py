@@ -9,7 +9,7 @@ import numpy as np
 
 from headrace._validation import check_whole_number
 from headrace.errors import TransformError
-from headrace.windows import Batch, generator, noise, takes_rng
+from headrace.windows import Batch, generator, takes_rng
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchMap"]
 
-_GENERATOR_PLACE = -1
-"""Keeps a batch's random generator apart from those of the transforms, whose places count from
+_GENERATOR_INDEX = -1
+"""Distinguishes a batch's random generator from those of the transforms, whose indices count from
 0."""
 
 
@@ -96,7 +96,7 @@ class BatchMap:
 
     def _measure_extra_bytes(self, windows: Windows, batch_size: int) -> int:
         """Call the function on a batch of noise, and return the bytes of the arrays it added."""
-        example = noise(windows)
+        example = windows.noise_example()
         audio = np.repeat(example.audio[None], batch_size, axis=0)
         batch = Batch(
             audio=audio,
@@ -125,7 +125,7 @@ class BatchMap:
         rows = len(batch)  # before the call, which may set the shape of an array in place
         try:
             if self._takes_rng:
-                rng = generator(self._seed, _GENERATOR_PLACE, epoch, position, self._rank)
+                rng = generator(self._seed, _GENERATOR_INDEX, epoch, position, self._rank)
                 result = self._function(batch, rng=rng)
             else:
                 result = self._function(batch)

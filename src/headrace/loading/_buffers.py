@@ -57,7 +57,7 @@ class _LeaseReference(weakref.ref[_Lease]):
 
 
 _lease_references: dict[int, _LeaseReference] = {}
-"""Keeps the weak references alive: one that is itself collected calls nobody."""
+"""Keeps the weak references alive: one that is itself collected does not call its callback."""
 
 
 def _return_buffer(reference: _LeaseReference) -> None:

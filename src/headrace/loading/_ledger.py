@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from headrace._formatting import escape_controls
 from headrace.errors import ReadError, TooManyFailuresError
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Ledger", "parse_max_failures"]
 
 _MAX_RUNS: Final = 1 << 16
-"""The most failures that are listed, some hundred bytes each. Further ones are only counted. This
-number is out of the air."""
+"""The most failures that are listed, some hundred bytes each. Further ones are only counted. An
+arbitrary choice."""
 
 _FILES_IN_MESSAGE: Final = 3
 
@@ -98,7 +99,7 @@ class Ledger:
         self._delivered_by_recording[recording] += 1
 
     def restart_epoch(self) -> None:
-        """Count the epoch's failures from 0 again: the loader resumes somewhere else."""
+        """Count the epoch's failures from 0 again: the loader resumes from a saved state."""
         self._failed_in_epoch = 0
 
     def count_failed(self, epoch: int, recording: int, failure: Failure) -> None:
@@ -129,13 +130,13 @@ class Ledger:
     def _add_to_runs(self, recording: int, failure: Failure) -> None:
         """Add the window to the run it belongs to, or begin a new one."""
         runs = self._runs.get((recording, failure.code)) or []
-        at = bisect_left(runs, failure.index, key=lambda run: run.last + 1)
-        if at < len(runs) and runs[at].first - 1 <= failure.index:
-            run = runs[at]
+        index = bisect_left(runs, failure.index, key=lambda run: run.last + 1)
+        if index < len(runs) and runs[index].first - 1 <= failure.index:
+            run = runs[index]
         elif self._run_count < _MAX_RUNS:
             span = failure.start_s, failure.stop_s
             run = _FailureRun(self._next_number, failure.index, failure.index, 0, failure, *span)
-            runs.insert(at, run)
+            runs.insert(index, run)
             self._runs[recording, failure.code] = runs
             self._run_count += 1
             self._next_number += 1
@@ -147,20 +148,22 @@ class Ledger:
         run.last = max(run.last, failure.index)
         run.start_s = min(run.start_s, failure.start_s)
         run.stop_s = max(run.stop_s, failure.stop_s)
-        after = runs[at + 1] if at + 1 < len(runs) else None
-        if after is not None and after.first == run.last + 1:  # the window closed the gap
+        after = runs[index + 1] if index + 1 < len(runs) else None
+        if (
+            after is not None and after.first == run.last + 1
+        ):  # the window fills the gap between two runs
             run.number = min(run.number, after.number)
             run.last = after.last
             run.start_s = min(run.start_s, after.start_s)
             run.stop_s = max(run.stop_s, after.stop_s)
             run.windows += after.windows
-            del runs[at + 1]
+            del runs[index + 1]
             self._run_count -= 1
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """The failures, in the order in which each run began."""
-        runs = [run for some in self._runs.values() for run in some]
+        all_runs = [run for runs in self._runs.values() for run in runs]
         return tuple(
             replace(
                 run.failure,
@@ -169,7 +172,7 @@ class Ledger:
                 stop_s=run.stop_s,
                 windows=run.windows,
             )
-            for run in sorted(runs, key=attrgetter("number"))
+            for run in sorted(all_runs, key=attrgetter("number"))
         )
 
     def table(self) -> pa.Table:
@@ -201,7 +204,7 @@ class Ledger:
         files = Counter({key: sum(run.windows for run in runs) for key, runs in self._runs.items()})
         causes = ", ".join(f"{count:,} {code}" for code, count in codes.most_common())
         worst = "; ".join(
-            f"{count:,} of {failure.file_id} ({failure.message}) [{failure.code}]"
+            f"{count:,} of {escape_controls(failure.file_id)} ({failure.message}) [{failure.code}]"
             for failure, count in (
                 (self._runs[key][0].failure, count)
                 for key, count in files.most_common(_FILES_IN_MESSAGE)

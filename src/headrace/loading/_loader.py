@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from headrace._processors import processors_per_rank
+from headrace._cpu_count import processors_per_rank
 from headrace._validation import check_choice, check_count, check_stall_timeout, parse_bytes
 from headrace.concurrency import Prefetcher, register_fork_listener
 from headrace.errors import ClosedError, InvalidWindowsError, ReadError
@@ -31,9 +31,9 @@ from headrace.loading._collate import make_examples
 from headrace.loading._ledger import Ledger, parse_max_failures
 from headrace.loading._plan import Plan
 from headrace.loading._reader import Reader
-from headrace.loading._state import place_of, state_of
-from headrace.loading._transforming import read_function
-from headrace.loading._work import limit_deliveries
+from headrace.loading._state import make_state, read_state
+from headrace.loading._transforming_reader import read_function
+from headrace.loading._work_items import limit_deliveries
 from headrace.loading._work_results import WorkResult, make_job
 from headrace.observe import Live, Meter, record_trace
 
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from headrace.concurrency import Job
     from headrace.failures import Failure
     from headrace.loading._buffers import Allocate
-    from headrace.loading._transforming import ReadFunction
-    from headrace.loading._work import WorkItem
+    from headrace.loading._transforming_reader import ReadFunction
+    from headrace.loading._work_items import WorkItem
     from headrace.observe import Stats
     from headrace.windows import AudioExample, Batch, Function, Windows
 
@@ -103,13 +103,13 @@ class Loader:
         if not len(windows):
             raise InvalidWindowsError("there are no windows to load: the slice or filter is empty.")
         if on_error == "skip":
-            windows.share.refuse_skipping()
+            windows.share.check_skip_allowed()
         self.windows = windows
         self.batch_size = batch_size
         self.epoch = 0
         self.last = last
         self.on_error = on_error
-        mapped = BatchMap.try_on_noise(batch_map, seed, windows, batch_size)
+        checked_map = BatchMap.try_on_noise(batch_map, seed, windows, batch_size)
         self._make_plan = partial(
             Plan,
             windows,
@@ -118,7 +118,7 @@ class Loader:
             prefetch=prefetch,
             memory=None if memory is None else parse_bytes(memory),
             last=last,
-            extra_batch_bytes=mapped.extra_bytes if mapped else 0,
+            extra_batch_bytes=checked_map.extra_bytes if checked_map else 0,
         )
         self._plan = self._make_plan()
         self._plan.check_not_empty()
@@ -128,7 +128,7 @@ class Loader:
             windows=windows,
             on_error=on_error,
             pad=last == "pad",
-            batch_map=mapped,
+            batch_map=checked_map,
         )
         self._buffers = None
         if batch_size is not None:
@@ -164,9 +164,9 @@ class Loader:
         (prefetch + 2) deliveries + workers x scratch + open decoders + tables. It depends neither
         on how slow the consumer is nor on how long the recordings are.
 
-        Not included are the process itself, the catalog, and batches that you keep. Nor are the
-        notes about the catalog's recordings: 8 bytes of counts for each, a cache of up to 2 MiB,
-        and a few hundred bytes for each of `failures`.
+        Not included are the process itself, the catalog, and batches that you keep. Nor is
+        what the loader records about the catalog's recordings: 8 bytes of counts for each, a cache
+        of up to 2 MiB, and a few hundred bytes for each of `failures`.
         """
         return self._plan.memory_bound
 
@@ -206,7 +206,7 @@ class Loader:
         Raises
         ------
         MemoryBudgetError
-            `memory` is less than a loader needs that holds so many more batches.
+            `memory` is too small for this many more batches.
         """
         if self._buffers is not None:
             self._plan = self._make_plan(lent_batches=batches)
@@ -256,8 +256,9 @@ class Loader:
         """Show the progress of loading on a terminal within a ``with`` block.
 
         Two lines on standard error are updated twice a second: the progress of the epoch, windows
-        per second, speed relative to real time, memory and its bound, failures, and who waits for
-        whom. They disappear at the end of the block. Other output appears above them.
+        per second, speed relative to real time, memory and its bound, failures, and whether the
+        consumer or the loader waits. They disappear at the end of the block. Other output appears
+        above them.
 
         Parameters
         ----------
@@ -265,18 +266,18 @@ class Loader:
             Whether to show the lines. Default: if standard error is a terminal, and not in CI.
         """
 
-        def look() -> tuple[str, Stats]:
+        def position_and_stats() -> tuple[str, Stats]:
             epoch, position = self._position
             return f"epoch {epoch}, {position / self.windows.positions:.0%}", self.glance()
 
         with Live(show=show) as view:
-            view.follow(look)
+            view.follow(position_and_stats)
             yield
 
     def _stats(self, meter: Meter, kept_bytes: int) -> Stats:
         running = self._iteration()
         if running is not None and running.reader is not None:
-            meter.note_bytes(self._used_bytes(self._plan, running.reader))
+            meter.record_bytes(self._used_bytes(self._plan, running.reader))
         spec, delivered = self.windows.spec, self._ledger.delivered
         return meter.stats(
             windows=delivered,
@@ -341,7 +342,7 @@ class Loader:
 
     def _begin(self, spans: Iterator[tuple[int, int]], n: int | None) -> Iterator[Any]:
         if self._closed:
-            raise ClosedError("the loader is closed. Make another one with windows.loader(...).")
+            raise ClosedError("the loader is closed. Make a new one with windows.loader(...).")
         self._end_iteration()
         self._position = first = next(spans)
         iteration = _Iteration()
@@ -390,7 +391,7 @@ class Loader:
                     raise ReadError(self._ledger.last_failure)
         finally:
             iteration.close()
-            self._meter.note_bytes(self._used_bytes(plan, reader))
+            self._meter.record_bytes(self._used_bytes(plan, reader))
             if self._iteration() is iteration:
                 self._meter.stop()
                 self._newest = None
@@ -405,10 +406,10 @@ class Loader:
         return make_job(item, rows, read, reader.exclude_stalled)
 
     def _deliveries(self, result: WorkResult) -> Iterator[list[AudioExample | Batch]]:
-        """Yield what is delivered, and count it at delivery.
+        """Yield the examples or the batch of a work item, and count each when it is delivered.
 
-        Each delivery is the only element of a list, so that the caller can take it out and nobody
-        but the consumer refers to it.
+        Each delivery is the only element of a list. The caller takes it out, so that only the
+        consumer refers to it.
         """
         item = result.item
         failures = result.failures
@@ -448,7 +449,7 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return a small dict that can be stored as JSON, to resume after the last delivery."""
-        return state_of(self.windows, *(self._resume_at or self._position))
+        return make_state(self.windows, *(self._resume_at or self._position))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next iteration resume from `state`, from any loader of the same windows.
@@ -461,10 +462,10 @@ class Loader:
         StateError
             `state` is not a loader's state, or belongs to other windows.
         """
-        place = place_of(self.windows, state)
+        resume_at = read_state(self.windows, state)
         self._end_iteration()
-        self._resume_at = self._position = place
-        self.epoch = place[0]
+        self._resume_at = self._position = resume_at
+        self.epoch = resume_at[0]
         self._ledger.restart_epoch()
 
     def close(self) -> None:

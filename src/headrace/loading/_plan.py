@@ -16,7 +16,7 @@ from headrace._kernel import LANES
 from headrace.codecs import Recording, decoder_bytes, decodes_from_start, sample_type, seeks_exactly
 from headrace.dsp import resampler, table_bytes
 from headrace.errors import InvalidWindowsError, MemoryBudgetError
-from headrace.loading._work import ReadGroup, WorkItem
+from headrace.loading._work_items import ReadGroup, WorkItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +209,7 @@ class Plan:
         return self.bound(self.prefetch)
 
     def bound(self, prefetch: int) -> int:
-        """Return the most bytes that loading takes with a prefetch of so many deliveries.
+        """Return the most bytes that loading takes with a prefetch of `prefetch` deliveries.
 
         (prefetch + 2) deliveries + workers x scratch + open decoders + tables. The 2 are the batch
         that the consumer holds and the next one: a ``for`` statement drops the old batch only after
@@ -219,7 +219,7 @@ class Plan:
         return self.nbytes(prefetch + 2 + self._lent_batches, self.open_files)
 
     def nbytes(self, deliveries: int, open_files: int) -> int:
-        """Return the bytes of so many deliveries and open files, of scratch and of tables."""
+        """Return the bytes of `deliveries`, of `open_files`, of scratch memory and of tables."""
         return (
             deliveries * self.delivery_bytes
             + max(1, self.workers) * (self.scratch.nbytes + self.transform_bytes)
@@ -229,7 +229,7 @@ class Plan:
 
     @cached_property
     def kinds(self) -> list[Recording]:
-        """A stand-in for each kind of recording, in the order of `Recordings.kinds`.
+        """An example of each kind of recording, in the order of `Recordings.kinds`.
 
         All are as long as the longest recording.
         """
@@ -246,14 +246,14 @@ class Plan:
         pcm = inputs = outputs = between = 0
         for kind in self.kinds:
             chunk = chunk_outputs(kind.sample_rate, target)
-            table = resampler(kind.sample_rate, target)
+            converter = resampler(kind.sample_rate, target)
             # The chunk, the filter's reach on both sides, and a group of SIMD lanes at both ends of
             # each of its stages.
-            lanes = _MAX_STAGES * 2 * LANES * (1 + table.down // table.up)
-            span = -(-chunk * table.down // table.up) + 2 * table.reach + lanes
+            lanes = _MAX_STAGES * 2 * LANES * (1 + converter.down // converter.up)
+            span = -(-chunk * converter.down // converter.up) + 2 * converter.reach + lanes
             pcm = max(pcm, span * kind.channels * sample_type(kind).itemsize)
             inputs, outputs = max(inputs, span), max(outputs, chunk)
-            between = max(between, table.filter.scratch(chunk))
+            between = max(between, converter.filter.scratch(chunk))
         planes = self.windows.audio_shape[0] if self.windows.spec.channel == "all" else 1
         return ScratchSize(pcm, planes, inputs, outputs, between)
 
@@ -271,7 +271,7 @@ class Plan:
     def open_files(self) -> int:
         """The most open files: one for each worker, and as many idle ones and two more.
 
-        An idle file is kept open so that its decoder can carry on with a later window.
+        An idle file is kept open so that its decoder can continue with a later window.
         """
         return 2 * max(1, self.workers) + 2
 
@@ -283,8 +283,9 @@ class Plan:
         """
         if seeks_exactly(recording):
             return 0
-        table = resampler(recording.sample_rate, self.windows.spec.sample_rate)
-        return -(-self.windows.overlap * table.down // table.up) + 2 * table.reach + 2
+        converter = resampler(recording.sample_rate, self.windows.spec.sample_rate)
+        overlap = -(-self.windows.overlap * converter.down // converter.up)
+        return overlap + 2 * converter.reach + 2
 
     @cached_property
     def stream_bytes(self) -> int:
@@ -336,7 +337,7 @@ class Plan:
     def _groups(self, rows: WindowRows, epoch: int) -> Iterator[ReadGroup]:
         """Divide rows into groups, each with one key."""
         count, step, size = len(rows.index), self._group_rows, self.windows.spec.size
-        if self.windows.jumps or self._all_seek:  # no decoder carries on
+        if self.windows.jumps or self._all_seek:  # no decoder continues where it stopped
             for begin in range(0, count, step):
                 yield ReadGroup(rows, begin, min(begin + step, count), size, None, epoch)
             return

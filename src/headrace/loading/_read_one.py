@@ -12,8 +12,8 @@ from headrace.errors import ReadError
 from headrace.loading._collate import make_examples
 from headrace.loading._plan import Plan
 from headrace.loading._reader import Reader
-from headrace.loading._transforming import read_function
-from headrace.loading._work import ReadGroup
+from headrace.loading._transforming_reader import read_function
+from headrace.loading._work_items import ReadGroup
 
 if TYPE_CHECKING:
     from headrace.windows import AudioExample, Windows

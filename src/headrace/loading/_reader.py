@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from headrace.codecs import Recording
     from headrace.concurrency import CancellationToken
     from headrace.loading._plan import Plan
-    from headrace.loading._work import ReadGroup
+    from headrace.loading._work_items import ReadGroup
 
 __all__ = ["GroupResult", "ReadCancelledError", "Reader"]
 
 _CACHE_BYTES = 1 << 21
-"""Bytes for recordings that are kept as the kernel takes them: half a KiB each, and seek points."""
+"""Bytes of the cache of `_kernel.RecordingFile` objects: half a KiB each, plus seek points."""
 
 _STALLED = "a read did not return within stall_timeout_s. Check the disk or network."
 
 
 class ReadCancelledError(Exception):
-    """The read was cancelled: nobody needs its result."""
+    """The read was cancelled: its result is no longer needed."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class GroupResult:
     begin : int
         The group's first row.
     ids, paths : list of str
-        Of the recording of each of its rows.
+        Id and path of the recording of each row.
     failures : dict of int to Failure
         By row of the work item. These rows hold zeros.
     timing : ReadTiming
@@ -74,7 +74,7 @@ class GroupResult:
 
     @contextmanager
     def transforming(self) -> Iterator[None]:
-        """Count the time of what is done inside."""
+        """Count the time inside the ``with`` as time of transforms."""
         began = time.perf_counter()
         yield
         thread = threading.current_thread().name
@@ -102,17 +102,17 @@ class Reader:
         spec, scratch = plan.windows.spec, plan.scratch
         self._recordings = plan.windows.recordings
         self._spec = spec
-        self._kinds = {kind: place for place, kind in enumerate(plan.windows.recordings.kinds)}
+        self._kinds = {kind: index for index, kind in enumerate(plan.windows.recordings.kinds)}
         formats = []
         for kind in plan.kinds:
-            table = resampler(kind.sample_rate, spec.sample_rate)
+            converter = resampler(kind.sample_rate, spec.sample_rate)
             chunk = chunk_outputs(kind.sample_rate, spec.sample_rate)
             formats.append(
                 _kernel.RecordingFormat(
                     source=source_format(kind),
-                    filter=table.filter,
-                    output_up=table.up,
-                    output_down=table.down,
+                    filter=converter.filter,
+                    output_up=converter.up,
+                    output_down=converter.down,
                     chunk=chunk,
                     history=plan.kept_frames(kind),
                 )
@@ -196,13 +196,13 @@ class Reader:
                 _kernel.ReadRequest(recording=file, starts=read.starts, row=read.row - first)
             )
         began, cpu_s = time.perf_counter(), time.thread_time()
-        done = self._native.read(requests, rows, token.flag, token.heartbeat)
+        result = self._native.read(requests, rows, token.flag, token.heartbeat)
         cpu_s = time.thread_time() - cpu_s
-        busy_s = done.busy_s
+        busy_s = result.busy_s
         gil_s = time.perf_counter() - began - busy_s
-        if done.cancelled:
+        if result.cancelled:
             raise ReadCancelledError
-        for window in done.lost:
+        for window in result.lost:
             row = window.row + first
             failures[row] = self._failure(group, row, Code(window.code), window.message)
         timing = ReadTiming(
@@ -211,8 +211,8 @@ class Reader:
             ended_s=began + busy_s,
             cpu_s=cpu_s,
             busy_s=busy_s,
-            decode_s=done.decode_s,
-            resample_s=done.resample_s,
+            decode_s=result.decode_s,
+            resample_s=result.resample_s,
             gil_s=gil_s,
             file=paths[0] if paths else "",
             windows=len(paths),
@@ -220,14 +220,14 @@ class Reader:
         return GroupResult(group.begin, ids, paths, failures, timing)
 
     def exclude_stalled(self, group: ReadGroup, stalled: CancellationToken) -> None:
-        """Stop reading the recording on which reading `group`, with the token `stalled`, hangs."""
+        """Do not read the recording again on which the read with the token `stalled` hangs."""
         recordings = {read.recording for read in group.reads}
         if stalled.working_on is not None:
             recordings &= {stalled.working_on}
         self._stalled_recordings |= recordings
 
     def _recording_at(self, index: int) -> tuple[Recording, _kernel.RecordingFile]:
-        """Return a recording, and the same as the kernel takes it."""
+        """Return a recording, and its description for the kernel."""
         recording = self._recordings[index]
         kind = (
             recording.sample_rate,

@@ -12,7 +12,7 @@ import numpy as np
 from headrace.concurrency import Job, Task
 from headrace.loading._collate import collate
 from headrace.loading._reader import GroupResult
-from headrace.loading._state import state_of
+from headrace.loading._state import make_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from headrace.concurrency import CancellationToken
     from headrace.failures import Failure
     from headrace.loading._batch_map import BatchMap
-    from headrace.loading._transforming import ReadFunction
-    from headrace.loading._work import ReadGroup, WorkItem
+    from headrace.loading._transforming_reader import ReadFunction
+    from headrace.loading._work_items import ReadGroup, WorkItem
     from headrace.observe import ReadTiming
     from headrace.windows import Batch, Windows
 
@@ -130,7 +130,7 @@ class WorkResult:
             self.ids_and_paths(),
             buffer,
             self.failures,
-            state_of(windows, *item.resume_at),
+            make_state(windows, *item.resume_at),
             drop_failed=on_error == "skip",
             padding_rows=len(buffer) - len(item.rows.index) if fill else item.padding_rows,
         )

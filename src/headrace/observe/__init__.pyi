@@ -1,7 +1,7 @@
 """The names that the other packages may use."""
 
+from ._counters import Meter as Meter
 from ._live import Live as Live
-from ._meter import Meter as Meter
 from ._read_timing import ReadTiming as ReadTiming
 from ._stats import Stats as Stats
 from ._trace import record_trace as record_trace

@@ -1,10 +1,10 @@
-"""`Live`: two lines on a terminal that show how loading goes, redrawn while it runs.
+"""`Live`: two lines on a terminal that show the progress of loading, redrawn while it runs.
 
 Guarantees
 ----------
 - A thread of its own reads the figures and draws them. It is joined when the ``with`` ends, also
   after an exception.
-- It only reads what others count: the consumer and the workers never wait for it.
+- It only reads counters: the consumer and the workers never wait for it.
 - Where nothing is shown there is no thread, and rich is not imported.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from headrace._formatting import format_bytes
 from headrace._progress import stderr_is_interactive
+from headrace.observe._stats import MIN_WAIT_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +36,6 @@ _INTERVAL_S: Final = 0.5
 _UPDATES_AVERAGED: Final = 10
 """Rates are averaged over this many updates: 5 seconds."""
 
-_LEAST_WAIT_SHARE: Final = 0.01
-"""A smaller share of the time does not count as waiting: law 5's figure."""
-
 
 def format_status(position: str, now: Stats, before: Stats | None = None) -> str:
     """Return the two lines that are shown.
@@ -45,7 +43,7 @@ def format_status(position: str, now: Stats, before: Stats | None = None) -> str
     Parameters
     ----------
     position : str
-        What is loaded, and how far it is: ``"epoch 0, 45%"``.
+        The progress of the epoch or the run: ``"epoch 0, 45%"``.
     now, before : Stats
         The newest figures, and earlier ones. Rates and waits are of the time between them, or of
         the whole run without `before`; everything else is of `now`.
@@ -60,17 +58,18 @@ def format_status(position: str, now: Stats, before: Stats | None = None) -> str
             wait_s=max(0.0, now.wait_s - before.wait_s),
         )
     share = min(1.0, recent.wait_share)
-    who = f"the consumer waits {share:.0%}" if share >= _LEAST_WAIT_SHARE else "the loader waits"
+    consumer_waits = share >= MIN_WAIT_SHARE
+    waiting = f"the consumer waits {share:.0%}" if consumer_waits else "the loader waits"
     return (
         f"{position}: {now.windows:,} windows, {recent.windows_per_s:,.0f}/s, "
         f"{recent.times_real_time:,.0f} times real time\n"
         f"{format_bytes(now.peak_bytes)} of at most {format_bytes(now.memory_bound)}, "
-        f"{now.failed:,} failed, {who}"
+        f"{now.failed:,} failed, {waiting}"
     )
 
 
 class Live:
-    """A context manager: shows how loading goes inside its ``with``.
+    """A context manager that shows the progress of loading inside its ``with``.
 
     Parameters
     ----------
@@ -80,23 +79,23 @@ class Live:
 
     def __init__(self, *, show: bool | None = None) -> None:
         self.shown = stderr_is_interactive() if show is None else show
-        self._run = ""
+        self._run_text = ""
         self._followed: tuple[PositionAndStats, deque[Stats]] | None = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def progress(self, done: int, total: int) -> None:
         """Show that `done` of `total` runs are done, in place of the position."""
-        self._run = f"run {min(done + 1, total)} of {total}"
+        self._run_text = f"run {min(done + 1, total)} of {total}"
 
     def follow(self, position_and_stats: PositionAndStats) -> None:
-        """From now on, show what a loader's function returns.
+        """Show the progress of a loader from now on.
 
         Parameters
         ----------
         position_and_stats : callable
-            Returns how far loading is, as text, and the loader's statistics. The view's thread
-            calls it.
+            Returns the position of loading, as text, and the loader's statistics. Called by the
+            thread that draws.
         """
         self._followed = position_and_stats, deque(maxlen=_UPDATES_AVERAGED)
 
@@ -104,10 +103,10 @@ class Live:
         """Return what is to be shown now."""
         followed = self._followed
         if followed is None:
-            return self._run
+            return self._run_text
         position_and_stats, earlier = followed
         position, stats = position_and_stats()
-        text = format_status(self._run or position, stats, earlier[0] if earlier else None)
+        text = format_status(self._run_text or position, stats, earlier[0] if earlier else None)
         earlier.append(stats)
         return text
 

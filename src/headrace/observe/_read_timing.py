@@ -8,15 +8,16 @@ from typing import Final
 __all__ = ["GIL_WAIT_S", "ReadTiming"]
 
 GIL_WAIT_S: Final = 1e-3
-"""Longer waits for the GIL, in seconds, are counted: another thread held it. A thread gets a free
-GIL within microseconds, and one that is requested after 5 ms (`sys.getswitchinterval`)."""
+"""Longer waits for the GIL, in seconds, are counted, because another thread held it. A thread
+acquires a free GIL within microseconds. A GIL that is held is released 5 ms after it is requested
+(`sys.getswitchinterval`)."""
 
 
 @dataclass(slots=True, eq=False)
 class ReadTiming:
-    """Timing of one group of reads, made by the worker that read it.
+    """Timing of one group of reads, measured by the worker that read it.
 
-    Times of day are those of `time.perf_counter`; all times are in seconds.
+    All times are in seconds. Points in time are by `time.perf_counter`.
 
     Attributes
     ----------

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from headrace._formatting import format_bytes
 
-__all__ = ["GIL_WAITS_OFTEN", "Stats", "separate_blocked"]
+__all__ = ["GIL_WAITS_OFTEN", "MIN_WAIT_SHARE", "Stats", "separate_blocked"]
 
-_LEAST_WAIT_SHARE = 0.01
-"""A wait below this share of the run does not count: law 5's figure."""
+MIN_WAIT_SHARE = 0.01
+"""A smaller share of the run does not count as waiting: law 5 in docs/architecture.md."""
 
 _MOSTLY = 0.5
 """From this share of the run on, the consumer waited for longer than it worked."""
@@ -155,9 +155,9 @@ class Stats:
                 f"The consumer did the loading itself, {share} of the run: "
                 "set workers=1 or more to load while it works."
             )
-        if self.wait_share < _LEAST_WAIT_SHARE:
+        if self.wait_share < MIN_WAIT_SHARE:
             return f"The loader waited for the consumer, which waited {share} of the run."
-        if self.wait_s - self.first_wait_s < _LEAST_WAIT_SHARE * self.wall_s:
+        if self.wait_s - self.first_wait_s < MIN_WAIT_SHARE * self.wall_s:
             if self.wait_share > _MOSTLY:
                 return (
                     f"The consumer waited {share} of the run, nearly all of it for the first "
@@ -171,31 +171,31 @@ class Stats:
         return self._why_the_consumer_waited(share)
 
     def _why_the_consumer_waited(self, share: str) -> str:
-        loaded = self.busy_s / (self.workers * self.wall_s)
+        busy = self.busy_s / (self.workers * self.wall_s)
         workers = "the one worker was" if self.workers == 1 else f"the {self.workers} workers were"
         parts = self.parts
         longest = max(parts, key=lambda name: parts[name])
         waited = f"The consumer waited for the loader {share} of the run"
         if longest == "transforms" and self.workers > 1 and self.gil_waits > GIL_WAITS_OFTEN:
             return (
-                f"{waited}; {workers} busy {loaded:.0%} of it, mostly with a transform that holds "
+                f"{waited}; {workers} busy {busy:.0%} of it, mostly with a transform that holds "
                 "the GIL, so that only one worker at a time runs it: more workers do not help. "
                 "Work on whole arrays, or on whole batches (batch_map)."
             )
-        if loaded > _BUSY and longest == _BLOCKED:
+        if busy > _BUSY and longest == _BLOCKED:
             blocked = parts[_BLOCKED] / self.busy_s
             return (
-                f"{waited}; {workers} loading {loaded:.0%} of it, but {blocked:.0%} of that time "
+                f"{waited}; {workers} loading {busy:.0%} of it, but {blocked:.0%} of that time "
                 f"{_BLOCKED}: the disk or network is slow (more workers may help), or there are "
                 "more threads than processors (more workers do not help)."
             )
-        if loaded > _BUSY:
+        if busy > _BUSY:
             condition = " and the transform releases the GIL" if longest == "transforms" else ""
             return (
-                f"{waited}; {workers} busy {loaded:.0%} of it, mostly with {longest}: "
+                f"{waited}; {workers} busy {busy:.0%} of it, mostly with {longest}: "
                 f"more workers help if processors are free{condition}."
             )
-        idle = f"{waited} although {workers} busy only {loaded:.0%} of it"
+        idle = f"{waited} although {workers} busy only {busy:.0%} of it"
         if self.gil_waits > GIL_WAITS_OFTEN and self.wait_share < _MOSTLY:
             return (
                 f"{idle}: after {self.gil_waits:.0%} of the reads a worker waited for the GIL, or "

@@ -55,8 +55,8 @@ _ARGS: Final = (
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class _Delivery(NamedTuple):
-    """The consumer waited in the loader, until it got a delivery."""
+class _ConsumerWait(NamedTuple):
+    """The consumer's wait for one delivery, until it was delivered."""
 
     thread: str
     began_s: float
@@ -89,7 +89,7 @@ class Trace:
         self._began_s = time.perf_counter()
         self._began_at = time.time()
         self._reads: deque[ReadTiming] = deque(maxlen=kept)
-        self._deliveries: deque[_Delivery] = deque(maxlen=kept)
+        self._deliveries: deque[_ConsumerWait] = deque(maxlen=kept)
         self._work: deque[tuple[str, float, float]] = deque(maxlen=kept)
         self._reads_seen = 0
         self._deliveries_seen = 0
@@ -107,7 +107,7 @@ class Trace:
         Parameters
         ----------
         timings : iterable of ReadTiming
-            The groups of reads that filled it. They are kept, and must not change any more.
+            The groups of reads that filled it. They are kept, and must not change afterwards.
         epoch, windows : int
             Epoch of the delivery, and windows in it.
         began_s, ended_s : float
@@ -118,7 +118,7 @@ class Trace:
             self._reads_seen += 1
         self._deliveries_seen += 1
         thread = current_thread().name
-        self._deliveries.append(_Delivery(thread, began_s, ended_s, epoch, windows))
+        self._deliveries.append(_ConsumerWait(thread, began_s, ended_s, epoch, windows))
 
     def consumed(self, began_s: float, ended_s: float) -> None:
         """Record that the consumer worked with a delivery."""
@@ -172,7 +172,7 @@ class Trace:
             args = {"epoch": epoch, "windows": windows}
             yield _Slice("wait", "consumer", thread, began_s, ended_s, args)
         for thread, began_s, ended_s in self._work:
-            yield _Slice("work with it", "consumer", thread, began_s, ended_s, {})
+            yield _Slice("work", "consumer", thread, began_s, ended_s, {})
         # A worker that lost its processor looks like one that waits for the GIL, but is rarer.
         waits = sum(read.gil_s > GIL_WAIT_S for read in self._reads)
         often = waits > GIL_WAITS_OFTEN * len(self._reads)

@@ -1,12 +1,14 @@
 """The names that the other packages may use."""
 
+from ._batch import AudioExample as AudioExample
+from ._batch import Batch as Batch
 from ._cutting import cut_at_times as cut_at_times
 from ._cutting import cut_recordings as cut_recordings
-from ._examples import AudioExample as AudioExample
-from ._examples import Batch as Batch
+from ._identity import IdentityPart as IdentityPart
+from ._identity import WindowsIdentity as WindowsIdentity
 from ._mixtures import concat as concat
 from ._mixtures import mix as mix
-from ._permutation import InOrder as InOrder
+from ._orders import InOrder as InOrder
 from ._spec import Channel as Channel
 from ._spec import Coverage as Coverage
 from ._spec import Tail as Tail
@@ -15,7 +17,6 @@ from ._transforms import PROGRAMMING_ERRORS as PROGRAMMING_ERRORS
 from ._transforms import Function as Function
 from ._transforms import Transform as Transform
 from ._transforms import generator as generator
-from ._transforms import noise as noise
 from ._transforms import takes_rng as takes_rng
 from ._window_sets import WindowRows as WindowRows
 from ._windows import Windows as Windows

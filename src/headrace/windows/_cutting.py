@@ -1,4 +1,4 @@
-"""What `Catalog.windows` and `Catalog.windows_at` do: recordings -> `Windows`."""
+"""Cut the recordings of a catalog: `Catalog.windows` and `Catalog.windows_at`."""
 
 from __future__ import annotations
 
@@ -19,61 +19,41 @@ from headrace.windows._windows import Windows
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from headrace.catalog import Catalog
 
 __all__ = ["cut_at_times", "cut_recordings"]
 
-_MOST_JITTER = 1 << 31
-"""Samples: so that twice as many can be drawn from."""
+_MAX_JITTER = 1 << 31
+"""In samples. A jitter is drawn from twice as many numbers, and `draw_below` allows 2^32."""
 
 
 def cut_recordings(
     catalog: Catalog,
-    sample_rate: int | None = 16_000,
-    window_s: float = 5.0,
-    hop_s: float | None = None,
+    sample_rate: int | None,
+    window_s: float,
+    hop_s: float | None,
     *,
-    tail: Tail = "pad",
-    min_tail_s: float | None = None,
-    channel: Channel = "mix",
+    tail: Tail,
+    min_tail_s: float | None,
+    channel: Channel,
 ) -> Windows:
-    """Cut the recordings into windows of one length; reads nothing.
-
-    Parameters
-    ----------
-    sample_rate : int or None
-        Hz of the windows; None for the recordings' own, which must then be one.
-    window_s, hop_s : float
-        Seconds of a window, and between the starts of two; default one after the other.
-    tail : {"pad", "shift", "drop"}
-        What becomes of audio after the last full window: one more window filled up with zeros,
-        one more that ends with the recording, or nothing.
-    min_tail_s : float, optional
-        With ``"pad"``, the least audio (s) that is worth one more window; default a quarter of
-        `window_s`.
-    channel : "mix", "all" or int
-        The mean of all channels; every channel; or one, from 0.
-
-    Raises
-    ------
-    InvalidWindowsError
-        These recordings cannot be cut so.
-    """
-    spec = _spec(catalog, sample_rate, window_s, hop_s, tail, min_tail_s, channel)
-    geometry = Geometry.of(spec, catalog.frames, catalog.sample_rates)
+    """Cut the recordings into windows of one length: see `Catalog.windows`."""
+    spec = _make_spec(catalog, sample_rate, window_s, hop_s, tail, min_tail_s, channel)
+    geometry = Geometry.from_frames(spec, catalog.frames, catalog.sample_rates)
     windowless = np.flatnonzero(geometry.counts == 0)
     if len(windowless) == len(geometry.counts):
         longest = int(geometry.samples.max(initial=0)) / spec.sample_rate
         raise InvalidWindowsError(
-            f"none of the {len(catalog)} recordings holds a window of {window_s} s (the "
+            f"none of the {len(catalog)} recordings is as long as a window of {window_s} s (the "
             f'longest has {longest:.3f} s): give a smaller window_s, or tail="pad".'
         )
     if len(windowless):
         first = catalog[int(windowless[0])]
         warnings.warn(
-            f"{len(windowless)} of {len(catalog)} recordings get no window, being shorter than "
-            f"{window_s} s: the first is {first.id} with {first.duration_s:.3f} s. "
+            f"{len(windowless)} of {len(catalog)} recordings have no window, because they are "
+            f"shorter than {window_s} s: the first is {first.id} with {first.duration_s:.3f} s. "
             'Give tail="pad" to keep them.',
             HeadraceWarning,
             stacklevel=3,
@@ -84,47 +64,21 @@ def cut_recordings(
 def cut_at_times(
     catalog: Catalog,
     table: pa.Table | pd.DataFrame | Mapping[str, Any],
-    sample_rate: int | None = 16_000,
-    window_s: float = 5.0,
+    sample_rate: int | None,
+    window_s: float,
     *,
-    jitter_s: float = 0.0,
-    seed: int = 0,
-    channel: Channel = "mix",
+    jitter_s: float,
+    seed: int,
+    channel: Channel,
 ) -> Windows:
-    """Return windows around given times, as those of annotations; reads nothing.
-
-    A window that would pass an end of its recording is moved inside; where the recording is shorter
-    than a window, it begins with it and zeros follow.
-
-    Parameters
-    ----------
-    table : Arrow table, pandas DataFrame, or mapping of columns
-        ``id`` of the recording, and ``at_s``, seconds from its start to the window's middle; or
-        ``start_s`` and ``end_s``, which that is half-way between. A window for each row, in their
-        order; other columns are left alone.
-    sample_rate, window_s, channel
-        As in `windows`.
-    jitter_s : float
-        Seconds that a window is moved by, at most, to either side: newly in every epoch, by a hash
-        of (seed, epoch, row). `Windows.table` and indexing tell of epoch 0.
-    seed : int
-        Of the jitter.
-
-    Raises
-    ------
-    CatalogError
-        A column is missing or of a wrong type, an id is not in the catalog, or a time is not in its
-        recording.
-    InvalidWindowsError
-        These recordings cannot be cut so.
-    """
-    spec = _spec(catalog, sample_rate, window_s, None, "pad", 0.0, channel)
+    """Return windows around given times: see `Catalog.windows_at`."""
+    spec = _make_spec(catalog, sample_rate, window_s, None, "pad", 0.0, channel)
     rate = spec.sample_rate
-    if not 0 <= jitter_s * rate < _MOST_JITTER:
+    if not 0 <= jitter_s * rate < _MAX_JITTER:
         raise InvalidWindowsError(
             f"jitter_s must be 0 or more seconds, less than 2^31 samples, not {jitter_s!r}."
         )
-    recording, at_s = _times(catalog, table)
+    recording, at_s = _read_times(catalog, table)
     start = np.rint(at_s * rate).astype(np.int64) - spec.size // 2
     jitter = round(jitter_s * rate)
     return Windows(
@@ -132,7 +86,7 @@ def cut_at_times(
     )
 
 
-def _spec(
+def _make_spec(
     catalog: Catalog,
     sample_rate: int | None,
     window_s: float,
@@ -141,9 +95,11 @@ def _spec(
     min_tail_s: float | None,
     channel: Channel,
 ) -> WindowSpec:
-    """Return how to cut, checked against the recordings."""
+    """Return the spec, checked against the recordings."""
     if not len(catalog):
-        raise InvalidWindowsError("there are no recordings to cut: the filter or slice left none.")
+        raise InvalidWindowsError(
+            "the catalog has no recordings to cut: check the filter or slice that made it."
+        )
     spec = WindowSpec.from_seconds(
         _native_rate(catalog) if sample_rate is None else sample_rate,
         window_s,
@@ -166,12 +122,12 @@ def _native_rate(catalog: Catalog) -> int:
     return int(rates[0])
 
 
-def _check_channels(catalog: Catalog, channel: Any) -> None:  # noqa: ANN401  checked by WindowSpec
+def _check_channels(catalog: Catalog, channel: object) -> None:
     channels = catalog.channels
     if channel == "all" and channels.min() != channels.max():
         few, many = (catalog[int(i)] for i in (channels.argmin(), channels.argmax()))
         raise InvalidWindowsError(
-            f'channel="all" needs the same number of channels everywhere, but {few.id} has '
+            f'channel="all" needs the same number of channels in all recordings, but {few.id} has '
             f'{few.channels} and {many.id} has {many.channels}: give channel="mix", or filter.'
         )
     if isinstance(channel, int) and channel >= channels.min():
@@ -182,31 +138,39 @@ def _check_channels(catalog: Catalog, channel: Any) -> None:  # noqa: ANN401  ch
         )
 
 
-def _times(catalog: Catalog, table: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:  # noqa: ANN401
-    """Return the recording's number and the seconds of each row."""
+def _read_times(
+    catalog: Catalog, table: pa.Table | pd.DataFrame | Mapping[str, Any]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return each row's recording and its time in seconds.
+
+    Raises
+    ------
+    CatalogError
+        See `Catalog.windows_at`.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     with arrow_errors_explained(
-        "The table of times cannot be a table", "Give columns of one length and type."
+        "The table of times cannot be read", "Give columns of one length, each of one type."
     ):
         arrow = pa.table(dict(table)) if isinstance(table, Mapping) else as_table(table)
     names = arrow.column_names
-    wanted = ["id", "at_s"] if "at_s" in names else ["id", "start_s", "end_s"]
-    if missing := [name for name in wanted if name not in names]:
+    needed = ["id", "at_s"] if "at_s" in names else ["id", "start_s", "end_s"]
+    if missing := [name for name in needed if name not in names]:
         raise CatalogError(
             f"The table of times has no column {', '.join(missing)}: it needs id, and at_s or both "
             f"start_s and end_s. It has {names}."
         )
     times = []
-    for name in wanted[1:]:
+    for name in needed[1:]:
         with arrow_errors_explained(
-            f"The column {name} is not of seconds: {arrow[name].type}", "Give numbers."
+            f"The column {name} is not a number of seconds: {arrow[name].type}", "Give numbers."
         ):
             times.append(arrow[name].cast("float64").to_numpy())
     at_s = sum(times) / len(times)
     with arrow_errors_explained(
-        f"The column id is not of ids: {arrow['id'].type}", "Give those of recordings."
+        f"The column id does not hold ids: {arrow['id'].type}", "Give ids of recordings."
     ):
         ids = arrow["id"].cast("string")
     found = pc.index_in(ids, value_set=catalog.ids)
@@ -214,7 +178,8 @@ def _times(catalog: Catalog, table: Any) -> tuple[np.ndarray[Any, Any], np.ndarr
         row = pc.index(pc.is_null(found), value=True).as_py()
         raise CatalogError(
             f"Row {row} of the table of times: there is no recording {ids[row].as_py()!r} in the "
-            f"catalog, nor for {found.null_count - 1} more rows."
+            f"catalog, nor for {found.null_count - 1} more rows. Drop these rows, or scan their "
+            "files."
         )
     recording = found.to_numpy().astype(np.int64)
     lengths = (catalog.frames / catalog.sample_rates)[recording]
@@ -223,7 +188,7 @@ def _times(catalog: Catalog, table: Any) -> tuple[np.ndarray[Any, Any], np.ndarr
         row = int(outside[0])
         raise CatalogError(
             f"Row {row} of the table of times: {at_s[row]} s is not in {ids[row].as_py()!r}, which "
-            f"has {lengths[row]:.3f} s; nor are the times of {len(outside) - 1} more rows in "
-            "theirs."
+            f"has {lengths[row]:.3f} s; {len(outside) - 1} more rows have a time outside their "
+            "recording. Give seconds from the start of the recording."
         )
     return recording, at_s

@@ -1,7 +1,7 @@
-"""`Geometry`: how every recording is cut, in whole samples at the target rate.
+"""`Geometry`: where the windows of every recording are, in samples at the target rate.
 
 A recording of n frames at rate r has N = ceil(n R / r) samples at rate R. Window k starts at sample
-k * hop; only with tail="shift" may the last one start elsewhere, at max(0, N - size).
+k * hop. Only the last window may start elsewhere, with tail="shift": at max(0, N - size).
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ __all__ = ["Geometry"]
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """The windows of a set of recordings, numbered through; a few integers for each recording.
+    """The windows of many recordings, numbered one recording after the other.
+
+    Stores a few integers for each recording and nothing for each window.
 
     Attributes
     ----------
     spec : WindowSpec
-        How to cut.
+        How the recordings are cut.
     samples : ndarray of int64, shape ``(recordings,)``
-        N of each recording.
+        Samples of each recording at the target rate.
     counts : ndarray of int64, shape ``(recordings,)``
         Windows of each recording.
     """
@@ -42,7 +44,7 @@ class Geometry:
     counts: NDArray[np.int64]
 
     @classmethod
-    def of(
+    def from_frames(
         cls, spec: WindowSpec, frames: NDArray[np.int64], sample_rates: NDArray[np.int64]
     ) -> Geometry:
         """Cut recordings of `frames` frames at `sample_rates` Hz.
@@ -50,22 +52,22 @@ class Geometry:
         Raises
         ------
         InvalidWindowsError
-            A recording is so long, or the rate so high, that 63 bits do not hold their product.
+            A recording's frames times the sample rate exceed 63 bits.
         """
         longest = int(frames.max(initial=0))
         if longest * spec.sample_rate >= 1 << 63:
             raise InvalidWindowsError(
                 f"a recording of {longest} frames cannot be cut at {spec.sample_rate} Hz: leave it "
-                "out with filter, or give a lower sample_rate."
+                "out with catalog.filter, or give a lower sample_rate."
             )
-        if (sample_rates == sample_rates[:1]).all():  # as mostly: a tenth of the time
+        if (sample_rates == sample_rates[:1]).all():  # the usual case, ten times faster
             sample_rates = sample_rates[:1]
         divisor = np.gcd(sample_rates, spec.sample_rate)
         samples = -(-frames * (spec.sample_rate // divisor) // (sample_rates // divisor))
         full = np.where(samples >= spec.size, (samples - spec.size) // spec.hop + 1, 0)
         covered = np.where(full > 0, (full - 1) * spec.hop + spec.size, 0)
         if spec.tail == "pad":
-            # Audio that only one more window would hold; with hop <= size one more reaches the end.
+            # Samples that only one more window would hold. If hop <= size, it reaches the end.
             new = samples - np.maximum(full * spec.hop, covered)
             more = (new > 0) & ((new >= spec.min_tail) | (full == 0))
         elif spec.tail == "shift":
@@ -83,15 +85,23 @@ class Geometry:
 
     @property
     def total(self) -> int:
-        """Windows in all."""
+        """Number of windows of all recordings."""
         return int(self.first[-1])
 
     def locate(
         self, windows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return recording, start and valid samples of windows given by number.
+        """Return where windows are, by binary search over the recordings.
 
-        By binary search: O(log recordings) each.
+        Parameters
+        ----------
+        windows : ndarray of int64, shape ``(rows,)``
+            Their numbers.
+
+        Returns
+        -------
+        recording, start, valid : ndarray of int64, shape ``(rows,)``
+            The recording's number, the first sample, and the samples before the recording's end.
         """
         recording = np.searchsorted(self.first, windows, side="right") - 1
         start = (windows - self.first[recording]) * self.spec.hop
@@ -103,8 +113,8 @@ class Geometry:
     def coverage(self, begin: int, stop: int) -> Coverage:
         """Return what the windows numbered [begin, stop) cover of their recordings.
 
-        Recordings without windows count where all windows are meant. A few operations for each
-        recording, none for each window.
+        Recordings without windows count only if the range is that of all windows. Takes a few
+        operations for each recording and none for each window.
         """
         first = np.maximum(self.first[:-1], begin)
         last = np.minimum(self.first[1:], stop) - 1
@@ -112,7 +122,7 @@ class Geometry:
         chosen = np.arange(len(first)) if begin == 0 and stop == self.total else some
         first, last = first[some], last[some]
         size, hop = self.spec.size, self.spec.hop
-        # All but the last window of a recording are full, and a hop apart.
+        # All windows of a recording but the last are full, and one hop apart.
         before = last - first
         covered = np.where(before > 0, (before - 1) * min(hop, size) + size, 0)
         _, start, valid = self.locate(last)

@@ -1,14 +1,15 @@
-"""`Labels`: annotations -> targets, made where they are asked for.
+"""`Labels`: targets of windows, computed from annotations when they are needed.
 
 Times are rounded to whole samples at the windows' rate, and an event is at least one sample long.
-An event of `length` samples counts in a window if at least `need` samples of it lie inside, and
-that is so exactly if the window starts in [event - size + need, event + length - need]: each event
-is an interval of window starts. Between two ends of such intervals nothing changes. So what has to
-be known of any window, wherever it starts, is which of these spans its start lies in: one binary
-search. Nothing is kept for each window, however many there are and however they overlap.
+An event of `length` samples counts in a window of `size` samples if at least `need` samples of it
+lie inside. This holds if and only if the window starts in
+[event - size + need, event + length - need]. So each event is an interval of window starts, and
+between two ends of such intervals the labels are constant. The labels of a window are those of the
+span that its start lies in, found by one binary search. Nothing is stored for each window, however
+many there are and however much they overlap.
 """
 
-# ruff: noqa: SLF001  several are joined to one
+# ruff: noqa: SLF001  join reads the tables of other Labels
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ import numpy as np
 from headrace.annotations import format_first, match, report_unmatched
 from headrace.errors import AnnotationError, HeadraceWarning
 from headrace.windows._geometry import Geometry
-from headrace.windows._intervals import ranges, spans
+from headrace.windows._intervals import concatenate_ranges, constant_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headrace.annotations import Annotations
+    from headrace.catalog import Catalog
     from headrace.windows._spec import WindowSpec
-    from headrace.windows._windows import Windows
+    from headrace.windows._window_sets import WindowSet
 
     Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -40,31 +42,33 @@ __all__ = ["Labels", "Unannotated"]
 Unannotated = Literal["error", "negative", "mask"]
 
 _ROWS_AT_ONCE = 1 << 16
-"""Windows that are counted at once: some megabytes, and long enough that NumPy's calls are free."""
+"""Windows that are counted in one step: a few megabytes, and enough to hide the cost of NumPy's
+calls."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Labels:
-    """What is known of any window of a catalog.
+    """The labels of any window of some recordings.
 
-    Made by `Windows.label`. Pickles with the windows; some bytes for each event and recording.
+    `Windows.label` makes it. It is pickled with the windows, and has some bytes for each event and
+    recording.
 
     Attributes
     ----------
     classes : tuple of str
-        Names of the columns of targets.
+        Names of the columns of labels.
     """
 
     classes: tuple[str, ...]
     _size: int
     _base: NDArray[np.int64]
-    """Where each recording begins on a line on which all follow each other, `_size` apart."""
+    """Where each recording begins on a line that holds all recordings, `_size` samples apart."""
     _span: NDArray[np.int64]
-    """Where on that line spans begin, within which all windows have the same labels."""
+    """Where the spans with constant labels begin on that line."""
     _first: NDArray[np.int64]
-    """For each span the first of its entries in `_class`, and their number."""
+    """Index of each span's first entry in `_class`, and the number of entries."""
     _class: NDArray[np.int32]
-    """Places in `classes`; their number stands for whatever is not known."""
+    """Indices into `classes`. The number of classes stands for "not all classes are known"."""
     _end: int
     """Where the line ends."""
 
@@ -78,7 +82,7 @@ class Labels:
 
     @property
     def _content(self) -> tuple[int | bytes, ...]:
-        """What is equal where all is: labels made twice of the same annotations are the same."""
+        """What two `Labels` that label all windows alike have in common."""
         tables = (self._base, self._span, self._first, self._class)
         return self._size, self._end, *(one.tobytes() for one in tables)
 
@@ -95,14 +99,14 @@ class Labels:
         Parameters
         ----------
         recording, start : ndarray of int64, shape ``(rows,)``
-            Places in the catalog, and first samples at the windows' rate.
+            Numbers of the recordings, and first samples at the windows' rate.
 
         Returns
         -------
         labels : ndarray of float32, shape ``(rows, classes)``
             1 where an event of the class counts in the window, else 0.
         mask : ndarray of bool, shape ``(rows, classes)``
-            True where that is known.
+            True where it is known whether an event of the class is present.
         """
         row, number = self._pairs(recording, start)
         classes = len(self.classes)
@@ -111,55 +115,56 @@ class Labels:
         labels[row[named], number[named]] = 1
         mask = np.ones(labels.shape, bool)
         if not named.all():
-            doubtful = row[~named]  # what somebody has heard there stays known
-            mask[doubtful] = labels[doubtful] > 0
+            uncertain = row[~named]  # there, only the classes that were labelled are known
+            mask[uncertain] = labels[uncertain] > 0
         return labels, mask
 
-    def counts(self, windows: Windows) -> dict[str, int]:
-        """Return the number of windows for each class: see `Windows.label_counts`."""
+    def count_windows(self, windows: WindowSet) -> dict[str, int]:
+        """Return the number of windows of each class: see `Windows.label_counts`."""
         return dict(zip(self.classes, self._totals(windows)[0].tolist(), strict=True))
 
-    def balanced_weights(self, windows: Windows) -> NDArray[np.float64]:
+    def balanced_weights(self, windows: WindowSet) -> NDArray[np.float64]:
         """Return a weight for each window: see `Windows.balanced_weights`."""
-        totals, nothing = self._totals(windows)
-        each = np.append(1 / np.maximum(totals, 1), 0.0)
-        weights = np.zeros(windows.set_size)
-        for begin, rows, (row, number) in self._blocks(windows):
-            some = np.bincount(row, minlength=rows) > 0
-            sums = np.bincount(row, each[number], minlength=rows)
-            weights[begin : begin + rows] = np.where(some, sums, 1 / max(nothing, 1))
+        totals, unlabelled = self._totals(windows)
+        class_weights = np.append(1 / np.maximum(totals, 1), 0.0)
+        weights = np.zeros(len(windows))
+        for begin, rows, (row, number) in self._chunks(windows):
+            labelled = np.bincount(row, minlength=rows) > 0
+            sums = np.bincount(row, class_weights[number], minlength=rows)
+            weights[begin : begin + rows] = np.where(labelled, sums, 1 / max(unlabelled, 1))
         total = weights.sum()
         return weights / total if total else weights
 
-    def _totals(self, windows: Windows) -> tuple[NDArray[np.int64], int]:
-        """Return the number of windows for each class, and of those in which nothing is."""
+    def _totals(self, windows: WindowSet) -> tuple[NDArray[np.int64], int]:
+        """Return the number of windows of each class, and of windows without any entry."""
         totals = np.zeros(len(self.classes) + 1, np.int64)
-        nothing = 0
-        for _, rows, (row, number) in self._blocks(windows):
+        unlabelled = 0
+        for _, rows, (row, number) in self._chunks(windows):
             totals += np.bincount(number, minlength=len(totals))
-            nothing += rows - len(np.unique(row))
-        return totals[:-1], nothing
+            unlabelled += rows - len(np.unique(row))
+        return totals[:-1], unlabelled
 
-    def _blocks(self, windows: Windows) -> Iterator[tuple[int, int, Pairs]]:
-        """Yield the first of some windows, how many, and their pairs."""
-        for begin in range(0, windows.set_size, _ROWS_AT_ONCE):
-            end = min(begin + _ROWS_AT_ONCE, windows.set_size)
-            rows = windows.rows(np.arange(begin, end, dtype=np.int64))
+    def _chunks(self, windows: WindowSet) -> Iterator[tuple[int, int, Pairs]]:
+        """Yield the first window of each chunk, the number of its windows, and their pairs."""
+        for begin in range(0, len(windows), _ROWS_AT_ONCE):
+            end = min(begin + _ROWS_AT_ONCE, len(windows))
+            rows = windows.locate(np.arange(begin, end, dtype=np.int64))
             yield begin, end - begin, self._pairs(rows.recording, rows.start)
 
     def _pairs(self, recording: NDArray[np.int64], start: NDArray[np.int64]) -> Pairs:
-        """Return (row, class) of all labels of some windows, each once, by row."""
+        """Return the (row, class) pairs of some windows, each pair once, sorted by row."""
         at = self._base[recording] + np.maximum(start, -self._size)
         span = np.searchsorted(self._span, at, side="right") - 1
         first = self._first[span]
-        many = self._first[span + 1] - first
-        row = np.repeat(np.arange(len(recording)), many)
-        return row, self._class[ranges(first, many)].astype(np.int64)
+        counts = self._first[span + 1] - first
+        row = np.repeat(np.arange(len(recording)), counts)
+        return row, self._class[concatenate_ranges(first, counts)].astype(np.int64)
 
     @classmethod
-    def of(
+    def from_annotations(
         cls,
-        windows: Windows,
+        windows: WindowSet,
+        catalog: Catalog,
         annotations: Annotations,
         classes: Iterable[str] | None,
         *,
@@ -168,35 +173,37 @@ class Labels:
         unannotated: Unannotated,
         ignore: Iterable[str],
     ) -> Labels:
-        """Make labels of annotations: see `Windows.label`."""
+        """Make the labels of `windows`, which are all of one `catalog`: see `Windows.label`."""
         if unannotated not in get_args(Unannotated):
             raise AnnotationError(
                 f'unannotated must be "error", "negative" or "mask", not {unannotated!r}.'
             )
-        names, ignored = _classes(annotations, classes, ignore)
-        catalog, spec = windows.catalog, windows.spec
-        places = match(annotations.files, catalog, _itself if annotations.matched else "path")
-        if not annotations.matched or not np.any(places >= 0):
-            report_unmatched(annotations.files, catalog, places, both=False, stacklevel=4)
-        unknown = _unannotated(windows, places, unannotated)
+        names, ignored = _check_classes(annotations, classes, ignore)
+        spec = windows.spec
+        file_rows = match(annotations.files, catalog, _as_id if annotations.matched else "path")
+        if not annotations.matched or not np.any(file_rows >= 0):
+            report_unmatched(
+                annotations.files, catalog, file_rows, warn_of_recordings=False, stacklevel=4
+            )
+        unknown = _unknown_recordings(windows, catalog, file_rows, unannotated)
 
-        samples = Geometry.of(spec, catalog.frames, catalog.sample_rates).samples
+        samples = Geometry.from_frames(spec, catalog.frames, catalog.sample_rates).samples
         table = annotations.to_arrow()
-        recording = places[annotations.file_numbers]
-        number = _numbers(table["label"], names, ignored)
-        begin, length, whole = _samples(table, spec.sample_rate)
+        recording = file_rows[annotations.file_numbers]
+        number = _class_numbers(table["label"], names, ignored)
+        begin, length, whole = _event_samples(table, spec.sample_rate)
         late = (recording >= 0) & (begin >= samples[recording])
         if late.any():
             warnings.warn(
-                f"{late.sum()} of {len(late)} events begin behind the end of their recording and "
+                f"{late.sum()} of {len(late)} events begin after the end of their recording and "
                 f"are left out: the first in {catalog[int(recording[late.argmax()])].id} at "
-                f"{table['start_s'][int(late.argmax())].as_py():g} s. Do labels and recordings "
-                "belong together?",
+                f"{table['start_s'][int(late.argmax())].as_py():g} s. Check that the labels "
+                "belong to these recordings.",
                 HeadraceWarning,
                 stacklevel=3,
             )
-        need = _need(length, spec, min_overlap_s, min_fraction)
-        need[whole] = 1  # a label of the whole recording is every window's
+        need = _needed_samples(length, spec, min_overlap_s, min_fraction)
+        need[whole] = 1  # a label of a whole recording counts in all its windows
         first, last = begin + need - spec.size, begin + length - need
         good = (recording >= 0) & (number >= 0) & ~late
         good &= whole | (need <= np.minimum(length, spec.size))
@@ -204,39 +211,40 @@ class Labels:
 
         ends = np.append(0, np.cumsum(samples + spec.size + 1))
         base, end = ends[:-1] + spec.size, int(ends[-1])
-        # From here on all is on the line: starts, and ends behind the last start.
+        # From here on, positions are on the line of all recordings, and intervals are half-open.
         here = recording[good]
         begins = base[here] + np.maximum(first[good], -spec.size)
         ends = base[here] + np.minimum(last[good], samples[here]) + 1
         begins = np.concatenate([begins, base[unknown] - spec.size])
         ends = np.concatenate([ends, base[unknown] + samples[unknown] + 1])
-        kinds = np.concatenate([number[good], np.full(len(unknown), len(names))])
-        return cls(names, spec.size, base, *spans(begins, ends, kinds), end)
+        numbers = np.concatenate([number[good], np.full(len(unknown), len(names))])
+        return cls(names, spec.size, base, *constant_spans(begins, ends, numbers), end)
 
     @classmethod
-    def joined(cls, labels: Sequence[Labels], numbers: Sequence[NDArray[np.int64]]) -> Labels:
-        """Return the labels of several catalogs' windows.
+    def join(cls, labels: Sequence[Labels], numbers: Sequence[NDArray[np.int64]]) -> Labels:
+        """Return one `Labels` of the recordings of several.
 
         Parameters
         ----------
         labels : sequence of Labels
             Of windows of one length.
         numbers : sequence of ndarray of int64
-            For each of them, the numbers that its recordings have among all.
+            For each of the `labels`, the numbers of its recordings in the result.
 
         Raises
         ------
         AnnotationError
-            They have other classes; or other labels of the same recordings.
+            Their classes differ, or they label the same recording differently.
         """
         first = labels[0]
         for one in labels:
             if one.classes != first.classes:
                 raise AnnotationError(
-                    f"labels of windows that are joined have the same classes, not {first!r} and "
-                    f"{one!r}: say windows.label(annotations, classes=[...]) with the same for all."
+                    f"labels of windows that are joined must have the same classes, not {first!r} "
+                    f"and {one!r}: call windows.label(annotations, classes=[...]) with the same "
+                    "classes for all."
                 )
-        tables = {id(one): one for one in labels}  # slices have theirs in common
+        tables = {id(one): one for one in labels}  # slices share one
         content = {key: one._content for key, one in tables.items()}
         distinct = list({content[key]: one for key, one in tables.items()}.values())
         place = {key: at for at, key in enumerate(dict.fromkeys(content.values()))}
@@ -244,13 +252,13 @@ class Labels:
         entries = np.append(0, np.cumsum([len(one._class) for one in distinct])).tolist()
         base = np.full(1 + max(int(some.max(initial=-1)) for some in numbers), -1)
         for one, some in zip(labels, numbers, strict=True):
-            mine = one._base + shift[place[content[id(one)]]]
-            if np.any((base[some] >= 0) & (base[some] != mine)):
+            moved = one._base + shift[place[content[id(one)]]]
+            if np.any((base[some] >= 0) & (base[some] != moved)):
                 raise AnnotationError(
-                    "windows of one catalog that are joined have one set of labels: label all by "
-                    "the same annotations, classes and rules, and join all at once."
+                    "windows of one catalog that are joined must have the same labels: label all "
+                    "of them by the same annotations, classes and rules, and join all at once."
                 )
-            base[some] = mine
+            base[some] = moved
         parts = list(zip(distinct, shift, entries, strict=False))
         firsts = [one._first[:-1] + at for one, _, at in parts]
         return cls(
@@ -264,21 +272,28 @@ class Labels:
         )
 
 
-def _itself(name: str) -> str:
+def _as_id(name: str) -> str:
+    """Return the file name of matched annotations, which is an id."""
     return name
 
 
-def _classes(
+def _check_classes(
     annotations: Annotations, classes: Iterable[str] | None, ignore: Iterable[str]
 ) -> tuple[tuple[str, ...], set[str]]:
-    """Return the classes and the labels to ignore, checked."""
+    """Return the classes and the labels to ignore, checked.
+
+    Raises
+    ------
+    AnnotationError
+        See `Windows.label`.
+    """
     for name, given in (("classes", classes), ("ignore", ignore)):
         if isinstance(given, str):
-            raise AnnotationError(f"{name} is a list of labels, not {given!r}: say [{given!r}].")
+            raise AnnotationError(f"{name} is a list of labels, not {given!r}: give [{given!r}].")
     ignored = set(ignore)
-    if strangers := sorted(ignored - set(annotations.labels)):
+    if missing := sorted(ignored - set(annotations.labels)):
         raise AnnotationError(
-            f"ignore={strangers!r}: there are no such labels. There are: "
+            f"ignore={missing!r}: there are no such labels. There are: "
             f"{', '.join(annotations.labels) or 'none'}."
         )
     if classes is None:
@@ -287,15 +302,15 @@ def _classes(
         names = tuple(classes)
     if not names or len(set(names)) < len(names) or ignored & set(names):
         raise AnnotationError(
-            f"classes must be some labels, each once, and none that is ignored, not {names!r}. "
-            f"The labels are {', '.join(annotations.labels) or 'none at all'}."
+            f"classes must be one or more labels, each once, and none that is ignored, not "
+            f"{names!r}. The labels are: {', '.join(annotations.labels) or 'none'}."
         )
-    strangers = [one for one in names if one not in annotations.labels]
+    unused = [one for one in names if one not in annotations.labels]
     others = [one for one in annotations.labels if one not in names and one not in ignored]
-    if strangers and others:  # is it a slip? Without others, it is a class that is rare
+    if unused and others:  # perhaps a misspelt class; without others, only a rare one
         warnings.warn(
-            f"{len(strangers)} of {len(names)} classes are no event's label "
-            f"({format_first(strangers)}), while {len(others)} labels are no class "
+            f"{len(unused)} of {len(names)} classes are not the label of any event "
+            f"({format_first(unused)}), while {len(others)} labels are not a class "
             f"({format_first(others)}).",
             HeadraceWarning,
             stacklevel=4,
@@ -303,49 +318,57 @@ def _classes(
     return names, ignored
 
 
-def _unannotated(
-    windows: Windows, places: NDArray[np.int64], unannotated: Unannotated
+def _unknown_recordings(
+    windows: WindowSet, catalog: Catalog, file_rows: NDArray[np.int64], unannotated: Unannotated
 ) -> NDArray[np.int64]:
-    """Return the recordings of which nothing is known."""
-    catalog = windows.catalog
-    there = np.zeros(len(catalog), bool)
-    there[places[places >= 0]] = True
+    """Return the recordings for which no class is known.
+
+    Raises
+    ------
+    AnnotationError
+        With ``unannotated="error"``, windows are of recordings without annotations.
+    """
+    annotated = np.zeros(len(catalog), bool)
+    annotated[file_rows[file_rows >= 0]] = True
     if unannotated == "mask":
-        return np.flatnonzero(~there)
-    if unannotated == "error" and not there.all():
-        wanted = np.zeros(len(catalog), bool)
-        for begin in range(0, windows.set_size, _ROWS_AT_ONCE):
-            end = min(begin + _ROWS_AT_ONCE, windows.set_size)
-            wanted[windows.rows(np.arange(begin, end, dtype=np.int64)).recording] = True
-        missing = np.flatnonzero(wanted & ~there)
+        return np.flatnonzero(~annotated)
+    if unannotated == "error" and not annotated.all():
+        needed = np.zeros(len(catalog), bool)
+        for begin in range(0, len(windows), _ROWS_AT_ONCE):
+            end = min(begin + _ROWS_AT_ONCE, len(windows))
+            needed[windows.locate(np.arange(begin, end, dtype=np.int64)).recording] = True
+        missing = np.flatnonzero(needed & ~annotated)
         if len(missing):
-            names = [catalog[int(place)].id for place in missing[:4]]
+            names = [catalog[int(row)].id for row in missing[:4]]
             raise AnnotationError(
-                f"{len(missing)} of {wanted.sum()} recordings are not annotated "
-                f'({format_first(names)}). Say unannotated="negative" if nothing calls there, '
+                f"{len(missing)} of {needed.sum()} recordings are not annotated "
+                f'({format_first(names)}): give unannotated="negative" if they have no events, '
                 '"mask" if that is not known, or leave them out with catalog.filter.'
             )
     return np.zeros(0, np.int64)
 
 
-def _numbers(
+def _class_numbers(
     label: pa.ChunkedArray, names: tuple[str, ...], ignored: set[str]
 ) -> NDArray[np.int64]:
-    """Return each event's class, their number if it is ignored or has no label, -1 if no class."""
+    """Return the index of each event's class.
+
+    It is the number of classes if the label is ignored or missing, and -1 if it is not a class.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    every = pa.array([*names, *sorted(ignored)], pa.string())
-    number = pc.fill_null(pc.index_in(label, value_set=every), -1).to_numpy().astype(np.int64)
+    all_labels = pa.array([*names, *sorted(ignored)], pa.string())
+    number = pc.fill_null(pc.index_in(label, value_set=all_labels), -1).to_numpy().astype(np.int64)
     number[label.is_null().to_numpy()] = len(names)
     numbers: NDArray[np.int64] = np.minimum(number, len(names))
     return numbers
 
 
-def _samples(
+def _event_samples(
     table: pa.Table, rate: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return where events begin, how long they are, and which are of whole recordings."""
+    """Return each event's first sample and length, and whether it labels a whole recording."""
     start, end = table["start_s"].to_numpy(), table["end_s"].to_numpy()
     whole = (start == 0) & np.isinf(end)
     farthest = float(1 << 62)
@@ -354,13 +377,19 @@ def _samples(
     return begin, np.maximum(stop - begin, 1), whole
 
 
-def _need(
+def _needed_samples(
     length: NDArray[np.int64],
     spec: WindowSpec,
     min_overlap_s: float | None,
     min_fraction: float | None,
 ) -> NDArray[np.int64]:
-    """Return how many samples of each event must lie in a window in which it counts."""
+    """Return how many samples of each event must lie in a window for the event to count.
+
+    Raises
+    ------
+    AnnotationError
+        `min_overlap_s` or `min_fraction` is out of range.
+    """
     rules = []
     if min_overlap_s is not None:
         if not 0 <= min_overlap_s * spec.sample_rate <= spec.size:
@@ -373,6 +402,6 @@ def _need(
         if not 0 <= min_fraction <= 1:
             raise AnnotationError(f"min_fraction={min_fraction!r} must be between 0 and 1.")
         most = np.minimum(length, spec.size)
-        rules.append(np.ceil(min_fraction * most - 1e-6))  # less than a millionth is rounding
+        rules.append(np.ceil(min_fraction * most - 1e-6))  # 1e-6: rounding errors
     need = np.min(rules, axis=0) if rules else np.ones(len(length))
     return np.maximum(need, 1).astype(np.int64)

@@ -1,31 +1,251 @@
-"""A set, an order and a share -> the order of an epoch's positions, and how many there are."""
+"""Orders: which window is at which position of an epoch.
+
+An `Order` is a pure function of the epoch. It maps positions to places in the unshuffled set and
+keeps at most a few tables of the size of the number of files. `resolve_order` makes the order of a
+set, an order and a shard.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
-from headrace.windows._permutation import ByBlock, ByFile, ByWindow, InOrder, Listed, Through
-from headrace.windows._sampling import Mixed, Sampled
-from headrace.windows._shards import balanced
+from headrace.windows._draws import Mixed, Sampled
+from headrace.windows._identity import (
+    BlockShuffleIdentity,
+    FileShuffleIdentity,
+    WindowShuffleIdentity,
+)
+from headrace.windows._permutation import Permutation, epoch_key
+from headrace.windows._shards import assign_ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from headrace.windows._permutation import Order
+    from headrace.windows._permutation import EpochOrder
     from headrace.windows._shards import Shard
     from headrace.windows._window_sets import WindowSet
 
-__all__ = ["Shuffle", "arranged"]
+__all__ = [
+    "ByBlock",
+    "ByFile",
+    "ByWindow",
+    "InOrder",
+    "Order",
+    "OrderOfPlaces",
+    "OrderOfRuns",
+    "Shuffle",
+    "resolve_order",
+]
+
+
+class Order(Protocol):
+    """An order for every epoch."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that an epoch's order holds."""
+        ...
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the order of `epoch`, counted from 0."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InOrder:
+    """The items in ascending order, in every epoch."""
+
+    nbytes: int = 0
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the identity function."""
+        del epoch
+        return lambda positions: positions
+
+
+@dataclass(frozen=True, slots=True)
+class ByWindow:
+    """All `n` windows, shuffled anew in every epoch."""
+
+    n: int
+    seed: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the permutation's table; 0 for large sets."""
+        return Permutation.table_bytes(self.n)
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return a permutation keyed by (seed, epoch)."""
+        return Permutation(self.n, epoch_key(self.seed, epoch, "window"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByFile:
+    """Files shuffled, the windows of each file in order.
+
+    Attributes
+    ----------
+    bounds : ndarray of int64, shape ``(files + 1,)``
+        The items of file f are ``bounds[f] .. bounds[f + 1] - 1``.
+    seed : int
+    """
+
+    bounds: NDArray[np.int64]
+    seed: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the bounds, and of an epoch's shuffled files and their first positions."""
+        return 3 * self.bounds.nbytes
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the order of `epoch`: tables over the files, nothing for each window."""
+        files = len(self.bounds) - 1
+        permutation = Permutation(files, epoch_key(self.seed, epoch, "file"))
+        shuffled = permutation(np.arange(files, dtype=np.int64))
+        begins = np.zeros(files + 1, np.int64)
+        np.cumsum(np.diff(self.bounds)[shuffled], out=begins[1:])
+
+        def order(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+            place = np.searchsorted(begins, positions, side="right") - 1
+            return self.bounds[shuffled[place]] + (positions - begins[place])
+
+        return order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByBlock:
+    """Blocks of neighbouring items of a file shuffled, the items of each block in order.
+
+    The last block of a file may be shorter than the others. Only such short blocks need a table.
+
+    Attributes
+    ----------
+    bounds : ndarray of int64, shape ``(files + 1,)``
+        The items of file f are ``bounds[f] .. bounds[f + 1] - 1``.
+    block : int
+        Items in a block.
+    seed : int
+    """
+
+    bounds: NDArray[np.int64]
+    block: int
+    seed: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the bounds, of each file's full blocks, and of the tables of short blocks."""
+        return 7 * self.bounds.nbytes
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the order of `epoch`: one permutation of all blocks.
+
+        Full blocks have the first numbers, short blocks the last.
+        """
+        counts = np.diff(self.bounds)
+        full = np.zeros(len(self.bounds), np.int64)
+        np.cumsum(counts // self.block, out=full[1:])
+        files = np.flatnonzero(counts % self.block)  # those with a short block
+        permutation = Permutation(
+            int(full[-1]) + len(files), epoch_key(self.seed, epoch, f"block {self.block}")
+        )
+        slots = permutation.inverse(full[-1] + np.arange(len(files), dtype=np.int64))
+        by_slot = np.argsort(slots)
+        files, slots = files[by_slot], slots[by_slot]
+        sizes = counts[files] % self.block
+        before = np.zeros(len(files) + 1, np.int64)  # items in the short blocks before each one
+        np.cumsum(sizes, out=before[1:])
+        begins = (slots - np.arange(len(files))) * self.block + before[:-1]
+        stops = self.bounds[files + 1]
+
+        def order(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+            passed = np.searchsorted(begins, positions, side="right")
+            items = np.empty(len(positions), np.int64)
+            short = np.zeros(len(positions), bool)
+            if len(files):
+                last = np.maximum(passed - 1, 0)
+                short = (passed > 0) & (positions < begins[last] + sizes[last])
+                last = last[short]
+                items[short] = stops[last] - sizes[last] + (positions[short] - begins[last])
+            slot, within = np.divmod((positions - before[passed])[~short], self.block)
+            number = permutation(slot + passed[~short])
+            file = np.searchsorted(full, number, side="right") - 1
+            items[~short] = self.bounds[file] + (number - full[file]) * self.block + within
+            return items
+
+        return order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderOfRuns:
+    """An order of the items of several runs, numbered one run after the other.
+
+    Attributes
+    ----------
+    inner : Order
+        The order of the numbers.
+    begins : ndarray of int64, shape ``(runs,)``
+        The first item of each run.
+    first : ndarray of int64, shape ``(runs + 1,)``
+        The number of each run's first item, and the total.
+    """
+
+    inner: Order
+    begins: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes, those of the inner order included."""
+        return self.inner.nbytes + self.begins.nbytes + self.first.nbytes
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the order of `epoch`."""
+        inner = self.inner.epoch(epoch)
+
+        def order(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+            number = inner(positions)
+            run = np.searchsorted(self.first, number, side="right") - 1
+            return self.begins[run] + (number - self.first[run])
+
+        return order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderOfPlaces:
+    """An order of the entries of a list of items.
+
+    Attributes
+    ----------
+    inner : Order
+        The order of the indices into the list.
+    items : ndarray of int64
+        The list.
+    """
+
+    inner: Order
+    items: NDArray[np.int64]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes, those of the inner order included."""
+        return self.inner.nbytes + self.items.nbytes
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the order of `epoch`."""
+        inner = self.inner.epoch(epoch)
+        return lambda positions: self.items[inner(positions)]
 
 
 @dataclass(frozen=True, slots=True)
 class Shuffle:
-    """All windows once in every epoch, in an order that is new.
+    """What `Windows.shuffle` was called with, checked.
 
     Attributes
     ----------
@@ -46,12 +266,12 @@ class Shuffle:
         if self.by == "block":
             if self.block is None:
                 raise InvalidWindowsError(
-                    'by="block" mixes blocks of how many windows? Say block=.'
+                    'by="block" needs the number of windows in a block: give block=.'
                 )
             check_whole_number("block", self.block, 1)
         elif self.block is not None:
             raise InvalidWindowsError(
-                f'block is said with by="block" only, not with by={self.by!r}.'
+                f'block is only used with by="block", not with by={self.by!r}: leave it out.'
             )
 
     @property
@@ -60,22 +280,32 @@ class Shuffle:
         return self.by == "window"
 
     @property
-    def called(self) -> str:
-        """What was done, for `repr` and for sentences."""
-        return f"shuffled by {self.by}" + (f" of {self.block}" if self.by == "block" else "")
-
-    @property
     def verb(self) -> str:
-        """What was done, as one would ask for it."""
+        """The method that made it, for error messages."""
         return "shuffle"
 
     @property
-    def told(self) -> str:
-        """What decides the order, in words."""
-        return f"{self.called}, seed {self.seed}"
+    def participle(self) -> str:
+        """What was done to the windows, for error messages."""
+        return "shuffled"
 
-    def over(self, n: int, bounds: NDArray[np.int64]) -> Order:
-        """Return the order of `n` windows, of which those between two bounds are of one file."""
+    @property
+    def description(self) -> str:
+        """What was done to the windows, for `repr`."""
+        return f"shuffled by {self.by}" + (f" of {self.block}" if self.by == "block" else "")
+
+    @property
+    def identity(self) -> WindowShuffleIdentity | FileShuffleIdentity | BlockShuffleIdentity:
+        """The fields that decide the order."""
+        if self.by == "window":
+            return WindowShuffleIdentity(self.seed)
+        if self.by == "file":
+            return FileShuffleIdentity(self.seed)
+        assert self.block is not None
+        return BlockShuffleIdentity(self.block, self.seed)
+
+    def order_of(self, n: int, bounds: NDArray[np.int64]) -> Order:
+        """Return the order of `n` windows; those between two of the `bounds` are of one file."""
         if self.by == "window":
             return ByWindow(n, self.seed)
         if self.by == "file":
@@ -84,52 +314,52 @@ class Shuffle:
         return ByBlock(bounds, self.block, self.seed)
 
 
-def arranged(
-    chosen: WindowSet, order: Shuffle | Sampled | Mixed | None, share: Shard
+def resolve_order(
+    windows: WindowSet, order: Shuffle | Sampled | Mixed | None, shard: Shard
 ) -> tuple[Order, int]:
-    """Return positions -> places in the set, and the number of positions.
+    """Return the order of positions as places in the set, and the number of positions.
 
-    Positions are of all shards together, except where recordings are dealt.
+    Positions are those of all ranks together. Only with a shard by recording are they the rank's.
 
     Raises
     ------
     InvalidWindowsError
-        Draws are to be dealt by recording, or there are fewer recordings than ranks.
+        Draws cannot be sharded by recording, or there are fewer recordings than ranks.
     """
-    n = len(chosen)
-    by_recording = share.by == "recording" and share.world > 1
+    n = len(windows)
+    by_recording = shard.by == "recording" and shard.world > 1
     if isinstance(order, Sampled | Mixed):
         if by_recording:
             raise InvalidWindowsError(
-                f"{order.called.partition(' ')[0]} windows cannot be sharded by recording: draws "
-                "are of any recording. Shard them by window."
+                f"{order.participle} windows cannot be sharded by recording, because each draw may "
+                'be from any recording: shard them by="window".'
             )
         return order, order.n
     if not by_recording and (order is None or order.by == "window"):
         return InOrder() if order is None else ByWindow(n, order.seed), n
-    bounds, places = chosen.runs()
+    bounds, places = windows.runs()
     if by_recording:
-        mine = _mine(chosen, bounds[:-1] if places is None else places[bounds[:-1]], share)
-        begins = bounds[:-1][mine]
-        bounds = np.cumsum([0, *np.diff(bounds)[mine]], dtype=np.int64)
+        firsts = bounds[:-1] if places is None else places[bounds[:-1]]
+        of_rank = _runs_of_rank(windows, firsts, shard)
+        begins = bounds[:-1][of_rank]
+        bounds = np.cumsum([0, *np.diff(bounds)[of_rank]], dtype=np.int64)
         n = int(bounds[-1])
-    inner: Order = InOrder() if order is None else order.over(n, bounds)
+    inner: Order = InOrder() if order is None else order.order_of(n, bounds)
     if by_recording:
-        inner = Through(inner, begins, bounds)
+        inner = OrderOfRuns(inner, begins, bounds)
     if places is not None:
-        inner = Listed(inner, places)
+        inner = OrderOfPlaces(inner, places)
     return inner, n
 
 
-def _mine(chosen: WindowSet, begins: NDArray[np.int64], share: Shard) -> NDArray[np.bool_]:
-    """Return which runs, told by the place of their first windows, are the rank's."""
-    recordings, which = np.unique(chosen.locate(begins).recording, return_inverse=True)
-    if len(recordings) < share.world:
+def _runs_of_rank(windows: WindowSet, firsts: NDArray[np.int64], shard: Shard) -> NDArray[np.bool_]:
+    """Return which runs belong to the shard's rank, given the place of the first window of each."""
+    recordings, recording_of_run = np.unique(windows.locate(firsts).recording, return_inverse=True)
+    if len(recordings) < shard.world:
         raise InvalidWindowsError(
-            f"{len(recordings)} recordings are less than one for each of {share.world} ranks: "
-            'start fewer, or shard by="window".'
+            f"there are fewer recordings ({len(recordings)}) than ranks ({shard.world}): start "
+            'fewer ranks, or shard by="window".'
         )
-    mine: NDArray[np.bool_] = (
-        balanced(chosen.recordings.frames[recordings], share.world)[which] == share.rank
-    )
-    return mine
+    ranks = assign_ranks(windows.recordings.frames[recordings], shard.world)
+    of_rank: NDArray[np.bool_] = ranks[recording_of_run] == shard.rank
+    return of_rank

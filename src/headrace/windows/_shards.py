@@ -1,4 +1,4 @@
-"""`Shard`: one process's share of an order, and which process this is."""
+"""`Shard`: one process's share of an order, and which rank this process has."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Remainder", "Shard", "balanced", "this_process"]
+__all__ = ["Remainder", "Shard", "assign_ranks", "detect_rank"]
 
 Remainder = Literal["drop", "repeat", "mask"]
 
 _LAUNCHERS = (
     ("RANK", "WORLD_SIZE"),  # torchrun, accelerate, deepspeed
-    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),  # srun; SLURM_NTASKS stands in a batch script too
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),  # srun; SLURM_NTASKS is also set in a batch script
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),  # Open MPI
     ("PMI_RANK", "PMI_SIZE"),  # MPICH, Intel MPI
 )
@@ -31,16 +31,17 @@ _LAUNCHERS = (
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The positions of an order that are dealt to one process, as cards are: each world-th.
+    """The positions of an order that one rank reads.
 
     Attributes
     ----------
     rank, world : int
-        Which process, from 0, of how many.
+        The rank, from 0, and the world size.
     remainder : {"drop", "repeat", "mask"}
-        What becomes of positions left over that are too few for all.
+        What is done with the last positions of an epoch if they are fewer than ranks.
     by : {"window", "recording"}
-        Whether positions are dealt, or recordings; then the positions are the process's own.
+        ``"window"``: the rank reads each `world`-th position of the common order. ``"recording"``:
+        the rank reads whole recordings, and every position of their order.
     """
 
     rank: int = 0
@@ -51,7 +52,7 @@ class Shard:
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
             raise InvalidWindowsError(
-                f"there is no rank {self.rank} of {self.world}: ranks count from 0 to world - 1."
+                f"there is no rank {self.rank} of {self.world}: give a rank from 0 to world - 1."
             )
         if self.remainder not in get_args(Remainder):
             raise InvalidWindowsError(
@@ -62,33 +63,47 @@ class Shard:
 
     @property
     def step(self) -> int:
-        """How far apart the positions of this process are."""
+        """Distance between neighbouring positions of this rank."""
         return self.world if self.by == "window" else 1
 
     @property
-    def alone(self) -> bool:
-        """Whether every position is this process's."""
+    def has_all_positions(self) -> bool:
+        """Whether this rank reads every position of its order."""
         return self.step == 1
 
-    def refuse_skipping(self) -> None:
-        """Raise `InvalidWindowsError` where ranks that skip windows would wait for each other for ever."""
-        if not self.alone:
+    def check_skip_allowed(self) -> None:
+        """Raise `InvalidWindowsError` if skipped windows would put the ranks out of step.
+
+        In distributed training, ranks that take different numbers of steps wait for each other
+        without end.
+        """
+        if not self.has_all_positions:
             raise InvalidWindowsError(
                 'on_error="skip" would let ranks take different numbers of steps: give '
                 'on_error="mask", whose rows of zeros keep them in step, or "raise".'
             )
 
     def rows(self, left: int) -> int:
-        """Return how many rows this process, like any other, has of `left` positions."""
+        """Return the number of rows of each rank when `left` positions of all ranks are left.
+
+        Rows that `remainder` adds are included.
+        """
         return left // self.step if self.remainder == "drop" else -(-left // self.step)
 
     def positions(self, first: int, rows: int, total: int) -> NDArray[np.int64]:
-        """Return the positions of the next `rows` rows where `first` is the next of all.
+        """Return this rank's positions of the next `rows` rows.
 
-        One from `total` on, which only the last row can have, begins anew with ``"repeat"``, and
-        with ``"mask"`` is left out.
+        Parameters
+        ----------
+        first : int
+            The next position of all ranks together.
+        rows : int
+            Rows of this rank.
+        total : int
+            Positions of the epoch. Only the last row can be at or after it: with ``"repeat"``, its
+            position counts from the start of the epoch; with ``"mask"``, it is left out.
         """
-        if self.alone:
+        if self.has_all_positions:
             return np.arange(first, first + rows, dtype=np.int64)
         positions = first + self.rank + self.step * np.arange(rows, dtype=np.int64)
         if rows and positions[-1] >= total:
@@ -103,11 +118,11 @@ class Shard:
         return f"rank {self.rank} of {self.world}"
 
 
-def balanced(frames: NDArray[np.int64], world: int) -> NDArray[np.int64]:
-    """Return a rank for each recording, so that all have about as many frames.
+def assign_ranks(frames: NDArray[np.int64], world: int) -> NDArray[np.int64]:
+    """Return a rank for each recording, so that all ranks have about as many frames.
 
-    The longest first, each to the rank that has least so far (Graham, 1969: no rank has more than
-    4/3 of the best there could be).
+    Recordings are assigned from the longest to the shortest, each to the rank with the fewest
+    frames so far. No rank then has more than 4/3 of the optimum (Graham, 1969).
     """
     ranks = np.empty(len(frames), np.int64)
     loads = [(0, rank) for rank in range(world)]
@@ -119,18 +134,18 @@ def balanced(frames: NDArray[np.int64], world: int) -> NDArray[np.int64]:
     return ranks
 
 
-def this_process(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Return this process's rank and how many processes there are.
+def detect_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Return this process's rank and the world size.
 
-    torch.distributed says so where it has been initialised, else the variables that a launcher
-    sets: torchrun, srun, Open MPI, MPICH. Where there are none, this process is alone.
+    They are taken from torch.distributed if it is initialised, else from the environment variables
+    of torchrun, srun, Open MPI or MPICH. Without any of these, the result is ``(0, 1)``.
 
     Raises
     ------
     InvalidWindowsError
-        A launcher's variables are no such numbers.
+        A launcher's variables are not a rank and a world size.
     """
-    torch = sys.modules.get("torch")  # who has not imported it has not initialised it
+    torch = sys.modules.get("torch")  # if it is not imported, it is not initialised either
     distributed = getattr(torch, "distributed", None)
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank()), int(distributed.get_world_size())
@@ -139,8 +154,8 @@ def this_process(environment: Mapping[str, str] = os.environ) -> tuple[int, int]
             rank, world = (environment[name] for name in names)
             if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
                 raise InvalidWindowsError(
-                    f"{names[0]}={rank} and {names[1]}={world} name no process: say shard(rank, "
-                    "world), or unset them."
+                    f"{names[0]}={rank} and {names[1]}={world} are not a rank and a world size: "
+                    "give shard(rank, world), or unset them."
                 )
             return int(rank), int(world)
     return 0, 1

@@ -1,4 +1,4 @@
-"""`WindowSpec`: how recordings are cut, in whole samples; `Coverage`: what that covers."""
+"""`WindowSpec`: how recordings are cut, in samples. `Coverage`: how much audio that covers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Channel", "Coverage", "Tail", "WindowSpec"]
 Tail = Literal["pad", "shift", "drop"]
 Channel = Literal["mix", "all"] | int
 
-_MOST = 1 << 44
-"""Samples in a window: years of audio, and far from the limit of int64."""
+_MAX_SAMPLES = 1 << 44
+"""The longest window: years of audio, and far below the limit of int64."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
-    """How recordings are cut: integers, at the target rate.
+    """How recordings are cut: integers, in samples at the target sample rate.
 
     Attributes
     ----------
@@ -29,12 +29,13 @@ class WindowSpec:
     size, hop : int
         Samples in a window, and between the starts of neighbouring windows.
     tail : {"pad", "shift", "drop"}
-        What happens to audio after the last full window.
+        What is done with the audio after the last full window: fill one more window up with
+        zeros, let one more window end with the recording, or leave the audio out.
     min_tail : int
-        With ``"pad"``, a last window is added only for at least this many samples that are not in
-        the window before it.
+        With ``"pad"``, one more window is added only if at least this many samples are in no other
+        window.
     channel : "mix", "all" or int
-        The mean of all channels, every channel, or one.
+        The mean of all channels, all channels, or the index of one.
     """
 
     sample_rate: int
@@ -45,11 +46,11 @@ class WindowSpec:
     channel: Channel = "mix"
 
     def __post_init__(self) -> None:
-        for name, least in (("sample_rate", 1), ("size", 1), ("hop", 1), ("min_tail", 0)):
+        for name, minimum in (("sample_rate", 1), ("size", 1), ("hop", 1), ("min_tail", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
+            if not isinstance(value, int) or value < minimum:
                 raise InvalidWindowsError(
-                    f"{name} must be a whole number from {least} up, not {value!r}."
+                    f"{name} must be a whole number from {minimum} up, not {value!r}."
                 )
         if self.tail not in get_args(Tail):
             raise InvalidWindowsError(f'tail must be "pad", "shift" or "drop", not {self.tail!r}.')
@@ -71,44 +72,45 @@ class WindowSpec:
         min_tail_s: float | None = None,
         channel: Channel = "mix",
     ) -> WindowSpec:
-        """Round seconds to whole samples at `sample_rate`.
+        """Make a spec from seconds, rounded to whole samples at `sample_rate`.
 
         Parameters
         ----------
         sample_rate : int
-            Target rate, Hz.
+            Target sample rate in Hz.
         window_s, hop_s : float
-            Seconds; `hop_s` defaults to `window_s`.
+            Length of a window and distance between the starts of two, in seconds. `hop_s` defaults
+            to `window_s`.
         tail, channel
-            As the attributes.
+            See the attributes.
         min_tail_s : float, optional
-            Seconds; default a quarter of `window_s`.
+            Seconds; default: a quarter of `window_s`.
 
         Raises
         ------
         InvalidWindowsError
-            An argument is not a positive number, or is less than one sample long, or too long.
+            An argument is not a positive number, or is shorter than one sample or too long.
         """
-        rate = int(_number("sample_rate", sample_rate))
+        rate = int(_check_number("sample_rate", sample_rate))
         if rate != sample_rate or rate < 1:
             raise InvalidWindowsError(
                 f"sample_rate must be a positive whole number of Hz, not {sample_rate!r}."
             )
-        window_s = _number("window_s", window_s)
-        hop_s = window_s if hop_s is None else _number("hop_s", hop_s)
-        min_tail_s = window_s / 4 if min_tail_s is None else _number("min_tail_s", min_tail_s)
+        window_s = _check_number("window_s", window_s)
+        hop_s = window_s if hop_s is None else _check_number("hop_s", hop_s)
+        min_tail_s = window_s / 4 if min_tail_s is None else _check_number("min_tail_s", min_tail_s)
         for name, seconds in (("window_s", window_s), ("hop_s", hop_s)):
-            if seconds * rate < 0.5:  # noqa: PLR2004  what rounds to no sample
+            if 2 * seconds * rate < 1:  # rounds to no sample
                 raise InvalidWindowsError(
                     f"{name}={seconds!r} is less than one sample at {rate} Hz: give more seconds."
                 )
         for name, seconds in (("window_s", window_s), ("hop_s", hop_s), ("min_tail_s", min_tail_s)):
-            if seconds * rate > _MOST:
+            if seconds * rate > _MAX_SAMPLES:
                 raise InvalidWindowsError(
                     f"{name}={seconds!r} is more than 2^44 samples at {rate} Hz: give less."
                 )
         if isinstance(channel, Integral) and not isinstance(channel, bool):
-            channel = int(channel)  # NumPy's integers too
+            channel = int(channel)  # it may be a NumPy integer
         return cls(
             sample_rate=rate,
             size=max(1, round(window_s * rate)),
@@ -119,30 +121,28 @@ class WindowSpec:
         )
 
 
-def _number(name: str, value: float) -> float:
+def _check_number(name: str, value: float) -> float:
     if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-        raise InvalidWindowsError(
-            f"{name} must be a finite number, not negative, and is {value!r}."
-        )
+        raise InvalidWindowsError(f"{name} must be a finite number from 0 up, not {value!r}.")
     return float(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of the audio is in a window, in seconds at the target rate.
+    """How much of the audio is in a window.
 
     Attributes
     ----------
     recordings, windows : int
-        How many there are.
+        Number of recordings and of windows.
     without_windows : int
-        Recordings that got no window at all.
+        Number of recordings that have no window.
     audio_s : float
-        All audio.
+        Duration of all audio, in seconds.
     covered_s, left_out_s : float
-        Audio in at least one window, and in none; together `audio_s`.
+        Seconds of audio in at least one window, and in none. Their sum is `audio_s`.
     padded_s : float
-        Silence added behind the ends of recordings to fill windows.
+        Seconds of zeros that were added after the ends of recordings to fill windows.
     """
 
     recordings: int

@@ -1,12 +1,12 @@
-"""Sets of windows: a place in the set -> the recording, the first sample, the valid samples.
+"""Sets of windows: which recording, first sample and valid samples are at each place of a set.
 
-Recordings that are cut, windows at given times, and what is made of those: a slice of a set, some of
-its windows, several sets one after the other. Pure, and vectorised: nothing for each window but what was given for each.
+The sets are the windows that recordings are cut into, windows at given times, a slice of a set,
+chosen windows of a set, and several sets one after the other. All are pure and vectorised. They
+store nothing for each window, except for windows that were given one by one.
 """
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,12 +17,22 @@ import numpy as np
 from headrace.catalog import Recordings
 from headrace.errors import InvalidWindowsError
 from headrace.windows._geometry import Geometry
-from headrace.windows._intervals import ranges
-from headrace.windows._permutation import epoch_key
-from headrace.windows._sampling import below
+from headrace.windows._identity import (
+    AllWindows,
+    CutIdentity,
+    RecordingsIdentity,
+    SetIdentity,
+    SliceIdentity,
+    TakenIdentity,
+    TimesIdentity,
+    concatenate_identities,
+    digest_arrays,
+)
+from headrace.windows._intervals import concatenate_ranges
+from headrace.windows._permutation import draw_below, epoch_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,29 +43,29 @@ __all__ = [
     "ConcatenatedSet",
     "CutWindows",
     "Runs",
-    "Told",
     "WindowRows",
     "WindowSet",
     "WindowsAtTimes",
-    "digest_of",
-    "rising",
+    "drop_empty_runs",
 ]
 
 
 @dataclass(slots=True, eq=False)
 class WindowRows:
-    """Where some windows are: one row each, all arrays of int64, shape ``(rows,)``.
+    """Where some windows are: arrays with one row for each window.
 
     Attributes
     ----------
-    index : ndarray
-        Place in the set that was asked: of a `Windows`, in its unshuffled set.
-    source : ndarray
-        Which of several joined sets; 0 where nothing was joined.
-    recording : ndarray
+    index : ndarray of int64, shape ``(rows,)``
+        Place in the set; for `Windows`, in the unshuffled set.
+    source : ndarray of int64, shape ``(rows,)``
+        Index of the concatenated set that the window is from; else 0.
+    recording : ndarray of int64, shape ``(rows,)``
         Number of the recording.
-    start, valid : ndarray
-        First sample, and samples before the recording's end, at the target rate.
+    start : ndarray of int64, shape ``(rows,)``
+        First sample, at the target rate.
+    valid : ndarray of int64, shape ``(rows,)``
+        Samples before the end of the recording, at the target rate.
     """
 
     index: NDArray[np.int64]
@@ -75,24 +85,16 @@ class WindowRows:
         )
 
 
-class Told(NamedTuple):
-    """What decides which windows there are, in short words, for states and fingerprints."""
-
-    recordings: str
-    cut: str
-    choice: str
-
-
 class Runs(NamedTuple):
-    """Windows that are of one recording each.
+    """The windows of a set, grouped by recording.
 
     Attributes
     ----------
     bounds : ndarray of int64, shape ``(runs + 1,)``
-        Run i is the places ``bounds[i] .. bounds[i + 1] - 1``; none is empty.
-    places : ndarray of int64 or None
-        Where the windows do not stand together by recording: these places do, and the bounds are
-        places in here.
+        Run i has the places ``bounds[i] .. bounds[i + 1] - 1`` of the set. No run is empty.
+    places : ndarray of int64, shape ``(windows,)``, or None
+        None if each recording's windows are neighbours in the set. Otherwise the places of the set,
+        sorted by recording; `bounds` are then indices into this array.
     """
 
     bounds: NDArray[np.int64]
@@ -100,237 +102,247 @@ class Runs(NamedTuple):
 
 
 class WindowSet(ABC):
-    """A set of windows, each at its place.
+    """A sequence of windows, described by where each of them is.
 
     Attributes
     ----------
     recordings : Recordings
-        What they are windows of.
+        The recordings that the windows are of.
     spec : WindowSpec
-        Their sample rate, length and channel.
+        Sample rate, length and channel.
     overlap : int
-        Samples that two windows one after the other may share, at most.
-    joined : bool
-        Whether they are of several sources.
+        Largest number of samples that two neighbouring windows may share.
+    has_sources : bool
+        Whether several sets were concatenated, so that `WindowRows.source` has a meaning.
     """
 
     recordings: Recordings
     spec: WindowSpec
     overlap: int
-    joined: bool = False
+    has_sources: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @property
     @abstractmethod
-    def told(self) -> Told:
-        """What decides which windows these are."""
+    def identity(self) -> SetIdentity:
+        """The fields that decide which windows these are, and where."""
 
     @property
     @abstractmethod
-    def manner(self) -> str:
-        """How they were made, for `repr`."""
+    def description(self) -> str:
+        """How the set was made, for `repr`."""
 
     @abstractmethod
     def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
-        """Return where windows are, in this epoch."""
+        """Return where the windows at `places` are in this epoch."""
 
     def sliced(self, places: range) -> WindowSet:
-        """Return the set of the windows at these places."""
+        """Return the set of the windows at a range of places."""
         return self if places == range(len(self)) else _Slice(self, places)
 
     def taken(self, places: NDArray[np.int64]) -> WindowSet:
-        """Return the set of the windows at these places, of which some may be the same."""
+        """Return the set of the windows at given places; a place may occur several times."""
         return _Taken(self, places)
 
     def runs(self) -> Runs:
-        """Return which windows are of one recording."""
-        return self._by_recording(np.arange(len(self) + 1, dtype=np.int64))
+        """Return the windows grouped by recording."""
+        return self._group_by_recording(np.arange(len(self) + 1, dtype=np.int64))
 
-    def _by_recording(self, bounds: NDArray[np.int64]) -> Runs:
-        """Return the runs where the windows between two bounds are of one recording already."""
+    def _group_by_recording(self, bounds: NDArray[np.int64]) -> Runs:
+        """Return the runs, given bounds between which all windows are of one recording."""
         recording = self.locate(bounds[:-1]).recording
         new = np.flatnonzero(np.diff(recording, prepend=-1))
         bounds, recording = np.append(bounds[new], bounds[-1]), recording[new]
         if len(np.unique(recording)) == len(recording):
             return Runs(bounds)
-        turn = np.argsort(recording, kind="stable")
-        lengths = np.diff(bounds)[turn]
-        first = np.flatnonzero(np.diff(recording[turn], prepend=-1))
+        by_recording = np.argsort(recording, kind="stable")
+        lengths = np.diff(bounds)[by_recording]
+        first = np.flatnonzero(np.diff(recording[by_recording], prepend=-1))
         ends = np.append(0, np.cumsum(lengths))
-        return Runs(ends[np.append(first, len(turn))], ranges(bounds[turn], lengths))
+        return Runs(
+            ends[np.append(first, len(by_recording))],
+            concatenate_ranges(bounds[by_recording], lengths),
+        )
 
-    def coverage(self, run: range) -> Coverage:
-        """Return what the windows at these places cover of their recordings."""
-        del run
+    def coverage(self, places: range) -> Coverage:
+        """Return what the windows at a range of places cover of their recordings.
+
+        Raises
+        ------
+        InvalidWindowsError
+            These are not neighbouring windows that a catalog is cut into.
+        """
+        del places
         raise InvalidWindowsError(
-            "coverage is told of all windows that a catalog is cut into or of a run of them, not "
-            "of each nth, of windows taken one by one, at given times, or from several sets."
+            "coverage is only known for all windows of one catalog or a slice of neighbouring "
+            "ones, not for slices with a step, windows taken one by one or at given times, or "
+            "several sets."
         )
 
 
 class _Slice(WindowSet):
-    """Each nth of a run of a set."""
+    """A slice of a set: the windows at a range of places."""
 
     def __init__(self, base: WindowSet, chosen: range) -> None:
         self.recordings, self.spec, self.overlap = base.recordings, base.spec, base.overlap
-        self.joined = base.joined
+        self.has_sources = base.has_sources
         self._base, self._chosen = base, chosen
 
     def __len__(self) -> int:
         return len(self._chosen)
 
     @property
-    def told(self) -> Told:
-        """The set's, and which of it."""
-        told, chosen = self._base.told, self._chosen
-        which = f"{len(chosen)} from {chosen.start} by {chosen.step}"
-        return told._replace(choice=_of(which, told.choice))
+    def identity(self) -> SetIdentity:
+        """The identity of the base set, and which of its windows are chosen."""
+        base, chosen = self._base.identity, self._chosen
+        choice = SliceIdentity(chosen.start, chosen.step, len(chosen), base.choice)
+        return replace(base, choice=choice)
 
     @property
-    def manner(self) -> str:
-        """The set's."""
-        return self._base.manner
+    def description(self) -> str:
+        """The description of the base set."""
+        return self._base.description
 
     def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
-        """Return where windows are, in this epoch."""
+        """Return where the windows at `places` are in this epoch."""
         rows = self._base.locate(self._chosen.start + places * self._chosen.step, epoch)
         rows.index = places
         return rows
 
     def sliced(self, places: range) -> WindowSet:
-        """Return the slice of the set that names the same windows."""
+        """Return the slice of the base set that has the same windows."""
         return self._base.sliced(self._chosen[places.start : places.stop : places.step])
 
     def runs(self) -> Runs:
-        """Return the set's runs, as far as they are chosen."""
+        """Return the runs of the base set, limited to the slice."""
         bounds, places = self._base.runs()
         if places is not None:
             return super().runs()
         chosen = self._chosen
-        return Runs(rising(np.clip(-(-(bounds - chosen.start) // chosen.step), 0, len(self))))
+        return Runs(
+            drop_empty_runs(np.clip(-(-(bounds - chosen.start) // chosen.step), 0, len(self)))
+        )
 
-    def coverage(self, run: range) -> Coverage:
-        """Return what the set tells of these windows."""
-        return self._base.coverage(self._chosen[run.start : run.stop : run.step])
+    def coverage(self, places: range) -> Coverage:
+        """Return the base set's coverage of these windows."""
+        return self._base.coverage(self._chosen[places.start : places.stop : places.step])
 
 
 class _Taken(WindowSet):
-    """Windows of a set by their places: 8 bytes each."""
+    """The windows at given places of a set: 8 bytes for each."""
 
     def __init__(self, base: WindowSet, places: NDArray[np.int64]) -> None:
         self.recordings, self.spec, self.overlap = base.recordings, base.spec, base.spec.size
-        self.joined = base.joined
+        self.has_sources = base.has_sources
         self._base, self._places = base, places
 
     def __len__(self) -> int:
         return len(self._places)
 
     @property
-    def told(self) -> Told:
-        """The set's, and a digest of the places."""
-        told = self._base.told
-        which = f"{len(self)} taken {digest_of(self._places)}"
-        return told._replace(choice=_of(which, told.choice))
+    def identity(self) -> SetIdentity:
+        """The identity of the base set, and a digest of the places."""
+        base = self._base.identity
+        choice = TakenIdentity(len(self), digest_arrays(self._places), base.choice)
+        return replace(base, choice=choice)
 
     @property
-    def manner(self) -> str:
-        """The set's."""
-        return f"taken from {len(self._base):,} {self._base.manner}"
+    def description(self) -> str:
+        """The size and the description of the base set."""
+        return f"taken from {len(self._base):,} {self._base.description}"
 
     def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
-        """Return where windows are, in this epoch."""
+        """Return where the windows at `places` are in this epoch."""
         rows = self._base.locate(self._places[places], epoch)
         rows.index = places
         return rows
 
     def sliced(self, places: range) -> WindowSet:
-        """Return fewer of the same set's windows."""
+        """Return fewer windows of the same base set."""
         if places == range(len(self)):
             return self
         return _Taken(self._base, self._places[places.start : places.stop : places.step])
 
     def taken(self, places: NDArray[np.int64]) -> WindowSet:
-        """Return some of these, of the same set."""
+        """Return some of these windows, as windows of the same base set."""
         return _Taken(self._base, self._places[places])
 
 
 class ConcatenatedSet(WindowSet):
-    """Several sets one after the other; `source` tells which."""
+    """Several sets one after the other; `WindowRows.source` is the index of the set."""
 
-    joined = True
+    has_sources = True
 
-    def __init__(self, parts: Sequence[WindowSet]) -> None:
-        self.parts = tuple(parts)
-        self.recordings = Recordings(*(c for part in parts for c in part.recordings.catalogs))
-        specs = {part.spec for part in parts}
-        self.spec = parts[0].spec
-        if len(specs) > 1:  # only what they have in common
+    def __init__(self, sets: Sequence[WindowSet]) -> None:
+        self.sets = tuple(sets)
+        self.recordings = Recordings(*(c for one in sets for c in one.recordings.catalogs))
+        specs = {one.spec for one in sets}
+        self.spec = sets[0].spec
+        if len(specs) > 1:  # keep only what all of them share
             self.spec = replace(self.spec, hop=self.spec.size, tail="pad", min_tail=0)
-        # Whether no recording is in two parts, so that neighbours from two of them share nothing.
-        many = sum(len(part.recordings.catalogs) for part in parts)
-        self._apart = many == len(self.recordings.catalogs)
-        self.overlap = max(part.overlap for part in parts) if self._apart else self.spec.size
+        # If no recording is in two sets, neighbours from two sets have no sample in common.
+        catalogs = sum(len(one.recordings.catalogs) for one in sets)
+        self._disjoint = catalogs == len(self.recordings.catalogs)
+        self.overlap = max(one.overlap for one in sets) if self._disjoint else self.spec.size
 
     @cached_property
     def first(self) -> NDArray[np.int64]:
-        """Place of each part's first window, and the total."""
-        return np.cumsum([0, *map(len, self.parts)], dtype=np.int64)
+        """Place of each set's first window, and the total; shape ``(sets + 1,)``."""
+        return np.cumsum([0, *map(len, self.sets)], dtype=np.int64)
 
     def __len__(self) -> int:
         return int(self.first[-1])
 
     @property
-    def told(self) -> Told:
-        """Those of all parts."""
-        return Told(*(" + ".join(each) for each in zip(*(p.told for p in self.parts), strict=True)))
+    def identity(self) -> SetIdentity:
+        """The fields of all sets; the same however concatenations are nested."""
+        catalogs = {one.fingerprint: len(one) for one in self.recordings.catalogs}
+        sources = [source.identity for source in self._sources()]
+        return concatenate_identities(sources, catalogs, len(self))
+
+    def _sources(self) -> Iterator[WindowSet]:
+        """Yield the sets, those of nested concatenations one by one."""
+        for one in self.sets:
+            if isinstance(one, ConcatenatedSet):
+                yield from one._sources()  # noqa: SLF001  of the same class
+            else:
+                yield one
 
     @property
-    def manner(self) -> str:
-        """How many were joined."""
-        return f"of {len(self.parts)} sources"
+    def description(self) -> str:
+        """The number of sets."""
+        return f"of {len(self.sets)} sources"
 
     def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
-        """Return where windows are, in this epoch."""
+        """Return where the windows at `places` are in this epoch."""
         source = np.searchsorted(self.first, places, side="right") - 1
         located = WindowRows(places, source, *(np.empty(len(places), np.int64) for _ in range(3)))
-        for one in np.unique(source).tolist():
-            part, mine = self.parts[one], source == one
-            found = part.locate(places[mine] - self.first[one], epoch)
-            located.recording[mine] = part.recordings.within(self.recordings, found.recording)
-            located.start[mine], located.valid[mine] = found.start, found.valid
+        for number in np.unique(source).tolist():
+            one, here = self.sets[number], source == number
+            found = one.locate(places[here] - self.first[number], epoch)
+            located.recording[here] = one.recordings.numbers_in(self.recordings, found.recording)
+            located.start[here], located.valid[here] = found.start, found.valid
         return located
 
     def runs(self) -> Runs:
-        """Return the runs of all parts; a recording that is in several of them is one run."""
-        runs = [part.runs() for part in self.parts]
+        """Return the runs of all sets; a recording that is in several of them is one run."""
+        runs = [one.runs() for one in self.sets]
         if any(run.places is not None for run in runs):
             return super().runs()
-        each = [run.bounds[:-1] + first for run, first in zip(runs, self.first, strict=False)]
-        bounds = np.append(np.concatenate(each), self.first[-1])
-        return Runs(bounds) if self._apart else self._by_recording(bounds)
+        begins = [run.bounds[:-1] + first for run, first in zip(runs, self.first, strict=False)]
+        bounds = np.append(np.concatenate(begins), self.first[-1])
+        return Runs(bounds) if self._disjoint else self._group_by_recording(bounds)
 
 
-def rising(bounds: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return rising bounds without those between which there is nothing."""
+def drop_empty_runs(bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the bounds of runs without those of empty runs."""
     return np.concatenate([bounds[:1], bounds[1:][np.diff(bounds) > 0]])
 
 
-def _of(which: str, choice: str) -> str:
-    return which if choice == "all" else f"{which} of ({choice})"
-
-
-def digest_of(*arrays: NDArray[np.int64]) -> str:
-    """Return 16 hexadecimal digits of some numbers, the same on every machine."""
-    digest = hashlib.blake2b(digest_size=8)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array, "<i8").data)
-    return digest.hexdigest()
-
-
 class CutWindows(WindowSet):
-    """All windows that recordings are cut into."""
+    """All windows that the recordings of a catalog are cut into."""
 
     def __init__(self, catalog: Catalog, geometry: Geometry) -> None:
         self.recordings = Recordings(catalog)
@@ -344,33 +356,35 @@ class CutWindows(WindowSet):
         return self.geometry.total
 
     @property
-    def told(self) -> Told:
-        """Recordings and cut; the choice is all."""
-        return Told(_told_of(self.recordings), _told_cut(self.spec), "all")
+    def identity(self) -> SetIdentity:
+        """The recordings and how they are cut."""
+        return SetIdentity(
+            _recordings_identity(self.recordings), _cut_identity(self.spec), AllWindows()
+        )
 
     @property
-    def manner(self) -> str:
+    def description(self) -> str:
         """The hop and the tail."""
         return f"every {self.spec.hop / self.spec.sample_rate:g} s (tail={self.spec.tail!r})"
 
     def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
-        """Return where windows are: the same in every epoch."""
+        """Return where the windows at `places` are: the same in every epoch."""
         del epoch
         return WindowRows(places, np.zeros(len(places), np.int64), *self.geometry.locate(places))
 
     def runs(self) -> Runs:
-        """Return which windows are of one recording: those of recordings that have some."""
-        return Runs(rising(self.geometry.first))
+        """Return the windows grouped by recording."""
+        return Runs(drop_empty_runs(self.geometry.first))
 
-    def coverage(self, run: range) -> Coverage:
-        """Return what a run of windows covers of its recordings."""
-        if run.step != 1:
-            return super().coverage(run)
-        return self.geometry.coverage(run.start, run.start + len(run))
+    def coverage(self, places: range) -> Coverage:
+        """Return what the windows at a range of places cover of their recordings."""
+        if places.step != 1:
+            return super().coverage(places)
+        return self.geometry.coverage(places.start, places.start + len(places))
 
 
 class WindowsAtTimes(WindowSet):
-    """Windows around given times: moved into the recording where they would pass its ends.
+    """Windows around given times, moved so that they do not pass the ends of their recording.
 
     Parameters
     ----------
@@ -378,12 +392,12 @@ class WindowsAtTimes(WindowSet):
         The recordings.
     spec : WindowSpec
         Sample rate, length and channel.
-    recording, start : ndarray of int64
-        Of each window; a start may lie outside the recording.
+    recording, start : ndarray of int64, shape ``(windows,)``
+        Recording and first sample of each window; a start may lie outside the recording.
     jitter : int
-        Samples that a window is moved by, at most, to either side.
+        Largest number of samples by which a window is moved to either side, anew in each epoch.
     seed : int
-        Of the jitter, which is a hash of (seed, epoch, place).
+        Seed of the jitter, which is a hash of (seed, epoch, place).
     """
 
     def __init__(
@@ -398,7 +412,7 @@ class WindowsAtTimes(WindowSet):
         self.recordings = Recordings(catalog)
         self.spec = spec
         self.overlap = spec.size
-        samples = Geometry.of(spec, catalog.frames, catalog.sample_rates).samples
+        samples = Geometry.from_frames(spec, catalog.frames, catalog.sample_rates).samples
         self._samples = samples[recording]
         self._recording, self._start = recording, start
         self._jitter, self._seed = jitter, seed
@@ -407,25 +421,28 @@ class WindowsAtTimes(WindowSet):
         return len(self._start)
 
     @property
-    def told(self) -> Told:
-        """Recordings, length, and a digest of the times."""
-        choice = f"{len(self)} at times {digest_of(self._recording, self._start)}"
-        if self._jitter:
-            choice += f" give or take {self._jitter} samples, seed {self._seed}"
-        return Told(_told_of(self.recordings), _told_cut(self.spec), choice)
+    def identity(self) -> SetIdentity:
+        """The recordings, the length, and a digest of the times."""
+        digest = digest_arrays(self._recording, self._start)
+        seed = self._seed if self._jitter else 0
+        return SetIdentity(
+            _recordings_identity(self.recordings),
+            _cut_identity(self.spec),
+            TimesIdentity(len(self), digest, self._jitter, seed),
+        )
 
     @property
-    def manner(self) -> str:
-        """Where they are."""
+    def description(self) -> str:
+        """That the windows are at given times, and the jitter."""
         jitter = self._jitter / self.spec.sample_rate
-        return f"at given times{f' give or take {jitter:g} s' if jitter else ''}"
+        return "at given times" + (f" with a jitter of up to {jitter:g} s" if jitter else "")
 
     def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
-        """Return where windows are, in this epoch."""
+        """Return where the windows at `places` are in this epoch."""
         start, samples = self._start[places], self._samples[places]
         if self._jitter:
             key = epoch_key(self._seed, epoch, "jitter")
-            start = start + below(2 * self._jitter + 1, places, key) - self._jitter
+            start = start + draw_below(2 * self._jitter + 1, places, key) - self._jitter
         start = np.clip(start, 0, np.maximum(0, samples - self.spec.size))
         return WindowRows(
             places,
@@ -436,12 +453,12 @@ class WindowsAtTimes(WindowSet):
         )
 
 
-def _told_of(recordings: Recordings) -> str:
-    return " + ".join(f"{len(one)} recordings {one.fingerprint}" for one in recordings.catalogs)
+def _recordings_identity(recordings: Recordings) -> RecordingsIdentity:
+    (catalog,) = recordings.catalogs
+    return RecordingsIdentity(len(catalog), 1, catalog.fingerprint)
 
 
-def _told_cut(spec: WindowSpec) -> str:
-    return (
-        f"{spec.sample_rate} Hz, {spec.size} samples every {spec.hop}, {spec.tail} from "
-        f"{spec.min_tail}, channel {spec.channel}"
+def _cut_identity(spec: WindowSpec) -> CutIdentity:
+    return CutIdentity(
+        spec.sample_rate, spec.size, spec.hop, spec.tail, spec.min_tail, spec.channel
     )

@@ -1,11 +1,11 @@
-"""`Windows`: what to load. A pure, lazy, immutable, random-access sequence of windows.
+"""`Windows`: which windows are loaded, in which order and with which labels.
 
-No threads, no open files; nothing for each window until it is asked for.
+It is a pure, lazy, immutable, random-access sequence. It has no threads and no open files, and
+computes where a window is only when that window is needed.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from headrace._validation import check_whole_number
-from headrace.catalog import counted
 from headrace.errors import InvalidWindowsError
-from headrace.windows._examples import AudioExample
+from headrace.windows._batch import AudioExample
+from headrace.windows._draws import Sampled, check_weights
+from headrace.windows._identity import InOrderIdentity, RecordingShardIdentity, WindowsIdentity
 from headrace.windows._labels import Labels
-from headrace.windows._orders import Shuffle, arranged
-from headrace.windows._sampling import Sampled, checked_weights
-from headrace.windows._shards import Shard, this_process
-from headrace.windows._transforms import Transform, noise
+from headrace.windows._orders import Shuffle, resolve_order
+from headrace.windows._shards import Shard, detect_rank
+from headrace.windows._transforms import Transform, noise_example
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from headrace.annotations import Annotations
     from headrace.catalog import Catalog, Recordings
     from headrace.loading import Loader
+    from headrace.windows._draws import Mixed
+    from headrace.windows._identity import OrderIdentity
     from headrace.windows._labels import Unannotated
-    from headrace.windows._permutation import EpochOrder, Order
-    from headrace.windows._sampling import Mixed
+    from headrace.windows._orders import Order
+    from headrace.windows._permutation import EpochOrder
     from headrace.windows._shards import Remainder
     from headrace.windows._spec import Coverage, WindowSpec
     from headrace.windows._transforms import Function, On
@@ -42,30 +44,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Windows"]
 
-_LONG = 300
-"""Characters of a state's part: longer ones are digested."""
-
 
 class Windows(Sequence[AudioExample]):
     """Fixed-length windows of recordings, at one sample rate.
 
-    Made by `Catalog.windows`, `Catalog.windows_at`, `concat` and `mix`. Indexing with an integer
-    decodes that window here and now. Views are built in one direction: a *set* (slice, `take`,
-    `filter`, `concat`), then at most one *order* (`shuffle`, `sample`, `mix`), then at most one
-    `shard`. A window's index is its place in the set, whatever the order and the shard.
+    `Catalog.windows`, `Catalog.windows_at`, `concat` and `mix` return them. Indexing with an
+    integer decodes that window in the calling thread. Methods return new `Windows`. Call them in
+    this sequence: first those that choose a *set* (slice, `take`, `filter`, `concat`), then at most
+    one *order* (`shuffle`, `sample`, `mix`), then at most one `shard`. `label` and `map` may be
+    called at any point. A window's index
+    is its place in the set, whatever the order and the shard.
 
     Attributes
     ----------
     spec : WindowSpec
-        Sample rate, length and channel, and how recordings were cut.
+        Sample rate, length and channel, and how the recordings are cut.
     recordings : Recordings
-        What they are windows of.
+        The recordings that the windows are of.
     share : Shard
-        Which positions of the order are this process's; default all.
+        The positions of the order that this process reads; all of them by default.
     transforms : tuple of Transform
-        What `map` added: functions that run in the workers on each window, in order.
+        The functions that `map` added. The workers call them on each window, in this order.
     labels : Labels or None
-        Where batches and examples get their labels from; views of labelled windows keep it.
+        The labels of batches and examples. Windows derived from these keep them.
     """
 
     transforms: tuple[Transform, ...] = ()
@@ -91,11 +92,11 @@ class Windows(Sequence[AudioExample]):
         Raises
         ------
         InvalidWindowsError
-            There are several.
+            The windows are from several catalogs.
         """
         if len(self.recordings.catalogs) > 1:
             raise InvalidWindowsError(
-                f"these windows are from {len(self.recordings.catalogs)} catalogs: see "
+                f"these windows are from {len(self.recordings.catalogs)} catalogs: use "
                 "windows.recordings.catalogs."
             )
         return self.recordings.catalogs[0]
@@ -108,25 +109,26 @@ class Windows(Sequence[AudioExample]):
     @overload
     def __getitem__(self, index: slice) -> Windows: ...
     def __getitem__(self, index: int | slice) -> AudioExample | Windows:
-        """Return one window, decoded here and now, or a smaller `Windows`.
+        """Return one window, decoded in the calling thread, or for a slice, fewer `Windows`.
 
         Raises
         ------
         IndexError
-            There is no such window.
+            The index is out of range.
         ReadError
             The window could not be read.
         InvalidWindowsError
-            A slice of ordered windows, or one that goes backwards.
+            A slice of windows that have an order, or a slice with a negative step.
         """
         if isinstance(index, slice):
-            self._refuse_order("sliced")
+            self._check_unordered("sliced")
             places = range(len(self))[index]
             if places.step < 1:
                 raise InvalidWindowsError(
-                    "a slice of windows goes forward: order is what shuffle is for."
+                    f"a slice of windows needs a positive step, not {places.step}: for another "
+                    "order, use take or shuffle."
                 )
-            return self._view(self._set.sliced(places))
+            return self._derive(self._set.sliced(places))
         from headrace.loading import read_one
 
         try:
@@ -136,54 +138,54 @@ class Windows(Sequence[AudioExample]):
         return read_one(self, position)
 
     def take(self, indices: ArrayLike) -> Windows:
-        """Return the windows at these places, in this order; 8 bytes each.
+        """Return the windows at given indices, in the given sequence; 8 bytes for each.
 
         Parameters
         ----------
         indices : sequence of int
-            From 0 up, or from -1 down; the same one may stand there again.
+            From 0, or negative to count from the end. An index may occur several times.
 
         Raises
         ------
         InvalidWindowsError
-            There is no such place, or these windows have an order already.
+            An index is out of range or not an integer, or the windows already have an order.
         """
-        self._refuse_order("taken from")
+        self._check_unordered("taken from")
         places = np.atleast_1d(np.asarray(indices))
         if places.ndim != 1 or (len(places) and places.dtype.kind not in "iu"):
             raise InvalidWindowsError(
-                f"take wants whole numbers, one for each window, not {places.dtype} of shape "
-                f"{places.shape}: for a bool for each window, say filter."
+                f"take needs one row of whole numbers, not {places.dtype} of shape {places.shape}: "
+                "for a bool for each window, use filter."
             )
         n = len(self)
         outside = np.flatnonzero((places < -n) | (places >= n))
         if len(outside):
             raise InvalidWindowsError(f"there is no window {places[outside[0]]}: there are {n}.")
-        places = places.astype(np.int64)  # a copy: what is given may be changed later
+        places = places.astype(np.int64)  # a copy: the caller may change the original
         places[places < 0] += n
-        return self._view(self._set.taken(places))
+        return self._derive(self._set.taken(places))
 
     def filter(self, mask: ArrayLike) -> Windows:
-        """Return the windows for which `mask` is true, in the same order; 8 bytes each.
+        """Return the windows for which `mask` is true, in the same order; 8 bytes for each.
 
         Parameters
         ----------
         mask : sequence of bool
-            One for each window, as by a comparison of columns of `table`.
+            One for each window, for example a comparison of columns of `table`.
 
         Raises
         ------
         InvalidWindowsError
-            The mask is not of bools, not one for each window, or these have an order already.
+            The mask does not have one bool for each window, or the windows already have an order.
         """
-        self._refuse_order("filtered")
+        self._check_unordered("filtered")
         keep = np.asarray(mask)
         if keep.dtype != np.bool_ or keep.shape != (len(self),):
             raise InvalidWindowsError(
-                f"a mask has a bool for each of the {len(self)} windows, and this is {keep.dtype} "
-                f"of shape {keep.shape}: for places, say take."
+                f"a mask needs a bool for each of the {len(self)} windows, not {keep.dtype} of "
+                f"shape {keep.shape}: for indices, use take."
             )
-        return self._view(self._set.taken(np.flatnonzero(keep)))
+        return self._derive(self._set.taken(np.flatnonzero(keep)))
 
     def shuffle(
         self,
@@ -199,44 +201,45 @@ class Windows(Sequence[AudioExample]):
         seed : int
             The order is a pure function of (windows, seed, epoch).
         by : {"window", "file", "block"}
-            Shuffle all windows; or the files, leaving each file's windows in order; or blocks of
-            neighbouring windows of a file. Where a seek is dear, as in codecs whose every seek is a
-            decode from the start, files and blocks are faster.
+            Shuffle all windows; or the files, each file's windows in order; or blocks of
+            neighbouring windows of a file. Files and blocks are faster where a seek is slow, as in
+            codecs that decode from the start of the file at each seek.
         block : int, optional
-            Windows in a block; each file's last one may be shorter.
+            With ``by="block"``, windows in a block. The last block of a file may be shorter.
 
         Raises
         ------
         InvalidWindowsError
-            These windows have an order already.
+            The windows already have an order, or `by` and `block` do not fit together.
         """
         order = Shuffle(check_whole_number("seed", seed), by, block)
-        self._refuse_order("shuffled again" if isinstance(self._order, Shuffle) else "shuffled")
-        return self._view(self._set, order)
+        self._check_unordered("shuffled again" if isinstance(self._order, Shuffle) else "shuffled")
+        return self._derive(self._set, order)
 
     def sample(self, weights: ArrayLike, n: int | None = None, seed: int = 0) -> Windows:
-        """Return `n` draws in every epoch, each window as often as its weight says.
+        """Return `n` draws with replacement in every epoch, in proportion to weights.
 
-        Drawn with replacement, by a hash of (seed, epoch, position) and a table of 16 bytes for
-        each window.
+        A draw is a hash of (seed, epoch, position). The table of the weights has 16 bytes for each
+        window.
 
         Parameters
         ----------
         weights : sequence of float
-            One for each window, not negative; they need not sum to 1.
+            One for each window, not negative. They need not sum to 1.
         n : int, optional
-            Draws in an epoch; default as many as there are windows.
+            Draws in an epoch. Default: the number of windows.
         seed : int
+            Seed of the draws.
 
         Raises
         ------
         InvalidWindowsError
-            The weights are none, or these windows have an order already.
+            The weights are invalid, or the windows already have an order.
         """
-        self._refuse_order("sampled")
-        values = checked_weights(weights, len(self), "window")
+        self._check_unordered("sampled")
+        values = check_weights(weights, len(self), "window")
         n = len(self) if n is None else check_whole_number("n", n, 1)
-        return self._view(self._set, Sampled(values, n, check_whole_number("seed", seed)))
+        return self._derive(self._set, Sampled(values, n, check_whole_number("seed", seed)))
 
     def shard(
         self,
@@ -246,46 +249,54 @@ class Windows(Sequence[AudioExample]):
         remainder: Remainder = "drop",
         by: Literal["window", "recording"] = "window",
     ) -> Windows:
-        """Return one process's share of these windows; a view of a view like this is refused.
+        """Return one rank's share of these windows. A shard cannot be sharded again.
 
         Parameters
         ----------
         rank, world : int
-            Which process, from 0, of how many. ``"auto"`` asks torch.distributed where it has been
-            initialised, else the variables of torchrun, srun, Open MPI or MPICH; where there are
-            none, this process is alone.
+            The rank, from 0, and the world size. ``"auto"`` takes them from torch.distributed if it
+            is initialised, else from the environment variables of torchrun, srun, Open MPI or
+            MPICH. Without any of these, the rank is 0 of 1.
         remainder : {"drop", "repeat", "mask"}
-            So that all processes take the same number of steps, what is left over at the end of an
-            epoch is left out; or the epoch's first windows come once more; or rows of zeros do,
-            whose ``valid`` is False and ``valid_samples`` 0.
+            What is done with the last windows of an epoch if they are fewer than ranks, so that all
+            ranks take the same number of steps: leave them out, fill up with the epoch's first
+            windows, or fill up with rows of zeros whose ``valid`` is False and ``valid_samples`` 0.
         by : {"window", "recording"}
             ``"window"``: position p of the order belongs to rank p mod world. ``"recording"``, for
-            inference: each recording's windows belong to one rank, with about as many frames for
-            each; how many windows may differ, and a state is that rank's own.
+            inference: all windows of a recording belong to one rank, and all ranks have about as
+            many frames. The ranks may then have different numbers of windows, and each has its own
+            state.
 
         Raises
         ------
         InvalidWindowsError
-            There is no such rank, or there is less than one window or recording for each.
+            The rank is out of range, there are fewer windows or recordings than ranks, or the
+            windows are a shard already.
         """
         if self._sharded:
-            raise InvalidWindowsError("shards cannot be sharded again: shard once, last.")
+            raise InvalidWindowsError(
+                "these windows are a shard and cannot be sharded again: shard once, last."
+            )
         if rank == "auto":
             if world is not None:
-                raise InvalidWindowsError('world is not said together with rank="auto".')
-            rank, world = this_process()
+                raise InvalidWindowsError(
+                    'rank="auto" also finds the world size: leave world out, or give both numbers.'
+                )
+            rank, world = detect_rank()
         elif world is None:
-            raise InvalidWindowsError(f"rank {rank} of how many? Say shard(rank, world).")
+            raise InvalidWindowsError(
+                f"rank {rank} needs the world size too: give shard(rank, world)."
+            )
         share = Shard(
             check_whole_number("rank", rank), check_whole_number("world", world, 1), remainder, by
         )
-        view = self._view(self._set, self._order, share)
+        view = self._derive(self._set, self._order, share)
         if by == "recording":
-            view.order  # noqa: B018  now, so that what is refused is refused here
+            _ = view.order  # raises here instead of at the first use
         elif self.positions < share.world and remainder == "drop":
             raise InvalidWindowsError(
-                f"{self.positions} windows are less than one for each of {share.world} ranks: give "
-                'remainder="repeat" or "mask".'
+                f"there are fewer windows ({self.positions}) than ranks ({share.world}): give "
+                'remainder="repeat" or "mask", or start fewer ranks.'
             )
         return view
 
@@ -298,39 +309,41 @@ class Windows(Sequence[AudioExample]):
         out: tuple[tuple[int, ...], DTypeLike] | None = None,
         seed: int = 0,
     ) -> Windows:
-        """Return the same windows, each given to a function that runs in the workers.
+        """Return the same windows, with a function that the workers call on each of them.
 
         Parameters
         ----------
         function : callable
-            ``function(audio)`` returns an array of numbers, which becomes the window's audio. It may
-            work in place. If it has an argument ``rng`` it is handed a `numpy.random.Generator` keyed
-            by (seed, epoch, window): the same for any number of workers, and after a resume.
+            ``function(audio)`` returns an array of numbers, which becomes the window's audio. It
+            may work in place. If it has an argument ``rng``, it is called with a
+            `numpy.random.Generator` keyed by (seed, epoch, window). Its numbers do not depend on
+            the number of workers, and are the same after a resume.
         factory : callable, instead of `function`
-            ``factory()`` returns the function: called once for each worker, for functions that keep
-            state on themselves.
+            ``factory()`` returns the function. It is called once for each worker, for functions
+            that have a state of their own.
         on : {"audio", "example"}
-            Call it with the audio alone or with the `AudioExample`, labels and all.
+            Whether the function is called with the audio or with the `AudioExample`.
         out : (shape, dtype), optional
-            Of the function's output, the same for all windows; else one call on noise tells.
+            Shape and type of the function's output, the same for all windows. Default: those of one
+            call on noise.
         seed : int
-            Keys `rng`.
+            Seed of `rng`.
 
         Raises
         ------
         TransformError
-            The function raised on noise, or gave no array of numbers.
+            The function raised on noise, or did not return an array of numbers.
         InvalidWindowsError
-            An argument is none of the above.
+            An argument is not as described above.
         """
-        transform = Transform.checked(
+        transform = Transform.create(
             function,
             factory=factory,
             on=on,
             out=out,
             seed=seed,
-            place=len(self.transforms),
-            example=noise(self),
+            index=len(self.transforms),
+            example=self.noise_example(),
         )
         view = copy(self)
         view.transforms = (*self.transforms, transform)
@@ -346,44 +359,47 @@ class Windows(Sequence[AudioExample]):
         unannotated: Unannotated = "error",
         ignore: Iterable[str] = (),
     ) -> Windows:
-        """Return the same windows, whose batches and examples have labels.
+        """Return the same windows, with labels in their batches and examples.
 
         An event counts in a window if they share a sample: [start_s, end_s), rounded to samples,
-        and [start, start + size). With `min_overlap_s` or `min_fraction` they must share so much;
-        with both, one of the two is enough. A label of a whole recording counts in all its windows.
+        and [start, start + size). With `min_overlap_s` or `min_fraction`, they must share at least
+        that much; with both, one of the two is enough. A label of a whole recording counts in all
+        its windows.
 
         Parameters
         ----------
         annotations : Annotations
-            Matched to the recordings by path, unless `Annotations.match` has done it already.
+            They are matched to the recordings by path, unless `Annotations.match` has matched them.
         classes : iterable of str, optional
-            The classes, in the order of the columns; default all labels of `annotations`, sorted.
-            Events of other labels are as if they were not there.
+            The classes, in the order of the columns. Default: all labels of `annotations`, sorted.
+            Events with other labels are left out.
         min_overlap_s : float, optional
-            Seconds; at most those of a window.
+            Seconds, at most the length of a window.
         min_fraction : float, optional
-            Between 0 and 1: of the event, or of the window where that is shorter.
+            Between 0 and 1, of the event or of the window, whichever is shorter.
         unannotated : {"error", "negative", "mask"}
-            What recordings are of which `annotations` says nothing: refused, silent, or not known.
+            What to do with recordings without annotations: raise, take all classes as absent, or
+            mask all classes as not known.
         ignore : iterable of str
-            Labels that are no class. Where one counts, or an event without a label does, it is not
-            known which classes are heard, beside those labelled.
+            Labels that are not classes. In a window in which such an event counts, or an event
+            without a label, only the classes of its other events are known.
 
         Raises
         ------
         AnnotationError
-            An argument is none of the above; a recording is not annotated; a file may be two
-            recordings, or none is any.
+            An argument is not as described above, a recording is not annotated, an annotated file
+            matches two recordings, or none matches any.
 
         Warns
         -----
         HeadraceWarning
-            Annotated files are no recording; events lie behind the end of theirs; a class is no
-            event's label, while other labels are no class.
+            Some annotated files match no recording; events begin after the end of their recording;
+            or a class is not the label of any event, while other labels are not a class.
         """
         view = copy(self)
-        view.labels = Labels.of(
-            self,
+        view.labels = Labels.from_annotations(
+            self._set,
+            self.catalog,
             annotations,
             classes,
             min_overlap_s=min_overlap_s,
@@ -395,7 +411,7 @@ class Windows(Sequence[AudioExample]):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the columns of labels; none without labels."""
+        """Names of the columns of labels; empty without labels."""
         return () if self.labels is None else self.labels.classes
 
     @property
@@ -405,40 +421,41 @@ class Windows(Sequence[AudioExample]):
 
     @property
     def label_bytes(self) -> int:
-        """Bytes of what labels are made from."""
+        """Bytes of the tables that labels are computed from."""
         return 0 if self.labels is None else self.labels.nbytes
 
     def label_counts(self) -> dict[str, int]:
-        """Return in how many of these windows each class is, counted without a matrix.
+        """Return the number of windows of each class.
 
-        Of the unshuffled set, whatever the order and the shard: of windows that are sampled or
-        mixed, not how often they are drawn; on a shard, those of all ranks.
+        The windows are those of the unshuffled set, whatever the order and the shard: each sampled
+        or mixed window counts once, and those of all ranks count.
 
         Raises
         ------
         InvalidWindowsError
             The windows have no labels.
         """
-        return self._need_labels().counts(self)
+        return self._require_labels().count_windows(self._set)
 
     def balanced_weights(self) -> NDArray[np.float64]:
-        """Return weights by which windows may be drawn so that rare classes are drawn as often.
+        """Return weights for `sample` by which rare classes are drawn as often as common ones.
 
-        A window's weight is the sum, over its classes, of 1 / the number of windows of that class:
-        where no window has two classes, all are drawn equally often. Windows in which nothing is
-        labelled are weighed like one more class; those of which nothing is known have 0.
+        The weight of a window is the sum over its classes of 1 / (number of windows of that class).
+        If no window has two classes, all classes are drawn equally often. Windows without any class
+        count as one more class. Windows whose classes are all
+        unknown have the weight 0.
 
         Returns
         -------
-        ndarray of float64, one for each window
-            In the order of the unshuffled set, as `sample` wants them; their sum is 1.
+        ndarray of float64, shape ``(windows,)``
+            In the order of the unshuffled set. The sum is 1.
 
         Raises
         ------
         InvalidWindowsError
             The windows have no labels.
         """
-        return self._need_labels().balanced_weights(self)
+        return self._require_labels().balanced_weights(self._set)
 
     def loader(
         self,
@@ -459,33 +476,34 @@ class Windows(Sequence[AudioExample]):
         Parameters
         ----------
         batch_size : int, optional
-            Windows in a `Batch`; without it the loader yields single `AudioExample`.
+            Windows in a `Batch`. Without it, the loader yields single `AudioExample` objects.
         workers : int or "auto"
-            Threads that read, decode and resample; 0 does so in the calling thread. ``"auto"`` is
-            the number of processors this process may use, shared among the ranks on this node.
+            Threads that read, decode and resample; with 0, the calling thread does it. ``"auto"``
+            is the number of processors that this process may use, shared among the ranks on this
+            node.
         prefetch : int or "auto"
-            Deliveries (batches or examples) that are ready or being made, at most.
+            Largest number of deliveries (batches or examples) that are ready or in progress.
         memory : str or int, optional
-            Limit on `Loader.memory_bound`, as ``"1 GiB"`` or bytes; lowers `prefetch`.
+            Limit on `Loader.memory_bound`, in bytes or as ``"1 GiB"``. It lowers `prefetch`.
         last : {"keep", "drop", "pad"}
-            A last batch that is not full is delivered short, left out, or filled with rows of zeros
-            whose ``valid`` is False.
+            What to do with a last batch that is not full: deliver it short, leave it out, or fill
+            it up with rows of zeros whose ``valid`` is False.
         on_error : {"raise", "skip", "mask"}
-            A window that cannot be read raises `ReadError` when its turn comes, is left out, or is
-            delivered as zeros with ``valid`` False (``valid_samples`` 0). All are in
-            `Loader.failures`.
+            What to do with a window that cannot be read: raise `ReadError` when its turn comes,
+            leave it out, or deliver zeros with ``valid`` False and ``valid_samples`` 0.
+            `Loader.failures` lists all of them.
         max_failures : int or float, optional
-            With skip and mask: windows of an epoch (or, less than 1, the share of it) that may be
-            lost; one more raises `TooManyFailuresError`. Default: any number.
+            With ``"skip"`` and ``"mask"``, how many windows of an epoch may fail: a number, or a
+            fraction less than 1. One more raises `TooManyFailuresError`. Default: any number.
         stall_timeout_s : float, optional
-            Seconds after which a read that does not come back is given up: its windows fail with
-            `STALLED`, and nothing waits for it. Default: never. For disks on a network.
+            Seconds after which a read that does not return is given up, for network disks. Its
+            windows fail with `STALLED`, and nothing waits for it. Default: never.
         batch_map : callable, optional
-            ``batch_map(batch)`` runs in the workers on each whole batch and returns a `Batch`, or
-            None if it worked in place. If it has an argument ``rng`` it is handed a generator keyed
-            by (seed, epoch, position of the batch).
+            ``batch_map(batch)``, which the workers call on each whole batch. It returns a `Batch`,
+            or None if it worked in place. If it has an argument ``rng``, it is called with a random
+            generator keyed by (seed, epoch, position of the batch).
         seed : int
-            Keys that `rng`.
+            Seed of that `rng`.
 
         Returns
         -------
@@ -496,9 +514,9 @@ class Windows(Sequence[AudioExample]):
         MemoryBudgetError
             `memory` is less than the smallest loader of this batch size needs.
         TransformError
-            `batch_map` raised when tried on noise, or gave no batch.
+            `batch_map` raised on noise, or did not return a batch.
         ValueError
-            An argument is none of the above.
+            An argument is not as described above.
         """
         from headrace.loading import Loader
 
@@ -518,24 +536,24 @@ class Windows(Sequence[AudioExample]):
 
     @cached_property
     def coverage(self) -> Coverage:
-        """What these windows cover of their recordings, and what is left out.
+        """How much of the recordings these windows cover, and how much they leave out.
 
-        Of the set: an order and a shard change nothing.
+        An order and a shard do not change it.
 
         Raises
         ------
         InvalidWindowsError
-            They are not a run of what a catalog is cut into.
+            These are not neighbouring windows that one catalog is cut into.
         """
         return self._set.coverage(range(len(self._set)))
 
     def table(self) -> pa.Table:
-        """Return an Arrow table with a row for each window, unshuffled, of all shards.
+        """Return an Arrow table with a row for each window of the unshuffled set.
 
-        Columns: ``index`` (int64), ``id`` (the recording's), and ``start``, ``end`` (int64, samples
-        at `spec.sample_rate`, half-open; the end may lie behind the recording's, in the padding).
-        Where sets were joined, ``source`` (int64) says which; where windows move from epoch to
-        epoch, they are those of epoch 0.
+        Columns: ``index`` (int64), ``id`` of the recording (string), and ``start``, ``end`` (int64,
+        in samples at `spec.sample_rate`, half-open; the end may be after that of the recording).
+        Concatenated and mixed windows also have ``source`` (int64). Windows with a jitter are those
+        of epoch 0.
         """
         import pyarrow as pa
 
@@ -546,40 +564,51 @@ class Windows(Sequence[AudioExample]):
             "start": rows.start,
             "end": rows.start + self.spec.size,
         }
-        if self._set.joined:
+        if self._set.has_sources:
             columns["source"] = rows.source
         return pa.table(columns)
 
     def rows(self, index: NDArray[np.int64], epoch: int = 0) -> WindowRows:
-        """Return where the windows at places `index` of the unshuffled set are in this epoch."""
+        """Return where windows are in an epoch.
+
+        Parameters
+        ----------
+        index : ndarray of int64, shape ``(rows,)``
+            Places in the unshuffled set.
+        epoch : int
+            Matters only for windows with a jitter.
+        """
         return self._set.locate(index, epoch)
 
     @cached_property
-    def _arranged(self) -> tuple[Order, int]:
-        return arranged(self._set, self._order, self.share)
+    def _resolved(self) -> tuple[Order, int]:
+        return resolve_order(self._set, self._order, self.share)
 
     @cached_property
     def _first_epoch(self) -> EpochOrder:
-        """What indexing goes by: made once for all indices."""
+        """The order of epoch 0, by which indexing works; computed once."""
         return self.order.epoch(0)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled and copied: not the tables of an epoch, which are made again."""
+        """Return what is pickled and copied: all but the tables of an epoch, which are rebuilt."""
         return {name: value for name, value in self.__dict__.items() if name != "_first_epoch"}
 
     @property
     def order(self) -> Order:
-        """The order of every epoch, of all shards: positions -> places in the unshuffled set."""
-        return self._arranged[0]
+        """The order of every epoch, as positions mapped to places in the unshuffled set.
+
+        Positions are those of all ranks together, except on a shard by recording.
+        """
+        return self._resolved[0]
 
     @property
     def positions(self) -> int:
-        """How many positions an epoch's order has."""
-        return self._arranged[1]
+        """Number of positions of an epoch's order."""
+        return self._resolved[1]
 
     @property
     def set_size(self) -> int:
-        """How many windows the unshuffled set has, whatever the order and the shard."""
+        """Number of windows of the unshuffled set, whatever the order and the shard."""
         return len(self._set)
 
     @property
@@ -589,17 +618,17 @@ class Windows(Sequence[AudioExample]):
 
     @property
     def overlap(self) -> int:
-        """Samples that neighbours in the order may share, at most."""
+        """Largest number of samples that neighbours in the order may share."""
         return self._set.overlap
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one window as it is delivered: `audio_shape`, or that of the last transform."""
+        """Shape of one delivered window: `audio_shape`, or that of the last transform's output."""
         return self.transforms[-1].shape if self.transforms else self.audio_shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of one window as it is delivered: float32, or that of the last transform."""
+        """Type of one delivered window: float32, or that of the last transform's output."""
         return self.transforms[-1].dtype if self.transforms else np.dtype(np.float32)
 
     @property
@@ -610,39 +639,51 @@ class Windows(Sequence[AudioExample]):
         return (self.spec.size,)
 
     @cached_property
-    def parts(self) -> Mapping[str, str]:
-        """What decides the order, in a few words for each part: recordings, cut, choice, order.
+    def identity(self) -> WindowsIdentity:
+        """The fields that decide the windows and their order.
 
-        Paths and times of change are not in it, nor is a shard of positions, since the order of all
-        shards is one.
+        A saved state holds them, and `Loader.load_state_dict` compares them. Paths and modification
+        times are not among them, nor is a shard of positions, because all ranks share one order.
         """
-        told = self._set.told
-        recordings = _brief(told.recordings, f"{counted(told.recordings)} recordings")
-        choice = _brief(told.choice, f"{len(self._set)} windows")
-        order = "in order" if self._order is None else self._order.told
+        chosen = self._set.identity
+        order: OrderIdentity = InOrderIdentity() if self._order is None else self._order.identity
         if self.share.by == "recording" and self.share.world > 1:
-            order += f", {self.share}"
+            order = RecordingShardIdentity(self.share.rank, self.share.world, order)
+        return WindowsIdentity(chosen.recordings, chosen.cut, chosen.choice, order)
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """What decides the windows and their order, described for people.
+
+        The keys are ``recordings``, ``cut``, ``choice`` and ``order``. The texts may change with
+        any version: compare `fingerprint` instead.
+        """
+        identity = self.identity
         return {
-            "recordings": recordings,
-            "cut": _brief(told.cut, "several cuts"),
-            "choice": choice,
-            "order": order,
+            "recordings": identity.recordings.describe(),
+            "cut": identity.cut.describe(),
+            "choice": identity.choice.describe(),
+            "order": identity.order.describe(),
         }
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hexadecimal digest of everything that decides the order: see `parts`."""
-        text = "\n".join(self.parts.values())
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        """Hexadecimal digest of everything that decides the windows and their order: 32 digits."""
+        return self.identity.fingerprint
+
+    def noise_example(self) -> AudioExample:
+        """Return an example with noise as its audio, on which functions of windows are tried."""
+        classes = None if self.labels is None else len(self.classes)
+        return noise_example(self.spec, self.recordings[0], self.shape, self.dtype, classes)
 
     def __repr__(self) -> str:
         rate = self.spec.sample_rate
-        order = "" if self._order is None else f", {self._order.called}"
+        order = "" if self._order is None else f", {self._order.description}"
         share = f", {self.share}" if self.share.world > 1 else ""
         maps = "".join(f", {transform}" for transform in self.transforms)
         return (
-            f"<Windows: {len(self):,} of {self.spec.size / rate:g} s {self._set.manner} at {rate} "
-            f"Hz from {len(self.recordings):,} recordings, channel={self.spec.channel!r}"
+            f"<Windows: {len(self):,} of {self.spec.size / rate:g} s {self._set.description} at "
+            f"{rate} Hz from {len(self.recordings):,} recordings, channel={self.spec.channel!r}"
             f"{order}{share}{maps}>"
         )
 
@@ -651,14 +692,14 @@ class Windows(Sequence[AudioExample]):
 
         return windows_card(self)
 
-    def _need_labels(self) -> Labels:
+    def _require_labels(self) -> Labels:
         if self.labels is None:
             raise InvalidWindowsError(
-                "these windows have no labels: say windows.label(annotations)."
+                "these windows have no labels: call windows.label(annotations) first."
             )
         return self.labels
 
-    def _view(
+    def _derive(
         self,
         chosen: WindowSet,
         order: Shuffle | Sampled | Mixed | None = None,
@@ -669,20 +710,15 @@ class Windows(Sequence[AudioExample]):
         view.transforms = self.transforms
         return view
 
-    def _refuse_order(self, what: str) -> None:
+    def _check_unordered(self, participle: str) -> None:
+        """Raise `InvalidWindowsError` if the windows have an order or a shard."""
         if self._sharded:
             raise InvalidWindowsError(
-                f"a shard of windows cannot be {what}: choose windows, then order them, then shard."
+                f"a shard of windows cannot be {participle}: choose windows first, then order "
+                "them, then shard."
             )
         if self._order is not None:
             raise InvalidWindowsError(
-                f"{self._order.called.partition(' ')[0]} windows cannot be {what}: choose windows "
-                f"first, {self._order.verb} once, last."
+                f"{self._order.participle} windows cannot be {participle}: choose windows first, "
+                f"then {self._order.verb} them once."
             )
-
-
-def _brief(text: str, lead: str) -> str:
-    """Return a text that is not long, or as of many joined sets a digest of it."""
-    if len(text) <= _LONG:
-        return text
-    return f"{lead} {hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"

@@ -109,9 +109,10 @@ class PyReader {
     if (cancel.size() < 1) throw std::invalid_argument("cancel must hold a byte");
     if (heartbeat && heartbeat->size() * sizeof(uint32_t) < sizeof(Heartbeat))
       throw std::invalid_argument("heartbeat must hold three words");
-    volatile Heartbeat* beat = heartbeat ? reinterpret_cast<volatile Heartbeat*>(heartbeat->data()) : nullptr;
+    auto* beat = heartbeat ? reinterpret_cast<Heartbeat*>(heartbeat->data()) : nullptr;
+    const auto* flag = reinterpret_cast<const CancelFlag*>(cancel.data());
     const WithoutGil released;
-    return reader_->read(plain, pointers.data(), cancel.data(), beat);
+    return reader_->read(plain, pointers.data(), flag, beat);
   }
 
   void close() {

@@ -10,6 +10,9 @@
 
 #include "python/bindings.h"
 #include "python/python_source.h"
+#include "python/text.h"
+#include "python/without_gil.h"
+#include "sources/decode_error.h"
 #include "sources/libsndfile.h"
 
 namespace nb = nanobind;
@@ -28,7 +31,7 @@ void set_function(Function*& to, Address address) {
 
 void make_functions(LibsndfileFunctions* self, Address open, Address close, Address seek,
                     Address readf_short, Address readf_int, Address readf_float, Address readf_double,
-                    Address error, Address strerror, Address open_virtual) {
+                    Address error, Address strerror, Address open_virtual, Address open_fd) {
   LibsndfileFunctions functions{};
   set_function(functions.open, open);
   set_function(functions.close, close);
@@ -40,6 +43,7 @@ void make_functions(LibsndfileFunctions* self, Address open, Address close, Addr
   set_function(functions.error, error);
   set_function(functions.strerror, strerror);
   set_function(functions.open_virtual, open_virtual);
+  set_function(functions.open_fd, open_fd);
   new (self) LibsndfileFunctions(functions);
 }
 
@@ -69,6 +73,30 @@ void make_format(PySourceFormat* self, int sample_rate, int channels, SampleType
     };
   }
   new (self) PySourceFormat{std::move(format), std::move(opener), std::move(ffmpeg)};
+}
+
+// What libsndfile reads from a header, or why it does not.
+struct PyHeader {
+  LibsndfileFunctions::Info info{};
+  std::string code, message;
+};
+
+PyHeader read_header(const LibsndfileFunctions& library, const nb::bytes& path) {
+  const std::string plain = path_from(path);
+  PyHeader header;
+  const WithoutGil released;
+  try {
+    header.info = read_libsndfile_header(plain, library);
+  } catch (const DecodeError& error) {
+    header.code = error.code;
+    header.message = error.what();
+  }
+  return header;
+}
+
+template <auto Member>
+auto header_field(const PyHeader& header) {
+  return header.info.*Member;
 }
 
 template <auto Member>
@@ -101,7 +129,8 @@ void bind_sources(nb::module_& m) {
       .value("FLOAT64", WavEncoding::FLOAT64);
   nb::class_<LibsndfileFunctions>(m, "LibsndfileFunctions")
       .def("__init__", &make_functions, nb::kw_only(), "open"_a, "close"_a, "seek"_a, "readf_short"_a,
-           "readf_int"_a, "readf_float"_a, "readf_double"_a, "error"_a, "strerror"_a, "open_virtual"_a)
+           "readf_int"_a, "readf_float"_a, "readf_double"_a, "error"_a, "strerror"_a, "open_virtual"_a,
+           "open_fd"_a)
       .def_prop_ro("open", &address_of<&LibsndfileFunctions::open>)
       .def_prop_ro("close", &address_of<&LibsndfileFunctions::close>)
       .def_prop_ro("seek", &address_of<&LibsndfileFunctions::seek>)
@@ -111,7 +140,16 @@ void bind_sources(nb::module_& m) {
       .def_prop_ro("readf_double", &readf_address<SampleType::FLOAT64>)
       .def_prop_ro("error", &address_of<&LibsndfileFunctions::error>)
       .def_prop_ro("strerror", &address_of<&LibsndfileFunctions::strerror>)
-      .def_prop_ro("open_virtual", &address_of<&LibsndfileFunctions::open_virtual>);
+      .def_prop_ro("open_virtual", &address_of<&LibsndfileFunctions::open_virtual>)
+      .def_prop_ro("open_fd", &address_of<&LibsndfileFunctions::open_fd>);
+  nb::class_<PyHeader>(m, "LibsndfileHeader")
+      .def_ro("code", &PyHeader::code)
+      .def_prop_ro("message", [](const PyHeader& header) { return to_str(header.message); })
+      .def_prop_ro("format", &header_field<&LibsndfileFunctions::Info::format>)
+      .def_prop_ro("sample_rate", &header_field<&LibsndfileFunctions::Info::samplerate>)
+      .def_prop_ro("channels", &header_field<&LibsndfileFunctions::Info::channels>)
+      .def_prop_ro("frames", &header_field<&LibsndfileFunctions::Info::frames>);
+  m.def("read_header", &read_header, "library"_a, nb::kw_only(), "path"_a);
   nb::class_<PySourceFormat>(m, "SourceFormat")
       .def("__init__", &make_format, nb::kw_only(), "sample_rate"_a, "channels"_a, "sample_type"_a,
            "exact_seek"_a, "sndfile_format"_a = 0, "wav_encoding"_a = nb::none(),

@@ -1,4 +1,4 @@
-// Binds what the scan calls for a whole file: verify() and seek_points().
+// Binds what the scan calls for a whole file: verify() and scan_mp3().
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -26,6 +26,13 @@ using namespace nb::literals;
 namespace headrace {
 namespace {
 
+#ifndef _WIN32
+struct PyMp3Scan {
+  Mp3Scan plain;
+  std::string seek_points;
+};
+#endif
+
 using Flag = nb::ndarray<unsigned char, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 VerifyResult verify_file(const PySourceFormat& format, const LibsndfileFunctions& library,
@@ -38,29 +45,38 @@ VerifyResult verify_file(const PySourceFormat& format, const LibsndfileFunctions
   spec.frames = frames;
   if (seek_points) spec.seek_points.assign(seek_points->c_str(), seek_points->size());
   const WithoutGil released;
-  return verify(spec, library, cancel.data());
+  return verify(spec, library, reinterpret_cast<const CancelFlag*>(cancel.data()));
 }
 
-nb::object find_seek_points(const nb::bytes& path, int64_t frames) {
-#ifdef _WIN32
-  (void)path, (void)frames;
-#else
+#ifndef _WIN32
+nb::object scan_mp3_file(const nb::bytes& path) {
   const std::string plain = path_from(path);
-  std::string packed;
-  bool found = false;
+  PyMp3Scan found;
+  bool is_mp3 = false;
   {
     const WithoutGil released;
-    Mp3Index index;
     try {
-      found = index_mp3(*open_bytes(plain), frames, &index);
-    } catch (const DecodeError&) {  // decoding the file reports it
+      is_mp3 = scan_mp3(*open_bytes(plain), &found.plain);
+    } catch (const DecodeError&) {  // opening the file with libsndfile reports it
     }
-    if (found) packed = pack(index);
+    if (is_mp3 && found.plain.index.frames) found.seek_points = pack(found.plain.index);
   }
-  if (found) return nb::bytes(packed.data(), packed.size());
-#endif
-  return nb::none();
+  return is_mp3 ? nb::cast(found) : nb::none();
 }
+
+nb::bytes only_from_start(const nb::bytes& seek_points) {
+  Mp3Index index;
+  std::string packed;
+  if (unpack(seek_points.c_str(), seek_points.size(), &index) && index.samples) {
+    index.random_access = false;
+    packed = pack(index);
+  }
+  return nb::bytes(packed.data(), packed.size());
+}
+#else
+nb::object scan_mp3_file(const nb::bytes&) { return nb::none(); }
+nb::bytes only_from_start(const nb::bytes&) { return nb::bytes("", 0); }
+#endif
 
 }  // namespace
 
@@ -88,7 +104,30 @@ void bind_verify(nb::module_& m) {
       .def_ro("cancelled", &VerifyResult::cancelled);
   m.def("verify", &verify_file, "format"_a, "library"_a, nb::kw_only(), "path"_a, "frames"_a,
         "seek_points"_a = nb::none(), "cancel"_a);
-  m.def("seek_points", &find_seek_points, "path"_a, "frames"_a);
+#ifndef _WIN32
+  nb::class_<PyMp3Scan>(m, "Mp3Scan")
+      .def_prop_ro("seek_points",
+                   [](const PyMp3Scan& scan) {
+                     return nb::bytes(scan.seek_points.data(), scan.seek_points.size());
+                   })
+      .def_prop_ro("layer", [](const PyMp3Scan& scan) { return scan.plain.layer; })
+      .def_prop_ro("sample_rate", [](const PyMp3Scan& scan) { return scan.plain.sample_rate; })
+      .def_prop_ro("channels", [](const PyMp3Scan& scan) { return scan.plain.channels; })
+      .def_prop_ro("frames", [](const PyMp3Scan& scan) { return scan.plain.length; })
+      .def_prop_ro("packets", [](const PyMp3Scan& scan) { return scan.plain.index.frames; })
+      .def_prop_ro("packet_frames", [](const PyMp3Scan& scan) { return scan.plain.index.samples; })
+      .def_prop_ro("declared_packets", [](const PyMp3Scan& scan) { return scan.plain.declared; })
+      .def_prop_ro("foreign_packets", [](const PyMp3Scan& scan) { return scan.plain.foreign_frames; })
+      .def_prop_ro("foreign_frames", [](const PyMp3Scan& scan) { return scan.plain.foreign_samples; })
+      .def_prop_ro("foreign_at", [](const PyMp3Scan& scan) { return scan.plain.foreign_at; })
+      .def_prop_ro("foreign_sample_rate", [](const PyMp3Scan& scan) { return scan.plain.foreign_rate; })
+      .def_prop_ro("foreign_channels", [](const PyMp3Scan& scan) { return scan.plain.foreign_channels; })
+      .def_prop_ro("damaged_bytes", [](const PyMp3Scan& scan) { return scan.plain.damaged_bytes; })
+      .def_prop_ro("damaged_packets", [](const PyMp3Scan& scan) { return scan.plain.damaged_frames; })
+      .def_prop_ro("damaged_at", [](const PyMp3Scan& scan) { return scan.plain.damaged_at; });
+#endif
+  m.def("scan_mp3", &scan_mp3_file, "path"_a);
+  m.def("only_from_start", &only_from_start, "seek_points"_a);
 }
 
 }  // namespace headrace

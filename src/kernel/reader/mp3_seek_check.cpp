@@ -25,13 +25,13 @@ constexpr int64_t GRANULE = 576;  // samples that are transformed together
 Mp3SeekCheck::Mp3SeekCheck(const SourceSpec& spec, const LibsndfileFunctions& library)
     : spec_(spec),
       library_(library),
-      frame_bytes_(spec.format.bytes_per_frame()),
-      samples_(mp3_frame_samples(spec.format.sample_rate)) {
-  exact_ = unpack(spec.seek_points.data(), spec.seek_points.size(), &index_);
+      frame_bytes_(spec.format.bytes_per_frame()) {
+  exact_ = unpack_mp3(spec, &index_);
+  samples_ = index_.samples;
 }
 
 void Mp3SeekCheck::add(const void* pcm, int64_t begin, int64_t count, bool last) {
-  if (!exact_) return;
+  if (!exact_ || !index_.random_access) return;
   const int64_t held = static_cast<int64_t>(kept_.size()) / frame_bytes_;
   const int64_t drop = std::max<int64_t>(0, held - KEPT * samples_);
   kept_.erase(kept_.begin(), kept_.begin() + drop * frame_bytes_);

@@ -52,14 +52,18 @@ struct Reader::Scratch {
 // What one call of `read` works with.
 struct Reader::Call {
   Scratch& scratch;
-  const volatile unsigned char* cancel;
-  volatile Heartbeat* heartbeat;
+  const CancelFlag* cancel;
+  Heartbeat* heartbeat;
   ReadResult& result;
-  bool abandoned() const { return heartbeat && heartbeat->abandoned; }
+  bool abandoned() const {
+    return heartbeat && heartbeat->abandoned.load(std::memory_order_relaxed);
+  }
   // Show that the call is alive, and return whether it has to end.
   bool cancelled() const {
-    if (heartbeat) heartbeat->pulse = heartbeat->pulse + 1;
-    return *cancel || abandoned();
+    if (heartbeat)  // only this thread writes it
+      heartbeat->pulse.store(heartbeat->pulse.load(std::memory_order_relaxed) + 1,
+                             std::memory_order_relaxed);
+    return cancel->load(std::memory_order_relaxed) || abandoned();
   }
 };
 
@@ -402,7 +406,7 @@ void Reader::read_windows(OpenFile& file, const std::vector<int64_t>& starts, fl
 }
 
 ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* const* rows,
-                        const volatile unsigned char* cancel, volatile Heartbeat* heartbeat) {
+                        const CancelFlag* cancel, Heartbeat* heartbeat) {
   const double began = now_s();
   const DefaultFloatMode mode;
   ReadResult result;
@@ -451,7 +455,8 @@ ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* 
   try {
     for (const ReadRequest* request : requests) {
       const RecordingFile& recording = *request->recording;
-      if (heartbeat) heartbeat->recording = static_cast<uint32_t>(recording.id);
+      if (heartbeat)
+        heartbeat->recording.store(static_cast<uint32_t>(recording.id), std::memory_order_relaxed);
       if (call.cancelled()) throw Cancelled();
       try {
         attempt(recording, request->starts, rows + request->row);

@@ -27,6 +27,7 @@
 #include "arithmetic/convert.h"
 #include "arithmetic/filter.h"
 #include "arithmetic/resample.h"
+#include "reader/cancel_flag.h"
 #include "sources/decode_error.h"
 #include "sources/libsndfile.h"
 #include "sources/source.h"
@@ -73,10 +74,12 @@ struct ReadResult {
 
 // Memory that a call and its watcher in Python share while the call runs.
 struct Heartbeat {
-  uint32_t abandoned;  // written by the watcher: not 0 once nobody waits for this call any more
-  uint32_t pulse;      // written by the call: changes with every piece
-  uint32_t recording;  // written by the call: the id of the recording that it is reading
+  std::atomic<uint32_t> abandoned;  // written by the watcher: not 0 once nobody waits for this call any more
+  std::atomic<uint32_t> pulse;      // written by the call: changes with every piece
+  std::atomic<uint32_t> recording;  // written by the call: the id of the recording that it is reading
 };
+static_assert(sizeof(Heartbeat) == 3 * sizeof(uint32_t) && std::atomic<uint32_t>::is_always_lock_free,
+              "Python writes these words into an array");
 
 // Sizes of one call's scratch memory.
 struct ScratchSize {
@@ -97,7 +100,7 @@ class Reader {
 
   // Fill the rows of `requests`: rows[request.row + i] holds planes x size floats. `heartbeat` may be null.
   ReadResult read(const std::vector<const ReadRequest*>& requests, float* const* rows,
-                  const volatile unsigned char* cancel, volatile Heartbeat* heartbeat);
+                  const CancelFlag* cancel, Heartbeat* heartbeat);
 
   // Close the idle files; from now on close every file when its call is done with it.
   void close();

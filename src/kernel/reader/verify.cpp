@@ -31,23 +31,20 @@ void count_non_finite(const Sample* pcm, int64_t frames, int channels, VerifyRes
 }  // namespace
 
 VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
-                    const volatile unsigned char* cancel) {
+                    const CancelFlag* cancel) {
   VerifyResult result;
   try {
-    SourceSpec in_one_go = spec;
-    if (!has_packet_index(spec)) in_one_go.seek_points.clear();
-    const std::unique_ptr<Source> source = open_source(in_one_go, library);
+    const std::unique_ptr<Source> source = open_source(spec, library);
 #ifndef _WIN32
     std::unique_ptr<Mp3SeekCheck> check;
-    if (!spec.seek_points.empty() && !has_packet_index(spec))
-      check = std::make_unique<Mp3SeekCheck>(spec, library);
+    if (!spec.seek_points.empty() && !has_packet_index(spec)) check = std::make_unique<Mp3SeekCheck>(spec, library);
 #endif
     const int64_t frame_bytes = spec.format.bytes_per_frame();
     const int64_t room = std::max<int64_t>(1, std::min(MOST_FRAMES, MOST_BYTES / frame_bytes));
     // Doubles, so that it is aligned for every sample type.
     std::vector<double> pcm(static_cast<size_t>((room * frame_bytes + 7) / 8));
     while (result.frames < spec.frames) {
-      if (*cancel) {
+      if (cancel->load(std::memory_order_relaxed)) {
         result.cancelled = true;
         break;
       }

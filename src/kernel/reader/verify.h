@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "reader/cancel_flag.h"
 #include "sources/libsndfile.h"
 #include "sources/source.h"
 
@@ -21,6 +22,6 @@ struct VerifyResult {
 
 // Decode up to spec.frames frames. The cancellation flag is checked between pieces.
 VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
-                    const volatile unsigned char* cancel);
+                    const CancelFlag* cancel);
 
 }  // namespace headrace

@@ -9,7 +9,7 @@ namespace headrace {
 struct DecodeError : std::runtime_error {
   DecodeError(const std::string& failure_code, const std::string& message)
       : std::runtime_error(message), code(failure_code) {}
-  std::string code;  // the name of one of headrace.records.Code: "TRUNCATED", "IO", ...
+  std::string code;  // the name of one of headrace.failures.Code: "TRUNCATED", "IO", ...
 };
 
 // Throw what an error of the operating system means for a file: MISSING, PERMISSION or IO. `number` is an

@@ -5,13 +5,14 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "sources/source.h"
 
 namespace headrace {
 
 // The functions sf_open, sf_close, ... by their names without the prefix. On Windows `open` is
-// sf_wchar_open.
+// sf_wchar_open, and `open_fd` is not called.
 struct LibsndfileFunctions {
   struct Info {  // SF_INFO
     int64_t frames;
@@ -32,7 +33,12 @@ struct LibsndfileFunctions {
   int (*error)(void*);
   const char* (*strerror)(void*);
   void* (*open_virtual)(VirtualFile*, int mode, Info* info, void* user);
+  void* (*open_fd)(int descriptor, int mode, Info* info, int close_descriptor);
 };
+
+// What libsndfile reads from a file's header, unchecked. Throws DecodeError: NOT_AUDIO if libsndfile refuses
+// the file, else what the system reports.
+LibsndfileFunctions::Info read_libsndfile_header(const std::string& path, const LibsndfileFunctions& library);
 
 // Open a file with libsndfile. Throws DecodeError if it cannot be opened, or has another format than `spec`
 // says. `library` has to outlive the Source.

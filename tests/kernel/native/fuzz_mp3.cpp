@@ -50,7 +50,7 @@ Made good() {
         0xFF, static_cast<unsigned char>(version & (checksum ? 0xFE : 0xFF)),
         static_cast<unsigned char>((1 + below(14)) << 4 | rate | below(2) << 1), mode};
     headrace::Mp3Frame frame{};
-    if (!headrace::read_mp3_frame(head, &frame)) continue;
+    if (!headrace::read_mp3_frame(head, &frame) || !frame.valid_side) continue;
     const int64_t most = frame.samples == 576 ? 255 : 511;
     const uint64_t back = below(static_cast<uint64_t>(before < most ? before : most) + 1);
     const size_t at = f.size(), side = 4 + 2 * checksum;
@@ -102,6 +102,7 @@ void* open_path(const void*, int, Info* info) {
   *info = {1 << 20, 44100, 1, 0, 1, 1};
   return new Reading{nullptr, nullptr, {}};
 }
+void* open_fd(int, int, Info* info, int) { return open_path(nullptr, 0, info); }
 void* open_virtual(VirtualFile* functions, int, Info* info, void* user) {
   *info = {1 << 20, 44100, 1, 0, 1, 1};
   const int64_t size = functions->size(user);
@@ -147,7 +148,7 @@ void read_spans(const std::vector<unsigned char>& f, const std::string& points, 
   spec.seek_points = points;
   const headrace::LibsndfileFunctions library{open_path, close, no_seek,
                                   {read_floats, read_floats, read_floats, read_floats},
-                                  no_error, no_text, open_virtual};
+                                  no_error, no_text, open_virtual, open_fd};
   try {
     const auto source = headrace::open_source(spec, library);
     for (int n = 0; n < 6 && source->seekable(); ++n) {
@@ -169,23 +170,39 @@ int main(int argc, char** argv) {
   for (long n = 0; n < count; ++n) {
     Made made = good();
     std::vector<unsigned char> f = made.bytes;
+    if (below(4) == 0) {  // joined, with what may stand between
+      const Made other = good();
+      f.resize(f.size() - below(300) * below(2));
+      if (below(4) == 0) f.insert(f.end(), static_cast<size_t>(below(5'000)), static_cast<unsigned char>(below(2)));
+      f.insert(f.end(), other.bytes.begin(), other.bytes.end());
+    }
     if (below(2)) mutate(&f);
-    headrace::Mp3Index index, again;
-    if (!headrace::index_mp3(Memory(f), made.declared, &index)) continue;
+    headrace::Mp3Scan scan;
+    headrace::Mp3Index again;
+    if (!headrace::scan_mp3(Memory(f), &scan) || !scan.index.frames) continue;
     ++understood;
-    if (index.frames < headrace::Mp3Index::EVERY || index.end > static_cast<int64_t>(f.size()) ||
+    headrace::Mp3Index& index = scan.index;
+    if (index.end > static_cast<int64_t>(f.size()) || scan.length < 0 ||
+        scan.length > index.frames * index.samples || (f == made.bytes && scan.length != made.declared) ||
         static_cast<int64_t>(index.points.size()) !=
             (index.frames + headrace::Mp3Index::EVERY - 1) / headrace::Mp3Index::EVERY)
       std::abort();  // a promise that the file does not keep
     std::string points = headrace::pack(index);
     if (!headrace::unpack(points.data(), points.size(), &again) || again.points != index.points ||
-        again.frames != index.frames || again.end != index.end || again.skip != index.skip)
+        again.frames != index.frames || again.end != index.end || again.skip != index.skip || again.samples != index.samples ||
+        again.breaks.size() != index.breaks.size() || again.random_access != index.random_access)
       std::abort();
     if (below(8)) {
       if (below(2)) {  // points of another file, or of none: with a checksum that fits, or not
         index.points[below(index.points.size())] += static_cast<int64_t>(below(9)) - 4;
         index.frames += static_cast<int64_t>(below(3)) - 1;
         index.skip = static_cast<int64_t>(below(5'000));
+        index.random_access = below(4) != 0;
+        if (below(2)) index.breaks.clear();
+        for (uint64_t i = below(3); i > 0 && index.breaks.empty(); --i)
+          index.breaks.push_back({static_cast<int64_t>(below(100)), static_cast<int64_t>(below(3'000)),
+                                  static_cast<int64_t>(below(513)) - 1});
+        if (index.frames < 1) index.frames = 1;
         points = headrace::pack(index);
       } else {
         points[below(points.size())] ^= static_cast<char>(1u << below(8));

@@ -91,6 +91,7 @@ void mutate(std::vector<unsigned char>& f) {
 }
 
 void* no_open(const void*, int, headrace::LibsndfileFunctions::Info*) { return nullptr; }
+void* no_open_fd(int, int, headrace::LibsndfileFunctions::Info*, int) { return nullptr; }
 int no_int(void*) { return 0; }
 int64_t no_seek(void*, int64_t, int) { return -1; }
 int64_t no_read(void*, void*, int64_t) { return 0; }
@@ -114,7 +115,7 @@ void read_all(const std::vector<unsigned char>& f, const headrace::WavLayout& la
   spec.path = path;
   spec.frames = layout.frames;
   const headrace::LibsndfileFunctions library{
-      no_open, no_int, no_seek, {no_read, no_read, no_read, no_read}, no_int, no_text, nullptr};
+      no_open, no_int, no_seek, {no_read, no_read, no_read, no_read}, no_int, no_text, nullptr, no_open_fd};
   const auto source = headrace::open_source(spec, library);
   const int64_t frame = layout.channels * headrace::bytes_per_sample(spec.format.sample_type);
   for (int n = 0; n < 8; ++n) {

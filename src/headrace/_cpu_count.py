@@ -9,9 +9,9 @@ from pathlib import Path
 __all__ = ["available_processors", "processors_per_rank"]
 
 _RANKS_ON_NODE = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
-"""The number of ranks on a node, as torchrun, Open MPI, and MPICH or Intel MPI set it.
+"""Variables with the number of ranks on this node: of torchrun, Open MPI, and MPICH or Intel MPI.
 
-They are read before Slurm's variables, because Slurm may have started these launchers."""
+They take precedence over Slurm's variables, because Slurm may have started these launchers."""
 
 _TASKS_PER_NODE = "SLURM_STEP_TASKS_PER_NODE"
 """Variable of srun: https://slurm.schedmd.com/srun.html. Variables of the job are not used: a batch
@@ -41,27 +41,29 @@ def processors_per_rank(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     from those of Slurm's srun. If srun also says how many processors a task has, that is the share.
     Variables that cannot be parsed are not used.
     """
-    available, variable = available_processors(cgroup), os.environ.get
+    available = available_processors(cgroup)
     for name in _RANKS_ON_NODE:
-        if ranks := _number(variable(name, "")):
+        if ranks := _parse_count(os.environ.get(name, "")):
             return max(1, available // ranks)
-    ranks = _tasks(variable(_TASKS_PER_NODE, ""), variable("SLURM_NODEID", ""))
-    per_task = _number(variable("SLURM_CPUS_PER_TASK", ""))
+    node = os.environ.get("SLURM_NODEID", "")
+    ranks = _tasks_on_node(os.environ.get(_TASKS_PER_NODE, ""), node)
+    per_task = _parse_count(os.environ.get("SLURM_CPUS_PER_TASK", ""))
     if ranks and per_task:  # the affinity mask has the processors of one task, or of all
         return min(available, per_task)
     return max(1, available // ranks) if ranks else available
 
 
-def _number(text: str) -> int:
+def _parse_count(text: str) -> int:
+    """Return a whole number, or 0 if the text is not one."""
     return int(text) if text.isdecimal() else 0
 
 
-def _tasks(text: str, node: str) -> int:
-    """Return the tasks on one node from a list such as ``4(x2),3``: 4 on two nodes, 3 on the next.
+def _tasks_on_node(text: str, node: str) -> int:
+    """Return the number of tasks on a node, or 0 if `text` cannot be parsed.
 
-    A list that cannot be parsed has 0 tasks.
+    `text` is a list such as ``4(x2),3``: 4 tasks on each of two nodes, 3 on the next.
     """
-    nodes_before = _number(node)
+    nodes_before = _parse_count(node)
     tasks = 0
     for part in text.split(","):
         found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from headrace._processors import available_processors
+from headrace._cpu_count import available_processors
 from headrace.errors import ReadError
 
 if TYPE_CHECKING:
@@ -238,8 +238,8 @@ def sweep(
     consume : callable, optional
         Called with each batch, as a model would be.
     least_s : float
-        Seconds that the fastest run takes at least, about. All runs stream as many epochs as that
-        needs; a shorter run would mostly measure the start of the threads.
+        About the shortest duration of the fastest run, in seconds. All runs stream as many epochs
+        as that needs; a shorter run would mostly measure the start of the threads.
     progress : callable, optional
         Called before each run, and after the last one, with the number of runs done and in all.
     watch : callable, optional
@@ -283,15 +283,15 @@ def sweep(
     uncounted: list[Stats] = []
     runs: list[list[Stats]] = [[] for _ in counts]
     schedule = [
-        (turn, place)
-        for turn in range(rounds + 1)
-        for place in range(len(counts))[:: -1 if turn % 2 else 1]
+        (round_number, row)
+        for round_number in range(rounds + 1)  # round 0 is not counted
+        for row in range(len(counts))[:: -1 if round_number % 2 else 1]
     ]
-    for done, (turn, place) in enumerate(schedule):
+    for done, (round_number, row) in enumerate(schedule):
         if progress is not None:
             progress(done, len(schedule))
-        stats = _run(loaders[place], consume, epochs, watch)
-        (runs[place] if turn else uncounted).append(stats)
+        stats = _run(loaders[row], consume, epochs, watch)
+        (runs[row] if round_number else uncounted).append(stats)
         if len(uncounted) == len(counts):
             epochs = max(1, math.ceil(least_s / min(run.wall_s for run in uncounted)))
     if progress is not None:
@@ -299,7 +299,7 @@ def sweep(
 
     return SweepResult(
         rows=tuple(
-            WorkerResult(count, tuple(own)) for count, own in zip(counts, runs, strict=True)
+            WorkerResult(count, tuple(counted)) for count, counted in zip(counts, runs, strict=True)
         ),
         windows=len(windows),
         epochs=epochs,

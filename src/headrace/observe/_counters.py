@@ -25,7 +25,7 @@ __all__ = ["Meter"]
 
 
 class _Delivery(Protocol):
-    """What a meter needs to know of a delivery."""
+    """The part of a delivery that a meter uses."""
 
     @property
     def epoch(self) -> int: ...
@@ -51,7 +51,7 @@ class Meter:
         Seconds of that before the first delivery of an iteration.
     peak_bytes : int
         The most memory that loading has taken.
-    waits_since : float or None
+    waiting_since : float or None
         When the consumer's current wait began, by `time.perf_counter`; None if it does not wait.
     traces : list of Trace
         The traces that record every delivery.
@@ -60,7 +60,7 @@ class Meter:
     wait_s: float = 0.0
     first_wait_s: float = 0.0
     peak_bytes: int = 0
-    waits_since: float | None = None
+    waiting_since: float | None = None
     traces: list[Trace] = field(default_factory=list)
     _wall_s: float = 0.0
     _decode_s: float = 0.0
@@ -104,13 +104,13 @@ class Meter:
         """Yield what the prefetcher yields; measure the consumer's waits and its work."""
         waited_s, chained = 0.0, 0
         while True:
-            began = self.waits_since = time.perf_counter()
+            began = self.waiting_since = time.perf_counter()
             try:
                 delivery = next(prefetcher)
             except StopIteration:
                 return
             finally:
-                self.waits_since = None
+                self.waiting_since = None
                 self.wait_s += prefetcher.waited_s - waited_s
                 if not waited_s:
                     self.first_wait_s += prefetcher.waited_s
@@ -131,13 +131,13 @@ class Meter:
 
     def glance(self) -> Meter:
         """Return a copy for another thread, which includes the consumer's current wait."""
-        since = self.waits_since
+        since = self.waiting_since
         copy = replace(self)
         if since is not None:
             copy.wait_s += time.perf_counter() - since
         return copy
 
-    def note_bytes(self, nbytes: int) -> None:
+    def record_bytes(self, nbytes: int) -> None:
         """Record that loading has taken `nbytes` of memory at once."""
         self.peak_bytes = max(self.peak_bytes, nbytes)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import headrace
-from tests.support.loading import rows
+from tests.support.deliveries import delivered_rows
 from tests.support.processes import ROOT
 from tests.support.sounds import noise, write
 
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from headrace import AudioExample, Batch, Windows
     from headrace.windows._shards import Remainder
 
-__all__ = ["KINDS", "Row", "delivered", "in_a_fresh_process", "kind", "recorded"]
+__all__ = [
+    "KINDS",
+    "Row",
+    "in_a_fresh_process",
+    "load_epochs",
+    "windows_of_kind",
+    "write_recordings",
+]
 
 Row = tuple[int, int, str, float, bool, int]
 """Index, source, id, offset, whether it is valid, and a checksum of the audio."""
@@ -50,7 +57,7 @@ KINDS: dict[str, Callable[[Windows, Windows], Windows]] = {
 }
 
 
-def recorded(folder: Path) -> None:
+def write_recordings(folder: Path) -> None:
     """Write recordings and two catalogs of them; then truncate ``b.wav``."""
     for part in ("one", "two"):
         (folder / part).mkdir()
@@ -65,7 +72,7 @@ def recorded(folder: Path) -> None:
 
 
 @cache
-def kind(folder: Path, name: str) -> Windows:
+def windows_of_kind(folder: Path, name: str) -> Windows:
     """Return windows of this kind over the recordings of `folder`."""
     one, two = (
         headrace.load_catalog(folder / f"{part}.parquet", root=folder / part).windows(8_000, 0.25)
@@ -76,12 +83,12 @@ def kind(folder: Path, name: str) -> Windows:
 
 def rows_of(delivery: AudioExample | Batch) -> Iterator[Row]:
     """Yield each window of what was delivered."""
-    for row in rows([delivery]):
+    for row in delivered_rows([delivery]):
         checksum = zlib.crc32(row.audio.tobytes())
         yield row.index, row.source, row.file_id, row.offset, row.valid, checksum
 
 
-def delivered(
+def load_epochs(
     windows: Windows, state: dict[str, Any] | None = None, *, epochs: int = 2, **how: Any
 ) -> list[list[Row]]:
     """Return the windows from a state to the end of the last epoch, by epoch."""
@@ -105,11 +112,11 @@ def job(
     remainder: Remainder = "mask",
 ) -> list[list[Row]]:
     """Return the windows that all ranks deliver from a state, in the order of positions."""
-    windows = kind(folder, name)
+    windows = windows_of_kind(folder, name)
     if world == 1:
-        return delivered(windows, state, **how)
+        return load_epochs(windows, state, **how)
     ranks = [
-        delivered(windows.shard(rank, world, remainder=remainder), state, **how)
+        load_epochs(windows.shard(rank, world, remainder=remainder), state, **how)
         for rank in range(world)
     ]
     return [

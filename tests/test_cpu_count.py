@@ -3,15 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from headrace import _processors
+from headrace import _cpu_count
 
 
 @pytest.fixture(autouse=True)
 def _eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     for name in (
-        *_processors._RANKS_ON_NODE,
-        _processors._TASKS_PER_NODE,
+        *_cpu_count._RANKS_ON_NODE,
+        _cpu_count._TASKS_PER_NODE,
         "SLURM_CPUS_PER_TASK",
         "SLURM_NODEID",
     ):
@@ -35,7 +35,7 @@ def test_processors_are_those_of_the_affinity_mask(
 ) -> None:
     """A process that is bound to some processors does not count the others."""
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    assert _processors.available_processors(tmp_path) == 8
+    assert _cpu_count.available_processors(tmp_path) == 8
 
 
 @pytest.mark.parametrize(("count", "available"), [(6, 6), (None, 1)])
@@ -45,7 +45,7 @@ def test_without_affinity_all_processors_count(
     """Systems without affinity masks count all processors; an unknown number is 1."""
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: count)
-    assert _processors.available_processors(tmp_path) == available
+    assert _cpu_count.available_processors(tmp_path) == available
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_without_affinity_all_processors_count(
 )
 def test_the_quota_of_a_control_group_counts(tmp_path: Path, text: str, available: int) -> None:
     """Version 2: the quota in whole processors, at least 1; "max" and nonsense are no limit."""
-    assert _processors.available_processors(_version_2(tmp_path, text)) == available
+    assert _cpu_count.available_processors(_version_2(tmp_path, text)) == available
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_the_quota_of_an_old_control_group_counts(
     tmp_path: Path, quota: str, period: str, available: int
 ) -> None:
     """Version 1: quota divided by period, where -1 is no limit."""
-    assert _processors.available_processors(_version_1(tmp_path, quota, period)) == available
+    assert _cpu_count.available_processors(_version_1(tmp_path, quota, period)) == available
 
 
 def test_an_unlimited_version_2_group_leaves_version_1_in_force(tmp_path: Path) -> None:
     """On a machine with both versions, the one with a limit counts."""
     _version_2(tmp_path, "max 100000\n")
-    assert _processors.available_processors(_version_1(tmp_path, "200000\n", "100000\n")) == 2
+    assert _cpu_count.available_processors(_version_1(tmp_path, "200000\n", "100000\n")) == 2
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_ranks_on_one_node_share_its_processors(
 ) -> None:
     """The ranks of LOCAL_WORLD_SIZE divide the processors; nonsense is not used."""
     monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
-    assert _processors.processors_per_rank(tmp_path) == share
+    assert _cpu_count.processors_per_rank(tmp_path) == share
 
 
 @pytest.mark.parametrize(
@@ -133,15 +133,15 @@ def test_launchers_say_how_many_ranks_share_a_node(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    assert _processors.processors_per_rank(tmp_path) == share
+    assert _cpu_count.processors_per_rank(tmp_path) == share
 
 
 def test_one_process_has_all_processors(tmp_path: Path) -> None:
     """Without ranks nothing is divided, but the control group's quota still limits."""
-    assert _processors.processors_per_rank(tmp_path) == 8
-    assert _processors.processors_per_rank(_version_2(tmp_path, "500000 100000")) == 5
+    assert _cpu_count.processors_per_rank(tmp_path) == 8
+    assert _cpu_count.processors_per_rank(_version_2(tmp_path, "500000 100000")) == 5
 
 
 def test_this_machine_has_a_processor() -> None:
     """The number that the loader uses is at least 1."""
-    assert _processors.processors_per_rank() >= 1
+    assert _cpu_count.processors_per_rank() >= 1

@@ -3,7 +3,7 @@
 Guarantees
 ----------
 - `TransformingReader.read` may be called by many threads at once. A function that a factory
-  returned, and the memory that audio waits in, belong to one thread each.
+  returned, and the memory of untransformed audio, belong to one thread each.
 - The result of a transform depends only on the window, the transform's seed and the epoch. The
   thread, the batch and the order of calls have no influence, unless the transform itself keeps
   state.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from headrace.concurrency import CancellationToken
     from headrace.loading._reader import GroupResult, Reader
-    from headrace.loading._work import ReadGroup
+    from headrace.loading._work_items import ReadGroup
     from headrace.windows import AudioExample, Function, Windows
 
 __all__ = ["ReadFunction", "TransformingReader", "read_function"]
@@ -40,7 +40,7 @@ ReadFunction: TypeAlias = "Callable[[ReadGroup, Any, CancellationToken], GroupRe
 
 
 class _ThreadState:
-    """What belongs to one thread.
+    """The functions and the memory of one thread.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class _ThreadState:
         self.steps: list[tuple[Transform, Function, bool]] = []
         for transform in transforms:
             try:
-                function = transform.function()
+                function = transform.make_function()
             except Exception as error:
                 raise TransformError(
                     f"{transform} raised {type(error).__name__} in a worker. Each worker calls it "
@@ -93,7 +93,7 @@ class TransformingReader:
         self._reader = reader
         self._windows = windows
         self._tolerant = tolerant
-        self._labelled = any(transform.on == "example" for transform in windows.transforms)
+        self._with_labels = any(transform.on == "example" for transform in windows.transforms)
         self._local = threading.local()
 
     def read(
@@ -117,7 +117,7 @@ class TransformingReader:
         result = self._reader.read(group, audio, token, first=group.begin)
         part = group.rows[group.begin : group.stop]
         names = result.ids, result.paths
-        examples = make_examples(self._windows, part, names, audio, with_labels=self._labelled)
+        examples = make_examples(self._windows, part, names, audio, with_labels=self._with_labels)
         with token.stall_watch_paused(), result.transforming():
             for row, example in enumerate(examples, group.begin):
                 if token():
@@ -142,7 +142,7 @@ class TransformingReader:
     def _transform(self, example: AudioExample, epoch: int) -> NDArray[Any]:
         for transform, function, random in self._thread_state().steps:
             rng = (
-                generator(transform.seed, transform.place, epoch, example.index) if random else None
+                generator(transform.seed, transform.index, epoch, example.index) if random else None
             )
             try:
                 result = np.asarray(transform.call(function, example, rng))

@@ -9,10 +9,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace._processors import available_processors
+from headrace._cpu_count import available_processors
 from headrace.bench._demo import StandInModel, demo
-from headrace.bench._sweep import SweepResult, WorkerResult, default_workers, sweep
 from headrace.bench._synthetic import write_archive
+from headrace.bench._worker_sweep import SweepResult, WorkerResult, default_workers, sweep
 from headrace.catalog._scan import scan
 from headrace.errors import MemoryBudgetError, ReadError
 from headrace.observe._stats import Stats

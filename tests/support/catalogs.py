@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["archive", "made_up"]
+__all__ = ["fake_catalog", "three_recordings"]
 
 
-def made_up(
+def fake_catalog(
     frames: Sequence[int],
     rates: Sequence[int] | int = 1_000,
     *,
@@ -46,7 +46,7 @@ def made_up(
     return Catalog.from_table(table, root)
 
 
-def archive(folder: Path) -> Catalog:
+def three_recordings(folder: Path) -> Catalog:
     """Write and scan three short recordings of 1.0 s, 0.2 s and 1.31 s; the last is stereo."""
     folder.mkdir(exist_ok=True)
     write(folder / "a.wav", noise(22_050, seed=1), 22_050, "WAV", "PCM_16")

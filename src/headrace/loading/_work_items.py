@@ -50,7 +50,7 @@ class ReadGroup:
     size : int
         Samples in a window.
     key : int or None
-        Groups of the same key are read one at a time, in order, so that the decoder carries on.
+        Groups of the same key are read one at a time, in order, so that the decoder need not seek.
     epoch : int
         The epoch that the work item belongs to.
     """
@@ -128,7 +128,7 @@ class WorkItem:
 def limit_deliveries(
     items: Iterator[WorkItem], n: int, *, single_examples: bool
 ) -> Iterator[WorkItem]:
-    """Yield work items until they make `n` deliveries, so that nothing is loaded in vain.
+    """Yield work items until they make `n` deliveries, and load no more.
 
     An item is one delivery or, with `single_examples`, one delivery for each of its rows.
     """

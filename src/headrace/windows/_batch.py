@@ -1,4 +1,4 @@
-"""`AudioExample` and `Batch`: what a consumer gets."""
+"""`AudioExample` and `Batch`: what a loader delivers."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ class AudioExample:
     Attributes
     ----------
     audio : ndarray of float32, shape ``(samples,)``
-        With ``channel="all"`` of shape ``(channels, samples)``. In [-1, 1] for PCM (a resampler's
-        overshoot may pass it slightly); zeros behind the end of the recording.
+        With ``channel="all"``, of shape ``(channels, samples)``. In [-1, 1] for PCM (a resampler
+        may overshoot slightly). Zeros after the end of the recording.
     file_id : str
-        The recording's id; in the course functions its path.
+        The recording's id; in the course functions, its path.
     offset : float
         Seconds from the start of the recording to the window's first sample.
     sample_rate : int
-        Hz.
+        Sample rate of the audio in Hz.
     path : str
-        The recording's path.
+        Path of the recording's file.
     index : int
-        The window's place in its `Windows`' unshuffled set; -1 where a shard is filled up.
+        Index of the window in the unshuffled `Windows`; -1 for a row that a shard adds.
     end_s : float
         Seconds from the start of the recording to the window's end, padding included.
     valid_samples : int
-        Samples that are of the recording, not padding; 0 for a failed window under
-        ``on_error="mask"``, and where a shard is filled up.
+        Number of samples before the padding. 0 for a failed window with
+        ``on_error="mask"``, and for a row that a shard adds.
     source : int
-        Which of the `Windows` that were joined by `concat` or `mix`; else 0.
+        Index of the `Windows` given to `concat` or `mix` that the window is from; else 0.
     labels : ndarray of float32, shape ``(classes,)``, or None
-        1 for each of the windows' ``classes`` that is heard, else 0; None without labels.
+        1 for each of the windows' ``classes`` that is present, else 0; None without labels.
     label_mask : ndarray of bool, shape ``(classes,)``, or None
-        True where that is known; nowhere for a failed window.
+        True for the classes whose presence is known; all False for a failed window.
     """
 
     audio: NDArray[np.float32]
@@ -78,29 +78,29 @@ class AudioExample:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Batch:
-    """Windows side by side; unpacks to exactly ``audio, file_id, offset``.
+    """Several windows in one array; unpacks to exactly ``audio, file_id, offset``.
 
     Attributes
     ----------
     audio : ndarray of float32, shape ``(batch, samples)`` or ``(batch, channels, samples)``
-        The loader's memory: it is written again only after nothing refers to it any more.
+        The array belongs to the loader, which reuses it only when nothing refers to it.
     file_id, path : tuple of str
         As in `AudioExample`; ``""`` in the rows that ``last="pad"`` or a shard's
         ``remainder="mask"`` adds.
     offset, end_s : ndarray of float64, shape ``(batch,)``
-        Seconds.
+        As in `AudioExample`, in seconds.
     index, valid_samples : ndarray of int64, shape ``(batch,)``
         As in `AudioExample`; -1 and 0 in added rows.
     source : ndarray of int64, shape ``(batch,)``
         As in `AudioExample`; 0 in added rows.
     valid : ndarray of bool, shape ``(batch,)``
-        False for rows that hold no window: failed (``on_error="mask"``) or added.
+        False for rows without a window: failed (``on_error="mask"``) or added.
     sample_rate : int
-        Hz.
+        Sample rate of the audio in Hz.
     state : mapping
-        What follows this batch resumes from here: see `Loader.load_state_dict`.
+        The state from which a loader resumes after this batch: see `Loader.load_state_dict`.
     labels, label_mask : ndarray of float32 and of bool, shape ``(batch, classes)``, or None
-        As in `AudioExample`: multi-hot rows, and where they are known.
+        As in `AudioExample`: multi-hot rows, and which of their values are known.
     """
 
     audio: NDArray[np.float32]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from headrace import Failure
 
-__all__ = ["DESCRIPTORS", "Row", "lost", "open_files", "our_threads", "rows"]
+__all__ = ["DESCRIPTORS", "Row", "delivered_rows", "lost_windows", "open_files", "our_threads"]
 
 DESCRIPTORS = Path("/proc/self/fd")
 """The files that this process has open; only on Linux."""
@@ -35,7 +35,7 @@ class Row:
     audio: NDArray[np.float32]
 
 
-def rows(deliveries: Iterable[Any]) -> Iterator[Row]:
+def delivered_rows(deliveries: Iterable[Any]) -> Iterator[Row]:
     """Yield each window of examples and batches; its audio is memory of the loader."""
     for one in deliveries:
         if isinstance(one, headrace.Batch):
@@ -49,7 +49,7 @@ def rows(deliveries: Iterable[Any]) -> Iterator[Row]:
             yield Row(one.index, one.source, one.file_id, one.offset, valid, one.audio)
 
 
-def lost(failures: Iterable[Failure]) -> Iterator[tuple[int, Failure]]:
+def lost_windows(failures: Iterable[Failure]) -> Iterator[tuple[int, Failure]]:
     """Yield the index and the failure of each lost window; a failure may cover several."""
     for failure in failures:
         for index in range(failure.index, failure.index + failure.windows):

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from headrace._apportion import apportion
 from headrace.errors import InvalidWindowsError
-from headrace.windows._sampling import Mixed, Sampled, _Alias, below, checked_weights
-from tests.support.chance import everything, unlikely
+from headrace.windows._draws import Mixed, Sampled, _AliasTable, check_weights
+from headrace.windows._permutation import draw_below
+from tests.support.order_statistics import all_integers, chi_square_bound
 
 
 def _sampled(weights: Any, n: int, seed: int = 0) -> Sampled:
-    return Sampled(checked_weights(weights, len(weights), "window"), n, seed)
+    return Sampled(check_weights(weights, len(weights), "window"), n, seed)
 
 
 # Numbers below n
@@ -23,15 +24,15 @@ def _sampled(weights: Any, n: int, seed: int = 0) -> Sampled:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 1_000, 2**31 + 5, 2**32])
 def test_numbers_below_n_are_spread_evenly(n: int) -> None:
-    """All tenths of the range are hit as often, none outside it."""
-    numbers = below(n, everything(50_000), key=7)
+    """All tenths of the range are equally frequent, and no number is out of range."""
+    numbers = draw_below(n, all_integers(50_000), key=7)
 
     assert numbers.min() >= 0
     assert int(numbers.max()) < n
     classes = min(n, 10)
     counts = np.bincount((numbers / n * classes).astype(int), minlength=classes)
     expected = 50_000 / classes
-    assert np.sum((counts - expected) ** 2 / expected) < unlikely(classes)
+    assert np.sum((counts - expected) ** 2 / expected) < chi_square_bound(classes)
 
 
 # Weights
@@ -46,12 +47,12 @@ def test_numbers_below_n_are_spread_evenly(n: int) -> None:
 )
 @settings(deadline=None, max_examples=300)
 def test_the_table_holds_each_weight(weights: list[float]) -> None:
-    """What an item keeps of its column, and has of others', is its share; of zero, nothing."""
-    checked = checked_weights(weights, len(weights), "window")
-    table = _Alias(checked)
+    """The share that the table gives to an item is its weight, 0 included."""
+    checked = check_weights(weights, len(weights), "window")
+    table = _AliasTable(checked)
 
     share = np.zeros(len(weights))
-    np.add.at(share, everything(len(weights)), table.keep)
+    np.add.at(share, all_integers(len(weights)), table.keep)
     np.add.at(share, table.other, 1 - table.keep)
 
     np.testing.assert_allclose(
@@ -62,54 +63,54 @@ def test_the_table_holds_each_weight(weights: list[float]) -> None:
 
 
 def test_draws_are_as_frequent_as_their_weights() -> None:
-    """Over a million draws, chi-square finds nothing; a weight of zero is never drawn."""
+    """A chi-square over a million draws is as expected, and a weight of 0 is never drawn."""
     weights = np.array([0, 1, 2, 3, 0, 10, 0.5])
-    items = _sampled(weights, 10**6).epoch(3)(everything(10**6))
+    items = _sampled(weights, 10**6).epoch(3)(all_integers(10**6))
 
     counts = np.bincount(items, minlength=7)
     expected = weights / weights.sum() * 10**6
     some = expected > 0
 
-    assert np.sum((counts - expected)[some] ** 2 / expected[some]) < unlikely(4)
+    assert np.sum((counts - expected)[some] ** 2 / expected[some]) < chi_square_bound(4)
     assert not counts[~some].any()
 
 
-def test_draws_tell_nothing_of_each_other() -> None:
+def test_draws_are_independent() -> None:
     """Neighbours, epochs and seeds are independent: pairs of draws are as frequent as by chance."""
     n = 100_000
-    first, later = (_sampled([1] * 10, n).epoch(epoch)(everything(n)) for epoch in (0, 1))
-    other = _sampled([1] * 10, n, seed=1).epoch(0)(everything(n))
+    first, later = (_sampled([1] * 10, n).epoch(epoch)(all_integers(n)) for epoch in (0, 1))
+    other = _sampled([1] * 10, n, seed=1).epoch(0)(all_integers(n))
 
     for a, b in ((first[:-1], first[1:]), (first, later), (first, other)):
         counts = np.bincount(10 * a + b, minlength=100)
-        assert np.sum((counts - len(a) / 100) ** 2 / (len(a) / 100)) < unlikely(99)
+        assert np.sum((counts - len(a) / 100) ** 2 / (len(a) / 100)) < chi_square_bound(99)
 
 
 @given(weights=st.lists(st.floats(0.1, 9), min_size=1, max_size=30), data=st.data())
 @settings(deadline=None)
 def test_a_draw_is_the_same_wherever_it_is_asked(weights: list[float], data: st.DataObject) -> None:
-    """No draw depends on those before it."""
+    """A draw does not depend on those before it."""
     some = np.array(data.draw(st.lists(st.integers(0, 99), max_size=20)), np.int64)
     order = _sampled(weights, 100)
 
-    np.testing.assert_array_equal(order.epoch(2)(some), order.epoch(2)(everything(100))[some])
+    np.testing.assert_array_equal(order.epoch(2)(some), order.epoch(2)(all_integers(100))[some])
 
 
-def test_draws_are_what_they_always_were() -> None:
+def test_draws_never_change() -> None:
     """A saved position means the same window in every version: these values never change."""
-    items = _sampled([1, 2, 3, 4, 5], 10, seed=1).epoch(2)(everything(10))
+    items = _sampled([1, 2, 3, 4, 5], 10, seed=1).epoch(2)(all_integers(10))
     assert items.tolist() == [1, 4, 4, 4, 4, 2, 1, 3, 2, 1]
 
 
 def test_the_table_has_16_bytes_for_each_item() -> None:
-    """However many are drawn."""
+    """Its size does not depend on the number of draws."""
     assert _sampled([1.0] * 1_000, 10**9).nbytes == 16_000
 
 
 @pytest.mark.parametrize(
     ("weights", "sentence"),
     [
-        ([1, 2], r"weights of shape \(2,\) for 3 windows: give one each"),
+        ([1, 2], r"weights of shape \(2,\) for 3 windows: give one for each"),
         ([[1, 2, 3]], r"weights of shape \(1, 3\) for 3 windows"),
         ([1, -2, 3], "weight -2.0 of window 1 must be a finite number, not negative"),
         ([1, nan, 3], "weight nan of window 1 must be a finite number"),
@@ -118,10 +119,10 @@ def test_the_table_has_16_bytes_for_each_item() -> None:
         (["a", "b", "c"], "weights must be numbers, one for each window"),
     ],
 )
-def test_what_are_no_weights_is_refused(weights: Any, sentence: str) -> None:
-    """The message says which one, and what it may be."""
+def test_invalid_weights_are_refused(weights: Any, sentence: str) -> None:
+    """The error says which weight is wrong and what it may be."""
     with pytest.raises(InvalidWindowsError, match=sentence):
-        checked_weights(weights, 3, "window")
+        check_weights(weights, 3, "window")
 
 
 # Mixtures
@@ -133,7 +134,7 @@ def test_what_are_no_weights_is_refused(weights: Any, sentence: str) -> None:
 )
 @settings(deadline=None)
 def test_shares_are_whole_and_to_the_nearest(weights: list[int], n: int) -> None:
-    """They sum to n, and none is one or more away from what it would be exactly."""
+    """Counts sum to n, and each differs from its exact share by less than one."""
     found = apportion(np.array(weights, float), n)
 
     assert int(found.sum()) == n
@@ -148,17 +149,17 @@ def test_shares_are_whole_and_to_the_nearest(weights: list[int], n: int) -> None
     seed=st.integers(-5, 5),
 )
 @settings(deadline=None, max_examples=200)
-def test_a_source_comes_whole_before_it_comes_again(
+def test_a_source_is_read_completely_before_it_repeats(
     sizes: list[int], data: st.DataObject, seed: int
 ) -> None:
-    """Over all epochs together, no item of a source is ever two visits ahead of another."""
+    """Over all epochs, no item of a source comes two times more often than another."""
     counts = [data.draw(st.integers(0, 40)) for _ in sizes]
     mixed = Mixed(tuple(sizes), tuple(counts), seed)
     first = np.cumsum([0, *sizes])
     seen = np.zeros(sum(sizes), np.int64)
 
     for epoch in range(4):
-        items = mixed.epoch(epoch)(everything(mixed.n))
+        items = mixed.epoch(epoch)(all_integers(mixed.n))
         source = np.searchsorted(first, items, side="right") - 1
         assert np.bincount(source, minlength=len(sizes)).tolist() == counts
         seen += np.bincount(items, minlength=len(seen))
@@ -169,41 +170,41 @@ def test_a_source_comes_whole_before_it_comes_again(
 @given(data=st.data(), epoch=st.integers(0, 2**62))
 @settings(deadline=None)
 def test_a_mixture_is_the_same_wherever_it_is_asked(data: st.DataObject, epoch: int) -> None:
-    """No position depends on those before it, in no epoch however late."""
+    """No position depends on those before it, in any epoch."""
     mixed = Mixed((7, 1, 5_000), (40, 25, 35), 1)
     some = np.array(data.draw(st.lists(st.integers(0, 99), max_size=20)), np.int64)
 
     np.testing.assert_array_equal(
-        mixed.epoch(epoch)(some), mixed.epoch(epoch)(everything(100))[some]
+        mixed.epoch(epoch)(some), mixed.epoch(epoch)(all_integers(100))[some]
     )
 
 
 def test_sources_are_mixed_evenly() -> None:
     """Each tenth of an epoch has its share of each source, and neighbours are independent."""
     mixed = Mixed((10, 10), (3_000, 7_000), 0)
-    source = mixed.epoch(0)(everything(10_000)) // 10
+    source = mixed.epoch(0)(all_integers(10_000)) // 10
 
     tenths = source.reshape(10, -1).sum(axis=1)
     pairs = Counter(zip(source[:-1].tolist(), source[1:].tolist(), strict=True))
 
-    assert np.sum((tenths - 700) ** 2 / 210) < unlikely(9)
+    assert np.sum((tenths - 700) ** 2 / 210) < chi_square_bound(9)
     assert abs(pairs[0, 0] - 900) < 5 * 30
 
 
-def test_a_source_is_gone_through_in_another_order_each_time() -> None:
-    """The visits of a small source differ, in an epoch and from epoch to epoch."""
+def test_a_source_has_a_new_order_each_time() -> None:
+    """A small source has a new order each time it is read, in an epoch and between epochs."""
     mixed = Mixed((8,), (24,), 0)
     rounds = set()
     for epoch in range(2):
-        turns = mixed.epoch(epoch)(everything(24))
+        turns = mixed.epoch(epoch)(all_integers(24))
         rounds.add(tuple(turns.tolist()))
 
     assert len(rounds) == 2
 
 
-def test_mixtures_are_what_they_always_were() -> None:
+def test_mixtures_never_change() -> None:
     """A saved position means the same window in every version: these values never change."""
-    items = Mixed((3, 5), (4, 6), 1).epoch(2)(everything(10))
+    items = Mixed((3, 5), (4, 6), 1).epoch(2)(all_integers(10))
     assert items.tolist() == [0, 3, 1, 4, 4, 2, 1, 7, 6, 6]
-    items = Mixed((20, 300, 5_000), (3, 3, 4), 1).epoch(2)(everything(10))
+    items = Mixed((20, 300, 5_000), (3, 3, 4), 1).epoch(2)(all_integers(10))
     assert items.tolist() == [226, 4199, 15, 94, 838, 0, 18, 263, 1881, 4638]
