@@ -188,8 +188,7 @@ FfmpegDecoder::FfmpegDecoder(const FfmpegFile& file, const FfmpegFunctions& libr
   if (error >= 0) return;
   library_.avcodec_free_context(&context_);
   library_.av_frame_free(&frame_);
-  throw DecodeError("UNSUPPORTED", "FFmpeg cannot decode its audio: convert the file to FLAC" +
-                                       ffmpeg_complaint(library_, error));
+  throw DecodeError("NOT_AUDIO", "no decoder recognises it" + ffmpeg_complaint(library_, error));
 }
 
 FfmpegDecoder::~FfmpegDecoder() {
