@@ -34,8 +34,8 @@ class Code(StrEnum):
     TRUNCATED = "TRUNCATED"
     """The file ends before the frames its header declares, or is damaged inside."""
     HEADER_MISMATCH = "HEADER_MISMATCH"
-    """The header declares no length, or fewer frames than the file holds
-    (``scan(verify="decode")``; for MP3 any scan); or a part of an MP3 file has another format."""
+    """The header declares no length (``scan(verify="decode")``), or fewer frames than the file
+    holds; or a part of an MP3 file has another format."""
     CHANGED = "CHANGED"
     """Since the scan, the file's format, sample rate or channel count has changed, or the file has
     become shorter."""

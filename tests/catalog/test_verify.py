@@ -15,7 +15,7 @@ from headrace import _kernel, scan
 from headrace.catalog import _verify as verify
 from headrace.catalog._catalog import load_catalog
 from headrace.codecs import decodes_from_start
-from headrace.codecs._declared_length import DeclaredLength, read_declared_length
+from headrace.codecs._declared_length import DeclaredLength, false_claim, read_declared_length
 from headrace.codecs._probe import probe
 from headrace.errors import DamagedWarning
 from headrace.failures import Code
@@ -57,17 +57,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_damage_without_a_declared_length(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_without_a_declared_length() -> None:
     """The message says how many frames can be used, and not of how many."""
-    write(folder / "e.flac", medley(80_000), 16_000, "FLAC", "PCM_16")
-    data = bytearray((folder / "e.flac").read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 200] = bytes(200)
-    (folder / "e.flac").write_bytes(data)
-    monkeypatch.setattr(verify, "read_declared_length", lambda _: DeclaredLength(0))
+    recording = headrace.Recording("a", "a", 16_000, 1, 5_000, "WAV", "PCM_16")
 
-    (failure,) = scan(folder / "e.flac", verify="decode").failures
+    failure = false_claim(recording, DeclaredLength(0), code="TRUNCATED", reason="it is damaged")
 
+    assert failure is not None
     assert re.search(
         r": \d+ frames can be used; the header declares no number of frames$", failure.message
     )
@@ -125,17 +121,20 @@ def test_a_recording_streamed_to_a_pipe_has_all_its_frames(folder: Path, size: i
     assert np.allclose(streamed.audio, good, atol=1e-4)
 
 
-def test_audio_behind_the_declared_length_is_reported(folder: Path) -> None:
-    """A header that was not updated hides audio: HEADER_MISMATCH reports it."""
+@pytest.mark.parametrize("how", ["headers", "decode"])
+@pytest.mark.filterwarnings("ignore::headrace.errors.DamagedWarning")
+def test_audio_behind_the_declared_length_is_used_and_reported(folder: Path, how: Any) -> None:
+    """A header that was not updated hides no audio, and HEADER_MISMATCH reports it."""
     data = bytearray((folder / "a.wav").read_bytes())
     struct.pack_into("<I", data, 40, 2 * 5_000)
     (folder / "a.wav").write_bytes(data)
 
-    catalog = scan(folder / "a.wav", verify="decode")
+    catalog = scan(folder / "a.wav", verify=how)
 
     assert codes_by_id(catalog) == {"a.wav": "HEADER_MISMATCH"}
-    assert actual_and_declared(catalog, "a.wav") == (5_000, 5_000)
-    assert "audio seems to follow" in catalog.failures[0].message
+    assert catalog.frames.tolist() == [8_000]
+    assert how == "headers" or actual_and_declared(catalog, "a.wav") == (8_000, 5_000)
+    assert "declares 5000 frames, the file holds 8000" in catalog.failures[0].message
 
 
 def test_chunks_and_padding_behind_the_audio_are_no_audio(folder: Path) -> None:
@@ -281,8 +280,8 @@ def test_seek_points_that_do_not_give_the_same_bits_are_not_kept(tmp_path: Path)
     assert dropped
 
 
-def test_frames_before_damage_can_be_used(folder: Path) -> None:
-    """The frames before the damage are kept, and the rest is reported as lost."""
+def test_frames_around_damage_can_be_used(folder: Path) -> None:
+    """All frames are kept, and those that need the damaged bytes are reported as lost."""
     write(folder / "e.flac", medley(80_000), 16_000, "FLAC", "PCM_16")
     data = bytearray((folder / "e.flac").read_bytes())
     middle = len(data) // 2
@@ -293,8 +292,14 @@ def test_frames_before_damage_can_be_used(folder: Path) -> None:
 
     (failure,) = catalog.failures
     assert failure.code == "TRUNCATED"
-    assert 0 < catalog.frames[0] < 45_000
-    assert actual_and_declared(catalog, "e.flac")[1] == 80_000
+    assert actual_and_declared(catalog, "e.flac") == (80_000, 80_000)
+    assert "cannot be decoded" in failure.message
+    windows = catalog.windows(16_000, 0.25)
+    starts = windows.table()["start"].to_numpy() / 16_000
+    whole_ones = (starts >= failure.stop_s) | (starts + 0.25 <= failure.start_s)
+    assert len(starts) // 2 < whole_ones.sum() < len(starts)
+    offsets = [example.offset for example in windows.loader(on_error="skip")]
+    assert offsets == starts[whole_ones].tolist()
 
 
 @pytest.mark.parametrize(("subtype", "dtype"), [("FLOAT", "float32"), ("DOUBLE", "float64")])
@@ -434,7 +439,7 @@ def test_rf64_declares_its_frames_in_its_own_chunk(tmp_path: Path) -> None:
     recording = probe(str(tmp_path / "a.rf64"), "a.rf64")
     assert isinstance(recording, headrace.Recording)
 
-    assert read_declared_length(recording) == (700, False, False)
+    assert read_declared_length(recording) == (700, False, False, False)
 
 
 @pytest.mark.parametrize(

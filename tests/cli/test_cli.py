@@ -194,7 +194,10 @@ def test_scan_decodes_and_lists_damaged_files(
 ) -> None:
     """`--verify decode` finds damage that headers hide; `--failures` has a row for each."""
     cut, none, _ = archive.audio
-    cut.write_bytes(cut.read_bytes()[:30_000])
+    samples = np.random.default_rng(0).normal(scale=0.1, size=16_000)
+    soundfile.write(cut, samples, 16_000, format="FLAC")
+    data = cut.read_bytes()
+    cut.write_bytes(data[:12_000] + bytes(300) + data[12_300:])
     none.write_bytes(b"")
     wanted = tmp_path / f"damaged.{ending}"
 

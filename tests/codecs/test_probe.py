@@ -386,17 +386,30 @@ def test_an_error_of_the_system_is_io(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "Input/output error" in failure.message
 
 
-def test_a_flac_without_a_length_is_unsupported(tmp_path: Path) -> None:
-    """A stream that declares no length is refused, and the message says what to do."""
+def test_a_flac_without_a_length_has_the_frames_that_it_holds(tmp_path: Path) -> None:
+    """A stream that declares no length is read to its end."""
     path = tmp_path / "a.flac"
     sounds.write(path, sounds.noise(5_000), 48_000, "FLAC", "PCM_16")
     content = bytearray(path.read_bytes())
     content[21] &= 0xF0  # the 36 bits of STREAMINFO's total_samples
     content[22:26] = bytes(4)
     path.write_bytes(content)
-    failure = failure_of(path)
+    found = probe(str(path), "id")
+    assert isinstance(found, Recording)
+    assert (found.frames, found.defects) == (5_000, ())
+
+
+@pytest.mark.parametrize(("kind", "subtype"), sounds.WRONG)
+def test_a_format_that_is_decoded_wrongly_is_unsupported(
+    tmp_path: Path, kind: str, subtype: str
+) -> None:
+    """Loud samples come out wrong, so every such file is refused, not only those with loud ones."""
+    loud = (sounds.noise(5_003) * 2**31).astype(np.int32)
+    soundfile.write(tmp_path / "a", loud, 8_000, subtype, format=kind)
+    assert not np.array_equal(soundfile.read(tmp_path / "a", dtype="int32")[0], loud[:, 0])
+    failure = failure_of(tmp_path / "a")
     assert failure.code == Code.UNSUPPORTED
-    assert "convert" in failure.message
+    assert f"{kind} {subtype}" in failure.message
 
 
 @pytest.mark.parametrize(("kind", "subtype"), sounds.INEXACT)

@@ -99,6 +99,7 @@ EXAMPLES: list[tuple[Any, dict[str, Any]]] = [
         _kernel.VerifyResult,
         {
             "frames": 9,
+            "lost": [(2, 3), (5, 7)],
             "non_finite_samples": 3,
             "first_non_finite": 1,
             "last_non_finite": 8,

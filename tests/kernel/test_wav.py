@@ -12,6 +12,7 @@ import soundfile
 import headrace
 from headrace._kernel import WavEncoding
 from headrace._kernel.testing import WavLayout, wav_layout
+from headrace.errors import DamagedWarning
 from tests.support.native_fuzzing import fuzz
 from tests.support.reference_loader import Reference
 from tests.support.sounds import medley, write
@@ -111,7 +112,6 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda d: d[:-1],  # shorter than declared
         lambda d: d[:40],  # no samples
         lambda d: d[:0],
         lambda d: patched(d, 0, b"RIFX"),
@@ -121,10 +121,6 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
         lambda d: patched(d, 24, b"\x00\x00\x00\x00"),  # no sample rate
         lambda d: patched(d, 32, b"\x03\x00"),  # a frame is not its samples
         lambda d: patched(d, 34, b"\x0c\x00"),  # 12 bits
-        lambda d: patched(d, 40, b"\x00\x00\x00\x00"),  # data of no size
-        lambda d: patched(d, 40, b"\xff\xff\xff\xff"),  # data of unknown size
-        lambda d: patched(d, 40, b"\xc7\x00\x00\x00"),  # half a frame at the end
-        lambda d: with_chunk(d, 36, d[12:36]),  # two formats
         lambda d: d[:12] + d[36:],  # samples before any format
     ],
 )
@@ -137,12 +133,13 @@ def test_what_is_not_wholly_understood_is_left_to_libsndfile(tmp_path: Path, spo
     assert wav_layout(spoil(path.read_bytes())) is None
 
 
-def test_a_wav_that_only_libsndfile_understands_is_loaded_all_the_same(tmp_path: Path) -> None:
+def test_a_wav_that_was_cut_short_is_loaded_all_the_same(tmp_path: Path) -> None:
     """A header that declares too many frames gives a shorter recording, as libsndfile says."""
     path = tmp_path / "a.wav"
     write(path, medley(20_000), 16_000, "WAV", "PCM_16")
     path.write_bytes(path.read_bytes()[:-2_001])
-    windows = headrace.scan(tmp_path).windows(16_000, 0.25)
+    with pytest.warns(DamagedWarning, match="18999 of the 20000 frames"):
+        windows = headrace.scan(tmp_path).windows(16_000, 0.25)
 
     examples = list(windows.loader(workers=1))
 

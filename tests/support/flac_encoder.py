@@ -127,12 +127,14 @@ class Subframe:
     shift: int = 0
     wasted: int = 0
     residual: Residual = field(default_factory=Residual)
+    wasteful: bool = False
+    """Whether samples are coded even where that takes more than they are."""
 
     def put(self, bits: _Bits, samples: Sequence[int], width: int) -> None:
-        """Append `samples` of `width` bits; as they are, where this coding would make them more."""
+        """Append `samples` of `width` bits."""
         coded = _Bits()
         self._put(coded, samples, width)
-        if coded.count > len(samples) * width + 64:
+        if coded.count > len(samples) * width + 64 and not self.wasteful:
             coded = _Bits()
             Subframe("verbatim")._put(coded, samples, width)
         bits.append(coded)

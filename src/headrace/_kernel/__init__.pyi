@@ -653,6 +653,7 @@ class VerifyResult:
         self,
         *,
         frames: int,
+        lost: Sequence[tuple[int, int]] = (),
         non_finite_samples: int = 0,
         first_non_finite: int = 0,
         last_non_finite: int = 0,
@@ -663,7 +664,10 @@ class VerifyResult:
     ) -> None: ...
     @property
     def frames(self) -> int:
-        """Frames that decode in order, from the start, without an error."""
+        """Frames up to which decoding got."""
+    @property
+    def lost(self) -> list[tuple[int, int]]:
+        """Ranges of frames before that which cannot be decoded, ``[first, stop)``."""
     @property
     def non_finite_samples(self) -> int:
         """How many samples of those frames are NaN or infinite."""
@@ -761,4 +765,21 @@ def only_from_start(seek_points: bytes) -> bytes:
     """Return seek points of which only the length is used, and no random access.
 
     Empty if they are of an earlier version, which libsndfile decodes from the start.
+    """
+
+def probe_header(path: bytes) -> tuple[str, str, int, int, int, bool, bytes] | None:
+    """Return what a file holds that the kernel itself reads: WAV of plain samples, or FLAC.
+
+    The values are libsndfile's names of container and sample format, the sample rate (Hz), the
+    channels, the frames that the file holds, whether the header claims nothing else, and the
+    `seek_points` to read it with. None for any other file, for one that cannot be opened, and on
+    Windows.
+    """
+
+def repaired_header(path: bytes, library: LibsndfileFunctions) -> tuple[int, int, int, int] | None:
+    """Return what libsndfile says of a file if its header declares all the samples that there are.
+
+    The values are libsndfile's code of the format, the sample rate (Hz), the channels and the
+    frames. None if the header needs no repair, of files other than AU, CAF, AIFF and WAV, if the
+    file cannot be opened, and on Windows.
     """

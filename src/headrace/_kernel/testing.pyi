@@ -53,11 +53,13 @@ class WavLayout:
 def wav_layout(file: bytes) -> WavLayout | None:
     """Return the layout of a WAV file that the kernel reads itself, or None."""
 
-def flac_spans(file: bytes, spans: Sequence[tuple[int, int]]) -> list[bytes] | None:
+def flac_spans(
+    file: bytes, spans: Sequence[tuple[int, int]], frames: int | None = None
+) -> list[bytes] | None:
     """Return the samples of spans (start, frames) of a FLAC file, decoded one after the other.
 
-    None if the kernel does not understand the file; less of a span where decoding ends. Not on
-    Windows.
+    The file is taken to hold `frames`, or is measured. None if the kernel does not understand the
+    file; less of a span where decoding ends. Not on Windows.
 
     Raises
     ------

@@ -64,10 +64,11 @@ def scan(
         dropped. Your own columns are kept, with null for new files. The cache is replaced as a
         whole, at the end.
     verify : {"headers", "decode"}
-        ``"headers"`` trusts the headers. ``"decode"`` decodes every file: ``frames`` is then the
-        number of decoded frames, and ``declared_frames`` what the header says. With `cache`,
-        unchanged recordings are not decoded again, except files that cannot be used at all and
-        files that could not be read at that moment.
+        ``"headers"`` finds what each file holds as far as that takes no decoding. ``"decode"``
+        decodes every file: ``frames`` is then the number of frames up to which decoding gets, and
+        ``declared_frames`` what the header says. With `cache`, unchanged recordings are not decoded
+        again, except files that cannot be used at all and files that could not be read at that
+        moment.
     decoder : {"auto", "ffmpeg"}
         ``"ffmpeg"`` reads Vorbis and Opus in Ogg with FFmpeg: the scan decodes them once, and
         random windows of them no longer need a decode from the start. ``"auto"`` reads them with
@@ -80,8 +81,8 @@ def scan(
     Returns
     -------
     Catalog
-        Sorted by id. Damaged files are in ``catalog.failures``; with ``verify="decode"``, files
-        that can be used in part are in both.
+        Sorted by id. Damaged files are in ``catalog.failures``; files that can be used in part, or
+        whose header declares another length than they have, are in both.
 
     Raises
     ------
@@ -179,7 +180,7 @@ def _read_recordings(
     table : Arrow table
         The usable files in the order of `files`, with the further columns of `earlier`.
     failures : tuple of Failure
-        The other files, by id.
+        The other files, and those whose headers claim what they do not hold, by id.
     """
     import pyarrow as pa
 

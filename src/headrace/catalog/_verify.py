@@ -9,10 +9,9 @@ Guarantees
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
@@ -25,7 +24,7 @@ from headrace._progress import progress_bar
 from headrace.catalog import _parquet
 from headrace.catalog._table import each_recording, with_columns
 from headrace.codecs import (
-    CONTAINERS,
+    false_claim,
     libsndfile_functions,
     path_of,
     read_declared_length,
@@ -52,9 +51,6 @@ TEMPORARY: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION})
 """Failures of the disk or the network. They say nothing about the recording, so the next scan
 decodes it again."""
 
-_DECLARED_ELSEWHERE: Final = frozenset({"MP3", "OGG"}) | CONTAINERS.keys()
-"""Formats whose header declares no length: it is estimated, stands in the last page, or was found
-by decoding."""
 
 _SAVE_INTERVAL_S: Final = 60.0
 """How much work a crash of the machine may cost."""
@@ -220,40 +216,25 @@ def _decoded(
             recording.id, recording.path, code, message, start_s=start / rate, stop_s=stop / rate
         )
 
-    known = declared.frames
     if code in TEMPORARY:
         message = f"{why}: decoding did not finish; the next scan that decodes tries again"
         temporary = failure(Code(code), message, 0, recording.frames)
         return _Verdict(-1, recording.frames, (temporary,), seek_points_exact=True)
-    failures = []
-    if code or frames < known:
-        kind = Code(code) if code else Code.TRUNCATED
-        why = why or "the file is cut short"
-        message = f"{why}: {_usable(recording, frames, known)}"
-        failures.append(failure(kind, message, frames, max(known, recording.frames)))
-    elif declared.is_cut_short:
-        lacks = "has lost its last page"
-        if recording.format not in _DECLARED_ELSEWHERE:
-            lacks = "its header declares more than that"
-        message = f"the file is cut short: it has {frames} frames, and {lacks}"
-        failures.append(failure(Code.TRUNCATED, message, frames, math.inf))
-    elif frames > known:
-        message = f"the header declares {known or 'no'} frames, decoding gives {frames}"
-        failures.append(failure(Code.HEADER_MISMATCH, message, known, frames))
-    elif declared.has_more:
-        message = f"audio seems to follow the {known} frames that the header declares"
-        failures.append(failure(Code.HEADER_MISMATCH, message, known, math.inf))
+    failures = [
+        failure(
+            Code.TRUNCATED,
+            f"the file is damaged: frames {first} to {stop} cannot be decoded",
+            first,
+            stop,
+        )
+        for first, stop in found.lost
+    ]
+    decoded = replace(recording, frames=frames)
+    claim = false_claim(decoded, declared, scanned=recording.frames, code=code, reason=why)
+    if claim is not None:
+        failures.append(claim)
     if bad:
         first, last = found.first_non_finite, found.last_non_finite
         message = f"{bad} samples are NaN or infinite, between frames {first} and {last + 1}"
         failures.append(failure(Code.NON_FINITE, message, first, last + 1))
-    return _Verdict(known, frames, tuple(failures), found.seek_points_exact)
-
-
-def _usable(recording: Recording, frames: int, declared: int) -> str:
-    """Say how many frames can be used, of how many, in words that are true of the format."""
-    if not declared:
-        return f"{frames} frames can be used; the header declares no number of frames"
-    if recording.format in _DECLARED_ELSEWHERE:
-        return f"{frames} of its {declared} frames can be used"
-    return f"{frames} of the {declared} frames that its header declares can be used"
+    return _Verdict(declared.frames, frames, tuple(failures), found.seek_points_exact)

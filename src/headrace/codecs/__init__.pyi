@@ -1,5 +1,6 @@
 """The names that the other packages may use."""
 
+from ._declared_length import false_claim as false_claim
 from ._declared_length import read_declared_length as read_declared_length
 from ._ffmpeg import CONTAINERS as CONTAINERS
 from ._ffmpeg import decoder_name as decoder_name

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXTENSIONS",
     "INEXACT",
+    "WRONG",
     "decoder_bytes",
     "decodes_from_start",
     "sample_type",
@@ -51,6 +52,10 @@ INEXACT: Final = frozenset(
     | {("SDS", "PCM_S8"), ("SDS", "PCM_16"), ("SDS", "PCM_24")}
 )
 """Formats for which sf_readf itself is wrong: its frames depend on the sizes of the reads."""
+
+WRONG: Final = frozenset({("CAF", "ALAC_32")})
+"""Formats that libsndfile decodes wrongly. It shifts loud packets of 32-bit ALAC, which are stored
+without compression, by 8 bits."""
 
 
 def seeks_exactly(recording: Recording) -> bool:

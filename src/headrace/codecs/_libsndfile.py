@@ -16,7 +16,14 @@ from headrace import _kernel
 from headrace.codecs._recording import Header
 from headrace.failures import Code, DecodeError
 
-__all__ = ["format_code", "libsndfile_functions", "libsndfile_names", "path_of", "read_header"]
+__all__ = [
+    "format_code",
+    "libsndfile_functions",
+    "libsndfile_names",
+    "path_of",
+    "read_header",
+    "read_repaired_header",
+]
 
 _FORMAT_MASK: Final = 0x0FFF0000  # SF_FORMAT_TYPEMASK of sndfile.h
 _SUBTYPE_MASK: Final = 0x0000FFFF  # SF_FORMAT_SUBMASK of sndfile.h
@@ -88,10 +95,22 @@ def read_header(path: str) -> Header:
     found = _kernel.read_header(_FUNCTIONS, path=path_of(path))
     if found.code:
         raise DecodeError(Code(found.code), found.message)
-    return Header(
-        _FORMATS.get(found.format & _FORMAT_MASK, "?"),
-        _SUBTYPES.get(found.format & _SUBTYPE_MASK, "?"),
-        found.sample_rate,
-        found.channels,
-        found.frames,
-    )
+    return _header(found.format, found.sample_rate, found.channels, found.frames)
+
+
+def read_repaired_header(path: str) -> Header | None:
+    """Return what libsndfile reads if the file's header is given the size of the samples there are.
+
+    Returns
+    -------
+    Header or None
+        None if the header declares all samples, the format is another than AU, CAF, AIFF and WAV,
+        or the file cannot be opened; and on Windows.
+    """
+    found = _kernel.repaired_header(path_of(path), _FUNCTIONS)
+    return None if found is None else _header(*found)
+
+
+def _header(code: int, sample_rate: int, channels: int, frames: int) -> Header:
+    format_ = _FORMATS.get(code & _FORMAT_MASK, "?")
+    return Header(format_, _SUBTYPES.get(code & _SUBTYPE_MASK, "?"), sample_rate, channels, frames)

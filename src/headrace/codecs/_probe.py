@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from headrace import _kernel
 from headrace.codecs import _ffmpeg, _libsndfile
-from headrace.codecs._formats import INEXACT
+from headrace.codecs._declared_length import false_claim, read_declared_length
+from headrace.codecs._formats import INEXACT, WRONG
 from headrace.codecs._mp3 import defects_of, has_mp3_extension, header_of, scan_mp3
 from headrace.codecs._recording import MAX_FRAMES, MAX_SAMPLE_RATE, Header, Recording
 from headrace.failures import Code, DecodeError, Failure, describe_os_error
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from headrace._kernel import Mp3Scan
 
 __all__ = ["probe"]
+
+_UNDECLARED: Final = frozenset({"MP3", "OGG", *_ffmpeg.CONTAINERS})
+"""Formats whose headers declare no length. That an Ogg file is cut short, its last page says."""
 
 _UNKNOWN_FORMAT: Final = "(Format not recognised)"
 """How libsndfile's reason ends where it knows nothing better to say."""
@@ -51,9 +57,16 @@ def probe(
     Recording or Failure
         A bad file gives a failure and never raises.
     """
+    agrees, seek_points = False, None
     try:
         status = os.stat(path)
-        header, mp3 = _read_header(path, status, cancelled)
+        own = _probe_natively(path, status)
+        mp3 = None
+        if own is not None:
+            header, agrees, seek_points = Header(*own[:5]), own[5], own[6]
+            _check_header(header)
+        else:
+            header, mp3 = _read_header(path, status, cancelled)
         if ogg_with_ffmpeg and header.format == "OGG" and header.subtype in _ffmpeg.OGG_CODECS:
             header = _ffmpeg.measure_as(path, "OGGS", cancelled)
     except OSError as error:
@@ -70,13 +83,28 @@ def probe(
         subtype=header.subtype,
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
-        seek_points=header.seek_points,
+        seek_points=seek_points or header.seek_points,
         decoder=_ffmpeg.decoder_name(header.seek_points),
     )
     if mp3 is not None:
         defects = defects_of(recording, mp3)
         return replace(recording, seek_points=mp3.seek_points, defects=defects)
-    return replace(recording, seek_points=b"") if recording.format == "MP3" else recording
+    if recording.format == "MP3":
+        return replace(recording, seek_points=b"")
+    if agrees or recording.format in _UNDECLARED:
+        return recording
+    declared = read_declared_length(recording)
+    claim = None if declared.is_unknown else false_claim(recording, declared)
+    return replace(recording, defects=(claim,)) if claim else recording
+
+
+def _probe_natively(
+    path: str, status: os.stat_result
+) -> tuple[str, str, int, int, int, bool, bytes] | None:
+    """Return what the kernel says of a WAV or FLAC file that it reads itself, else None."""
+    if sys.platform == "win32" or not stat.S_ISREG(status.st_mode):
+        return None
+    return _kernel.probe_header(os.fsencode(path))
 
 
 def _read_header(
@@ -93,7 +121,7 @@ def _read_header(
     mp3 = scan_mp3(path) if named else None
     if mp3 is None:
         try:
-            header = _libsndfile.read_header(path)
+            header = _libsndfile.read_repaired_header(path) or _libsndfile.read_header(path)
         except DecodeError as error:
             mp3 = None if named or error.code is not Code.NOT_AUDIO else scan_mp3(path)
             if mp3 is None:
@@ -127,6 +155,12 @@ def _check_header(header: Header) -> None:
             Code.UNSUPPORTED,
             f"the decoder of {header.format} {header.subtype} gives different frames when the file "
             "is read in different pieces: convert the file to WAV or FLAC",
+        )
+    if (header.format, header.subtype) in WRONG:
+        raise DecodeError(
+            Code.UNSUPPORTED,
+            f"libsndfile decodes loud samples of {header.format} {header.subtype} wrongly: convert "
+            "the file to WAV or FLAC with another tool",
         )
 
 

@@ -65,7 +65,8 @@ class Recording:
         Time of last change, in nanoseconds since 1970.
     seek_points : bytes or None
         Positions in the file where decoding can start, found by a scan; opaque. Empty if it can
-        start only at the beginning, None if no scan has looked for them.
+        start only at the beginning, None if no scan has looked for them. In a FLAC file that is
+        followed by another: where the first one ends.
     decoder : str or None
         What decodes the file, if that is not decided by its format alone: FFmpeg's libavcodec with
         its major version, and the version of the rules by which decoding starts.

@@ -1,6 +1,7 @@
 // Binds headrace._kernel.testing: parts of the kernel that only tests and benchmarks call by themselves.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/vector.h>
 
@@ -64,14 +65,17 @@ nb::object wav_layout(const nb::bytes& file) {
 }
 
 #ifndef _WIN32
-nb::object flac_spans(const nb::bytes& file_bytes, const std::vector<std::pair<int64_t, int64_t>>& spans) {
-  const auto file = FlacFile::open(std::make_unique<Memory>(file_bytes));
+nb::object flac_spans(const nb::bytes& file_bytes, const std::vector<std::pair<int64_t, int64_t>>& spans,
+                      std::optional<int64_t> frames_given) {
+  auto bytes = std::make_unique<Memory>(file_bytes);
+  const auto file = frames_given ? FlacFile::open(std::move(bytes), *frames_given, 0)
+                                 : FlacFile::measure(std::move(bytes));
   if (!file) return nb::none();
   const FlacStream& stream = file->stream();
   const int64_t frame_bytes = stream.channels * (stream.bits <= 16 ? 2 : 4);
   nb::list decoded;
   for (const auto& [start, frames] : spans) {
-    if (start < 0 || frames < 0 || start > stream.frames || frames > stream.frames - start)
+    if (start < 0 || frames < 0 || start > file->frames() || frames > file->frames() - start)
       throw std::invalid_argument("a span is outside of the file");
     std::vector<char> pcm(static_cast<size_t>(frames * frame_bytes));
     file->seek(start);
@@ -103,7 +107,7 @@ void bind_testing(nb::module_& m) {
       .def_ro("frames", &WavLayout::frames);
   m.def("wav_layout", &wav_layout, "file"_a);
 #ifndef _WIN32
-  m.def("flac_spans", &flac_spans, "file"_a, "spans"_a);
+  m.def("flac_spans", &flac_spans, "file"_a, "spans"_a, "frames"_a = nb::none());
 #endif
 }
 

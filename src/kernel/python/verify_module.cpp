@@ -1,13 +1,17 @@
-// Binds what the scan calls for a whole file: verify() and scan_mp3().
+// Binds what the scan calls for a file: verify(), scan_mp3(), probe_header() and repaired_header().
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "python/bindings.h"
 #include "python/text.h"
@@ -18,6 +22,8 @@
 #include "sources/libsndfile.h"
 #ifndef _WIN32
 #include "sources/mp3_index.h"
+#include "sources/probe_header.h"
+#include "sources/repaired.h"
 #endif
 
 namespace nb = nanobind;
@@ -78,23 +84,68 @@ nb::object scan_mp3_file(const nb::bytes&) { return nb::none(); }
 nb::bytes only_from_start(const nb::bytes&) { return nb::bytes("", 0); }
 #endif
 
+nb::object find_repaired_header(const nb::bytes& path, const LibsndfileFunctions& library) {
+#ifdef _WIN32
+  (void)path, (void)library;
+#else
+  const std::string plain = path_from(path);
+  LibsndfileFunctions::Info info;
+  bool found = false;
+  {
+    const WithoutGil released;
+    try {
+      found = probe_repaired(*open_bytes(plain), library, &info);
+    } catch (const DecodeError&) {  // libsndfile reports it
+    }
+  }
+  if (found) return nb::make_tuple(info.format, info.samplerate, info.channels, info.frames);
+#endif
+  return nb::none();
+}
+
+nb::object probe(const nb::bytes& path) {
+#ifdef _WIN32
+  (void)path;
+#else
+  const std::string plain = path_from(path);
+  AudioHeader header;
+  bool found = false;
+  {
+    const WithoutGil released;
+    try {
+      found = probe_header(open_bytes(plain), &header);
+    } catch (const DecodeError&) {  // libsndfile reports it
+    }
+  }
+  if (found) {
+    const nb::bytes points(header.seek_points.data(), header.seek_points.size());
+    return nb::make_tuple(header.format, header.subtype, header.sample_rate, header.channels, header.frames,
+                          header.agrees, points);
+  }
+#endif
+  return nb::none();
+}
+
 }  // namespace
 
 void bind_verify(nb::module_& m) {
   nb::class_<VerifyResult>(m, "VerifyResult")
       .def(
           "__init__",
-          [](VerifyResult* self, int64_t frames, int64_t non_finite_samples, int64_t first_non_finite,
+          [](VerifyResult* self, int64_t frames, std::vector<std::pair<int64_t, int64_t>> lost,
+             int64_t non_finite_samples, int64_t first_non_finite,
              int64_t last_non_finite, std::string code, std::string message, bool seek_points_exact,
              bool cancelled) {
-            new (self) VerifyResult{frames,          non_finite_samples, first_non_finite,
-                                    last_non_finite, std::move(code),    std::move(message),
-                                    seek_points_exact, cancelled};
+            new (self) VerifyResult{frames,           std::move(lost),   non_finite_samples,
+                                    first_non_finite, last_non_finite,   std::move(code),
+                                    std::move(message), seek_points_exact, cancelled};
           },
-          nb::kw_only(), "frames"_a, "non_finite_samples"_a = 0, "first_non_finite"_a = 0,
+          nb::kw_only(), "frames"_a, "lost"_a = std::vector<std::pair<int64_t, int64_t>>(),
+          "non_finite_samples"_a = 0, "first_non_finite"_a = 0,
           "last_non_finite"_a = 0, "code"_a = "", "message"_a = "", "seek_points_exact"_a = true,
           "cancelled"_a = false)
       .def_ro("frames", &VerifyResult::frames)
+      .def_ro("lost", &VerifyResult::lost)
       .def_ro("non_finite_samples", &VerifyResult::non_finite_samples)
       .def_ro("first_non_finite", &VerifyResult::first_non_finite)
       .def_ro("last_non_finite", &VerifyResult::last_non_finite)
@@ -104,6 +155,8 @@ void bind_verify(nb::module_& m) {
       .def_ro("cancelled", &VerifyResult::cancelled);
   m.def("verify", &verify_file, "format"_a, "library"_a, nb::kw_only(), "path"_a, "frames"_a,
         "seek_points"_a = nb::none(), "cancel"_a);
+  m.def("probe_header", &probe, "path"_a);
+  m.def("repaired_header", &find_repaired_header, "path"_a, "library"_a);
 #ifndef _WIN32
   nb::class_<PyMp3Scan>(m, "Mp3Scan")
       .def_prop_ro("seek_points",

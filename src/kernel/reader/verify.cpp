@@ -18,6 +18,15 @@ namespace {
 // drops at damage can depend on it.
 constexpr int64_t MOST_FRAMES = 1 << 14, MOST_BYTES = 1 << 20;
 
+constexpr size_t MOST_LOST = 64;  // damaged places that are told apart; the last one grows
+
+void add_lost(int64_t first, int64_t stop, VerifyResult* result) {
+  if (!result->lost.empty() && (result->lost.back().second == first || result->lost.size() == MOST_LOST))
+    result->lost.back().second = stop;
+  else
+    result->lost.emplace_back(first, stop);
+}
+
 // Count samples that are NaN or infinite in `frames` frames that follow result->frames.
 template <typename Sample>
 void count_non_finite(const Sample* pcm, int64_t frames, int channels, VerifyResult* result) {
@@ -34,10 +43,12 @@ VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
                     const CancelFlag* cancel) {
   VerifyResult result;
   try {
+    const bool flac = (spec.format.sndfile_format & CONTAINER_MASK) == FLAC_CONTAINER;
     const std::unique_ptr<Source> source = open_source(spec, library);
 #ifndef _WIN32
     std::unique_ptr<Mp3SeekCheck> check;
-    if (!spec.seek_points.empty() && !has_packet_index(spec)) check = std::make_unique<Mp3SeekCheck>(spec, library);
+    if (!flac && !spec.seek_points.empty() && !has_packet_index(spec))
+      check = std::make_unique<Mp3SeekCheck>(spec, library);
 #endif
     const int64_t frame_bytes = spec.format.bytes_per_frame();
     const int64_t room = std::max<int64_t>(1, std::min(MOST_FRAMES, MOST_BYTES / frame_bytes));
@@ -62,6 +73,12 @@ VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
       result.frames += got;
       if (got == wanted) continue;
       const bool system = source->system_failed();
+      const int64_t next = system ? -1 : source->resume(result.frames);
+      if (next > result.frames) {
+        add_lost(result.frames, next, &result);
+        result.frames = next;
+        continue;
+      }
       result.code = system ? "IO" : "TRUNCATED";
       result.message =
           (system ? "the file cannot be read" : "the file is cut short or damaged") + source->complaint();

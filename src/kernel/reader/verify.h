@@ -4,6 +4,8 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "reader/cancel_flag.h"
 #include "sources/libsndfile.h"
@@ -12,7 +14,8 @@
 namespace headrace {
 
 struct VerifyResult {
-  int64_t frames = 0;              // that decode in order, from the start, without an error
+  int64_t frames = 0;              // up to which decoding got
+  std::vector<std::pair<int64_t, int64_t>> lost;  // frames before that which cannot be decoded: [first, stop)
   int64_t non_finite_samples = 0;  // how many samples of those frames are NaN or infinite
   int64_t first_non_finite = 0, last_non_finite = 0;  // the first and the last frame with such a sample
   std::string code, message;      // as in DecodeError: why decoding stopped before spec.frames, if it did

@@ -280,13 +280,13 @@ bool parse_flac_header(const unsigned char* p, int64_t count, const FlacStream& 
   if (rate == 14) hz *= 10;
   if (rate != 0 && hz != stream.sample_rate) return false;
   if (crc8(p, at) != p[at]) return false;
-  if (stream.fixed && number > stream.frames / stream.block) return false;
+  if (stream.fixed && number > stream.stop / stream.block) return false;
   header->first = stream.fixed ? number * stream.block : number;
   header->assignment = assignment;
   header->bytes = at + 1;
-  if (header->first > stream.frames - header->count || header->count > stream.block) return false;
-  return !stream.fixed || header->count == stream.block ||
-         header->first + header->count == stream.frames;
+  if (header->first > stream.stop - header->count || header->count > stream.block) return false;
+  return !stream.fixed || header->count == stream.block || stream.stop == FLAC_UNKNOWN ||
+         header->first + header->count == stream.stop;
 }
 
 int64_t decode_flac_frame(const unsigned char* p, int64_t count, const FlacStream& stream,

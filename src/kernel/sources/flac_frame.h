@@ -16,8 +16,11 @@ struct FlacStream {
   int sample_rate;  // Hz
   int block;        // the most samples in a frame
   bool fixed;       // whether frames are numbered, and all but the last have exactly `block` samples
-  int64_t frames;   // samples in the file: PCM frames
+  int64_t stop;     // the number after the last sample's, or FLAC_UNKNOWN
 };
+
+// More samples than a header can declare. A frame of any number may be the last one then.
+constexpr int64_t FLAC_UNKNOWN = int64_t{1} << 40;
 
 struct FlacHeader {
   int64_t first;   // the number of the frame's first sample

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "sources/bytes.h"
+#include "sources/decode_error.h"
 #include "sources/flac_file.h"
 
 namespace headrace {
@@ -18,16 +19,25 @@ class FlacSource : public Source {
       : file_(std::move(file)), spec_(spec), library_(library) {}
 
   int64_t read(void* to, int64_t frames) override {
+    frames = std::min(frames, spec_.frames - position_);
+    const int64_t own = fallback_ ? 0 : file_->read(to, frames);
+    position_ += own;
+    // libsndfile counts from what the header says.
+    if (own == frames || !file_->plain()) return own;
     if (!fallback_) {
-      frames = std::min(frames, spec_.frames - position_);
-      if (file_->read(to, frames) == frames) {
-        position_ += frames;
-        return frames;
-      }
       fallback_ = open_with_libsndfile(spec_, library_);
-      if (position_ > 0) fallback_->seek(position_);
+      try {
+        if (position_ > 0) fallback_->seek(position_);
+      } catch (const DecodeError&) {
+        return own;
+      }
     }
-    return fallback_->read(to, frames);
+    const int64_t frame_bytes = spec_.format.bytes_per_frame();
+    const int64_t rest = frames - own;
+    // Of a damaged piece libsndfile does not say which frames are missing.
+    if (fallback_->read(static_cast<char*>(to) + own * frame_bytes, rest) < rest) return own;
+    position_ += rest;
+    return frames;
   }
 
   // Goes back to the kernel's decoder, so that what follows does not depend on what was read before.
@@ -36,26 +46,51 @@ class FlacSource : public Source {
     file_->seek(frame);
     position_ = frame;
   }
+  int64_t resume(int64_t frame) override {
+    const int64_t next = file_->next_readable(frame);
+    if (next >= 0) seek(next);
+    return next;
+  }
   std::string complaint() override { return fallback_ ? fallback_->complaint() : ""; }
-  bool system_failed() override { return fallback_ && fallback_->system_failed(); }
+  bool system_failed() override {
+    return fallback_ ? fallback_->system_failed() : file_->system_failed();
+  }
 
  private:
   std::unique_ptr<FlacFile> file_;
   const SourceSpec spec_;
   const LibsndfileFunctions& library_;
   std::unique_ptr<Source> fallback_;  // libsndfile, once the kernel's decoder has met damage
-  int64_t position_ = 0;              // of `file_`, as long as there is no fallback
+  int64_t position_ = 0;
 };
+
+constexpr char END_MARK[] = {'f', 'L', 'a', 'C'};
 
 }  // namespace
 
+std::string pack_flac_end(int64_t end) {
+  std::string packed(END_MARK, sizeof END_MARK);
+  for (int shift = 0; shift < 64; shift += 8) packed += static_cast<char>(end >> shift & 0xFF);
+  return packed;
+}
+
+int64_t unpack_flac_end(const std::string& packed) {
+  if (packed.size() != sizeof END_MARK + 8 || packed.compare(0, sizeof END_MARK, END_MARK, sizeof END_MARK))
+    return 0;
+  uint64_t end = 0;
+  for (size_t i = 0; i < 8; ++i)
+    end |= uint64_t{static_cast<unsigned char>(packed[sizeof END_MARK + i])} << 8 * i;
+  return static_cast<int64_t>(end);
+}
+
 std::unique_ptr<Source> open_flac(const SourceSpec& spec, const LibsndfileFunctions& library) {
-  auto file = FlacFile::open(open_bytes(spec.path, spec.file_bytes));
+  auto bytes = open_bytes(spec.path, spec.file_bytes);
+  const int64_t end = unpack_flac_end(spec.seek_points);
+  auto file = FlacFile::open(std::move(bytes), spec.frames, end);
   if (!file) return nullptr;
   const FlacStream& stream = file->stream();
   if ((spec.format.sndfile_format & SUBTYPE_MASK) != stream.bits / 8 ||
-      stream.channels != spec.format.channels || stream.sample_rate != spec.format.sample_rate ||
-      stream.frames != spec.frames)
+      stream.channels != spec.format.channels || stream.sample_rate != spec.format.sample_rate)
     return nullptr;
   return std::make_unique<FlacSource>(std::move(file), spec, library);
 }

@@ -36,6 +36,8 @@ struct LibsndfileFunctions {
   void* (*open_fd)(int descriptor, int mode, Info* info, int close_descriptor);
 };
 
+constexpr int CONTAINER_MASK = 0x0FFF0000;   // SF_FORMAT_TYPEMASK
+constexpr int FLAC_CONTAINER = 0x00170000;   // SF_FORMAT_FLAC
 // What libsndfile reads from a file's header, unchecked. Throws DecodeError: NOT_AUDIO if libsndfile refuses
 // the file, else what the system reports.
 LibsndfileFunctions::Info read_libsndfile_header(const std::string& path, const LibsndfileFunctions& library);

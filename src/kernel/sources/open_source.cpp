@@ -4,19 +4,11 @@
 #include "sources/ffmpeg_source.h"
 #include "sources/flac_source.h"
 #include "sources/mp3_source.h"
+#include "sources/repaired.h"
 #include "sources/wav_source.h"
 #endif
 
 namespace headrace {
-namespace {
-
-#ifndef _WIN32
-constexpr int CONTAINER_MASK = 0x0FFF0000;  // SF_FORMAT_TYPEMASK
-constexpr int FLAC = 0x170000;              // SF_FORMAT_FLAC
-#endif
-
-}  // namespace
-
 std::unique_ptr<Source> open_source(const SourceSpec& spec, const LibsndfileFunctions& library) {
   const SourceFormat& format = spec.format;
 #ifndef _WIN32
@@ -32,10 +24,12 @@ std::unique_ptr<Source> open_source(const SourceSpec& spec, const LibsndfileFunc
 #ifndef _WIN32
   if (format.wav_encoding)
     if (auto source = open_wav(spec)) return source;
-  if ((format.sndfile_format & CONTAINER_MASK) == FLAC)
+  const bool flac = (format.sndfile_format & CONTAINER_MASK) == FLAC_CONTAINER;
+  if (flac)
     if (auto source = open_flac(spec, library)) return source;
-  if (!spec.seek_points.empty())
+  if (!flac && !spec.seek_points.empty())
     if (auto source = open_mp3(spec, library)) return source;
+  if (auto source = open_repaired(spec, library)) return source;
 #endif
   return open_with_libsndfile(spec, library);
 }

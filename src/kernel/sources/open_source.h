@@ -12,6 +12,7 @@ namespace headrace {
 // - with its format's opener, if it has one;
 // - with the kernel's own reader, if it is a plain WAV or a FLAC file, exactly as the catalog says;
 // - from its seek points, if it is an MP3 file that has some;
+// - with libsndfile and a repaired header, if the header declares fewer samples than there are;
 // - else with libsndfile.
 //
 // Throws DecodeError if it cannot be opened, or is not what was scanned. `library` has to outlive the Source.

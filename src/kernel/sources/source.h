@@ -44,7 +44,8 @@ struct SourceSpec {
   std::string path;         // as the system's open() takes it: bytes, or UTF-16 on Windows
   int64_t frames = 0;
   int64_t file_bytes = 0;   // size of the file at the scan; 0 if unknown
-  std::string seek_points;  // a packed Mp3Index or PacketIndex, or empty
+  // Of MP3 a packed Mp3Index, of FLAC what pack_flac_end gave, of FFmpeg's a packed PacketIndex; or empty.
+  std::string seek_points;
 };
 
 // Whether the recording has a PacketIndex: then that says what its decode is.
@@ -59,6 +60,12 @@ class Source {
   virtual bool seekable() const { return true; }
   // Make `frame` the next frame that `read` gives. Only if it is seekable. Throws DecodeError.
   virtual void seek(int64_t frame) = 0;
+  // After `read` gave fewer frames than it was asked for: seek to the first frame from `frame` on that can be
+  // read, and return it. -1 if there is none, or it is not known.
+  virtual int64_t resume(int64_t frame) {
+    (void)frame;
+    return -1;
+  }
   // What the decoder says about why it ended: " (reason)", or "".
   virtual std::string complaint() = 0;
   // Whether it ended because the system could not read the file.

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "sources/held_bytes.h"
+
 namespace headrace {
 namespace {
 
@@ -23,6 +25,7 @@ constexpr unsigned char GUID_TAIL[14] = {0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x8
 
 bool parse_format(const unsigned char* p, int64_t size, WavLayout* layout) {
   unsigned tag = u16(p);
+  layout->extensible = tag == 0xFFFE;
   const unsigned channels = u16(p + 2), block = u16(p + 12), bits = u16(p + 14);
   const uint32_t rate = u32(p + 4);
   if (tag == 0xFFFE) {
@@ -61,7 +64,7 @@ bool parse_wav(const Bytes& bytes, WavLayout* layout) {
   const int64_t file_size = bytes.size();
   unsigned char head[12];
   if (bytes.read(0, head, 12) != 12 || !is(head + 8, "WAVE")) return false;
-  const bool rf64 = is(head, "RF64");
+  const bool rf64 = is(head, "RF64") || is(head, "BW64");
   if (!rf64 && !is(head, "RIFF")) return false;
 
   bool have_format = false, have_ds64 = false;
@@ -74,24 +77,20 @@ bool parse_wav(const Bytes& bytes, WavLayout* layout) {
     const uint32_t size = u32(name + 4);
     if (is(name, "data")) {
       if (!have_format) return false;
-      uint64_t length = size;
-      if (size == UNKNOWN_SIZE) {
-        if (!rf64 || !have_ds64) return false;
-        length = long_data;
-      }
-      const uint64_t frame = static_cast<uint64_t>(bytes_per_encoded_sample(layout->encoding)) *
-                             static_cast<uint64_t>(layout->channels);
-      if (length == 0 || length > static_cast<uint64_t>(file_size - at) || length % frame != 0)
-        return false;
+      const uint64_t declared = size == UNKNOWN_SIZE && have_ds64 ? long_data : size;
+      const int64_t held = held_bytes(bytes, at, declared, Chunks::RIFF);
+      const int64_t frame = int64_t{bytes_per_encoded_sample(layout->encoding)} * layout->channels;
       layout->data_offset = at;
-      layout->frames = static_cast<int64_t>(length / frame);
-      return true;
+      layout->frames = held / frame;
+      layout->rf64 = rf64;
+      layout->agrees = static_cast<uint64_t>(held) == declared || is_unknown_size(declared);
+      return layout->frames > 0;
     }
     if (size == UNKNOWN_SIZE || static_cast<int64_t>(size) > file_size - at) return false;
-    if (is(name, "fmt ")) {
+    if (is(name, "fmt ") && !have_format) {  // readers that take two take the first
       unsigned char format[40] = {};
       const int64_t some = size < 40 ? size : 40;
-      if (have_format || size < 16 || bytes.read(at, format, some) != some ||
+      if (size < 16 || bytes.read(at, format, some) != some ||
           !parse_format(format, some, layout))
         return false;
       have_format = true;

@@ -1,7 +1,9 @@
 // WavLayout: where the samples of a WAV file are.
 //
-// Guarantees: parsing is strict. A file is accepted only if every field that matters is understood and none
-// contradicts another; any other file is left to libsndfile. Nothing outside of the file is read.
+// Guarantees: parsing is strict but for the number of samples. A file is accepted only if every other field that
+// matters is understood and none contradicts another; any other file is left to libsndfile. The size of the
+// samples is a claim, which a recorder that was stopped, or one past 4 GiB, gets wrong: what the file holds
+// decides. Nothing outside of the file is read.
 #pragma once
 #include <cstdint>
 
@@ -17,10 +19,13 @@ struct WavLayout {
   int sample_rate;      // Hz
   int64_t data_offset;  // bytes
   int64_t frames;
+  bool extensible;      // whether the format is WAVE_FORMAT_EXTENSIBLE
+  bool rf64;            // whether sizes have 64 bits: RF64 or BW64
+  bool agrees;          // whether the header declares the samples that are there
 };
 
-// Return whether `bytes` are a complete RIFF or RF64 WAVE file of plain PCM or float samples. If so, set
-// `layout`; else it is undefined.
+// Return whether `bytes` are a RIFF, RF64 or BW64 WAVE file of plain PCM or float samples. If so, set `layout`;
+// else it is undefined.
 bool parse_wav(const Bytes& bytes, WavLayout* layout);
 
 // Bytes of one sample in the file.

@@ -71,8 +71,9 @@ std::unique_ptr<Source> open_wav(const SourceSpec& spec) {
   const SourceFormat& format = spec.format;
   if (!parse_wav(*file, &layout) || layout.encoding != format.wav_encoding ||
       layout.channels != format.channels || layout.sample_rate != format.sample_rate ||
-      layout.frames != spec.frames)
+      layout.frames < spec.frames)
     return nullptr;
+  layout.frames = spec.frames;
   return std::make_unique<WavSource>(std::move(file), layout);
 }
 

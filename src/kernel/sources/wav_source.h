@@ -6,7 +6,7 @@
 
 namespace headrace {
 
-// Open a WAV file. Return null if it is not a plain WAV file that agrees with `spec` in everything: then
+// Open a WAV file. Return null if it is not a plain WAV file of the format that `spec` says, or holds fewer frames: then
 // libsndfile has to decide what it is. Throws DecodeError if it cannot be opened.
 std::unique_ptr<Source> open_wav(const SourceSpec& spec);
 

@@ -98,17 +98,17 @@ int main(int argc, char** argv) {
     std::fclose(in);
     const auto heads = headers(good);
     for (long n = 0; n < count; ++n, ++files) {
-      const auto file = headrace::FlacFile::open(std::make_unique<Memory>(mutated(good, heads), true));
+      const auto file = headrace::FlacFile::measure(std::make_unique<Memory>(mutated(good, heads), true));
       if (!file) continue;
       ++understood;
       const headrace::FlacStream& stream = file->stream();
       const int64_t frame_bytes = stream.channels * (stream.bits <= 16 ? 2 : 4);
-      const int64_t most = stream.frames < 20000 ? stream.frames : 20000;
+      const int64_t most = file->frames() < 20000 ? file->frames() : 20000;
       bool all = true;
       for (int k = 0; k < 6; ++k) {  // in memory of exactly their size
         const int64_t start =
-            k == 0 ? 0 : static_cast<int64_t>(below(static_cast<uint64_t>(stream.frames) + 1));
-        const int64_t left = stream.frames - start;
+            k == 0 ? 0 : static_cast<int64_t>(below(static_cast<uint64_t>(file->frames()) + 1));
+        const int64_t left = file->frames() - start;
         const int64_t some = k == 0 ? most : left < 700 ? left : 700;
         std::vector<unsigned char> to(static_cast<size_t>(some * frame_bytes));
         if (k == 0 || below(3)) file->seek(start);
