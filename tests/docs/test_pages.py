@@ -185,7 +185,7 @@ def test_the_extras_that_are_installed_exist() -> None:
     ]
     named = {extra for _, extra in installed}
 
-    assert {"av", "docs", "jax", "notebook", "plot", "test", "torch"} <= named
+    assert {"docs", "jax", "notebook", "plot", "test", "torch"} <= named
     assert named <= set(project["optional-dependencies"])
     assert {package for package, _ in installed} == {"."}
 

@@ -13,6 +13,7 @@ import pytest
 import headrace
 from headrace import _kernel
 from headrace._kernel import testing
+from headrace.codecs._ffmpeg_library import FUNCTIONS as FFMPEG_FUNCTIONS
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -61,7 +62,9 @@ FORMAT = {
     "sndfile_format": 0x10002,
     "wav_encoding": _kernel.WavEncoding.INT16,
     "opener": None,
+    "ffmpeg": None,
 }
+ANCHOR = {"start": 9, "packets": 2, "offset": 700, "ordinal": 1, "time": -5, "check": 65_535}
 ADDRESSES = "open close seek readf_short readf_int readf_float readf_double error strerror"
 EXAMPLES: list[tuple[Any, dict[str, Any]]] = [
     (_kernel.SourceFormat, FORMAT),
@@ -104,6 +107,18 @@ EXAMPLES: list[tuple[Any, dict[str, Any]]] = [
             "message": "why",
             "seek_points_exact": False,
             "cancelled": True,
+        },
+    ),
+]
+EXAMPLES += [
+    (_kernel.Anchor, ANCHOR),
+    (
+        _kernel.FfmpegFormat,
+        {
+            "functions": _kernel.FfmpegFunctions(dict.fromkeys(FFMPEG_FUNCTIONS, 64)),
+            "demuxer": "mov",
+            "codec": "aac",
+            "byte_seek": True,
         },
     ),
 ]
@@ -150,6 +165,11 @@ def test_a_stage_shows_its_tables() -> None:
         (_kernel.SourceFormat, {"channels": 0}, "channels must be at least 1"),
         (_kernel.SourceFormat, {"opener": print}, "of float32, and does not seek"),
         (_kernel.LibsndfileFunctions, {"seek": 0}, "must not be 0"),
+        (
+            _kernel.FfmpegFunctions,
+            {"addresses": dict.fromkeys(FFMPEG_FUNCTIONS, 0)},
+            "must not be 0",
+        ),
         (_kernel.RecordingFormat, {"chunk": 0}, "chunk must be at least 1"),
         (_kernel.RecordingFile, {"frames": -1}, r"from 0 to 2\^44, not -1"),
         (_kernel.RecordingFile, {"frames": (1 << 44) + 1}, r"from 0 to 2\^44"),
@@ -160,7 +180,7 @@ def test_a_stage_shows_its_tables() -> None:
 )
 def test_values_check_themselves(type_: Any, changes: dict[str, Any], message: str) -> None:
     """What cannot be is refused where it is made, not where it is used."""
-    values = next(values for one, values in EXAMPLES if one is type_)
+    values = next((values for one, values in EXAMPLES if one is type_), {})
 
     with pytest.raises(ValueError, match=message):
         type_(**values | changes)

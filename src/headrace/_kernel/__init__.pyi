@@ -197,6 +197,144 @@ def read_header(library: LibsndfileFunctions, *, path: bytes) -> LibsndfileHeade
     `path` is as in `RecordingFile`.
     """
 
+class FfmpegFunctions:
+    """Addresses of FFmpeg's functions, by name.
+
+    They must be of the major versions in ``codecs/_ffmpeg_library.py``.
+
+    Raises
+    ------
+    KeyError, ValueError
+        An address is missing or 0.
+    """
+
+    def __init__(self, addresses: dict[str, int | None]) -> None: ...
+
+class FfmpegFormat:
+    """How FFmpeg opens recordings of one format.
+
+    Parameters
+    ----------
+    functions : FfmpegFunctions
+        What decodes them.
+    demuxer, codec : str
+        FFmpeg's names of the container and the codec.
+    byte_seek : bool
+        Whether to seek by offsets: else by time stamps.
+    """
+
+    def __init__(
+        self, *, functions: FfmpegFunctions, demuxer: str, codec: str, byte_seek: bool
+    ) -> None: ...
+    @property
+    def functions(self) -> FfmpegFunctions: ...
+    @property
+    def demuxer(self) -> str: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def byte_seek(self) -> bool: ...
+
+class FfmpegWalk:
+    """Decodes a file from its start and notes its anchors; not on Windows.
+
+    A call that fails sets `error`; nothing but its attribute `error` may be used then.
+
+    Parameters
+    ----------
+    library : FfmpegFunctions
+        What decodes it.
+    path : bytes
+        The file.
+    demuxer : str
+        FFmpeg's name of the container.
+    """
+
+    def __init__(self, library: FfmpegFunctions, *, path: bytes, demuxer: str) -> None: ...
+    def set_rules(
+        self,
+        *,
+        spacing_s: float,
+        pre_roll: int,
+        pre_roll_s: float,
+        forgets: bool,
+        long_spacing_s: float,
+        long_pre_roll: int,
+        long_pre_roll_s: float,
+    ) -> None:
+        """Set where anchors are placed; the last three are for AAC with packets of 2,048 frames."""
+    def advance(self, frames: int) -> int:
+        """Decode `frames` frames or a few more; return how many: fewer at the end. No GIL."""
+    @property
+    def error(self) -> tuple[str, str] | None:
+        """Code and message of what stopped the last call, or None."""
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name."""
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def frames(self) -> int:
+        """Frames so far."""
+    @property
+    def complaint(self) -> str:
+        """FFmpeg's reason in brackets if decoding stopped before the end of the file, or ""."""
+    @property
+    def packed_index(self) -> bytes:
+        """The packed `PacketIndex`."""
+
+class Anchor:
+    """Where decoding may begin; ``src/kernel/sources/packet_index.h`` explains the fields."""
+
+    def __init__(
+        self, *, start: int, packets: int, offset: int, ordinal: int, time: int, check: int
+    ) -> None: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def packets(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def ordinal(self) -> int: ...
+    @property
+    def time(self) -> int: ...
+    @property
+    def check(self) -> int: ...
+
+class PacketIndex:
+    """All anchors of a recording; ``src/kernel/sources/packet_index.h`` explains the fields."""
+
+    def __init__(
+        self,
+        *,
+        decoder_major: int,
+        pre_roll: int,
+        forgets: bool,
+        frames: int,
+        anchors: Sequence[Anchor],
+    ) -> None: ...
+    @property
+    def decoder_major(self) -> int: ...
+    @property
+    def pre_roll(self) -> int: ...
+    @property
+    def forgets(self) -> bool: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def anchors(self) -> list[Anchor]: ...
+    def pack(self) -> bytes:
+        """Return it in a few bytes."""
+
+def unpack_packet_index(packed: bytes) -> PacketIndex | None:
+    """Return what `PacketIndex.pack` packed, or None if the bytes are not that."""
+
+def packet_check(packet: bytes) -> int:
+    """Return a hash of 16 bits of a packet's bytes."""
+
 @type_check_only
 class _PythonStream(Protocol):
     """An open file that Python decodes."""
@@ -225,7 +363,10 @@ class SourceFormat:
     wav_encoding : WavEncoding, optional
         If they may be WAV files of plain samples, which the kernel reads itself.
     opener : callable, optional
-        If Python decodes them: returns a stream for a path. They are of float32 and do not seek.
+        If Python decodes them: returns a stream for a path, or for a path and seek points if there
+        are some. They are of float32 and do not seek.
+    ffmpeg : FfmpegFormat, optional
+        If the kernel calls FFmpeg for those that have a `PacketIndex` in their seek points.
 
     Raises
     ------
@@ -242,7 +383,8 @@ class SourceFormat:
         exact_seek: bool,
         sndfile_format: int = 0,
         wav_encoding: WavEncoding | None = None,
-        opener: Callable[[bytes], _PythonStream] | None = None,
+        opener: Callable[..., _PythonStream] | None = None,
+        ffmpeg: FfmpegFormat | None = None,
     ) -> None: ...
     @property
     def sample_rate(self) -> int: ...
@@ -257,7 +399,9 @@ class SourceFormat:
     @property
     def wav_encoding(self) -> WavEncoding | None: ...
     @property
-    def opener(self) -> Callable[[bytes], _PythonStream] | None: ...
+    def opener(self) -> Callable[..., _PythonStream] | None: ...
+    @property
+    def ffmpeg(self) -> FfmpegFormat | None: ...
 
 class RecordingFormat:
     """How recordings of one format are read and resampled.

@@ -71,6 +71,7 @@ def read_headers(
     known: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
     workers: int = 0,
     progress: bool | None = None,
+    ogg_with_ffmpeg: bool = False,
 ) -> Generator[Recording | Failure | None]:
     """Read the header of each file.
 
@@ -85,12 +86,15 @@ def read_headers(
         Threads; 0 reads in the calling thread.
     progress : bool, optional
         Whether to draw a progress bar on standard error. Default: if that is a terminal.
+    ogg_with_ffmpeg : bool
+        As in `probe`.
 
     Yields
     ------
     Recording, Failure or None
         None for a file that has the size and the time of change given by `known`.
     """
+    read = partial(probe, ogg_with_ffmpeg=True) if ogg_with_ffmpeg else probe
 
     def read_batch(
         rows: range, headers: list[Recording | Failure | None], cancelled: CancellationToken
@@ -100,7 +104,7 @@ def read_headers(
                 break
             path = join(root, ids[row])
             unchanged = known is not None and _is_unchanged(path, known[0][row], known[1][row])
-            headers.append(None if unchanged else probe(path, ids[row], cancelled))
+            headers.append(None if unchanged else read(path, ids[row], cancelled))
 
     def job(rows: range) -> Job[list[Recording | Failure | None]]:
         headers: list[Recording | Failure | None] = []

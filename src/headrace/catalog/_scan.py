@@ -43,6 +43,7 @@ def scan(
     root: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
     verify: Literal["headers", "decode"] = "headers",
+    decoder: Literal["auto", "ffmpeg"] = "auto",
     workers: int | Literal["auto"] = "auto",
     progress: bool | None = None,
 ) -> Catalog:
@@ -68,6 +69,10 @@ def scan(
         ``declared_frames`` what the header says. With `cache`, unchanged recordings are not decoded
         again, except files that cannot be used at all and files that could not be read at that
         moment.
+    decoder : {"auto", "ffmpeg"}
+        ``"ffmpeg"`` reads Vorbis and Opus in Ogg with FFmpeg: the scan decodes them once, and
+        random windows of them no longer need a decode from the start. ``"auto"`` reads them with
+        libsndfile, or as `cache` has them. The catalog names the decoder.
     workers : int or "auto"
         Threads; 0 reads in the calling thread.
     progress : bool, optional
@@ -87,7 +92,7 @@ def scan(
         A file lies outside `root`, the patterns have no common folder, or `cache` is a file other
         than a catalog.
     ValueError, TypeError
-        `verify` or `workers` has another value, or a pattern is not a string or path.
+        `verify`, `decoder` or `workers` has another value, or a pattern is not a string or path.
     OSError, MemoryError
         The system cannot read or write the cache, or has no memory for it.
 
@@ -101,11 +106,16 @@ def scan(
     threads = worker_count(workers)
     if verify not in ("headers", "decode"):
         raise ValueError(f'verify must be "headers" or "decode", not {verify!r}.')
+    if decoder not in ("auto", "ffmpeg"):
+        raise ValueError(f'decoder must be "auto" or "ffmpeg", not {decoder!r}.')
+    ogg_with_ffmpeg = decoder == "ffmpeg"
     earlier, warning = _load_cache(cache)
     if warning:
         warnings.warn(warning, HeadraceWarning, stacklevel=2)
     files = find(patterns, root)
-    table, failures = _read_recordings(files, earlier, threads, progress)
+    table, failures = _read_recordings(
+        files, earlier, threads, progress, ogg_with_ffmpeg=ogg_with_ffmpeg
+    )
     if verify == "decode":
         table, failures = verify_recordings(table, files.root, failures, cache, workers, progress)
     check_any_usable(table, failures)
@@ -147,7 +157,12 @@ def _load_cache(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None, 
 
 
 def _read_recordings(
-    files: FoundFiles, earlier: pa.Table | None, workers: int, progress: bool | None
+    files: FoundFiles,
+    earlier: pa.Table | None,
+    workers: int,
+    progress: bool | None,
+    *,
+    ogg_with_ffmpeg: bool,
 ) -> tuple[pa.Table, tuple[Failure, ...]]:
     """Read the headers of new and changed files, and take those of other files from `earlier`.
 
@@ -157,7 +172,7 @@ def _read_recordings(
         The files.
     earlier : Arrow table, optional
         The catalog of an earlier scan of these or other files.
-    workers, progress
+    workers, progress, ogg_with_ffmpeg
         As in `read_headers`.
 
     Returns
@@ -178,9 +193,14 @@ def _read_recordings(
     headers = read_headers(
         files.root,
         files.ids,
-        known=None if earlier is None or rows is None else _sizes_and_times(earlier, rows),
+        known=(
+            None
+            if earlier is None or rows is None
+            else _sizes_and_times(earlier, rows, ogg_with_ffmpeg=ogg_with_ffmpeg)
+        ),
         workers=workers,
         progress=progress,
+        ogg_with_ffmpeg=ogg_with_ffmpeg,
     )
     with closing(headers):
         for index, header in enumerate(headers):
@@ -276,9 +296,10 @@ def _rows_in_earlier(files: FoundFiles, earlier: pa.Table) -> NDArray[np.int64]:
 
 
 def _sizes_and_times(
-    earlier: pa.Table, rows: NDArray[np.int64]
+    earlier: pa.Table, rows: NDArray[np.int64], *, ogg_with_ffmpeg: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return size (-1 if unknown) and time of change of the files in these rows of `earlier`."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     if not len(earlier):
@@ -288,7 +309,17 @@ def _sizes_and_times(
     without_seek_points = pc.and_(
         pc.equal(earlier["format"], "MP3"), pc.is_null(earlier["seek_points"])
     )
+    # Vorbis and Opus in Ogg that libsndfile has read.
+    has_ogg_codec = pc.is_in(
+        pc.utf8_lower(earlier["subtype"]), value_set=pa.array(["opus", "vorbis"])
+    )
+    of_libsndfile = pc.and_(
+        pc.and_(pc.equal(earlier["format"], "OGG"), has_ogg_codec),
+        pc.is_null(earlier["decoder"]),
+    )
     is_unknown = (rows < 0) | without_seek_points.to_numpy()[rows]
+    if ogg_with_ffmpeg:
+        is_unknown |= of_libsndfile.to_numpy()[rows]
     return np.where(is_unknown, -1, size), mtime_ns
 
 

@@ -22,6 +22,7 @@ from headrace.codecs import (
     MAX_FRAMES,
     MAX_SAMPLE_RATE,
     Recording,
+    decoder_name,
     libsndfile_names,
 )
 from headrace.errors import CatalogError, HeadraceError
@@ -60,6 +61,7 @@ BUILT_IN: Final = {
     "size": "int64",
     "mtime_ns": "int64",
     "seek_points": "large_binary",
+    "decoder": "string",
 }
 """Columns that every catalog has, in order, and their Arrow types."""
 
@@ -190,8 +192,6 @@ def validate(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | 
         A column is missing, a value is null, not positive or of a wrong type, or two rows have the
         same id.
     """
-    import pyarrow as pa
-
     names = table.column_names
     missing = [name for name in _REQUIRED if name not in names]
     if "id" not in names and "path" not in names:
@@ -207,17 +207,34 @@ def validate(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | 
         columns["path"] = paths_under(root, columns["id"])
     elif "path" not in columns:
         raise CatalogError("The table has no column path: give the folder of the files as root=.")
-    for name in ("size", "mtime_ns"):
-        if name not in columns:
-            columns[name] = np.zeros(len(table), np.int64)
-    if "seek_points" not in columns:
-        columns["seek_points"] = pa.nulls(len(table), pa.large_binary())
+    _add_optional(columns, len(table))
     further = {name: table[name] for name in names if name not in BUILT_IN}
     complete = _from_columns(columns)
     _check_values(complete)
     for name, column in further.items():
         complete = complete.append_column(name, column)
     return complete, root
+
+
+def _add_optional(columns: dict[str, Any], rows: int) -> None:
+    import pyarrow as pa
+
+    for name in ("size", "mtime_ns"):
+        if name not in columns:
+            columns[name] = np.zeros(rows, np.int64)
+    if "seek_points" not in columns:
+        columns["seek_points"] = pa.nulls(rows, pa.large_binary())
+    if "decoder" not in columns:
+        columns["decoder"] = _decoders_of(columns["seek_points"])
+
+
+def _decoders_of(seek_points: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the decoders that the recordings' indexes name: null where there is none."""
+    import pyarrow as pa
+
+    if seek_points.null_count == len(seek_points):
+        return pa.nulls(len(seek_points), pa.string())
+    return pa.array([decoder_name(one) for one in seek_points.to_pylist()], pa.string())
 
 
 def _cast(table: pa.Table, name: str, type_: str) -> pa.ChunkedArray:
@@ -227,7 +244,7 @@ def _cast(table: pa.Table, name: str, type_: str) -> pa.ChunkedArray:
         column = table[name].cast(type_)
     if column.null_count and name in ("size", "mtime_ns"):
         return pc.fill_null(column, 0)  # no file has this, so a scan with a cache reads the header
-    if column.null_count and name != "seek_points":
+    if column.null_count and name not in ("seek_points", "decoder"):
         row = pc.index(pc.is_null(column), value=True).as_py()
         raise CatalogError(
             f"The column {name} has no value in row {row}: fill it, or drop the row."
@@ -268,6 +285,7 @@ def _check_values(table: pa.Table) -> None:
                 f"{ids[row].as_py()!r} has {name}={table[name][row]}: it must be positive. "
                 "Correct the value, or drop the row."
             )
+    _check_indexes(table)
     for name, maximum in (("sample_rate", MAX_SAMPLE_RATE), ("frames", MAX_FRAMES)):
         if len(table) and pc.max(table[name]).as_py() > maximum:
             row = pc.index(pc.greater(table[name], maximum), value=True).as_py()
@@ -294,6 +312,18 @@ def _check_values(table: pa.Table) -> None:
         raise CatalogError(
             f"Two recordings have the id {repeated!r}: {paths[0]!r} (row {row}) and {paths[1]!r} "
             f"(row {other}). Ids must be unique: drop one, or use ids relative to a higher folder."
+        )
+
+
+def _check_indexes(table: pa.Table) -> None:
+    import pyarrow.compute as pc
+
+    without = pc.and_(pc.is_valid(table["decoder"]), pc.is_null(table["seek_points"]))
+    if pc.any(without).as_py():
+        row = pc.index(without, value=True).as_py()
+        raise CatalogError(
+            f"{table['id'][row].as_py()!r} has decoder={table['decoder'][row].as_py()!r} and no "
+            "seek_points: keep that column, too."
         )
 
 
@@ -446,22 +476,29 @@ def _unknown_ids_error(what: str, first_unknown: object, first_known: str) -> Ca
 
 
 def fingerprint(table: pa.Table) -> str:
-    """Return a hash of ids, frames and sample rates: 32 hexadecimal digits.
+    """Return a hash of ids, frames, sample rates and decoders: 32 hexadecimal digits.
 
     BLAKE2b over the number of rows, the lengths of the ids in bytes, their UTF-8, the frames and
-    the sample rates; all numbers as little-endian int64. Arrow's chunks do not change it.
+    the sample rates; all numbers as little-endian int64. If a recording names its decoder, the
+    decoders follow as the ids do. Arrow's chunks do not change it.
     """
     digest = hashlib.blake2b(b"headrace catalog 1", digest_size=16)
     digest.update(np.array([len(table)], "<i8").data)
-    chunks = [_offsets_and_text(chunk) for chunk in table["id"].chunks]
+    _update_with_text(digest, table["id"])
+    for name in ("frames", "sample_rate"):
+        for chunk in table[name].chunks:
+            digest.update(np.ascontiguousarray(chunk.to_numpy(), "<i8").data)
+    if table["decoder"].null_count < len(table):
+        _update_with_text(digest, table["decoder"].fill_null(""))
+    return digest.hexdigest()
+
+
+def _update_with_text(digest: hashlib.blake2b, column: pa.ChunkedArray) -> None:
+    chunks = [_offsets_and_text(chunk) for chunk in column.chunks]
     for offsets, _ in chunks:
         digest.update(np.diff(offsets.astype("<i8")).data)
     for _, text in chunks:
         digest.update(text)
-    for name in ("frames", "sample_rate"):
-        for chunk in table[name].chunks:
-            digest.update(np.ascontiguousarray(chunk.to_numpy(), "<i8").data)
-    return digest.hexdigest()
 
 
 def distinct_kinds(table: pa.Table) -> tuple[tuple[int, int, str, str], ...]:

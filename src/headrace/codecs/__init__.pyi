@@ -3,10 +3,12 @@
 from ._declared_length import false_claim as false_claim
 from ._declared_length import read_declared_length as read_declared_length
 from ._ffmpeg import CONTAINERS as CONTAINERS
+from ._ffmpeg import decoder_name as decoder_name
 from ._formats import EXTENSIONS as EXTENSIONS
 from ._formats import decoder_bytes as decoder_bytes
 from ._formats import decodes_from_start as decodes_from_start
 from ._formats import sample_type as sample_type
+from ._formats import seek_point_bytes as seek_point_bytes
 from ._formats import seeks_exactly as seeks_exactly
 from ._libsndfile import libsndfile_functions as libsndfile_functions
 from ._libsndfile import libsndfile_names as libsndfile_names

@@ -4,41 +4,57 @@ FFmpeg opens a file only if libsndfile refuses it and the file begins like one o
 whatever its name, and gets the name of that container. Without the name, FFmpeg takes a text for a
 subtitle, and noise for audio.
 
-Every file is decoded from its first packet, without seeking: what a packet gives depends on the
-packets before it, and on the state of the decoder's noise generator. The length of a recording is
-the number of decoded frames, because containers declare no length, a rounded one, or one that
-includes frames that the decoder drops. So a scan decodes the file.
+The length of a recording is the number of decoded frames, because containers declare no length, a
+rounded one, or one that includes frames that the decoder drops. So a scan decodes the file. It
+notes where decoding may begin again (`_anchors`). The kernel calls FFmpeg's functions itself, by
+their addresses in PyAV. Where it cannot, `measure_with_pyav` and `Stream` do the same through
+PyAV's objects, and give the same index and the same bits.
+
+A recording without such an index, of a catalog that an earlier version of headrace made, is decoded
+from its first packet, without a break.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
+from headrace import _kernel
+from headrace.codecs._anchors import DECODER, LONG_AAC, MOST_PRE_ROLL, VERSION, anchor_rule
+from headrace.codecs._ffmpeg_library import decoder_major, import_pyav, library
 from headrace.codecs._recording import MAX_SAMPLE_RATE, Header
 from headrace.failures import Code, DecodeError, describe_os_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import ModuleType
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
 __all__ = [
+    "BYTE_SEEK",
     "CONTAINERS",
     "EXTENSIONS",
+    "OGG_CODECS",
     "Stream",
     "container_of",
     "decoder_bytes",
+    "decoder_name",
     "measure",
+    "measure_as",
+    "measure_with_pyav",
 ]
 
 # PyAV's types; PyAV need not be installed.
 _Container: TypeAlias = Any
 _AudioStream: TypeAlias = Any
 _AudioFrame: TypeAlias = Any
+_CodecContext: TypeAlias = Any
+_Packet: TypeAlias = Any
 
 CONTAINERS: Final = {
     "AAC": "aac",
@@ -71,6 +87,12 @@ CONTAINERS: Final = {
 """FFmpeg's demuxers, by the names of containers in a catalog. A container that libsndfile reads as
 well, with other codecs, has the four letters with which its files begin for a name: RIFF beside
 libsndfile's WAV, CAFF beside CAF, OGGS beside OGG, FORM beside AIFF, SND beside AU."""
+
+BYTE_SEEK: Final = frozenset({"AAC", "OGGS", "WAVPACK"})
+"""Containers in which FFmpeg seeks by offset: their packets stand one after the other."""
+
+OGG_CODECS: Final = frozenset({"OPUS", "VORBIS"})
+"""What FFmpeg decodes in Ogg if a scan asks for it, by libsndfile's names."""
 
 EXTENSIONS: Final = frozenset(
     {".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".asf", ".avi", ".bw64", ".bwf", ".dts"}
@@ -119,6 +141,9 @@ _MAX_PADDING: Final = 1 << 16  # zeros behind a tag
 _MAX_CHANNELS: Final = 1024  # libsndfile's SF_MAX_CHANNELS
 
 _SCALES: Final = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0, "float64": 1.0}
+_AAC_FRAMES: Final = 1024
+"""Of a packet of AAC without spectral band replication."""
+_NO_TIME: Final = -(1 << 63)
 _MEASURED_AT_ONCE: Final = 1 << 14
 """Frames: how often a scan checks whether it is cancelled."""
 
@@ -177,16 +202,18 @@ def _begins_mpeg_audio(begin: bytes) -> bool:
     )
 
 
-def decoder_bytes(container: str, channels: int, frames: int) -> int:
+def decoder_bytes(container: str, channels: int, frames: int, sample_rate: int) -> int:
     """Return an upper bound on the memory of one open decoder, in bytes.
 
     With FFmpeg 8, tests/codecs/test_ffmpeg.py measures 0.1 to 0.8 MiB and the current packet.
     Opening a file reads up to 5 MB of it, including pictures (FFmpeg's probesize). The index of an
     MP4 file, and possibly that of an AVI file, is kept in memory: about 64 bytes for each packet,
     which has 512 frames or more. For other containers FFmpeg limits the index to 1 MiB
-    (max_index_size).
+    (max_index_size). The recording's own index, packed twice and unpacked, is at most 128 bytes for
+    each second.
     """
     index = frames // 8 if container in {"MP4", "AVI"} else 1 << 20
+    index += 128 * (frames // sample_rate)
     return (8 << 20) + (512 << 10) * channels + index
 
 
@@ -206,26 +233,93 @@ def measure(path: str, cancelled: Callable[[], bool] = lambda: False) -> Header 
         The file cannot be decoded to its end.
     """
     container = _container_at(path)
-    if container is None:
+    return None if container is None else measure_as(path, container, cancelled)
+
+
+def measure_as(path: str, container: str, cancelled: Callable[[], bool] = lambda: False) -> Header:
+    """Decode a whole file of a container that is known; return and raise as `measure`."""
+    functions = library()
+    if functions is None:
+        return measure_with_pyav(path, container, cancelled)
+    walk = _kernel.FfmpegWalk(functions, path=os.fsencode(path), demuxer=CONTAINERS[container])
+    _raise_error(walk)
+    rule = anchor_rule(walk.codec)
+    walk.set_rules(
+        spacing_s=rule.spacing_s,
+        pre_roll=rule.pre_roll,
+        pre_roll_s=rule.pre_roll_s,
+        forgets=rule.forgets,
+        long_spacing_s=LONG_AAC.spacing_s,
+        long_pre_roll=LONG_AAC.pre_roll,
+        long_pre_roll_s=LONG_AAC.pre_roll_s,
+    )
+    _raise_error(walk)
+    while not cancelled():
+        frames = walk.advance(_MEASURED_AT_ONCE)
+        _raise_error(walk)
+        if frames < _MEASURED_AT_ONCE:
+            break
+    _check_measured(walk.frames, walk.complaint)
+    return Header(
+        container, walk.codec, walk.sample_rate, walk.channels, walk.frames, walk.packed_index
+    )
+
+
+def decoder_name(seek_points: bytes | None) -> str | None:
+    """Return how a catalog names what decodes a recording with these seek points.
+
+    None where they are not a packed index of FFmpeg's packets: then the format decides.
+    """
+    index = None if seek_points is None else _kernel.unpack_packet_index(seek_points)
+    if index is None:
         return None
+    return DECODER.format(major=index.decoder_major, version=VERSION)
+
+
+def _raise_error(walk: _kernel.FfmpegWalk) -> None:
+    if walk.error is not None:
+        code, message = walk.error
+        raise DecodeError(Code(code), message)
+
+
+def _check_measured(frames: int, complaint: str) -> None:
+    if complaint and not frames:
+        raise DecodeError(Code.NOT_AUDIO, f"no decoder recognises it{complaint}")
+    if complaint:
+        raise DecodeError(
+            Code.TRUNCATED,
+            f"decoding stops at frame {frames}: the file is cut short or damaged"
+            f"{complaint}. Convert it with FFmpeg to keep what can be decoded",
+        )
+    if not frames:
+        raise DecodeError(Code.EMPTY, "the file holds no audio frames")
+
+
+def measure_with_pyav(
+    path: str, container: str, cancelled: Callable[[], bool] = lambda: False
+) -> Header:
+    """Do what `measure` does, through PyAV's objects."""
+    anchors: list[_kernel.Anchor] = []
     with Stream(path, container) as stream:
-        frames = 0
+        walk = _Walk(stream, anchors)
+        stream.decode_by(walk.frames())
+        total = 0
         while not cancelled():
             skipped = stream.skip(_MEASURED_AT_ONCE)
-            frames += skipped
+            total += skipped
             if skipped < _MEASURED_AT_ONCE:
                 break
-        if stream.complaint and not frames:
-            raise DecodeError(Code.NOT_AUDIO, f"no decoder recognises it{stream.complaint}")
-        if stream.complaint:
-            raise DecodeError(
-                Code.TRUNCATED,
-                f"decoding stops at frame {frames}: the file is cut short or damaged"
-                f"{stream.complaint}. Convert it with FFmpeg to keep what can be decoded",
-            )
-        if not frames:
-            raise DecodeError(Code.EMPTY, "the file holds no audio frames")
-        return Header(container, stream.codec, stream.sample_rate, stream.channels, frames)
+        _check_measured(total, stream.complaint)
+        index = _kernel.PacketIndex(
+            decoder_major=decoder_major(),
+            pre_roll=walk.pre_roll,
+            forgets=walk.rule.forgets,
+            frames=total,
+            anchors=anchors,
+        )
+        return Header(
+            container, stream.codec, stream.sample_rate, stream.channels, total, index.pack()
+        )
 
 
 class Stream:
@@ -241,6 +335,8 @@ class Stream:
         FFmpeg's name of the codec that the track must have; ``""`` for any.
     sample_rate, channels : int
         What every frame must have; 0 for that of the first frame.
+    seek_points : bytes, optional
+        The packed index of a scan: decode segment by segment. Default: without a break.
 
     Attributes
     ----------
@@ -254,41 +350,89 @@ class Stream:
     """
 
     def __init__(
-        self, path: str, container: str, codec: str = "", sample_rate: int = 0, channels: int = 0
+        self,
+        path: str,
+        container: str,
+        codec: str = "",
+        sample_rate: int = 0,
+        channels: int = 0,
+        seek_points: bytes | None = None,
     ) -> None:
         self._scanned = bool(codec)
         self.codec = codec
         self.sample_rate = sample_rate
         self.channels = channels
         self.complaint = ""
-        self._av = av = _import_pyav()
+        self._av = import_pyav()
+        self._path = path
+        self._demuxer = CONTAINERS[container]
         self._rest: NDArray[np.float32] = np.empty((0, max(1, channels)), np.float32)
+        self._opened: list[_Container] = []
         try:
-            self._container: _Container = av.open(
-                f"file:{path}", format=CONTAINERS[container], metadata_errors="ignore"
+            index = None if seek_points is None else self._unpack(seek_points)
+            self.container = self._open()
+            self.track = self._select_track(self.container)
+            self._frames = (
+                _decode_frames(self.container, self.track)
+                if index is None
+                else _decode_segments(self.container, self.track, index, self.open_decoder)
             )
-        except av.FFmpegError as error:
+        except BaseException:
+            self.close()
+            raise
+
+    def _unpack(self, seek_points: bytes) -> _kernel.PacketIndex:
+        index = _kernel.unpack_packet_index(seek_points)
+        if index is None:
+            raise DecodeError(
+                Code.CHANGED, "the catalog's index of the file is damaged: scan again"
+            )
+        if index.decoder_major != decoder_major():
+            raise DecodeError(
+                Code.UNSUPPORTED,
+                f"it was scanned with libavcodec {index.decoder_major}, and this machine has "
+                f"{decoder_major()}, which may decode it otherwise: install the PyAV that it was "
+                "scanned with, or scan again",
+            )
+        return index
+
+    def _open(self) -> _Container:
+        try:
+            container: _Container = self._av.open(
+                f"file:{self._path}",
+                format=self._demuxer,
+                metadata_errors="ignore",
+                options={"protocol_whitelist": "file", "format_whitelist": self._demuxer},
+            )
+        except self._av.FFmpegError as error:
             # FFmpeg reports damage as "Operation not permitted": open the file without it.
             try:
-                with open(path, "rb") as file:
+                with open(self._path, "rb") as file:
                     file.read(1)
             except OSError as system_error:
                 raise DecodeError(*describe_os_error(system_error)) from None
             raise DecodeError(
                 Code.NOT_AUDIO, f"no decoder recognises it (FFmpeg: {error.strerror})"
             ) from None
-        try:
-            self._frames = _decode_frames(self._container, self._select_track())
-        except BaseException:
-            self.close()
-            raise
+        self._opened.append(container)
+        return container
 
-    def _select_track(self) -> _AudioStream:
-        tracks = self._container.streams.audio
+    def open_decoder(self) -> _CodecContext:
+        """Return a new decoder for the track: that of the file, opened once more."""
+        while len(self._opened) > 2:  # noqa: PLR2004  that of the packets, and of the decoder in use
+            self._opened.pop(1).close()
+        return self._select_track(self._open()).codec_context
+
+    def decode_by(self, frames: Iterator[_AudioFrame]) -> None:
+        """Take the audio from `frames`."""
+        self._frames = frames
+
+    def _select_track(self, container: _Container) -> _AudioStream:
+        tracks = container.streams.audio
         if not tracks:
             raise DecodeError(Code.EMPTY, "the file has no audio track")
         track = tracks[0]
-        for other in self._container.streams:
+        for other in container.streams:
             if other.index != track.index:
                 other.discard = type(other.discard).all
         if track.codec_context is None:
@@ -310,7 +454,8 @@ class Stream:
 
     def close(self) -> None:
         """Close the file."""
-        self._container.close()
+        for container in self._opened:
+            container.close()
 
     def read(self, out: memoryview) -> int:
         """Fill `out`, float32 with channels interleaved, with the next frames.
@@ -384,18 +529,6 @@ class Stream:
         return True
 
 
-def _import_pyav() -> ModuleType:
-    try:
-        import av
-        import av.error
-    except ImportError:
-        raise DecodeError(
-            Code.UNSUPPORTED,
-            "decoding it needs FFmpeg: pip install 'headrace[av]', and scan again",
-        ) from None
-    return av
-
-
 def _decode_frames(container: _Container, track: _AudioStream) -> Iterator[_AudioFrame]:
     """Yield the track's frames.
 
@@ -404,6 +537,146 @@ def _decode_frames(container: _Container, track: _AudioStream) -> Iterator[_Audi
     """
     for packet in container.demux(track):
         yield from packet.decode()
+
+
+def _decode_segments(
+    container: _Container,
+    track: _AudioStream,
+    index: _kernel.PacketIndex,
+    open_decoder: Callable[[], _CodecContext],
+) -> Iterator[_AudioFrame]:
+    """Yield the frames of each segment, in order."""
+    history: deque[_Packet] = deque(maxlen=index.pre_roll)
+    decoder = track.codec_context
+    lengths = [anchor.packets for anchor in index.anchors]
+    packets = segment = 0
+    for packet in container.demux(track):
+        last = not packet.size
+        if not last and segment < len(lengths) and packets == lengths[segment]:
+            segment, packets = segment + 1, 0
+            if not index.forgets:
+                decoder = open_decoder()
+                _discard(decoder, history)
+        yield from decoder.decode(None if last else packet)
+        history.append(packet)
+        packets += 1
+
+
+def _discard(decoder: _CodecContext, packets: Iterable[_Packet]) -> None:
+    """Decode packets of a pre-roll: neither their audio nor their errors count."""
+    av = import_pyav()
+    for packet in packets:
+        copy = av.Packet(bytes(packet))  # without side data, such as a number of frames to skip
+        copy.pts, copy.dts = packet.pts, packet.dts
+        with suppress(av.FFmpegError):
+            decoder.decode(copy)
+
+
+class _Walk:
+    """Decodes a file as the kernel's FfmpegWalk does, and notes the same anchors."""
+
+    def __init__(self, stream: Stream, anchors: list[_kernel.Anchor]) -> None:
+        self._stream = stream
+        self._anchors = anchors
+        self.rule = anchor_rule(stream.codec)
+        self.pre_roll = self.rule.pre_roll
+
+    def frames(self) -> Iterator[_AudioFrame]:
+        """Yield the frames of the whole file."""
+        stream = self._stream
+        decoder = stream.track.codec_context
+        history: deque[tuple[_Packet, _Place]] = deque(maxlen=1 + MOST_PRE_ROLL)
+        total = segment_start = segment_packets = 0
+        for packets, packet in enumerate(stream.container.demux(stream.track)):
+            last = not packet.size
+            rate = stream.sample_rate
+            due = rate and not last and total - segment_start >= self.rule.spacing_s * rate
+            if due and not self._anchors:
+                in_roll = math.ceil(self.rule.pre_roll_s * (packets * rate / total))
+                self.pre_roll = min(MOST_PRE_ROLL, max(self.rule.pre_roll, in_roll))
+            frames = decoder.decode(None if last else packet)
+            place = None
+            if due and segment_packets >= self.pre_roll:
+                place = _anchor_place([place for _, place in history], self.pre_roll)
+            if place is not None:
+                before = [old for old, _ in list(history)[-self.pre_roll :]]
+                fresh = None if self.rule.forgets else self._try(packet, before, frames)
+                if self.rule.forgets or fresh is not None:
+                    self._anchors.append(_anchor(total, segment_packets, place))
+                    segment_start, segment_packets = total, 0
+                if fresh is not None:
+                    decoder, frames = fresh
+            for frame in frames:
+                total += frame.samples
+                if not self._anchors and stream.codec == "aac" and frame.samples > _AAC_FRAMES:
+                    self.rule = LONG_AAC
+                yield frame
+            if not last:
+                history.append((packet, _place_of(packet, history[-1][1] if history else None)))
+            segment_packets += 1
+
+    def _try(
+        self, packet: _Packet, before: list[_Packet], frames: list[_AudioFrame]
+    ) -> tuple[_CodecContext, list[_AudioFrame]] | None:
+        """Decode a packet with a new decoder; return both if there are as many frames."""
+        decoder = self._stream.open_decoder()
+        _discard(decoder, before)
+        try:
+            found = decoder.decode(packet)
+        except import_pyav().FFmpegError:
+            return None
+        kinds = {(one.sample_rate, one.layout.nb_channels) for one in [*frames, *found]}
+        if len(kinds) > 1 or sum(one.samples for one in found) != sum(
+            one.samples for one in frames
+        ):
+            return None
+        return decoder, found
+
+
+class _Place(NamedTuple):
+    """`PacketPlace` of src/kernel/sources/packet_index.h."""
+
+    offset: int
+    ordinal: int
+    time: int
+    check: int
+
+    def like(self, other: _Place) -> bool:
+        """Return whether one could be taken for the other."""
+        return self._replace(ordinal=0) == other._replace(ordinal=0)
+
+
+def _place_of(packet: _Packet, before: _Place | None) -> _Place:
+    offset = -1 if packet.pos is None else packet.pos
+    again = before is not None and before.offset == offset
+    time = packet.pts if packet.dts is None else packet.dts
+    return _Place(
+        offset,
+        before.ordinal + 1 if before is not None and again else 0,
+        _NO_TIME if time is None else time,
+        _kernel.packet_check(bytes(packet)),
+    )
+
+
+def _anchor_place(places: list[_Place], pre_roll: int) -> _Place | None:
+    """Return the place of the pre-roll's first packet, or None where a seek could miss it."""
+    if len(places) <= pre_roll:
+        return None
+    place = places[-pre_roll]
+    if place.like(places[-pre_roll - 1]) or (pre_roll > 1 and place.like(places[-pre_roll + 1])):
+        return None
+    return place
+
+
+def _anchor(start: int, packets: int, place: _Place) -> _kernel.Anchor:
+    return _kernel.Anchor(
+        start=start,
+        packets=packets,
+        offset=place.offset,
+        ordinal=place.ordinal,
+        time=place.time,
+        check=place.check,
+    )
 
 
 def _interleaved(frame: _AudioFrame) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ __all__ = [
     "decoder_bytes",
     "decodes_from_start",
     "sample_type",
+    "seek_point_bytes",
     "seeks_exactly",
 ]
 
@@ -100,10 +101,21 @@ def decoder_bytes(recording: Recording) -> int:
     - Vorbis: chosen by the encoder; 190 to 310 KiB here.
     """
     if recording.format in _ffmpeg.CONTAINERS:
-        return _ffmpeg.decoder_bytes(recording.format, recording.channels, recording.frames)
+        return _ffmpeg.decoder_bytes(
+            recording.format, recording.channels, recording.frames, recording.sample_rate
+        )
     if recording.format != "FLAC" and recording.subtype in _SEEKABLE_SUBTYPES:
         return 64 << 10
     table = recording.frames // 512 if recording.subtype.startswith("ALAC") else 0
     if recording.format == "MP3":
         table = recording.frames // 256  # an MP3 frame has at least 384 samples
     return (1 << 20) + (512 << 10) * recording.channels + table
+
+
+def seek_point_bytes(recording: Recording) -> int:
+    """Return about how many bytes the seek points of such a recording take, packed."""
+    if recording.format in _ffmpeg.CONTAINERS:  # an anchor each second or two
+        return 16 * (recording.frames // recording.sample_rate)
+    if recording.format == "MP3":  # 3 bytes for every 64th packet of 576 samples or more
+        return recording.frames // 12_288
+    return 0

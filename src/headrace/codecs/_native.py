@@ -6,8 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from headrace._kernel import SampleType, SourceFormat, WavEncoding
-from headrace.codecs._ffmpeg import CONTAINERS, Stream
+from headrace._kernel import FfmpegFormat, SampleType, SourceFormat, WavEncoding
+from headrace.codecs._ffmpeg import BYTE_SEEK, CONTAINERS, Stream
+from headrace.codecs._ffmpeg_library import is_pyav_installed, library
 from headrace.codecs._formats import sample_type, seeks_exactly
 from headrace.codecs._libsndfile import format_code
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from headrace.codecs._recording import Recording
 
-    Opener = Callable[[bytes], Stream]
+    Opener = Callable[..., Stream]
 
 __all__ = ["source_format"]
 
@@ -40,6 +41,7 @@ def source_format(recording: Recording) -> SourceFormat:
             sample_type=type_,
             exact_seek=False,
             opener=_opener(recording),
+            ffmpeg=_ffmpeg_format(recording),
         )
     wav = recording.format in {"WAV", "WAVEX", "RF64"}
     code = format_code(recording.format, recording.subtype)
@@ -53,12 +55,26 @@ def source_format(recording: Recording) -> SourceFormat:
     )
 
 
+def _ffmpeg_format(kind: Recording) -> FfmpegFormat | None:
+    """Return what the kernel opens recordings of this kind by, or None if Python has to."""
+    functions = library() if is_pyav_installed() else None
+    if functions is None:
+        return None
+    return FfmpegFormat(
+        functions=functions,
+        demuxer=CONTAINERS[kind.format],
+        codec=kind.subtype,
+        byte_seek=kind.format in BYTE_SEEK,
+    )
+
+
 def _opener(kind: Recording) -> Opener:
     """Return what opens recordings of a kind that FFmpeg decodes, by their `path_of`."""
-    return lambda path: Stream(
+    return lambda path, seek_points=None: Stream(
         path.decode("utf-16-le") if sys.platform == "win32" else os.fsdecode(path),
         kind.format,
         kind.subtype,
         kind.sample_rate,
         kind.channels,
+        seek_points,
     )

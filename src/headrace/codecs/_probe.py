@@ -33,7 +33,11 @@ _UNKNOWN_LENGTH: Final = 1 << 62  # libsndfile says SF_COUNT_MAX, 2^63 - 1, if n
 
 
 def probe(
-    path: str, file_id: str, cancelled: Callable[[], bool] = lambda: False
+    path: str,
+    file_id: str,
+    cancelled: Callable[[], bool] = lambda: False,
+    *,
+    ogg_with_ffmpeg: bool = False,
 ) -> Recording | Failure:
     """Read the header of the file at `path`; decode the file if FFmpeg has to read it.
 
@@ -45,6 +49,8 @@ def probe(
         The id that the recording or the failure gets.
     cancelled : callable
         Called repeatedly while decoding; if it returns true, the result is meaningless.
+    ogg_with_ffmpeg : bool
+        Whether FFmpeg decodes Vorbis and Opus in Ogg; else libsndfile does.
 
     Returns
     -------
@@ -61,6 +67,8 @@ def probe(
             _check_header(header)
         else:
             header, mp3 = _read_header(path, status, cancelled)
+        if ogg_with_ffmpeg and header.format == "OGG" and header.subtype in _ffmpeg.OGG_CODECS:
+            header = _ffmpeg.measure_as(path, "OGGS", cancelled)
     except OSError as error:
         return Failure(file_id, path, *describe_os_error(error))
     except DecodeError as error:
@@ -75,7 +83,8 @@ def probe(
         subtype=header.subtype,
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
-        seek_points=seek_points or None,
+        seek_points=seek_points or header.seek_points,
+        decoder=_ffmpeg.decoder_name(header.seek_points),
     )
     if mp3 is not None:
         defects = defects_of(recording, mp3)

@@ -30,6 +30,8 @@ class Header(NamedTuple):
         Hz.
     channels, frames : int
         Number of channels, and of frames (samples per channel).
+    seek_points : bytes or None
+        See `Recording`.
     """
 
     format: str
@@ -37,6 +39,7 @@ class Header(NamedTuple):
     sample_rate: int
     channels: int
     frames: int
+    seek_points: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,12 @@ class Recording:
     mtime_ns : int
         Time of last change, in nanoseconds since 1970.
     seek_points : bytes or None
-        Positions in an MP3 file where decoding can start, found by a scan; opaque. Empty if it can
+        Positions in the file where decoding can start, found by a scan; opaque. Empty if it can
         start only at the beginning, None if no scan has looked for them. In a FLAC file that is
         followed by another: where the first one ends.
+    decoder : str or None
+        What decodes the file, if that is not decided by its format alone: FFmpeg's libavcodec with
+        its major version, and the version of the rules by which decoding starts.
     defects : tuple of Failure
         What a scan found to be wrong with a file that can be used all the same; a catalog has them
         among its failures.
@@ -79,6 +85,7 @@ class Recording:
     size: int = 0
     mtime_ns: int = 0
     seek_points: bytes | None = field(default=None, compare=False, repr=False)
+    decoder: str | None = None
     defects: tuple[Failure, ...] = field(default=(), compare=False, repr=False)
 
     @property

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from headrace import _kernel
-from headrace.codecs import libsndfile_functions, path_of, source_format
+from headrace.codecs import libsndfile_functions, path_of, seek_point_bytes, source_format
 from headrace.dsp import kernel_info, resampler
 from headrace.failures import Code, Failure
 from headrace.loading._plan import chunk_outputs
@@ -133,10 +133,7 @@ class Reader:
             idle_limit=min(plan.open_files - max(1, plan.workers), sys.maxsize),
         )
         self._stalled_recordings: set[int] = set()
-        # A seek point takes 3 bytes. Points are at least 64 packets of 576 samples apart.
-        points = max(
-            (kind.frames // 12_288 for kind in plan.kinds if kind.format == "MP3"), default=0
-        )
+        points = max(map(seek_point_bytes, plan.kinds), default=0)
         self._recording = lru_cache(maxsize=max(64, _CACHE_BYTES // (512 + points)))(
             self._recording_at
         )

@@ -9,15 +9,22 @@
 
 namespace headrace {
 
-// A SourceFormat that owns the Python object which its opener calls.
+// An FfmpegFormat that owns the functions.
+struct PyFfmpegFormat {
+  FfmpegFormat plain;
+  nanobind::object functions;
+};
+
+// A SourceFormat that owns the Python objects that it refers to.
 struct PySourceFormat {
   SourceFormat plain;
-  nanobind::object opener;
+  nanobind::object opener, ffmpeg;
 };
 
 // A path as the system's open() takes it, from what Python gives: bytes, in UTF-16 on Windows.
 std::string path_from(const nanobind::bytes& path);
 
+void bind_ffmpeg(nanobind::module_& m);
 void bind_filter(nanobind::module_& m);
 void bind_reader(nanobind::module_& m);
 void bind_sources(nanobind::module_& m);

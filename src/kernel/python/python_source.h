@@ -13,7 +13,7 @@
 
 namespace headrace {
 
-// Open a recording with `opener(path)`. It returns an object that gives float32 PCM (ffmpeg.Stream):
+// Open a recording with `opener(path)`, or `opener(path, seek_points)` if there are some. It returns an object that gives float32 PCM (ffmpeg.Stream):
 // `read(memory)` fills a writable memory and returns how many frames it wrote, fewer only where decoding
 // ends; `complaint` says why it ended; `close()` closes it. `opener` has to outlive the call.
 std::unique_ptr<Source> open_python(PyObject* opener, const SourceSpec& spec);

@@ -59,10 +59,11 @@ Address readf_address(const LibsndfileFunctions& functions) {
 
 void make_format(PySourceFormat* self, int sample_rate, int channels, SampleType sample_type,
                  bool exact_seek, int sndfile_format, std::optional<WavEncoding> wav_encoding,
-                 nb::object opener) {
+                 nb::object opener, nb::object ffmpeg) {
   if (channels < 1) throw std::invalid_argument("channels must be at least 1");
   SourceFormat format{sample_rate,    channels,     sample_type, exact_seek,
-                      sndfile_format, wav_encoding, nullptr};
+                      sndfile_format, wav_encoding, nullptr, {}};
+  if (!ffmpeg.is_none()) format.ffmpeg = nb::cast<const PyFfmpegFormat&>(ffmpeg).plain;
   if (!opener.is_none()) {
     if (sample_type != SampleType::FLOAT32 || exact_seek)
       throw std::invalid_argument("what a Python opener opens must be of float32, and does not seek");
@@ -71,7 +72,7 @@ void make_format(PySourceFormat* self, int sample_rate, int channels, SampleType
       return open_python(function, spec);
     };
   }
-  new (self) PySourceFormat{std::move(format), std::move(opener)};
+  new (self) PySourceFormat{std::move(format), std::move(opener), std::move(ffmpeg)};
 }
 
 // What libsndfile reads from a header, or why it does not.
@@ -152,14 +153,15 @@ void bind_sources(nb::module_& m) {
   nb::class_<PySourceFormat>(m, "SourceFormat")
       .def("__init__", &make_format, nb::kw_only(), "sample_rate"_a, "channels"_a, "sample_type"_a,
            "exact_seek"_a, "sndfile_format"_a = 0, "wav_encoding"_a = nb::none(),
-           "opener"_a = nb::none())
+           "opener"_a = nb::none(), "ffmpeg"_a = nb::none())
       .def_prop_ro("sample_rate", &format_field<&SourceFormat::sample_rate>)
       .def_prop_ro("channels", &format_field<&SourceFormat::channels>)
       .def_prop_ro("sample_type", &format_field<&SourceFormat::sample_type>)
       .def_prop_ro("exact_seek", &format_field<&SourceFormat::exact_seek>)
       .def_prop_ro("sndfile_format", &format_field<&SourceFormat::sndfile_format>)
       .def_prop_ro("wav_encoding", &format_field<&SourceFormat::wav_encoding>)
-      .def_ro("opener", &PySourceFormat::opener);
+      .def_ro("opener", &PySourceFormat::opener)
+      .def_ro("ffmpeg", &PySourceFormat::ffmpeg);
 }
 
 }  // namespace headrace

@@ -47,7 +47,8 @@ VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
     const std::unique_ptr<Source> source = open_source(spec, library);
 #ifndef _WIN32
     std::unique_ptr<Mp3SeekCheck> check;
-    if (!flac && !spec.seek_points.empty()) check = std::make_unique<Mp3SeekCheck>(spec, library);
+    if (!flac && !spec.seek_points.empty() && !has_packet_index(spec))
+      check = std::make_unique<Mp3SeekCheck>(spec, library);
 #endif
     const int64_t frame_bytes = spec.format.bytes_per_frame();
     const int64_t room = std::max<int64_t>(1, std::min(MOST_FRAMES, MOST_BYTES / frame_bytes));

@@ -1,6 +1,7 @@
 #include "sources/open_source.h"
 
 #ifndef _WIN32
+#include "sources/ffmpeg_source.h"
 #include "sources/flac_source.h"
 #include "sources/mp3_source.h"
 #include "sources/repaired.h"
@@ -10,6 +11,12 @@
 namespace headrace {
 std::unique_ptr<Source> open_source(const SourceSpec& spec, const LibsndfileFunctions& library) {
   const SourceFormat& format = spec.format;
+#ifndef _WIN32
+  if (has_packet_index(spec) && format.ffmpeg.library) {
+    check_file_bytes(spec);
+    return open_ffmpeg(spec);
+  }
+#endif
   if (format.opener) {
     check_file_bytes(spec);
     return format.opener(spec);

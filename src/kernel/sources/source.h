@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "sources/ffmpeg_library.h"
 #include "sources/wav_layout.h"
 
 namespace headrace {
@@ -34,6 +35,7 @@ struct SourceFormat {
   int sndfile_format = 0;    // libsndfile's SF_FORMAT_*: container and sample format, without byte order
   std::optional<WavEncoding> wav_encoding;  // if they may be WAV files of plain samples
   Opener opener;             // if neither libsndfile nor the kernel decodes them
+  FfmpegFormat ffmpeg;       // if they have a PacketIndex, and the kernel calls FFmpeg for them
 };
 
 // Which file to open, and what the catalog says of it. Opening checks the file against this.
@@ -42,8 +44,12 @@ struct SourceSpec {
   std::string path;         // as the system's open() takes it: bytes, or UTF-16 on Windows
   int64_t frames = 0;
   int64_t file_bytes = 0;   // size of the file at the scan; 0 if unknown
-  std::string seek_points;  // of MP3 a packed Mp3Index, of FLAC what pack_flac_end gave; or empty
+  // Of MP3 a packed Mp3Index, of FLAC what pack_flac_end gave, of FFmpeg's a packed PacketIndex; or empty.
+  std::string seek_points;
 };
+
+// Whether the recording has a PacketIndex: then that says what its decode is.
+bool has_packet_index(const SourceSpec& spec);
 
 class Source {
  public:

@@ -1,0 +1,147 @@
+"""The FFmpeg libraries that PyAV ships: addresses of their functions, for the kernel.
+
+Guarantees
+----------
+- The functions are those that PyAV itself calls: their addresses are looked up in one of PyAV's own
+  extension modules. Another FFmpeg that another package has loaded is never called.
+- Only the major versions of `MAJORS` are called: the kernel knows the beginnings of their structs.
+- Before the first call for a recording, a process decodes a short file through the kernel and
+  through PyAV. Where they differ, the kernel calls nothing, and PyAV decodes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from headrace import _kernel
+from headrace.failures import Code, DecodeError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["FUNCTIONS", "MAJORS", "decoder_major", "import_pyav", "is_pyav_installed", "library"]
+
+MAJORS: Final = {"libavformat": 62, "libavcodec": 62, "libavutil": 60}
+"""FFmpeg 8: see src/kernel/sources/ffmpeg_library.h."""
+
+SELF_CHECK: Final = Path(__file__).with_name("self_check.mka")
+"""A quarter of a second of noise and tones, as FLAC in Matroska."""
+
+FUNCTIONS: Final = (
+    "avcodec_version",
+    "av_find_input_format",
+    "avformat_open_input",
+    "avformat_find_stream_info",
+    "avformat_close_input",
+    "av_read_frame",
+    "av_seek_frame",
+    "avcodec_find_decoder",
+    "avcodec_get_name",
+    "avcodec_alloc_context3",
+    "avcodec_parameters_to_context",
+    "avcodec_open2",
+    "avcodec_free_context",
+    "avcodec_send_packet",
+    "avcodec_receive_frame",
+    "av_packet_alloc",
+    "av_packet_free",
+    "av_packet_unref",
+    "av_packet_ref",
+    "av_packet_free_side_data",
+    "av_frame_alloc",
+    "av_frame_free",
+    "av_dict_set",
+    "av_dict_free",
+    "av_strerror",
+)
+"""By the names of the fields of ``FfmpegFunctions`` in the header."""
+
+
+def import_pyav() -> ModuleType:
+    """Return PyAV.
+
+    Raises
+    ------
+    DecodeError
+        It is not installed.
+    """
+    try:
+        import av
+        import av.error
+    except ImportError:
+        raise DecodeError(
+            Code.UNSUPPORTED,
+            "decoding it needs FFmpeg, which PyAV contains: pip install av, and scan again",
+        ) from None
+    return av
+
+
+def is_pyav_installed() -> bool:
+    """Return whether there is a PyAV: there is no wheel of it for some machines."""
+    try:
+        import_pyav()
+    except DecodeError:
+        return False
+    return True
+
+
+def decoder_major() -> int:
+    """Return the major version of libavcodec."""
+    return int(import_pyav().library_versions["libavcodec"][0])
+
+
+def library() -> _kernel.FfmpegFunctions | None:
+    """Return the functions that the kernel calls, or None where PyAV has to decode.
+
+    Raises
+    ------
+    DecodeError
+        PyAV is not installed.
+    """
+    return _library(import_pyav())
+
+
+@cache
+def _library(av: ModuleType) -> _kernel.FfmpegFunctions | None:
+    if sys.platform == "win32":  # the kernel opens no files by FFmpeg there
+        return None
+    majors = {name: av.library_versions[name][0] for name in MAJORS}
+    if majors != MAJORS:
+        return None
+    try:
+        module = ctypes.CDLL(av._core.__file__)  # noqa: SLF001  an extension module of PyAV's
+        addresses = {
+            name: ctypes.cast(getattr(module, name), ctypes.c_void_p).value for name in FUNCTIONS
+        }
+    except (OSError, AttributeError):
+        return None
+    functions = _kernel.FfmpegFunctions(addresses)
+    return functions if _agrees(av, functions) else None
+
+
+def _agrees(av: ModuleType, functions: _kernel.FfmpegFunctions) -> bool:
+    """Return whether the kernel decodes the file of the self-check as PyAV does."""
+    with av.open(str(SELF_CHECK), format="matroska") as file:
+        pieces = [frame.to_ndarray() for frame in file.decode(audio=0)]
+    whole = np.concatenate([piece.reshape(-1, 2) for piece in pieces])
+    walk = _kernel.FfmpegWalk(functions, path=str(SELF_CHECK).encode(), demuxer="matroska")
+    if walk.error or walk.codec != "flac":
+        return False
+    walk.set_rules(
+        spacing_s=0.05,
+        pre_roll=1,
+        pre_roll_s=0,
+        forgets=True,
+        long_spacing_s=1,
+        long_pre_roll=1,
+        long_pre_roll_s=0,
+    )
+    walk.advance(len(whole) + 1)
+    found = (walk.error, walk.complaint, walk.sample_rate, walk.channels, walk.frames)
+    return found == (None, "", 48_000, 2, len(whole))

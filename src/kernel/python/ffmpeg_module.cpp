@@ -1,0 +1,196 @@
+// Binds what has to do with FFmpeg: its functions, the walk over a file (not on Windows), and the index.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "python/bindings.h"
+#include "python/text.h"
+#include "python/without_gil.h"
+#include "sources/decode_error.h"
+#include "sources/ffmpeg_library.h"
+#ifndef _WIN32
+#include "sources/ffmpeg_source.h"
+#endif
+#include "sources/packet_index.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace headrace {
+namespace {
+
+void make_functions(FfmpegFunctions* self, const nb::dict& addresses) {
+  FfmpegFunctions functions{};
+  const auto set = [&](auto*& to, const char* name) {
+    const auto address = nb::cast<uintptr_t>(addresses[name]);
+    if (!address) throw std::invalid_argument("the address of a function must not be 0");
+    to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(address);
+  };
+#define SET(name) set(functions.name, #name)
+  SET(avcodec_version);
+  SET(av_find_input_format);
+  SET(avformat_open_input);
+  SET(avformat_find_stream_info);
+  SET(avformat_close_input);
+  SET(av_read_frame);
+  SET(av_seek_frame);
+  SET(avcodec_find_decoder);
+  SET(avcodec_get_name);
+  SET(avcodec_alloc_context3);
+  SET(avcodec_parameters_to_context);
+  SET(avcodec_open2);
+  SET(avcodec_free_context);
+  SET(avcodec_send_packet);
+  SET(avcodec_receive_frame);
+  SET(av_packet_alloc);
+  SET(av_packet_free);
+  SET(av_packet_unref);
+  SET(av_packet_ref);
+  SET(av_packet_free_side_data);
+  SET(av_frame_alloc);
+  SET(av_frame_free);
+  SET(av_dict_set);
+  SET(av_dict_free);
+  SET(av_strerror);
+#undef SET
+  new (self) FfmpegFunctions(functions);
+}
+
+void make_format(PyFfmpegFormat* self, nb::object functions, const std::string& demuxer,
+                 const std::string& codec, bool byte_seek) {
+  new (self) PyFfmpegFormat{{&nb::cast<const FfmpegFunctions&>(functions), demuxer, codec, byte_seek},
+                            functions};
+}
+
+template <auto Member>
+auto format_field(const PyFfmpegFormat& format) {
+  return format.plain.*Member;
+}
+
+#ifndef _WIN32
+// Run `work` without the GIL. Return what stopped it as (code, message), or None.
+template <typename Work>
+nb::object error_of(Work work) {
+  std::string code, message;
+  {
+    const WithoutGil released;
+    try {
+      work();
+    } catch (const DecodeError& error) {
+      code = error.code;
+      message = error.what();
+    }
+  }
+  if (code.empty()) return nb::none();
+  return nb::make_tuple(code, to_str(message));
+}
+
+// A FfmpegWalk whose errors are values.
+class PyWalk {
+ public:
+  PyWalk(nb::object library, const nb::bytes& path, const std::string& demuxer)
+      : library_(std::move(library)) {
+    const FfmpegFormat format{&nb::cast<const FfmpegFunctions&>(library_), demuxer, "", false};
+    const std::string plain = path_from(path);
+    error = error_of([&] { walk = std::make_unique<FfmpegWalk>(plain, format); });
+  }
+
+  int64_t advance(int64_t frames) {
+    int64_t got = 0;
+    error = error_of([&] { got = walk->advance(frames); });
+    return got;
+  }
+
+  void set_rules(double spacing_s, int64_t pre_roll, double pre_roll_s, bool forgets,
+                 double long_spacing_s, int64_t long_pre_roll, double long_pre_roll_s) {
+    if (!(spacing_s > 0) || !(long_spacing_s > 0) || pre_roll < 1 || long_pre_roll < 1)
+      throw std::invalid_argument("spacing must be positive, and the pre-roll at least 1");
+    error = error_of([&] {
+      walk->set_rules({spacing_s, pre_roll, pre_roll_s, forgets},
+                      {long_spacing_s, long_pre_roll, long_pre_roll_s, forgets});
+    });
+  }
+
+  nb::object error;
+  std::unique_ptr<FfmpegWalk> walk;
+
+ private:
+  nb::object library_;
+};
+#endif
+
+nb::bytes pack_index(const PacketIndex& index) {
+  const std::string packed = pack(index);
+  return nb::bytes(packed.data(), packed.size());
+}
+
+}  // namespace
+
+void bind_ffmpeg(nb::module_& m) {
+  nb::class_<FfmpegFunctions>(m, "FfmpegFunctions")
+      .def("__init__", &make_functions, "addresses"_a);
+  nb::class_<PyFfmpegFormat>(m, "FfmpegFormat")
+      .def("__init__", &make_format, nb::kw_only(), "functions"_a, "demuxer"_a, "codec"_a,
+           "byte_seek"_a)
+      .def_ro("functions", &PyFfmpegFormat::functions)
+      .def_prop_ro("demuxer", &format_field<&FfmpegFormat::demuxer>)
+      .def_prop_ro("codec", &format_field<&FfmpegFormat::codec>)
+      .def_prop_ro("byte_seek", &format_field<&FfmpegFormat::byte_seek>);
+#ifndef _WIN32
+  nb::class_<PyWalk>(m, "FfmpegWalk")
+      .def(nb::init<nb::object, const nb::bytes&, const std::string&>(), "library"_a, nb::kw_only(),
+           "path"_a, "demuxer"_a)
+      .def("set_rules", &PyWalk::set_rules, nb::kw_only(), "spacing_s"_a, "pre_roll"_a, "pre_roll_s"_a,
+           "forgets"_a, "long_spacing_s"_a, "long_pre_roll"_a, "long_pre_roll_s"_a)
+      .def("advance", &PyWalk::advance, "frames"_a)
+      .def_ro("error", &PyWalk::error)
+      .def_prop_ro("codec", [](const PyWalk& self) { return self.walk->codec(); })
+      .def_prop_ro("sample_rate", [](const PyWalk& self) { return self.walk->sample_rate(); })
+      .def_prop_ro("channels", [](const PyWalk& self) { return self.walk->channels(); })
+      .def_prop_ro("frames", [](const PyWalk& self) { return self.walk->frames(); })
+      .def_prop_ro("complaint", [](const PyWalk& self) { return to_str(self.walk->complaint()); })
+      .def_prop_ro("packed_index", [](const PyWalk& self) { return pack_index(self.walk->index()); });
+#endif
+  nb::class_<Anchor>(m, "Anchor")
+      .def(
+          "__init__",
+          [](Anchor* self, int64_t start, int64_t packets, int64_t offset, int64_t ordinal, int64_t time,
+             uint16_t check) { new (self) Anchor{start, packets, {offset, ordinal, time, check}}; },
+          nb::kw_only(), "start"_a, "packets"_a, "offset"_a, "ordinal"_a, "time"_a, "check"_a)
+      .def_ro("start", &Anchor::start)
+      .def_ro("packets", &Anchor::packets)
+      .def_prop_ro("offset", [](const Anchor& self) { return self.place.offset; })
+      .def_prop_ro("ordinal", [](const Anchor& self) { return self.place.ordinal; })
+      .def_prop_ro("time", [](const Anchor& self) { return self.place.time; })
+      .def_prop_ro("check", [](const Anchor& self) { return self.place.check; });
+  nb::class_<PacketIndex>(m, "PacketIndex")
+      .def(
+          "__init__",
+          [](PacketIndex* self, int64_t decoder_major, int64_t pre_roll, bool forgets, int64_t frames,
+             const std::vector<Anchor>& anchors) {
+            new (self) PacketIndex{decoder_major, pre_roll, forgets, frames, anchors};
+          },
+          nb::kw_only(), "decoder_major"_a, "pre_roll"_a, "forgets"_a, "frames"_a, "anchors"_a)
+      .def_ro("decoder_major", &PacketIndex::decoder_major)
+      .def_ro("pre_roll", &PacketIndex::pre_roll)
+      .def_ro("forgets", &PacketIndex::forgets)
+      .def_ro("frames", &PacketIndex::frames)
+      .def_ro("anchors", &PacketIndex::anchors)
+      .def("pack", &pack_index);
+  m.def("unpack_packet_index", [](const nb::bytes& packed) -> nb::object {
+    PacketIndex index;
+    if (!unpack(packed.c_str(), packed.size(), &index)) return nb::none();
+    return nb::cast(index);
+  });
+  m.def("packet_check", [](const nb::bytes& packet) {
+    return packet_check(reinterpret_cast<const unsigned char*>(packet.c_str()),
+                        static_cast<int64_t>(packet.size()));
+  });
+}
+
+}  // namespace headrace

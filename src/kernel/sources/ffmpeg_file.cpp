@@ -1,0 +1,262 @@
+#include "sources/ffmpeg_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "sources/decode_error.h"
+
+namespace headrace {
+namespace {
+
+using namespace ffmpeg;
+
+constexpr int MOST_CHANNELS = 1024;  // libsndfile's SF_MAX_CHANNELS
+constexpr int MOST_HZ = 10'000'000;  // as in codecs/_ffmpeg.py
+
+// How far before a time stamp to look for a packet that is not found at it: in seconds. Numbers pulled out
+// of the air; behind them the file is read from its start.
+constexpr int64_t STEPS_BACK[] = {0, 1, 10};
+
+// Packets that are looked at behind the place to which a seek has led.
+constexpr int64_t NEAR = 4096;
+
+std::string error_text(const FfmpegFunctions& library, int error) {
+  char text[128] = {};
+  library.av_strerror(error, text, sizeof text);
+  return text;
+}
+
+[[noreturn]] void throw_no_memory() { throw DecodeError("IO", "FFmpeg has no memory for its decoder"); }
+
+}  // namespace
+
+std::string ffmpeg_complaint(const FfmpegFunctions& library, int error) {
+  return error ? " (FFmpeg: " + error_text(library, error) + ")" : "";
+}
+
+bool is_system_error(int error) {
+  return error == -EIO || error == -ESTALE || error == -ETIMEDOUT || error == -EBADF || error == -ENXIO;
+}
+
+PacketPointer::PacketPointer(const FfmpegFunctions& library)
+    : library_(&library), packet_(library.av_packet_alloc()) {
+  if (!packet_) throw_no_memory();
+}
+PacketPointer::~PacketPointer() {
+  if (packet_) library_->av_packet_free(&packet_);
+}
+
+FfmpegFile::FfmpegFile(const std::string& path, const FfmpegFormat& format)
+    : format_(format), library_(*format.library), path_(path), found_(library_) {
+  try {
+    open();
+  } catch (...) {
+    close();
+    throw;
+  }
+}
+
+FfmpegFile::~FfmpegFile() { close(); }
+
+void FfmpegFile::close() {
+  if (context_) library_.avformat_close_input(&context_);
+}
+
+void FfmpegFile::open() {
+  Dictionary* options = nullptr;
+  library_.av_dict_set(&options, "protocol_whitelist", "file", 0);
+  library_.av_dict_set(&options, "format_whitelist", format_.demuxer.c_str(), 0);
+  int error = library_.avformat_open_input(&context_, ("file:" + path_).c_str(),
+                                           library_.av_find_input_format(format_.demuxer.c_str()), &options);
+  library_.av_dict_free(&options);
+  if (error >= 0) error = library_.avformat_find_stream_info(context_, nullptr);
+  if (error < 0) {
+    // FFmpeg calls damage "Operation not permitted": ask the system itself.
+    const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) throw_system_error(errno);
+    char byte;
+    const bool readable = ::read(descriptor, &byte, 1) >= 0;
+    const int number = errno;
+    ::close(descriptor);
+    if (!readable) throw_system_error(number);
+    throw DecodeError("NOT_AUDIO", "no decoder recognises it" + ffmpeg_complaint(library_, error));
+  }
+  track_ = nullptr;
+  for (unsigned i = 0; i < context_->nb_streams; ++i) {
+    Stream* stream = context_->streams[i];
+    if (!track_ && stream->codecpar->codec_type == AUDIO)
+      track_ = stream;
+    else
+      stream->discard = DISCARD_ALL;
+  }
+  if (!track_) throw DecodeError("EMPTY", "the file has no audio track");
+  if (!library_.avcodec_find_decoder(track_->codecpar->codec_id))
+    throw DecodeError("UNSUPPORTED", "FFmpeg has no decoder for its audio: convert the file to FLAC");
+  codec_ = library_.avcodec_get_name(track_->codecpar->codec_id);
+  if (!format_.codec.empty() && codec_ != format_.codec)
+    throw DecodeError("CHANGED", "decoding gives the sample format " + codec_ + ", but gave " +
+                                     format_.codec + " when the file was scanned: scan again");
+  last_offset_ = -1;
+  ordinal_ = read_ = 0;
+  has_found_ = false;
+  error_ = 0;
+}
+
+void FfmpegFile::rewind() {
+  if (!read_) return;
+  close();
+  open();
+}
+
+bool FfmpegFile::next(Packet* packet) {
+  if (has_found_) {
+    has_found_ = false;
+    std::swap(*packet, *found_.get());
+    return true;
+  }
+  for (;;) {
+    library_.av_packet_unref(packet);
+    const int error = library_.av_read_frame(context_, packet);
+    if (error < 0) {
+      error_ = error == END_OF_FILE ? 0 : error;
+      return false;
+    }
+    ++read_;
+    if (packet->stream_index != track_->index) continue;
+    ordinal_ = packet->pos == last_offset_ ? ordinal_ + 1 : 0;
+    last_offset_ = packet->pos;
+    place_ = {packet->pos, ordinal_, packet->dts == NO_TIMESTAMP ? packet->pts : packet->dts,
+              packet_check(packet->data, packet->size)};
+    return true;
+  }
+}
+
+bool FfmpegFile::find(const PacketPlace& place, bool from_start, int64_t number) {
+  Packet* packet = found_.get();
+  has_found_ = false;
+  for (int64_t i = 0; from_start ? i <= number : i < NEAR; ++i) {
+    if (!next(packet)) return false;
+    if (from_start && i < number) continue;
+    const bool same = place_.offset == place.offset && place_.check == place.check &&
+                      (from_start || (format_.byte_seek ? place_.ordinal == place.ordinal
+                                                        : place_.time == place.time));
+    if (same) {
+      place_ = place;
+      ordinal_ = place.ordinal;
+      has_found_ = true;
+      return true;
+    }
+    if (!from_start && format_.byte_seek && place_.offset > place.offset) return false;
+  }
+  return false;
+}
+
+void FfmpegFile::seek(const PacketPlace& place, int64_t number) {
+  const bool timed = place.time != PacketPlace::NO_TIME;
+  if (format_.byte_seek) {
+    last_offset_ = -1;
+    if (library_.av_seek_frame(context_, -1, place.offset, SEEK_BYTE) >= 0 && find(place, false, number))
+      return;
+  } else if (timed && track_->time_base.num > 0) {
+    for (const int64_t back : STEPS_BACK) {
+      const int64_t time = place.time - back * track_->time_base.den / track_->time_base.num;
+      if (library_.av_seek_frame(context_, track_->index, time, SEEK_BACKWARD) < 0) continue;
+      last_offset_ = -1;
+      ++read_;
+      if (find(place, false, number)) return;
+    }
+  }
+  ++read_;
+  rewind();
+  if (!find(place, true, number))
+    throw DecodeError("CHANGED",
+                      "the file's packets are not where they were when it was scanned: scan again" +
+                          ffmpeg_complaint(library_, error_));
+}
+
+FfmpegDecoder::FfmpegDecoder(const FfmpegFile& file, const FfmpegFunctions& library) : library_(library) {
+  const Codec* codec = library_.avcodec_find_decoder(file.parameters()->codec_id);
+  frame_ = library_.av_frame_alloc();
+  context_ = library_.avcodec_alloc_context3(codec);
+  int error = -ENOMEM;
+  if (frame_ && context_) error = library_.avcodec_parameters_to_context(context_, file.parameters());
+  if (error >= 0) error = library_.avcodec_open2(context_, codec, nullptr);
+  if (error >= 0) return;
+  library_.avcodec_free_context(&context_);
+  library_.av_frame_free(&frame_);
+  throw DecodeError("NOT_AUDIO", "no decoder recognises it" + ffmpeg_complaint(library_, error));
+}
+
+FfmpegDecoder::~FfmpegDecoder() {
+  library_.avcodec_free_context(&context_);
+  library_.av_frame_free(&frame_);
+}
+
+int FfmpegDecoder::decode(const Packet* packet, std::vector<float>* pcm) {
+  int error = library_.avcodec_send_packet(context_, packet);
+  if (error < 0) return error == END_OF_FILE ? 0 : error;
+  for (;;) {
+    error = library_.avcodec_receive_frame(context_, frame_);
+    if (error < 0) return error == -EAGAIN || error == END_OF_FILE ? 0 : error;
+    append(pcm);
+  }
+}
+
+void FfmpegDecoder::append(std::vector<float>* pcm) {
+  if (!pcm) return;  // of a pre-roll, not even the rate counts
+  const auto other = [&](const std::string& now, const std::string& then) {
+    if (scanned)
+      return DecodeError("CHANGED", "decoding gives " + now + ", but gave " + then +
+                                        " when the file was scanned: scan again");
+    return DecodeError("UNSUPPORTED",
+                       "the audio has " + then + " first, and then " + now + ": convert the file");
+  };
+  const int now_channels = frame_->ch_layout.nb_channels;
+  if (!sample_rate) sample_rate = frame_->sample_rate;
+  if (!channels) channels = now_channels;
+  if (frame_->sample_rate != sample_rate)
+    throw other("a sample rate of " + std::to_string(frame_->sample_rate) + " Hz",
+                std::to_string(sample_rate) + " Hz");
+  if (now_channels != channels)
+    throw other(std::to_string(now_channels) + " channels", std::to_string(channels));
+  if (sample_rate <= 0 || sample_rate > MOST_HZ || channels <= 0 || channels > MOST_CHANNELS)
+    throw DecodeError("UNSUPPORTED", "decoding gives " + std::to_string(channels) + " channels at " +
+                                         std::to_string(sample_rate) +
+                                         " Hz, more than any recording has: it is damaged");
+  const int count = frame_->nb_samples;
+  if (count > longest) longest = count;
+  if (frame_->format < U8 || frame_->format > DBLP)
+    throw DecodeError("UNSUPPORTED", "its samples are of a type that is not read: convert the file");
+  const size_t at = pcm->size();
+  pcm->resize(at + static_cast<size_t>(count) * static_cast<size_t>(channels));
+  float* to = pcm->data() + at;
+  const bool planar = frame_->format >= U8P;
+  // Convert sample i of each channel: `value` rounds once at most.
+  const auto each = [&](auto example, auto value) {
+    using Sample = decltype(example);
+    for (int c = 0; c < channels; ++c) {
+      const auto* from = reinterpret_cast<const Sample*>(frame_->extended_data[planar ? c : 0]);
+      const int step = planar ? 1 : channels;
+      if (!planar) from += c;
+      for (int i = 0; i < count; ++i) to[i * channels + c] = value(from[i * step]);
+    }
+  };
+  switch (planar ? frame_->format - U8P : frame_->format) {
+    case U8:
+      return each(uint8_t{}, [](uint8_t v) { return static_cast<float>((v - 128) * 0x1p-7f); });
+    case S16:
+      return each(int16_t{}, [](int16_t v) { return static_cast<float>(v) * 0x1p-15f; });
+    case S32:
+      return each(int32_t{}, [](int32_t v) { return static_cast<float>(v * 0x1p-31); });
+    case FLT:
+      return each(float{}, [](float v) { return v; });
+    default:
+      return each(double{}, [](double v) { return static_cast<float>(v); });
+  }
+}
+
+}  // namespace headrace

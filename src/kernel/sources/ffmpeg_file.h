@@ -1,0 +1,114 @@
+// FfmpegFile and FfmpegDecoder: the packets of a file's first audio track, and the PCM that they hold.
+//
+// Guarantees
+// - A file is opened as the container that it was taken for, and opens no other file.
+// - Nothing is allocated for each packet but by FFmpeg; decoding runs in the calling thread.
+// - One thread at a time uses an object.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sources/ffmpeg_library.h"
+#include "sources/packet_index.h"
+
+namespace headrace {
+
+// A packet that frees itself.
+class PacketPointer {
+ public:
+  explicit PacketPointer(const FfmpegFunctions& library);
+  ~PacketPointer();
+  PacketPointer(PacketPointer&& from) noexcept : library_(from.library_), packet_(from.packet_) {
+    from.packet_ = nullptr;
+  }
+  PacketPointer& operator=(PacketPointer&& from) noexcept {
+    std::swap(packet_, from.packet_);
+    return *this;
+  }
+  ffmpeg::Packet* get() const { return packet_; }
+  ffmpeg::Packet* operator->() const { return packet_; }
+
+ private:
+  const FfmpegFunctions* library_;
+  ffmpeg::Packet* packet_;
+};
+
+class FfmpegFile {
+ public:
+  // Throws DecodeError if it cannot be opened, has no audio track, or has another codec than `format` says.
+  FfmpegFile(const std::string& path, const FfmpegFormat& format);
+  ~FfmpegFile();
+  FfmpegFile(const FfmpegFile&) = delete;
+  FfmpegFile& operator=(const FfmpegFile&) = delete;
+
+  // Read the next packet of the track. Return false at the end of the file, or where reading fails: then
+  // `error` says why.
+  bool next(ffmpeg::Packet* packet);
+
+  // Where the packet that `next` gave stands.
+  const PacketPlace& place() const { return place_; }
+
+  // Make the packet at `place` the one that `next` gives. `number` is how many packets stand before it.
+  // Throws CHANGED if there is no such packet.
+  void seek(const PacketPlace& place, int64_t number);
+
+  // Begin again with the first packet.
+  void rewind();
+
+  const std::string& codec() const { return codec_; }
+  const ffmpeg::CodecParameters* parameters() const { return track_->codecpar; }
+  // FFmpeg's error code where `next` has returned false; 0 at the end of the file.
+  int error() const { return error_; }
+
+ private:
+  void open();
+  void close();
+  bool find(const PacketPlace& place, bool from_start, int64_t number);
+
+  const FfmpegFormat& format_;
+  const FfmpegFunctions& library_;
+  const std::string path_;
+  std::string codec_;
+  ffmpeg::FormatContext* context_ = nullptr;
+  ffmpeg::Stream* track_ = nullptr;
+  PacketPlace place_;
+  PacketPointer found_;    // the packet that a seek has read
+  bool has_found_ = false;
+  int64_t last_offset_ = -1, ordinal_ = 0, read_ = 0;
+  int error_ = 0;
+};
+
+class FfmpegDecoder {
+ public:
+  explicit FfmpegDecoder(const FfmpegFile& file, const FfmpegFunctions& library);
+  ~FfmpegDecoder();
+  FfmpegDecoder(const FfmpegDecoder&) = delete;
+  FfmpegDecoder& operator=(const FfmpegDecoder&) = delete;
+
+  // Decode a packet, or with null what is left at the end, and append its PCM to `pcm`, float32 with
+  // channels interleaved, or drop it if `pcm` is null. Return FFmpeg's error code, or 0.
+  // Throws DecodeError if the rate or the channels change.
+  int decode(const ffmpeg::Packet* packet, std::vector<float>* pcm);
+
+  // Of what has been decoded; 0 before. Set them to demand them.
+  int sample_rate = 0, channels = 0;
+  bool scanned = false;       // whether the scan has seen them: then other ones are CHANGED
+  int longest = 0;            // frames that a packet has given at most
+
+ private:
+  void append(std::vector<float>* pcm);
+
+  const FfmpegFunctions& library_;
+  ffmpeg::CodecContext* context_ = nullptr;
+  ffmpeg::Frame* frame_ = nullptr;
+};
+
+// " (FFmpeg: text)" for FFmpeg's error code, or "" for 0.
+std::string ffmpeg_complaint(const FfmpegFunctions& library, int error);
+
+// Whether FFmpeg's error code says that the system could not read the file.
+bool is_system_error(int error);
+
+}  // namespace headrace

@@ -1,0 +1,141 @@
+// The part of FFmpeg's libraries that is used, through the functions of the libraries that the PyAV package
+// ships.
+//
+// The kernel links no FFmpeg of its own: it is given the addresses of the functions. The structs below are
+// the beginnings of the public ones, in the order of the libraries' major versions avformat 62, avcodec 62
+// and avutil 60 (FFmpeg 8). Within a major version FFmpeg only adds fields behind those that there are.
+// No others are called: codecs/_ffmpeg_library.py sees to that.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace headrace::ffmpeg {
+
+struct Rational {
+  int num, den;
+};
+
+struct CodecParameters {  // AVCodecParameters
+  int codec_type;
+  int codec_id;
+};
+
+struct Stream {  // AVStream
+  const void* av_class;
+  int index, id;
+  CodecParameters* codecpar;
+  void* priv_data;
+  Rational time_base;
+  int64_t start_time, duration, nb_frames;
+  int disposition, discard;
+};
+
+struct FormatContext {  // AVFormatContext
+  const void *av_class, *iformat, *oformat;
+  void *priv_data, *pb;
+  int ctx_flags;
+  unsigned nb_streams;
+  Stream** streams;
+};
+
+struct Packet {  // AVPacket
+  void* buf;
+  int64_t pts, dts;
+  uint8_t* data;
+  int size, stream_index, flags;
+  void* side_data;
+  int side_data_elems;
+  int64_t duration, pos;
+};
+
+struct ChannelLayout {  // AVChannelLayout
+  int order, nb_channels;
+  uint64_t mask;
+  void* opaque;
+};
+
+struct Frame {  // AVFrame
+  uint8_t* data[8];
+  int linesize[8];
+  uint8_t** extended_data;
+  int width, height, nb_samples, format, pict_type;
+  Rational sample_aspect_ratio;
+  int64_t pts, pkt_dts;
+  Rational time_base;
+  int quality;
+  void* opaque;
+  int repeat_pict, sample_rate;
+  void* buf[8];
+  void** extended_buf;
+  int nb_extended_buf;
+  void** side_data;
+  int nb_side_data, flags, color_range, color_primaries, color_trc, colorspace, chroma_location;
+  int64_t best_effort_timestamp;
+  void* metadata;
+  int decode_error_flags;
+  void *hw_frames_ctx, *opaque_ref;
+  size_t crop_top, crop_bottom, crop_left, crop_right;
+  void* private_ref;
+  ChannelLayout ch_layout;
+};
+
+constexpr int AUDIO = 1;                        // AVMEDIA_TYPE_AUDIO
+constexpr int DISCARD_ALL = 48;                 // AVDISCARD_ALL
+constexpr int SEEK_BACKWARD = 1, SEEK_BYTE = 2;  // AVSEEK_FLAG_*
+constexpr int64_t NO_TIMESTAMP = INT64_MIN;     // AV_NOPTS_VALUE
+constexpr int END_OF_FILE = -0x20464F45;        // AVERROR_EOF
+
+// enum AVSampleFormat
+enum SampleFormat { U8, S16, S32, FLT, DBL, U8P, S16P, S32P, FLTP, DBLP };
+
+struct CodecContext;
+struct Codec;
+struct InputFormat;
+struct Dictionary;
+
+}  // namespace headrace::ffmpeg
+
+namespace headrace {
+
+struct FfmpegFunctions {
+  unsigned (*avcodec_version)();
+  // libavformat
+  const ffmpeg::InputFormat* (*av_find_input_format)(const char* name);
+  int (*avformat_open_input)(ffmpeg::FormatContext**, const char* url, const ffmpeg::InputFormat*,
+                             ffmpeg::Dictionary**);
+  int (*avformat_find_stream_info)(ffmpeg::FormatContext*, ffmpeg::Dictionary**);
+  void (*avformat_close_input)(ffmpeg::FormatContext**);
+  int (*av_read_frame)(ffmpeg::FormatContext*, ffmpeg::Packet*);
+  int (*av_seek_frame)(ffmpeg::FormatContext*, int stream, int64_t to, int flags);
+  // libavcodec
+  const ffmpeg::Codec* (*avcodec_find_decoder)(int id);
+  const char* (*avcodec_get_name)(int id);
+  ffmpeg::CodecContext* (*avcodec_alloc_context3)(const ffmpeg::Codec*);
+  int (*avcodec_parameters_to_context)(ffmpeg::CodecContext*, const ffmpeg::CodecParameters*);
+  int (*avcodec_open2)(ffmpeg::CodecContext*, const ffmpeg::Codec*, ffmpeg::Dictionary**);
+  void (*avcodec_free_context)(ffmpeg::CodecContext**);
+  int (*avcodec_send_packet)(ffmpeg::CodecContext*, const ffmpeg::Packet*);
+  int (*avcodec_receive_frame)(ffmpeg::CodecContext*, ffmpeg::Frame*);
+  ffmpeg::Packet* (*av_packet_alloc)();
+  void (*av_packet_free)(ffmpeg::Packet**);
+  void (*av_packet_unref)(ffmpeg::Packet*);
+  int (*av_packet_ref)(ffmpeg::Packet* to, const ffmpeg::Packet* from);
+  void (*av_packet_free_side_data)(ffmpeg::Packet*);
+  // libavutil
+  ffmpeg::Frame* (*av_frame_alloc)();
+  void (*av_frame_free)(ffmpeg::Frame**);
+  int (*av_dict_set)(ffmpeg::Dictionary**, const char* key, const char* value, int flags);
+  void (*av_dict_free)(ffmpeg::Dictionary**);
+  int (*av_strerror)(int error, char* to, size_t size);
+};
+
+// How FFmpeg opens recordings of one format.
+struct FfmpegFormat {
+  const FfmpegFunctions* library = nullptr;  // null if it is not to be called
+  std::string demuxer;     // FFmpeg's short name, as "mov"
+  std::string codec;       // FFmpeg's name; "" for any
+  bool byte_seek = false;  // whether to seek by offsets: else by time stamps
+};
+
+}  // namespace headrace

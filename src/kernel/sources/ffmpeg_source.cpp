@@ -1,0 +1,298 @@
+#include "sources/ffmpeg_source.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "sources/decode_error.h"
+
+namespace headrace {
+namespace {
+
+// Go forward by up to this part of a second by decoding. A number pulled out of the air.
+constexpr int64_t NEAR = 4;
+
+// Packets of a pre-roll at most: as many as codecs/_anchors.py allows.
+constexpr int64_t MOST_PRE_ROLL = 200;
+
+class FfmpegSource : public Source {
+ public:
+  FfmpegSource(const SourceSpec& spec, PacketIndex index)
+      : format_(spec.format.ffmpeg),
+        index_(std::move(index)),
+        sample_rate_(spec.format.sample_rate),
+        channels_(spec.format.channels),
+        file_(spec.path, format_),
+        packet_(*format_.library),
+        history_(*format_.library, index_.pre_roll) {
+    replace_decoder();
+  }
+
+  int64_t read(void* to, int64_t frames) override {
+    auto* out = static_cast<float*>(to);
+    int64_t done = 0;
+    while (done < frames) {
+      const int64_t some = std::min(frames - done, ready());
+      if (some == 0) {
+        if (!decode_packet()) break;
+        continue;
+      }
+      std::memcpy(out + done * channels_, pcm_.data() + taken_ * channels_,
+                  static_cast<size_t>(some * channels_) * sizeof(float));
+      take(some);
+      done += some;
+    }
+    return done;
+  }
+
+  void seek(int64_t frame) override {
+    const auto after = std::upper_bound(index_.anchors.begin(), index_.anchors.end(), frame,
+                                        [](int64_t f, const Anchor& anchor) { return f < anchor.start; });
+    const auto segment = static_cast<size_t>(after - index_.anchors.begin());
+    const bool near = frame >= position_ && (segment == segment_ || frame - position_ < sample_rate_ / NEAR);
+    if (failed_ || !near) go_to(segment);
+    while (position_ < frame) {
+      const int64_t some = std::min(frame - position_, ready());
+      if (some == 0 && !decode_packet())
+        throw DecodeError(system_failed() ? "IO" : "TRUNCATED",
+                          (system_failed() ? "the file cannot be read" : "the file is cut short or damaged") +
+                              complaint());
+      take(some);
+    }
+  }
+
+  std::string complaint() override { return ffmpeg_complaint(*format_.library, error_); }
+  bool system_failed() override { return is_system_error(error_); }
+
+ private:
+  // Frames that are decoded and not yet taken.
+  int64_t ready() const { return static_cast<int64_t>(pcm_.size()) / channels_ - taken_; }
+
+  void take(int64_t frames) {
+    taken_ += frames;
+    position_ += frames;
+    if (ready() > 0) return;
+    pcm_.clear();
+    taken_ = 0;
+  }
+
+  void replace_decoder() {
+    decoder_.reset();
+    decoder_ = std::make_unique<FfmpegDecoder>(file_, *format_.library);
+    decoder_->sample_rate = sample_rate_;
+    decoder_->channels = channels_;
+    decoder_->scanned = true;
+  }
+
+  // Go to the start of a segment.
+  void go_to(size_t segment) {
+    pcm_.clear();
+    taken_ = 0;
+    failed_ = true;  // until it has succeeded
+    error_ = 0;
+    history_.clear();
+    replace_decoder();
+    segment_ = segment;
+    packets_ = 0;
+    if (segment == 0) {
+      file_.rewind();
+      position_ = 0;
+    } else {
+      int64_t before = 0;
+      for (size_t i = 0; i < segment; ++i) before += index_.anchors[i].packets;
+      const Anchor& anchor = index_.anchors[segment - 1];
+      file_.seek(anchor.place, before - index_.pre_roll);
+      for (int64_t i = 0; i < index_.pre_roll; ++i) {
+        if (!file_.next(packet_.get())) {
+          error_ = file_.error();
+          throw DecodeError("TRUNCATED", "the file is cut short or damaged" + complaint());
+        }
+        history_.add(packet_.get(), file_.place());
+      }
+      history_.feed(decoder_.get(), index_.pre_roll);
+      position_ = anchor.start;
+    }
+    failed_ = false;
+  }
+
+  // Decode the next packet; return false where decoding ends.
+  bool decode_packet() {
+    if (failed_) return false;
+    if (segment_ < index_.anchors.size() && packets_ == index_.anchors[segment_].packets) {
+      ++segment_;
+      packets_ = 0;
+      if (!index_.forgets) {
+        replace_decoder();
+        history_.feed(decoder_.get(), index_.pre_roll);
+      }
+    }
+    if (file_.next(packet_.get())) {
+      history_.add(packet_.get(), file_.place());
+      ++packets_;
+      error_ = decoder_->decode(packet_.get(), &pcm_);
+      failed_ = error_ != 0;
+      return !failed_;
+    }
+    error_ = file_.error();
+    failed_ = true;
+    if (!error_ && segment_ == index_.anchors.size()) decoder_->decode(nullptr, &pcm_);
+    return ready() > 0;
+  }
+
+  const FfmpegFormat format_;
+  const PacketIndex index_;
+  const int sample_rate_, channels_;
+  FfmpegFile file_;
+  PacketPointer packet_;
+  PacketHistory history_;
+  std::unique_ptr<FfmpegDecoder> decoder_;
+  std::vector<float> pcm_;
+  int64_t taken_ = 0;     // frames of `pcm_` that have been taken
+  int64_t position_ = 0;  // of the next frame
+  size_t segment_ = 0;
+  int64_t packets_ = 0;  // packets of the segment that have been decoded
+  bool failed_ = false;  // whether nothing more can be decoded from here
+  int error_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Source> open_ffmpeg(const SourceSpec& spec) {
+  PacketIndex index;
+  if (!unpack(spec.seek_points.data(), spec.seek_points.size(), &index))
+    throw DecodeError("CHANGED", "the catalog's index of the file is damaged: scan again");
+  const int64_t major = spec.format.ffmpeg.library->avcodec_version() >> 16;
+  if (major != index.decoder_major)
+    throw DecodeError("UNSUPPORTED",
+                      "it was scanned with libavcodec " + std::to_string(index.decoder_major) +
+                          ", and this machine has " + std::to_string(major) +
+                          ", which may decode it otherwise: install the PyAV that it was scanned with, or "
+                          "scan again");
+  return std::make_unique<FfmpegSource>(spec, std::move(index));
+}
+
+void PacketHistory::add(const ffmpeg::Packet* packet, const PacketPlace& place) {
+  Entry entry{PacketPointer(library_), place};
+  if (static_cast<int64_t>(entries_.size()) == most_) {
+    std::swap(entry, entries_.front());
+    entry.place = place;
+    entries_.pop_front();
+    library_.av_packet_unref(entry.packet.get());
+  }
+  if (library_.av_packet_ref(entry.packet.get(), packet) < 0)
+    throw DecodeError("IO", "FFmpeg has no memory for a packet");
+  // The pre-roll is thrown away whole: what a packet says of frames to skip is not for it.
+  library_.av_packet_free_side_data(entry.packet.get());
+  entries_.push_back(std::move(entry));
+}
+
+const PacketPlace& PacketHistory::place(int64_t count) const {
+  return entries_[entries_.size() - static_cast<size_t>(count)].place;
+}
+
+void PacketHistory::feed(FfmpegDecoder* decoder, int64_t count) const {
+  for (int64_t i = count; i > 0; --i)
+    decoder->decode(entries_[entries_.size() - static_cast<size_t>(i)].packet.get(), nullptr);
+}
+
+FfmpegWalk::FfmpegWalk(const std::string& path, const FfmpegFormat& format)
+    : format_(format), library_(*format.library), file_(path, format_), packet_(library_) {
+  index_.decoder_major = library_.avcodec_version() >> 16;
+}
+
+void FfmpegWalk::set_rules(const AnchorRule& rule, const AnchorRule& rule_of_long_packets) {
+  rule_ = rule;
+  rule_of_long_packets_ = rule_of_long_packets;
+  index_.pre_roll = rule.pre_roll;
+  index_.forgets = rule.forgets;
+  const bool by_time = rule.pre_roll_s > 0 || codec() == "aac";
+  // One more, to compare the first with the one before it.
+  history_ = std::make_unique<PacketHistory>(library_, 1 + (by_time ? MOST_PRE_ROLL : rule.pre_roll));
+  decoder_ = std::make_unique<FfmpegDecoder>(file_, library_);
+}
+
+// Choose how many packets a pre-roll has: from those so far, before the first anchor.
+void FfmpegWalk::set_pre_roll() {
+  const double packets_in_s = static_cast<double>(read_packets_) * sample_rate_ /
+                              static_cast<double>(index_.frames);
+  const auto packets = static_cast<int64_t>(std::ceil(rule_.pre_roll_s * packets_in_s));
+  index_.pre_roll = std::min(MOST_PRE_ROLL, std::max(rule_.pre_roll, packets));
+}
+
+bool FfmpegWalk::anchor_is_due() const {
+  return sample_rate_ &&
+         static_cast<double>(index_.frames - segment_start_) >= rule_.spacing_s * sample_rate_;
+}
+
+// Whether a seek cannot take another packet for the first one of the pre-roll.
+bool FfmpegWalk::place_is_unique() const {
+  const int64_t roll = index_.pre_roll;
+  if (history_->size() <= roll || segment_packets_ < roll) return false;
+  const auto alike = [](const PacketPlace& a, const PacketPlace& b) {
+    return a.offset == b.offset && a.time == b.time && a.check == b.check;
+  };
+  const PacketPlace& place = history_->place(roll);
+  return !alike(place, history_->place(roll + 1)) && (roll == 1 || !alike(place, history_->place(roll - 1)));
+}
+
+// Decode the packet, or what is left at the end.
+int FfmpegWalk::decode(FfmpegDecoder* decoder, bool more) {
+  pcm_.clear();
+  const int error = decoder->decode(more ? packet_.get() : nullptr, &pcm_);
+  packet_frames_ = decoder->channels ? static_cast<int64_t>(pcm_.size()) / decoder->channels : 0;
+  return error;
+}
+
+// Decode the packet as the first of a segment, if that can be.
+int FfmpegWalk::decode_at_anchor() {
+  const Anchor anchor{index_.frames, segment_packets_, history_->place(index_.pre_roll)};
+  std::unique_ptr<FfmpegDecoder> fresh;
+  int64_t fresh_frames = 0;
+  if (!index_.forgets) {
+    fresh = std::make_unique<FfmpegDecoder>(file_, library_);
+    fresh->sample_rate = sample_rate_;
+    fresh->channels = channels_;
+    fresh->longest = decoder_->longest;
+    history_->feed(fresh.get(), index_.pre_roll);
+    try {
+      if (decode(fresh.get(), true)) fresh.reset();
+      fresh_frames = packet_frames_;
+    } catch (const DecodeError&) {
+      fresh.reset();
+    }
+  }
+  const int error = decode(decoder_.get(), true);
+  if (error || (!index_.forgets && (!fresh || fresh_frames != packet_frames_))) return error;
+  index_.anchors.push_back(anchor);
+  segment_start_ = index_.frames;
+  segment_packets_ = 0;
+  if (fresh) decoder_ = std::move(fresh);
+  return 0;
+}
+
+int64_t FfmpegWalk::advance(int64_t frames) {
+  const int64_t begin = index_.frames;
+  while (!ended_ && index_.frames - begin < frames) {
+    const bool more = file_.next(packet_.get());
+    error_ = more ? 0 : file_.error();
+    ended_ = !more;
+    if (error_) break;
+    const bool due = more && anchor_is_due();
+    if (due && index_.anchors.empty()) set_pre_roll();
+    error_ = due && place_is_unique() ? decode_at_anchor() : decode(decoder_.get(), more);
+    if (more) history_->add(packet_.get(), file_.place());
+    ++segment_packets_;
+    ++read_packets_;
+    sample_rate_ = decoder_->sample_rate;
+    channels_ = decoder_->channels;
+    index_.frames += packet_frames_;
+    if (index_.anchors.empty() && codec() == "aac" && decoder_->longest > 1024)
+      rule_ = rule_of_long_packets_;
+    if (error_) ended_ = true;
+  }
+  return index_.frames - begin;
+}
+
+std::string FfmpegWalk::complaint() const { return ffmpeg_complaint(library_, error_); }
+
+}  // namespace headrace

@@ -1,0 +1,124 @@
+"""Files that FFmpeg reads, encoded by PyAV; and what they hold, decoded by PyAV alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from headrace import _kernel
+
+__all__ = ["KINDS", "plain_decode", "uninterrupted_decode", "write"]
+
+KINDS = {  # muxer, encoder, bits a second; but Vorbis is for libsndfile
+    "a.m4a": ("ipod", "aac", 64_000),
+    "low.m4a": ("ipod", "aac", 24_000),
+    "alac.m4a": ("ipod", "alac", 0),
+    "pcm.mov": ("mov", "pcm_s24le", 0),
+    "ac3.mov": ("mov", "ac3", 128_000),
+    "a.mkv": ("matroska", "aac", 256_000),
+    "opus.webm": ("webm", "libopus", 48_000),
+    "low.webm": ("webm", "libopus", 8_000),
+    "flac.mka": ("matroska", "flac", 0),
+    "mp3.mka": ("matroska", "libmp3lame", 64_000),
+    "eac3.mka": ("matroska", "eac3", 96_000),
+    "a.wma": ("asf", "wmav2", 64_000),
+    "one.wma": ("asf", "wmav1", 96_000),
+    "mp3.avi": ("avi", "libmp3lame", 96_000),
+    "adpcm.avi": ("avi", "adpcm_ima_wav", 0),
+    "u8.avi": ("avi", "pcm_u8", 0),
+    "a.aac": ("adts", "aac", 64_000),
+    "a.wv": ("wv", "wavpack", 0),
+    "opus.ogg": ("ogg", "libopus", 48_000),
+    "vorbis.ogg": ("ogg", "vorbis", 0),
+}
+
+
+def write(
+    path: Path,
+    audio: NDArray[np.float32],
+    container: str,
+    codec: str,
+    bitrate: int,
+    rate: int = 48_000,
+) -> None:
+    """Encode audio of shape ``(frames, channels)``."""
+    import av
+
+    if codec == "vorbis":  # FFmpeg's own encoder is an experiment
+        with soundfile.SoundFile(path, "w", rate, audio.shape[1], "VORBIS", format="OGG") as file:
+            for begin in range(0, len(audio), rate):  # libsndfile cannot take much at once
+                file.write(audio[begin : begin + rate])
+        return
+    layout = "mono" if audio.shape[1] == 1 else "stereo"
+    with av.open(str(path), "w", format=container) as out:
+        track: Any = out.add_stream(codec, rate=rate)
+        track.codec_context.layout = layout
+        if bitrate:
+            track.codec_context.bit_rate = bitrate
+        turned = av.AudioResampler(track.codec_context.format, layout, rate)
+        for begin in range(0, len(audio), rate):
+            piece = np.ascontiguousarray(audio[begin : begin + rate].T)
+            given = av.AudioFrame.from_ndarray(piece, "fltp", layout)
+            given.sample_rate, given.pts = rate, begin
+            for frame in turned.resample(given):
+                out.mux(track.encode(frame))
+        for frame in turned.resample(None):
+            out.mux(track.encode(frame))
+        out.mux(track.encode(None))
+
+
+def _as_float32(frame: Any) -> NDArray[np.float32]:
+    """Return shape ``(frames, channels)``."""
+    pcm: NDArray[Any] = frame.to_ndarray()
+    pcm = pcm.T if frame.format.is_planar else pcm.reshape(-1, frame.layout.nb_channels)
+    if pcm.dtype == np.uint8:
+        pcm = (pcm.astype(np.float64) - 128) / 128
+    elif pcm.dtype.kind == "i":
+        pcm = pcm / float(1 << (8 * pcm.itemsize - 1))
+    return pcm.astype(np.float32)
+
+
+def uninterrupted_decode(path: Path) -> NDArray[np.float32]:
+    """Decode the first audio track in one go: shape ``(frames, channels)``."""
+    import av
+
+    with av.open(str(path)) as file:
+        return np.concatenate([_as_float32(frame) for frame in file.decode(audio=0)])
+
+
+def plain_decode(path: Path, index: _kernel.PacketIndex) -> NDArray[np.float32]:
+    """Decode as an index says, each segment by itself from a list of all packets."""
+    import av
+
+    with av.open(str(path)) as file:
+        packets = [packet for packet in file.demux(audio=0) if packet.size]
+    firsts = [0]
+    for anchor in index.anchors:
+        firsts.append(firsts[-1] + anchor.packets)
+    pieces = []
+    for number, first in enumerate(firsts):
+        last = number + 1 == len(firsts)
+        stop = len(packets) if last else firsts[number + 1]
+        roll = index.pre_roll if number else 0
+        with av.open(str(path)) as file:
+            decoder = file.streams.audio[0].codec_context
+            decoder.thread_count = 1
+            for packet in packets[first - roll : first]:
+                bare = av.Packet(bytes(packet))
+                bare.pts, bare.dts = packet.pts, packet.dts
+                try:
+                    decoder.decode(bare)
+                except av.FFmpegError:
+                    continue
+            frames = [frame for packet in packets[first:stop] for frame in decoder.decode(packet)]
+            if last:
+                frames += decoder.decode(None)
+            pieces += [_as_float32(frame) for frame in frames]
+    return np.concatenate(pieces)
