@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sources/held_bytes.h"
+#include "sources/open_lock.h"
 
 namespace headrace {
 namespace {
@@ -221,6 +222,8 @@ bool probe_repaired(const Bytes& bytes, const LibsndfileFunctions& library,
   if (patches.empty()) return false;
   RepairedFile file(bytes, std::move(patches));
   *info = {};
+  // Any open overwrites the reason of one that has just failed: see open_lock.h.
+  const OpenLock::Hold hold(OpenLock::of_process(), OpenLock::Hold::SHARED);
   void* const handle = library.open_virtual(RepairedFile::functions(), READ_MODE, info, &file);
   if (!handle) return false;
   library.close(handle);
