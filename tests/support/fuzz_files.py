@@ -6,6 +6,7 @@ Run by hand, from the root of the project: python -m tests.support.fuzz_files --
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import shutil
 import tempfile
@@ -144,6 +145,7 @@ def fuzz(folder: Path, *, files: int, seed: int, at_a_time: int = 250) -> Iterat
     """
     rng = np.random.default_rng(seed)
     originals, long = _originals(folder), _long(folder)
+    gc.collect()  # what earlier work left to the collector may hold files
     threads, descriptors = threading.active_count(), open_files()
     for begin in range(0, files, at_a_time):
         archive = folder / f"{begin}"
