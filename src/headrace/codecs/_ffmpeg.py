@@ -242,27 +242,30 @@ def measure_as(path: str, container: str, cancelled: Callable[[], bool] = lambda
     if functions is None:
         return measure_with_pyav(path, container, cancelled)
     walk = _kernel.FfmpegWalk(functions, path=os.fsencode(path), demuxer=CONTAINERS[container])
-    _raise_error(walk)
-    rule = anchor_rule(walk.codec)
-    walk.set_rules(
-        spacing_s=rule.spacing_s,
-        pre_roll=rule.pre_roll,
-        pre_roll_s=rule.pre_roll_s,
-        forgets=rule.forgets,
-        long_spacing_s=LONG_AAC.spacing_s,
-        long_pre_roll=LONG_AAC.pre_roll,
-        long_pre_roll_s=LONG_AAC.pre_roll_s,
-    )
-    _raise_error(walk)
-    while not cancelled():
-        frames = walk.advance(_MEASURED_AT_ONCE)
-        _raise_error(walk)
-        if frames < _MEASURED_AT_ONCE:
-            break
-    _check_measured(walk.frames, walk.complaint)
-    return Header(
-        container, walk.codec, walk.sample_rate, walk.channels, walk.frames, walk.packed_index
-    )
+    try:
+        _raise_error(walk.error)
+        rule = anchor_rule(walk.codec)
+        walk.set_rules(
+            spacing_s=rule.spacing_s,
+            pre_roll=rule.pre_roll,
+            pre_roll_s=rule.pre_roll_s,
+            forgets=rule.forgets,
+            long_spacing_s=LONG_AAC.spacing_s,
+            long_pre_roll=LONG_AAC.pre_roll,
+            long_pre_roll_s=LONG_AAC.pre_roll_s,
+        )
+        _raise_error(walk.error)
+        while not cancelled():
+            frames = walk.advance(_MEASURED_AT_ONCE)
+            _raise_error(walk.error)
+            if frames < _MEASURED_AT_ONCE:
+                break
+        _check_measured(walk.frames, walk.complaint)
+        return Header(
+            container, walk.codec, walk.sample_rate, walk.channels, walk.frames, walk.packed_index
+        )
+    finally:
+        del walk  # closes the file now: an error keeps this frame, and might keep it open
 
 
 def decoder_name(seek_points: bytes | None) -> str | None:
@@ -276,9 +279,9 @@ def decoder_name(seek_points: bytes | None) -> str | None:
     return DECODER.format(major=index.decoder_major, version=VERSION)
 
 
-def _raise_error(walk: _kernel.FfmpegWalk) -> None:
-    if walk.error is not None:
-        code, message = walk.error
+def _raise_error(error: tuple[str, str] | None) -> None:
+    if error is not None:
+        code, message = error
         raise DecodeError(Code(code), message)
 
 
