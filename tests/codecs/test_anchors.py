@@ -24,6 +24,8 @@ from tests.support.sounds import medley
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+pytestmark = pytest.mark.slow
+
 RATE = 48_000
 SIGNALS = ("medley", "noise", "tones", "syllables", "silence")
 LONG = 11 * RATE + 777
