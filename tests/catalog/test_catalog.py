@@ -264,7 +264,8 @@ class TestWithColumns:
     def test_a_missing_column_is_named(self, catalog: Catalog) -> None:
         """The message lists the existing columns."""
         with pytest.raises(
-            CatalogError, match=r"no column 'site': there are id, path, .*seek_points, decoder\."
+            CatalogError,
+            match=r"no column 'site': there are id, path, .*decoder, offset, version\.",
         ):
             catalog.column("site")
 

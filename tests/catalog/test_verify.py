@@ -14,7 +14,7 @@ import headrace
 from headrace import _kernel, scan
 from headrace.catalog import _verify as verify
 from headrace.catalog._catalog import load_catalog
-from headrace.codecs import decodes_from_start
+from headrace.codecs import decodes_from_start, place_of
 from headrace.codecs._declared_length import DeclaredLength, false_claim, read_declared_length
 from headrace.codecs._probe import probe
 from headrace.errors import DamagedWarning
@@ -232,11 +232,11 @@ def test_a_temporary_error_changes_no_recording(
     cache = folder.parent / "cache.parquet"
     real = _kernel.verify
 
-    def failing(*arguments: Any, path: bytes, **others: Any) -> _kernel.VerifyResult:
-        if path.endswith(b"a.wav"):
+    def failing(*arguments: Any, place: _kernel.Place, **others: Any) -> _kernel.VerifyResult:
+        if place.path.endswith(b"a.wav"):
             message = "the operating system reports: Input/output error"
             return _kernel.VerifyResult(frames=3_000, code="IO", message=message)
-        return real(*arguments, path=path, **others)
+        return real(*arguments, place=place, **others)
 
     monkeypatch.setattr(_kernel, "verify", failing)
     first = scan(folder, cache=cache, verify="decode")
@@ -323,9 +323,9 @@ def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     decoded: list[bytes] = []
     real = _kernel.verify
 
-    def count(*arguments: Any, path: bytes, **others: Any) -> _kernel.VerifyResult:
-        decoded.append(path)
-        return real(*arguments, path=path, **others)
+    def count(*arguments: Any, place: _kernel.Place, **others: Any) -> _kernel.VerifyResult:
+        decoded.append(place.path)
+        return real(*arguments, place=place, **others)
 
     monkeypatch.setattr(_kernel, "verify", count)
     return decoded
@@ -439,7 +439,7 @@ def test_rf64_declares_its_frames_in_its_own_chunk(tmp_path: Path) -> None:
     recording = probe(str(tmp_path / "a.rf64"), "a.rf64")
     assert isinstance(recording, headrace.Recording)
 
-    assert read_declared_length(recording) == (700, False, False, False)
+    assert read_declared_length(recording, place_of(recording)) == (700, False, False, False)
 
 
 @pytest.mark.parametrize(

@@ -451,7 +451,11 @@ def verify_stream(stream: Any, frames: int = 50_000) -> _kernel.VerifyResult:
         opener=lambda _: stream,
     )
     return _kernel.verify(
-        kind, libsndfile_functions(), path=b"nowhere", frames=frames, cancel=bytearray(1)
+        kind,
+        libsndfile_functions(),
+        place=_kernel.Place(path=b"nowhere"),
+        frames=frames,
+        cancel=bytearray(1),
     )
 
 
@@ -510,7 +514,7 @@ kind = _kernel.SourceFormat(
     sample_rate=48_000, channels=1, sample_type=_kernel.SampleType.FLOAT32, exact_seek=False,
     opener=lambda path: Late(),
 )
-options = dict(path=b"nowhere", frames=1 << 40, cancel=bytearray(1))
+options = dict(place=_kernel.Place(path=b"nowhere"), frames=1 << 40, cancel=bytearray(1))
 threading.Thread(
     target=_kernel.verify, args=(kind, libsndfile_functions()), kwargs=options, daemon=True
 ).start()

@@ -166,7 +166,7 @@ def test_an_open_that_hangs_delays_others_and_never_stops_them(tmp_path: Path) -
     hanging = threading.Thread(
         target=_kernel.read_header,
         args=(libsndfile_functions(),),
-        kwargs={"path": os.fsencode(tmp_path / "pipe.wav")},
+        kwargs={"place": _kernel.Place(path=os.fsencode(tmp_path / "pipe.wav"))},
         daemon=True,
     )
     hanging.start()

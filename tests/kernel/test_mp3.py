@@ -15,6 +15,7 @@ from headrace import _kernel
 from headrace.codecs import decodes_from_start
 from headrace.failures import Code
 from headrace.loading._plan import Plan
+from headrace.storage import Place
 from tests.support.deliveries import delivered_rows, lost_windows
 from tests.support.mp3_reference import Mp3
 from tests.support.native_fuzzing import fuzz
@@ -392,6 +393,6 @@ def test_what_is_no_mp3_has_no_seek_points(tmp_path: Path) -> None:
     """Files of other formats, and files that do not exist, have no seek points."""
     (tmp_path / "a.mp3").write_bytes(b"\xff\xfb" * 10_000)
 
-    assert _kernel.scan_mp3(str(tmp_path / "a.mp3").encode()) is None
-    assert _kernel.scan_mp3(str(tmp_path / "b.mp3").encode()) is None
-    assert _kernel.scan_mp3(str(tmp_path).encode()) is None
+    assert _kernel.scan_mp3(Place(str(tmp_path / "a.mp3")).native) is None
+    assert _kernel.scan_mp3(Place(str(tmp_path / "b.mp3")).native) is None
+    assert _kernel.scan_mp3(Place(str(tmp_path)).native) is None

@@ -15,6 +15,7 @@ import headrace
 from headrace import _kernel
 from headrace.codecs import decodes_from_start
 from headrace.failures import Code
+from headrace.storage import Place
 from tests.support import mp3_files
 from tests.support.mp3_files import ODD_FILES, layer1, layer2, layer3, retagged, untagged, vbri
 from tests.support.mp3_reference import Mp3
@@ -253,7 +254,7 @@ def test_an_mp3_inside_another_container_is_not_taken_out(tmp_path: Path) -> Non
     """A container that holds MP3 is left to whoever reads the container."""
     for begin in (b"RIFF\0\0\0\0AVI LIST", b"\0\0\0\x20ftypisom", b"\x1a\x45\xdf\xa3", b"FLV\x01"):
         path = write(tmp_path / "a.mp3", begin + bytes(50) + layer3())
-        assert _kernel.scan_mp3(str(path).encode()) is None
+        assert _kernel.scan_mp3(Place(str(path)).native) is None
 
 
 # Catalogs of earlier versions

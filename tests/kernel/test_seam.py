@@ -91,7 +91,7 @@ EXAMPLES: list[tuple[Any, dict[str, Any]]] = [
             "format": 1,
             "frames": 1 << 44,
             "file_bytes": 9,
-            "path": b"\xff/a.mp3",
+            "place": _kernel.Place(path=b"\xff/a.mp3"),
             "seek_points": b"\x00\x01",
         },
     ),
@@ -111,6 +111,10 @@ EXAMPLES: list[tuple[Any, dict[str, Any]]] = [
     ),
 ]
 EXAMPLES += [
+    (
+        _kernel.Place,
+        {"path": b"key", "offset": 3, "length": 5, "store": _kernel.MemoryStore({b"key": b"1"})},
+    ),
     (_kernel.Anchor, ANCHOR),
     (
         _kernel.FfmpegFormat,
@@ -173,6 +177,8 @@ def test_a_stage_shows_its_tables() -> None:
         (_kernel.RecordingFormat, {"chunk": 0}, "chunk must be at least 1"),
         (_kernel.RecordingFile, {"frames": -1}, r"from 0 to 2\^44, not -1"),
         (_kernel.RecordingFile, {"frames": (1 << 44) + 1}, r"from 0 to 2\^44"),
+        (_kernel.Place, {"offset": -1}, "from 0 on"),
+        (_kernel.Place, {"length": -2}, "from 0 on"),
         (_kernel.ReadRequest, {"starts": ()}, "needs starts"),
         (_kernel.ReadRequest, {"starts": (-1,)}, "from 0 on"),
         (_kernel.ReadRequest, {"row": -1}, "from 0 on"),

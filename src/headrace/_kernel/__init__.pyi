@@ -16,6 +16,7 @@ from typing import Protocol, final, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Buffer
 
 from headrace._kernel import testing as testing
 
@@ -30,6 +31,93 @@ ALL: int
 
 def instruction_sets() -> list[str]:
     """Return the instruction sets that this machine can run, best first."""
+
+class ByteStore:
+    """Named objects that are no files of the system; ``src/kernel/sources/place.h`` explains it.
+
+    It cannot be made by itself.
+    """
+
+@final
+class MemoryStore(ByteStore):
+    """Objects in memory.
+
+    Parameters
+    ----------
+    objects : dict of bytes to buffer
+        By key: bytes, or anything else that gives its memory as one buffer. It is not copied, and
+        must not be changed.
+
+    Raises
+    ------
+    BufferError, TypeError
+        A value gives no such memory.
+    """
+
+    def __init__(self, objects: dict[bytes, Buffer]) -> None: ...
+
+@final
+class WatchedStore(ByteStore):
+    """A store that keeps the first error of another one.
+
+    Decoders report a store that does not answer as a damaged file.
+    """
+
+    def __init__(self, store: ByteStore) -> None: ...
+    @property
+    def error(self) -> tuple[str, str] | None:
+        """Code and message of the first error so far, or None."""
+
+class Place:
+    """Where the bytes of a recording are.
+
+    Parameters
+    ----------
+    path : bytes
+        As the system's open function takes it; on Windows UTF-16. Or the key in `store`.
+    offset : int
+        Byte of the file or object at which the recording begins.
+    length : int
+        Bytes of the recording; -1 if it ends with the file or object.
+    store : ByteStore, optional
+        Default: a file of the system.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range.
+    """
+
+    def __init__(
+        self, *, path: bytes, offset: int = 0, length: int = -1, store: ByteStore | None = None
+    ) -> None: ...
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def store(self) -> ByteStore | None: ...
+
+@final
+class PlaceBytes:
+    """The bytes of a place. A call that fails sets `error`; the GIL is released."""
+
+    def __init__(self, place: Place) -> None: ...
+    def read(self, offset: int, count: int) -> bytes:
+        """Return up to `count` bytes at `offset`: fewer only at the end, none on an error.
+
+        Raises
+        ------
+        ValueError
+            A number is negative, or the place could not be opened.
+        """
+    @property
+    def size(self) -> int: ...
+    @property
+    def error(self) -> tuple[str, str] | None:
+        """Code and message of what stopped the last call, or None."""
 
 class FilterStage:
     """One stage of a `Filter`; ``src/kernel/arithmetic/resample.h`` explains the tables."""
@@ -190,11 +278,10 @@ class LibsndfileHeader:
     def frames(self) -> int:
         """Number of frames."""
 
-def read_header(library: LibsndfileFunctions, *, path: bytes) -> LibsndfileHeader:
-    """Open a file with libsndfile and return what it reads, unchecked; the GIL is released.
+def read_header(library: LibsndfileFunctions, *, place: Place) -> LibsndfileHeader:
+    """Open a recording with libsndfile and return what it reads, unchecked; the GIL is released.
 
     The reason of a failure is that of this file, however many threads open files at the same time.
-    `path` is as in `RecordingFile`.
     """
 
 class FfmpegFunctions:
@@ -244,13 +331,13 @@ class FfmpegWalk:
     ----------
     library : FfmpegFunctions
         What decodes it.
-    path : bytes
-        The file.
+    place : Place
+        Where it is.
     demuxer : str
         FFmpeg's name of the container.
     """
 
-    def __init__(self, library: FfmpegFunctions, *, path: bytes, demuxer: str) -> None: ...
+    def __init__(self, library: FfmpegFunctions, *, place: Place, demuxer: str) -> None: ...
     def set_rules(
         self,
         *,
@@ -460,9 +547,9 @@ class RecordingFile:
     frames : int
         Its length, from 0 to 2**44.
     file_bytes : int
-        Size of the file at the scan.
-    path : bytes
-        As the system's open function takes it; on Windows UTF-16.
+        Size of the place at the scan.
+    place : Place
+        Where it is.
     seek_points : bytes, optional
         The recording's, from `scan_mp3`.
 
@@ -479,7 +566,7 @@ class RecordingFile:
         format: int,
         frames: int,
         file_bytes: int,
-        path: bytes,
+        place: Place,
         seek_points: bytes | None = None,
     ) -> None: ...
     @property
@@ -491,7 +578,7 @@ class RecordingFile:
     @property
     def file_bytes(self) -> int: ...
     @property
-    def path(self) -> bytes: ...
+    def place(self) -> Place: ...
     @property
     def seek_points(self) -> bytes | None: ...
 
@@ -694,14 +781,14 @@ def verify(
     format: SourceFormat,
     library: LibsndfileFunctions,
     *,
-    path: bytes,
+    place: Place,
     frames: int,
     seek_points: bytes | None = None,
     cancel: bytearray,
 ) -> VerifyResult:
-    """Decode up to `frames` frames of a file; the GIL is released.
+    """Decode up to `frames` frames of a recording; the GIL is released.
 
-    `path`, `seek_points` and `cancel` are as in `RecordingFile` and `Reader.read`.
+    `place`, `seek_points` and `cancel` are as in `RecordingFile` and `Reader.read`.
     """
 
 class Mp3Scan:
@@ -755,7 +842,7 @@ class Mp3Scan:
     def damaged_at(self) -> int:
         """The recording's frame at which the first damage is."""
 
-def scan_mp3(path: bytes) -> Mp3Scan | None:
+def scan_mp3(place: Place) -> Mp3Scan | None:
     """Walk over the packets of an MP3 file; the GIL is released.
 
     Returns None if the file is no MP3 file, or cannot be read.
@@ -767,7 +854,7 @@ def only_from_start(seek_points: bytes) -> bytes:
     Empty if they are of an earlier version, which libsndfile decodes from the start.
     """
 
-def probe_header(path: bytes) -> tuple[str, str, int, int, int, bool, bytes] | None:
+def probe_header(place: Place) -> tuple[str, str, int, int, int, bool, bytes] | None:
     """Return what a file holds that the kernel itself reads: WAV of plain samples, or FLAC.
 
     The values are libsndfile's names of container and sample format, the sample rate (Hz), the
@@ -776,7 +863,7 @@ def probe_header(path: bytes) -> tuple[str, str, int, int, int, bool, bytes] | N
     Windows.
     """
 
-def repaired_header(path: bytes, library: LibsndfileFunctions) -> tuple[int, int, int, int] | None:
+def repaired_header(place: Place, library: LibsndfileFunctions) -> tuple[int, int, int, int] | None:
     """Return what libsndfile says of a file if its header declares all the samples that there are.
 
     The values are libsndfile's code of the format, the sample rate (Hz), the channels and the

@@ -6,7 +6,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace._kernel import WavEncoding
+from headrace._kernel import ByteStore, WavEncoding
 
 def convert(pcm: NDArray[Any], channels: int, channel: int, out: NDArray[np.float32]) -> bool:
     """Convert interleaved PCM to float32; the GIL is released.
@@ -32,6 +32,12 @@ def convert(pcm: NDArray[Any], channels: int, channel: int, out: NDArray[np.floa
     ValueError
         There is no such channel, or the sizes do not fit.
     """
+
+@final
+class FaultyStore(ByteStore):
+    """A store of one object, by any key, that fails after its first `reads` reads."""
+
+    def __init__(self, *, object: bytes, reads: int, code: str, message: str) -> None: ...
 
 @final
 class WavLayout:

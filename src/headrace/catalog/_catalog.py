@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headrace.failures import Failure
+    from headrace.storage import Store
     from headrace.windows import Channel, Tail, Windows
 
 __all__ = ["Catalog", "Row", "load_catalog"]
@@ -57,6 +58,7 @@ class Catalog(Sequence[Recording]):
     _table: pa.Table
     root: str = ""
     failures: tuple[Failure, ...] = ()
+    _store: Store | None = None
 
     @classmethod
     def from_table(
@@ -134,6 +136,11 @@ class Catalog(Sequence[Recording]):
     def recording(self, row: int) -> Recording:
         """Return the recording in this row; rows count from 0."""
         return Recording(*(column[row].as_py() for column in self._built_in))
+
+    @property
+    def store(self) -> Store | None:
+        """Where the recordings are, if they are no files: for headrace itself."""
+        return self._store
 
     @cached_property
     def _built_in(self) -> tuple[pa.ChunkedArray, ...]:
@@ -477,7 +484,7 @@ class Catalog(Sequence[Recording]):
         _parquet.write(self.to_arrow(), file)
 
     def _view(self, table: pa.Table) -> Catalog:
-        return Catalog(table, self.root, self.failures)
+        return Catalog(table, self.root, self.failures, self._store)
 
 
 def load_catalog(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from headrace.catalog._catalog import Catalog
     from headrace.codecs import Recording
+    from headrace.storage import Store
 
 __all__ = ["Recordings"]
 
@@ -44,6 +45,13 @@ class Recordings:
             return self.catalogs[0].recording(number)
         catalog = int(np.searchsorted(self._first_numbers, number, side="right")) - 1
         return self.catalogs[catalog].recording(number - int(self._first_numbers[catalog]))
+
+    def store(self, number: int) -> Store | None:
+        """Return where a recording is, if it is no file of the system."""
+        if len(self.catalogs) == 1:
+            return self.catalogs[0].store
+        catalog = int(np.searchsorted(self._first_numbers, number, side="right")) - 1
+        return self.catalogs[catalog].store
 
     def numbers_in(self, other: Recordings, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the numbers that some recordings have in `other`, which has all these catalogs."""

@@ -62,8 +62,12 @@ BUILT_IN: Final = {
     "mtime_ns": "int64",
     "seek_points": "large_binary",
     "decoder": "string",
+    "offset": "int64",
+    "version": "string",
 }
 """Columns that every catalog has, in order, and their Arrow types."""
+
+_NULLABLE: Final = frozenset({"seek_points", "decoder", "offset", "version"})
 
 ROWS_AT_ONCE: Final = 8192
 """Rows that are Python objects at any one time."""
@@ -226,6 +230,10 @@ def _add_optional(columns: dict[str, Any], rows: int) -> None:
         columns["seek_points"] = pa.nulls(rows, pa.large_binary())
     if "decoder" not in columns:
         columns["decoder"] = _decoders_of(columns["seek_points"])
+    if "offset" not in columns:
+        columns["offset"] = pa.nulls(rows, pa.int64())
+    if "version" not in columns:
+        columns["version"] = pa.nulls(rows, pa.string())
 
 
 def _decoders_of(seek_points: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -244,7 +252,7 @@ def _cast(table: pa.Table, name: str, type_: str) -> pa.ChunkedArray:
         column = table[name].cast(type_)
     if column.null_count and name in ("size", "mtime_ns"):
         return pc.fill_null(column, 0)  # no file has this, so a scan with a cache reads the header
-    if column.null_count and name not in ("seek_points", "decoder"):
+    if column.null_count and name not in _NULLABLE:
         row = pc.index(pc.is_null(column), value=True).as_py()
         raise CatalogError(
             f"The column {name} has no value in row {row}: fill it, or drop the row."
@@ -286,6 +294,12 @@ def _check_values(table: pa.Table) -> None:
                 "Correct the value, or drop the row."
             )
     _check_indexes(table)
+    if len(table) and (pc.min(table["offset"]).as_py() or 0) < 0:
+        row = pc.index(pc.less(table["offset"], 0), value=True).as_py()
+        raise CatalogError(
+            f"{ids[row].as_py()!r} has offset={table['offset'][row]}: it must not be negative. "
+            "Correct the value, or drop the row."
+        )
     for name, maximum in (("sample_rate", MAX_SAMPLE_RATE), ("frames", MAX_FRAMES)):
         if len(table) and pc.max(table[name]).as_py() > maximum:
             row = pc.index(pc.greater(table[name], maximum), value=True).as_py()

@@ -26,7 +26,7 @@ from headrace.catalog._table import each_recording, with_columns
 from headrace.codecs import (
     false_claim,
     libsndfile_functions,
-    path_of,
+    place_of,
     read_declared_length,
     source_format,
 )
@@ -197,11 +197,12 @@ def _decoded(
     recording: Recording, library: _kernel.LibsndfileFunctions, cancelled: CancellationToken
 ) -> _Verdict | None:
     """Return what decoding finds, or None if it was cancelled."""
-    declared = read_declared_length(recording)
+    place = place_of(recording)
+    declared = read_declared_length(recording, place)
     found = _kernel.verify(
         source_format(recording),
         library,
-        path=path_of(recording.path),
+        place=place.native,
         frames=recording.frames,
         seek_points=recording.seek_points,
         cancel=cancelled.flag,

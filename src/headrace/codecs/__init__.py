@@ -11,7 +11,7 @@
 - `_native` translates a recording into what the kernel, which decodes, has to know.
 - `_recording` holds the values.
 
-May import `dsp`, `concurrency` and the modules beside the packages.
+May import `storage`, `dsp`, `concurrency` and the modules beside the packages.
 """
 
 from headrace._lazy import attach_names

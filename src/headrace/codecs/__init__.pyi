@@ -12,7 +12,7 @@ from ._formats import seek_point_bytes as seek_point_bytes
 from ._formats import seeks_exactly as seeks_exactly
 from ._libsndfile import libsndfile_functions as libsndfile_functions
 from ._libsndfile import libsndfile_names as libsndfile_names
-from ._libsndfile import path_of as path_of
+from ._native import place_of as place_of
 from ._native import source_format as source_format
 from ._probe import probe as probe
 from ._recording import MAX_FRAMES as MAX_FRAMES

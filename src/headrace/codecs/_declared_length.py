@@ -7,19 +7,19 @@ this module, a file that was cut short would look like one that was always that 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from struct import error, unpack
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from headrace.codecs._ffmpeg import CONTAINERS
 from headrace.codecs._mp3 import declared_frames, scan_mp3
 from headrace.codecs._recording import MAX_FRAMES
-from headrace.failures import Code, Failure
+from headrace.failures import Code, DecodeError, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headrace.codecs._recording import Recording
+    from headrace.storage import Place
 
 __all__ = ["DeclaredLength", "false_claim", "read_declared_length"]
 
@@ -76,16 +76,16 @@ class DeclaredLength(NamedTuple):
     is_unknown: bool = False
 
 
-def read_declared_length(recording: Recording) -> DeclaredLength:
+def read_declared_length(recording: Recording, place: Place) -> DeclaredLength:
     """Return what the file of a recording that libsndfile reads declares."""
     unchanged = DeclaredLength(recording.frames)
     if recording.format == "MP3":
-        mp3 = scan_mp3(recording.path) if recording.seek_points else None
+        mp3 = scan_mp3(place) if recording.seek_points else None
         return unchanged if mp3 is None else DeclaredLength(declared_frames(mp3))
     try:
-        with Path(recording.path).open("rb") as file:
+        with place.open() as file:
             declared = _read(file, recording) or unchanged
-    except (OSError, ValueError, error):
+    except (OSError, ValueError, DecodeError, error):
         return unchanged
     # A damaged length of 64 bits can exceed what any arithmetic here can hold.
     return declared if declared.frames <= MAX_FRAMES else unchanged._replace(is_cut_short=True)

@@ -29,11 +29,14 @@ from headrace.codecs._anchors import DECODER, LONG_AAC, MOST_PRE_ROLL, VERSION, 
 from headrace.codecs._ffmpeg_library import decoder_major, import_pyav, library
 from headrace.codecs._recording import MAX_SAMPLE_RATE, Header
 from headrace.failures import Code, DecodeError, describe_os_error
+from headrace.storage import as_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
+
+    from headrace.storage import Place
 
 __all__ = [
     "BYTE_SEEK",
@@ -144,6 +147,10 @@ _SCALES: Final = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0, "float64
 _AAC_FRAMES: Final = 1024
 """Of a packet of AAC without spectral band replication."""
 _NO_TIME: Final = -(1 << 63)
+_WHOLE_FILES_ONLY: Final = (
+    "this version of PyAV decodes whole files only: unpack it, or install PyAV with FFmpeg 8"
+)
+"""As src/kernel/sources/open_source.cpp says it."""
 _MEASURED_AT_ONCE: Final = 1 << 14
 """Frames: how often a scan checks whether it is cancelled."""
 
@@ -170,9 +177,9 @@ def container_of(begin: bytes) -> str | None:
     return None
 
 
-def _container_at(path: str) -> str | None:
+def _container_at(place: Place) -> str | None:
     """Return which of `CONTAINERS` a file is: what follows its ID3 tags, if it has any, tells."""
-    with open(path, "rb") as file:
+    with place.open() as file:
         begin = file.read(_MAX_BEGIN)
         tagged = False
         while begin[:3] == b"ID3" and len(begin) >= _ID3_HEADER:
@@ -217,8 +224,8 @@ def decoder_bytes(container: str, channels: int, frames: int, sample_rate: int) 
     return (8 << 20) + (512 << 10) * channels + index
 
 
-def measure(path: str, cancelled: Callable[[], bool] = lambda: False) -> Header | None:
-    """Decode a whole file, if it begins like one of `CONTAINERS`.
+def measure(path: str | Place, cancelled: Callable[[], bool] = lambda: False) -> Header | None:
+    """Decode a whole recording, if it begins like one of `CONTAINERS`.
 
     Returns
     -------
@@ -232,16 +239,20 @@ def measure(path: str, cancelled: Callable[[], bool] = lambda: False) -> Header 
     DecodeError
         The file cannot be decoded to its end.
     """
-    container = _container_at(path)
+    container = _container_at(as_place(path))
     return None if container is None else measure_as(path, container, cancelled)
 
 
-def measure_as(path: str, container: str, cancelled: Callable[[], bool] = lambda: False) -> Header:
-    """Decode a whole file of a container that is known; return and raise as `measure`."""
-    functions = library()
+def measure_as(
+    path: str | Place, container: str, cancelled: Callable[[], bool] = lambda: False
+) -> Header:
+    """Decode a whole recording of a container that is known; return and raise as `measure`."""
+    functions, place = library(), as_place(path)
+    if functions is None and not place.is_whole_file:
+        raise DecodeError(Code.UNSUPPORTED, _WHOLE_FILES_ONLY)
     if functions is None:
-        return measure_with_pyav(path, container, cancelled)
-    walk = _kernel.FfmpegWalk(functions, path=os.fsencode(path), demuxer=CONTAINERS[container])
+        return measure_with_pyav(place.path, container, cancelled)
+    walk = _kernel.FfmpegWalk(functions, place=place.native, demuxer=CONTAINERS[container])
     try:
         _raise_error(walk.error)
         rule = anchor_rule(walk.codec)

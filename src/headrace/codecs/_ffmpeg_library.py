@@ -21,6 +21,7 @@ import numpy as np
 
 from headrace import _kernel
 from headrace.failures import Code, DecodeError
+from headrace.storage import Place
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -36,6 +37,9 @@ SELF_CHECK: Final = Path(__file__).with_name("self_check.mka")
 FUNCTIONS: Final = (
     "avcodec_version",
     "av_find_input_format",
+    "avformat_alloc_context",
+    "avio_alloc_context",
+    "avio_context_free",
     "avformat_open_input",
     "avformat_find_stream_info",
     "avformat_close_input",
@@ -54,6 +58,8 @@ FUNCTIONS: Final = (
     "av_packet_unref",
     "av_packet_ref",
     "av_packet_free_side_data",
+    "av_malloc",
+    "av_free",
     "av_frame_alloc",
     "av_frame_free",
     "av_dict_set",
@@ -130,7 +136,7 @@ def _agrees(av: ModuleType, functions: _kernel.FfmpegFunctions) -> bool:
     with av.open(str(SELF_CHECK), format="matroska") as file:
         pieces = [frame.to_ndarray() for frame in file.decode(audio=0)]
     whole = np.concatenate([piece.reshape(-1, 2) for piece in pieces])
-    walk = _kernel.FfmpegWalk(functions, path=str(SELF_CHECK).encode(), demuxer="matroska")
+    walk = _kernel.FfmpegWalk(functions, place=Place(str(SELF_CHECK)).native, demuxer="matroska")
     if walk.error or walk.codec != "flac":
         return False
     walk.set_rules(

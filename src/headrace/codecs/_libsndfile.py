@@ -7,20 +7,21 @@ which are checked when this module is imported.
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headrace import _kernel
 from headrace.codecs._recording import Header
 from headrace.failures import Code, DecodeError
 
+if TYPE_CHECKING:
+    from headrace.storage import Place
+
 __all__ = [
     "format_code",
     "libsndfile_functions",
     "libsndfile_names",
-    "path_of",
     "read_header",
     "read_repaired_header",
 ]
@@ -78,12 +79,7 @@ def format_code(format_: str, subtype: str) -> int:
     return _FORMAT_CODES[format_] | _SUBTYPE_CODES[subtype]
 
 
-def path_of(path: str) -> bytes:
-    """Return `path` as the system's open function takes it."""
-    return path.encode("utf-16-le") if sys.platform == "win32" else os.fsencode(path)
-
-
-def read_header(path: str) -> Header:
+def read_header(place: Place) -> Header:
     """Return what libsndfile reads from a file's header; the values are not checked.
 
     Raises
@@ -92,13 +88,13 @@ def read_header(path: str) -> Header:
         The system cannot open or read the file, or libsndfile does not recognise it
         (``NOT_AUDIO``).
     """
-    found = _kernel.read_header(_FUNCTIONS, path=path_of(path))
+    found = _kernel.read_header(_FUNCTIONS, place=place.native)
     if found.code:
         raise DecodeError(Code(found.code), found.message)
     return _header(found.format, found.sample_rate, found.channels, found.frames)
 
 
-def read_repaired_header(path: str) -> Header | None:
+def read_repaired_header(place: Place) -> Header | None:
     """Return what libsndfile reads if the file's header is given the size of the samples there are.
 
     Returns
@@ -107,7 +103,7 @@ def read_repaired_header(path: str) -> Header | None:
         None if the header declares all samples, the format is another than AU, CAF, AIFF and WAV,
         or the file cannot be opened; and on Windows.
     """
-    found = _kernel.repaired_header(path_of(path), _FUNCTIONS)
+    found = _kernel.repaired_header(place.native, _FUNCTIONS)
     return None if found is None else _header(*found)
 
 

@@ -6,7 +6,6 @@ libsndfile takes it from the encoder's tag or estimates it from the size of the 
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headrace.codecs._recording import Recording
+    from headrace.storage import Place
 
 __all__ = [
     "MP3_EXTENSIONS",
@@ -49,9 +49,9 @@ def has_mp3_extension(path: str) -> bool:
     return PurePath(path).suffix.lower() in MP3_EXTENSIONS
 
 
-def scan_mp3(path: str) -> _kernel.Mp3Scan | None:
+def scan_mp3(place: Place) -> _kernel.Mp3Scan | None:
     """Return what the kernel finds in an MP3 file, or None if it is no MP3 file."""
-    return _kernel.scan_mp3(os.fsencode(path)) if _is_decoded() else None
+    return _kernel.scan_mp3(place.native) if _is_decoded() else None
 
 
 def header_of(scan: _kernel.Mp3Scan) -> Header:

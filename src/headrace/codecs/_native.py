@@ -11,15 +11,17 @@ from headrace.codecs._ffmpeg import BYTE_SEEK, CONTAINERS, Stream
 from headrace.codecs._ffmpeg_library import is_pyav_installed, library
 from headrace.codecs._formats import sample_type, seeks_exactly
 from headrace.codecs._libsndfile import format_code
+from headrace.storage import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headrace.codecs._recording import Recording
+    from headrace.storage import Store
 
     Opener = Callable[..., Stream]
 
-__all__ = ["source_format"]
+__all__ = ["place_of", "source_format"]
 
 _WAV_ENCODINGS: Final = {
     "PCM_U8": WavEncoding.UINT8,
@@ -29,6 +31,12 @@ _WAV_ENCODINGS: Final = {
     "FLOAT": WavEncoding.FLOAT32,
     "DOUBLE": WavEncoding.FLOAT64,
 }
+
+
+def place_of(recording: Recording, store: Store | None = None) -> Place:
+    """Return where the bytes of a recording are, whose path is a key if there is a `store`."""
+    length = None if recording.offset is None else recording.size
+    return Place(recording.path, recording.offset, length, None if store is None else store.native)
 
 
 def source_format(recording: Recording) -> SourceFormat:

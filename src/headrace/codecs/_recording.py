@@ -51,7 +51,7 @@ class Recording:
     id : str
         POSIX path relative to the catalog's root: stays the same when the data moves.
     path : str
-        Where the file is now.
+        Where the file is now, or the file that holds the recording.
     sample_rate : int
         Hz.
     channels, frames : int
@@ -60,7 +60,7 @@ class Recording:
         libsndfile's names of the container and the sample format, such as ``"WAV"`` and
         ``"PCM_16"``; for files that FFmpeg decodes, such as ``"MP4"`` and ``"aac"``.
     size : int
-        Bytes.
+        Bytes of the recording.
     mtime_ns : int
         Time of last change, in nanoseconds since 1970.
     seek_points : bytes or None
@@ -70,6 +70,11 @@ class Recording:
     decoder : str or None
         What decodes the file, if that is not decided by its format alone: FFmpeg's libavcodec with
         its major version, and the version of the rules by which decoding starts.
+    offset : int or None
+        Byte of the file at which the recording begins. None if the file holds nothing else.
+    version : str or None
+        What a store of objects says that identifies the bytes of one, such as its ETag. None for
+        files.
     defects : tuple of Failure
         What a scan found to be wrong with a file that can be used all the same; a catalog has them
         among its failures.
@@ -86,6 +91,8 @@ class Recording:
     mtime_ns: int = 0
     seek_points: bytes | None = field(default=None, compare=False, repr=False)
     decoder: str | None = None
+    offset: int | None = None
+    version: str | None = None
     defects: tuple[Failure, ...] = field(default=(), compare=False, repr=False)
 
     @property

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from headrace import _kernel
-from headrace.codecs import libsndfile_functions, path_of, seek_point_bytes, source_format
+from headrace.codecs import libsndfile_functions, place_of, seek_point_bytes, source_format
 from headrace.dsp import kernel_info, resampler
 from headrace.failures import Code, Failure
 from headrace.loading._plan import chunk_outputs
@@ -240,7 +240,7 @@ class Reader:
             format=self._kinds[kind],
             frames=recording.frames,
             file_bytes=recording.size,
-            path=path_of(recording.path),
+            place=place_of(recording, self._recordings.store(index)).native,
             seek_points=recording.seek_points,
         )
 

@@ -3,8 +3,10 @@
 #pragma once
 #include <nanobind/nanobind.h>
 
+#include <memory>
 #include <string>
 
+#include "sources/place.h"
 #include "sources/source.h"
 
 namespace headrace {
@@ -21,12 +23,21 @@ struct PySourceFormat {
   nanobind::object opener, ffmpeg;
 };
 
-// A path as the system's open() takes it, from what Python gives: bytes, in UTF-16 on Windows.
-std::string path_from(const nanobind::bytes& path);
+// A ByteStore that Python holds, too.
+struct PyByteStore {
+  std::shared_ptr<ByteStore> plain;
+};
+
+// A Place, and the store as Python knows it.
+struct PyPlace {
+  Place plain;
+  nanobind::object store;
+};
 
 void bind_ffmpeg(nanobind::module_& m);
 void bind_filter(nanobind::module_& m);
 void bind_reader(nanobind::module_& m);
+void bind_places(nanobind::module_& m);
 void bind_sources(nanobind::module_& m);
 void bind_verify(nanobind::module_& m);
 void bind_testing(nanobind::module_& m);

@@ -34,6 +34,9 @@ void make_functions(FfmpegFunctions* self, const nb::dict& addresses) {
 #define SET(name) set(functions.name, #name)
   SET(avcodec_version);
   SET(av_find_input_format);
+  SET(avformat_alloc_context);
+  SET(avio_alloc_context);
+  SET(avio_context_free);
   SET(avformat_open_input);
   SET(avformat_find_stream_info);
   SET(avformat_close_input);
@@ -52,6 +55,8 @@ void make_functions(FfmpegFunctions* self, const nb::dict& addresses) {
   SET(av_packet_unref);
   SET(av_packet_ref);
   SET(av_packet_free_side_data);
+  SET(av_malloc);
+  SET(av_free);
   SET(av_frame_alloc);
   SET(av_frame_free);
   SET(av_dict_set);
@@ -93,11 +98,10 @@ nb::object error_of(Work work) {
 // A FfmpegWalk whose errors are values.
 class PyWalk {
  public:
-  PyWalk(nb::object library, const nb::bytes& path, const std::string& demuxer)
+  PyWalk(nb::object library, const PyPlace& place, const std::string& demuxer)
       : library_(std::move(library)) {
     const FfmpegFormat format{&nb::cast<const FfmpegFunctions&>(library_), demuxer, "", false};
-    const std::string plain = path_from(path);
-    error = error_of([&] { walk = std::make_unique<FfmpegWalk>(plain, format); });
+    error = error_of([&] { walk = std::make_unique<FfmpegWalk>(place.plain, format); });
   }
 
   int64_t advance(int64_t frames) {
@@ -143,8 +147,8 @@ void bind_ffmpeg(nb::module_& m) {
       .def_prop_ro("byte_seek", &format_field<&FfmpegFormat::byte_seek>);
 #ifndef _WIN32
   nb::class_<PyWalk>(m, "FfmpegWalk")
-      .def(nb::init<nb::object, const nb::bytes&, const std::string&>(), "library"_a, nb::kw_only(),
-           "path"_a, "demuxer"_a)
+      .def(nb::init<nb::object, const PyPlace&, const std::string&>(), "library"_a, nb::kw_only(),
+           "place"_a, "demuxer"_a)
       .def("set_rules", &PyWalk::set_rules, nb::kw_only(), "spacing_s"_a, "pre_roll"_a, "pre_roll_s"_a,
            "forgets"_a, "long_spacing_s"_a, "long_pre_roll"_a, "long_pre_roll_s"_a)
       .def("advance", &PyWalk::advance, "frames"_a)

@@ -6,6 +6,7 @@
 NB_MODULE(_kernel, m) {
   // When the interpreter exits, an abandoned read may still hold its arguments.
   nanobind::set_leak_warnings(false);
+  headrace::bind_places(m);
   headrace::bind_filter(m);
   headrace::bind_ffmpeg(m);
   headrace::bind_sources(m);

@@ -39,7 +39,7 @@ class PythonSource : public Source {
  public:
   PythonSource(PyObject* opener, const SourceSpec& spec) : frame_bytes_(4 * spec.format.channels) {
     const WithGil held;
-    const nb::bytes path(spec.path.data(), spec.path.size());
+    const nb::bytes path(spec.place.path.data(), spec.place.path.size());
     const nb::bytes points(spec.seek_points.data(), spec.seek_points.size());
     PyObject* last = spec.seek_points.empty() ? nullptr : points.ptr();
     stream_ = call_python([&] { return PyObject_CallFunctionObjArgs(opener, path.ptr(), last, nullptr); });

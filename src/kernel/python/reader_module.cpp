@@ -37,7 +37,12 @@ struct PyRecordingFormat {
   nb::object source, filter;
 };
 
-// A ReadRequest that owns its recording.
+// A RecordingFile, and its place as Python knows it.
+struct PyRecordingFile {
+  RecordingFile plain;
+  nb::object place;
+};
+
 struct PyReadRequest {
   ReadRequest plain;
   nb::object recording;
@@ -53,31 +58,30 @@ void make_recording_format(PyRecordingFormat* self, nb::object source, nb::objec
                                source, filter};
 }
 
-void make_recording(RecordingFile* self, int64_t id, int format, int64_t frames, int64_t file_bytes,
-                    const nb::bytes& path, const std::optional<nb::bytes>& seek_points) {
+void make_recording(PyRecordingFile* self, int64_t id, int format, int64_t frames, int64_t file_bytes,
+                    nb::object place, const std::optional<nb::bytes>& seek_points) {
   if (frames < 0 || frames > MOST_FRAMES)
     throw std::invalid_argument("frames must be from 0 to 2^44, not " + std::to_string(frames));
-  new (self) RecordingFile{id, format, frames, file_bytes, path_from(path), {}};
-  if (seek_points) self->seek_points.assign(seek_points->c_str(), seek_points->size());
+  RecordingFile plain{id, format, frames, file_bytes, nb::cast<const PyPlace&>(place).plain, {}};
+  new (self) PyRecordingFile{std::move(plain), std::move(place)};
+  if (seek_points) self->plain.seek_points.assign(seek_points->c_str(), seek_points->size());
 }
 
-nb::bytes recording_path(const RecordingFile& recording) {
-#ifdef _WIN32
-  return nb::bytes(recording.path.data(), recording.path.size() - 2);
-#else
-  return nb::bytes(recording.path.data(), recording.path.size());
-#endif
+template <auto Member>
+auto recording_field(const PyRecordingFile& recording) {
+  return recording.plain.*Member;
 }
 
-nb::object recording_seek_points(const RecordingFile& recording) {
-  if (recording.seek_points.empty()) return nb::none();
-  return nb::bytes(recording.seek_points.data(), recording.seek_points.size());
+nb::object recording_seek_points(const PyRecordingFile& recording) {
+  const std::string& points = recording.plain.seek_points;
+  if (points.empty()) return nb::none();
+  return nb::bytes(points.data(), points.size());
 }
 
 void make_request(PyReadRequest* self, nb::object recording, std::vector<int64_t> starts, int64_t row) {
   if (starts.empty() || starts[0] < 0 || row < 0)
     throw std::invalid_argument("a request needs starts from 0 on, and a row from 0 on");
-  const RecordingFile* plain = &nb::cast<const RecordingFile&>(recording);
+  const RecordingFile* plain = &nb::cast<const PyRecordingFile&>(recording).plain;
   new (self) PyReadRequest{{plain, std::move(starts), row}, std::move(recording)};
 }
 
@@ -174,14 +178,14 @@ void bind_reader(nb::module_& m) {
       .def_prop_ro("output_down", [](const PyRecordingFormat& f) { return f.plain.output_down; })
       .def_prop_ro("chunk", [](const PyRecordingFormat& f) { return f.plain.chunk; })
       .def_prop_ro("history", [](const PyRecordingFormat& f) { return f.plain.history; });
-  nb::class_<RecordingFile>(m, "RecordingFile")
+  nb::class_<PyRecordingFile>(m, "RecordingFile")
       .def("__init__", &make_recording, nb::kw_only(), "id"_a, "format"_a, "frames"_a, "file_bytes"_a,
-           "path"_a, "seek_points"_a = nb::none())
-      .def_ro("id", &RecordingFile::id)
-      .def_ro("format", &RecordingFile::format)
-      .def_ro("frames", &RecordingFile::frames)
-      .def_ro("file_bytes", &RecordingFile::file_bytes)
-      .def_prop_ro("path", &recording_path)
+           "place"_a, "seek_points"_a = nb::none())
+      .def_prop_ro("id", &recording_field<&RecordingFile::id>)
+      .def_prop_ro("format", &recording_field<&RecordingFile::format>)
+      .def_prop_ro("frames", &recording_field<&RecordingFile::frames>)
+      .def_prop_ro("file_bytes", &recording_field<&RecordingFile::file_bytes>)
+      .def_ro("place", &PyRecordingFile::place)
       .def_prop_ro("seek_points", &recording_seek_points);
   nb::class_<PyReadRequest>(m, "ReadRequest")
       .def("__init__", &make_request, nb::kw_only(), "recording"_a, "starts"_a, "row"_a)

@@ -81,12 +81,11 @@ struct PyHeader {
   std::string code, message;
 };
 
-PyHeader read_header(const LibsndfileFunctions& library, const nb::bytes& path) {
-  const std::string plain = path_from(path);
+PyHeader read_header(const LibsndfileFunctions& library, const PyPlace& place) {
   PyHeader header;
   const WithoutGil released;
   try {
-    header.info = read_libsndfile_header(plain, library);
+    header.info = read_libsndfile_header(place.plain, library);
   } catch (const DecodeError& error) {
     header.code = error.code;
     header.message = error.what();
@@ -105,14 +104,6 @@ auto format_field(const PySourceFormat& format) {
 }
 
 }  // namespace
-
-std::string path_from(const nb::bytes& path) {
-#ifdef _WIN32
-  return std::string(path.c_str(), path.size()) + std::string(2, '\0');  // ends UTF-16
-#else
-  return std::string(path.c_str(), path.size());
-#endif
-}
 
 void bind_sources(nb::module_& m) {
   nb::enum_<SampleType>(m, "SampleType")
@@ -149,7 +140,7 @@ void bind_sources(nb::module_& m) {
       .def_prop_ro("sample_rate", &header_field<&LibsndfileFunctions::Info::samplerate>)
       .def_prop_ro("channels", &header_field<&LibsndfileFunctions::Info::channels>)
       .def_prop_ro("frames", &header_field<&LibsndfileFunctions::Info::frames>);
-  m.def("read_header", &read_header, "library"_a, nb::kw_only(), "path"_a);
+  m.def("read_header", &read_header, "library"_a, nb::kw_only(), "place"_a);
   nb::class_<PySourceFormat>(m, "SourceFormat")
       .def("__init__", &make_format, nb::kw_only(), "sample_rate"_a, "channels"_a, "sample_type"_a,
            "exact_seek"_a, "sndfile_format"_a = 0, "wav_encoding"_a = nb::none(),

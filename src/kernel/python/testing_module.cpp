@@ -3,13 +3,16 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -17,6 +20,8 @@
 #include "arithmetic/float_mode.h"
 #include "python/bindings.h"
 #include "sources/bytes.h"
+#include "sources/decode_error.h"
+#include "sources/place.h"
 #include "sources/wav_layout.h"
 #ifndef _WIN32
 #include "sources/flac_file.h"
@@ -46,6 +51,47 @@ class Memory : public Bytes {
  private:
   nb::bytes bytes_;
 };
+
+// A store of one object that fails: its first `reads` reads succeed, and no other.
+class FaultyStore : public ByteStore {
+ public:
+  FaultyStore(std::string object, int64_t reads, std::string code, std::string message)
+      : object_(std::make_shared<const std::string>(std::move(object))),
+        left_(std::make_shared<std::atomic<int64_t>>(reads)),
+        error_(code, message) {}
+  std::unique_ptr<Bytes> open(const std::string&) override { return std::make_unique<Faulty>(*this); }
+
+ private:
+  class Faulty : public Bytes {
+   public:
+    explicit Faulty(const FaultyStore& store) : object_(store.object_), left_(store.left_), error_(store.error_) {}
+    int64_t size() const override { return static_cast<int64_t>(object_->size()); }
+    int64_t read(int64_t offset, void* to, int64_t count) const override {
+      if (left_->fetch_sub(1) <= 0) throw error_;
+      if (offset < 0 || offset >= size()) return 0;
+      const int64_t some = std::min(count, size() - offset);
+      std::memcpy(to, object_->data() + offset, static_cast<size_t>(some));
+      return some;
+    }
+
+   private:
+    const std::shared_ptr<const std::string> object_;
+    const std::shared_ptr<std::atomic<int64_t>> left_;
+    const DecodeError error_;
+  };
+
+  const std::shared_ptr<const std::string> object_;
+  const std::shared_ptr<std::atomic<int64_t>> left_;
+  const DecodeError error_;
+};
+
+struct PyFaultyStore : PyByteStore {};
+
+void make_faulty_store(PyFaultyStore* self, const nb::bytes& object, int64_t reads, const std::string& code,
+                       const std::string& message) {
+  new (self) PyFaultyStore{
+      {std::make_shared<FaultyStore>(std::string(object.c_str(), object.size()), reads, code, message)}};
+}
 
 template <typename Sample>
 bool convert_checked(Vector<const Sample> pcm, int channels, int channel, Vector<float> out) {
@@ -99,6 +145,8 @@ void bind_testing(nb::module_& m) {
   bind_convert<int32_t>(m);
   bind_convert<float>(m);
   bind_convert<double>(m);
+  nb::class_<PyFaultyStore, PyByteStore>(m, "FaultyStore")
+      .def("__init__", &make_faulty_store, nb::kw_only(), "object"_a, "reads"_a, "code"_a, "message"_a);
   nb::class_<WavLayout>(m, "WavLayout")
       .def_ro("encoding", &WavLayout::encoding)
       .def_ro("channels", &WavLayout::channels)

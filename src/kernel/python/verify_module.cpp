@@ -17,9 +17,9 @@
 #include "python/text.h"
 #include "python/without_gil.h"
 #include "reader/verify.h"
-#include "sources/bytes.h"
 #include "sources/decode_error.h"
 #include "sources/libsndfile.h"
+#include "sources/place.h"
 #ifndef _WIN32
 #include "sources/mp3_index.h"
 #include "sources/probe_header.h"
@@ -42,12 +42,12 @@ struct PyMp3Scan {
 using Flag = nb::ndarray<unsigned char, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 VerifyResult verify_file(const PySourceFormat& format, const LibsndfileFunctions& library,
-                         const nb::bytes& path, int64_t frames,
+                         const PyPlace& place, int64_t frames,
                          const std::optional<nb::bytes>& seek_points, Flag cancel) {
   if (cancel.size() < 1) throw std::invalid_argument("cancel must hold a byte");
   SourceSpec spec;
   spec.format = format.plain;
-  spec.path = path_from(path);
+  spec.place = place.plain;
   spec.frames = frames;
   if (seek_points) spec.seek_points.assign(seek_points->c_str(), seek_points->size());
   const WithoutGil released;
@@ -55,14 +55,13 @@ VerifyResult verify_file(const PySourceFormat& format, const LibsndfileFunctions
 }
 
 #ifndef _WIN32
-nb::object scan_mp3_file(const nb::bytes& path) {
-  const std::string plain = path_from(path);
+nb::object scan_mp3_file(const PyPlace& place) {
   PyMp3Scan found;
   bool is_mp3 = false;
   {
     const WithoutGil released;
     try {
-      is_mp3 = scan_mp3(*open_bytes(plain), &found.plain);
+      is_mp3 = scan_mp3(*open_bytes(place.plain), &found.plain);
     } catch (const DecodeError&) {  // opening the file with libsndfile reports it
     }
     if (is_mp3 && found.plain.index.frames) found.seek_points = pack(found.plain.index);
@@ -80,21 +79,20 @@ nb::bytes only_from_start(const nb::bytes& seek_points) {
   return nb::bytes(packed.data(), packed.size());
 }
 #else
-nb::object scan_mp3_file(const nb::bytes&) { return nb::none(); }
+nb::object scan_mp3_file(const PyPlace&) { return nb::none(); }
 nb::bytes only_from_start(const nb::bytes&) { return nb::bytes("", 0); }
 #endif
 
-nb::object find_repaired_header(const nb::bytes& path, const LibsndfileFunctions& library) {
+nb::object find_repaired_header(const PyPlace& place, const LibsndfileFunctions& library) {
 #ifdef _WIN32
-  (void)path, (void)library;
+  (void)place, (void)library;
 #else
-  const std::string plain = path_from(path);
   LibsndfileFunctions::Info info;
   bool found = false;
   {
     const WithoutGil released;
     try {
-      found = probe_repaired(*open_bytes(plain), library, &info);
+      found = probe_repaired(*open_bytes(place.plain), library, &info);
     } catch (const DecodeError&) {  // libsndfile reports it
     }
   }
@@ -103,17 +101,16 @@ nb::object find_repaired_header(const nb::bytes& path, const LibsndfileFunctions
   return nb::none();
 }
 
-nb::object probe(const nb::bytes& path) {
+nb::object probe(const PyPlace& place) {
 #ifdef _WIN32
-  (void)path;
+  (void)place;
 #else
-  const std::string plain = path_from(path);
   AudioHeader header;
   bool found = false;
   {
     const WithoutGil released;
     try {
-      found = probe_header(open_bytes(plain), &header);
+      found = probe_header(open_bytes(place.plain), &header);
     } catch (const DecodeError&) {  // libsndfile reports it
     }
   }
@@ -153,10 +150,10 @@ void bind_verify(nb::module_& m) {
       .def_prop_ro("message", [](const VerifyResult& result) { return to_str(result.message); })
       .def_ro("seek_points_exact", &VerifyResult::seek_points_exact)
       .def_ro("cancelled", &VerifyResult::cancelled);
-  m.def("verify", &verify_file, "format"_a, "library"_a, nb::kw_only(), "path"_a, "frames"_a,
+  m.def("verify", &verify_file, "format"_a, "library"_a, nb::kw_only(), "place"_a, "frames"_a,
         "seek_points"_a = nb::none(), "cancel"_a);
-  m.def("probe_header", &probe, "path"_a);
-  m.def("repaired_header", &find_repaired_header, "path"_a, "library"_a);
+  m.def("probe_header", &probe, "place"_a);
+  m.def("repaired_header", &find_repaired_header, "place"_a, "library"_a);
 #ifndef _WIN32
   nb::class_<PyMp3Scan>(m, "Mp3Scan")
       .def_prop_ro("seek_points",
@@ -179,7 +176,7 @@ void bind_verify(nb::module_& m) {
       .def_prop_ro("damaged_packets", [](const PyMp3Scan& scan) { return scan.plain.damaged_frames; })
       .def_prop_ro("damaged_at", [](const PyMp3Scan& scan) { return scan.plain.damaged_at; });
 #endif
-  m.def("scan_mp3", &scan_mp3_file, "path"_a);
+  m.def("scan_mp3", &scan_mp3_file, "place"_a);
   m.def("only_from_start", &only_from_start, "seek_points"_a);
 }
 

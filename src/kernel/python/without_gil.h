@@ -13,13 +13,17 @@
 
 namespace headrace {
 
+inline bool is_finalizing() {
+#if PY_VERSION_HEX >= 0x030D0000
+  return Py_IsFinalizing();
+#else
+  return _Py_IsFinalizing();
+#endif
+}
+
 // If the interpreter is being finalized, sleep until the process ends.
 inline void wait_if_finalizing() {
-#if PY_VERSION_HEX >= 0x030D0000
-  while (Py_IsFinalizing()) std::this_thread::sleep_for(std::chrono::hours(1));
-#else
-  while (_Py_IsFinalizing()) std::this_thread::sleep_for(std::chrono::hours(1));
-#endif
+  while (is_finalizing()) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
 class WithoutGil {

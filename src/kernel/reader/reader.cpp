@@ -72,7 +72,7 @@ struct Reader::OpenFile {
   OpenFile(const Reader& reader, const RecordingFile& recording, const RecordingFormat& its_format)
       : id(recording.id), format(its_format), library(reader.library_) {
     spec.format = format.source;
-    spec.path = recording.path;
+    spec.place = recording.place;
     spec.frames = recording.frames;
     spec.file_bytes = recording.file_bytes;
     spec.seek_points = recording.seek_points;

@@ -47,8 +47,8 @@ struct RecordingFile {
   int64_t id;
   int format;  // index into the Reader's formats
   int64_t frames;
-  int64_t file_bytes;  // size of the file at the scan
-  std::string path;    // as in SourceSpec
+  int64_t file_bytes;  // size of the place at the scan
+  Place place;
   std::string seek_points;
 };
 

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "sources/decode_error.h"
 #include "sources/open_source.h"
+#include "sources/watched_store.h"
 #ifndef _WIN32
 #include "reader/mp3_seek_check.h"
 #endif
@@ -37,10 +39,8 @@ void count_non_finite(const Sample* pcm, int64_t frames, int channels, VerifyRes
   }
 }
 
-}  // namespace
-
-VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
-                    const CancelFlag* cancel) {
+VerifyResult verify_watched(const SourceSpec& spec, const LibsndfileFunctions& library,
+                            const CancelFlag* cancel) {
   VerifyResult result;
   try {
     const bool flac = (spec.format.sndfile_format & CONTAINER_MASK) == FLAC_CONTAINER;
@@ -87,6 +87,21 @@ VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
   } catch (const DecodeError& error) {
     result.code = error.code;
     result.message = error.what();
+  }
+  return result;
+}
+
+}  // namespace
+
+VerifyResult verify(const SourceSpec& spec, const LibsndfileFunctions& library,
+                    const CancelFlag* cancel) {
+  SourceSpec watched = spec;
+  const auto store = watch(&watched.place);
+  VerifyResult result = verify_watched(watched, library, cancel);
+  const auto error = store ? store->error() : std::nullopt;
+  if (error && !result.cancelled) {
+    result.code = error->code;
+    result.message = error->what();
   }
   return result;
 }

@@ -21,6 +21,9 @@ constexpr int MOST_HZ = 10'000'000;  // as in codecs/_ffmpeg.py
 // of the air; behind them the file is read from its start.
 constexpr int64_t STEPS_BACK[] = {0, 1, 10};
 
+// Bytes that FFmpeg asks for at a time: as many as it asks of a file (IO_BUFFER_SIZE in its aviobuf.c).
+constexpr int INPUT_BUFFER = 1 << 15;
+
 // Packets that are looked at behind the place to which a seek has led.
 constexpr int64_t NEAR = 4096;
 
@@ -50,8 +53,48 @@ PacketPointer::~PacketPointer() {
   if (packet_) library_->av_packet_free(&packet_);
 }
 
-FfmpegFile::FfmpegFile(const std::string& path, const FfmpegFormat& format)
-    : format_(format), library_(*format.library), path_(path), found_(library_) {
+FfmpegInput::FfmpegInput(std::unique_ptr<Bytes> bytes, const FfmpegFunctions& library)
+    : bytes_(std::move(bytes)), library_(library) {
+  auto* buffer = static_cast<unsigned char*>(library_.av_malloc(INPUT_BUFFER));
+  if (!buffer) throw_no_memory();
+  context_ = library_.avio_alloc_context(
+      buffer, INPUT_BUFFER, 0, this,
+      [](void* user, uint8_t* to, int count) noexcept { return static_cast<FfmpegInput*>(user)->read(to, count); },
+      nullptr,
+      [](void* user, int64_t offset, int whence) noexcept {
+        return static_cast<FfmpegInput*>(user)->seek(offset, whence);
+      });
+  if (context_) return;
+  library_.av_free(buffer);
+  throw_no_memory();
+}
+
+FfmpegInput::~FfmpegInput() {
+  library_.av_free(context_->buffer);  // FFmpeg may have replaced the one that it was given
+  library_.avio_context_free(&context_);
+}
+
+int FfmpegInput::read(uint8_t* to, int count) {
+  const int64_t got = bytes_->read(at_, to, count);
+  if (got < 0) {
+    system_error_ = errno ? errno : EIO;
+    return -system_error_;
+  }
+  if (got == 0) return END_OF_FILE;
+  at_ += got;
+  return static_cast<int>(got);
+}
+
+int64_t FfmpegInput::seek(int64_t offset, int whence) {
+  if (whence & SEEK_SIZE) return bytes_->size();
+  whence &= ~SEEK_FORCE;
+  const int64_t to = offset + (whence == SEEK_SET ? 0 : whence == SEEK_CUR ? at_ : bytes_->size());
+  if (to < 0) return -EINVAL;
+  return at_ = to;
+}
+
+FfmpegFile::FfmpegFile(const Place& place, const FfmpegFormat& format)
+    : format_(format), library_(*format.library), place_of_file_(place), found_(library_) {
   try {
     open();
   } catch (...) {
@@ -64,19 +107,36 @@ FfmpegFile::~FfmpegFile() { close(); }
 
 void FfmpegFile::close() {
   if (context_) library_.avformat_close_input(&context_);
+  input_.reset();
+}
+
+int FfmpegFile::open_input() {
+  const bool whole = place_of_file_.is_whole_file();
+  if (!whole) {
+    input_ = std::make_unique<FfmpegInput>(open_bytes(place_of_file_), library_);
+    context_ = library_.avformat_alloc_context();
+    if (!context_) throw_no_memory();
+    context_->pb = input_->get();
+  }
+  Dictionary* options = nullptr;
+  library_.av_dict_set(&options, "protocol_whitelist", whole ? "file" : "none", 0);
+  library_.av_dict_set(&options, "format_whitelist", format_.demuxer.c_str(), 0);
+  const std::string url = whole ? "file:" + place_of_file_.path : "";
+  const int error = library_.avformat_open_input(
+      &context_, url.c_str(), library_.av_find_input_format(format_.demuxer.c_str()), &options);
+  library_.av_dict_free(&options);
+  return error < 0 ? error : library_.avformat_find_stream_info(context_, nullptr);
 }
 
 void FfmpegFile::open() {
-  Dictionary* options = nullptr;
-  library_.av_dict_set(&options, "protocol_whitelist", "file", 0);
-  library_.av_dict_set(&options, "format_whitelist", format_.demuxer.c_str(), 0);
-  int error = library_.avformat_open_input(&context_, ("file:" + path_).c_str(),
-                                           library_.av_find_input_format(format_.demuxer.c_str()), &options);
-  library_.av_dict_free(&options);
-  if (error >= 0) error = library_.avformat_find_stream_info(context_, nullptr);
+  const int error = open_input();
+  if (input_ && input_->system_error())
+    throw DecodeError("IO", "the file cannot be read" + ffmpeg_complaint(library_, -input_->system_error()));
+  if (error < 0 && input_)
+    throw DecodeError("NOT_AUDIO", "no decoder recognises it" + ffmpeg_complaint(library_, error));
   if (error < 0) {
     // FFmpeg calls damage "Operation not permitted": ask the system itself.
-    const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    const int descriptor = ::open(place_of_file_.path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) throw_system_error(errno);
     char byte;
     const bool readable = ::read(descriptor, &byte, 1) >= 0;
@@ -123,6 +183,7 @@ bool FfmpegFile::next(Packet* packet) {
     const int error = library_.av_read_frame(context_, packet);
     if (error < 0) {
       error_ = error == END_OF_FILE ? 0 : error;
+      if (input_ && input_->system_error()) error_ = -EIO;
       return false;
     }
     ++read_;

@@ -12,6 +12,7 @@
 
 #include "sources/ffmpeg_library.h"
 #include "sources/packet_index.h"
+#include "sources/place.h"
 
 namespace headrace {
 
@@ -35,10 +36,33 @@ class PacketPointer {
   ffmpeg::Packet* packet_;
 };
 
+// Bytes that FFmpeg reads through functions of ours.
+class FfmpegInput {
+ public:
+  FfmpegInput(std::unique_ptr<Bytes> bytes, const FfmpegFunctions& library);
+  ~FfmpegInput();
+  FfmpegInput(const FfmpegInput&) = delete;
+  FfmpegInput& operator=(const FfmpegInput&) = delete;
+
+  ffmpeg::IoContext* get() const { return context_; }
+  // What the system reported where the bytes could not be read; 0 if they could.
+  int system_error() const { return system_error_; }
+
+ private:
+  int read(uint8_t* to, int count);
+  int64_t seek(int64_t offset, int whence);
+
+  const std::unique_ptr<Bytes> bytes_;
+  const FfmpegFunctions& library_;
+  ffmpeg::IoContext* context_ = nullptr;
+  int64_t at_ = 0;
+  int system_error_ = 0;
+};
+
 class FfmpegFile {
  public:
   // Throws DecodeError if it cannot be opened, has no audio track, or has another codec than `format` says.
-  FfmpegFile(const std::string& path, const FfmpegFormat& format);
+  FfmpegFile(const Place& place, const FfmpegFormat& format);
   ~FfmpegFile();
   FfmpegFile(const FfmpegFile&) = delete;
   FfmpegFile& operator=(const FfmpegFile&) = delete;
@@ -64,13 +88,15 @@ class FfmpegFile {
 
  private:
   void open();
+  int open_input();
   void close();
   bool find(const PacketPlace& place, bool from_start, int64_t number);
 
   const FfmpegFormat& format_;
   const FfmpegFunctions& library_;
-  const std::string path_;
+  const Place place_of_file_;
   std::string codec_;
+  std::unique_ptr<FfmpegInput> input_;  // null if FFmpeg opens the file itself
   ffmpeg::FormatContext* context_ = nullptr;
   ffmpeg::Stream* track_ = nullptr;
   PacketPlace place_;

@@ -39,6 +39,11 @@ struct FormatContext {  // AVFormatContext
   Stream** streams;
 };
 
+struct IoContext {  // AVIOContext
+  const void* av_class;
+  unsigned char* buffer;
+};
+
 struct Packet {  // AVPacket
   void* buf;
   int64_t pts, dts;
@@ -80,6 +85,8 @@ struct Frame {  // AVFrame
   ChannelLayout ch_layout;
 };
 
+constexpr int SEEK_SIZE = 0x10000;              // AVSEEK_SIZE: tell the size
+constexpr int SEEK_FORCE = 0x20000;             // AVSEEK_FORCE: a flag to be ignored
 constexpr int AUDIO = 1;                        // AVMEDIA_TYPE_AUDIO
 constexpr int DISCARD_ALL = 48;                 // AVDISCARD_ALL
 constexpr int SEEK_BACKWARD = 1, SEEK_BYTE = 2;  // AVSEEK_FLAG_*
@@ -101,6 +108,12 @@ namespace headrace {
 struct FfmpegFunctions {
   unsigned (*avcodec_version)();
   // libavformat
+  ffmpeg::FormatContext* (*avformat_alloc_context)();
+  ffmpeg::IoContext* (*avio_alloc_context)(unsigned char* buffer, int size, int writes, void* user,
+                                           int (*read)(void* user, uint8_t* to, int count),
+                                           int (*write)(void* user, const uint8_t* from, int count),
+                                           int64_t (*seek)(void* user, int64_t offset, int whence));
+  void (*avio_context_free)(ffmpeg::IoContext**);
   const ffmpeg::InputFormat* (*av_find_input_format)(const char* name);
   int (*avformat_open_input)(ffmpeg::FormatContext**, const char* url, const ffmpeg::InputFormat*,
                              ffmpeg::Dictionary**);
@@ -123,6 +136,8 @@ struct FfmpegFunctions {
   int (*av_packet_ref)(ffmpeg::Packet* to, const ffmpeg::Packet* from);
   void (*av_packet_free_side_data)(ffmpeg::Packet*);
   // libavutil
+  void* (*av_malloc)(size_t size);
+  void (*av_free)(void*);
   ffmpeg::Frame* (*av_frame_alloc)();
   void (*av_frame_free)(ffmpeg::Frame**);
   int (*av_dict_set)(ffmpeg::Dictionary**, const char* key, const char* value, int flags);

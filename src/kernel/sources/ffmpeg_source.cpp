@@ -22,7 +22,7 @@ class FfmpegSource : public Source {
         index_(std::move(index)),
         sample_rate_(spec.format.sample_rate),
         channels_(spec.format.channels),
-        file_(spec.path, format_),
+        file_(spec.place, format_),
         packet_(*format_.library),
         history_(*format_.library, index_.pre_roll) {
     replace_decoder();
@@ -195,8 +195,8 @@ void PacketHistory::feed(FfmpegDecoder* decoder, int64_t count) const {
     decoder->decode(entries_[entries_.size() - static_cast<size_t>(i)].packet.get(), nullptr);
 }
 
-FfmpegWalk::FfmpegWalk(const std::string& path, const FfmpegFormat& format)
-    : format_(format), library_(*format.library), file_(path, format_), packet_(library_) {
+FfmpegWalk::FfmpegWalk(const Place& place, const FfmpegFormat& format)
+    : format_(format), library_(*format.library), file_(place, format_), packet_(library_) {
   index_.decoder_major = library_.avcodec_version() >> 16;
 }
 

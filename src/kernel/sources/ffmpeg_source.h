@@ -57,7 +57,7 @@ class PacketHistory {
 class FfmpegWalk {
  public:
   // Throws DecodeError if the file cannot be opened.
-  FfmpegWalk(const std::string& path, const FfmpegFormat& format);
+  FfmpegWalk(const Place& place, const FfmpegFormat& format);
 
   // Give the rule of the codec; and that of packets of more than 1,024 frames, which AAC's are that carry
   // spectral band replication.

@@ -4,9 +4,9 @@
 #include <string>
 #include <utility>
 
-#include "sources/bytes.h"
 #include "sources/decode_error.h"
 #include "sources/flac_file.h"
+#include "sources/place.h"
 
 namespace headrace {
 namespace {
@@ -84,7 +84,7 @@ int64_t unpack_flac_end(const std::string& packed) {
 }
 
 std::unique_ptr<Source> open_flac(const SourceSpec& spec, const LibsndfileFunctions& library) {
-  auto bytes = open_bytes(spec.path, spec.file_bytes);
+  auto bytes = open_bytes(spec.place, spec.file_bytes);
   const int64_t end = unpack_flac_end(spec.seek_points);
   auto file = FlacFile::open(std::move(bytes), spec.frames, end);
   if (!file) return nullptr;

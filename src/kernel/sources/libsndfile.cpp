@@ -2,8 +2,10 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>  // SEEK_SET
+#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
@@ -132,9 +134,9 @@ class LibsndfileSource : public Source {
       : library_(library),
         sample_type_(spec.format.sample_type),
         seekable_(spec.format.exact_seek),
-        descriptor_(functions ? std::nullopt : std::make_optional<Descriptor>(spec.path)) {
+        descriptor_(functions ? std::nullopt : std::make_optional<Descriptor>(spec.place.path)) {
     Info info = {};
-    const Request request{library, spec.path, spec.format.sndfile_format, functions, file};
+    const Request request{library, spec.place.path, spec.format.sndfile_format, functions, file};
     handle_ = open_handle(request, descriptor_, &info);
     const std::string difference = difference_of(info, spec.format);
     if (!difference.empty()) {
@@ -182,29 +184,130 @@ class LibsndfileSource : public Source {
   void* handle_;
 };
 
+#ifndef _WIN32
+[[noreturn]] void throw_unreadable(int system_error) {
+  throw DecodeError("IO", "the file cannot be read" + in_parentheses(std::strerror(system_error)));
+}
+
+// A source whose bytes libsndfile reads through functions of ours.
+class VirtualSource : public Source {
+ public:
+  VirtualSource(const SourceSpec& spec, const LibsndfileFunctions& library, std::unique_ptr<Bytes> bytes,
+                std::vector<Patch> patches)
+      : bytes_(std::move(bytes)), file_(*bytes_, std::move(patches)) {
+    try {
+      source_ = open_with_libsndfile(spec, library, VirtualBytes::functions(), &file_);
+    } catch (const DecodeError&) {
+      if (file_.system_error()) throw_unreadable(file_.system_error());
+      throw;
+    }
+  }
+
+  int64_t read(void* to, int64_t frames) override { return source_->read(to, frames); }
+  bool seekable() const override { return source_->seekable(); }
+  void seek(int64_t frame) override { source_->seek(frame); }
+  std::string complaint() override {
+    return file_.system_error() ? in_parentheses(std::strerror(file_.system_error())) : source_->complaint();
+  }
+  bool system_failed() override { return file_.system_error() || source_->system_failed(); }
+
+ private:
+  std::unique_ptr<Bytes> bytes_;
+  VirtualBytes file_;
+  std::unique_ptr<Source> source_;
+};
+#endif
+
 }  // namespace
 
+VirtualBytes::VirtualBytes(const Bytes& bytes, std::vector<Patch> patches)
+    : bytes_(bytes), patches_(std::move(patches)) {
+  unsigned char head[10];
+  // As guess_file_type() and id3_skip() of libsndfile.
+  while (bytes_.read(skipped_, head, 10) == 10 && std::memcmp(head, "ID3", 3) == 0 && head[3] >= 2 && head[3] <= 4) {
+    int64_t size = 0;
+    for (int i = 6; i < 10; ++i) size = size << 7 | (head[i] & 0x7F);
+    if (skipped_ + size + 10 >= bytes_.size()) break;
+    skipped_ += size + 10;
+  }
+  // What it refuses with a tag before it, it is to refuse here, too: see the check of embedding in psf_open_file().
+  if (skipped_ == 0 || bytes_.read(skipped_, head, 4) != 4) return;
+  const bool mpeg = head[0] == 0xFF && head[1] >= 0xE0;
+  const auto is = [&](const char* name) { return std::memcmp(head, name, 4) == 0; };
+  if (!mpeg && !is("RIFF") && !is("RIFX") && !is("FORM") && !is(".snd") && !is("fLaC")) skipped_ = 0;
+}
+
+LibsndfileFunctions::VirtualFile* VirtualBytes::functions() {
+  static LibsndfileFunctions::VirtualFile table = {
+      [](void* user) { return static_cast<VirtualBytes*>(user)->bytes_.size(); },
+      [](int64_t offset, int whence, void* user) {
+        return static_cast<VirtualBytes*>(user)->seek(offset, whence);
+      },
+      [](void* to, int64_t count, void* user) noexcept {
+        return static_cast<VirtualBytes*>(user)->read(static_cast<char*>(to), count);
+      },
+      [](const void*, int64_t, void*) { return int64_t{0}; },
+      [](void* user) { return static_cast<VirtualBytes*>(user)->at_; }};
+  return &table;
+}
+
+int64_t VirtualBytes::seek(int64_t offset, int whence) {
+  const int64_t base = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? at_ : bytes_.size() - skipped_;
+  return at_ = std::max<int64_t>(0, offset + base);
+}
+
+int64_t VirtualBytes::read(char* to, int64_t count) {
+  const int64_t got = bytes_.read(skipped_ + at_, to, count);
+  if (got < 0) system_error_ = errno ? errno : EIO;
+  if (got <= 0) return 0;
+  for (const Patch& patch : patches_) {
+    const int64_t begin = std::max(at_, patch.offset);
+    const int64_t stop = std::min(at_ + got, patch.offset + static_cast<int64_t>(patch.bytes.size()));
+    for (int64_t i = begin; i < stop; ++i) to[i - at_] = patch.bytes[static_cast<size_t>(i - patch.offset)];
+  }
+  at_ += got;
+  return got;
+}
+
 void check_file_bytes(const SourceSpec& spec) {
+  if (!spec.place.is_whole_file()) return;
 #ifdef _WIN32
   struct _stat64 status;
-  const bool regular = _wstat64(reinterpret_cast<const wchar_t*>(spec.path.data()), &status) == 0 &&
+  const bool regular = _wstat64(reinterpret_cast<const wchar_t*>(spec.place.path.data()), &status) == 0 &&
                        (status.st_mode & _S_IFREG);
 #else
   struct stat status;
-  const bool regular = ::stat(spec.path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+  const bool regular = ::stat(spec.place.path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
 #endif
   if (regular && status.st_size < spec.file_bytes) throw_shorter(status.st_size, spec.file_bytes);
 }
 
-Info read_libsndfile_header(const std::string& path, const LibsndfileFunctions& library) {
-  const std::optional<Descriptor> descriptor(std::in_place, path);
+Info read_libsndfile_header(const Place& place, const LibsndfileFunctions& library) {
   Info info = {};
-  library.close(open_handle({library, path, 0, nullptr, nullptr}, descriptor, &info));
+#ifndef _WIN32
+  if (!place.is_whole_file()) {
+    const auto bytes = open_bytes(place);
+    VirtualBytes file(*bytes);
+    try {
+      library.close(open_handle({library, place.path, 0, VirtualBytes::functions(), &file}, {}, &info));
+    } catch (const DecodeError&) {
+      if (file.system_error()) throw_unreadable(file.system_error());
+      throw;
+    }
+    return info;
+  }
+#endif
+  const std::optional<Descriptor> descriptor(std::in_place, place.path);
+  library.close(open_handle({library, place.path, 0, nullptr, nullptr}, descriptor, &info));
   return info;
 }
 
 std::unique_ptr<Source> open_with_libsndfile(const SourceSpec& spec,
                                              const LibsndfileFunctions& library) {
+#ifndef _WIN32
+  if (!spec.place.is_whole_file())
+    return open_with_libsndfile(spec, library, open_bytes(spec.place, spec.file_bytes), {});
+#endif
   check_file_bytes(spec);
   return std::make_unique<LibsndfileSource>(spec, library, nullptr, nullptr);
 }
@@ -213,5 +316,12 @@ std::unique_ptr<Source> open_with_libsndfile(const SourceSpec& spec, const Libsn
                                              LibsndfileFunctions::VirtualFile* functions, void* file) {
   return std::make_unique<LibsndfileSource>(spec, library, functions, file);
 }
+
+#ifndef _WIN32
+std::unique_ptr<Source> open_with_libsndfile(const SourceSpec& spec, const LibsndfileFunctions& library,
+                                             std::unique_ptr<Bytes> bytes, std::vector<Patch> patches) {
+  return std::make_unique<VirtualSource>(spec, library, std::move(bytes), std::move(patches));
+}
+#endif
 
 }  // namespace headrace

@@ -4,8 +4,8 @@
 #include <cstdio>  // SEEK_SET
 #include <cstring>
 
-#include "sources/bytes.h"
 #include "sources/decode_error.h"
+#include "sources/place.h"
 
 namespace headrace {
 namespace {
@@ -337,7 +337,7 @@ std::unique_ptr<Source> open_mp3(const SourceSpec& spec, const LibsndfileFunctio
 }
 
 std::unique_ptr<Source> open_mp3(const SourceSpec& spec, const LibsndfileFunctions& library, Mp3Index index) {
-  auto file = open_bytes(spec.path, spec.file_bytes);
+  auto file = open_bytes(spec.place, spec.file_bytes);
   if (file->size() != index.file_bytes) {  // it has grown, or is another one: decode it as it is now
     Mp3Scan scan;
     if (!scan_mp3(*file, &scan) || !scan.index.frames || !has_format(scan, spec.format)) return nullptr;

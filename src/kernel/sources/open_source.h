@@ -15,6 +15,8 @@ namespace headrace {
 // - with libsndfile and a repaired header, if the header declares fewer samples than there are;
 // - else with libsndfile.
 //
+// Where a store has an error, that is what is reported, and not what a decoder makes of it.
+//
 // Throws DecodeError if it cannot be opened, or is not what was scanned. `library` has to outlive the Source.
 std::unique_ptr<Source> open_source(const SourceSpec& spec, const LibsndfileFunctions& library);
 

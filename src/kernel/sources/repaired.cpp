@@ -1,7 +1,6 @@
 #include "sources/repaired.h"
 
 #include <algorithm>
-#include <cstdio>  // SEEK_SET
 #include <cstring>
 #include <string>
 #include <utility>
@@ -9,6 +8,7 @@
 
 #include "sources/held_bytes.h"
 #include "sources/open_lock.h"
+#include "sources/place.h"
 
 namespace headrace {
 namespace {
@@ -18,12 +18,6 @@ constexpr int MOST_CHUNKS = 256;
 constexpr int64_t MOST_BYTES = 0xFFFFFFFF;  // that a size of 32 bits can declare
 
 constexpr int WAV = 0x010000, AIFF = 0x020000, AU = 0x030000, WAVEX = 0x130000, CAF = 0x180000;  // SF_FORMAT_*
-
-// Bytes of the header that are to be others.
-struct Patch {
-  int64_t offset;
-  std::string bytes;
-};
 
 std::string big_endian(int64_t value, int bytes) {
   std::string text;
@@ -135,96 +129,27 @@ std::vector<Patch> repair(const Bytes& bytes) {
   return {};
 }
 
-// The file as libsndfile is shown it.
-class RepairedFile {
- public:
-  RepairedFile(const Bytes& bytes, std::vector<Patch> patches)
-      : bytes_(bytes), patches_(std::move(patches)) {}
-
-  bool failed() const { return failed_; }
-
-  static LibsndfileFunctions::VirtualFile* functions() {
-    static LibsndfileFunctions::VirtualFile table = {
-        [](void* user) { return static_cast<RepairedFile*>(user)->bytes_.size(); },
-        [](int64_t offset, int whence, void* user) {
-          auto* file = static_cast<RepairedFile*>(user);
-          const int64_t base = whence == SEEK_SET   ? 0
-                               : whence == SEEK_CUR ? file->at_
-                                                    : file->bytes_.size();
-          file->at_ = std::max<int64_t>(0, offset + base);
-          return file->at_;
-        },
-        [](void* to, int64_t count, void* user) noexcept {
-          return static_cast<RepairedFile*>(user)->read(static_cast<char*>(to), count);
-        },
-        [](const void*, int64_t, void*) { return int64_t{0}; },
-        [](void* user) { return static_cast<RepairedFile*>(user)->at_; }};
-    return &table;
-  }
-
- private:
-  int64_t read(char* to, int64_t count) {
-    const int64_t got = bytes_.read(at_, to, count);
-    if (got < 0) failed_ = true;
-    if (got <= 0) return 0;
-    for (const Patch& patch : patches_) {
-      const int64_t begin = std::max(at_, patch.offset);
-      const int64_t stop =
-          std::min(at_ + got, patch.offset + static_cast<int64_t>(patch.bytes.size()));
-      for (int64_t i = begin; i < stop; ++i)
-        to[i - at_] = patch.bytes[static_cast<size_t>(i - patch.offset)];
-    }
-    at_ += got;
-    return got;
-  }
-
-  const Bytes& bytes_;
-  const std::vector<Patch> patches_;
-  int64_t at_ = 0;
-  bool failed_ = false;
-};
-
-class RepairedSource : public Source {
- public:
-  RepairedSource(const SourceSpec& spec, const LibsndfileFunctions& library, std::unique_ptr<Bytes> bytes,
-                 std::vector<Patch> patches)
-      : bytes_(std::move(bytes)),
-        file_(*bytes_, std::move(patches)),
-        source_(open_with_libsndfile(spec, library, RepairedFile::functions(), &file_)) {}
-
-  int64_t read(void* to, int64_t frames) override { return source_->read(to, frames); }
-  bool seekable() const override { return source_->seekable(); }
-  void seek(int64_t frame) override { source_->seek(frame); }
-  std::string complaint() override { return source_->complaint(); }
-  bool system_failed() override { return file_.failed() || source_->system_failed(); }
-
- private:
-  std::unique_ptr<Bytes> bytes_;
-  RepairedFile file_;
-  std::unique_ptr<Source> source_;
-};
-
 }  // namespace
 
 std::unique_ptr<Source> open_repaired(const SourceSpec& spec, const LibsndfileFunctions& library) {
   const int container = spec.format.sndfile_format & CONTAINER_MASK;
   if (container != WAV && container != WAVEX && container != AIFF && container != AU && container != CAF)
     return nullptr;
-  auto bytes = open_bytes(spec.path, spec.file_bytes);
+  auto bytes = open_bytes(spec.place, spec.file_bytes);
   auto patches = repair(*bytes);
   if (patches.empty()) return nullptr;
-  return std::make_unique<RepairedSource>(spec, library, std::move(bytes), std::move(patches));
+  return open_with_libsndfile(spec, library, std::move(bytes), std::move(patches));
 }
 
 bool probe_repaired(const Bytes& bytes, const LibsndfileFunctions& library,
                     LibsndfileFunctions::Info* info) {
   auto patches = repair(bytes);
   if (patches.empty()) return false;
-  RepairedFile file(bytes, std::move(patches));
+  VirtualBytes file(bytes, std::move(patches));
   *info = {};
   // Any open overwrites the reason of one that has just failed: see open_lock.h.
   const OpenLock::Hold hold(OpenLock::of_process(), OpenLock::Hold::SHARED);
-  void* const handle = library.open_virtual(RepairedFile::functions(), READ_MODE, info, &file);
+  void* const handle = library.open_virtual(VirtualBytes::functions(), READ_MODE, info, &file);
   if (!handle) return false;
   library.close(handle);
   return true;

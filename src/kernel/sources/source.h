@@ -11,6 +11,7 @@
 #include <string>
 
 #include "sources/ffmpeg_library.h"
+#include "sources/place.h"
 #include "sources/wav_layout.h"
 
 namespace headrace {
@@ -38,12 +39,12 @@ struct SourceFormat {
   FfmpegFormat ffmpeg;       // if they have a PacketIndex, and the kernel calls FFmpeg for them
 };
 
-// Which file to open, and what the catalog says of it. Opening checks the file against this.
+// What to open, and what the catalog says of it. Opening checks the bytes against this.
 struct SourceSpec {
   SourceFormat format;
-  std::string path;         // as the system's open() takes it: bytes, or UTF-16 on Windows
+  Place place;
   int64_t frames = 0;
-  int64_t file_bytes = 0;   // size of the file at the scan; 0 if unknown
+  int64_t file_bytes = 0;   // size of the place at the scan; 0 if unknown
   // Of MP3 a packed Mp3Index, of FLAC what pack_flac_end gave, of FFmpeg's a packed PacketIndex; or empty.
   std::string seek_points;
 };

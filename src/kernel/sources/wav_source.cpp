@@ -6,8 +6,8 @@
 #include <string>
 #include <utility>
 
-#include "sources/bytes.h"
 #include "sources/decode_error.h"
+#include "sources/place.h"
 #include "sources/wav_layout.h"
 
 namespace headrace {
@@ -66,7 +66,7 @@ std::unique_ptr<Source> open_wav(const SourceSpec& spec) {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
   return nullptr;
 #endif
-  auto file = open_bytes(spec.path, spec.file_bytes);
+  auto file = open_bytes(spec.place, spec.file_bytes);
   WavLayout layout;
   const SourceFormat& format = spec.format;
   if (!parse_wav(*file, &layout) || layout.encoding != format.wav_encoding ||

@@ -43,6 +43,9 @@ FfmpegFunctions functions_of(const char* library) {
 #define SET(name) set(functions.name, #name)
   SET(avcodec_version);
   SET(av_find_input_format);
+  SET(avformat_alloc_context);
+  SET(avio_alloc_context);
+  SET(avio_context_free);
   SET(avformat_open_input);
   SET(avformat_find_stream_info);
   SET(avformat_close_input);
@@ -61,6 +64,8 @@ FfmpegFunctions functions_of(const char* library) {
   SET(av_packet_unref);
   SET(av_packet_ref);
   SET(av_packet_free_side_data);
+  SET(av_malloc);
+  SET(av_free);
   SET(av_frame_alloc);
   SET(av_frame_free);
   SET(av_dict_set);
@@ -101,7 +106,7 @@ fuzz::File mutated(fuzz::File bytes) {
 // Walk a file to its end and return its index; false if it cannot be walked.
 bool walk(const char* path, const FfmpegFormat& format, PacketIndex* index) {
   try {
-    FfmpegWalk walked(path, format);
+    FfmpegWalk walked({path, 0, -1, nullptr}, format);
     const headrace::AnchorRule rule{0.25, 2 + static_cast<int64_t>(below(4)), 0.0, below(2) == 0};
     walked.set_rules(rule, rule);
     while (walked.advance(1 << 14) >= 1 << 14) {
@@ -147,7 +152,7 @@ int main(int argc, char** argv) {
   const char* scratch = argv[5];
   const FfmpegFormat any{&functions, argv[6], "", argv[9][0] == '1'};
   SourceSpec spec;
-  spec.path = scratch;
+  spec.place.path = scratch;
   spec.format.sample_rate = 48'000;
   spec.format.channels = std::atoi(argv[8]);
   spec.format.ffmpeg = any;

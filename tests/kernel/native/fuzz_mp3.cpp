@@ -143,7 +143,7 @@ void read_spans(const std::vector<unsigned char>& f, const std::string& points, 
   headrace::SourceSpec spec;
   spec.format.sample_rate = 44100;
   spec.format.channels = 1;
-  spec.path = path;
+  spec.place.path = path;
   spec.frames = 1 << 20;
   spec.seek_points = points;
   const headrace::LibsndfileFunctions library{open_path, close, no_seek,

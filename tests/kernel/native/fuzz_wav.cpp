@@ -112,7 +112,7 @@ void read_all(const std::vector<unsigned char>& f, const headrace::WavLayout& la
   spec.format.sample_type = types[static_cast<int>(layout.encoding)];
   spec.format.exact_seek = true;
   spec.format.wav_encoding = layout.encoding;
-  spec.path = path;
+  spec.place.path = path;
   spec.frames = layout.frames;
   const headrace::LibsndfileFunctions library{
       no_open, no_int, no_seek, {no_read, no_read, no_read, no_read}, no_int, no_text, nullptr, no_open_fd};

@@ -68,8 +68,8 @@ int main(int, char** arguments) {
     const std::string good = folder + "/good" + std::to_string(n), bad = folder + "/bad" + std::to_string(n);
     write_file(good, wav(FRAMES));
     write_file(bad, std::string(100, static_cast<char>('a' + n)));
-    files.push_back({2 * n, 0, FRAMES, 0, good, ""});
-    files.push_back({2 * n + 1, 0, FRAMES, 0, bad, ""});
+    files.push_back({2 * n, 0, FRAMES, 0, {good, 0, -1, nullptr}, ""});
+    files.push_back({2 * n + 1, 0, FRAMES, 0, {bad, 0, -1, nullptr}, ""});
   }
   const headrace::Filter filter({});
   headrace::RecordingFormat format{{}, &filter, 1, 1, SIZE, 0};

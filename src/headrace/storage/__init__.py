@@ -1,0 +1,10 @@
+"""Where bytes are: a file, a part of one, an object in a store, a value in a table.
+
+- `_places`: `Place`, which says where the bytes of one recording are, and reading them.
+
+May import `concurrency` and the modules beside the packages.
+"""
+
+from headrace._lazy import attach_names
+
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

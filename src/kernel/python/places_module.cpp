@@ -1,0 +1,202 @@
+// Binds Place, the stores that need nothing but memory, and reading the bytes of a place.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "python/bindings.h"
+#include "python/text.h"
+#include "python/without_gil.h"
+#include "sources/decode_error.h"
+#include "sources/watched_store.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace headrace {
+namespace {
+
+// Objects in memory that Python owns, by key; nothing is copied.
+class MemoryStore : public ByteStore, public std::enable_shared_from_this<MemoryStore> {
+ public:
+  explicit MemoryStore(const nb::dict& objects) {
+    try {
+      for (const auto& [key, object] : objects) {
+        const nb::bytes name = nb::cast<nb::bytes>(key);
+        Py_buffer buffer;
+        if (PyObject_GetBuffer(object.ptr(), &buffer, PyBUF_SIMPLE) != 0) throw nb::python_error();
+        buffers_.emplace(std::string(name.c_str(), name.size()), buffer);
+      }
+    } catch (...) {
+      release();
+      throw;
+    }
+  }
+  ~MemoryStore() override {
+    if (PyGILState_Check()) {
+      release();
+    } else if (!is_finalizing()) {  // else the process ends, and its memory with it
+      const WithGil held;
+      release();
+    }
+  }
+  MemoryStore(const MemoryStore&) = delete;
+  MemoryStore& operator=(const MemoryStore&) = delete;
+
+  std::unique_ptr<Bytes> open(const std::string& key) override {
+    const auto found = buffers_.find(key);
+    if (found == buffers_.end()) throw DecodeError("MISSING", "the table or store has no such object");
+    return std::make_unique<Memory>(shared_from_this(), found->second);
+  }
+
+ private:
+  class Memory : public Bytes {
+   public:
+    Memory(std::shared_ptr<const MemoryStore> store, const Py_buffer& buffer)
+        : store_(std::move(store)), data_(static_cast<const char*>(buffer.buf)), size_(buffer.len) {}
+    int64_t size() const override { return size_; }
+    int64_t read(int64_t offset, void* to, int64_t count) const override {
+      if (offset < 0 || offset >= size_) return 0;
+      const int64_t some = std::min(count, size_ - offset);
+      std::memcpy(to, data_ + offset, static_cast<size_t>(some));
+      return some;
+    }
+
+   private:
+    const std::shared_ptr<const MemoryStore> store_;
+    const char* const data_;
+    const int64_t size_;
+  };
+
+  void release() {
+    for (auto& [key, buffer] : buffers_) PyBuffer_Release(&buffer);
+    buffers_.clear();
+  }
+
+  std::unordered_map<std::string, Py_buffer> buffers_;
+};
+
+struct PyMemoryStore : PyByteStore {};
+struct PyWatchedStore : PyByteStore {};
+
+void make_memory_store(PyMemoryStore* self, const nb::dict& objects) {
+  new (self) PyMemoryStore{{std::make_shared<MemoryStore>(objects)}};
+}
+
+void make_watched_store(PyWatchedStore* self, const PyByteStore& store) {
+  new (self) PyWatchedStore{{std::make_shared<WatchedStore>(store.plain)}};
+}
+
+nb::object watched_error(const PyWatchedStore& self) {
+  const auto error = static_cast<const WatchedStore&>(*self.plain).error();
+  if (!error) return nb::none();
+  return nb::make_tuple(error->code, to_str(error->what()));
+}
+
+void make_place(PyPlace* self, const nb::bytes& path, int64_t offset, int64_t length, nb::object store) {
+  if (offset < 0 || offset > INT64_MAX / 2 || length < -1 || length > INT64_MAX / 2)
+    throw std::invalid_argument("offset must be from 0 on, and length from -1 on");
+  Place plain{std::string(path.c_str(), path.size()), offset, length, nullptr};
+#ifdef _WIN32
+  if (store.is_none()) plain.path += std::string(2, '\0');  // ends UTF-16
+#endif
+  if (!store.is_none()) plain.store = nb::cast<const PyByteStore&>(store).plain;
+  new (self) PyPlace{std::move(plain), std::move(store)};
+}
+
+nb::bytes place_path(const PyPlace& place) {
+#ifdef _WIN32
+  return nb::bytes(place.plain.path.data(), place.plain.path.size() - (place.plain.store ? 0 : 2));
+#else
+  return nb::bytes(place.plain.path.data(), place.plain.path.size());
+#endif
+}
+
+template <auto Member>
+auto place_field(const PyPlace& place) {
+  return place.plain.*Member;
+}
+
+// The bytes of a place, read by Python. What stops a call is a value.
+class PlaceBytes {
+ public:
+  explicit PlaceBytes(const PyPlace& place) {
+    run([&] {
+#ifdef _WIN32
+      throw DecodeError("UNSUPPORTED", "on Windows only whole files are read: unpack it");
+#else
+      bytes_ = open_bytes(place.plain);
+      size = bytes_->size();
+#endif
+    });
+  }
+
+  nb::object read(int64_t offset, int64_t count) {
+    if (!bytes_ || offset < 0 || count < 0) throw std::invalid_argument("nothing can be read there");
+    count = std::min(count, std::max<int64_t>(0, size - offset));
+    nb::object memory = nb::steal(PyBytes_FromStringAndSize(nullptr, count));
+    if (!memory.is_valid()) throw nb::python_error();
+    char* const to = PyBytes_AS_STRING(memory.ptr());
+    int64_t got = 0;
+    run([&] {
+      got = bytes_->read(offset, to, count);
+      if (got < 0) throw_system_error(errno);
+    });
+    if (!error.is_none()) return nb::bytes("", 0);
+    if (got == count) return memory;
+    return nb::bytes(to, static_cast<size_t>(got));
+  }
+
+  int64_t size = 0;
+  nb::object error = nb::none();
+
+ private:
+  template <typename Work>
+  void run(Work work) {
+    std::string code, message;
+    {
+      const WithoutGil released;
+      try {
+        work();
+      } catch (const DecodeError& thrown) {
+        code = thrown.code;
+        message = thrown.what();
+      }
+    }
+    error = code.empty() ? nb::object(nb::none()) : nb::object(nb::make_tuple(code, to_str(message)));
+  }
+
+  std::unique_ptr<Bytes> bytes_;
+};
+
+}  // namespace
+
+void bind_places(nb::module_& m) {
+  nb::class_<PyByteStore>(m, "ByteStore");
+  nb::class_<PyMemoryStore, PyByteStore>(m, "MemoryStore").def("__init__", &make_memory_store, "objects"_a);
+  nb::class_<PyWatchedStore, PyByteStore>(m, "WatchedStore")
+      .def("__init__", &make_watched_store, "store"_a)
+      .def_prop_ro("error", &watched_error);
+  nb::class_<PyPlace>(m, "Place")
+      .def("__init__", &make_place, nb::kw_only(), "path"_a, "offset"_a = 0, "length"_a = -1,
+           "store"_a = nb::none())
+      .def_prop_ro("path", &place_path)
+      .def_prop_ro("offset", &place_field<&Place::offset>)
+      .def_prop_ro("length", &place_field<&Place::length>)
+      .def_ro("store", &PyPlace::store);
+  nb::class_<PlaceBytes>(m, "PlaceBytes")
+      .def(nb::init<const PyPlace&>(), "place"_a)
+      .def("read", &PlaceBytes::read, "offset"_a, "count"_a)
+      .def_ro("size", &PlaceBytes::size)
+      .def_ro("error", &PlaceBytes::error);
+}
+
+}  // namespace headrace

@@ -1,0 +1,1 @@
+"""Tests of places, tars and tables."""
