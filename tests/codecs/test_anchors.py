@@ -71,13 +71,13 @@ def make(folder: Path, kind: str, signal: str = "medley", channels: int = 2) -> 
 
 
 def scan(path: Path) -> headrace.Catalog:
-    """Return the catalog of one file, of which FFmpeg decodes Ogg, too."""
-    return headrace.scan(path, decoder="ffmpeg")
+    """Return the catalog of one file."""
+    return headrace.scan(path)
 
 
 def only(path: Path) -> Recording:
     """Return what a scan makes of a file."""
-    found = probe(str(path), "a", ogg_with_ffmpeg=True)
+    found = probe(str(path), "a")
     assert isinstance(found, Recording), found
     return found
 
@@ -194,22 +194,6 @@ def test_the_decoder_is_part_of_what_a_catalog_is(folder: Path) -> None:
     assert derived.fingerprint == new.fingerprint != old.fingerprint
     with pytest.raises(headrace.CatalogError, match="no seek_points: keep that column"):
         headrace.Catalog.from_table(table.drop_columns(["seek_points"]))
-
-
-def test_ogg_is_for_ffmpeg_where_a_scan_says_so(folder: Path, tmp_path: Path) -> None:
-    """Else libsndfile decodes it, without an index; a cache keeps what it has."""
-    path = make(folder, "vorbis.ogg")
-    cache = tmp_path / "cache.parquet"
-
-    (plain,) = headrace.scan(path, cache=cache)
-    assert (plain.format, plain.subtype, plain.decoder) == ("OGG", "VORBIS", None)
-    (ours,) = headrace.scan(path, cache=cache, decoder="ffmpeg")
-    assert (ours.format, ours.subtype) == ("OGGS", "vorbis")
-    assert ours.decoder is not None
-    assert list(headrace.scan(path, cache=cache)) == [ours]
-    assert list(headrace.load_catalog(cache)) == [ours]
-    with pytest.raises(ValueError, match='"auto" or "ffmpeg"'):
-        headrace.scan(path, decoder="mine")  # type: ignore[arg-type]
 
 
 def test_another_version_of_ffmpeg_is_refused(folder: Path) -> None:
@@ -340,7 +324,7 @@ for _ in range(rounds):
     if rng.random() < 0.3:
         del changed[int(rng.integers(len(changed))) :]
     open(path, "wb").write(changed)
-    probe(path, "a", ogg_with_ffmpeg=True)
+    probe(path, "a")
     open(path, "wb").write(data)
     windows = headrace.scan(path, workers=0, decoder="ffmpeg").windows(48_000, 0.5)
     open(path, "wb").write(changed + bytes(max(0, len(data) - len(changed))))
@@ -356,7 +340,7 @@ print("lost", lost)
 
 @pytest.mark.parametrize(
     "kind",
-    ["a.m4a", "opus.webm", "a.wma", "a.aac", "mp3.avi", "flac.mka", "opus.ogg", "vorbis.ogg"],
+    ["a.m4a", "opus.webm", "a.wma", "a.aac", "mp3.avi", "flac.mka"],
 )
 def test_mutated_files_end_in_samples_or_failures(tmp_path: Path, kind: str) -> None:
     """Damage neither crashes nor hangs, and every window is delivered or fails."""
@@ -377,7 +361,7 @@ def test_mutated_files_end_in_samples_or_failures(tmp_path: Path, kind: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="PyAV's wheel has its libraries elsewhere")
-@pytest.mark.parametrize("kind", ["a.m4a", "opus.webm", "a.wma", "a.aac", "vorbis.ogg", "a.wv"])
+@pytest.mark.parametrize("kind", ["a.m4a", "opus.webm", "a.wma", "a.aac", "a.wv"])
 def test_the_bridge_stays_within_its_memory(folder: Path, tmp_path: Path, kind: str) -> None:
     """The sanitizers find nothing with mutated files and indexes; good ones decode alike."""
     import av

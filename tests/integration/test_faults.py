@@ -103,8 +103,8 @@ class Archive:
         for recording in self.catalog:
             damage = self.before.get(recording.id, "")
             audio: NDArray[Any]
-            if damage.startswith("cut_"):
-                audio = _floats(recording)  # soundfile's own seek fails for these
+            if damage.startswith("cut_") or recording.format == "OGGS":
+                audio = _floats(recording)  # soundfile cannot
             elif damage == "wiped_flac":
                 path = self.folder / "good.flac"
                 audio = _floats(write(path, noise(2 * RATE), RATE, "FLAC", "PCM_16"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "plain_decode", "uninterrupted_decode", "write"]
 
-KINDS = {  # muxer, encoder, bits a second; but Vorbis is for libsndfile
+KINDS = {  # muxer, encoder, bits a second
     "a.m4a": ("ipod", "aac", 64_000),
     "low.m4a": ("ipod", "aac", 24_000),
     "alac.m4a": ("ipod", "alac", 0),
@@ -35,8 +35,6 @@ KINDS = {  # muxer, encoder, bits a second; but Vorbis is for libsndfile
     "u8.avi": ("avi", "pcm_u8", 0),
     "a.aac": ("adts", "aac", 64_000),
     "a.wv": ("wv", "wavpack", 0),
-    "opus.ogg": ("ogg", "libopus", 48_000),
-    "vorbis.ogg": ("ogg", "vorbis", 0),
 }
 
 
@@ -47,6 +45,7 @@ def write(
     codec: str,
     bitrate: int,
     rate: int = 48_000,
+    options: dict[str, str] | None = None,
 ) -> None:
     """Encode audio of shape ``(frames, channels)``."""
     import av
@@ -58,7 +57,7 @@ def write(
         return
     layout = "mono" if audio.shape[1] == 1 else "stereo"
     with av.open(str(path), "w", format=container) as out:
-        track: Any = out.add_stream(codec, rate=rate)
+        track: Any = out.add_stream(codec, rate=rate, options=options or {})
         track.codec_context.layout = layout
         if bitrate:
             track.codec_context.bit_rate = bitrate

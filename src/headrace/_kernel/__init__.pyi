@@ -12,7 +12,7 @@ half-open.
 from array import array
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Protocol, final, type_check_only
+from typing import BinaryIO, Protocol, final, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -421,6 +421,185 @@ def unpack_packet_index(packed: bytes) -> PacketIndex | None:
 
 def packet_check(packet: bytes) -> int:
     """Return a hash of 16 bits of a packet's bytes."""
+
+class OggWalk:
+    """Walks over the pages of Vorbis or Opus in Ogg; ``src/kernel/sources/ogg_walk.h`` explains it.
+
+    A call that fails sets `error`; nothing but its attribute `error` may be used then. All but
+    `usable` counts only if that is true.
+
+    Parameters
+    ----------
+    file : Place or binary file
+        A place, but not on Windows; or a file that Python has opened.
+    vorbis, opus : tuple
+        Where anchors are placed: seconds between them, and packets and seconds of a pre-roll, at
+        least.
+    """
+
+    def __init__(
+        self,
+        file: Place | BinaryIO,
+        *,
+        vorbis: tuple[float, int, float],
+        opus: tuple[float, int, float],
+    ) -> None: ...
+    def advance(self, bytes: int) -> bool:
+        """Go on for so many bytes or a few more; return False at the end of the file. No GIL."""
+    def packed_index(self, *, decoder_major: int) -> bytes:
+        """Return the packed `OggIndex`."""
+    @property
+    def error(self) -> tuple[str, str] | None:
+        """Code and message of what stopped the last call, or None."""
+    @property
+    def usable(self) -> bool:
+        """Whether the first audio stream is Vorbis or Opus, with its headers."""
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name."""
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def frames(self) -> int:
+        """Frames of the recording, at the end of the file."""
+    @property
+    def extradata(self) -> bytes:
+        """What a decoder of the first stream is given beside the packets."""
+    @property
+    def damaged_bytes(self) -> int:
+        """Bytes that are not part of a page."""
+    @property
+    def damaged_packets(self) -> int:
+        """Packets that cannot be decoded, or of which a part is missing."""
+    @property
+    def damaged_at(self) -> int:
+        """The frame at which the first damage is; -1 if there is none."""
+    @property
+    def missing_frames(self) -> int:
+        """Frames that the granule positions skip."""
+    @property
+    def missing_at(self) -> int:
+        """The frame at which the first of them are missing; -1 if none is."""
+    @property
+    def tail_bytes(self) -> int:
+        """Of the damaged bytes, those behind the last page."""
+    @property
+    def unended_links(self) -> int:
+        """Streams of the recording, but the last, that lack their last page."""
+    @property
+    def unended_at(self) -> int:
+        """The frame at which the first of them stops; -1 if there is none."""
+    @property
+    def cut_short(self) -> bool:
+        """Whether the last stream lacks its last page, or the file ends within a page."""
+    @property
+    def foreign_codec(self) -> str:
+        """The codec of the first stream that cannot be joined; "" if there is none."""
+    @property
+    def foreign_sample_rate(self) -> int: ...
+    @property
+    def foreign_channels(self) -> int: ...
+    @property
+    def foreign_s(self) -> float:
+        """Seconds that are left out, as far as they can be counted."""
+
+class OggAnchor:
+    """A page at which decoding may begin; see ``src/kernel/sources/ogg_index.h``."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def skip(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+
+class OggLink:
+    """One of the streams of a recording that follow each other; see `OggAnchor`."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def trim(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def setup_offset(self) -> int: ...
+    @property
+    def audio_offset(self) -> int: ...
+    @property
+    def anchors(self) -> list[OggAnchor]: ...
+
+class OggIndex:
+    """Where the packets of a recording are, and what of their decode it consists of."""
+
+    @property
+    def decoder_major(self) -> int: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def stop_offset(self) -> int: ...
+    @property
+    def links(self) -> list[OggLink]: ...
+    def byte_range(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the bytes [offset, stop) that are read for the frames [start, stop).
+
+        Beside them, the bytes of `header_ranges` are read once.
+
+        Raises
+        ------
+        ValueError
+            It is not a range of the recording's frames.
+        """
+    def header_ranges(self, frame: int) -> list[tuple[int, int]]:
+        """Return the ranges of bytes with the headers of the stream that a frame is in."""
+    def pack(self) -> bytes:
+        """Return it in a few bytes."""
+
+def unpack_ogg_index(packed: bytes) -> OggIndex | None:
+    """Return what was packed, or None if the bytes are not that."""
+
+class OggFed:
+    """A packet for a decoder."""
+
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def position(self) -> int:
+        """The frame of the recording that its first one is."""
+    @property
+    def frames(self) -> int:
+        """Frames that it holds."""
+    @property
+    def primes(self) -> bool:
+        """Whether what the decoder gives for it is thrown away."""
+
+class OggFeed:
+    """The packets that a decoder has to be fed; ``src/kernel/sources/ogg_feed.h`` explains it.
+
+    It begins with the first run. A call that fails sets `error`.
+    """
+
+    def __init__(self, file: Place | BinaryIO, index: OggIndex) -> None: ...
+    def next_run(self) -> bool:
+        """Go to the next run; return False if there is none."""
+    def next(self) -> OggFed | None:
+        """Return the next packet of the run; None at the end of its stream."""
+    @property
+    def error(self) -> tuple[str, str] | None:
+        """Code and message of what stopped the last call, or None."""
+    @property
+    def run(self) -> tuple[int, int, int]:
+        """The frame that the decoder gives first; and the recording's frames [begin, stop)."""
+    @property
+    def extradata(self) -> bytes:
+        """What a new decoder for this run is given beside the packets."""
+    @property
+    def complaint(self) -> str:
+        """Why there are no more packets before the end: " (reason)", or ""."""
 
 @type_check_only
 class _PythonStream(Protocol):

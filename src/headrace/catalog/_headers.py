@@ -71,7 +71,7 @@ def read_headers(
     known: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
     workers: int = 0,
     progress: bool | None = None,
-    ogg_with_ffmpeg: bool = False,
+    ogg_by_libsndfile: bool = False,
 ) -> Generator[Recording | Failure | None]:
     """Read the header of each file.
 
@@ -86,7 +86,7 @@ def read_headers(
         Threads; 0 reads in the calling thread.
     progress : bool, optional
         Whether to draw a progress bar on standard error. Default: if that is a terminal.
-    ogg_with_ffmpeg : bool
+    ogg_by_libsndfile : bool
         As in `probe`.
 
     Yields
@@ -94,7 +94,7 @@ def read_headers(
     Recording, Failure or None
         None for a file that has the size and the time of change given by `known`.
     """
-    read = partial(probe, ogg_with_ffmpeg=True) if ogg_with_ffmpeg else probe
+    read = partial(probe, ogg_by_libsndfile=True) if ogg_by_libsndfile else probe
 
     def read_batch(
         rows: range, headers: list[Recording | Failure | None], cancelled: CancellationToken

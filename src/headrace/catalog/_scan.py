@@ -43,7 +43,7 @@ def scan(
     root: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
     verify: Literal["headers", "decode"] = "headers",
-    decoder: Literal["auto", "ffmpeg"] = "auto",
+    decoder: Literal["auto", "ffmpeg", "libsndfile"] = "auto",
     workers: int | Literal["auto"] = "auto",
     progress: bool | None = None,
 ) -> Catalog:
@@ -69,10 +69,12 @@ def scan(
         ``declared_frames`` what the header says. With `cache`, unchanged recordings are not decoded
         again, except files that cannot be used at all and files that could not be read at that
         moment.
-    decoder : {"auto", "ffmpeg"}
-        ``"ffmpeg"`` reads Vorbis and Opus in Ogg with FFmpeg: the scan decodes them once, and
-        random windows of them no longer need a decode from the start. ``"auto"`` reads them with
-        libsndfile, or as `cache` has them. The catalog names the decoder.
+    decoder : {"auto", "ffmpeg", "libsndfile"}
+        What decodes Vorbis and Opus in Ogg. ``"ffmpeg"`` reads random windows without a decode from
+        the start; the scan reads the whole file, and decodes nothing. ``"libsndfile"`` decodes as
+        versions before 0.3 did: from the start of the file. ``"auto"`` is FFmpeg, except for
+        unchanged files that `cache` has otherwise. The catalog names the decoder. Other files have
+        one decoder, whatever is given here.
     workers : int or "auto"
         Threads; 0 reads in the calling thread.
     progress : bool, optional
@@ -106,16 +108,13 @@ def scan(
     threads = worker_count(workers)
     if verify not in ("headers", "decode"):
         raise ValueError(f'verify must be "headers" or "decode", not {verify!r}.')
-    if decoder not in ("auto", "ffmpeg"):
-        raise ValueError(f'decoder must be "auto" or "ffmpeg", not {decoder!r}.')
-    ogg_with_ffmpeg = decoder == "ffmpeg"
+    if decoder not in ("auto", "ffmpeg", "libsndfile"):
+        raise ValueError(f'decoder must be "auto", "ffmpeg" or "libsndfile", not {decoder!r}.')
     earlier, warning = _load_cache(cache)
     if warning:
         warnings.warn(warning, HeadraceWarning, stacklevel=2)
     files = find(patterns, root)
-    table, failures = _read_recordings(
-        files, earlier, threads, progress, ogg_with_ffmpeg=ogg_with_ffmpeg
-    )
+    table, failures = _read_recordings(files, earlier, threads, progress, decoder=decoder)
     if verify == "decode":
         table, failures = verify_recordings(table, files.root, failures, cache, workers, progress)
     check_any_usable(table, failures)
@@ -162,7 +161,7 @@ def _read_recordings(
     workers: int,
     progress: bool | None,
     *,
-    ogg_with_ffmpeg: bool,
+    decoder: Literal["auto", "ffmpeg", "libsndfile"],
 ) -> tuple[pa.Table, tuple[Failure, ...]]:
     """Read the headers of new and changed files, and take those of other files from `earlier`.
 
@@ -172,8 +171,10 @@ def _read_recordings(
         The files.
     earlier : Arrow table, optional
         The catalog of an earlier scan of these or other files.
-    workers, progress, ogg_with_ffmpeg
+    workers, progress
         As in `read_headers`.
+    decoder
+        As in `scan`.
 
     Returns
     -------
@@ -194,13 +195,11 @@ def _read_recordings(
         files.root,
         files.ids,
         known=(
-            None
-            if earlier is None or rows is None
-            else _sizes_and_times(earlier, rows, ogg_with_ffmpeg=ogg_with_ffmpeg)
+            None if earlier is None or rows is None else _sizes_and_times(earlier, rows, decoder)
         ),
         workers=workers,
         progress=progress,
-        ogg_with_ffmpeg=ogg_with_ffmpeg,
+        ogg_by_libsndfile=decoder == "libsndfile",
     )
     with closing(headers):
         for index, header in enumerate(headers):
@@ -296,7 +295,9 @@ def _rows_in_earlier(files: FoundFiles, earlier: pa.Table) -> NDArray[np.int64]:
 
 
 def _sizes_and_times(
-    earlier: pa.Table, rows: NDArray[np.int64], *, ogg_with_ffmpeg: bool
+    earlier: pa.Table,
+    rows: NDArray[np.int64],
+    decoder: Literal["auto", "ffmpeg", "libsndfile"],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return size (-1 if unknown) and time of change of the files in these rows of `earlier`."""
     import pyarrow as pa
@@ -309,17 +310,13 @@ def _sizes_and_times(
     without_seek_points = pc.and_(
         pc.equal(earlier["format"], "MP3"), pc.is_null(earlier["seek_points"])
     )
-    # Vorbis and Opus in Ogg that libsndfile has read.
-    has_ogg_codec = pc.is_in(
-        pc.utf8_lower(earlier["subtype"]), value_set=pa.array(["opus", "vorbis"])
-    )
-    of_libsndfile = pc.and_(
-        pc.and_(pc.equal(earlier["format"], "OGG"), has_ogg_codec),
-        pc.is_null(earlier["decoder"]),
-    )
     is_unknown = (rows < 0) | without_seek_points.to_numpy()[rows]
-    if ogg_with_ffmpeg:
-        is_unknown |= of_libsndfile.to_numpy()[rows]
+    if decoder != "auto":  # then Vorbis and Opus in Ogg that another one decodes are read again
+        has_ogg_codec = pc.is_in(
+            pc.utf8_lower(earlier["subtype"]), value_set=pa.array(["opus", "vorbis"])
+        )
+        other = pc.equal(earlier["format"], "OGG" if decoder == "ffmpeg" else "OGGS")
+        is_unknown |= pc.and_(other, has_ogg_codec).to_numpy()[rows]
     return np.where(is_unknown, -1, size), mtime_ns
 
 

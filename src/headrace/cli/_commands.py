@@ -28,6 +28,7 @@ from headrace.cli._console import (
     write_json,
 )
 from headrace.cli._options import (
+    Decoder,
     PreviewAudio,
     ShuffleBy,
     Verify,
@@ -65,6 +66,10 @@ Root = Annotated[
         metavar="FOLDER",
         help="Folder that the recordings' ids are relative to. Default: their common folder.",
     ),
+]
+DecodedBy = Annotated[
+    Decoder,
+    typer.Option("--decoder", help="What decodes Vorbis and Opus in Ogg."),
 ]
 Json = Annotated[
     str | None,
@@ -193,6 +198,7 @@ def scan_command(
         typer.Option(metavar="FILE", help="List the damaged files in FILE.csv or FILE.parquet."),
     ] = None,
     root: Root = None,
+    decoder: DecodedBy = Decoder.AUTO,
     json_file: Json = None,
 ) -> None:
     """List the recordings and report damaged files.
@@ -211,7 +217,9 @@ def scan_command(
         if save is not None:
             catalog.check_catalog_file(save)
         try:
-            found = catalog.scan(patterns, root=root, verify=verify.value, cache=cache)
+            found = catalog.scan(
+                patterns, root=root, verify=verify.value, cache=cache, decoder=decoder.value
+            )
         except NoRecordingsError as error:
             if failures is not None:
                 catalog.write_failures(error.failures, failures)
@@ -269,6 +277,7 @@ def bench_command(
         typer.Option("--plot", metavar="FILE", help="Plot the result to FILE.html or FILE.png."),
     ] = None,
     root: Root = None,
+    decoder: DecodedBy = Decoder.AUTO,
     json_file: Json = None,
 ) -> None:
     """Measure which number of workers is fastest.
@@ -284,7 +293,7 @@ def bench_command(
     with errors_printed_as_sentences(plot_file, json_file):
         if plot_file is not None:
             bench.check_plot_file(plot_file)
-        recordings = catalog.scan(patterns, root=root)
+        recordings = catalog.scan(patterns, root=root, decoder=decoder.value)
         windows: Windows = recordings.windows(
             sample_rate=sample_rate, window_s=window_s, hop_s=hop_s
         )
@@ -335,6 +344,7 @@ def preview_command(
         PreviewAudio, typer.Option(help="Audio format of the players.")
     ] = PreviewAudio.FLAC,
     root: Root = None,
+    decoder: DecodedBy = Decoder.AUTO,
     json_file: Json = None,
 ) -> None:
     """Make a page to look at windows and to listen to them.
@@ -348,7 +358,7 @@ def preview_command(
     places = None if at is None else [parse_file_and_second(text) for text in at]
     with errors_printed_as_sentences(output, json_file):
         labels = read_annotations(annotations or [])
-        all_windows = catalog.scan(patterns, root=root).windows(
+        all_windows = catalog.scan(patterns, root=root, decoder=decoder.value).windows(
             sample_rate=sample_rate, window_s=window_s
         )
         players: dict[PreviewAudio, Literal["flac", "mp3"] | None] = {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headrace.annotations import Annotations
 
 __all__ = [
+    "Decoder",
     "PreviewAudio",
     "ShuffleBy",
     "Verify",
@@ -30,6 +31,14 @@ class Verify(StrEnum):
 
     HEADERS = "headers"
     DECODE = "decode"
+
+
+class Decoder(StrEnum):
+    """What decodes Vorbis and Opus in Ogg."""
+
+    AUTO = "auto"
+    FFMPEG = "ffmpeg"
+    LIBSNDFILE = "libsndfile"
 
 
 class ShuffleBy(StrEnum):

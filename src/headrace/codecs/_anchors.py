@@ -19,7 +19,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["DECODER", "LONG_AAC", "MOST_PRE_ROLL", "AnchorRule", "anchor_rule"]
+__all__ = [
+    "DECODER",
+    "LONG_AAC",
+    "MOST_PRE_ROLL",
+    "OGG_DECODER",
+    "OGG_RULES",
+    "OGG_VERSION",
+    "VERSION",
+    "AnchorRule",
+    "anchor_rule",
+]
 
 
 VERSION: Final = 1
@@ -27,6 +37,12 @@ VERSION: Final = 1
 
 DECODER: Final = "libavcodec {major}, anchors {version}"
 """How a catalog names the decoder of a recording that has anchors."""
+
+OGG_VERSION: Final = 1
+"""Of the rules for Vorbis and Opus in Ogg, as it is in `OGG_DECODER`."""
+
+OGG_DECODER: Final = "libavcodec {major}, ogg {version}"
+"""How a catalog names the decoder of Vorbis and Opus in Ogg, whose packets the kernel finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +79,13 @@ _RULES: Final = {
     "mp3": AnchorRule(5.0, 4, 0.6),  # its reservoir of 511 bytes spans half a second at 8 kbps
     "opus": AnchorRule(4.0, 4, 0.32),
 }
+
+OGG_RULES: Final = {
+    "vorbis": AnchorRule(2.0, 1, forgets=True),
+    "opus": AnchorRule(4.0, 4, 0.32),
+}
+"""Anchors in Ogg are pages. Those of Vorbis may be sparse: the packets behind them are passed over
+without being decoded."""
 
 LONG_AAC: Final = AnchorRule(20.0, 4, 2.0)
 """AAC whose packets have 2,048 frames carries spectral band replication, whose header need not be

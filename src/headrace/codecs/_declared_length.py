@@ -10,7 +10,7 @@ import math
 from struct import error, unpack
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
-from headrace.codecs._ffmpeg import CONTAINERS
+from headrace.codecs._ffmpeg import CONTAINERS, has_ogg_index
 from headrace.codecs._mp3 import declared_frames, scan_mp3
 from headrace.codecs._recording import MAX_FRAMES
 from headrace.failures import Code, DecodeError, Failure
@@ -82,6 +82,8 @@ def read_declared_length(recording: Recording, place: Place) -> DeclaredLength:
     if recording.format == "MP3":
         mp3 = scan_mp3(place) if recording.seek_points else None
         return unchanged if mp3 is None else DeclaredLength(declared_frames(mp3))
+    if has_ogg_index(recording.seek_points):
+        return unchanged  # the scan has walked over all pages
     try:
         with place.open() as file:
             declared = _read(file, recording) or unchanged

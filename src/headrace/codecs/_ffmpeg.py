@@ -25,8 +25,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 import numpy as np
 
 from headrace import _kernel
-from headrace.codecs._anchors import DECODER, LONG_AAC, MOST_PRE_ROLL, VERSION, anchor_rule
-from headrace.codecs._ffmpeg_library import decoder_major, import_pyav, library
+from headrace.codecs._anchors import (
+    DECODER,
+    LONG_AAC,
+    MOST_PRE_ROLL,
+    OGG_DECODER,
+    OGG_VERSION,
+    VERSION,
+    anchor_rule,
+)
+from headrace.codecs._ffmpeg_library import check_major, decoder_major, import_pyav, library
 from headrace.codecs._recording import MAX_SAMPLE_RATE, Header
 from headrace.failures import Code, DecodeError, describe_os_error
 from headrace.storage import as_place
@@ -42,14 +50,15 @@ __all__ = [
     "BYTE_SEEK",
     "CONTAINERS",
     "EXTENSIONS",
-    "OGG_CODECS",
     "Stream",
     "container_of",
     "decoder_bytes",
     "decoder_name",
+    "has_ogg_index",
+    "interleaved",
     "measure",
-    "measure_as",
     "measure_with_pyav",
+    "raise_error",
 ]
 
 # PyAV's types; PyAV need not be installed.
@@ -93,9 +102,6 @@ libsndfile's WAV, CAFF beside CAF, OGGS beside OGG, FORM beside AIFF, SND beside
 
 BYTE_SEEK: Final = frozenset({"AAC", "OGGS", "WAVPACK"})
 """Containers in which FFmpeg seeks by offset: their packets stand one after the other."""
-
-OGG_CODECS: Final = frozenset({"OPUS", "VORBIS"})
-"""What FFmpeg decodes in Ogg if a scan asks for it, by libsndfile's names."""
 
 EXTENSIONS: Final = frozenset(
     {".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".asf", ".avi", ".bw64", ".bwf", ".dts"}
@@ -239,22 +245,18 @@ def measure(path: str | Place, cancelled: Callable[[], bool] = lambda: False) ->
     DecodeError
         The file cannot be decoded to its end.
     """
-    container = _container_at(as_place(path))
-    return None if container is None else measure_as(path, container, cancelled)
-
-
-def measure_as(
-    path: str | Place, container: str, cancelled: Callable[[], bool] = lambda: False
-) -> Header:
-    """Decode a whole recording of a container that is known; return and raise as `measure`."""
-    functions, place = library(), as_place(path)
+    place = as_place(path)
+    container = _container_at(place)
+    if container is None:
+        return None
+    functions = library()
     if functions is None and not place.is_whole_file:
         raise DecodeError(Code.UNSUPPORTED, _WHOLE_FILES_ONLY)
     if functions is None:
         return measure_with_pyav(place.path, container, cancelled)
     walk = _kernel.FfmpegWalk(functions, place=place.native, demuxer=CONTAINERS[container])
     try:
-        _raise_error(walk.error)
+        raise_error(walk.error)
         rule = anchor_rule(walk.codec)
         walk.set_rules(
             spacing_s=rule.spacing_s,
@@ -265,10 +267,10 @@ def measure_as(
             long_pre_roll=LONG_AAC.pre_roll,
             long_pre_roll_s=LONG_AAC.pre_roll_s,
         )
-        _raise_error(walk.error)
+        raise_error(walk.error)
         while not cancelled():
             frames = walk.advance(_MEASURED_AT_ONCE)
-            _raise_error(walk.error)
+            raise_error(walk.error)
             if frames < _MEASURED_AT_ONCE:
                 break
         _check_measured(walk.frames, walk.complaint)
@@ -279,18 +281,29 @@ def measure_as(
         del walk  # closes the file now: an error keeps this frame, and might keep it open
 
 
+def has_ogg_index(seek_points: bytes | None) -> bool:
+    """Return whether a recording is one of `_ogg`: its seek points are those of an Ogg file."""
+    return seek_points is not None and _kernel.unpack_ogg_index(seek_points) is not None
+
+
 def decoder_name(seek_points: bytes | None) -> str | None:
     """Return how a catalog names what decodes a recording with these seek points.
 
     None where they are not a packed index of FFmpeg's packets: then the format decides.
     """
-    index = None if seek_points is None else _kernel.unpack_packet_index(seek_points)
-    if index is None:
+    if seek_points is None:
         return None
-    return DECODER.format(major=index.decoder_major, version=VERSION)
+    index = _kernel.unpack_packet_index(seek_points)
+    if index is not None:
+        return DECODER.format(major=index.decoder_major, version=VERSION)
+    ogg = _kernel.unpack_ogg_index(seek_points)
+    if ogg is not None:
+        return OGG_DECODER.format(major=ogg.decoder_major, version=OGG_VERSION)
+    return None
 
 
-def _raise_error(error: tuple[str, str] | None) -> None:
+def raise_error(error: tuple[str, str] | None) -> None:
+    """Raise what the kernel gives as an error's code and message."""
     if error is not None:
         code, message = error
         raise DecodeError(Code(code), message)
@@ -401,13 +414,7 @@ class Stream:
             raise DecodeError(
                 Code.CHANGED, "the catalog's index of the file is damaged: scan again"
             )
-        if index.decoder_major != decoder_major():
-            raise DecodeError(
-                Code.UNSUPPORTED,
-                f"it was scanned with libavcodec {index.decoder_major}, and this machine has "
-                f"{decoder_major()}, which may decode it otherwise: install the PyAV that it was "
-                "scanned with, or scan again",
-            )
+        check_major(index.decoder_major)
         return index
 
     def _open(self) -> _Container:
@@ -539,7 +546,7 @@ class Stream:
                 f"decoding gives {self.channels} channels at {self.sample_rate} Hz, more than any "
                 "recording has: it is damaged",
             )
-        self._rest = _interleaved(frame)
+        self._rest = interleaved(frame)
         return True
 
 
@@ -693,7 +700,7 @@ def _anchor(start: int, packets: int, place: _Place) -> _kernel.Anchor:
     )
 
 
-def _interleaved(frame: _AudioFrame) -> NDArray[np.float32]:
+def interleaved(frame: _AudioFrame) -> NDArray[np.float32]:
     """Return float32 of shape ``(frames, channels)``, rounded at most once."""
     pcm = frame.to_ndarray()
     pcm = pcm.T if frame.format.is_planar else pcm.reshape(-1, frame.layout.nb_channels)

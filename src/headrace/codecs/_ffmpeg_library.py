@@ -26,7 +26,15 @@ from headrace.storage import Place
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["FUNCTIONS", "MAJORS", "decoder_major", "import_pyav", "is_pyav_installed", "library"]
+__all__ = [
+    "FUNCTIONS",
+    "MAJORS",
+    "check_major",
+    "decoder_major",
+    "import_pyav",
+    "is_pyav_installed",
+    "library",
+]
 
 MAJORS: Final = {"libavformat": 62, "libavcodec": 62, "libavutil": 60}
 """FFmpeg 8: see src/kernel/sources/ffmpeg_library.h."""
@@ -46,8 +54,11 @@ FUNCTIONS: Final = (
     "av_read_frame",
     "av_seek_frame",
     "avcodec_find_decoder",
+    "avcodec_find_decoder_by_name",
     "avcodec_get_name",
     "avcodec_alloc_context3",
+    "avcodec_parameters_alloc",
+    "avcodec_parameters_free",
     "avcodec_parameters_to_context",
     "avcodec_open2",
     "avcodec_free_context",
@@ -100,6 +111,17 @@ def is_pyav_installed() -> bool:
 def decoder_major() -> int:
     """Return the major version of libavcodec."""
     return int(import_pyav().library_versions["libavcodec"][0])
+
+
+def check_major(scanned: int) -> None:
+    """Raise `DecodeError` if libavcodec has another major version than the one of a scan."""
+    if scanned != decoder_major():
+        raise DecodeError(
+            Code.UNSUPPORTED,
+            f"it was scanned with libavcodec {scanned}, and this machine has "
+            f"{decoder_major()}, which may decode it otherwise: install the PyAV that it was "
+            "scanned with, or scan again",
+        )
 
 
 def library() -> _kernel.FfmpegFunctions | None:

@@ -7,10 +7,11 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from headrace._kernel import FfmpegFormat, SampleType, SourceFormat, WavEncoding
-from headrace.codecs._ffmpeg import BYTE_SEEK, CONTAINERS, Stream
+from headrace.codecs._ffmpeg import BYTE_SEEK, CONTAINERS, Stream, has_ogg_index
 from headrace.codecs._ffmpeg_library import is_pyav_installed, library
 from headrace.codecs._formats import sample_type, seeks_exactly
 from headrace.codecs._libsndfile import format_code
+from headrace.codecs._ogg import OggStream
 from headrace.storage import Place
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from headrace.codecs._recording import Recording
     from headrace.storage import Store
 
-    Opener = Callable[..., Stream]
+    Opener = Callable[..., Stream | OggStream]
 
 __all__ = ["place_of", "source_format"]
 
@@ -78,11 +79,11 @@ def _ffmpeg_format(kind: Recording) -> FfmpegFormat | None:
 
 def _opener(kind: Recording) -> Opener:
     """Return what opens recordings of a kind that FFmpeg decodes, by their `path_of`."""
-    return lambda path, seek_points=None: Stream(
-        path.decode("utf-16-le") if sys.platform == "win32" else os.fsdecode(path),
-        kind.format,
-        kind.subtype,
-        kind.sample_rate,
-        kind.channels,
-        seek_points,
-    )
+
+    def opened(path: bytes, seek_points: bytes | None = None) -> Stream | OggStream:
+        name = path.decode("utf-16-le") if sys.platform == "win32" else os.fsdecode(path)
+        if seek_points is not None and has_ogg_index(seek_points):
+            return OggStream(name, kind.subtype, kind.sample_rate, kind.channels, seek_points)
+        return Stream(name, kind.format, kind.subtype, kind.sample_rate, kind.channels, seek_points)
+
+    return opened

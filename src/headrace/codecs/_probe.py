@@ -6,10 +6,11 @@ import os
 import stat
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headrace import _kernel
-from headrace.codecs import _ffmpeg, _libsndfile
+from headrace.codecs import _ffmpeg, _libsndfile, _ogg
 from headrace.codecs._declared_length import false_claim, read_declared_length
 from headrace.codecs._formats import INEXACT, WRONG
 from headrace.codecs._mp3 import defects_of, has_mp3_extension, header_of, scan_mp3
@@ -20,7 +21,6 @@ from headrace.storage import as_place
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headrace._kernel import Mp3Scan
     from headrace.storage import Place
 
 __all__ = ["probe"]
@@ -39,10 +39,10 @@ def probe(
     file_id: str,
     cancelled: Callable[[], bool] = lambda: False,
     *,
-    ogg_with_ffmpeg: bool = False,
+    ogg_by_libsndfile: bool = False,
     version: str | None = None,
 ) -> Recording | Failure:
-    """Read the header of a recording; decode the recording if FFmpeg has to read it.
+    """Read the header of a recording; decode the recording if FFmpeg's containers have to be read.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def probe(
         The id that the recording or the failure gets.
     cancelled : callable
         Called repeatedly while decoding; if it returns true, the result is meaningless.
-    ogg_with_ffmpeg : bool
-        Whether FFmpeg decodes Vorbis and Opus in Ogg; else libsndfile does.
+    ogg_by_libsndfile : bool
+        Whether libsndfile decodes Vorbis and Opus in Ogg; else FFmpeg does.
     version : str, optional
         What identifies the bytes of an object in a store.
 
@@ -64,7 +64,7 @@ def probe(
     """
     place, store = as_place(path).watched()
     try:
-        recording = _probe(place, file_id, cancelled, ogg_with_ffmpeg=ogg_with_ffmpeg)
+        recording = _probe(place, file_id, cancelled, ogg_by_libsndfile=ogg_by_libsndfile)
         code, message = store.error if store and store.error else ("", "")
     except OSError as error:
         code, message = describe_os_error(error)
@@ -76,25 +76,18 @@ def probe(
 
 
 def _probe(
-    place: Place, file_id: str, cancelled: Callable[[], bool], *, ogg_with_ffmpeg: bool
+    place: Place, file_id: str, cancelled: Callable[[], bool], *, ogg_by_libsndfile: bool
 ) -> Recording:
-    agrees, seek_points = False, None
     mode, size, mtime_ns = _status(place)
-    natively = sys.platform != "win32" and stat.S_ISREG(mode)
-    own = _kernel.probe_header(place.native) if natively else None
-    mp3 = None
-    if own is not None:
-        header, agrees, seek_points = Header(*own[:5]), own[5], own[6]
-        _check_header(header)
-    else:
-        if not stat.S_ISREG(mode):
-            raise DecodeError(Code.NOT_AUDIO, "not a regular file")
+    if not stat.S_ISREG(mode):
+        raise DecodeError(Code.NOT_AUDIO, "not a regular file")
+    found = _read_natively(place)
+    if found is None:
         if size == 0:
             raise DecodeError(Code.EMPTY, "the file has 0 bytes")
-        named = has_mp3_extension(place.path if place.is_whole_file else file_id)
-        header, mp3 = _read_header(place, cancelled, named=named)
-    if ogg_with_ffmpeg and header.format == "OGG" and header.subtype in _ffmpeg.OGG_CODECS:
-        header = _ffmpeg.measure_as(place, "OGGS", cancelled)
+        name = place.path if place.is_whole_file else file_id
+        found = _find(place, name, cancelled, ogg_by_libsndfile=ogg_by_libsndfile)
+    header = found.header
     recording = Recording(
         id=file_id,
         path=place.path,
@@ -105,20 +98,92 @@ def _probe(
         subtype=header.subtype,
         size=size,
         mtime_ns=mtime_ns,
-        seek_points=seek_points or header.seek_points,
+        seek_points=header.seek_points,
         decoder=_ffmpeg.decoder_name(header.seek_points),
         offset=place.offset,
     )
-    if mp3 is not None:
-        defects = defects_of(recording, mp3)
-        return replace(recording, seek_points=mp3.seek_points, defects=defects)
-    if recording.format == "MP3":
-        return replace(recording, seek_points=b"")
-    if agrees or recording.format in _UNDECLARED:
-        return recording
+    return replace(recording, defects=found.defects_of(recording))
+
+
+class _Found(NamedTuple):
+    """What a file is."""
+
+    header: Header
+    defects_of: Callable[[Recording], tuple[Failure, ...]]
+    """What is wrong with it, once it is a recording."""
+
+
+def _no_defects(_: Recording) -> tuple[Failure, ...]:
+    return ()
+
+
+def _false_claims(recording: Recording, place: Place) -> tuple[Failure, ...]:
+    """Return in what the header contradicts what the file holds."""
+    if recording.format in _UNDECLARED:
+        return ()
     declared = read_declared_length(recording, place)
     claim = None if declared.is_unknown else false_claim(recording, declared)
-    return replace(recording, defects=(claim,)) if claim else recording
+    return () if claim is None else (claim,)
+
+
+def _read_natively(place: Place) -> _Found | None:
+    """Return what the kernel says of a WAV or FLAC file that it reads itself, else None."""
+    own = None if sys.platform == "win32" else _kernel.probe_header(place.native)
+    if own is None:
+        return None
+    header = Header(*own[:5], own[6] or None)
+    _check_header(header)
+    return _Found(header, _no_defects if own[5] else partial(_false_claims, place=place))
+
+
+def _find(
+    place: Place, name: str, cancelled: Callable[[], bool], *, ogg_by_libsndfile: bool
+) -> _Found:
+    """Return what a file is, or raise `DecodeError` if the file cannot be used."""
+    # The kernel recognises MP3 by its packets, and Ogg by its pages, whatever the name. It is asked
+    # first only where the name suggests it, so that other files are not opened once more.
+    asked = {
+        "MP3": partial(_as_mp3, place),
+        "OGG": _nothing if ogg_by_libsndfile else partial(_as_ogg, place, cancelled),
+    }
+    named = {"MP3": has_mp3_extension(name), "OGG": _ogg.has_ogg_extension(name)}
+    for format_, ask in asked.items():
+        if named[format_] and (found := ask()):
+            return found
+    try:
+        header = _libsndfile.read_repaired_header(place) or _libsndfile.read_header(place)
+    except DecodeError as error:
+        if error.code is not Code.NOT_AUDIO:
+            raise
+        found = None if named["MP3"] else _as_mp3(place)
+        return found or _as_ogg(place, cancelled) or _measure_with_ffmpeg(place, error, cancelled)
+    if not named.get(header.format, True) and (found := asked[header.format]()):
+        return found
+    _check_header(header)
+    if header.format == "MP3":
+        header = header._replace(seek_points=b"")
+    return _Found(header, partial(_false_claims, place=place))
+
+
+def _nothing() -> None:
+    return None
+
+
+def _as_mp3(place: Place) -> _Found | None:
+    """Return what the kernel finds in an MP3 file, or None if it is no MP3 file."""
+    scan = scan_mp3(place)
+    if scan is None:
+        return None
+    header = header_of(scan)._replace(seek_points=scan.seek_points)
+    return _Found(header, partial(defects_of, scan=scan))
+
+
+def _as_ogg(place: Place, cancelled: Callable[[], bool]) -> _Found | None:
+    """Return what the kernel finds in an Ogg file, or None if it is not Vorbis or Opus."""
+    walk = _ogg.walk_ogg(place, cancelled)
+    return (
+        None if walk is None else _Found(_ogg.header_of(walk), partial(_ogg.defects_of, walk=walk))
+    )
 
 
 def _status(place: Place) -> tuple[int, int, int]:
@@ -128,30 +193,6 @@ def _status(place: Place) -> tuple[int, int, int]:
     status = os.stat(place.path)
     size = status.st_size if place.is_whole_file else place.size()
     return status.st_mode, size, status.st_mtime_ns
-
-
-def _read_header(
-    place: Place, cancelled: Callable[[], bool], *, named: bool
-) -> tuple[Header, Mp3Scan | None]:
-    """Return the header of a file, or raise `DecodeError` if the file cannot be used.
-
-    The kernel recognises MP3 by its packets, whatever the name. It is asked first only where the
-    file is `named` like one, so that other files are not opened once more.
-    """
-    mp3 = scan_mp3(place) if named else None
-    if mp3 is None:
-        try:
-            header = _libsndfile.read_repaired_header(place) or _libsndfile.read_header(place)
-        except DecodeError as error:
-            mp3 = None if named or error.code is not Code.NOT_AUDIO else scan_mp3(place)
-            if mp3 is None:
-                return _measure_with_ffmpeg(place, error, cancelled), None
-        else:
-            mp3 = scan_mp3(place) if header.format == "MP3" and not named else None
-            if mp3 is None:
-                _check_header(header)
-                return header, None
-    return header_of(mp3), mp3
 
 
 def _check_header(header: Header) -> None:
@@ -186,7 +227,7 @@ def _check_header(header: Header) -> None:
 
 def _measure_with_ffmpeg(
     place: Place, refusal: DecodeError, cancelled: Callable[[], bool]
-) -> Header:
+) -> _Found:
     """Ask FFmpeg, after libsndfile's `refusal`.
 
     Raises
@@ -194,8 +235,6 @@ def _measure_with_ffmpeg(
     DecodeError
         FFmpeg cannot use the file either. The reason is libsndfile's if it knows the container.
     """
-    if refusal.code is not Code.NOT_AUDIO:
-        raise refusal
     try:
         measured = _ffmpeg.measure(place, cancelled)
     except DecodeError as error:
@@ -205,4 +244,4 @@ def _measure_with_ffmpeg(
         raise
     if measured is None:
         raise refusal
-    return measured
+    return _Found(measured, _no_defects)

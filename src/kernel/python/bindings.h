@@ -36,6 +36,7 @@ struct PyPlace {
 
 void bind_ffmpeg(nanobind::module_& m);
 void bind_filter(nanobind::module_& m);
+void bind_ogg(nanobind::module_& m);
 void bind_reader(nanobind::module_& m);
 void bind_places(nanobind::module_& m);
 void bind_sources(nanobind::module_& m);

@@ -43,8 +43,11 @@ void make_functions(FfmpegFunctions* self, const nb::dict& addresses) {
   SET(av_read_frame);
   SET(av_seek_frame);
   SET(avcodec_find_decoder);
+  SET(avcodec_find_decoder_by_name);
   SET(avcodec_get_name);
   SET(avcodec_alloc_context3);
+  SET(avcodec_parameters_alloc);
+  SET(avcodec_parameters_free);
   SET(avcodec_parameters_to_context);
   SET(avcodec_open2);
   SET(avcodec_free_context);

@@ -10,6 +10,7 @@ NB_MODULE(_kernel, m) {
   headrace::bind_filter(m);
   headrace::bind_ffmpeg(m);
   headrace::bind_sources(m);
+  headrace::bind_ogg(m);
   headrace::bind_reader(m);
   headrace::bind_verify(m);
   nanobind::module_ testing = m.def_submodule("testing");

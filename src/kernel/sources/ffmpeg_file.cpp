@@ -41,6 +41,15 @@ std::string ffmpeg_complaint(const FfmpegFunctions& library, int error) {
   return error ? " (FFmpeg: " + error_text(library, error) + ")" : "";
 }
 
+void check_decoder(const FfmpegFunctions& library, int64_t scanned_major) {
+  const int64_t major = library.avcodec_version() >> 16;
+  if (major == scanned_major) return;
+  throw DecodeError("UNSUPPORTED", "it was scanned with libavcodec " + std::to_string(scanned_major) +
+                                       ", and this machine has " + std::to_string(major) +
+                                       ", which may decode it otherwise: install the PyAV that it was scanned "
+                                       "with, or scan again");
+}
+
 bool is_system_error(int error) {
   return error == -EIO || error == -ESTALE || error == -ETIMEDOUT || error == -EBADF || error == -ENXIO;
 }
@@ -240,11 +249,41 @@ void FfmpegFile::seek(const PacketPlace& place, int64_t number) {
 }
 
 FfmpegDecoder::FfmpegDecoder(const FfmpegFile& file, const FfmpegFunctions& library) : library_(library) {
-  const Codec* codec = library_.avcodec_find_decoder(file.parameters()->codec_id);
+  open(library_.avcodec_find_decoder(file.parameters()->codec_id), file.parameters());
+}
+
+FfmpegDecoder::FfmpegDecoder(const char* name, const std::string& extradata, const FfmpegFunctions& library)
+    : library_(library) {
+  const Codec* codec = library_.avcodec_find_decoder_by_name(name);
+  CodecParameters* parameters = library_.avcodec_parameters_alloc();
+  if (!codec || !parameters) {
+    library_.avcodec_parameters_free(&parameters);
+    throw DecodeError("UNSUPPORTED", std::string("this FFmpeg has no decoder for ") + name);
+  }
+  parameters->codec_type = AUDIO;
+  parameters->codec_id = codec->id;
+  // The decoder gets a copy.
+  parameters->extradata = reinterpret_cast<uint8_t*>(const_cast<char*>(extradata.data()));
+  parameters->extradata_size = static_cast<int>(extradata.size());
+  const auto free_parameters = [&] {
+    parameters->extradata = nullptr;
+    parameters->extradata_size = 0;
+    library_.avcodec_parameters_free(&parameters);
+  };
+  try {
+    open(codec, parameters);
+  } catch (...) {
+    free_parameters();
+    throw;
+  }
+  free_parameters();
+}
+
+void FfmpegDecoder::open(const Codec* codec, const CodecParameters* parameters) {
   frame_ = library_.av_frame_alloc();
   context_ = library_.avcodec_alloc_context3(codec);
   int error = -ENOMEM;
-  if (frame_ && context_) error = library_.avcodec_parameters_to_context(context_, file.parameters());
+  if (frame_ && context_) error = library_.avcodec_parameters_to_context(context_, parameters);
   if (error >= 0) error = library_.avcodec_open2(context_, codec, nullptr);
   if (error >= 0) return;
   library_.avcodec_free_context(&context_);
@@ -263,6 +302,7 @@ int FfmpegDecoder::decode(const Packet* packet, std::vector<float>* pcm) {
   for (;;) {
     error = library_.avcodec_receive_frame(context_, frame_);
     if (error < 0) return error == -EAGAIN || error == END_OF_FILE ? 0 : error;
+    given += frame_->nb_samples;
     append(pcm);
   }
 }

@@ -109,6 +109,8 @@ class FfmpegFile {
 class FfmpegDecoder {
  public:
   explicit FfmpegDecoder(const FfmpegFile& file, const FfmpegFunctions& library);
+  // By FFmpeg's name of the codec, and what its headers say.
+  FfmpegDecoder(const char* codec, const std::string& extradata, const FfmpegFunctions& library);
   ~FfmpegDecoder();
   FfmpegDecoder(const FfmpegDecoder&) = delete;
   FfmpegDecoder& operator=(const FfmpegDecoder&) = delete;
@@ -122,8 +124,10 @@ class FfmpegDecoder {
   int sample_rate = 0, channels = 0;
   bool scanned = false;       // whether the scan has seen them: then other ones are CHANGED
   int longest = 0;            // frames that a packet has given at most
+  int64_t given = 0;          // frames that have been decoded, kept or dropped
 
  private:
+  void open(const ffmpeg::Codec* codec, const ffmpeg::CodecParameters* parameters);
   void append(std::vector<float>* pcm);
 
   const FfmpegFunctions& library_;
@@ -133,6 +137,9 @@ class FfmpegDecoder {
 
 // " (FFmpeg: text)" for FFmpeg's error code, or "" for 0.
 std::string ffmpeg_complaint(const FfmpegFunctions& library, int error);
+
+// Throw UNSUPPORTED if the library has another major version than the one that a recording was scanned with.
+void check_decoder(const FfmpegFunctions& library, int64_t scanned_major);
 
 // Whether FFmpeg's error code says that the system could not read the file.
 bool is_system_error(int error);

@@ -19,6 +19,9 @@ struct Rational {
 struct CodecParameters {  // AVCodecParameters
   int codec_type;
   int codec_id;
+  uint32_t codec_tag;
+  uint8_t* extradata;
+  int extradata_size;
 };
 
 struct Stream {  // AVStream
@@ -96,8 +99,12 @@ constexpr int END_OF_FILE = -0x20464F45;        // AVERROR_EOF
 // enum AVSampleFormat
 enum SampleFormat { U8, S16, S32, FLT, DBL, U8P, S16P, S32P, FLTP, DBLP };
 
+struct Codec {  // AVCodec
+  const char *name, *long_name;
+  int type, id;
+};
+
 struct CodecContext;
-struct Codec;
 struct InputFormat;
 struct Dictionary;
 
@@ -123,8 +130,11 @@ struct FfmpegFunctions {
   int (*av_seek_frame)(ffmpeg::FormatContext*, int stream, int64_t to, int flags);
   // libavcodec
   const ffmpeg::Codec* (*avcodec_find_decoder)(int id);
+  const ffmpeg::Codec* (*avcodec_find_decoder_by_name)(const char* name);
   const char* (*avcodec_get_name)(int id);
   ffmpeg::CodecContext* (*avcodec_alloc_context3)(const ffmpeg::Codec*);
+  ffmpeg::CodecParameters* (*avcodec_parameters_alloc)();
+  void (*avcodec_parameters_free)(ffmpeg::CodecParameters**);
   int (*avcodec_parameters_to_context)(ffmpeg::CodecContext*, const ffmpeg::CodecParameters*);
   int (*avcodec_open2)(ffmpeg::CodecContext*, const ffmpeg::Codec*, ffmpeg::Dictionary**);
   void (*avcodec_free_context)(ffmpeg::CodecContext**);

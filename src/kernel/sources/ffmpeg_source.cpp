@@ -161,13 +161,7 @@ std::unique_ptr<Source> open_ffmpeg(const SourceSpec& spec) {
   PacketIndex index;
   if (!unpack(spec.seek_points.data(), spec.seek_points.size(), &index))
     throw DecodeError("CHANGED", "the catalog's index of the file is damaged: scan again");
-  const int64_t major = spec.format.ffmpeg.library->avcodec_version() >> 16;
-  if (major != index.decoder_major)
-    throw DecodeError("UNSUPPORTED",
-                      "it was scanned with libavcodec " + std::to_string(index.decoder_major) +
-                          ", and this machine has " + std::to_string(major) +
-                          ", which may decode it otherwise: install the PyAV that it was scanned with, or "
-                          "scan again");
+  check_decoder(*spec.format.ffmpeg.library, index.decoder_major);
   return std::make_unique<FfmpegSource>(spec, std::move(index));
 }
 

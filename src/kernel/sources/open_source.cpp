@@ -8,6 +8,8 @@
 #include "sources/ffmpeg_source.h"
 #include "sources/flac_source.h"
 #include "sources/mp3_source.h"
+#include "sources/ogg_index.h"
+#include "sources/ogg_source.h"
 #include "sources/repaired.h"
 #include "sources/wav_source.h"
 #endif
@@ -23,7 +25,7 @@ std::unique_ptr<Source> open_watched(const SourceSpec& spec, const LibsndfileFun
 #else
   if (has_packet_index(spec) && format.ffmpeg.library) {
     check_file_bytes(spec);
-    return open_ffmpeg(spec);
+    return spec.seek_points[0] == OggIndex::TAG ? open_ogg(spec) : open_ffmpeg(spec);
   }
 #endif
   if (format.opener) {

@@ -8,7 +8,7 @@
 namespace headrace {
 
 // Open a recording:
-// - with FFmpeg, if it has a PacketIndex and its format has FFmpeg's functions;
+// - with FFmpeg, if it has a PacketIndex or an OggIndex and its format has FFmpeg's functions;
 // - with its format's opener, if it has one;
 // - with the kernel's own reader, if it is a plain WAV or a FLAC file, exactly as the catalog says;
 // - from its seek points, if it is an MP3 file that has some;

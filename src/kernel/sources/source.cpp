@@ -1,5 +1,6 @@
 #include "sources/source.h"
 
+#include "sources/ogg_index.h"
 #include "sources/packet_index.h"
 
 namespace headrace {
@@ -9,7 +10,8 @@ int bytes_per_sample(SampleType type) {
 }
 
 bool has_packet_index(const SourceSpec& spec) {
-  return !spec.seek_points.empty() && spec.seek_points[0] == PacketIndex::TAG;
+  return !spec.seek_points.empty() &&
+         (spec.seek_points[0] == PacketIndex::TAG || spec.seek_points[0] == OggIndex::TAG);
 }
 
 }  // namespace headrace

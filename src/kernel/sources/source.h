@@ -36,7 +36,7 @@ struct SourceFormat {
   int sndfile_format = 0;    // libsndfile's SF_FORMAT_*: container and sample format, without byte order
   std::optional<WavEncoding> wav_encoding;  // if they may be WAV files of plain samples
   Opener opener;             // if neither libsndfile nor the kernel decodes them
-  FfmpegFormat ffmpeg;       // if they have a PacketIndex, and the kernel calls FFmpeg for them
+  FfmpegFormat ffmpeg;       // if they have an index of packets, and the kernel calls FFmpeg for them
 };
 
 // What to open, and what the catalog says of it. Opening checks the bytes against this.
@@ -45,11 +45,12 @@ struct SourceSpec {
   Place place;
   int64_t frames = 0;
   int64_t file_bytes = 0;   // size of the place at the scan; 0 if unknown
-  // Of MP3 a packed Mp3Index, of FLAC what pack_flac_end gave, of FFmpeg's a packed PacketIndex; or empty.
+  // Of MP3 a packed Mp3Index, of FLAC what pack_flac_end gave, of FFmpeg's a packed PacketIndex
+  // or OggIndex; or empty.
   std::string seek_points;
 };
 
-// Whether the recording has a PacketIndex: then that says what its decode is.
+// Whether the recording has a PacketIndex or an OggIndex: then that says what its decode is.
 bool has_packet_index(const SourceSpec& spec);
 
 class Source {

@@ -1,0 +1,320 @@
+"""Vorbis and Opus in Ogg: their true length, where decoding may begin, and what cannot be used.
+
+The kernel walks over the pages of a file and reads the first bytes of its packets, which say how
+many frames they hold (src/kernel/sources/ogg_walk.h). Nothing is decoded. To load a recording, the
+kernel finds its packets by the index of the scan and hands them to FFmpeg's decoder. Where the
+kernel cannot call FFmpeg, `OggStream` hands the same packets to PyAV, and gives the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeAlias
+
+import numpy as np
+
+from headrace import _kernel
+from headrace.codecs._anchors import OGG_RULES
+from headrace.codecs._ffmpeg import interleaved, raise_error
+from headrace.codecs._ffmpeg_library import check_major, decoder_major, import_pyav
+from headrace.codecs._recording import MAX_FRAMES, MAX_SAMPLE_RATE, Header
+from headrace.failures import Code, DecodeError, Failure, describe_os_error
+from headrace.storage import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from numpy.typing import NDArray
+
+    from headrace.codecs._recording import Recording
+
+__all__ = ["CONTAINER", "OggStream", "defects_of", "has_ogg_extension", "header_of", "walk_ogg"]
+
+# PyAV's types; PyAV need not be installed.
+_AudioFrame: TypeAlias = Any
+_CodecContext: TypeAlias = Any
+
+CONTAINER: Final = "OGGS"
+"""Format in a catalog. That of what libsndfile decodes is ``"OGG"``."""
+
+_EXTENSIONS: Final = frozenset({".oga", ".ogg", ".ogv", ".ogx", ".opus"})
+
+_WALKED_AT_ONCE: Final = 1 << 22
+"""Bytes: how often a scan checks whether it is cancelled."""
+
+
+def has_ogg_extension(name: str) -> bool:
+    """Return whether a file is named like Ogg: then the walk is tried first."""
+    return PurePath(name).suffix.lower() in _EXTENSIONS
+
+
+def _opened(place: Place) -> _kernel.Place | BinaryIO:
+    """Return a place as the kernel takes it: it opens places itself, but not on Windows."""
+    return place.open() if sys.platform == "win32" else place.native
+
+
+def walk_ogg(place: Place, cancelled: Callable[[], bool] = lambda: False) -> _kernel.OggWalk | None:
+    """Walk over a file, or over a part of it if `cancelled` returns true.
+
+    Returns
+    -------
+    OggWalk or None
+        None if its first audio stream is not Vorbis or Opus with its headers.
+
+    Raises
+    ------
+    DecodeError
+        The system cannot read the file.
+    """
+    try:
+        file = _opened(place)
+    except OSError as error:
+        raise DecodeError(*describe_os_error(error)) from None
+    vorbis, opus = (OGG_RULES[codec] for codec in ("vorbis", "opus"))
+    walk = _kernel.OggWalk(
+        file,
+        vorbis=(vorbis.spacing_s, vorbis.pre_roll, vorbis.pre_roll_s),
+        opus=(opus.spacing_s, opus.pre_roll, opus.pre_roll_s),
+    )
+    raise_error(walk.error)
+    while walk.advance(_WALKED_AT_ONCE) and not cancelled():
+        pass
+    raise_error(walk.error)
+    return walk if walk.usable else None
+
+
+def header_of(walk: _kernel.OggWalk) -> Header:
+    """Return the header of what has been walked over.
+
+    Raises
+    ------
+    DecodeError
+        It has no audio, or FFmpeg cannot decode it.
+    """
+    if walk.frames <= 0:
+        raise DecodeError(Code.EMPTY, "the file holds no audio frames")
+    if walk.frames > MAX_FRAMES or walk.sample_rate > MAX_SAMPLE_RATE:
+        raise DecodeError(
+            Code.UNSUPPORTED,
+            f"the file declares {walk.frames} frames at {walk.sample_rate} Hz, more than any "
+            "recording has: it is damaged",
+        )
+    _open_decoder(walk.codec, walk.extradata)
+    packed = walk.packed_index(decoder_major=decoder_major())
+    return Header(CONTAINER, walk.codec, walk.sample_rate, walk.channels, walk.frames, packed)
+
+
+def defects_of(recording: Recording, walk: _kernel.OggWalk) -> tuple[Failure, ...]:
+    """Return what of a file cannot be used."""
+
+    def failures() -> Iterator[Failure]:
+        for code, message, start_s, stop_s in _defects(walk):
+            yield Failure(recording.id, recording.path, code, message, start_s, stop_s)
+
+    return tuple(failures())
+
+
+def _defects(walk: _kernel.OggWalk) -> Iterator[tuple[Code, str, float, float]]:
+    """Yield code, message, and first and last second of each defect."""
+    rate, end_s = walk.sample_rate, walk.frames / walk.sample_rate
+    damaged_bytes = walk.damaged_bytes - walk.tail_bytes
+    if damaged_bytes or walk.damaged_packets:
+        message = (
+            f"damaged: {damaged_bytes} bytes that are no pages of Ogg with a right checksum, and "
+            f"{walk.damaged_packets} packets that cannot be decoded, are left out"
+        )
+        yield Code.TRUNCATED, message, min(walk.damaged_at / rate, end_s), end_s
+    if walk.unended_links:
+        message = (
+            f"{walk.unended_links} of the streams that are joined in it are cut short: they have "
+            "lost their last page"
+        )
+        yield Code.TRUNCATED, message, walk.unended_at / rate, end_s
+    if walk.cut_short:
+        message = f"the file is cut short: it has {walk.frames} frames, and has lost its last page"
+        yield Code.TRUNCATED, message, end_s, math.inf
+    if walk.missing_frames:
+        message = (
+            f"{walk.missing_frames / rate:.3f} s are missing: the positions in the file skip them; "
+            "what follows moves up"
+        )
+        yield Code.TRUNCATED, message, walk.missing_at / rate, end_s
+    if walk.foreign_codec:
+        what = f"{walk.foreign_codec}, {walk.foreign_sample_rate} Hz, {walk.foreign_channels}"
+        message = (
+            f"{walk.foreign_s:.3f} s of another stream ({what} channels) cannot be joined to the "
+            f"{walk.codec}, {rate} Hz and {walk.channels} channels before, and are left out"
+        )
+        yield Code.HEADER_MISMATCH, message, end_s, end_s + walk.foreign_s
+
+
+def _open_decoder(codec: str, extradata: bytes) -> _CodecContext:
+    """Return a new decoder of PyAV's.
+
+    Raises
+    ------
+    DecodeError
+        FFmpeg does not take what the headers say.
+    """
+    av = import_pyav()
+    decoder = av.CodecContext.create(codec, "r")
+    decoder.extradata = extradata
+    decoder.thread_count = 1  # headrace's workers decode in parallel
+    try:
+        decoder.open()
+    except av.FFmpegError as error:
+        raise DecodeError(
+            Code.NOT_AUDIO, f"no decoder recognises it (FFmpeg: {error.strerror})"
+        ) from None
+    return decoder
+
+
+class OggStream:
+    """The frames of a recording, in order, decoded by PyAV; for one thread at a time.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    codec : str
+        FFmpeg's name.
+    sample_rate, channels : int
+        What every frame must have.
+    seek_points : bytes
+        The packed index of the scan.
+
+    Attributes
+    ----------
+    complaint : str
+        The reason, in brackets, if decoding stopped before the end of the recording; else ``""``.
+
+    Raises
+    ------
+    DecodeError
+        The file cannot be opened, or is not what was scanned.
+    """
+
+    def __init__(
+        self, path: str, codec: str, sample_rate: int, channels: int, seek_points: bytes
+    ) -> None:
+        index = _kernel.unpack_ogg_index(seek_points)
+        if index is None or index.codec != codec:
+            raise DecodeError(
+                Code.CHANGED, "the catalog's index of the file is damaged: scan again"
+            )
+        check_major(index.decoder_major)
+        self.complaint = ""
+        self._codec = codec
+        self._kind = sample_rate, channels
+        self._rest: NDArray[np.float32] = np.empty((0, channels), np.float32)
+        try:
+            self._feed = _kernel.OggFeed(_opened(Place(path)), index)
+        except OSError as error:
+            raise DecodeError(*describe_os_error(error)) from None
+        raise_error(self._feed.error)
+        self._pieces = self._decode()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._pieces.close()
+        del self._feed
+
+    def read(self, out: memoryview) -> int:
+        """Fill `out`, float32 with channels interleaved, with the next frames.
+
+        Returns
+        -------
+        int
+            Frames read: fewer than fit into `out` only if decoding stops.
+
+        Raises
+        ------
+        DecodeError
+            The audio is not what was scanned.
+        """
+        frames = np.frombuffer(out, np.float32).reshape(-1, self._kind[1])
+        done = 0
+        while done < len(frames):
+            if not len(self._rest):
+                piece = next(self._pieces, None)
+                if piece is None:
+                    break
+                self._rest = piece
+                continue
+            count = min(len(frames) - done, len(self._rest))
+            frames[done : done + count] = self._rest[:count]
+            self._rest = self._rest[count:]
+            done += count
+        return done
+
+    def _decode(self) -> Generator[NDArray[np.float32]]:
+        """Yield what each packet gives of the recording, run by run."""
+        while True:
+            if not (yield from self._decode_run()) or not self._feed.next_run():
+                raise_error(self._feed.error)
+                return
+
+    def _decode_run(self) -> Generator[NDArray[np.float32], None, bool]:
+        """Yield what a new decoder gives; return whether that is the whole run."""
+        decoder = _open_decoder(self._codec, self._feed.extradata)
+        position, begin, stop = self._feed.run
+        while begin < stop:
+            fed = self._feed.next()
+            raise_error(self._feed.error)
+            self.complaint = self._feed.complaint
+            if self.complaint:
+                return False
+            found = self._decode_packet(decoder, fed)
+            if found is None:
+                return False
+            # Of Vorbis the packet says where its frames belong. Opus may be late with them.
+            position = fed.position if fed and self._codec == "vorbis" else position
+            if position > begin:
+                self.complaint = " (FFmpeg: frames are missing)"
+                return False
+            for piece in found:
+                kept = piece[max(0, begin - position) : max(0, stop - position)]
+                position += len(piece)
+                begin += len(kept)
+                yield kept
+            if fed is None:
+                break
+        return begin >= stop
+
+    def _decode_packet(
+        self, decoder: _CodecContext, fed: _kernel.OggFed | None
+    ) -> list[NDArray[np.float32]] | None:
+        """Return what the recording has of a packet, or of what is left behind the last one."""
+        av = import_pyav()
+        try:
+            frames = decoder.decode(None if fed is None else av.Packet(fed.data))
+        except av.FFmpegError as error:
+            if fed is not None and fed.primes:
+                return []
+            self.complaint = f" (FFmpeg: {error.strerror})"
+            return None
+        if fed is not None and fed.primes:
+            return []
+        given = sum(frame.samples for frame in frames)
+        if fed is not None and self._codec == "vorbis" and given != fed.frames:
+            self.complaint = f" (FFmpeg: a packet gives {given} frames, and has {fed.frames})"
+            return None
+        return [self._checked(frame) for frame in frames]
+
+    def _checked(self, frame: _AudioFrame) -> NDArray[np.float32]:
+        found = frame.sample_rate, frame.layout.nb_channels
+        if found != self._kind:
+            raise DecodeError(
+                Code.CHANGED,
+                "decoding gives {} Hz and {} channels, but gave {} Hz and {} channels when the "
+                "file was scanned: scan again".format(*found, *self._kind),
+            )
+        return interleaved(frame)
