@@ -13,7 +13,9 @@ import pytest
 
 from headrace.catalog import _headers as headers
 from headrace.catalog._headers import read_headers, worker_count
+from headrace.catalog._tars import ScannedFiles
 from headrace.codecs._recording import Recording
+from headrace.storage import Place, as_place
 from tests.support.processes import interruptible
 
 if TYPE_CHECKING:
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
     from headrace.failures import Failure
 
 
-def recording(path: str, file_id: str, *_: object) -> Recording:
+def recording(path: str | Place, file_id: str, *_: object) -> Recording:
     """Return a recording, as `probe` does."""
-    return Recording(file_id, path, 8000, 1, 100, "WAV", "PCM_16", 244, 1)
+    return Recording(file_id, as_place(path).path, 8000, 1, 100, "WAV", "PCM_16", 244, 1)
 
 
 def names(count: int) -> list[str]:
@@ -45,7 +47,7 @@ def test_results_come_in_the_order_of_the_files(
     """There is one result for each file, with any number of threads."""
     monkeypatch.setattr(headers, "probe", recording)
 
-    found = list(read_headers("/r", names(count), workers=workers))
+    found = list(read_headers(ScannedFiles("/r", names(count), []), workers=workers))
 
     assert found == [recording(f"/r/{name}", name) for name in names(count)]
     assert not scan_threads()
@@ -61,7 +63,7 @@ def test_work_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(headers, "probe", count)
 
-    with closing(read_headers("/r", names(10_000), workers=2)) as results:
+    with closing(read_headers(ScannedFiles("/r", names(10_000), []), workers=2)) as results:
         next(results)
 
     assert len(read) <= 2 * headers._BATCHES_AHEAD * headers._BATCH
@@ -71,7 +73,7 @@ def test_closing_ends_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """An abandoned scan leaves no thread, and stops after the current headers."""
     monkeypatch.setattr(headers, "probe", recording)
 
-    with closing(read_headers("/r", names(10_000), workers=4)) as results:
+    with closing(read_headers(ScannedFiles("/r", names(10_000), []), workers=4)) as results:
         next(results)
         running = scan_threads()
 
@@ -94,7 +96,7 @@ def test_an_exception_in_a_thread_is_raised_and_ends_the_threads(
 
     with (
         pytest.raises(cause),
-        closing(read_headers("/r", names(1000), workers=3)) as results,
+        closing(read_headers(ScannedFiles("/r", names(1000), []), workers=3)) as results,
     ):
         list(results)
 
@@ -152,7 +154,11 @@ def test_known_files_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     monkeypatch.setattr(headers, "probe", recording)
 
-    found = list(read_headers(str(tmp_path), names(5), known=(sizes, times)))
+    found = list(
+        read_headers(
+            ScannedFiles(str(tmp_path), names(5), []), known=(sizes, times, np.full(5, -1))
+        )
+    )
 
     assert [header is None for header in found] == [True, False, False, False, False]
 
@@ -185,7 +191,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(
     monkeypatch.setattr(headers, "probe", recording)
 
     results: list[Recording | Failure | None] = list(
-        read_headers("/r", names(70), workers=2, progress=asked)
+        read_headers(ScannedFiles("/r", names(70), []), workers=2, progress=asked)
     )
 
     assert len(results) == 70

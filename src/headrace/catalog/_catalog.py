@@ -148,7 +148,7 @@ class Catalog(Sequence[Recording]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of all columns; the ten built-in columns come first."""
+        """Names of all columns; the built-in columns come first."""
         return tuple(self._table.column_names)
 
     @property
@@ -509,6 +509,9 @@ def load_catalog(
         The system cannot read the file, or has no memory for it.
     """
     table = _parquet.read(file, without=() if root is None else ("path",))
+    names = table.column_names
+    if "path" not in names and "offset" in names and table["offset"].null_count < len(table):
+        table = _parquet.read(file)  # the paths say which files hold the parts
     return Catalog.from_table(table, root)
 
 

@@ -14,24 +14,23 @@ Guarantees
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from headrace._cpu_count import available_processors
-from headrace._paths import join
 from headrace._progress import progress_bar
 from headrace.codecs import probe
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from headrace.catalog._tars import ScannedFiles
     from headrace.codecs import Recording
     from headrace.concurrency import CancellationToken
 
@@ -65,10 +64,9 @@ def worker_count(workers: int | Literal["auto"]) -> int:
 
 
 def read_headers(
-    root: str,
-    ids: Sequence[str],
+    files: ScannedFiles,
     *,
-    known: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    known: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None,
     workers: int = 0,
     progress: bool | None = None,
     ogg_by_libsndfile: bool = False,
@@ -77,11 +75,11 @@ def read_headers(
 
     Parameters
     ----------
-    root, ids
-        The files are at ``root/id``.
-    known : pair of int64 arrays, shape ``(len(ids),)``, optional
-        Size (bytes) and time of last change (ns) of each file when it was read before; a size of
-        -1 for a file that was not.
+    files : ScannedFiles
+        The files, and members of tars.
+    known : three int64 arrays, shape ``(len(ids),)``, optional
+        Size (bytes), time of last change (ns) and offset (-1 for a file) of each recording when it
+        was read before; a size of -1 for one that was not.
     workers : int
         Threads; 0 reads in the calling thread.
     progress : bool, optional
@@ -94,6 +92,7 @@ def read_headers(
     Recording, Failure or None
         None for a file that has the size and the time of change given by `known`.
     """
+    ids = files.ids
     read = partial(probe, ogg_by_libsndfile=True) if ogg_by_libsndfile else probe
 
     def read_batch(
@@ -102,9 +101,11 @@ def read_headers(
         for row in rows:
             if cancelled():
                 break
-            path = join(root, ids[row])
-            unchanged = known is not None and _is_unchanged(path, known[0][row], known[1][row])
-            headers.append(None if unchanged else read(path, ids[row], cancelled))
+            unchanged = known is not None and files.is_unchanged(
+                row, *(int(values[row]) for values in known)
+            )
+            header = None if unchanged else read(files.place(row), ids[row], cancelled)
+            headers.append(header)
 
     def job(rows: range) -> Job[list[Recording | Failure | None]]:
         headers: list[Recording | Failure | None] = []
@@ -122,13 +123,3 @@ def read_headers(
             done += len(headers)
             damaged += sum(isinstance(one, Failure) for one in headers)
             update(done, len(ids), damaged)
-
-
-def _is_unchanged(path: str, size: np.int64, mtime_ns: np.int64) -> bool:
-    if size < 0:
-        return False
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return bool(status.st_size == size and status.st_mtime_ns == mtime_ns)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from headrace._paths import join
 from headrace.catalog import _parquet, _table
 from headrace.catalog._catalog import Catalog
 from headrace.catalog._damage import check_any_usable, describe_damage
 from headrace.catalog._find import find
 from headrace.catalog._headers import read_headers, worker_count
+from headrace.catalog._tars import ScannedFiles, open_tars
 from headrace.catalog._verify import DECLARED, TEMPORARY, verify_recordings
 from headrace.errors import DamagedWarning, HeadraceWarning, NoRecordingsError
 from headrace.failures import Failure
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from headrace.catalog._find import FoundFiles
     from headrace.codecs import Recording
 
 __all__ = ["scan"]
@@ -53,6 +52,8 @@ def scan(
     ----------
     patterns : str, path, or several
         Recursive globs (``"raw_data/**/*.wav"``), files, or folders (all audio files below them).
+        The members of a tar are recordings: of one that is named (``"shards/train-*.tar"``), not
+        of those that a folder holds.
         Extensions match without regard to case. Hidden names match only a component that begins
         with a dot.
     root : str or path, optional
@@ -113,7 +114,7 @@ def scan(
     earlier, warning = _load_cache(cache)
     if warning:
         warnings.warn(warning, HeadraceWarning, stacklevel=2)
-    files = find(patterns, root)
+    files = open_tars(find(patterns, root))
     table, failures = _read_recordings(files, earlier, threads, progress, decoder=decoder)
     if verify == "decode":
         table, failures = verify_recordings(table, files.root, failures, cache, workers, progress)
@@ -156,7 +157,7 @@ def _load_cache(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None, 
 
 
 def _read_recordings(
-    files: FoundFiles,
+    files: ScannedFiles,
     earlier: pa.Table | None,
     workers: int,
     progress: bool | None,
@@ -167,8 +168,8 @@ def _read_recordings(
 
     Parameters
     ----------
-    files : FoundFiles
-        The files.
+    files : ScannedFiles
+        The files, and members of tars.
     earlier : Arrow table, optional
         The catalog of an earlier scan of these or other files.
     workers, progress
@@ -192,8 +193,7 @@ def _read_recordings(
     unchanged = np.zeros(len(files.ids), bool)
     usable = np.zeros(len(files.ids), bool)
     headers = read_headers(
-        files.root,
-        files.ids,
+        files,
         known=(
             None if earlier is None or rows is None else _sizes_and_times(earlier, rows, decoder)
         ),
@@ -219,12 +219,15 @@ def _read_recordings(
     if earlier is not None and rows is not None:
         failures += _failures_of_unchanged(files, earlier, rows, unchanged)
         table = _add_unchanged(table, earlier, files, rows=rows, unchanged=unchanged, usable=usable)
+    table = _table.with_columns(
+        table, {name: column.filter(usable) for name, column in files.columns.items()}
+    )
     failures.sort(key=lambda failure: failure.file_id)
     return table, tuple(failures)
 
 
 def _failures_of_unchanged(
-    files: FoundFiles, earlier: pa.Table, rows: NDArray[np.int64], unchanged: NDArray[np.bool_]
+    files: ScannedFiles, earlier: pa.Table, rows: NDArray[np.int64], unchanged: NDArray[np.bool_]
 ) -> list[Failure]:
     """Return the failures that decoding found earlier in files that have not changed since."""
     import pyarrow as pa
@@ -239,8 +242,8 @@ def _failures_of_unchanged(
     indices = np.flatnonzero(unchanged)
     earlier_ids = earlier["id"].take(pa.array(rows[indices])).to_pylist()
     return [
-        replace(failure, file_id=files.ids[index], path=join(files.root, files.ids[index]))
-        for index, earlier_id in zip(indices, earlier_ids, strict=True)
+        replace(failure, file_id=files.ids[index], path=files.place(index).path)
+        for index, earlier_id in zip(indices.tolist(), earlier_ids, strict=True)
         for failure in by_id.get(earlier_id, ())
     ]
 
@@ -248,7 +251,7 @@ def _failures_of_unchanged(
 def _add_unchanged(
     new: pa.Table,
     earlier: pa.Table,
-    files: FoundFiles,
+    files: ScannedFiles,
     *,
     rows: NDArray[np.int64],
     unchanged: NDArray[np.bool_],
@@ -260,7 +263,8 @@ def _add_unchanged(
     kept = earlier.select(list(_table.BUILT_IN)).take(rows[unchanged])
     ids = pa.chunked_array([pa.array(files.ids, pa.string()).take(np.flatnonzero(unchanged))])
     kept = kept.set_column(0, "id", ids)
-    kept = kept.set_column(1, "path", _table.paths_under(files.root, ids))
+    paths = pa.array(files.paths(), pa.string()).take(np.flatnonzero(unchanged))
+    kept = kept.set_column(1, "path", pa.chunked_array([paths]))
     indices = np.concatenate([np.flatnonzero(unchanged), np.flatnonzero(usable & ~unchanged)])
     table = pa.concat_tables([kept, new]).take(np.argsort(indices))
     rows_of_usable = pa.array(rows[usable], mask=rows[usable] < 0)
@@ -274,7 +278,7 @@ def _add_unchanged(
     return table
 
 
-def _rows_in_earlier(files: FoundFiles, earlier: pa.Table) -> NDArray[np.int64]:
+def _rows_in_earlier(files: ScannedFiles, earlier: pa.Table) -> NDArray[np.int64]:
     """Return for each file its row in the earlier catalog, or -1.
 
     Files are matched by path. If the earlier root no longer exists, the archive has moved, and
@@ -289,7 +293,11 @@ def _rows_in_earlier(files: FoundFiles, earlier: pa.Table) -> NDArray[np.int64]:
     if has_moved:
         rows = pc.index_in(ids, value_set=earlier["id"])
     else:
-        rows = pc.index_in(_table.paths_under(files.root, ids), value_set=earlier["path"])
+        # Of a member of a tar, the path is that of the tar.
+        root = "" if metadata is None else metadata[0]
+        of_members = pc.is_valid(earlier["offset"])
+        paths = pc.if_else(of_members, _table.paths_under(root, earlier["id"]), earlier["path"])
+        rows = pc.index_in(_table.paths_under(files.root, ids), value_set=paths)
     earlier_rows: NDArray[np.int64] = pc.fill_null(rows, -1).to_numpy().astype(np.int64)
     return earlier_rows
 
@@ -298,14 +306,15 @@ def _sizes_and_times(
     earlier: pa.Table,
     rows: NDArray[np.int64],
     decoder: Literal["auto", "ffmpeg", "libsndfile"],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return size (-1 if unknown) and time of change of the files in these rows of `earlier`."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return size (-1 if unknown), time of change and offset (-1 for a file) of some rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not len(earlier):
-        return np.full(len(rows), -1), np.zeros(len(rows), np.int64)
+        return np.full(len(rows), -1), np.zeros(len(rows), np.int64), np.full(len(rows), -1)
     size, mtime_ns = (earlier[name].to_numpy()[rows] for name in ("size", "mtime_ns"))
+    offset = pc.fill_null(earlier["offset"], -1).to_numpy()[rows]
     # Scans of earlier versions did not look for seek points.
     without_seek_points = pc.and_(
         pc.equal(earlier["format"], "MP3"), pc.is_null(earlier["seek_points"])
@@ -317,7 +326,7 @@ def _sizes_and_times(
         )
         other = pc.equal(earlier["format"], "OGG" if decoder == "ffmpeg" else "OGGS")
         is_unknown |= pc.and_(other, has_ogg_codec).to_numpy()[rows]
-    return np.where(is_unknown, -1, size), mtime_ns
+    return np.where(is_unknown, -1, size), mtime_ns, offset
 
 
 def _unused_name(file: Path) -> Path:

@@ -208,7 +208,7 @@ def validate(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | 
     if "id" not in columns:
         columns["id"], root = _ids_from_paths(columns["path"], root)
     elif root is not None:
-        columns["path"] = paths_under(root, columns["id"])
+        columns["path"] = _moved_paths(root, columns)
     elif "path" not in columns:
         raise CatalogError("The table has no column path: give the folder of the files as root=.")
     _add_optional(columns, len(table))
@@ -218,6 +218,41 @@ def validate(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | 
     for name, column in further.items():
         complete = complete.append_column(name, column)
     return complete, root
+
+
+def _moved_paths(root: str, columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
+    """Return the paths below `root`: of a recording that is a part of a file, that of the file."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    paths = paths_under(root, columns["id"])
+    if "offset" not in columns or columns["offset"].null_count == len(paths):
+        return paths
+    if "path" not in columns:
+        raise CatalogError(
+            "The table has parts of files and no column path, which says what the files are called."
+        )
+    # The id of a part begins with the last folders and the name of its file.
+    mask = pc.is_valid(columns["offset"])
+    rows = np.flatnonzero(mask.to_numpy())
+    encoded = columns["path"].take(rows).combine_chunks().dictionary_encode()
+    first = np.unique(encoded.indices.to_numpy(), return_index=True)[1]
+    examples = columns["id"].take(rows[first]).to_pylist()
+    files = []
+    for path, file_id in zip(encoded.dictionary.to_pylist(), examples, strict=True):
+        parts = path.split("/")
+        tails = ("/".join(parts[start:]) for start in range(len(parts)))
+        tail = next((one for one in tails if one and file_id.startswith(f"{one}/")), None)
+        if tail is None:
+            raise CatalogError(
+                f"{file_id!r} is a part of {path!r}, and its id does not begin with that name: "
+                "give the table without root=."
+            )
+        files.append(join(root, tail))
+    moved = pa.array(files, pa.string()).take(encoded.indices)
+    return pa.chunked_array(
+        [pc.replace_with_mask(paths.combine_chunks(), mask.combine_chunks(), moved)]
+    )
 
 
 def _add_optional(columns: dict[str, Any], rows: int) -> None:

@@ -1,0 +1,232 @@
+"""Tars that other programs wrote, tars that are damaged, and indexes of tars."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.storage import TarMember, index_text, parse_index, read_tar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+def tar_of(members: Iterable[tuple[str, bytes]], format_: str = "gnu", **info: Any) -> bytes:
+    """Return a tar that Python wrote."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=FORMATS[format_]) as tar:
+        for name, content in members:
+            one = tarfile.TarInfo(name)
+            one.size = len(content)
+            for key, value in info.items():
+                setattr(one, key, value)
+            tar.addfile(one, io.BytesIO(content))
+    return out.getvalue()
+
+
+def read(tar: bytes) -> list[TarMember]:
+    """Return what our reader finds."""
+    return list(read_tar(io.BytesIO(tar), len(tar)))
+
+
+def faults(tar: bytes) -> list[tuple[str, str]]:
+    """Return name and code of what is wrong."""
+    return [(one.name, str(one.fault[0])) for one in read(tar) if one.fault]
+
+
+names = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=300)
+
+
+@given(
+    members=st.lists(st.tuples(names, st.binary(max_size=1_500)), max_size=6),
+    format_=st.sampled_from(["gnu", "pax"]),
+)
+def test_members_stand_where_tarfile_finds_them(
+    members: list[tuple[str, bytes]], format_: str
+) -> None:
+    """Names, places and sizes are those that the standard library reads, long names too."""
+    members = [(name.replace("/", "_").replace("\\", "_") + "x", data) for name, data in members]
+    tar = tar_of(members, format_)
+    with tarfile.open(fileobj=io.BytesIO(tar)) as reference:
+        expected = [(one.name, one.offset_data, one.size) for one in reference.getmembers()]
+
+    found = read(tar)
+
+    assert [(one.name, one.offset, one.size) for one in found] == expected
+    assert [tar[one.offset : one.offset + one.size] for one in found] == [
+        content for _, content in members
+    ]
+    assert not faults(tar)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("name", ["a.wav", "d/" * 60 + "a.wav", "ü" * 40 + "/b.wav"])
+def test_long_names_of_every_format(name: str, format_: str) -> None:
+    """A prefix field, a GNU long name and a pax record give the same name."""
+    (one,) = read(tar_of([(name, b"123")], format_))
+
+    assert (one.name, one.size, one.fault) == (name, 3, None)
+
+
+def test_links_folders_and_devices_are_no_files() -> None:
+    """Links are reported; what holds no audio is left out."""
+    for kind, expected in (
+        (tarfile.LNKTYPE, [("a.wav", "UNSUPPORTED")]),
+        (tarfile.SYMTYPE, [("a.wav", "UNSUPPORTED")]),
+        (tarfile.DIRTYPE, []),
+        (tarfile.FIFOTYPE, []),
+        (tarfile.CHRTYPE, []),
+    ):
+        tar = tar_of([("a.wav", b"")], type=kind)
+        assert faults(tar) == expected
+        assert len(read(tar)) == len(expected)
+
+
+def test_sizes_of_more_than_eight_gigabytes() -> None:
+    """Base 256 and pax records say what eleven octal digits cannot."""
+    for format_ in ("gnu", "pax"):
+        one = tarfile.TarInfo("a.wav")
+        one.size = 9 << 30
+        head = one.tobuf(tarfile.GNU_FORMAT if format_ == "gnu" else tarfile.PAX_FORMAT)
+        found, *_ = read(head)
+        assert (found.name, found.size, found.offset) == ("a.wav", 9 << 30, len(head))
+        assert found.fault is not None  # it is not there
+        assert found.fault[1] == f"the tar is cut short: it has 0 of the {9 << 30} bytes"
+
+
+def test_sparse_members_are_refused() -> None:
+    """GNU's old header and pax records of holes have the same reason, and cost no neighbour."""
+    rest = tar_of([("b.wav", b"1234")])
+    holes = bytearray(tar_of([("a.wav", b"12")], type=tarfile.GNUTYPE_SPARSE)[:1024])
+    pax = tar_of([("a.wav", b"12")], "pax", pax_headers={"GNU.sparse.major": "1"})[: 4 * 512]
+    for sparse in (bytes(holes), pax):
+        first, second = read(sparse + rest)
+        assert first.name == "a.wav"
+        assert first.fault is not None
+        assert "sparse" in first.fault[1]
+        assert (second.name, second.fault) == ("b.wav", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("./a.wav", "a.wav"), ("/a.wav", "a.wav"), (".//./d/a.wav", "d/a.wav")]
+)
+def test_names_are_relative(name: str, found: str) -> None:
+    """What stands before the first folder is no part of a name."""
+    assert [one.name for one in read(tar_of([(name, b"1")]))] == [found]
+
+
+def test_a_name_that_leads_out_is_refused() -> None:
+    """Nothing is written to disk, but whoever unpacks by our ids would."""
+    assert faults(tar_of([("a/../../b.wav", b"1"), ("c..wav", b"")])) == [
+        ("a/../../b.wav", "UNSUPPORTED")
+    ]
+
+
+def test_a_tar_that_is_cut_anywhere_gives_what_is_left() -> None:
+    """Members before the cut are used; the one that it hits, or the lost end, is reported."""
+    members = [(f"{i}.wav", bytes([i]) * 700) for i in range(4)]
+    tar = tar_of(members)
+    end = 4 * 3 * 512
+    for cut in [0, 1, 511, *range(512, end + 1, 256), end + 512]:
+        found = read(tar[:cut])
+        good = [one for one in found if not one.fault]
+        assert [tar[one.offset : one.offset + one.size] for one in good] == [
+            content for _, content in members[: len(good)]
+        ]
+        complete = sum(cut >= 3 * 512 * i + 512 + 700 for i in range(4))
+        assert len(good) == complete
+        if cut <= end:  # one block of zeros is an end, too
+            assert found[-1].fault
+            assert found[-1].fault[0] in {"TRUNCATED", "EMPTY", "NOT_AUDIO"}
+
+
+def test_damage_ends_a_tar_and_is_reported() -> None:
+    """A header whose checksum is wrong says where it stands, and how many members are used."""
+    tar = bytearray(tar_of([("a.wav", b"1"), ("b.wav", b"2")]))
+    tar[1024 + 3] ^= 1
+
+    first, second = read(bytes(tar))
+
+    assert first.name == "a.wav"
+    assert second.fault is not None
+    assert second.fault[1] == (
+        "the tar is damaged: a header's checksum is wrong at byte 1024: "
+        "the 1 members before it are used"
+    )
+
+
+def test_what_is_no_tar_is_refused() -> None:
+    """A compressed tar is named; so is what follows the end of one."""
+    (one,) = read(b"\x1f\x8b" + bytes(600))
+    assert one.fault is not None
+    assert "compressed with gzip" in one.fault[1]
+    assert faults(b"text" * 400) == [("", "NOT_AUDIO")]
+    assert faults(b"") == [("", "EMPTY")]
+    two = tar_of([("a.wav", b"1")])
+    assert faults(two + two) == [("", "HEADER_MISMATCH")]
+
+
+@given(data=st.data())
+def test_mutated_tars_give_members_inside_or_faults(data: st.DataObject) -> None:
+    """No tar raises, and no member without a fault reaches beyond the end."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 1 << 32)))
+    tar = bytearray(tar_of([("a" * 120 + ".wav", b"1" * 900), ("b.wav", b"2" * 30)], "pax"))
+    for at in rng.integers(0, 4_000, rng.integers(1, 12)):
+        tar[at] = rng.choice(np.frombuffer(b"\0 \x80\xff0177x", np.uint8))
+    cut = bytes(tar[: data.draw(st.integers(0, len(tar)))])
+    for one in read(cut):
+        assert one.fault or 0 < one.offset <= len(cut) - one.size
+
+
+def test_an_index_says_what_headers_say() -> None:
+    """It comes back as it was; one that does not fit its tar, or is damaged, is not used."""
+    tar = tar_of([("a b\u2028c.wav", b"1" * 600), ("d/e.json", b"{}")])
+    members = read(tar)
+    text = index_text(members, len(tar))
+
+    assert parse_index(text, len(tar)) == members
+    assert parse_index(text, len(tar) + 512) is None
+    assert parse_index(text.replace("600", str(len(tar))), len(tar)) is None
+    assert parse_index(text.replace("600", "-6"), len(tar)) is None
+    assert parse_index("", 0) is None
+    assert parse_index(index_text([], 1024), 1024) == []
+
+
+@pytest.mark.slow
+def test_a_million_members_take_bounded_memory() -> None:
+    """The reader holds one member at a time."""
+    import tracemalloc
+
+    class Endless(io.RawIOBase):
+        """A tar of a million empty members, made as it is read."""
+
+        at = 0
+
+        def seek(self, offset: int, _: int = 0, /) -> int:
+            self.at = offset
+            return offset
+
+        def read(self, _: int = -1, /) -> bytes:
+            number = self.at // 512
+            if number >= 1_000_000:
+                return bytes(512)
+            return tarfile.TarInfo(f"{number:07}.wav").tobuf()
+
+    tracemalloc.start()
+    try:
+        file: Any = Endless()
+        count = sum(1 for _ in read_tar(file, 512 * 1_000_002))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert count == 1_000_000
+    assert peak < 1 << 20
