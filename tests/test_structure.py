@@ -143,6 +143,7 @@ def test_the_public_names_are_these() -> None:
         "audio_chunk_dataloader",
         "audio_chunk_dataloader_threaded",
         "concat",
+        "from_table",
         "kernel_info",
         "load_catalog",
         "mix",

@@ -32,6 +32,10 @@ class KeptStore:
     native: _kernel.ByteStore
     held_bytes: int = 0
 
+    def has(self, path: str) -> bool:
+        """Return whether this is a key, and not the path of a file."""
+        return not path.startswith("/")
+
 
 def places_of(path: Path) -> Iterator[tuple[str, Place]]:
     """Yield a name and a place: the file itself first."""

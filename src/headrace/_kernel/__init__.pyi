@@ -57,6 +57,27 @@ class MemoryStore(ByteStore):
     def __init__(self, objects: dict[bytes, Buffer]) -> None: ...
 
 @final
+class LoadingStore(ByteStore):
+    """Objects that a function makes when they are first read, one at a time.
+
+    Parameters
+    ----------
+    load : callable
+        Returns the memory of the object with a key, as one buffer. An error becomes a failure.
+    capacity : int
+        Bytes that are held at most, if no object is larger than `largest`.
+    largest : int
+        Bytes of the largest object.
+
+    Raises
+    ------
+    ValueError
+        `capacity` is less than `largest`, or `largest` negative.
+    """
+
+    def __init__(self, *, load: Callable[[bytes], Buffer], capacity: int, largest: int) -> None: ...
+
+@final
 class WatchedStore(ByteStore):
     """A store that keeps the first error of another one.
 

@@ -6,6 +6,7 @@ from ._damage import describe_codes as describe_codes
 from ._failure_files import check_failure_file as check_failure_file
 from ._failure_files import write_failures as write_failures
 from ._find import find as find
+from ._from_table import from_table as from_table
 from ._parquet import check_catalog_file as check_catalog_file
 from ._recordings import Recordings as Recordings
 from ._scan import scan as scan

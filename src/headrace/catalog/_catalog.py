@@ -23,6 +23,7 @@ from headrace.catalog._damage import damaged_file_ids
 from headrace.catalog._table import Row
 from headrace.codecs import Recording
 from headrace.errors import CatalogError
+from headrace.storage import ParquetStore, TableStore, is_parquet_part
 
 if TYPE_CHECKING:
     import os
@@ -95,7 +96,8 @@ class Catalog(Sequence[Recording]):
             root = absolute(root) if has_ids else Path(root).as_posix()
             failures = tuple(replace(one, path=join(root, one.file_id)) for one in failures)
         complete, table_root = _table.validate(arrow, root)
-        catalog = cls(complete, saved_root if table_root is None else table_root, failures)
+        root = saved_root if table_root is None else table_root
+        catalog = cls(complete, root, failures, _store_of(complete))
         # Computed now, so that the first loader starts at once: about 70 ms for a million
         # recordings, which is little beside loading them.
         _ = catalog.fingerprint, catalog.kinds
@@ -130,8 +132,10 @@ class Catalog(Sequence[Recording]):
 
         return catalog_card(self)
 
-    def __reduce__(self) -> tuple[Callable[[bytes], Catalog], tuple[bytes]]:
-        return _unpickle, (_parquet.to_bytes(self.to_arrow()),)
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[[bytes, Store | None], Catalog], tuple[bytes, Store | None]]:
+        return _unpickle, (_parquet.to_bytes(self.to_arrow()), self._store)
 
     def recording(self, row: int) -> Recording:
         """Return the recording in this row; rows count from 0."""
@@ -476,11 +480,16 @@ class Catalog(Sequence[Recording]):
         Raises
         ------
         CatalogError
-            The folder does not exist, `file` is a folder, or Parquet does not support the type of
-            a column.
+            The folder does not exist, `file` is a folder, Parquet does not support the type of a
+            column, or the recordings are bytes of a table in memory.
         OSError
             The system cannot write the file.
         """
+        if isinstance(self._store, TableStore):
+            raise CatalogError(
+                "The recordings of this catalog are bytes of a table in memory: save the table, "
+                "and make the catalog of it again with headrace.from_table."
+            )
         _parquet.write(self.to_arrow(), file)
 
     def _view(self, table: pa.Table) -> Catalog:
@@ -515,9 +524,31 @@ def load_catalog(
     return Catalog.from_table(table, root)
 
 
-def _unpickle(stream: bytes) -> Catalog:
+def _store_of(table: pa.Table) -> Store | None:
+    """Return where the recordings of a table are, if their paths say that they are no files.
+
+    Raises
+    ------
+    CatalogError
+        They are bytes of a table that was in memory.
+    """
+    import pyarrow.compute as pc
+
+    if table["offset"].null_count == len(table):
+        return None
+    parts = pc.unique(table["path"].filter(pc.is_valid(table["offset"]))).to_pylist()
+    if any(TableStore(()).has(path) for path in parts):
+        raise CatalogError(
+            "The recordings of this table are bytes of another table in memory: make a catalog of "
+            "that one with headrace.from_table."
+        )
+    in_parquet = frozenset(path for path in parts if is_parquet_part(path))
+    return ParquetStore(in_parquet) if in_parquet else None
+
+
+def _unpickle(stream: bytes, store: Store | None = None) -> Catalog:
     table = _parquet.from_bytes(stream)
-    return Catalog(table, *(_parquet.read_metadata(table) or ("", ())))
+    return Catalog(table, *(_parquet.read_metadata(table) or ("", ())), store)
 
 
 def _describe_contents(table: pa.Table, failures: Sequence[Failure]) -> str:

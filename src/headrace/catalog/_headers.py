@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from headrace._cpu_count import available_processors
 from headrace._progress import progress_bar
@@ -28,13 +28,44 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
-    from headrace.catalog._tars import ScannedFiles
     from headrace.codecs import Recording
     from headrace.concurrency import CancellationToken
+    from headrace.storage import Place
 
-__all__ = ["read_headers", "worker_count"]
+__all__ = ["Listed", "read_headers", "worker_count"]
+
+
+class Listed(Protocol):
+    """Recordings whose headers are to be read: files, members of tars, values of a table."""
+
+    @property
+    def root(self) -> str:
+        """Folder that the ids are relative to, or ``""``."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Unique."""
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What cannot be read."""
+
+    @property
+    def columns(self) -> dict[str, pa.ChunkedArray]:
+        """Further columns, with a value for each id."""
+
+    def place(self, row: int) -> Place:
+        """Return where the recording with this id is."""
+
+    def paths(self) -> list[str]:
+        """Return the path of each recording."""
+
+    def is_unchanged(self, row: int, size: int, changed_ns: int, offset: int) -> bool:
+        """Return whether a recording has this size, time of change and offset (-1: a file)."""
+
 
 _BATCHES_AHEAD: Final = 4
 _BATCH: Final = 32
@@ -64,7 +95,7 @@ def worker_count(workers: int | Literal["auto"]) -> int:
 
 
 def read_headers(
-    files: ScannedFiles,
+    files: Listed,
     *,
     known: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None,
     workers: int = 0,
@@ -75,8 +106,8 @@ def read_headers(
 
     Parameters
     ----------
-    files : ScannedFiles
-        The files, and members of tars.
+    files : Listed
+        What to read.
     known : three int64 arrays, shape ``(len(ids),)``, optional
         Size (bytes), time of last change (ns) and offset (-1 for a file) of each recording when it
         was read before; a size of -1 for one that was not.

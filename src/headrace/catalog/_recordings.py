@@ -53,6 +53,12 @@ class Recordings:
         catalog = int(np.searchsorted(self._first_numbers, number, side="right")) - 1
         return self.catalogs[catalog].store
 
+    @cached_property
+    def held_bytes(self) -> int:
+        """Bytes that the catalogs' stores may hold."""
+        stores = {id(one.store): one.store for one in self.catalogs if one.store is not None}
+        return sum(one.held_bytes for one in stores.values())
+
     def numbers_in(self, other: Recordings, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the numbers that some recordings have in `other`, which has all these catalogs."""
         positions = {id(catalog): index for index, catalog in enumerate(other.catalogs)}

@@ -18,8 +18,8 @@ from headrace.catalog import _parquet, _table
 from headrace.catalog._catalog import Catalog
 from headrace.catalog._damage import check_any_usable, describe_damage
 from headrace.catalog._find import find
-from headrace.catalog._headers import read_headers, worker_count
-from headrace.catalog._tars import ScannedFiles, open_tars
+from headrace.catalog._headers import Listed, read_headers, worker_count
+from headrace.catalog._tars import open_tars
 from headrace.catalog._verify import DECLARED, TEMPORARY, verify_recordings
 from headrace.errors import DamagedWarning, HeadraceWarning, NoRecordingsError
 from headrace.failures import Failure
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from headrace.codecs import Recording
 
-__all__ = ["scan"]
+__all__ = ["check_scan_options", "read_recordings", "scan"]
 
 
 def scan(
@@ -107,15 +107,12 @@ def scan(
         The cache is damaged. It has been renamed.
     """
     threads = worker_count(workers)
-    if verify not in ("headers", "decode"):
-        raise ValueError(f'verify must be "headers" or "decode", not {verify!r}.')
-    if decoder not in ("auto", "ffmpeg", "libsndfile"):
-        raise ValueError(f'decoder must be "auto", "ffmpeg" or "libsndfile", not {decoder!r}.')
+    check_scan_options(verify, decoder)
     earlier, warning = _load_cache(cache)
     if warning:
         warnings.warn(warning, HeadraceWarning, stacklevel=2)
     files = open_tars(find(patterns, root))
-    table, failures = _read_recordings(files, earlier, threads, progress, decoder=decoder)
+    table, failures = read_recordings(files, earlier, threads, progress, decoder=decoder)
     if verify == "decode":
         table, failures = verify_recordings(table, files.root, failures, cache, workers, progress)
     check_any_usable(table, failures)
@@ -127,6 +124,20 @@ def scan(
     if catalog.failures:
         warnings.warn(describe_damage(catalog.failures, table), DamagedWarning, stacklevel=2)
     return catalog
+
+
+def check_scan_options(verify: str, decoder: str) -> None:
+    """Check two arguments of `scan`.
+
+    Raises
+    ------
+    ValueError
+        A value is not one of those that it takes.
+    """
+    if verify not in ("headers", "decode"):
+        raise ValueError(f'verify must be "headers" or "decode", not {verify!r}.')
+    if decoder not in ("auto", "ffmpeg", "libsndfile"):
+        raise ValueError(f'decoder must be "auto", "ffmpeg" or "libsndfile", not {decoder!r}.')
 
 
 def _load_cache(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None, str]:
@@ -156,8 +167,8 @@ def _load_cache(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None, 
         return None, f"{error} It was renamed to {str(renamed)!r}, and all headers are read again."
 
 
-def _read_recordings(
-    files: ScannedFiles,
+def read_recordings(
+    files: Listed,
     earlier: pa.Table | None,
     workers: int,
     progress: bool | None,
@@ -168,8 +179,8 @@ def _read_recordings(
 
     Parameters
     ----------
-    files : ScannedFiles
-        The files, and members of tars.
+    files : Listed
+        The files, members of tars, or values of a table.
     earlier : Arrow table, optional
         The catalog of an earlier scan of these or other files.
     workers, progress
@@ -227,7 +238,7 @@ def _read_recordings(
 
 
 def _failures_of_unchanged(
-    files: ScannedFiles, earlier: pa.Table, rows: NDArray[np.int64], unchanged: NDArray[np.bool_]
+    files: Listed, earlier: pa.Table, rows: NDArray[np.int64], unchanged: NDArray[np.bool_]
 ) -> list[Failure]:
     """Return the failures that decoding found earlier in files that have not changed since."""
     import pyarrow as pa
@@ -251,7 +262,7 @@ def _failures_of_unchanged(
 def _add_unchanged(
     new: pa.Table,
     earlier: pa.Table,
-    files: ScannedFiles,
+    files: Listed,
     *,
     rows: NDArray[np.int64],
     unchanged: NDArray[np.bool_],
@@ -278,7 +289,7 @@ def _add_unchanged(
     return table
 
 
-def _rows_in_earlier(files: ScannedFiles, earlier: pa.Table) -> NDArray[np.int64]:
+def _rows_in_earlier(files: Listed, earlier: pa.Table) -> NDArray[np.int64]:
     """Return for each file its row in the earlier catalog, or -1.
 
     Files are matched by path. If the earlier root no longer exists, the archive has moved, and

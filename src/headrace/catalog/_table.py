@@ -26,6 +26,7 @@ from headrace.codecs import (
     libsndfile_names,
 )
 from headrace.errors import CatalogError, HeadraceError
+from headrace.storage import is_parquet_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -240,7 +241,8 @@ def _moved_paths(root: str, columns: Mapping[str, pa.ChunkedArray]) -> pa.Chunke
     examples = columns["id"].take(rows[first]).to_pylist()
     files = []
     for path, file_id in zip(encoded.dictionary.to_pylist(), examples, strict=True):
-        parts = path.split("/")
+        file, mark, part = path.partition("#") if is_parquet_part(path) else (path, "", "")
+        parts = file.split("/")
         tails = ("/".join(parts[start:]) for start in range(len(parts)))
         tail = next((one for one in tails if one and file_id.startswith(f"{one}/")), None)
         if tail is None:
@@ -248,7 +250,7 @@ def _moved_paths(root: str, columns: Mapping[str, pa.ChunkedArray]) -> pa.Chunke
                 f"{file_id!r} is a part of {path!r}, and its id does not begin with that name: "
                 "give the table without root=."
             )
-        files.append(join(root, tail))
+        files.append(join(root, tail) + mark + part)
     moved = pa.array(files, pa.string()).take(encoded.indices)
     return pa.chunked_array(
         [pc.replace_with_mask(paths.combine_chunks(), mask.combine_chunks(), moved)]

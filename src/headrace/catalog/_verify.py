@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from headrace.codecs import Recording
     from headrace.concurrency import CancellationToken
+    from headrace.storage import Place, Store
 
 __all__ = ["DECLARED", "TEMPORARY", "verify_recordings"]
 
@@ -80,6 +81,7 @@ def verify_recordings(
     cache: str | os.PathLike[str] | None,
     workers: int | Literal["auto"],
     progress: bool | None,
+    store: Store | None = None,
 ) -> tuple[pa.Table, tuple[Failure, ...]]:
     """Decode each recording that has not been decoded before.
 
@@ -97,6 +99,8 @@ def verify_recordings(
         Threads; 0 decodes in the calling thread. ``"auto"`` is one for each processor.
     progress : bool, optional
         As in `read_headers`.
+    store : Store, optional
+        Where the recordings are, if they are no files.
 
     Returns
     -------
@@ -146,7 +150,7 @@ def verify_recordings(
     saved_at = time.monotonic()
     done = damaged = 0
     prefetcher = Prefetcher(
-        _jobs(table.take(rows_to_decode)),
+        _jobs(table.take(rows_to_decode), store),
         workers=workers,
         depth=_BATCHES_AHEAD * workers,
         name="headrace-verify",
@@ -175,14 +179,14 @@ def verify_recordings(
     return results()
 
 
-def _jobs(table: pa.Table) -> Iterator[Job[list[_Verdict]]]:
+def _jobs(table: pa.Table, store: Store | None) -> Iterator[Job[list[_Verdict]]]:
     library = libsndfile_functions()
 
     def decode(
         recordings: list[Recording], verdicts: list[_Verdict], cancelled: CancellationToken
     ) -> None:
         for recording in recordings:
-            verdict = _decoded(recording, library, cancelled)
+            verdict = _decoded(recording, place_of(recording, store), library, cancelled)
             if verdict is None:
                 break
             verdicts.append(verdict)
@@ -194,10 +198,12 @@ def _jobs(table: pa.Table) -> Iterator[Job[list[_Verdict]]]:
 
 
 def _decoded(
-    recording: Recording, library: _kernel.LibsndfileFunctions, cancelled: CancellationToken
+    recording: Recording,
+    place: Place,
+    library: _kernel.LibsndfileFunctions,
+    cancelled: CancellationToken,
 ) -> _Verdict | None:
     """Return what decoding finds, or None if it was cancelled."""
-    place = place_of(recording)
     declared = read_declared_length(recording, place)
     found = _kernel.verify(
         source_format(recording),

@@ -35,9 +35,10 @@ _WAV_ENCODINGS: Final = {
 
 
 def place_of(recording: Recording, store: Store | None = None) -> Place:
-    """Return where the bytes of a recording are, whose path is a key if there is a `store`."""
+    """Return where the bytes of a recording are: in a file, or in the `store` of its catalog."""
     length = None if recording.offset is None else recording.size
-    return Place(recording.path, recording.offset, length, None if store is None else store.native)
+    native = store.native if store is not None and store.has(recording.path) else None
+    return Place(recording.path, recording.offset, length, native)
 
 
 def source_format(recording: Recording) -> SourceFormat:

@@ -211,7 +211,8 @@ class Plan:
     def bound(self, prefetch: int) -> int:
         """Return the most bytes that loading takes with a prefetch of `prefetch` deliveries.
 
-        (prefetch + 2) deliveries + workers x scratch + open decoders + tables. The 2 are the batch
+        (prefetch + 2) deliveries + workers x scratch + open decoders + tables, and what is held of
+        Parquet files. The 2 are the batch
         that the consumer holds and the next one: a ``for`` statement drops the old batch only after
         it has received the new one. Memory that a transform allocates, other than its result, is
         not included.
@@ -225,6 +226,7 @@ class Plan:
             + max(1, self.workers) * (self.scratch.nbytes + self.transform_bytes)
             + open_files * self.stream_bytes
             + self.table_bytes
+            + self.windows.recordings.held_bytes
         )
 
     @cached_property

@@ -25,6 +25,9 @@ class Store(Protocol):
     def native(self) -> _kernel.ByteStore:
         """What the kernel reads from, by a recording's path."""
 
+    def has(self, path: str) -> bool:
+        """Return whether it has the recordings with this path; else they are files."""
+
     @property
     def held_bytes(self) -> int:
         """Bytes that it may hold in memory while a loader reads, beside what the user holds."""

@@ -6,7 +6,10 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
+#include <list>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
@@ -84,11 +87,132 @@ class MemoryStore : public ByteStore, public std::enable_shared_from_this<Memory
   std::unordered_map<std::string, Py_buffer> buffers_;
 };
 
+// Objects that a Python function makes when they are first read. They are kept up to a limit, and made again.
+//
+// Guarantees
+// - One object is made at a time; threads that need it, or another one, wait without the GIL.
+// - Before one is made, others are dropped until `capacity - largest` bytes are held: those not read for longest.
+class LoadingStore : public ByteStore, public std::enable_shared_from_this<LoadingStore> {
+ public:
+  LoadingStore(PyObject* load, int64_t capacity, int64_t largest)
+      : load_(load), room_(std::max<int64_t>(0, capacity - largest)) {
+    Py_INCREF(load_);
+  }
+  ~LoadingStore() override {
+    if (PyGILState_Check()) {
+      Py_DECREF(load_);
+    } else if (!is_finalizing()) {
+      const WithGil held;
+      Py_DECREF(load_);
+    }
+  }
+  LoadingStore(const LoadingStore&) = delete;
+  LoadingStore& operator=(const LoadingStore&) = delete;
+
+  std::unique_ptr<Bytes> open(const std::string& key) override {
+    return std::make_unique<Loaded>(shared_from_this(), key);
+  }
+
+ private:
+  // A buffer of Python's.
+  struct Object {
+    Py_buffer buffer{};
+    ~Object() {
+      if (PyGILState_Check()) {
+        PyBuffer_Release(&buffer);
+      } else if (!is_finalizing()) {
+        const WithGil held;
+        PyBuffer_Release(&buffer);
+      }
+    }
+  };
+  struct Kept {
+    std::string key;
+    std::shared_ptr<Object> object;
+  };
+
+  class Loaded : public Bytes {
+   public:
+    Loaded(std::shared_ptr<LoadingStore> store, std::string key) : store_(std::move(store)), key_(std::move(key)) {}
+    int64_t size() const override { return store_->get(key_)->buffer.len; }
+    int64_t read(int64_t offset, void* to, int64_t count) const override {
+      const auto object = store_->get(key_);
+      if (offset < 0 || offset >= object->buffer.len) return 0;
+      const int64_t some = std::min<int64_t>(count, object->buffer.len - offset);
+      std::memcpy(to, static_cast<const char*>(object->buffer.buf) + offset, static_cast<size_t>(some));
+      return some;
+    }
+
+   private:
+    const std::shared_ptr<LoadingStore> store_;
+    const std::string key_;
+  };
+
+  std::shared_ptr<Object> find(const std::string& key) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    for (auto it = kept_.begin(); it != kept_.end(); ++it) {
+      if (it->key != key) continue;
+      kept_.splice(kept_.begin(), kept_, it);
+      return it->object;
+    }
+    return nullptr;
+  }
+
+  std::shared_ptr<Object> get(const std::string& key) {
+    if (auto object = find(key)) return object;
+    const std::lock_guard<std::mutex> loading(loading_);
+    if (auto object = find(key)) return object;
+    make_room();
+    auto object = load(key);
+    const std::lock_guard<std::mutex> guard(mutex_);
+    kept_.push_front({key, object});
+    held_ += object->buffer.len;
+    return object;
+  }
+
+  void make_room() {
+    std::list<Kept> dropped;  // freed after the mutex is released: that takes the GIL
+    const std::lock_guard<std::mutex> guard(mutex_);
+    while (held_ > room_ && !kept_.empty()) {
+      held_ -= kept_.back().object->buffer.len;
+      dropped.splice(dropped.begin(), kept_, std::prev(kept_.end()));
+    }
+  }
+
+  std::shared_ptr<Object> load(const std::string& key) {
+    const WithGil held;
+    auto object = std::make_shared<Object>();
+    const nb::bytes name(key.data(), key.size());
+    PyObject* made = PyObject_CallOneArg(load_, name.ptr());
+    const int failed = made ? PyObject_GetBuffer(made, &object->buffer, PyBUF_SIMPLE) : -1;
+    Py_XDECREF(made);
+    if (failed == 0) return object;
+    nb::python_error error;
+    const nb::object value = nb::borrow(error.value());
+    if (nb::hasattr(value, "code") && nb::hasattr(value, "message"))
+      throw DecodeError(nb::cast<std::string>(nb::str(value.attr("code").attr("value"))),
+                        nb::cast<std::string>(nb::str(value.attr("message"))));
+    throw DecodeError("IO", "the table cannot be read: " + nb::cast<std::string>(nb::str(value)));
+  }
+
+  PyObject* const load_;
+  const int64_t room_;
+  std::mutex loading_, mutex_;
+  std::list<Kept> kept_;  // most recently read first
+  int64_t held_ = 0;
+};
+
 struct PyMemoryStore : PyByteStore {};
+struct PyLoadingStore : PyByteStore {};
 struct PyWatchedStore : PyByteStore {};
 
 void make_memory_store(PyMemoryStore* self, const nb::dict& objects) {
   new (self) PyMemoryStore{{std::make_shared<MemoryStore>(objects)}};
+}
+
+void make_loading_store(PyLoadingStore* self, nb::handle load, int64_t capacity, int64_t largest) {
+  if (largest < 0 || capacity < largest) throw std::invalid_argument("capacity must be at least largest");
+  new (self) PyLoadingStore{{std::make_shared<LoadingStore>(load.ptr(), capacity, largest)}};
 }
 
 void make_watched_store(PyWatchedStore* self, const PyByteStore& store) {
@@ -182,6 +306,8 @@ class PlaceBytes {
 void bind_places(nb::module_& m) {
   nb::class_<PyByteStore>(m, "ByteStore");
   nb::class_<PyMemoryStore, PyByteStore>(m, "MemoryStore").def("__init__", &make_memory_store, "objects"_a);
+  nb::class_<PyLoadingStore, PyByteStore>(m, "LoadingStore")
+      .def("__init__", &make_loading_store, nb::kw_only(), "load"_a, "capacity"_a, "largest"_a);
   nb::class_<PyWatchedStore, PyByteStore>(m, "WatchedStore")
       .def("__init__", &make_watched_store, "store"_a)
       .def_prop_ro("error", &watched_error);

@@ -1,0 +1,257 @@
+"""`from_table`: a catalog of recordings whose bytes or paths are in a table's column."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from headrace._paths import absolute, join
+from headrace.catalog import _table
+from headrace.catalog._catalog import Catalog
+from headrace.catalog._damage import check_any_usable, describe_damage
+from headrace.catalog._find import find
+from headrace.catalog._headers import worker_count
+from headrace.catalog._scan import check_scan_options, read_recordings
+from headrace.catalog._verify import verify_recordings
+from headrace.errors import CatalogError, DamagedWarning
+from headrace.failures import Code, Failure
+from headrace.storage import ParquetStore, Place, read_cells, read_parquet_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from headrace.storage import Cells, Store
+
+__all__ = ["from_table"]
+
+_PARQUET: Final = frozenset({".parquet"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The recordings of a table, before their headers are read."""
+
+    root: str
+    ids: list[str]
+    places: list[Place]
+    rows: list[int]
+    """In the table."""
+    failures: list[Failure]
+    columns: dict[str, pa.ChunkedArray] = field(default_factory=dict)
+
+    def place(self, row: int) -> Place:
+        return self.places[row]
+
+    def paths(self) -> list[str]:
+        return [one.path for one in self.places]
+
+    def is_unchanged(self, *_: int) -> bool:
+        return False
+
+
+def from_table(
+    table: Any,  # noqa: ANN401  a dataset, a table, paths
+    audio: str = "audio",
+    columns: Sequence[str] | None = None,
+    *,
+    verify: Literal["headers", "decode"] = "headers",
+    decoder: Literal["auto", "ffmpeg", "libsndfile"] = "auto",
+    workers: int | Literal["auto"] = "auto",
+    progress: bool | None = None,
+) -> Catalog:
+    """Make a catalog of recordings whose bytes or paths are in a table's column.
+
+    Bytes of a table in memory are read in place. Of Parquet files, the row group that holds a
+    recording is read when it is needed, and `Loader.memory_bound` counts what is held of them.
+
+    Parameters
+    ----------
+    table : dataset, table, path, or several paths
+        A Hugging Face ``Dataset`` (its audio is not decoded by it), an Arrow table, a pandas
+        DataFrame; or Parquet files: paths, globs or folders.
+    audio : str
+        The column of the recordings. It holds bytes, paths, or structs with the fields ``bytes``
+        and ``path``, of which the bytes count where there are some. Relative paths begin at the
+        folder of the Parquet file, else at the current one.
+    columns : sequence of str, optional
+        Columns that the catalog gets as well. Default: all others. One that has the name of a
+        catalog's own column, such as ``path``, is called ``table_path``.
+    verify, decoder, workers, progress
+        As in `scan`.
+
+    Returns
+    -------
+    Catalog
+        In the order of the table. The id of a recording is its path in the column if each row has
+        one and no two are equal: relative to their common folder, if they are absolute. Else it is
+        the number of its row, behind the name of the Parquet file.
+
+    Raises
+    ------
+    NoRecordingsError
+        A pattern matches nothing, or no recording can be used.
+    CatalogError
+        `table` is no table, or lacks a column, or the column holds no recordings.
+    ValueError, TypeError
+        As in `scan`.
+
+    Warns
+    -----
+    DamagedWarning
+        Some recordings are damaged.
+    """
+    threads = worker_count(workers)
+    check_scan_options(verify, decoder)
+    is_files = isinstance(table, str | os.PathLike) or (
+        isinstance(table, list | tuple) and all(isinstance(one, str | os.PathLike) for one in table)
+    )
+    store: Store | None
+    if is_files:
+        rows, store, others = _of_parquet(table, audio, columns)
+    else:
+        rows, store, others = _of_memory(table, audio, columns)
+    for name in others.column_names:
+        own = name in _table.BUILT_IN or name == "declared_frames"
+        rows.columns[f"table_{name}" if own else name] = others[name].take(rows.rows)
+    found, failures = read_recordings(rows, None, threads, progress, decoder=decoder)
+    if verify == "decode":
+        found, failures = verify_recordings(
+            found, rows.root, failures, None, workers, progress, store
+        )
+    check_any_usable(found, failures)
+    catalog = Catalog(found, rows.root, failures, store)
+    if failures:
+        warnings.warn(describe_damage(failures, found), DamagedWarning, stacklevel=2)
+    return catalog
+
+
+def _of_memory(
+    table: object, audio: str, columns: Sequence[str] | None
+) -> tuple[_Rows, Store | None, pa.Table]:
+    if hasattr(table, "features") and hasattr(table, "with_format"):
+        if not hasattr(table, "__len__") or not hasattr(table, "__getitem__"):
+            raise CatalogError(
+                "A dataset that is streamed has no rows to choose from: load it without "
+                "streaming=True, or give its Parquet files."
+            )
+        table = table.with_format("arrow")[:]
+    elif isinstance(table, dict):
+        raise CatalogError(
+            f"Give one table, not {len(table)}: for example that of {next(iter(table), None)!r}."
+        )
+    whole = _table.as_table(table)
+    others = whole.select(_further(whole.column_names, audio, columns, "The table"))
+    cells, store = read_cells(whole[audio])
+    rows = _rows(cells, store, [("", len(whole))], os.getcwd())
+    in_memory = any(one.store is not None for one in rows.places)
+    return rows, store if in_memory else None, others
+
+
+def _of_parquet(
+    patterns: Any,  # noqa: ANN401  as `find` takes them
+    audio: str,
+    columns: Sequence[str] | None,
+) -> tuple[_Rows, Store | None, pa.Table]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = find(patterns, extensions=_PARQUET)
+    cells: list[Cells] = []
+    counts: list[tuple[str, int]] = []
+    tables: list[pa.Table] = []
+    for file_id in files.ids:
+        path = join(files.root, file_id)
+        try:
+            found = read_parquet_cells(path, audio)
+            names = pq.read_schema(path).names
+            tables.append(pq.read_table(path, columns=_further(names, audio, columns, repr(path))))
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise CatalogError(f"The Parquet file {path!r} cannot be read: {reason}") from None
+        cells += found
+        counts.append((file_id, sum(len(one.sizes) for one in found)))
+    store = ParquetStore(frozenset(one.part for one in cells))
+    rows = _rows(cells, store, counts, files.root)
+    rows.failures.extend(files.failures)
+    in_parquet = any(one.store is not None for one in rows.places)
+    return rows, store if in_parquet else None, _joined(tables)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    import pyarrow as pa
+
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise CatalogError(
+            f"The columns of the Parquet files do not fit together ({error}): "
+            "name those that do with columns=."
+        ) from None
+
+
+def _further(
+    names: Sequence[str], audio: str, columns: Sequence[str] | None, what: str
+) -> list[str]:
+    if isinstance(columns, str):
+        raise TypeError(f"columns must be a list of names, not {columns!r}.")
+    for name in [audio, *(columns or ())]:
+        if name not in names:
+            raise CatalogError(f"{what} has no column {name!r}: it has {list(names)}.")
+    return list(columns) if columns is not None else [name for name in names if name != audio]
+
+
+def _rows(
+    cells: Sequence[Cells], store: Store, counts: Sequence[tuple[str, int]], folder: str
+) -> _Rows:
+    """Return the rows that have bytes or a path; the others are failures."""
+    ids, root = _ids(cells, counts)
+    folders = [
+        join(folder, PurePath(name).parent.as_posix()) if name else folder
+        for name, count in counts
+        for _ in range(count)
+    ]
+    rows = _Rows(root or ("" if not counts[0][0] else folder), [], [], [], [])
+    number = 0
+    for part in cells:
+        for offset, size, path in zip(
+            part.offsets.tolist(), part.sizes.tolist(), part.paths, strict=True
+        ):
+            if size >= 0:
+                place = Place(part.part, offset, size, store.native)
+            elif path:
+                place = Place(absolute(os.path.join(folders[number], path)))
+            else:
+                message = f"row {number} has neither bytes nor a path"
+                rows.failures.append(Failure(ids[number], part.part, Code.EMPTY, message))
+                number += 1
+                continue
+            rows.ids.append(ids[number])
+            rows.places.append(place)
+            rows.rows.append(number)
+            number += 1
+    return rows
+
+
+def _ids(cells: Sequence[Cells], counts: Sequence[tuple[str, int]]) -> tuple[list[str], str]:
+    """Return an id for each row, and the folder that they are relative to, or ``""``."""
+    paths = [path for part in cells for path in part.paths]
+    given = [path for path in paths if path]
+    if given and len(given) == len(paths) == len(set(given)):
+        posix = [path.replace(os.sep, "/") for path in given]
+        if all(os.path.isabs(path) for path in given):
+            root = os.path.commonpath([os.path.dirname(path) for path in given])
+            root = root.replace(os.sep, "/")
+            return [path.removeprefix(join(root, "")) for path in posix], root
+        if not any(os.path.isabs(path) or ".." in path.split("/") for path in posix):
+            return [path.removeprefix("./") for path in posix], ""
+    ids = []
+    for name, count in counts:
+        width = len(str(max(0, count - 1)))
+        before = f"{name}/" if name else ""
+        ids += [f"{before}{row:0{width}}" for row in range(count)]
+    return ids, ""
