@@ -16,6 +16,7 @@ SOURCE = Path(headrace.__file__).parent
 IMPORTS_IN_FUNCTIONS = {
     ("__init__", "__getattr__"): {"errors"},  # for the old name of an error
     ("catalog._catalog", "Catalog._repr_html_"): {"display"},
+    ("catalog._catalog", "Catalog.pack"): {"packing"},
     ("catalog._catalog", "Catalog.windows"): {"windows"},
     ("catalog._catalog", "Catalog.windows_at"): {"windows"},
     ("observe._stats", "Stats._repr_html_"): {"display"},

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, SupportsIndex, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, cast, overload
 
 import numpy as np
 
@@ -465,6 +465,82 @@ class Catalog(Sequence[Recording]):
         )
         part_of_row = part_of_value[groups.indices.to_numpy()]
         return {name: self.filter(part_of_row == part) for part, name in enumerate(parts)}
+
+    def pack(
+        self,
+        folder: str | os.PathLike[str],
+        sample_rate: int,
+        *,
+        format: Literal["flac", "wav"] = "flac",  # noqa: A002  what users call it
+        bits: int = 24,
+        channel: Channel = "mix",
+        shard_size: str | float = "1 GiB",
+        workers: int | Literal["auto"] = "auto",
+        progress: bool | None = None,
+    ) -> Catalog:
+        """Decode and resample all recordings once, into tar shards and a catalog of them.
+
+        Packing that was stopped goes on where it was, if it is called again.
+
+        Parameters
+        ----------
+        folder : str or path
+            Where ``shard-000000.tar`` and so on, ``catalog.parquet`` and ``pack.json`` are written:
+            a new or an empty folder, or one that an earlier call has begun to fill.
+        sample_rate : int
+            Hz.
+        format : "flac" or "wav"
+            ``"wav"`` is WAV of float32: windows are the same bits as those of the originals.
+            ``"flac"`` takes about a third of the space, and differs by half a step of `bits`.
+            Samples beyond full scale, which lossy formats have, are clipped and counted.
+        bits : 16 or 24
+            Of a sample in FLAC.
+        channel : "mix", "all" or int
+            As in `windows`. Of a pack with ``"mix"``, windows are the same with ``"mix"``; of one
+            with ``"all"``, with ``"all"`` and with single channels.
+        shard_size : str or number
+            Bytes of a shard at most, unless one recording is larger.
+        workers : int or "auto"
+            Threads; 0 works in the calling thread.
+        progress : bool, optional
+            Whether to draw a progress bar on standard error. Default: if that is a terminal.
+
+        Returns
+        -------
+        Catalog
+            In this catalog's order, with its further columns, and ``source_id`` and
+            ``clipped_samples``. Recordings that could not be read are in its failures.
+
+        Raises
+        ------
+        CatalogError
+            The folder holds other files, or a pack with other settings.
+        InvalidWindowsError
+            The recordings cannot be resampled or mixed so, or FLAC cannot hold them.
+        NoRecordingsError
+            No recording can be read.
+        ValueError
+            An argument has another value.
+        OSError
+            The system cannot write to the folder.
+
+        Warns
+        -----
+        DamagedWarning
+            Some recordings could not be read.
+        HeadraceWarning
+            Some samples were clipped.
+        """
+        from headrace.packing import PackFormat, pack
+
+        return pack(
+            self,
+            folder,
+            PackFormat(sample_rate, format, bits, channel),
+            shard_size=shard_size,
+            workers=workers,
+            progress=progress,
+        )
 
     def to_arrow(self) -> pa.Table:
         """Return all columns as an Arrow table; root and failures are in its metadata."""

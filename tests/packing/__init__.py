@@ -1,0 +1,1 @@
+"""Tests of packing recordings into shards."""
