@@ -306,7 +306,8 @@ def _lead(entries: dict[str, Entry], one: str, other: str) -> float | None:
     return _ratio(entries[one], entries[other])
 
 
-def _packages() -> str:
+def packages() -> str:
+    """Return the versions of the other loaders, in one line."""
     found = []
     for name in PACKAGES:
         try:
@@ -346,7 +347,7 @@ def main() -> None:
     names = chosen(list(RIVALS), arguments.only)
     results: dict[str, Any] = {
         "machine": corpus.machine(),
-        "packages": _packages(),
+        "packages": packages(),
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         **{name: getattr(arguments, name) for name in ("workers", "rounds", "round_s")},
         "works": {},
