@@ -75,9 +75,12 @@ MOST_PRE_ROLL: Final = 200
 """Packets."""
 
 _RULES: Final = {
-    "aac": AnchorRule(2.0, 4),
+    "aac": AnchorRule(4.0, 4),  # a new decoder costs as much as decoding 1.5 s
     "mp3": AnchorRule(5.0, 4, 0.6),  # its reservoir of 511 bytes spans half a second at 8 kbps
     "opus": AnchorRule(4.0, 4, 0.32),
+    # A packet may begin with the end of a frame of the one before it, and last a third of a second.
+    "wmav1": AnchorRule(4.0, 2, 0.1),
+    "wmav2": AnchorRule(4.0, 2, 0.1),
 }
 
 OGG_RULES: Final = {

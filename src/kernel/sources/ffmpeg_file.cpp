@@ -199,8 +199,7 @@ bool FfmpegFile::next(Packet* packet) {
     if (packet->stream_index != track_->index) continue;
     ordinal_ = packet->pos == last_offset_ ? ordinal_ + 1 : 0;
     last_offset_ = packet->pos;
-    place_ = {packet->pos, ordinal_, packet->dts == NO_TIMESTAMP ? packet->pts : packet->dts,
-              packet_check(packet->data, packet->size)};
+    place_ = {packet->pos, ordinal_, packet->dts == NO_TIMESTAMP ? packet->pts : packet->dts, 0};
     return true;
   }
 }
@@ -211,9 +210,10 @@ bool FfmpegFile::find(const PacketPlace& place, bool from_start, int64_t number)
   for (int64_t i = 0; from_start ? i <= number : i < NEAR; ++i) {
     if (!next(packet)) return false;
     if (from_start && i < number) continue;
-    const bool same = place_.offset == place.offset && place_.check == place.check &&
+    const bool same = place_.offset == place.offset &&
                       (from_start || (format_.byte_seek ? place_.ordinal == place.ordinal
-                                                        : place_.time == place.time));
+                                                        : place_.time == place.time)) &&
+                      packet_check(packet->data, packet->size) == place.check;
     if (same) {
       place_ = place;
       ordinal_ = place.ordinal;
@@ -339,11 +339,22 @@ void FfmpegDecoder::append(std::vector<float>* pcm) {
   // Convert sample i of each channel: `value` rounds once at most.
   const auto each = [&](auto example, auto value) {
     using Sample = decltype(example);
-    for (int c = 0; c < channels; ++c) {
-      const auto* from = reinterpret_cast<const Sample*>(frame_->extended_data[planar ? c : 0]);
-      const int step = planar ? 1 : channels;
-      if (!planar) from += c;
-      for (int i = 0; i < count; ++i) to[i * channels + c] = value(from[i * step]);
+    const auto plane = [&](int c) { return reinterpret_cast<const Sample*>(frame_->extended_data[c]); };
+    if (!planar || channels == 1) {  // in the order that is wanted
+      const Sample* from = plane(0);
+      const size_t all = static_cast<size_t>(count) * static_cast<size_t>(channels);
+      for (size_t i = 0; i < all; ++i) to[i] = value(from[i]);
+    } else if (channels == 2) {
+      const Sample *left = plane(0), *right = plane(1);
+      for (int i = 0; i < count; ++i) {
+        to[2 * i] = value(left[i]);
+        to[2 * i + 1] = value(right[i]);
+      }
+    } else {
+      for (int c = 0; c < channels; ++c) {
+        const Sample* from = plane(c);
+        for (int i = 0; i < count; ++i) to[i * channels + c] = value(from[i]);
+      }
     }
   };
   switch (planar ? frame_->format - U8P : frame_->format) {

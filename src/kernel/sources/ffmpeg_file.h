@@ -71,7 +71,7 @@ class FfmpegFile {
   // `error` says why.
   bool next(ffmpeg::Packet* packet);
 
-  // Where the packet that `next` gave stands.
+  // Where the packet that `next` gave stands; without a check, which takes time.
   const PacketPlace& place() const { return place_; }
 
   // Make the packet at `place` the one that `next` gives. `number` is how many packets stand before it.

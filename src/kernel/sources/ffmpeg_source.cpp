@@ -24,9 +24,7 @@ class FfmpegSource : public Source {
         channels_(spec.format.channels),
         file_(spec.place, format_),
         packet_(*format_.library),
-        history_(*format_.library, index_.pre_roll) {
-    replace_decoder();
-  }
+        history_(*format_.library, index_.pre_roll) {}
 
   int64_t read(void* to, int64_t frames) override {
     auto* out = static_cast<float*>(to);
@@ -115,9 +113,16 @@ class FfmpegSource : public Source {
     failed_ = false;
   }
 
+  // Whether a packet of this segment is in the pre-roll of the next one, and has to be kept for it.
+  bool rolls_into_next() const {
+    return !index_.forgets && segment_ < index_.anchors.size() &&
+           packets_ >= index_.anchors[segment_].packets - index_.pre_roll;
+  }
+
   // Decode the next packet; return false where decoding ends.
   bool decode_packet() {
     if (failed_) return false;
+    if (!decoder_) replace_decoder();
     if (segment_ < index_.anchors.size() && packets_ == index_.anchors[segment_].packets) {
       ++segment_;
       packets_ = 0;
@@ -127,7 +132,7 @@ class FfmpegSource : public Source {
       }
     }
     if (file_.next(packet_.get())) {
-      history_.add(packet_.get(), file_.place());
+      if (rolls_into_next()) history_.add(packet_.get(), file_.place());
       ++packets_;
       error_ = decoder_->decode(packet_.get(), &pcm_);
       failed_ = error_ != 0;
@@ -180,8 +185,11 @@ void PacketHistory::add(const ffmpeg::Packet* packet, const PacketPlace& place) 
   entries_.push_back(std::move(entry));
 }
 
-const PacketPlace& PacketHistory::place(int64_t count) const {
-  return entries_[entries_.size() - static_cast<size_t>(count)].place;
+PacketPlace PacketHistory::place(int64_t count) const {
+  const Entry& entry = entries_[entries_.size() - static_cast<size_t>(count)];
+  PacketPlace place = entry.place;
+  place.check = packet_check(entry.packet->data, entry.packet->size);
+  return place;
 }
 
 void PacketHistory::feed(FfmpegDecoder* decoder, int64_t count) const {
@@ -225,7 +233,7 @@ bool FfmpegWalk::place_is_unique() const {
   const auto alike = [](const PacketPlace& a, const PacketPlace& b) {
     return a.offset == b.offset && a.time == b.time && a.check == b.check;
   };
-  const PacketPlace& place = history_->place(roll);
+  const PacketPlace place = history_->place(roll);
   return !alike(place, history_->place(roll + 1)) && (roll == 1 || !alike(place, history_->place(roll - 1)));
 }
 

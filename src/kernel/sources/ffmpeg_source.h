@@ -36,7 +36,7 @@ class PacketHistory {
   void clear() { entries_.clear(); }
   int64_t size() const { return static_cast<int64_t>(entries_.size()); }
   // Where the packet stands that was read `count` packets ago: 1 is the last one.
-  const PacketPlace& place(int64_t count) const;
+  PacketPlace place(int64_t count) const;
   // Feed a decoder the last `count` packets and drop what it gives, errors too.
   void feed(FfmpegDecoder* decoder, int64_t count) const;
 
