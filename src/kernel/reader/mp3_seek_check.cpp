@@ -16,6 +16,7 @@ constexpr int64_t DISTANCE = 64;  // between two of the evenly spaced places
 constexpr int64_t COMPARED = 2;   // compared at each place
 constexpr int64_t BEFORE = 1;     // compared before a frame in which zeros begin
 constexpr int64_t AFTER = 6;      // compared after it
+constexpr int64_t HIDDEN = 2;     // the first frames, in which zeros cannot be seen
 constexpr int64_t KEPT = BEFORE + AFTER + COMPARED + 2;  // kept in memory for that
 
 constexpr int64_t GRANULE = 576;  // samples that are transformed together
@@ -28,6 +29,9 @@ Mp3SeekCheck::Mp3SeekCheck(const SourceSpec& spec, const LibsndfileFunctions& li
       frame_bytes_(spec.format.bytes_per_frame()) {
   exact_ = unpack_mp3(spec, &index_);
   samples_ = index_.samples;
+  // Zeros in the first frames cannot be seen: these are not delivered, or begin with zeros anyway.
+  for (int64_t n = 0; exact_ && n <= HIDDEN + AFTER; ++n)
+    if (n * samples_ > index_.skip) around_zeros_.push_back(n * samples_ - index_.skip);
 }
 
 void Mp3SeekCheck::add(const void* pcm, int64_t begin, int64_t count, bool last) {
