@@ -439,10 +439,13 @@ class Stream:
         return container
 
     def open_decoder(self) -> _CodecContext:
-        """Return a new decoder for the track: that of the file, opened once more."""
-        while len(self._opened) > 2:  # noqa: PLR2004  that of the packets, and of the decoder in use
-            self._opened.pop(1).close()
-        return self._select_track(self._open()).codec_context
+        """Return a new decoder for the track: that of the file, opened once more for a moment."""
+        container = self._open()
+        try:
+            return self._select_track(container).codec_context
+        finally:  # the decoder needs it no longer
+            self._opened.remove(container)
+            container.close()
 
     def decode_by(self, frames: Iterator[_AudioFrame]) -> None:
         """Take the audio from `frames`."""

@@ -204,16 +204,19 @@ bool FfmpegFile::next(Packet* packet) {
   }
 }
 
+bool FfmpegFile::is_at(const PacketPlace& place, const Packet* packet) const {
+  return place_.offset == place.offset && packet_check(packet->data, packet->size) == place.check;
+}
+
 bool FfmpegFile::find(const PacketPlace& place, bool from_start, int64_t number) {
   Packet* packet = found_.get();
   has_found_ = false;
   for (int64_t i = 0; from_start ? i <= number : i < NEAR; ++i) {
     if (!next(packet)) return false;
     if (from_start && i < number) continue;
-    const bool same = place_.offset == place.offset &&
-                      (from_start || (format_.byte_seek ? place_.ordinal == place.ordinal
+    const bool same = (from_start || (format_.byte_seek ? place_.ordinal == place.ordinal
                                                         : place_.time == place.time)) &&
-                      packet_check(packet->data, packet->size) == place.check;
+                      is_at(place, packet);
     if (same) {
       place_ = place;
       ordinal_ = place.ordinal;

@@ -74,6 +74,9 @@ class FfmpegFile {
   // Where the packet that `next` gave stands; without a check, which takes time.
   const PacketPlace& place() const { return place_; }
 
+  // Whether `packet`, which `next` gave, is the one at `place`, if as many packets stand before it.
+  bool is_at(const PacketPlace& place, const ffmpeg::Packet* packet) const;
+
   // Make the packet at `place` the one that `next` gives. `number` is how many packets stand before it.
   // Throws CHANGED if there is no such packet.
   void seek(const PacketPlace& place, int64_t number);

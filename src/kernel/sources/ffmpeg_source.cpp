@@ -92,6 +92,7 @@ class FfmpegSource : public Source {
     replace_decoder();
     segment_ = segment;
     packets_ = 0;
+    leads_on_ = false;
     if (segment == 0) {
       file_.rewind();
       position_ = 0;
@@ -113,26 +114,41 @@ class FfmpegSource : public Source {
     failed_ = false;
   }
 
-  // Whether a packet of this segment is in the pre-roll of the next one, and has to be kept for it.
-  bool rolls_into_next() const {
-    return !index_.forgets && segment_ < index_.anchors.size() &&
-           packets_ >= index_.anchors[segment_].packets - index_.pre_roll;
+  bool has_next() const { return segment_ < index_.anchors.size(); }
+  const Anchor& next_anchor() const { return index_.anchors[segment_]; }
+
+  // Go on with the next segment: exactly where every other way to it begins. Return false where this segment
+  // does not end where it did at the scan.
+  bool begin_next() {
+    if (position_ != next_anchor().start) {
+      failed_ = true;
+      return false;
+    }
+    if (!leads_on_) {
+      go_to(segment_ + 1);
+      return true;
+    }
+    ++segment_;
+    packets_ = 0;
+    if (!index_.forgets) {
+      replace_decoder();
+      history_.feed(decoder_.get(), index_.pre_roll);
+    }
+    return true;
   }
 
-  // Decode the next packet; return false where decoding ends.
+  // Decode the next packet; return false where decoding ends. What was decoded before has been taken.
   bool decode_packet() {
     if (failed_) return false;
     if (!decoder_) replace_decoder();
-    if (segment_ < index_.anchors.size() && packets_ == index_.anchors[segment_].packets) {
-      ++segment_;
-      packets_ = 0;
-      if (!index_.forgets) {
-        replace_decoder();
-        history_.feed(decoder_.get(), index_.pre_roll);
-      }
-    }
+    if (has_next() && packets_ == next_anchor().packets && !begin_next()) return false;
     if (file_.next(packet_.get())) {
-      if (rolls_into_next()) history_.add(packet_.get(), file_.place());
+      // The packets that the next segment rolls from, if they are those that they were at the scan.
+      if (has_next() && packets_ >= next_anchor().packets - index_.pre_roll) {
+        if (packets_ == next_anchor().packets - index_.pre_roll)
+          leads_on_ = file_.is_at(next_anchor().place, packet_.get());
+        if (!index_.forgets) history_.add(packet_.get(), file_.place());
+      }
       ++packets_;
       error_ = decoder_->decode(packet_.get(), &pcm_);
       failed_ = error_ != 0;
@@ -156,7 +172,8 @@ class FfmpegSource : public Source {
   int64_t position_ = 0;  // of the next frame
   size_t segment_ = 0;
   int64_t packets_ = 0;  // packets of the segment that have been decoded
-  bool failed_ = false;  // whether nothing more can be decoded from here
+  bool leads_on_ = false;  // whether the next segment's pre-roll is where the scan found it
+  bool failed_ = false;    // whether nothing more can be decoded from here
   int error_ = 0;
 };
 
