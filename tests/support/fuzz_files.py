@@ -17,7 +17,7 @@ import time
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from unittest import mock
 
 import numpy as np
@@ -45,6 +45,8 @@ _TIMES: Final[tuple[tuple[Literal["headers", "decode"], str], ...]] = (
 _SCAN_WORKERS = 4
 _CHECKSUM_BYTES = 4  # at the end of packed seek points
 _SPACING_S = 0.1  # between anchors: files this short have some
+_Loss: TypeAlias = tuple[int, str, headrace.Code, str]
+"""Of a window: its number, its file, and the reason."""
 _STALL_S = 30.0  # no read of a file this short takes so long, unless it never ends
 
 
@@ -223,9 +225,7 @@ def _check(
     return len(one), len(lost_by_one)
 
 
-def _first_difference(
-    one: list[tuple[int, str, str, str]], other: list[tuple[int, str, str, str]]
-) -> str:
+def _first_difference(one: list[_Loss], other: list[_Loss]) -> str:
     return f"{sorted(set(one) - set(other))[:2]} and {sorted(set(other) - set(one))[:2]}"
 
 
@@ -248,7 +248,9 @@ def _scan(
     return catalogs[1]
 
 
-def fuzz(folder: Path, *, files: int, seed: int, at_a_time: int = 250) -> Iterator[Counter[str]]:
+def fuzz(
+    folder: Path, *, files: int, seed: int, first: int = 0, at_a_time: int = 250
+) -> Iterator[Counter[str]]:
     """Yield counts of what happened, some hundred files at a time.
 
     Parameters
@@ -259,6 +261,8 @@ def fuzz(folder: Path, *, files: int, seed: int, at_a_time: int = 250) -> Iterat
         Number of files.
     seed : int
         Determines all files and choices.
+    first : int
+        Number of the first file: a multiple of `at_a_time`, to make one archive again.
     at_a_time : int
         Number of files in each archive.
 
@@ -267,15 +271,15 @@ def fuzz(folder: Path, *, files: int, seed: int, at_a_time: int = 250) -> Iterat
     AssertionError
         A thread or file is left, a ledger does not add up, or windows depend on the loader.
     """
-    rng = np.random.default_rng(seed)
     originals, long = _originals(folder), _long(folder)
     containers, claims = _containers(folder), _claims(folder)
     gc.collect()  # what earlier work left to the collector may hold files
     threads, descriptors = threading.active_count(), open_files()
-    for begin in range(0, files, at_a_time):
+    for begin in range(first, first + files, at_a_time):
+        rng = np.random.default_rng([seed, begin])  # each archive can be made again by itself
         archive = folder / f"{begin}"
         archive.mkdir()
-        count = min(at_a_time, files - begin)
+        count = min(at_a_time, first + files - begin)
         for number in range(count):
             pool = (
                 (long, containers, containers, containers, claims)[number % 10]
@@ -331,11 +335,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="go on with this file")
     asked = parser.parse_args()
     began = time.monotonic()
     total: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        for counts in fuzz(Path(folder), files=asked.files, seed=asked.seed):
+        for counts in fuzz(Path(folder), files=asked.files, seed=asked.seed, first=asked.first):
             total += counts
             os.write(1, f"\r{total['files']} files, {time.monotonic() - began:.0f} s".encode())
     print()
