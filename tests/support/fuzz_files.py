@@ -25,6 +25,7 @@ import pyarrow as pa
 
 import headrace
 from headrace.codecs import _ffmpeg
+from headrace.codecs._anchors import anchor_rule
 from tests.support import ffmpeg_files
 from tests.support.deliveries import delivered_rows, lost_windows, open_files
 from tests.support.sounds import KINDS, medley, most_channels, write
@@ -108,7 +109,7 @@ def _claims(folder: Path) -> list[bytes]:
 @contextlib.contextmanager
 def _close_anchors() -> Iterator[None]:
     """Place anchors so close that short files have some."""
-    original = _ffmpeg.anchor_rule
+    original = anchor_rule
 
     def rule(codec: str) -> AnchorRule:
         return dataclasses.replace(original(codec), spacing_s=_SPACING_S)
