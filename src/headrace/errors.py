@@ -8,8 +8,10 @@
     ├── ClosedError          (RuntimeError)       a loader is used after it was closed
     ├── InvalidWindowsError  (ValueError)         windows cannot be cut or combined as asked
     ├── MemoryBudgetError    (ValueError)         the memory budget is too small
+    ├── ModelError           (RuntimeError)       a model given to `apply` fails
     ├── NoRecordingsError    (FileNotFoundError)  no file matches, or none can be read
     ├── ReadError            (OSError)            a window cannot be read
+    ├── ResultsError         (ValueError)         results belong to another model or windows
     ├── StateError           (ValueError)         a saved state belongs to other windows
     ├── TooManyFailuresError (OSError)            more windows fail than `max_failures` allows
     └── TransformError       (RuntimeError)       a function given to `map` or `batch_map` fails
@@ -40,8 +42,10 @@ __all__ = [
     "HeadraceWarning",
     "InvalidWindowsError",
     "MemoryBudgetError",
+    "ModelError",
     "NoRecordingsError",
     "ReadError",
+    "ResultsError",
     "StateError",
     "TooManyFailuresError",
     "TransformError",
@@ -126,6 +130,24 @@ class TooManyFailuresError(HeadraceError, OSError):
 
 class TransformError(HeadraceError, RuntimeError):
     """A function given to `Windows.map` or as ``batch_map`` raises, or returns a wrong value."""
+
+
+class ModelError(HeadraceError, RuntimeError):
+    """A model given to `Windows.apply` raises, or returns something else than a row for each window.
+
+    Attributes
+    ----------
+    failures : tuple of Failure
+        The windows of the batch on which it raised; empty if it returned a wrong value.
+    """
+
+    def __init__(self, message: str, failures: tuple[Failure, ...] = ()) -> None:
+        super().__init__(message)
+        self.failures = failures
+
+
+class ResultsError(HeadraceError, ValueError):
+    """A folder of results belongs to another model or other windows, or cannot be used."""
 
 
 class StateError(HeadraceError, ValueError):

@@ -51,6 +51,8 @@ class Code(StrEnum):
     """The window's samples include NaN or infinity."""
     TRANSFORM = "TRANSFORM"
     """A function given to `Windows.map` raised an error that the window may have caused."""
+    MODEL = "MODEL"
+    """A model given to `Windows.apply` raised an error that the window may have caused."""
 
 
 @dataclass(frozen=True, slots=True)

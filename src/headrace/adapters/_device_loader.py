@@ -28,9 +28,13 @@ from headrace.loading import make_state, read_state
 from headrace.windows import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from typing import Self
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from headrace.failures import Failure
     from headrace.loading import Allocate, Loader
 
 __all__ = [
@@ -237,6 +241,14 @@ class DeviceLoader(ABC, Generic[T]):
             How many; None: without end.
         """
         return self._run(partial(self._begin_steps, n))
+
+    def take(
+        self,
+        indices: Iterable[NDArray[np.int64]],
+        on_failure: Callable[[Failure], None] | None = None,
+    ) -> Iterator[T]:
+        """Yield the batches of windows that are named list by list: see `Loader.take`."""
+        return self._run(lambda: self.loader.take(indices, on_failure))
 
     def _begin_epoch(self) -> Iterator[Any]:
         if self._epoch is not None and self._epoch != self.loader.epoch:

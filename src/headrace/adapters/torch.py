@@ -39,6 +39,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import Self
 
     from numpy.typing import NDArray
@@ -159,6 +160,20 @@ class TorchLoader(DeviceLoader[Any]):
 
     def _pack(self, values: FieldValues) -> TorchBatch | tuple[Any, ...]:
         return TorchBatch(**values) if self.fields is None else tuple(values.values())
+
+
+def inference_mode() -> AbstractContextManager[Any]:
+    """Return a context in which PyTorch records nothing for gradients."""
+    return torch.inference_mode()
+
+
+def as_tensors(batch: Batch, device: torch.device | str) -> TorchBatch:
+    """Return a batch as tensors on a device."""
+    values = {field.name: getattr(batch, field.name) for field in fields_of(batch)}
+    for name in DEVICE_FIELDS:
+        if values[name] is not None:
+            values[name] = _as_tensor(values[name])
+    return TorchBatch(**_to_device(values, torch.device(device)))
 
 
 class _CudaDevice:

@@ -233,6 +233,31 @@ class Catalog(Sequence[Recording]):
             rows = [bool(rows(row)) for row in _table.each_row(self._table)]
         return self._view(_table.filter_rows(self._table, rows))
 
+    def without(self, ids: Iterable[str] | pa.Array | pa.ChunkedArray) -> Catalog:
+        """Return a catalog without the recordings that have these ids, in the same order.
+
+        Parameters
+        ----------
+        ids : iterable of str, or Arrow array
+            Ids; those that are not in the catalog are ignored.
+
+        Raises
+        ------
+        CatalogError
+            These are not texts.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if isinstance(ids, str):
+            raise CatalogError(f'ids must be several, as in ["{ids}"], not one text.')
+        with arrow_errors_explained("The ids cannot be read", "Give texts."):
+            values = ids if isinstance(ids, pa.Array | pa.ChunkedArray) else pa.array(list(ids))
+            if isinstance(values, pa.ChunkedArray):
+                values = values.combine_chunks()
+            known = pc.is_in(self.ids, value_set=values.cast(pa.string()))
+        return self._view(self._table.filter(pc.invert(known)))
+
     def with_columns(
         self,
         table: pa.Table | pd.DataFrame | None = None,

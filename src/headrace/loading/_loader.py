@@ -39,11 +39,12 @@ from headrace.observe import Live, Meter, record_trace
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from typing import Self
 
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from headrace.concurrency import Job
     from headrace.failures import Failure
@@ -340,30 +341,75 @@ class Loader:
         spans = ((e, position if e == epoch else 0) for e in count(epoch))
         return self._begin(spans, n)
 
+    def take(
+        self,
+        indices: Iterable[NDArray[np.int64]],
+        on_failure: Callable[[Failure], None] | None = None,
+    ) -> Iterator[Any]:
+        """Yield the deliveries of windows that are named list by list, while others are loaded.
+
+        A list is taken from `indices` when there is room to load more. So the next list may depend
+        on what has happened meanwhile. No batch has windows of two lists. The order and the shard
+        of the windows do not matter. Afterwards, the loader's state is the beginning of epoch 0.
+
+        Parameters
+        ----------
+        indices : iterable of ndarray of int64
+            Places in the unshuffled set.
+        on_failure : callable, optional
+            Called with the `Failure` of each window that could not be read, before the delivery
+            that the window would be in.
+
+        Yields
+        ------
+        AudioExample or Batch
+        """
+        self._check_open()
+        self._position = self._resume_at = (0, 0)
+        return self._start(lambda plan: plan.work_items_at(indices), None, on_failure)
+
     def _begin(self, spans: Iterator[tuple[int, int]], n: int | None) -> Iterator[Any]:
+        """Begin to deliver `spans`: an epoch, and the position in it to begin at."""
+        self._check_open()
+        self._position = first = next(spans)
+        all_spans = chain([first], spans)
+
+        def items(plan: Plan) -> Iterator[WorkItem]:
+            return (item for span in all_spans for item in plan.work_items(*span))
+
+        return self._start(items, n)
+
+    def _check_open(self) -> None:
+        """End the running iteration; raise `ClosedError` if the loader is closed."""
         if self._closed:
             raise ClosedError("the loader is closed. Make a new one with windows.loader(...).")
         self._end_iteration()
-        self._position = first = next(spans)
+
+    def _start(
+        self,
+        items_of: Callable[[Plan], Iterator[WorkItem]],
+        n: int | None,
+        on_failure: Callable[[Failure], None] | None = None,
+    ) -> Iterator[Any]:
         iteration = _Iteration()
         self._newest = weakref.ref(iteration)
-        return self._deliver(iteration, chain([first], spans), n)
+        return self._deliver(iteration, items_of, n, on_failure)
 
     def _deliver(
-        self, iteration: _Iteration, spans: Iterator[tuple[int, int]], n: int | None
+        self,
+        iteration: _Iteration,
+        items_of: Callable[[Plan], Iterator[WorkItem]],
+        n: int | None,
+        on_failure: Callable[[Failure], None] | None,
     ) -> Iterator[Any]:
-        """Yield up to `n` deliveries of `spans`, and own the iteration's threads and files.
-
-        A span is an epoch and the position in it to begin at.
-        """
+        """Yield up to `n` deliveries of work items, and own the iteration's threads and files."""
         iteration.raise_if_ended()
         if n == 0:
             return
         plan = self._plan
         iteration.reader = reader = Reader(plan)
         read = read_function(reader, self.windows, tolerant=self.on_error != "raise")
-        items: Iterator[WorkItem]
-        items = (item for epoch, position in spans for item in plan.work_items(epoch, position))
+        items = items_of(plan)
         if n is not None and self.on_error != "skip":  # with "skip", an item may deliver less
             items = limit_deliveries(items, n, single_examples=self.batch_size is None)
         iteration.prefetcher = prefetcher = Prefetcher(
@@ -377,6 +423,9 @@ class Loader:
         undelivered = 0
         try:
             for result in self._meter.deliveries(prefetcher):
+                if on_failure is not None:
+                    for row in sorted(result.failures):
+                        on_failure(result.failures[row])
                 for delivery in self._deliveries(result):
                     undelivered = 0
                     yield delivery.pop()  # this frame keeps no reference to the batch

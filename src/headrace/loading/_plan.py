@@ -19,7 +19,9 @@ from headrace.errors import InvalidWindowsError, MemoryBudgetError
 from headrace.loading._work_items import ReadGroup, WorkItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
 
     from headrace.windows import WindowRows, Windows
 
@@ -335,6 +337,16 @@ class Plan:
                     share.step,
                     stop - first - len(rows.index),
                 )
+
+    def work_items_at(self, indices: Iterable[NDArray[np.int64]]) -> Iterator[WorkItem]:
+        """Yield the work of lists of windows, given by their places in the unshuffled set.
+
+        A list is taken from `indices` when its first work item is needed.
+        """
+        for places in indices:
+            for begin in range(0, len(places), self.item_rows):
+                rows = self.windows.rows(places[begin : begin + self.item_rows])
+                yield WorkItem(0, 0, rows, tuple(self._groups(rows, 0)), ends_epoch=False)
 
     def _groups(self, rows: WindowRows, epoch: int) -> Iterator[ReadGroup]:
         """Divide rows into groups, each with one key."""

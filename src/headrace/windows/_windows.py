@@ -24,13 +24,15 @@ from headrace.windows._shards import Shard, detect_rank
 from headrace.windows._transforms import Transform, noise_example
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import os
+    from collections.abc import Callable, Iterable, Mapping
 
     import pyarrow as pa
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from headrace.annotations import Annotations
     from headrace.catalog import Catalog, Recordings
+    from headrace.inference import Run
     from headrace.loading import Loader
     from headrace.windows._draws import Mixed
     from headrace.windows._identity import OrderIdentity
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from headrace.windows._shards import Remainder
     from headrace.windows._spec import Coverage, WindowSpec
     from headrace.windows._transforms import Function, On
-    from headrace.windows._window_sets import WindowRows, WindowSet
+    from headrace.windows._window_sets import Runs, WindowRows, WindowSet
 
 __all__ = ["Windows"]
 
@@ -534,6 +536,115 @@ class Windows(Sequence[AudioExample]):
             seed=seed,
         )
 
+    def apply(
+        self,
+        function: Callable[[Any], object] | None = None,
+        output: str | os.PathLike[str] | Any = None,  # noqa: ANN401  or a store of obstore
+        *,
+        batch_size: int,
+        name: str,
+        model: Callable[[], Callable[[Any], object]] | None = None,
+        device: object = None,
+        columns: Sequence[str] = (),
+        float16: Sequence[str] = (),
+        on_error: Literal["raise", "mask"] = "raise",
+        retry_failed: bool | None = None,
+        part_size: int | None = None,
+        workers: int | Literal["auto"] = "auto",
+        prefetch: int | Literal["auto"] = "auto",
+        memory: str | int | None = None,
+        stall_timeout_s: float | None = None,
+        progress: bool | None = None,
+    ) -> Run:
+        """Apply a model to every window and keep the results, exactly once.
+
+        The windows are cut into ranges, and each range becomes one Parquet file in `output`. The
+        same call goes on where an earlier one ended, however that ended. Any number of processes
+        may make the same call at once: they share what is left. With new recordings in the catalog,
+        it adds theirs. An order and a shard are ignored: the windows are those of the set.
+
+        Parameters
+        ----------
+        function : callable
+            ``function(batch)`` is called with a `Batch` of windows that could all be read, in the
+            thread that calls `apply`. It returns an array, or a dict of arrays, with a row for each
+            window: numbers, bools or texts; vectors; or for each window a list of detections, which
+            are dicts with ``start_s`` and ``end_s`` (in the window), ``label``, and optionally
+            ``score``, ``low_hz`` and ``high_hz``.
+        output : str, path, or store of obstore
+            A folder, or the URL of a bucket such as ``"s3://bucket/results"``.
+        batch_size : int
+            The most windows in a batch.
+        name : str
+            What the model is: results of another name are refused.
+        model : callable, instead of `function`
+            ``model()`` returns the function. It is called at most once, and not if nothing is left.
+        device : torch.device or str, optional
+            Batches are `adapters.torch.TorchBatch` with tensors on this device, and the function
+            is called in PyTorch's inference mode.
+        columns : sequence of str
+            Columns of the catalog to copy to the results.
+        float16 : sequence of str
+            Columns of the model that are stored as float16; `Run.float16_loss` is the error.
+        on_error : {"raise", "mask"}
+            What to do if the model raises: raise `ModelError`, which names the windows; or call it
+            for each window of the batch alone, and leave out those on which it raises. If it also
+            raises on noise, `ModelError` is raised in any case.
+        retry_failed : bool, optional
+            Which windows that failed in an earlier call are tried again: all, or none. Default:
+            those whose cause may pass, `STALLED`, `IO`, `PERMISSION` and `MISSING`.
+        part_size : int, optional
+            Windows of a range. Default: that of the existing results; for new ones 8,192, or fewer
+            where they take more than 64 MiB.
+        workers, prefetch, stall_timeout_s
+            As in `loader`.
+        memory : str or int, optional
+            Limit in bytes, or as ``"1 GiB"``, on the loader's `Loader.memory_bound` and the parts
+            in memory together. Lists of detections are estimated.
+        progress : bool, optional
+            Whether to draw a progress bar on standard error. Default: if that is a terminal.
+
+        Returns
+        -------
+        Run
+            The results. It is not `Run.complete` while other processes make the last parts.
+
+        Raises
+        ------
+        ResultsError
+            `output` has results of another model or other windows, or cannot be used.
+        ModelError
+            The model raised, or returned something else than a row for each window. Parts that were
+            complete are kept.
+        MemoryBudgetError
+            `memory` is too small.
+        ValueError
+            An argument is not as described above.
+        OSError
+            A part cannot be written, as on a full disk. Parts before it are kept.
+        """
+        from headrace.inference import apply
+
+        return apply(
+            self,
+            function,
+            output,
+            batch_size=batch_size,
+            name=name,
+            model=model,
+            device=device,
+            columns=columns,
+            float16=float16,
+            on_error=on_error,
+            retry_failed=retry_failed,
+            part_size=part_size,
+            workers=workers,
+            prefetch=prefetch,
+            memory=memory,
+            stall_timeout_s=stall_timeout_s,
+            progress=progress,
+        )
+
     @cached_property
     def coverage(self) -> Coverage:
         """How much of the recordings these windows cover, and how much they leave out.
@@ -605,6 +716,15 @@ class Windows(Sequence[AudioExample]):
     def positions(self) -> int:
         """Number of positions of an epoch's order."""
         return self._resolved[1]
+
+    @property
+    def unordered(self) -> Windows:
+        """The whole set that these windows are chosen from, in its own order, without a shard."""
+        return self._derive(self._set)
+
+    def runs(self) -> Runs:
+        """Return the windows of the unshuffled set, grouped by recording."""
+        return self._set.runs()
 
     @property
     def set_size(self) -> int:

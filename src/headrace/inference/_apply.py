@@ -1,0 +1,493 @@
+"""`apply`: one process's share of applying a model to windows.
+
+Guarantees
+----------
+- The model runs in the calling thread. A loader reads ahead of it, and one thread writes behind it.
+- At most two parts are in memory: one that is being made, and one that is being written. The model
+  waits where a part takes longer to write than the next takes to make.
+- However it ends, the threads have been joined. Complete parts have been written; the part in the
+  making is lost, and its range is open for the next run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+import numpy as np
+
+import headrace
+from headrace import adapters
+from headrace._formatting import format_bytes
+from headrace._progress import progress_bar
+from headrace._validation import check_choice, check_count, check_whole_number, parse_bytes
+from headrace.errors import InvalidWindowsError, MemoryBudgetError, ModelError, ResultsError
+from headrace.failures import Code, Failure
+from headrace.inference._background import Background
+from headrace.inference._generations import Generations
+from headrace.inference._leases import BEAT_S, Leases
+from headrace.inference._manifest import Manifest
+from headrace.inference._model import Model, select_rows
+from headrace.inference._outputs import Outputs, row_bytes
+from headrace.inference._parts import FailedRun, Part
+from headrace.inference._result_folder import open_folder
+from headrace.inference._run import Run
+from headrace.inference._window_columns import WindowColumns
+from headrace.inference._work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from headrace._progress import UpdateProgress
+    from headrace.inference._result_folder import ResultFolder
+    from headrace.inference._work import Claim
+    from headrace.loading import Loader
+    from headrace.windows import Batch, Windows
+
+__all__ = ["apply"]
+
+OnModelError = Literal["raise", "mask"]
+
+_PART_WINDOWS: Final = 1 << 13
+_PART_BYTES: Final = 64 << 20
+_LEAST_PART: Final = 64
+"""A part has at most so many windows and so many bytes. 8,192 windows of 3 s are some minutes of a
+model on a processor, which is what a kill costs; ten million windows are 1,221 files."""
+
+_PART_COPIES: Final = 4
+"""Parts in memory, each at its full size: the one in the making, the one being written, and the
+file that this is encoded to, for a moment twice."""
+
+_MANY_WINDOWS: Final = 999_999_999_999
+"""The most windows of a generation: names of parts have twelve digits."""
+
+
+def apply(  # noqa: PLR0914  the steps are one after the other
+    windows: Windows,
+    function: Callable[[Any], object] | None,
+    output: object,
+    *,
+    batch_size: int,
+    name: str,
+    model: Callable[[], Callable[[Any], object]] | None = None,
+    device: object = None,
+    columns: Sequence[str] = (),
+    float16: Sequence[str] = (),
+    on_error: OnModelError = "raise",
+    retry_failed: bool | None = None,
+    part_size: int | None = None,
+    workers: int | Literal["auto"] = "auto",
+    prefetch: int | Literal["auto"] = "auto",
+    memory: str | int | None = None,
+    stall_timeout_s: float | None = None,
+    progress: bool | None = None,
+) -> Run:
+    """Apply a function to all windows and keep the results: see `Windows.apply`."""
+    check_choice("on_error", on_error, get_args(OnModelError))
+    batch_size = check_whole_number("batch_size", batch_size, 1)
+    part_size = check_count("part_size", part_size, 1, None)
+    _check_function(function, model)
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError('name must say which model this is, such as name="birdnet-2.4".')
+    chosen = windows.unordered
+    if not len(chosen):
+        raise InvalidWindowsError("there are no windows: the slice or filter is empty.")
+    if len(chosen) > _MANY_WINDOWS:
+        raise InvalidWindowsError(f"a run has at most {_MANY_WINDOWS:,} windows.")
+    names, halves = _as_names("columns", columns), _as_names("float16", float16)
+    window_columns = WindowColumns(chosen, names)
+    folder = open_folder(output)
+    existing = Manifest.read(folder)
+    cut = chosen.identity.to_json()["cut"]
+
+    def check(manifest: Manifest) -> None:
+        manifest.check_same(
+            folder,
+            name=name,
+            cut=cut,
+            columns=names,
+            float16=halves,
+            part_size=part_size,
+            window_columns=window_columns.schema,
+        )
+
+    if existing is not None:
+        check(existing)
+    folder.prepare()
+    outputs = Outputs(
+        window_columns.schema.names, halves, None if existing is None else existing.outputs
+    )
+    budget = None if memory is None else parse_bytes(memory)
+    loaders = _Loaders(
+        chosen, device, batch_size, workers, prefetch, stall_timeout_s=stall_timeout_s
+    )
+
+    def make_model() -> Model:
+        called = function if model is None else model()
+        if not callable(called):
+            raise ModelError(
+                f"the factory returned {type(called).__name__}: return a function of a batch."
+            )
+        return Model(
+            called,
+            outputs,
+            chosen,
+            on_error=on_error,
+            context=loaders.context,
+            prepare=loaders.prepare,
+        )
+
+    caller: Model | None = None
+    manifest = existing
+    if manifest is None:
+        caller = make_model()
+        caller.try_on_noise(batch_size)
+        assert outputs.fields is not None
+        schema = _join(window_columns.schema, outputs.fields)
+        bytes_of_row = row_bytes(schema)
+        manifest = Manifest(
+            name=name,
+            cut=cut,
+            fingerprint=chosen.fingerprint,
+            columns=names,
+            float16=halves,
+            part_size=part_size or _choose_part_size(bytes_of_row, batch_size),
+            schema=schema,
+            model_columns=len(outputs.fields),
+            version=headrace.__version__,
+        ).create(folder)
+        check(manifest)  # another process may have been first
+    part_bytes = _PART_COPIES * manifest.part_size * row_bytes(manifest.schema)
+    loaders.limit(budget, part_bytes)
+    generations = Generations.update(folder, chosen)
+    leases = Leases(folder)
+    work = Work(folder, generations, manifest.part_size, leases, retry_failed=retry_failed)
+    share = _Share(folder, manifest, window_columns, leases, work)
+    stats = None
+    try:
+        first = work.claim()
+        if first is not None:
+            caller = caller or make_model()
+            with (
+                progress_bar("Applying the model", progress) as update,
+                Background(leases.beat, BEAT_S) as background,
+            ):
+                stats = share.make(first, caller, loaders, background, update)
+    finally:
+        _release(leases)
+    return Run(folder, manifest, generations, stats=stats)
+
+
+class _Loaders:
+    """Makes the loader, and what turns its batches into those of a device.
+
+    Parameters
+    ----------
+    windows : Windows
+        The windows, without order and shard.
+    device : object
+        A device of PyTorch, or None for NumPy arrays.
+    batch_size, workers, prefetch, stall_timeout_s
+        As in `Windows.loader`.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        device: object,
+        batch_size: int,
+        workers: int | Literal["auto"],
+        prefetch: int | Literal["auto"],
+        *,
+        stall_timeout_s: float | None,
+    ) -> None:
+        self._windows = windows
+        self._device = device
+        self._memory: int | None = None
+        self._arguments = {
+            "batch_size": batch_size,
+            "workers": workers,
+            "prefetch": prefetch,
+            "stall_timeout_s": stall_timeout_s,
+            "on_error": "mask",
+        }
+        self.context: Callable[[], Any] = nullcontext
+        self.prepare: Callable[[Batch], Any] = lambda batch: batch
+        if device is not None:
+            self.context = adapters.torch.inference_mode
+            self.prepare = lambda batch: adapters.torch.as_tensors(batch, device)
+
+    def limit(self, memory: int | None, part_bytes: int) -> None:
+        """Leave `part_bytes` of `memory` to the results; the loader may take the rest.
+
+        Raises
+        ------
+        MemoryBudgetError
+            Nothing is left.
+        """
+        if memory is None:
+            return
+        if memory <= part_bytes:
+            raise MemoryBudgetError(
+                f"memory={format_bytes(memory)} is too small: the results take "
+                f"{format_bytes(part_bytes)}. Give more, or a new output with a smaller part_size.",
+                needed=part_bytes + 1,
+            )
+        self._memory = memory - part_bytes
+
+    def make(self) -> tuple[Loader, Any]:
+        """Return a loader, and what its batches are taken from."""
+        loader = self._windows.loader(memory=self._memory, **self._arguments)  # type: ignore[arg-type]
+        if self._device is None:
+            return loader, loader
+        return loader, adapters.torch.TorchLoader(loader, device=self._device)  # type: ignore[arg-type]
+
+
+class _Share:
+    """What one process makes of a run."""
+
+    def __init__(
+        self,
+        folder: ResultFolder,
+        manifest: Manifest,
+        window_columns: WindowColumns,
+        leases: Leases,
+        work: Work,
+    ) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._window_columns = window_columns
+        self._leases = leases
+        self._work = work
+        self._parts: deque[_PartInTheMaking] = deque()  # in the order of their windows
+        self._unread: dict[int, Failure] = {}  # by place in the set
+        self._writing: Future[None] | None = None
+
+    def make(
+        self,
+        first: Claim,
+        model: Model,
+        loaders: _Loaders,
+        background: Background,
+        update: UpdateProgress,
+    ) -> Any:  # noqa: ANN401  Stats
+        """Make parts until nothing is left to this process; return the loader's statistics."""
+        loader, source = loaders.make()
+        done = self._work.done
+        with loader:
+            batches = source.take(self._lists(first, background), self._note_unread)
+            try:
+                for batch in batches:
+                    done += self._add(batch, model)
+                    del batch
+                    update(min(done, self._work.total), self._work.total)
+                    self._finish_parts(model, background)
+            finally:
+                batches.close()
+            self._wait_for_writing()
+            return loader.stats()
+
+    def _lists(self, first: Claim, background: Background) -> Iterator[NDArray[np.int64]]:
+        """Yield the places of each claim. The next claim is looked for behind the model."""
+        claim: Claim | None = first
+        while claim is not None:
+            upcoming = background.submit(self._work.claim)
+            part = _PartInTheMaking(claim)
+            self._parts.append(part)
+            yield part.places
+            claim = upcoming.result()
+
+    def _note_unread(self, failure: Failure) -> None:
+        self._unread[failure.index] = failure
+
+    def _add(self, batch: Any, model: Model) -> int:  # noqa: ANN401  any adapter's batch
+        """Apply the model to a batch, and add what it returns to its part; return its windows."""
+        part = self._parts[0]
+        count = len(batch.file_id)
+        places = part.next_places(count)
+        unread = {
+            row: self._unread.pop(place)
+            for row, place in enumerate(places.tolist())
+            if place in self._unread
+        }
+        readable = [row for row in range(count) if row not in unread]
+        if unread and readable:
+            batch = select_rows(batch, readable)
+        failures = unread
+        if readable:
+            result = model(batch)
+            failures |= {readable[row]: failure for row, failure in result.failures.items()}
+            part.chunks += result.chunks
+        part.add(places, failures)
+        return count
+
+    def _finish_parts(self, model: Model, background: Background) -> None:
+        while self._parts and self._parts[0].complete:
+            part = self._parts.popleft()
+            part.end(model.outputs.take_loss())
+            self._wait_for_writing()
+            self._writing = background.submit(lambda part=part: self._write(part))  # type: ignore[misc]
+
+    def _wait_for_writing(self) -> None:
+        """Wait until the last part is written; raise what kept it from being written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, made: _PartInTheMaking) -> None:
+        """Create a part; do nothing if another process has."""
+        part = made.part
+        if made.is_worth_writing():
+            rows = self._rows(made)
+            data = part.to_bytes(rows, headrace.__version__)
+            del rows
+            try:
+                self._folder.create(part.name.path, data)
+            except OSError as error:
+                if isinstance(error, ResultsError):
+                    raise
+                message = (
+                    f"a part of the results cannot be written to {self._folder.name!r} "
+                    f"({error.strerror or error}). All parts before it are kept: make room or "
+                    "correct the cause, and call apply again."
+                )
+                raise OSError(message) from error
+        self._work.mark_done(part.name)
+        self._leases.release(part.name.stem)
+
+    def _rows(self, made: _PartInTheMaking) -> pa.Table:
+        import pyarrow as pa
+
+        table = self._window_columns.table(made.written_places())
+        for field in self._manifest.outputs:
+            arrays = [chunk.pop(field.name) for chunk in made.chunks]
+            table = table.append_column(field, pa.chunked_array(arrays, field.type))
+        return table
+
+
+class _PartInTheMaking:
+    """A claim, and what the model has returned for its windows so far.
+
+    Attributes
+    ----------
+    places : ndarray of int64
+        Places in the current set of the windows to load.
+    chunks : list of dict of Arrow arrays
+        What the model returned, in order.
+    part : Part
+        What the part says about itself; after `end`.
+    """
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._present = claim.places >= 0
+        self.places = claim.places[self._present]
+        self._numbers = claim.windows[self._present]
+        self._taken = 0
+        self._written: list[NDArray[np.int64]] = []
+        self._failed: list[tuple[int, Failure]] = [
+            (int(number), replace(_VANISHED, file_id=file_id))
+            for number, file_id in zip(
+                claim.windows[~self._present], claim.absent, strict=True
+            )
+        ]
+        self.chunks: list[dict[str, pa.Array]] = []
+        self.part = Part(claim.name, 0)
+        self._begun_s, self._began = time.time(), time.monotonic()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all windows have been taken."""
+        return self._taken == len(self.places)
+
+    def next_places(self, count: int) -> NDArray[np.int64]:
+        """Return the places of the next `count` windows."""
+        if not self._taken:  # while it was loaded ahead, other parts were made
+            self._begun_s, self._began = time.time(), time.monotonic()
+        return self.places[self._taken : self._taken + count]
+
+    def add(self, places: NDArray[np.int64], failures: dict[int, Failure]) -> None:
+        """Count windows as taken, and note which of them failed."""
+        numbers = self._numbers[self._taken : self._taken + len(places)]
+        self._taken += len(places)
+        self._failed += [(int(numbers[row]), failures[row]) for row in sorted(failures)]
+        self._written.append(np.delete(places, sorted(failures)) if failures else places)
+
+    def end(self, loss: dict[str, float]) -> None:
+        """Make `part`."""
+        failures = FailedRun.join(sorted(self._failed, key=lambda one: one[0]))
+        failures += self._claim.kept
+        self.part = Part(
+            self._claim.name,
+            sum(map(len, self._written)),
+            sorted(failures, key=lambda run: run.begin),
+            round(self._begun_s, 3),
+            round(time.monotonic() - self._began, 3),
+            loss,
+        )
+
+    def written_places(self) -> NDArray[np.int64]:
+        """Return the places of the windows that have a row."""
+        return np.concatenate([*self._written, np.empty(0, np.int64)])
+
+    def is_worth_writing(self) -> bool:
+        """Return whether it says more than the range's last part."""
+        before = self._claim.before
+        if before is None or self.part.written:
+            return True
+        return _causes(self.part) != _causes(before)
+
+
+_VANISHED: Final = Failure(
+    "", "", Code.MISSING, "the recording is not among the windows of the last call", 0.0, 0.0, 1
+)
+
+
+def _causes(part: Part) -> list[tuple[int, str]]:
+    return [(number, run.code) for run in part.failures for number in run.windows().tolist()]
+
+
+def _check_function(function: object, model: object) -> None:
+    if (function is None) == (model is None):
+        raise ValueError(
+            "give either a function of a batch, or model=, a factory that returns one: not "
+            f"{'both' if function is not None else 'neither'}."
+        )
+    if not callable(function if model is None else model):
+        raise ValueError(  # noqa: TRY004  an argument, as everywhere here
+            f"{'function' if model is None else 'model'} must be callable, not "
+            f"{type(function if model is None else model).__name__}."
+        )
+
+
+def _as_names(argument: str, names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise ValueError(f'{argument} must be names, as in ("{names}",), not one string.')  # noqa: TRY004
+    return tuple(names)
+
+
+def _join(first: pa.Schema, second: pa.Schema) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([*first, *second])
+
+
+def _choose_part_size(bytes_of_row: int, batch_size: int) -> int:
+    """Return the windows of a part: whole batches, limited in number and in bytes."""
+    windows = max(_LEAST_PART, min(_PART_WINDOWS, _PART_BYTES // bytes_of_row))
+    return max(1, windows // batch_size) * batch_size
+
+
+def _release(leases: Leases) -> None:
+    """Give up all leases; where that fails, they age."""
+    try:
+        leases.release_all()
+    except OSError:
+        return
