@@ -133,7 +133,7 @@ class TransformError(HeadraceError, RuntimeError):
 
 
 class ModelError(HeadraceError, RuntimeError):
-    """A model given to `Windows.apply` raises, or returns something else than a row for each window.
+    """A model given to `Windows.apply` raises, or does not return a row for each window.
 
     Attributes
     ----------

@@ -164,7 +164,8 @@ class TorchLoader(DeviceLoader[Any]):
 
 def inference_mode() -> AbstractContextManager[Any]:
     """Return a context in which PyTorch records nothing for gradients."""
-    return torch.inference_mode()
+    context: AbstractContextManager[Any] = torch.inference_mode()
+    return context
 
 
 def as_tensors(batch: Batch, device: torch.device | str) -> TorchBatch:

@@ -29,7 +29,7 @@ from headrace.failures import Code, Failure
 from headrace.inference._background import Background
 from headrace.inference._generations import Generations
 from headrace.inference._leases import BEAT_S, Leases
-from headrace.inference._manifest import Manifest
+from headrace.inference._manifest import Manifest, RunIdentity
 from headrace.inference._model import Model, select_rows
 from headrace.inference._outputs import Outputs, row_bytes
 from headrace.inference._parts import FailedRun, Part
@@ -69,7 +69,7 @@ _MANY_WINDOWS: Final = 999_999_999_999
 """The most windows of a generation: names of parts have twelve digits."""
 
 
-def apply(  # noqa: PLR0914  the steps are one after the other
+def apply(
     windows: Windows,
     function: Callable[[Any], object] | None,
     output: object,
@@ -101,30 +101,13 @@ def apply(  # noqa: PLR0914  the steps are one after the other
         raise InvalidWindowsError("there are no windows: the slice or filter is empty.")
     if len(chosen) > _MANY_WINDOWS:
         raise InvalidWindowsError(f"a run has at most {_MANY_WINDOWS:,} windows.")
-    names, halves = _as_names("columns", columns), _as_names("float16", float16)
-    window_columns = WindowColumns(chosen, names)
+    window_columns = WindowColumns(chosen, _as_names("columns", columns))
     folder = open_folder(output)
     existing = Manifest.read(folder)
-    cut = chosen.identity.to_json()["cut"]
-
-    def check(manifest: Manifest) -> None:
-        manifest.check_same(
-            folder,
-            name=name,
-            cut=cut,
-            columns=names,
-            float16=halves,
-            part_size=part_size,
-            window_columns=window_columns.schema,
-        )
-
-    if existing is not None:
-        check(existing)
-    folder.prepare()
+    halves = _as_names("float16", float16)
     outputs = Outputs(
         window_columns.schema.names, halves, None if existing is None else existing.outputs
     )
-    budget = None if memory is None else parse_bytes(memory)
     loaders = _Loaders(
         chosen, device, batch_size, workers, prefetch, stall_timeout_s=stall_timeout_s
     )
@@ -144,45 +127,63 @@ def apply(  # noqa: PLR0914  the steps are one after the other
             prepare=loaders.prepare,
         )
 
+    identity = RunIdentity(
+        name, chosen.identity.to_json()["cut"], window_columns.columns, halves, part_size
+    )
+    if existing is not None:
+        existing.check_same(folder, identity, window_columns.schema)
+    folder.prepare()
     caller: Model | None = None
     manifest = existing
     if manifest is None:
         caller = make_model()
         caller.try_on_noise(batch_size)
-        assert outputs.fields is not None
-        schema = _join(window_columns.schema, outputs.fields)
-        bytes_of_row = row_bytes(schema)
-        manifest = Manifest(
-            name=name,
-            cut=cut,
-            fingerprint=chosen.fingerprint,
-            columns=names,
-            float16=halves,
-            part_size=part_size or _choose_part_size(bytes_of_row, batch_size),
-            schema=schema,
-            model_columns=len(outputs.fields),
-            version=headrace.__version__,
-        ).create(folder)
-        check(manifest)  # another process may have been first
-    part_bytes = _PART_COPIES * manifest.part_size * row_bytes(manifest.schema)
-    loaders.limit(budget, part_bytes)
+        manifest = _make_manifest(identity, chosen, window_columns, caller, batch_size)
+        manifest = manifest.create(folder)
+        manifest.check_same(folder, identity, window_columns.schema)  # of another process
+    loaders.limit(memory, _PART_COPIES * manifest.part_size * row_bytes(manifest.schema))
     generations = Generations.update(folder, chosen)
     leases = Leases(folder)
     work = Work(folder, generations, manifest.part_size, leases, retry_failed=retry_failed)
-    share = _Share(folder, manifest, window_columns, leases, work)
     stats = None
     try:
         first = work.claim()
         if first is not None:
-            caller = caller or make_model()
+            share = _Share(folder, manifest, window_columns, leases, work)
             with (
                 progress_bar("Applying the model", progress) as update,
                 Background(leases.beat, BEAT_S) as background,
             ):
-                stats = share.make(first, caller, loaders, background, update)
+                stats = share.make(first, caller or make_model(), loaders, background, update)
     finally:
         _release(leases)
     return Run(folder, manifest, generations, stats=stats)
+
+
+def _make_manifest(
+    identity: RunIdentity,
+    windows: Windows,
+    window_columns: WindowColumns,
+    model: Model,
+    batch_size: int,
+) -> Manifest:
+    """Return the manifest of a new run, after the model has been tried."""
+    import pyarrow as pa
+
+    fields = model.outputs.fields
+    assert fields is not None
+    schema = pa.schema([*window_columns.schema, *fields])
+    return Manifest(
+        name=identity.name,
+        cut=identity.cut,
+        fingerprint=windows.fingerprint,
+        columns=identity.columns,
+        float16=identity.float16,
+        part_size=identity.part_size or _choose_part_size(row_bytes(schema), batch_size),
+        schema=schema,
+        model_columns=len(fields),
+        version=headrace.__version__,
+    )
 
 
 class _Loaders:
@@ -224,7 +225,7 @@ class _Loaders:
             self.context = adapters.torch.inference_mode
             self.prepare = lambda batch: adapters.torch.as_tensors(batch, device)
 
-    def limit(self, memory: int | None, part_bytes: int) -> None:
+    def limit(self, memory: str | int | None, part_bytes: int) -> None:
         """Leave `part_bytes` of `memory` to the results; the loader may take the rest.
 
         Raises
@@ -234,6 +235,7 @@ class _Loaders:
         """
         if memory is None:
             return
+        memory = parse_bytes(memory)
         if memory <= part_bytes:
             raise MemoryBudgetError(
                 f"memory={format_bytes(memory)} is too small: the results take "
@@ -247,7 +249,7 @@ class _Loaders:
         loader = self._windows.loader(memory=self._memory, **self._arguments)  # type: ignore[arg-type]
         if self._device is None:
             return loader, loader
-        return loader, adapters.torch.TorchLoader(loader, device=self._device)  # type: ignore[arg-type]
+        return loader, adapters.torch.TorchLoader(loader, device=self._device)
 
 
 class _Share:
@@ -394,9 +396,7 @@ class _PartInTheMaking:
         self._written: list[NDArray[np.int64]] = []
         self._failed: list[tuple[int, Failure]] = [
             (int(number), replace(_VANISHED, file_id=file_id))
-            for number, file_id in zip(
-                claim.windows[~self._present], claim.absent, strict=True
-            )
+            for number, file_id in zip(claim.windows[~self._present], claim.absent, strict=True)
         ]
         self.chunks: list[dict[str, pa.Array]] = []
         self.part = Part(claim.name, 0)
@@ -471,12 +471,6 @@ def _as_names(argument: str, names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str):
         raise ValueError(f'{argument} must be names, as in ("{names}",), not one string.')  # noqa: TRY004
     return tuple(names)
-
-
-def _join(first: pa.Schema, second: pa.Schema) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([*first, *second])
 
 
 def _choose_part_size(bytes_of_row: int, batch_size: int) -> int:

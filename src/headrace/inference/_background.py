@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,13 +39,13 @@ class Background:
 
     def __init__(self, beat: Callable[[], None], beat_s: float) -> None:
         self._beat, self._beat_s = beat, beat_s
-        self._jobs: SimpleQueue[tuple[Callable[[], object], Future[object]] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="headrace-results", daemon=True)
 
     def submit(self, job: Callable[[], T]) -> Future[T]:
         """Run a function in the thread."""
         future: Future[T] = Future()
-        self._jobs.put((job, future))  # type: ignore[arg-type]  of whatever type
+        self._jobs.put((job, future))
         return future
 
     def __enter__(self) -> Self:

@@ -139,7 +139,9 @@ class _CurrentSet:
         ids = recordings.ids(numbers).combine_chunks()
         if pc.count_distinct(ids).as_py() < len(ids):
             repeated = pc.value_counts(ids)
-            which = repeated.field("values")[pc.index(pc.greater(repeated.field("counts"), 1), True)]
+            which = repeated.field("values")[
+                pc.index(pc.greater(repeated.field("counts"), 1), True)
+            ]
             raise ResultsError(
                 f"two recordings of these windows have the id {which.as_py()!r}, and results are "
                 "kept by id: scan both folders together, so that ids are unique."
@@ -355,5 +357,3 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
-
-

@@ -30,7 +30,8 @@ LEASE_S: Final = 60.0
 """Seconds after which a lease that does not change is that of a dead process."""
 
 BEAT_S: Final = 15.0
-"""Seconds between two writes of a lease: four of them fit into `LEASE_S`, so that one may be late."""
+"""Seconds between two writes of a lease: four of them fit into `LEASE_S`, so that one may be late.
+"""
 
 
 class Standing(Enum):

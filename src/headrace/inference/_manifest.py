@@ -14,10 +14,43 @@ if TYPE_CHECKING:
 
     from headrace.inference._result_folder import ResultFolder
 
-__all__ = ["Manifest"]
+__all__ = ["LAYOUT", "Manifest", "RunIdentity", "check_layout"]
 
 _NAME: Final = "run.json"
-_LAYOUT: Final = 1
+
+LAYOUT: Final = 1
+"""Version of the files of a run."""
+
+
+def check_layout(layout: object, file: str) -> None:
+    """Raise `ResultsError` if a later version of headrace wrote a file."""
+    if layout != LAYOUT:
+        raise ResultsError(
+            f"a later version of headrace wrote {file} (layout {layout}): upgrade it."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """What a call of `apply` is of: it must be the same in every call for one output.
+
+    Attributes
+    ----------
+    name : str
+        The model's identity.
+    cut : dict
+        How the recordings are cut: the fields of `WindowsIdentity.cut`.
+    columns, float16 : tuple of str
+        The catalog's columns that are copied, and the model's that are stored as float16.
+    part_size : int or None
+        Windows of a range; None for that of the existing run.
+    """
+
+    name: str
+    cut: dict[str, Any]
+    columns: tuple[str, ...]
+    float16: tuple[str, ...]
+    part_size: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +102,7 @@ class Manifest:
     def create(self, folder: ResultFolder) -> Manifest:
         """Write the manifest if there is none; return the one that is there."""
         values = {
-            "layout": _LAYOUT,
+            "layout": LAYOUT,
             "headrace": self.version,
             "name": self.name,
             "cut": self.cut,
@@ -106,11 +139,7 @@ class Manifest:
             raise ResultsError(f"{folder.name!r} is a file, not a folder of results.") from None
         try:
             values = json.loads(data)
-            if values["layout"] != _LAYOUT:
-                raise ResultsError(
-                    f"{folder.name}/{_NAME} was written by a later version of headrace (layout "
-                    f"{values['layout']}): upgrade headrace."
-                )
+            check_layout(values["layout"], f"{folder.name}/{_NAME}")
             schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(values["arrow_schema"])))
             return cls(
                 name=values["name"],
@@ -131,18 +160,19 @@ class Manifest:
                 "damaged. Choose another output."
             ) from error
 
-    def check_same(  # noqa: D417  the arguments are the attributes
-        self,
-        folder: ResultFolder,
-        *,
-        name: str,
-        cut: dict[str, Any],
-        columns: tuple[str, ...],
-        float16: tuple[str, ...],
-        part_size: int | None,
-        window_columns: pa.Schema,
+    def check_same(
+        self, folder: ResultFolder, identity: RunIdentity, window_columns: pa.Schema
     ) -> None:
         """Check that a call is of the same run.
+
+        Parameters
+        ----------
+        folder : ResultFolder
+            Where the run is, for the message.
+        identity : RunIdentity
+            What the call is of.
+        window_columns : Arrow schema
+            The columns that say which window a row is of.
 
         Raises
         ------
@@ -151,15 +181,14 @@ class Manifest:
         """
         advice = "Give another output, or call apply as before."
         pairs: list[tuple[str, object, object]] = [
-            ("the model's name", self.name, name),
-            ("the catalog's columns", list(self.columns), list(columns)),
-            ("float16", list(self.float16), list(float16)),
+            ("the model's name", self.name, identity.name),
+            ("columns", list(self.columns), list(identity.columns)),
+            ("float16", list(self.float16), list(identity.float16)),
+            ("part_size", self.part_size, identity.part_size or self.part_size),
         ]
-        if part_size is not None:
-            pairs.append(("part_size", self.part_size, part_size))
         pairs += [
-            (f"the windows' {key}", self.cut.get(key), cut.get(key))
-            for key in sorted({*self.cut, *cut})
+            (f"the windows' {key}", self.cut.get(key), identity.cut.get(key))
+            for key in sorted({*self.cut, *identity.cut})
         ]
         for what, was, now in pairs:
             if was != now:

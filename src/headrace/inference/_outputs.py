@@ -3,8 +3,8 @@
 An array, or a dict of arrays, each with a row for each window:
 
 - numbers, bools or texts, shape ``(rows,)``: a column of that type;
-- vectors, shape ``(rows, n)`` or of more axes: a column of fixed-size lists, flattened. The shape is
-  in the metadata of the column;
+- vectors, shape ``(rows, n)`` or of more axes: a column of fixed-size lists, flattened. The shape
+  is in the metadata of the column;
 - detections, a list for each window of dicts or of structured rows: a column of lists of structs.
 """
 
@@ -42,7 +42,7 @@ _REQUIRED_FIELDS: Final = ("start_s", "end_s", "label")
 _ALIASES: Final = {"class": "label"}
 _SHAPE_KEY: Final = b"shape"
 _RAGGED_BYTES: Final = 256
-"""Bytes that a window's detections are estimated to take. An arbitrary choice: about six of them."""
+"""Bytes that a window's detections are estimated to take. An arbitrary choice: some six of them."""
 
 
 def detection_type() -> pa.DataType:
@@ -199,8 +199,8 @@ class Outputs:
             )
         if name in self._float16 and numbers.dtype.kind == "f":
             half = _as_float16(name, numbers)
-            error = np.abs(numbers - half.astype(numbers.dtype))
-            worst = float(np.max(error, initial=0.0, where=np.isfinite(error)))
+            off = np.abs(numbers - half.astype(numbers.dtype))
+            worst = float(np.max(off, initial=0.0, where=np.isfinite(off)))
             self._loss[name] = max(worst, self._loss.get(name, 0.0))
             numbers = half
         if numbers.ndim == 1:
@@ -287,13 +287,13 @@ def _detections(name: str, value: Any) -> pa.Array:  # noqa: ANN401  lists of li
 
 def _detection(name: str, one: Any) -> dict[str, Any]:  # noqa: ANN401  a dict or structured row
     if isinstance(one, np.void) and one.dtype.names:
-        one = dict(zip(one.dtype.names, one.item(), strict=True))
+        one = dict(zip(map(str, one.dtype.names), one.item(), strict=True))
     if not isinstance(one, Mapping):
         raise ModelError(
             f"the model returned {one!r} in {name!r}: a detection is a dict with "
             f"{', '.join(_DETECTION_FIELDS)}."
         )
-    fields = {_ALIASES.get(key, key): value for key, value in one.items()}
+    fields = {_ALIASES.get(key, str(key)): value for key, value in one.items()}
     if unknown := [key for key in fields if key not in _DETECTION_FIELDS]:
         raise ModelError(
             f"the model returned a detection with {unknown[0]!r} in {name!r}: a detection has "

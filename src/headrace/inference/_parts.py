@@ -1,10 +1,10 @@
 """`Part`: one range of windows in one Parquet file: its rows, its failures and its counts.
 
-The file's name says generation, range and attempt: ``00000-000000000000-000000008192.parquet``, and
-``-r001`` behind the range for the first time that its failures were tried again. The schema metadata
-holds what `Part` says, as JSON. An attempt's file has only the rows that it adds, and all failures
-that the range still has. So the rows of a range are those of all its files, and its failures are
-those of its last.
+The file's name says generation, range and attempt: ``00000-000000000000-000000008192.parquet``,
+and ``-r001`` behind the range for the first time that its failures were tried again. The schema
+metadata holds what `Part` says, as JSON. An attempt's file has only the rows that it adds, and all
+failures that the range still has. So the rows of a range are those of all its files, and its
+failures are those of its last.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from headrace._formatting import escape_controls
 from headrace.errors import ResultsError
 from headrace.failures import Code
+from headrace.inference._manifest import LAYOUT, check_layout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -37,7 +38,6 @@ PASSING: Final = frozenset({Code.STALLED, Code.IO, Code.PERMISSION, Code.MISSING
 
 FOLDER: Final = "parts"
 _KEY: Final = b"headrace"
-_LAYOUT: Final = 1
 _ROW_GROUP: Final = 1_024
 """Rows of a row group. Its statistics tell which recordings it has: reading one recording reads few
 rows more. An arbitrary choice: a megabyte of embeddings of 256 numbers."""
@@ -201,7 +201,7 @@ class Part:
         """
         import pyarrow.parquet as pq
 
-        metadata = {"layout": _LAYOUT, "headrace": version, **asdict(self)}
+        metadata = {"layout": LAYOUT, "headrace": version, **asdict(self)}
         sink = io.BytesIO()
         pq.write_table(
             rows.replace_schema_metadata({_KEY: json.dumps(metadata)}),
@@ -233,12 +233,7 @@ class Part:
                 data = folder.read_end(name.path, length)
             footer = pq.read_metadata(pa.BufferReader(data))
             values: dict[str, Any] = json.loads(footer.metadata[_KEY])
-            layout = values["layout"]
-            if layout != _LAYOUT:
-                raise ResultsError(
-                    f"{folder.name}/{name.path} was written by a later version of headrace (layout "
-                    f"{layout}): upgrade headrace."
-                )
+            check_layout(values["layout"], f"{folder.name}/{name.path}")
             return cls(
                 name,
                 values["written"],
@@ -247,9 +242,9 @@ class Part:
                 values["seconds"],
                 values["float16_loss"],
             )
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, ResultsError):
-                raise
+        except ResultsError:
+            raise
+        except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise ResultsError(
                 f"{folder.name}/{name.path} is damaged: delete it, and run again to make its "
                 f"windows anew. ({str(error).partition(chr(10))[0]})"

@@ -16,7 +16,7 @@ import uuid
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from headrace._formatting import escape_controls
 from headrace.errors import ResultsError
@@ -298,12 +298,13 @@ class ObjectFolder(ResultFolder):
         import pyarrow.dataset as ds
         from obstore.fsspec import FsspecStore
 
-        store = self._store
-        files = FsspecStore(
+        store, make_files = self._store, cast("Any", FsspecStore)
+        files = make_files(
             self._scheme,
             config=store.config,
             client_options=store.client_options,
             retry_config=store.retry_config,
+            credential_provider=getattr(store, "credential_provider", None),
         )
         bucket = self.name.partition("://")[2]
         paths = [f"{bucket}/{name}" for name in names]

@@ -36,6 +36,8 @@ class WindowColumns:
     schema : Arrow schema
         ``id``, ``channel``, ``start_s``, ``end_s``, ``start_utc`` if the catalog has a column
         ``recorded_at``, and `columns`.
+    columns : tuple of str
+        As given.
 
     Raises
     ------
@@ -65,7 +67,7 @@ class WindowColumns:
             [one.to_arrow().select(wanted).replace_schema_metadata(None) for one in catalogs]
         )
         self._recorded_at = _as_utc(self._table[_RECORDED_AT]) if timed else None
-        self._columns = columns
+        self.columns = columns
         fields = [
             ("id", pa.string()),
             ("channel", pa.int32()),
@@ -96,7 +98,7 @@ class WindowColumns:
         if self._recorded_at is not None:
             microseconds = pa.array(np.rint(start_s * 1e6).astype(np.int64)).cast("duration[us]")
             columns["start_utc"] = pc.add(self._recorded_at.take(recordings), microseconds)
-        for name in self._columns:
+        for name in self.columns:
             columns[name] = self._table[name].take(recordings)
         return pa.table(columns, schema=self.schema)
 

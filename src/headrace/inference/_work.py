@@ -96,7 +96,8 @@ class Work:
             name
             for one in generations.all
             for name in ranges_of(one.number, one.total, part_size)
-            if name not in self._done and generations.has_any(name.generation, name.begin, name.stop)
+            if name not in self._done
+            and generations.has_any(name.generation, name.begin, name.stop)
         ]
         self._retries: list[Claim] | None = None  # looked for when all ranges are done
 

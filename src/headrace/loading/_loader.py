@@ -423,10 +423,7 @@ class Loader:
         undelivered = 0
         try:
             for result in self._meter.deliveries(prefetcher):
-                if on_failure is not None:
-                    for row in sorted(result.failures):
-                        on_failure(result.failures[row])
-                for delivery in self._deliveries(result):
+                for delivery in self._deliveries(result, on_failure):
                     undelivered = 0
                     yield delivery.pop()  # this frame keeps no reference to the batch
                     iteration.raise_if_ended()
@@ -454,7 +451,9 @@ class Loader:
         rows = [np.empty(shape, dtype) for _ in range(item.row_count)]  # each owns its memory
         return make_job(item, rows, read, reader.exclude_stalled)
 
-    def _deliveries(self, result: WorkResult) -> Iterator[list[AudioExample | Batch]]:
+    def _deliveries(
+        self, result: WorkResult, on_failure: Callable[[Failure], None] | None
+    ) -> Iterator[list[AudioExample | Batch]]:
         """Yield the examples or the batch of a work item, and count each when it is delivered.
 
         Each delivery is the only element of a list. The caller takes it out, so that only the
@@ -462,6 +461,9 @@ class Loader:
         """
         item = result.item
         failures = result.failures
+        if on_failure is not None:
+            for row in sorted(failures):
+                on_failure(failures[row])
         self.epoch = item.epoch
         if self.batch_size is None:
             names = result.ids_and_paths()
