@@ -141,9 +141,7 @@ class ModelError(HeadraceError, RuntimeError):
         The windows of the batch on which it raised; empty if it returned a wrong value.
     """
 
-    def __init__(self, message: str, failures: tuple[Failure, ...] = ()) -> None:
-        super().__init__(message)
-        self.failures = failures
+    failures: tuple[Failure, ...] = ()
 
 
 class ResultsError(HeadraceError, ValueError):

@@ -163,12 +163,13 @@ class Model:
             for name, some in list(named.items())[:_NAMED]
         )
         more = f" and {len(named) - _NAMED:,} more recordings" if len(named) > _NAMED else ""
-        return ModelError(
+        result = ModelError(
             f"the model raised {message} on a batch of {format_count(len(rows), 'window')}: "
             f"{where}{more}. Call apply again to go on after the last complete part, or give "
-            'on_error="mask" to leave out the windows on which it raises.',
-            failures,
+            'on_error="mask" to leave out the windows on which it raises.'
         )
+        result.failures = failures
+        return result
 
     @staticmethod
     def _failure(batch: Any, row: int, message: str) -> Failure:  # noqa: ANN401

@@ -108,11 +108,11 @@ class LocalFolder(ResultFolder):
             raise ResultsError(f"{self.name!r} is a file: name a folder for the results.")
         for folder in ("generations", "leases", "parts"):
             (self._path / folder).mkdir(parents=True, exist_ok=True)
-        for folder in (".", "generations", "parts"):
+        for folder in (".", "generations", "leases", "parts"):
             for file in (self._path / folder).glob(".*.tmp"):
                 if Owner.of_temporary(file.name).has_ended():
                     file.unlink(missing_ok=True)
-        name = f"parts/.{Owner.current().text}.{uuid.uuid4().hex}.probe"
+        name = f"parts/.{Owner.current().text}.{uuid.uuid4().hex}.probe.tmp"
         try:
             if not self.create(name, b"") or self.create(name, b""):
                 raise ResultsError(

@@ -1,0 +1,1 @@
+"""Tests of applying a model, and of its results."""
