@@ -68,18 +68,18 @@ def _sentence(text: str) -> str:
 
 
 def test_the_help_fits_a_screen_and_shows_examples(run: Run) -> None:
-    """`headrace --help` fits 24 lines of 80 columns."""
+    """`headrace --help` fits 26 lines of 80 columns."""
     result = run("--help")
 
     assert result.code == 0
-    assert len(result.out.rstrip().splitlines()) <= 24
+    assert len(result.out.rstrip().splitlines()) <= 26
     assert max(map(len, result.out.splitlines())) <= 80
     for command in ("demo", "scan", "preview"):
         assert re.search(rf"^ headrace {command}\b", result.out, re.MULTILINE)
     assert "Exit codes: 0 success; 1 data error; 2 usage error; 130 interrupted." in result.out
 
 
-@pytest.mark.parametrize("command", ["demo", "scan", "bench", "preview"])
+@pytest.mark.parametrize("command", ["demo", "scan", "bench", "preview", "apply", "results"])
 def test_each_commands_help_shows_an_example(run: Run, command: str) -> None:
     """Each example has a line of its own, so that it can be copied."""
     result = run(command, "-h")
@@ -828,3 +828,99 @@ def test_help_and_completion_import_nothing_heavy(environment: dict[str, str]) -
 
     assert "preview" in ended.stdout
     assert ended.stderr.splitlines()[-1] == "loaded []"
+
+
+MODEL = """
+import numpy as np
+
+def model(batch):
+    return np.abs(batch.audio).max(axis=1)
+
+def factory():
+    return model
+
+def broken(batch):
+    raise ValueError("no weights")
+
+number = 3
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Return a file with models."""
+    file = tmp_path / "birds.py"
+    file.write_text(MODEL, "utf-8")
+    return file
+
+
+@pytest.mark.parametrize("name", ["model", "factory"])
+def test_apply_keeps_results_that_results_shows(
+    run: Run, archive: Archive, model: Path, tmp_path: Path, name: str
+) -> None:
+    """A function, or a factory that returns one, is applied; both commands print the same."""
+    options = ("--window-s", 0.5, "--part-size", 5, "-o", tmp_path / "results")
+    applied = run("apply", archive.pattern, "--model", f"{model}:{name}", *options)
+    shown = run("results", tmp_path / "results", "--watch")
+    figures = json.loads(run("results", tmp_path / "results", "--json", "-").out)
+
+    assert applied.code == shown.code == 0
+    assert f"birds.py:{name} in" in applied.out
+    assert "12 windows of 3 recordings, complete" in " ".join(applied.out.split())
+    assert shown.out == applied.out
+    assert (figures["written"], figures["parts"], figures["complete"]) == (12, 3, True)
+
+
+def test_apply_reports_recordings_that_are_gone(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """What failed is a table with the cause of each."""
+    run("scan", archive.pattern, "--save", tmp_path / "catalog.parquet")
+    recordings = catalog.load_catalog(tmp_path / "catalog.parquet")
+    Path(recordings[1].path).unlink()
+    recordings.windows(16_000, 0.5).apply(
+        lambda batch: batch.audio[:, 0], tmp_path / "results", batch_size=2, name="x"
+    )
+    shown = run("results", tmp_path / "results")
+
+    assert shown.code == 0
+    assert re.search(rf"MISSING +{re.escape(recordings[1].id)} +the file does not exist", shown.out)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("birds.py", "is not FILE.py:NAME"),
+        ("birds.py:other", "has no function 'other'"),
+        ("birds.py:number", "has no function 'number'"),
+        ("fish.py:model", "there is no file"),
+        ("no_such_module:model", "No module named"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_a_wrong_argument(
+    run: Run, archive: Archive, model: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    """The error names the option."""
+    text = f"{model.parent}/{name}" if ".py" in name else name
+    result = run("apply", archive.pattern, "--model", text, "-o", tmp_path / "results")
+
+    assert result.code == 2
+    assert "--model" in result.err
+    assert message in " ".join(re.sub(r"[│\s]+", " ", result.err).split())
+
+
+def test_a_model_that_raises_is_one_sentence(
+    run: Run, archive: Archive, model: Path, tmp_path: Path
+) -> None:
+    """The error of the model is named, without a traceback."""
+    text = f"{model}:broken"
+    result = run("apply", archive.pattern, "--model", text, "-o", tmp_path / "results")
+
+    assert result.code == 1
+    assert "the model raised ValueError: no weights on a batch of noise" in _sentence(result.err)
+
+
+def test_results_of_nothing_are_one_sentence(run: Run, tmp_path: Path) -> None:
+    """A folder without results ends with exit code 1."""
+    result = run("results", tmp_path)
+
+    assert result.code == 1
+    assert "there are no results in" in _sentence(result.err)

@@ -29,9 +29,11 @@ from headrace.cli._console import (
 )
 from headrace.cli._options import (
     Decoder,
+    OnError,
     PreviewAudio,
     ShuffleBy,
     Verify,
+    load_model,
     parse_file_and_second,
     parse_worker_counts,
     read_annotations,
@@ -81,6 +83,10 @@ Json = Annotated[
 ]
 SampleRate = Annotated[int, typer.Option(min=1, metavar="HZ", help="Target sample rate.")]
 WindowS = Annotated[float, typer.Option(metavar="SECONDS", help="Length of a window.")]
+HopS = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="Time between window starts. Default: no overlap."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Windows per batch.")]
 Rounds = Annotated[int, typer.Option(min=1, metavar="N", help="Measured rounds.")]
 
@@ -246,10 +252,7 @@ def bench_command(
     *,
     sample_rate: SampleRate = 16_000,
     window_s: WindowS = 5.0,
-    hop_s: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="Time between window starts. Default: no overlap."),
-    ] = None,
+    hop_s: HopS = None,
     batch_size: BatchSize = 32,
     workers: Annotated[
         str | None,
@@ -385,6 +388,114 @@ def preview_command(
                 f"{format_bytes(size)}. Open it in a browser."
             )
         write_json({"page": str(output), "bytes": size, **page.as_json()}, json_file)
+
+
+@app.command("apply")
+def apply_command(
+    patterns: Patterns,
+    *,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="A function of a batch, or one without arguments that returns such a function.",
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder or URL of the results."),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What the model is. Default: that of --model."),
+    ] = None,
+    sample_rate: SampleRate = 16_000,
+    window_s: WindowS = 5.0,
+    hop_s: HopS = None,
+    batch_size: BatchSize = 32,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Column of the catalog to copy. Can be repeated."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="PyTorch's device, such as cuda.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Threads that load.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help='Limit for audio and results, such as "1 GiB".'),
+    ] = None,
+    part_size: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Windows of a part.")
+    ] = None,
+    on_error: Annotated[
+        OnError, typer.Option(help="If the model raises: end, or leave those windows out.")
+    ] = OnError.RAISE,
+    retry_failed: Annotated[
+        bool | None,
+        typer.Option(help="Try all failed windows again. Default: if the cause may pass."),
+    ] = None,
+    catalog_file: Annotated[
+        Path | None,
+        typer.Option("--cache", metavar="FILE.parquet", help="Catalog to update: see scan."),
+    ] = None,
+    root: Root = None,
+    json_file: Json = None,
+) -> None:
+    """Apply a model to every window and keep the results.
+
+    The same command goes on where an earlier one ended, adds what is new,
+    and may run many times at once.
+
+    [cyan]headrace apply "recordings/**/*.wav" --model birds.py:model -o results
+    headrace results results --watch[/cyan]
+    """
+    function, is_factory = load_model(model)
+    with errors_printed_as_sentences(json_file):
+        windows: Windows = catalog.scan(patterns, root=root, cache=catalog_file).windows(
+            sample_rate=sample_rate, window_s=window_s, hop_s=hop_s
+        )
+        run = windows.apply(
+            None if is_factory else function,
+            output,
+            model=function if is_factory else None,
+            batch_size=batch_size,
+            name=name or f"{Path(model.rpartition(':')[0]).name}:{model.rpartition(':')[2]}",
+            columns=column or (),
+            device=device,
+            workers="auto" if workers is None else workers,
+            memory=memory,
+            part_size=part_size,
+            on_error=on_error.value,
+            retry_failed=retry_failed,
+        )
+        print_report(run.as_json(), lambda: cli.results_report(run), json_file)
+        if not run.complete:
+            print_message("other processes make the last parts: see headrace results.")
+
+
+@app.command("results")
+def results_command(
+    output: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or URL of the results.")],
+    *,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Show them anew every two seconds until they are complete."),
+    ] = False,
+    json_file: Json = None,
+) -> None:
+    """Show how far a model is, how fast it was, and what failed.
+
+    [cyan]headrace results results
+    headrace results s3://bucket/results --watch[/cyan]
+    """
+    with errors_printed_as_sentences(json_file):
+        run = headrace.load_run(output)
+        if watch:
+            run = cli.watch_results(run)
+        print_report(run.as_json(), lambda: cli.results_report(run), json_file)
 
 
 def main() -> None:

@@ -23,6 +23,8 @@ from headrace.errors import (
     CatalogError,
     HeadraceError,
     HeadraceWarning,
+    ModelError,
+    ResultsError,
     StateError,
 )
 
@@ -101,7 +103,14 @@ def errors_printed_as_sentences(
             raise typer.Exit(130) from None
         except BrokenPipeError:
             raise
-        except (AnnotationError, CatalogError, StateError, OSError) as error:
+        except (
+            AnnotationError,
+            CatalogError,
+            ModelError,
+            ResultsError,
+            StateError,
+            OSError,
+        ) as error:
             print_message(str(error))
             raise typer.Exit(1) from error
         except (HeadraceError, ValueError) as error:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from enum import StrEnum
 from functools import reduce
-from typing import TYPE_CHECKING
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,14 +17,17 @@ import headrace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     from headrace.annotations import Annotations
 
 __all__ = [
     "Decoder",
+    "OnError",
     "PreviewAudio",
     "ShuffleBy",
     "Verify",
+    "load_model",
     "parse_file_and_second",
     "parse_worker_counts",
     "read_annotations",
@@ -48,12 +56,60 @@ class ShuffleBy(StrEnum):
     FILE = "file"
 
 
+class OnError(StrEnum):
+    """What `apply --on-error` does if the model raises."""
+
+    RAISE = "raise"
+    MASK = "mask"
+
+
 class PreviewAudio(StrEnum):
     """Audio format of the players that `preview` writes."""
 
     FLAC = "flac"
     MP3 = "mp3"
     NONE = "none"
+
+
+def load_model(text: str) -> tuple[Callable[..., Any], bool]:
+    """Return the function that ``FILE.py:NAME`` or ``MODULE:NAME`` names, and if it is a factory.
+
+    A function that can be called without arguments is a factory: it returns the function of a
+    batch.
+    """
+    place, _, name = text.rpartition(":")
+    if not place or not name:
+        raise typer.BadParameter(
+            f"{text!r} is not FILE.py:NAME, such as birds.py:model.", param_hint="--model"
+        )
+    try:
+        module = _load_file(Path(place)) if place.endswith(".py") else import_module(place)
+    except Exception as error:
+        raise typer.BadParameter(
+            f"{place} cannot be imported: {type(error).__name__}: {error}", param_hint="--model"
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise typer.BadParameter(f"{place} has no function {name!r}.", param_hint="--model")
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):  # it needs a batch, or does not say what it needs
+        return function, False
+    return function, True
+
+
+def _load_file(file: Path) -> ModuleType:
+    """Import a file, as if Python had been started with it: its neighbours can be imported."""
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {str(file)!r}")
+    sys.path.insert(0, str(file.resolve().parent))
+    spec = spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[file.stem] = module  # pickle and dataclasses look it up there
+    spec.loader.exec_module(module)
+    return module
 
 
 def parse_worker_counts(text: str | None) -> tuple[int, ...] | None:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from headrace.bench import Demo, SweepResult, WorkerResult
     from headrace.catalog import Summary
     from headrace.failures import Failure
+    from headrace.inference import Run
 
-__all__ = ["bench_report", "demo_report", "scan_report"]
+__all__ = ["bench_report", "demo_report", "results_report", "scan_report"]
 
 _SHOWN_FAILURES: Final = 10
 _FILE_COLUMNS: Final = 80
@@ -64,6 +65,41 @@ def scan_report(summary: Summary) -> RenderableType:
             parts.append(
                 Text(f"  and {hidden:,} more: use --failures FILE to list all.", style="dim")
             )
+    return Group(*parts)
+
+
+def results_report(run: Run) -> RenderableType:
+    """Return what `headrace results` prints."""
+    now = run.progress
+    share = (now.written + now.failed) / now.expected if now.expected else 1.0
+    head = Text.assemble(
+        (escape_controls(run.name), "bold"),
+        f" in {escape_controls(run.folder)}: {format_count(now.expected, 'window')} of "
+        f"{format_count(now.recordings, 'recording')}, ",
+        ("complete" if run.complete else f"{share:.1%} done", "bold"),
+    )
+    if now.vanished:
+        head.append(f"\n{format_count(now.vanished, 'recording')} vanished: the results are kept.")
+    table = _table("written", "failed", "open", "parts", "windows/s", "time", "time left")
+    left = now.open / now.windows_per_s if now.windows_per_s else None
+    table.add_row(
+        f"{now.written:,}",
+        Text(f"{now.failed:,}", style="red" if now.failed else ""),
+        f"{now.open:,}",
+        f"{now.parts:,} of {now.ranges:,}",
+        f"{now.windows_per_s:,.1f}",
+        format_duration(now.elapsed_s),
+        "" if left is None else format_duration(left),
+    )
+    parts: list[RenderableType] = [head, _indented(table)]
+    for name, loss in run.float16_loss.items():
+        parts.append(Text(f"{escape_controls(name)} is float16: off by at most {loss:.2g}."))
+    if run.failures:
+        by_code = sorted(run.failures, key=lambda failure: (failure.code, -failure.windows))
+        parts += _failures(by_code[:_SHOWN_FAILURES])
+        hidden = len(run.failures) - _SHOWN_FAILURES
+        if hidden > 0:
+            parts.append(Text(f"  and {hidden:,} more: --json FILE lists all.", style="dim"))
     return Group(*parts)
 
 

@@ -271,6 +271,7 @@ class _Share:
         self._parts: deque[_PartInTheMaking] = deque()  # in the order of their windows
         self._unread: dict[int, Failure] = {}  # by place in the set
         self._writing: Future[None] | None = None
+        self._began = 0.0  # when the part in the making was begun, by the monotonic clock
 
     def make(
         self,
@@ -282,6 +283,7 @@ class _Share:
     ) -> Any:  # noqa: ANN401  Stats
         """Make parts until nothing is left to this process; return the loader's statistics."""
         loader, source = loaders.make()
+        self._began = time.monotonic()
         done = self._work.done
         with loader:
             batches = source.take(self._lists(first, background), self._note_unread)
@@ -333,7 +335,8 @@ class _Share:
     def _finish_parts(self, model: Model, background: Background) -> None:
         while self._parts and self._parts[0].complete:
             part = self._parts.popleft()
-            part.end(model.outputs.take_loss())
+            part.end(model.outputs.take_loss(), self._began)
+            self._began = time.monotonic()
             self._wait_for_writing()
             self._writing = background.submit(lambda part=part: self._write(part))  # type: ignore[misc]
 
@@ -400,7 +403,6 @@ class _PartInTheMaking:
         ]
         self.chunks: list[dict[str, pa.Array]] = []
         self.part = Part(claim.name, 0)
-        self._begun_s, self._began = time.time(), time.monotonic()
 
     @property
     def complete(self) -> bool:
@@ -409,8 +411,6 @@ class _PartInTheMaking:
 
     def next_places(self, count: int) -> NDArray[np.int64]:
         """Return the places of the next `count` windows."""
-        if not self._taken:  # while it was loaded ahead, other parts were made
-            self._begun_s, self._began = time.time(), time.monotonic()
         return self.places[self._taken : self._taken + count]
 
     def add(self, places: NDArray[np.int64], failures: dict[int, Failure]) -> None:
@@ -420,16 +420,16 @@ class _PartInTheMaking:
         self._failed += [(int(numbers[row]), failures[row]) for row in sorted(failures)]
         self._written.append(np.delete(places, sorted(failures)) if failures else places)
 
-    def end(self, loss: dict[str, float]) -> None:
-        """Make `part`."""
+    def end(self, loss: dict[str, float], began: float) -> None:
+        """Make `part`, which was begun when the monotonic clock was at `began`."""
         failures = FailedRun.join(sorted(self._failed, key=lambda one: one[0]))
         failures += self._claim.kept
         self.part = Part(
             self._claim.name,
             sum(map(len, self._written)),
             sorted(failures, key=lambda run: run.begin),
-            round(self._begun_s, 3),
-            round(time.monotonic() - self._began, 3),
+            round(time.time() - (time.monotonic() - began), 3),
+            round(time.monotonic() - began, 3),
             loss,
         )
 

@@ -12,6 +12,7 @@ Guarantees
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     import pyarrow.dataset
 
 __all__ = ["LocalFolder", "ObjectFolder", "ResultFolder", "open_folder"]
+
+_REASON: Final = re.compile("<Message>(.*?)</Message>", re.DOTALL)
+"""Where the answer of a store says what is wrong."""
 
 _URL_SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "memory")
 
@@ -363,14 +367,22 @@ def _store_errors(place: str) -> Iterator[None]:
     """Replace an error of obstore, which is many lines long, by its first line."""
     try:
         yield
-    except (FileNotFoundError, ResultsError):
+    except ResultsError:
         raise
     except Exception as error:
-        if not type(error).__module__.startswith("obstore"):
+        kind: type[OSError] = OSError
+        if isinstance(
+            error, FileNotFoundError | PermissionError
+        ):  # obstore raises builtin ones too
+            kind = type(error)
+        elif not type(error).__module__.startswith("obstore"):
             raise
-        text = escape_controls(str(error).partition("\n")[0])
-        kind = PermissionError if "Permission" in type(error).__name__ else OSError
-        raise kind(f"the store of {place} reports: {text}") from None
+        text = str(error).partition("Debug source")[0]
+        reason = _REASON.search(text)
+        first = escape_controls(text.partition("<?xml")[0].partition("\n")[0]).rstrip(": ")
+        if reason is not None:
+            first = f"{first}: {escape_controls(reason[1])}"
+        raise kind(f"the store of {place} reports: {first}") from None
 
 
 def _sync_folder(folder: Path) -> None:

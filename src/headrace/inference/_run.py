@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from headrace._formatting import format_count
 from headrace.errors import ResultsError
-from headrace.failures import Code, Failure
+from headrace.failures import Code, Failure, failure_to_json
 from headrace.inference._generations import Generations
 from headrace.inference._manifest import Manifest
 from headrace.inference._parts import Part, list_parts, read_parts
 from headrace.inference._result_folder import open_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -75,8 +75,8 @@ class RunProgress:
 class Run:
     """The results of a model that was applied to windows.
 
-    Made by `Windows.apply` and `load_run`. Each property reads what is there when it is first used:
-    load the run again to see what processes that still run have added.
+    Made by `Windows.apply` and `load_run`. A property reads what is there when it is first used:
+    `reload` returns what processes that still run have added.
 
     Attributes
     ----------
@@ -95,7 +95,9 @@ class Run:
         generations: Generations,
         *,
         stats: Stats | None = None,
+        known: Mapping[PartName, Part] | None = None,
     ) -> None:
+        self._known = known or {}
         self._folder = folder
         self._manifest = manifest
         self._generations = generations
@@ -109,7 +111,15 @@ class Run:
 
     @cached_property
     def _parts(self) -> list[Part]:
-        return list(read_parts(self._folder, self._names))
+        new = read_parts(self._folder, [name for name in self._names if name not in self._known])
+        parts = {**self._known, **{part.name: part for part in new}}
+        return [parts[name] for name in self._names]
+
+    def reload(self) -> Run:
+        """Return the run as it is now. Only what is new is read."""
+        known = {part.name: part for part in self._parts}
+        generations = Generations.read(self._folder)
+        return Run(self._folder, self._manifest, generations, stats=self.stats, known=known)
 
     @cached_property
     def _last_parts(self) -> list[Part]:
@@ -264,6 +274,17 @@ class Run:
                 for row, count in zip(*np.unique(rows, return_counts=True), strict=True):
                     found.append((int(offsets[number] + row), run.code, int(count)))
         return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the progress and the failures as plain values, for `json.dump`."""
+        return {
+            "folder": self.folder,
+            "name": self.name,
+            "complete": self.complete,
+            **asdict(self.progress),
+            "float16_loss": self.float16_loss,
+            "failures": [failure_to_json(one) for one in self.failures],
+        }
 
     def __repr__(self) -> str:
         now = self.progress

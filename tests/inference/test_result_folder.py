@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import headrace
+from headrace.inference._owner import Owner
+from headrace.inference._result_folder import ObjectFolder, ResultFolder, open_folder
+from tests.support.bucket import serve_bucket
+from tests.support.models import all_kinds, expected_loudness, loudness, sorted_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from headrace import Windows
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[None]:
+    """Serve a bucket called ``results``, and let obstore find it."""
+    with serve_bucket("results") as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> ResultFolder:
+    """Return a prepared folder, or a prefix of a bucket."""
+    place = str(tmp_path / "results")
+    if request.param == "bucket":
+        request.getfixturevalue("bucket")
+        place = f"s3://results/{tmp_path.name}"
+    made = open_folder(place)
+    made.prepare()
+    return made
+
+
+def test_a_name_is_created_once(folder: ResultFolder) -> None:
+    """A second file of the same name is not created, and the first one stays."""
+    assert folder.create("parts/a", b"first")
+    assert not folder.create("parts/a", b"second")
+    assert folder.read("parts/a") == b"first"
+    assert folder.exists("parts/a")
+    assert [*folder.list("parts")] == ["a"]
+
+
+def test_of_many_threads_one_creates_a_name(folder: ResultFolder) -> None:
+    """Exactly one of several callers is told that it created the file."""
+    created: list[int] = []
+    barrier = threading.Barrier(8)
+
+    def create(number: int) -> None:
+        barrier.wait()
+        if folder.create("parts/a", str(number).encode()):
+            created.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(created) == 1
+    assert folder.read("parts/a") == str(created[0]).encode()
+
+
+def test_what_is_missing(folder: ResultFolder) -> None:
+    """A missing file is a `FileNotFoundError`, an empty folder an empty list."""
+    with pytest.raises(FileNotFoundError):
+        folder.read("parts/none")
+    assert not folder.exists("parts/none")
+    folder.delete("parts/none")
+    assert folder.list("leases") == {}
+
+
+def test_a_replaced_file_has_another_version(folder: ResultFolder) -> None:
+    """Other processes see that a lease was written anew."""
+    folder.replace("leases/a", b"1")
+    before = folder.list("leases")["a"]
+    folder.replace("leases/a", b"2")
+
+    assert folder.list("leases")["a"] != before
+    assert folder.read_end("leases/a", 100) == b"2"
+
+
+def test_results_in_a_bucket(windows: Windows, tmp_path: Path, bucket: None) -> None:
+    """A run in a bucket has the same rows, and is found by its URL and by a store of obstore."""
+    del bucket
+    import obstore.store
+
+    url = f"s3://results/{tmp_path.name}/run"
+    run = windows.apply(loudness, url, batch_size=4, name="loudness", part_size=6)
+    found = headrace.load_run(obstore.store.from_url(url))
+
+    assert sorted_rows(run.to_arrow()) == expected_loudness(windows)
+    assert found.folder == url
+    assert sorted_rows(found.to_arrow()) == sorted_rows(run.to_arrow())
+    with pytest.raises(headrace.ResultsError, match="the model's name was 'loudness'"):
+        windows.apply(all_kinds, url, batch_size=4, name="all")
+
+
+def test_a_store_that_ignores_the_condition_is_refused(
+    folder: ResultFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a name can be created twice, no result is written."""
+    monkeypatch.setattr(type(folder), "create", lambda *_: True)
+
+    with pytest.raises(headrace.ResultsError, match=r"If-None-Match|created twice"):
+        folder.prepare()
+
+
+def test_credentials_are_not_shown() -> None:
+    """The name of a bucket has neither user and password nor a signed query."""
+    url = "s3://user:secret@bucket/run?X-Amz-Signature=secret"
+    try:
+        shown = open_folder(url).name
+    except OSError as error:  # obstore may refuse it
+        shown = str(error)
+
+    assert "secret" not in shown
+
+
+def test_errors_of_a_store_are_one_line(bucket: None) -> None:
+    """An error of obstore, which is many lines long, becomes one sentence with the place."""
+    del bucket
+    place = open_folder("s3://no-such-bucket/run")
+    assert isinstance(place, ObjectFolder)
+
+    with pytest.raises(OSError, match=r"the store of s3://no-such-bucket/run reports") as seen:
+        place.create("parts/a", b"")
+    assert "\n" not in str(seen.value)
+    assert "The specified bucket does not exist" in str(seen.value)
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    """Temporary files of processes that have ended are deleted, those of others stay."""
+    place = open_folder(tmp_path)
+    place.prepare()
+    code = "from headrace.inference._owner import Owner; print(Owner.current().text)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    dead = tmp_path / "parts" / f".{ended}.0.tmp"
+    mine = tmp_path / "parts" / f".{Owner.current().text}.0.tmp"
+    foreign = tmp_path / "parts" / ".elsewhere-1-1.0.tmp"
+    for file in (dead, mine, foreign):
+        file.write_bytes(b"")
+    place.prepare()
+
+    assert [file.exists() for file in (dead, mine, foreign)] == [False, True, True]
+    assert place.list("parts") == {}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are only recognised on POSIX")
+def test_owners_are_recognised() -> None:
+    """A process that runs, one that has ended, and one elsewhere."""
+    me = Owner.current()
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+
+    assert Owner.from_text(me.text) == me
+    assert me.runs()
+    assert not me.has_ended()
+    assert Owner(me.host, child.pid, "").has_ended()
+    assert Owner(me.host, me.pid, "1").has_ended() == bool(me.started)
+    elsewhere: Any = Owner("elsewhere", me.pid, me.started)
+    assert not elsewhere.runs()
+    assert not elsewhere.has_ended()
+    assert not Owner.from_text("nonsense").has_ended()
