@@ -85,14 +85,24 @@ def _anchors(page: Path) -> set[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a working folder with two sites in ``raw_data``, and an M4A file if there is PyAV."""
+    """Return a working folder: two sites in ``raw_data``, results, and M4A if there is PyAV."""
     write_archive(tmp_path, recordings=6, seconds=56, sites=2)
+    _write_results(tmp_path)
     if importlib.util.find_spec("av") is not None:
         (tmp_path / "phone").mkdir()
         audio = medley(12 * 48_000).astype(np.float32)
         encode(importlib.import_module("av"), tmp_path / "phone" / "1.m4a", audio, "ipod", "aac")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def _write_results(folder: Path) -> None:
+    """Write a model, ``birds.py``, and what it gave for the recordings: ``results/birds``."""
+    (folder / "birds.py").write_text("def model(batch):\n    return batch.audio[:, :3]\n", "utf-8")
+    windows = headrace.scan(folder / "raw_data").windows(window_s=3.0)
+    windows.apply(
+        lambda batch: batch.audio[:, :3], folder / "results" / "birds", batch_size=32, name="birds"
+    )
 
 
 class _Shown(ast.NodeTransformer):

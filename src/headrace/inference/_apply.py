@@ -140,7 +140,8 @@ def apply(
         caller.try_on_noise(batch_size)
         manifest = _make_manifest(identity, chosen, window_columns, caller, batch_size)
         manifest = manifest.create(folder)
-        manifest.check_same(folder, identity, window_columns.schema)  # of another process
+        manifest.check_same(folder, identity, window_columns.schema)
+        outputs.fields = manifest.outputs  # of another process, where it was first
     loaders.limit(memory, _PART_COPIES * manifest.part_size * row_bytes(manifest.schema))
     generations = Generations.update(folder, chosen)
     leases = Leases(folder)
