@@ -55,7 +55,7 @@ def resident() -> int:
 
 
 def apply(folder: Path) -> None:
-    """Apply the model in this process, and print figures as JSON: a line at a tenth, and one at the end."""
+    """Apply the model here, and print figures as JSON after each tenth and at the end."""
     began = time.monotonic()
     catalog = headrace.load_catalog(folder / "catalog.parquet")
     windows = catalog.windows(RATE, SAMPLES / RATE)
