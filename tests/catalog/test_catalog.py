@@ -19,6 +19,7 @@ from headrace.catalog._catalog import Catalog
 from headrace.codecs._recording import Recording
 from headrace.errors import CatalogError
 from tests.support.catalog_tables import FAILURES, table, three_recordings
+from tests.support.catalogs import fake_catalog
 
 if TYPE_CHECKING:
     from headrace.catalog._table import Row
@@ -293,3 +294,16 @@ def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     runpy.run_path(str(BENCHMARKS / "catalog_rows.py"), run_name="__main__")
 
     assert '"rows": 50' in result.read_text()
+
+
+def test_without_leaves_recordings_out() -> None:
+    """Ids in any kind of sequence are left out; those that are unknown do not matter."""
+    catalog = fake_catalog([10, 20, 30])
+
+    for ids in (["r1", "x"], {"r1"}, pa.array(["r1"]), pa.chunked_array([["r1"], []], pa.string())):
+        assert catalog.without(ids).ids.to_pylist() == ["r0", "r2"]
+    assert len(catalog.without([])) == 3
+    with pytest.raises(CatalogError, match="ids must be several"):
+        catalog.without("r1")
+    with pytest.raises(CatalogError, match="The ids cannot be read"):
+        catalog.without([object()])  # type: ignore[list-item]
