@@ -306,4 +306,4 @@ def test_without_leaves_recordings_out() -> None:
     with pytest.raises(CatalogError, match="ids must be several"):
         catalog.without("r1")
     with pytest.raises(CatalogError, match="The ids cannot be read"):
-        catalog.without([object()])  # type: ignore[list-item]
+        catalog.without([object()])

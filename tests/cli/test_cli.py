@@ -1,8 +1,10 @@
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,11 +14,14 @@ import numpy as np
 import pytest
 import soundfile
 from pyarrow import csv, parquet
+from rich.console import Console
 
+import headrace
 from headrace import bench, catalog
 from headrace.bench._synthetic import Archive, write_archive
 from headrace.cli import _commands as cli
 from headrace.cli import _console as console
+from headrace.cli import watch_results
 from headrace.errors import DamagedWarning, NoRecordingsError, ReadError
 from headrace.failures import Code, Failure
 
@@ -924,3 +929,34 @@ def test_results_of_nothing_are_one_sentence(run: Run, tmp_path: Path) -> None:
 
     assert result.code == 1
     assert "there are no results in" in _sentence(result.err)
+
+
+def test_watching_ends_when_the_run_is_complete(archive: Archive, tmp_path: Path) -> None:
+    """The report is drawn anew after each interval, until nothing is open."""
+    windows = catalog.scan(archive.pattern).windows(16_000, 0.5)
+
+    def apply() -> headrace.Run:
+        return windows.apply(
+            lambda batch: batch.audio[:, 0],
+            tmp_path / "results",
+            batch_size=2,
+            name="x",
+            part_size=5,
+        )
+
+    apply()
+    next((tmp_path / "results" / "parts").iterdir()).unlink()
+    waits = []
+
+    class Interval(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            if len(waits) == 2:
+                apply()
+            return False
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    run = watch_results(headrace.load_run(tmp_path / "results"), console, Interval())
+
+    assert run.complete
+    assert len(waits) == 2

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +175,7 @@ def test_other_windows_are_refused(archive: str, tmp_path: Path) -> None:
         ({"on_error": "skip"}, "on_error must be one of raise, mask"),
         ({"model": lambda: loudness}, "give either a function of a batch, or model="),
         ({"float16": ("emb",)}, "float16 names the column 'emb', and the model returns rms, first"),
-        ({"memory": 1 << 10}, "the results take"),
+        ({"memory": 1 << 10}, r"loading needs at least \d+ bytes, and the results take \d+\."),
     ],
 )
 def test_wrong_arguments(
@@ -578,3 +582,78 @@ def test_a_damaged_part(windows: Windows, tmp_path: Path) -> None:
     part.unlink()
     run = apply(windows, tmp_path / "results")
     assert sorted_rows(run.to_arrow()) == expected_loudness(windows)
+
+
+def test_a_run_that_has_only_begun(windows: Windows, tmp_path: Path) -> None:
+    """Before the first part, and even before the first generation, a run is empty."""
+    apply(windows, tmp_path / "results")
+    for folder, expected in (("parts", len(windows)), ("generations", 0)):
+        for file in (tmp_path / "results" / folder).iterdir():
+            file.unlink()
+        run = headrace.load_run(tmp_path / "results")
+        assert (run.progress.expected, run.progress.written) == (expected, 0)
+        assert run.to_arrow().num_rows == 0
+        assert pc.sum(run.ledger()["open"]).as_py() == (expected or None)
+        assert not run.complete
+        assert not run.failures
+        assert run.as_json()["open"] == expected
+    run = apply(windows, tmp_path / "results")
+    assert sorted_rows(run.to_arrow()) == expected_loudness(windows)
+
+
+def test_an_interrupt_keeps_complete_parts(windows: Windows, tmp_path: Path) -> None:
+    """Ctrl-C ends the call; complete parts have been written, and no lease is left."""
+
+    def interrupted(batch: Batch) -> object:
+        if int(batch.index.min()) >= 18:
+            raise KeyboardInterrupt
+        return loudness(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        apply(windows, tmp_path / "results", interrupted)
+
+    run = headrace.load_run(tmp_path / "results")
+    assert run.progress.written == 18
+    assert repr(run).endswith("18 windows written, 0 failed, 20 open>")
+    assert not list((tmp_path / "results" / "leases").iterdir())
+    assert sorted_rows(apply(windows, tmp_path / "results").to_arrow()) == expected_loudness(
+        windows
+    )
+
+
+def test_memory_is_limited(windows: Windows, tmp_path: Path) -> None:
+    """The loader gets what the parts leave of `memory`."""
+    bounds = [
+        apply(windows, tmp_path / memory, memory=memory).stats.memory_bound  # type: ignore[union-attr]
+        for memory in ("3 MiB", "6 MiB")
+    ]
+
+    assert bounds[0] <= 3 << 20
+    assert bounds[0] <= bounds[1] <= 6 << 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="limits of a process are those of POSIX")
+def test_a_file_that_may_not_grow(archive: str, tmp_path: Path) -> None:
+    """Where the system refuses to write a part, one sentence says so, and nothing half is left."""
+    code = """
+import resource, signal, sys
+import headrace
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+windows = headrace.scan(sys.argv[1]).windows(8_000, 0.25)
+if sys.argv[3] == "limited":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    run = windows.apply(lambda batch: batch.audio, sys.argv[2], batch_size=4, name="x", part_size=8)
+except OSError as error:
+    sys.exit(str(error))
+print(run.to_arrow().num_rows)
+"""
+    command = [sys.executable, "-c", code, archive, str(tmp_path / "results")]
+    limited = subprocess.run([*command, "limited"], capture_output=True, text=True, check=False)
+    free = subprocess.run([*command, "free"], capture_output=True, text=True, check=False)
+
+    assert re.match(r"a part of the results cannot be written to .*File too large", limited.stderr)
+    assert limited.stderr.count("\n") == 1
+    assert free.stdout == "38\n"
+    assert not list((tmp_path / "results" / "parts").glob(".*"))

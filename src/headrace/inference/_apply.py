@@ -236,21 +236,28 @@ class _Loaders:
         """
         if memory is None:
             return
-        memory = parse_bytes(memory)
-        if memory <= part_bytes:
+        given = parse_bytes(memory)
+        try:
+            self._make_loader(max(1, given - part_bytes)).close()
+        except MemoryBudgetError as error:
+            needed = error.needed + part_bytes
             raise MemoryBudgetError(
-                f"memory={format_bytes(memory)} is too small: the results take "
-                f"{format_bytes(part_bytes)}. Give more, or a new output with a smaller part_size.",
-                needed=part_bytes + 1,
-            )
-        self._memory = memory - part_bytes
+                f"memory={format_bytes(given)} is too small: loading needs at least "
+                f"{error.needed} bytes, and the results take {part_bytes}. Give "
+                f'memory="{-(-needed >> 20)} MiB", or a new output with a smaller part_size.',
+                needed=needed,
+            ) from None
+        self._memory = given - part_bytes
 
     def make(self) -> tuple[Loader, Any]:
         """Return a loader, and what its batches are taken from."""
-        loader = self._windows.loader(memory=self._memory, **self._arguments)  # type: ignore[arg-type]
+        loader = self._make_loader(self._memory)
         if self._device is None:
             return loader, loader
         return loader, adapters.torch.TorchLoader(loader, device=self._device)
+
+    def _make_loader(self, memory: int | None) -> Loader:
+        return self._windows.loader(memory=memory, **self._arguments)  # type: ignore[arg-type]
 
 
 class _Share:
@@ -287,7 +294,9 @@ class _Share:
         self._began = time.monotonic()
         done = self._work.done
         with loader:
-            batches = source.take(self._lists(first, background), self._note_unread)
+            assert loader.batch_size is not None
+            lists = self._lists(first, background, loader.batch_size)
+            batches = source.take(lists, self._note_unread)
             try:
                 for batch in batches:
                     done += self._add(batch, model)
@@ -299,14 +308,23 @@ class _Share:
             self._wait_for_writing()
             return loader.stats()
 
-    def _lists(self, first: Claim, background: Background) -> Iterator[NDArray[np.int64]]:
-        """Yield the places of each claim. The next claim is looked for behind the model."""
+    def _lists(
+        self, first: Claim, background: Background, batch_size: int
+    ) -> Iterator[NDArray[np.int64]]:
+        """Yield the places of each claim, in two lists.
+
+        The next claim is looked for behind the model while the second list is loaded. Earlier, it
+        would be kept from processes that have nothing left.
+        """
         claim: Claim | None = first
         while claim is not None:
-            upcoming = background.submit(self._work.claim)
             part = _PartInTheMaking(claim)
             self._parts.append(part)
-            yield part.places
+            batches = -(-len(part.places) // batch_size)
+            cut = batches * 3 // 4 * batch_size
+            yield part.places[:cut]
+            upcoming = background.submit(self._work.claim)
+            yield part.places[cut:]
             claim = upcoming.result()
 
     def _note_unread(self, failure: Failure) -> None:

@@ -69,7 +69,7 @@ class RunProgress:
     @property
     def complete(self) -> bool:
         """Whether every window has a result or a cause."""
-        return not self.open
+        return bool(self.ranges) and not self.open
 
 
 class Run:
@@ -143,6 +143,10 @@ class Run:
         DuckDB and Polars read it: ``polars.scan_pyarrow_dataset(run.dataset)``, and in DuckDB a
         Python variable that holds it is a table.
         """
+        import pyarrow.dataset as ds
+
+        if not self._names:
+            return ds.dataset(self.schema.empty_table())
         return self._folder.dataset([name.path for name in self._names], self.schema)
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -235,8 +239,9 @@ class Run:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        none = pa.table({"id": pa.array([], pa.string()), "windows": pa.array([], pa.int64())})
         tables = [one.table.select(["id", "windows"]) for one in self._generations.all]
-        recordings = pa.concat_tables(tables).combine_chunks()
+        recordings = pa.concat_tables([none, *tables]).combine_chunks()
         ids = recordings["id"].combine_chunks()
         expected = recordings["windows"].to_numpy()
         written = np.zeros(len(ids), np.int64)
