@@ -48,7 +48,7 @@ def test_kill_9(tmp_path: Path) -> None:
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_kill_9_at_many_moments(tmp_path: Path, processes: int) -> None:
     """Each window is in the results once, and a kill costs less than a part."""
-    _kill(tmp_path, str(tmp_path / "results"), 40, processes)
+    _kill(tmp_path, str(tmp_path / "results"), 20, processes)
 
 
 @pytest.mark.slow
@@ -56,4 +56,4 @@ def test_kill_9_at_many_moments(tmp_path: Path, processes: int) -> None:
 def test_kill_9_at_many_moments_with_a_bucket(tmp_path: Path, processes: int) -> None:
     """The same holds for a bucket."""
     with serve_bucket("results") as environment:
-        _kill(tmp_path, "s3://results/run", 20, processes, **environment)
+        _kill(tmp_path, "s3://results/run", 10, processes, **environment)

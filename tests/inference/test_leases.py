@@ -12,6 +12,8 @@ from tests.support.models import expected_loudness, loudness, sorted_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     import headrace
     from headrace import Windows
 
@@ -86,6 +88,22 @@ def test_a_damaged_lease_is_only_a_hint(windows: Windows, tmp_path: Path) -> Non
     run = windows.apply(loudness, tmp_path / "results", batch_size=4, name="x", part_size=6)
 
     assert sorted_rows(run.to_arrow()) == expected_loudness(windows)
+
+
+def test_a_listing_that_lags(
+    windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts that a network file system does not list yet are found to exist one by one."""
+    windows.apply(loudness, tmp_path / "results", batch_size=4, name="x", part_size=6)
+    with monkeypatch.context() as patch:
+        patch.setattr("headrace.inference._work.list_parts", lambda _: [])
+        run = windows.apply(_never, tmp_path / "results", batch_size=4, name="x", part_size=6)
+
+    assert sorted_rows(run.to_arrow()) == expected_loudness(windows)
+
+
+def _never(batch: headrace.Batch) -> object:
+    raise AssertionError(f"nothing is left, and a batch of {len(batch)} windows came")
 
 
 def test_a_range_that_another_process_makes_is_left_to_it(windows: Windows, tmp_path: Path) -> None:

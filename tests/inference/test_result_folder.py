@@ -10,7 +10,12 @@ import pytest
 
 import headrace
 from headrace.inference._owner import Owner
-from headrace.inference._result_folder import ObjectFolder, ResultFolder, open_folder
+from headrace.inference._result_folder import (
+    ObjectFolder,
+    ResultFolder,
+    _store_errors,
+    open_folder,
+)
 from tests.support.bucket import serve_bucket
 from tests.support.models import all_kinds, expected_loudness, loudness, sorted_rows
 
@@ -125,6 +130,16 @@ def test_credentials_are_not_shown() -> None:
         shown = str(error)
 
     assert "secret" not in shown
+
+
+def test_a_signed_query_is_not_in_an_error() -> None:
+    """What follows the question mark of a URL in an error of a store is left out."""
+    error = type("GenericError", (Exception,), {"__module__": "obstore.exceptions"})
+    text = "Error performing GET https://host/a?sig=secret&x=1 in 3 ms - 403"
+
+    with pytest.raises(OSError, match="403") as seen, _store_errors("az://a/b"):
+        raise error(text)
+    assert "secret" not in str(seen.value)
 
 
 def test_errors_of_a_store_are_one_line(bucket: None) -> None:

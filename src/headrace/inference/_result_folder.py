@@ -34,6 +34,9 @@ __all__ = ["LocalFolder", "ObjectFolder", "ResultFolder", "open_folder"]
 _REASON: Final = re.compile("<Message>(.*?)</Message>", re.DOTALL)
 """Where the answer of a store says what is wrong."""
 
+_QUERY: Final = re.compile(r"\?[^\s,)]+")
+"""The query of a URL, which may be signed."""
+
 _URL_SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "memory")
 
 
@@ -377,7 +380,7 @@ def _store_errors(place: str) -> Iterator[None]:
             kind = type(error)
         elif not type(error).__module__.startswith("obstore"):
             raise
-        text = str(error).partition("Debug source")[0]
+        text = _QUERY.sub("", str(error).partition("Debug source")[0])
         reason = _REASON.search(text)
         first = escape_controls(text.partition("<?xml")[0].partition("\n")[0]).rstrip(": ")
         if reason is not None:

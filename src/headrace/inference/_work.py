@@ -125,7 +125,6 @@ class Work:
 
     def _acquire(self, names: list[PartName]) -> PartName | None:
         """Take one of these parts out of the list, or return None if others make all of them."""
-        refreshed = False
         while names:
             standings = self._leases.observe()
             chosen = None
@@ -143,13 +142,12 @@ class Work:
                     break
             if chosen is None:
                 return None
+            names.remove(chosen)
             if not self._folder.exists(chosen.path):
-                names.remove(chosen)
                 return chosen
             self._leases.release(chosen.stem)
+            self._done.add(chosen.range)  # a network file system may list it later
             self._forget_done(names)
-            assert not refreshed or chosen not in names
-            refreshed = True
         return None
 
     def _forget_done(self, names: list[PartName]) -> None:
