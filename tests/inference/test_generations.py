@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headrace import Catalog, Windows
 
 
+@settings(deadline=None)
 @given(
     total=st.integers(1, 10_000),
     part_size=st.integers(1, 3_000),
@@ -44,6 +45,7 @@ def test_other_files_are_no_parts(name: str) -> None:
     assert PartName.parse(name) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.data())
 def test_neighbouring_failures_are_joined(ids: list[str], data: st.DataObject) -> None:
     """Runs of failures hold the same windows, with the same recording and code."""

@@ -199,7 +199,8 @@ class Outputs:
             )
         if name in self._float16 and numbers.dtype.kind == "f":
             half = _as_float16(name, numbers)
-            off = np.abs(numbers - half.astype(numbers.dtype))
+            with np.errstate(invalid="ignore"):  # infinity is kept, and its error is none
+                off = np.abs(numbers - half.astype(numbers.dtype))
             worst = float(np.max(off, initial=0.0, where=np.isfinite(off)))
             self._loss[name] = max(worst, self._loss.get(name, 0.0))
             numbers = half
@@ -272,10 +273,13 @@ def _is_list(row: object) -> bool:
 def _detections(name: str, value: Any) -> pa.Array:  # noqa: ANN401  lists of lists of dicts
     import pyarrow as pa
 
-    plain = [
-        [_detection(name, one) for one in ([] if row is None else row)]
-        for row in (value.tolist() if isinstance(value, np.ndarray) else value)
-    ]
+    rows = [[] if row is None else row for row in value]
+    if wrong := [row for row in rows if not isinstance(row, list | tuple | np.ndarray)]:
+        raise ModelError(
+            f"the model returned {wrong[0]!r} for a window in {name!r}: return a list of "
+            "detections for each window, as before."
+        )
+    plain = [[_detection(name, one) for one in row] for row in rows]
     try:
         return pa.array(plain, detection_type())
     except (pa.ArrowException, TypeError, ValueError) as error:
