@@ -442,6 +442,7 @@ def apply_command(
         typer.Option("--cache", metavar="FILE.parquet", help="Catalog to update: see scan."),
     ] = None,
     root: Root = None,
+    decoder: DecodedBy = Decoder.AUTO,
     json_file: Json = None,
 ) -> None:
     """Apply a model to every window and keep the results.
@@ -454,7 +455,8 @@ def apply_command(
     """
     function, is_factory = load_model(model)
     with errors_printed_as_sentences(json_file):
-        windows: Windows = catalog.scan(patterns, root=root, cache=catalog_file).windows(
+        recordings = catalog.scan(patterns, root=root, cache=catalog_file, decoder=decoder.value)
+        windows: Windows = recordings.windows(
             sample_rate=sample_rate, window_s=window_s, hop_s=hop_s
         )
         run = windows.apply(

@@ -352,6 +352,8 @@ class _Share:
         return count
 
     def _finish_parts(self, model: Model, background: Background) -> None:
+        if self._writing is not None and self._writing.done():
+            self._wait_for_writing()  # raises at once if a disk is full
         while self._parts and self._parts[0].complete:
             part = self._parts.popleft()
             part.end(model.outputs.take_loss(), self._began)
