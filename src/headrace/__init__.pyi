@@ -9,6 +9,7 @@ from .catalog import scan as scan
 from .codecs import Recording as Recording
 from .course import audio_chunk_dataloader as audio_chunk_dataloader
 from .course import audio_chunk_dataloader_threaded as audio_chunk_dataloader_threaded
+from .detections import Detections as Detections
 from .display import Preview as Preview
 from .display import preview as preview
 from .dsp import KernelInfo as KernelInfo

@@ -145,7 +145,7 @@ class ModelError(HeadraceError, RuntimeError):
 
 
 class ResultsError(HeadraceError, ValueError):
-    """A folder of results belongs to another model or other windows, or cannot be used."""
+    """Results belong to another model or other windows, or cannot be used as asked."""
 
 
 class StateError(HeadraceError, ValueError):

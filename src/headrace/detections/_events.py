@@ -1,0 +1,159 @@
+"""Detections per window (ragged: as many as there are) -> detections in the recording's time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from headrace._validation import arrow_errors_explained
+from headrace.errors import ResultsError
+from headrace.detections._scores import class_thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from headrace.detections._result_batches import ResultBatch
+
+__all__ = ["at_least", "detections_of_events"]
+
+_FIELDS: Final = "start_s, end_s, label (or class, its number) and score"
+
+
+def detections_of_events(
+    batches: Iterator[ResultBatch],
+    type_: pa.DataType,
+    classes: Sequence[str] | None,
+    threshold: float | Mapping[str, float] | None,
+    column: str,
+) -> Iterator[dict[str, Any]]:
+    """Yield the columns of the detections in lists of structs, a part of the windows at a time.
+
+    Parameters
+    ----------
+    batches : iterator of ResultBatch
+        Windows with a list of structs each: ``start_s`` and ``end_s`` in seconds from the start of
+        the window; ``label``, or ``class``, a number; ``score``; perhaps ``low_hz``, ``high_hz``.
+    type_ : Arrow type
+        Of the column.
+    classes : sequence of str or None
+        The names of the numbers in ``class``.
+    threshold : float, mapping of str to float, or None
+        As in `at_least`.
+    column : str
+        The column's name, for messages.
+
+    Raises
+    ------
+    ResultsError
+        The structs do not have these fields, or a detection ends before it starts.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    fields = _check_fields(type_, column)
+    named = "label" if "label" in fields else "class"
+    for batch in batches:
+        rows = pc.list_parent_indices(batch.values).to_numpy(zero_copy_only=False)
+        structs = pc.list_flatten(batch.values)
+        types = {"start_s": "double", "end_s": "double", "score": "float"}
+        columns = {}
+        with arrow_errors_explained(
+            f"The detections in the column {column!r}", f"Give each {_FIELDS}.", ResultsError
+        ):
+            for name, kind in types.items():
+                columns[name] = pc.struct_field(structs, name).cast(kind)
+            for name in {"low_hz", "high_hz"} & fields:
+                columns[name] = pc.struct_field(structs, name).cast("double")
+            columns["label"] = _labels(pc.struct_field(structs, named), named, classes, pa)
+        start, end = (columns[name].to_numpy(zero_copy_only=False) for name in ("start_s", "end_s"))
+        if len(wrong := np.flatnonzero(~((start <= end) & (end < np.inf) & (start > -np.inf)))):
+            row = int(rows[wrong[0]])
+            raise ResultsError(
+                f"A detection in {batch.ids[row].as_py()!r}, in the window at "
+                f"{batch.start_s[row]:g} s, is from {start[wrong[0]]:g} s to {end[wrong[0]]:g} s: "
+                "a detection must not end before it starts."
+            )
+        channel = batch.channel[rows]
+        columns |= {
+            "id": batch.ids.take(pa.array(rows)),
+            "channel": pa.array(channel, mask=channel < 0),
+            "start_s": pa.array(batch.start_s[rows] + start),
+            "end_s": pa.array(batch.start_s[rows] + end),
+        }
+        if threshold is None:
+            yield columns
+            continue
+        kept = pa.array(at_least(threshold, columns["label"], columns["score"], classes))
+        yield {name: values.filter(kept) for name, values in columns.items()}
+
+
+def _check_fields(type_: pa.DataType, column: str) -> set[str]:
+    """Return the fields of the structs."""
+    fields = {field.name for field in type_.value_type}
+    named = "label" if "label" in fields else "class"
+    if missing := [name for name in ("start_s", "end_s", named, "score") if name not in fields]:
+        raise ResultsError(
+            f"The detections in the column {column!r} have the fields "
+            f"{', '.join(sorted(fields))}, and no {', '.join(missing)}: give each {_FIELDS}."
+        )
+    return fields
+
+
+def at_least(
+    threshold: float | Mapping[str, float],
+    labels: pa.Array,
+    scores: pa.Array,
+    classes: Sequence[str] | None = None,
+) -> Any:  # noqa: ANN401  an ndarray of bool
+    """Return for each detection whether its score reaches the threshold of its label.
+
+    Parameters
+    ----------
+    threshold : float or mapping of str to float
+        For all labels, or for each that counts.
+    labels, scores : Arrow array
+        Of the detections.
+    classes : sequence of str, optional
+        All labels that may occur. Default: those in `labels` and `threshold`.
+
+    Raises
+    ------
+    ResultsError
+        A threshold is not a number, or is for a label that is not in `classes`.
+    """
+    encoded = labels.dictionary_encode(null_encoding="encode")
+    present = encoded.dictionary.to_pylist()
+    known = list(classes) if classes is not None else [*present, *_names(threshold)]
+    limits = dict(zip(known, class_thresholds(threshold, known).tolist(), strict=True))
+    limit_of_code = np.array([limits.get(label, np.inf) for label in present], np.float32)
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    return scores.to_numpy(zero_copy_only=False) >= limit_of_code[codes]
+
+
+def _names(threshold: float | Mapping[str, float]) -> list[str]:
+    return [*threshold] if not isinstance(threshold, (int, float)) else []
+
+
+def _labels(
+    values: pa.Array,
+    field: str,
+    classes: Sequence[str] | None,
+    pa: Any,  # noqa: ANN401
+) -> pa.Array:
+    """Return labels as strings; numbers are indices of `classes`."""
+    if not pa.types.is_integer(values.type):
+        return values.cast(pa.string())
+    if classes is None:
+        raise ResultsError(
+            f"The detections have numbers as {field}: give as classes= the name of each number."
+        )
+    numbers = values.drop_null().to_numpy(zero_copy_only=False)
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(classes):
+        raise ResultsError(
+            f"The detections have a {field} of {numbers.max()}, but there are {len(classes)} "
+            "classes, counted from 0: give as classes= the name of each number."
+        )
+    return pa.array(classes, pa.string()).take(values)

@@ -1,0 +1,194 @@
+"""The results of a model, batch by batch: whatever table holds them, in bounded memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from headrace._validation import arrow_errors_explained
+from headrace.catalog import as_table
+from headrace.errors import CatalogError, ResultsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+__all__ = [
+    "ResultBatch",
+    "each_batch",
+    "find_column",
+    "results_schema",
+]
+
+_ROWS_OF_SCHEMA: Final = ("id", "start_s", "end_s")
+
+_BATCH_BYTES: Final = 32 << 20
+"""Of values of the model's column that are read at once, about: an arbitrary choice. Parquet's
+default of 131,072 rows would be 3 GB of BirdNET's 6,522 scores."""
+
+_MOST_ROWS: Final = 1 << 16
+
+
+class ResultBatch(NamedTuple):
+    """Some rows of results, without those whose value is null.
+
+    Attributes
+    ----------
+    ids : Arrow array of string, shape ``(rows,)``
+        Of the recordings.
+    all_ids : Arrow array of string
+        The distinct ids, also those of rows whose value is null.
+    channel : ndarray of int32, shape ``(rows,)``
+        -1 where the channel is null or there is no such column.
+    start_s, end_s : ndarray of float64, shape ``(rows,)``
+        Of the windows.
+    values : Arrow array, shape ``(rows,)``
+        What the model gave for each window.
+    """
+
+    ids: pa.Array
+    all_ids: pa.Array
+    channel: NDArray[np.int32]
+    start_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+    values: pa.Array
+
+
+def results_schema(results: Any) -> tuple[Any, pa.Schema]:  # noqa: ANN401  several libraries' types
+    """Return the results as Arrow's dataset or table, and their schema.
+
+    Raises
+    ------
+    ResultsError
+        They are neither a table nor a dataset, or have no columns ``id``, ``start_s``, ``end_s``.
+    """
+    if not (hasattr(results, "scanner") and hasattr(results, "schema")):  # a pyarrow Dataset
+        try:
+            results = as_table(results)
+        except CatalogError as error:
+            raise ResultsError(str(error)) from None
+    schema: pa.Schema = results.schema
+    if missing := [name for name in _ROWS_OF_SCHEMA if name not in schema.names]:
+        raise ResultsError(
+            f"The results have the columns {', '.join(schema.names) or '(none)'}, and no "
+            f"{', '.join(missing)}: give the results of Windows.apply, or a table with a row for "
+            "each window and these columns."
+        )
+    return results, schema
+
+
+def find_column(schema: pa.Schema, column: str | None, classes: Sequence[str] | None) -> str:
+    """Return the column that has scores or detections.
+
+    Parameters
+    ----------
+    schema : Arrow schema
+        Of the results.
+    column : str or None
+        The column's name, or None to find it: the only one of lists of structs, or else the only
+        one that has as many numbers a row as there are classes.
+    classes : sequence of str or None
+        The names of the scores.
+
+    Raises
+    ------
+    ResultsError
+        There is no such column, or more than one.
+    """
+    import pyarrow as pa
+
+    def is_list(type_: pa.DataType) -> bool:
+        return bool(
+            pa.types.is_list(type_)
+            or pa.types.is_large_list(type_)
+            or pa.types.is_fixed_size_list(type_)
+        )
+
+    if column is not None:
+        if column not in schema.names:
+            raise ResultsError(
+                f"The results have no column {column!r}: there are {', '.join(schema.names)}."
+            )
+        return column
+    lists: list[pa.Field] = [field for field in schema if is_list(field.type)]
+    found: list[str] = [field.name for field in lists if pa.types.is_struct(field.type.value_type)]
+    if not found and classes is not None:
+        found = [
+            field.name
+            for field in lists
+            if not pa.types.is_fixed_size_list(field.type) or field.type.list_size == len(classes)
+        ]
+    if not found and classes is None:
+        found = [field.name for field in lists]
+    if len(found) == 1:
+        return found[0]
+    candidates = found or [name for name in schema.names if name not in _ROWS_OF_SCHEMA]
+    fitting = f" with {len(classes)} scores a window" if classes is not None else ""
+    raise ResultsError(
+        f"The results have {'several columns' if found else 'no column'} of detections, or of "
+        f"lists{fitting}: give the one to use as column=; there are {', '.join(candidates)}."
+    )
+
+
+def each_batch(results: Any, column: str) -> Iterator[ResultBatch]:  # noqa: ANN401
+    """Yield the results in their order; at most about 32 MiB of values at once.
+
+    Raises
+    ------
+    ResultsError
+        A column has a type or a null that it cannot have.
+    """
+    import pyarrow as pa
+
+    results, schema = results_schema(results)
+    names = list(dict.fromkeys(["id", "start_s", "end_s", "channel", column]))
+    names = [name for name in names if name in schema.names]
+    type_ = schema.field(column).type
+    size = type_.list_size if pa.types.is_fixed_size_list(type_) else 64
+    rows = max(1, min(_MOST_ROWS, _BATCH_BYTES // (4 * max(1, size))))
+    if isinstance(results, pa.Table):
+        batches = results.select(names).to_batches(rows)
+    else:  # read ahead of by one, so that memory stays bounded
+        batches = results.to_batches(
+            columns=names, batch_size=rows, batch_readahead=1, fragment_readahead=1
+        )
+    for batch in batches:
+        if batch.num_rows:
+            yield _result_batch(batch, column)
+
+
+def _result_batch(batch: pa.RecordBatch, column: str) -> ResultBatch:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    advice = "Give the results of Windows.apply, or columns of these types."
+    with arrow_errors_explained("id, start_s and end_s of results", advice, ResultsError):
+        ids = batch["id"].cast(pa.string())
+        start, end = (batch[name].cast(pa.float64()) for name in ("start_s", "end_s"))
+        channel = (
+            batch["channel"].cast(pa.int32()).fill_null(-1)
+            if "channel" in batch.schema.names
+            else pa.array(np.full(len(ids), -1, np.int32))
+        )
+    if ids.null_count or start.null_count or end.null_count:
+        raise ResultsError(
+            "A window of the results has no id, start_s or end_s: remove these rows."
+        )
+    all_ids = pc.unique(ids)
+    values = batch[column]
+    if values.null_count:  # windows that failed
+        kept = values.is_valid()
+        ids, channel, start, end, values = (
+            array.filter(kept) for array in (ids, channel, start, end, values)
+        )
+    return ResultBatch(
+        ids,
+        all_ids,
+        channel.to_numpy(zero_copy_only=False),
+        start.to_numpy(zero_copy_only=False),
+        end.to_numpy(zero_copy_only=False),
+        values,
+    )

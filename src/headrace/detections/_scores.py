@@ -1,0 +1,236 @@
+"""Scores per window -> detections: smoothing over neighbours, then a threshold for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from numbers import Real
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from headrace.errors import ResultsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from headrace.detections._result_batches import ResultBatch
+
+__all__ = ["class_thresholds", "detections_of_scores", "score_matrix"]
+
+_GAP: Final = 1.5
+"""Windows whose starts are further apart than this many hops are no neighbours: between one hop
+and two, where a window is missing."""
+
+
+class _Scored(NamedTuple):
+    """Windows of any recordings, with their scores as a matrix."""
+
+    ids: pa.Array
+    channel: NDArray[np.int32]
+    start_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+    scores: NDArray[np.float32]
+
+    def slice(self, start: int, stop: int) -> _Scored:
+        """Return the windows from `start` to before `stop`."""
+        rows = slice(start, stop)
+        return _Scored(
+            self.ids.slice(start, stop - start),
+            self.channel[rows],
+            self.start_s[rows],
+            self.end_s[rows],
+            self.scores[rows],
+        )
+
+
+def class_thresholds(
+    threshold: float | Mapping[str, float], classes: Sequence[str]
+) -> NDArray[np.float32]:
+    """Return the least score that counts for each class: infinity for classes not in a mapping.
+
+    Raises
+    ------
+    ResultsError
+        A threshold is not a number, or a mapping names something else than a class.
+    """
+    if isinstance(threshold, Mapping):
+        if unknown := [name for name in threshold if name not in set(classes)]:
+            raise ResultsError(
+                f"threshold= has {unknown[0]!r}, which is not one of the {len(classes)} classes, "
+                f"such as {classes[0] if classes else None!r}: name classes as they are written."
+            )
+        values = [threshold.get(name, np.inf) for name in classes]
+    else:
+        values = [threshold] * len(classes)
+    for value in values:
+        if not isinstance(value, Real) or isinstance(value, bool) or np.isnan(float(value)):
+            raise ResultsError(f"A threshold must be a number, not {value!r}.")
+    return np.array(values, np.float32)
+
+
+def detections_of_scores(
+    batches: Iterator[ResultBatch],
+    classes: Sequence[str],
+    threshold: float | Mapping[str, float],
+    smooth: int,
+    column: str,
+) -> Iterator[dict[str, pa.Array]]:
+    """Yield the columns of the detections in scores, a part of the windows at a time.
+
+    Parameters
+    ----------
+    batches : iterator of ResultBatch
+        Windows with a list of scores each, or one score.
+    classes : sequence of str
+        The names of the scores.
+    threshold : float or mapping of str to float
+        The least score that counts, for all classes, or for each that counts.
+    smooth : int
+        Odd number of neighbouring windows whose mean replaces each score.
+    column : str
+        The column's name, for messages.
+
+    Raises
+    ------
+    ResultsError
+        The scores are not as many as the classes, or the windows of a recording are apart in the
+        results although they are to be smoothed.
+    """
+    import pyarrow as pa
+
+    limits = class_thresholds(threshold, classes)
+    names = pa.array(classes, pa.string())
+    scored = (
+        _Scored(
+            batch.ids,
+            batch.channel,
+            batch.start_s,
+            batch.end_s,
+            score_matrix(batch.values, len(classes), column),
+        )
+        for batch in batches
+    )
+    for part in _smoothed(scored, smooth) if smooth > 1 else scored:
+        rows, columns = np.nonzero(part.scores >= limits)
+        channel = part.channel[rows]
+        yield {
+            "id": part.ids.take(pa.array(rows)),
+            "channel": pa.array(channel, mask=channel < 0),
+            "start_s": pa.array(part.start_s[rows]),
+            "end_s": pa.array(part.end_s[rows]),
+            "label": names.take(pa.array(columns)),
+            "score": pa.array(part.scores[rows, columns]),
+        }
+
+
+def score_matrix(values: pa.Array, size: int, column: str) -> NDArray[np.float32]:
+    """Return lists of numbers as a matrix of float32, shape ``(rows, size)``.
+
+    Raises
+    ------
+    ResultsError
+        The lists have another size, or no numbers.
+    """
+    import pyarrow as pa
+
+    type_ = values.type
+    is_list = (
+        pa.types.is_fixed_size_list(type_)
+        or pa.types.is_list(type_)
+        or pa.types.is_large_list(type_)
+    )
+    numbers = values.flatten() if is_list else values
+    item = numbers.type
+    if not (pa.types.is_floating(item) or pa.types.is_integer(item)):
+        raise ResultsError(
+            f"The column {column!r} holds {type_}, not a list of scores or of detections: give "
+            "another column=."
+        )
+    lengths = {type_.list_size} if pa.types.is_fixed_size_list(type_) else {1}
+    if is_list and not pa.types.is_fixed_size_list(type_):
+        lengths = set(np.unique(values.value_lengths().to_numpy(zero_copy_only=False)).tolist())
+    if len(values) and lengths != {size}:
+        given = " or ".join(str(length) for length in sorted(lengths)[:3])
+        raise ResultsError(
+            f"The column {column!r} has {given} scores a window, but there are {size} classes: "
+            "give as classes= the name of each score, in order."
+        )
+    matrix: NDArray[np.float32] = numbers.to_numpy(zero_copy_only=False).astype(
+        np.float32, copy=False
+    )
+    return matrix.reshape(len(values), size)
+
+
+def _smoothed(parts: Iterator[_Scored], size: int) -> Iterator[_Scored]:
+    """Yield the windows, recording by recording, with moving means of `size` scores."""
+    done: set[str] = set()
+    pending: list[_Scored] = []
+    for part in parts:
+        for piece in _pieces_of_one_recording(part):
+            name = piece.ids[0].as_py()
+            if pending and pending[0].ids[0].as_py() != name:
+                done.add(pending[0].ids[0].as_py())
+                yield _smooth_recording(_joined(pending), size)
+                pending = []
+            if name in done:
+                raise ResultsError(
+                    f"The windows of {name!r} are in several places of the results: to smooth "
+                    "scores, sort the table by id."
+                )
+            pending.append(piece)
+    if pending:
+        yield _smooth_recording(_joined(pending), size)
+
+
+def _pieces_of_one_recording(part: _Scored) -> Iterator[_Scored]:
+    codes = part.ids.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
+    for start, stop in pairwise(edges):
+        if start < stop:
+            yield part.slice(start, stop)
+
+
+def _joined(pieces: list[_Scored]) -> _Scored:
+    import pyarrow as pa
+
+    return _Scored(
+        pa.concat_arrays([piece.ids for piece in pieces]),
+        np.concatenate([piece.channel for piece in pieces]),
+        np.concatenate([piece.start_s for piece in pieces]),
+        np.concatenate([piece.end_s for piece in pieces]),
+        np.concatenate([piece.scores for piece in pieces]),
+    )
+
+
+def _smooth_recording(one: _Scored, size: int) -> _Scored:
+    """Return the windows of one recording, by channel and start, with means of neighbours."""
+    order = np.lexsort((one.start_s, one.channel))
+    channel, start = one.channel[order], one.start_s[order]
+    scores = one.scores[order]
+    steps = np.diff(start)
+    same = np.diff(channel) == 0
+    positive = steps[same & (steps > 0)]
+    hop = positive.min() if len(positive) else np.inf
+    edges = [0, *(np.flatnonzero(~same | (steps > _GAP * hop)) + 1).tolist(), len(start)]
+    means = np.empty_like(scores)
+    for first, stop in pairwise(edges):
+        means[first:stop] = _moving_mean(scores[first:stop], size // 2)
+    return _Scored(one.ids, channel, start, one.end_s[order], means)
+
+
+def _moving_mean(scores: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
+    """Return means over as many as `reach` rows before and after each row."""
+    rows = len(scores)
+    sums = np.zeros_like(scores)
+    counts = np.zeros((rows, 1), np.float32)
+    for shift in range(-min(reach, rows - 1), min(reach, rows - 1) + 1):
+        to = slice(max(0, -shift), rows - max(0, shift))
+        of = slice(max(0, shift), rows - max(0, -shift))
+        sums[to] += scores[of]
+        counts[to] += 1
+    sums /= counts
+    return sums

@@ -1,0 +1,1 @@
+"""Tests of label files and their matching."""
