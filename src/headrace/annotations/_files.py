@@ -269,7 +269,8 @@ def _add_selection(
     times: tuple[Any, Any] = (begin, end)
     if offset := row.get("File Offset (s)"):  # begin and end count from the first of several files
         try:
-            times = (float(offset), float(offset) + float(end or "") - float(begin or ""))
+            skipped = float(begin or "") - float(offset)  # exactly 0 in a table of one file
+            times = (float(offset), float(end or "") - skipped)
         except ValueError:
             times = (None, None)
     band = (row.get("Low Freq (Hz)"), row.get("High Freq (Hz)"))
