@@ -38,39 +38,40 @@ class BirdNET:
         )
         self.labels = labels.read_text(encoding="utf-8").splitlines()
         with warnings.catch_warnings():
-            # It costs memory to keep what lies between the layers; embeddings are of that.
+            # Embeddings lie between layers, and these are dropped unless all are kept: 230 MB for
+            # each window that the model is given at once.
             warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
             self.interpreter = Interpreter(
                 str(model), num_threads=threads, experimental_preserve_all_tensors=True
             )
+        self.interpreter.allocate_tensors()
         self.least, self.sensitivity = least, sensitivity
         self.input = self.interpreter.get_input_details()[0]["index"]
         self.output = self.interpreter.get_output_details()[0]["index"]
-        self.rows = None
 
-    def scores_and_embeddings(self, audio):
-        """Return scores, shape (windows, 6522), and embeddings, shape (windows, 1024)."""
-        if len(audio) != self.rows:
-            self.interpreter.resize_tensor_input(self.input, audio.shape)
-            self.interpreter.allocate_tensors()
-            self.rows = len(audio)
-        self.interpreter.set_tensor(self.input, audio)
+    def scores_and_embedding(self, audio):
+        """Return the scores, shape (6522,), and the embedding, shape (1024,), of one window."""
+        self.interpreter.set_tensor(self.input, audio[None])
         self.interpreter.invoke()
-        logits = np.clip(self.interpreter.get_tensor(self.output), -15, 15)
+        logits = np.clip(self.interpreter.get_tensor(self.output)[0], -15, 15)
         scores = 1 / (1 + np.exp(-self.sensitivity * logits))
-        return scores, self.interpreter.get_tensor(self.output - 1)  # the layer below
+        return scores, self.interpreter.get_tensor(self.output - 1)[0]  # the layer below
 
     def __call__(self, batch):
         """Return the detections in each window, and its embedding."""
-        scores, embeddings = self.scores_and_embeddings(batch.audio)
-        found = [
-            [
-                {"start_s": 0.0, "end_s": WINDOW_S, "label": self.labels[k], "score": row[k]}
-                for k in np.flatnonzero(row >= self.least)
-            ]
-            for row in scores
+        # One window at a time: more at once are no faster on a processor.
+        scores, embeddings = zip(*map(self.scores_and_embedding, batch.audio), strict=True)
+        return {
+            "detections": [self.found(row) for row in scores],
+            "embedding": np.array(embeddings),
+        }
+
+    def found(self, scores):
+        """Return the detections in one window."""
+        return [
+            {"start_s": 0.0, "end_s": WINDOW_S, "label": self.labels[k], "score": scores[k]}
+            for k in np.flatnonzero(scores >= self.least)
         ]
-        return {"detections": found, "embedding": embeddings}
 
 
 def main():
@@ -82,15 +83,16 @@ def main():
     parser.add_argument("--sensitivity", type=float, default=1.0)
     parser.add_argument("--threshold", type=float, default=0.5, help="for the tables")
     parser.add_argument("--raven", metavar="FOLDER", help="write Raven selection tables")
-    parser.add_argument("--batch-size", type=int, default=8)
     options = parser.parse_args()
+    if options.threshold < options.least:
+        parser.error("--threshold must be at least --least: lower scores are not kept")
 
     catalog = headrace.scan(options.patterns)
     windows = catalog.windows(RATE, WINDOW_S, min_tail_s=1.5)  # as birdnetlib cuts recordings
     run = windows.apply(
         BirdNET(options.least, options.sensitivity),
         options.output,
-        batch_size=options.batch_size,
+        batch_size=16,
         name=f"birdnet-2.4 from {options.least:g}, sensitivity {options.sensitivity:g}",
         float16=["embedding"],
     )

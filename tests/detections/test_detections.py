@@ -259,11 +259,39 @@ def test_numbers_of_classes_become_names() -> None:
     """The field "class" is an index of the names."""
     table = _ragged([[{"start_s": 0, "end_s": 1, "score": 1, "class": 2}]], **{"class": pa.int16()})
 
-    assert Detections.from_results(table, classes=CLASSES).labels == ("Cat",)
+    texts = _ragged([[{"start_s": 0, "end_s": 1, "score": 1, "label": "2"}]], label=pa.string())
+
+    for one in (table, texts):
+        assert Detections.from_results(one, classes=CLASSES).labels == ("Cat",)
+    assert Detections.from_results(texts).labels == ("2",)
+    assert Detections.from_results(texts, classes=["1", "2"]).labels == ("2",)
     with pytest.raises(ResultsError, match="give as classes= the name of each number"):
         Detections.from_results(table)
     with pytest.raises(ResultsError, match="a class of 2, but there are 1 classes"):
         Detections.from_results(table, classes=["x"])
+
+
+def test_detections_may_have_no_score() -> None:
+    """They are kept without a threshold, and never reach one; merging ignores them."""
+    table = _ragged(
+        [
+            [
+                {"start_s": 0, "end_s": 1, "score": None, "label": "A"},
+                {"start_s": 1, "end_s": 2, "score": 0.5, "label": "A"},
+                {"start_s": 2.5, "end_s": 3, "score": None, "label": "A"},
+            ]
+        ],
+        label=pa.string(),
+    )
+    found = Detections.from_results(table)
+
+    assert rows_of(found, "score") == [(None,), (0.5,), (None,)]
+    assert len(Detections.from_results(table, threshold=0)) == 1
+    assert len(found.above(0)) == 1
+    for how in ("max", "mean"):
+        assert rows_of(found.merge(score=how), "score") == [(0.5,), (None,)]
+    bare = Detections.from_table(found.to_arrow().drop_columns("score"))
+    assert rows_of(bare.merge(), "score") == [(None,), (None,)]
 
 
 def _merged_by_a_loop(
@@ -389,7 +417,7 @@ _TWO = _SCORES.append_column("embedding", _SCORES["scores"])
             {},
             "in 'a.wav', in the window at 0 s, is from 2 s to 1 s",
         ),
-        (_ragged([]), {}, "the fields end_s, score, start_s, and no class"),
+        (_ragged([]), {}, "the fields end_s, score, start_s, and no class: give each start_s"),
         (_ragged([], label=pa.string()), {"smooth": 3}, "only scores can be smoothed"),
     ],
 )  # fmt: skip

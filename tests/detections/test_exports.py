@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import Annotations, Detections
-from headrace.errors import ResultsError
 from headrace.detections import write_to_hoplite
 from headrace.detections._export_files import file_names
+from headrace.errors import ResultsError
 from tests.support.catalogs import fake_catalog
 
 if TYPE_CHECKING:

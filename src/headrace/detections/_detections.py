@@ -10,12 +10,12 @@ from headrace._formatting import format_count
 from headrace._validation import arrow_errors_explained, check_choice
 from headrace.annotations import Annotations
 from headrace.catalog import as_table, filter_rows
-from headrace.errors import CatalogError, ResultsError
 from headrace.detections import _export_files
 from headrace.detections._events import at_least, detections_of_events
 from headrace.detections._merging import merge_neighbours, sort_order
 from headrace.detections._result_batches import each_batch, find_column, results_schema
 from headrace.detections._scores import detections_of_scores
+from headrace.errors import CatalogError, ResultsError
 
 if TYPE_CHECKING:
     import os
@@ -39,7 +39,8 @@ _COLUMNS: Final = {
 }
 """Columns of detections, in order, and their Arrow types."""
 
-_NULLABLE: Final = ("channel", "label", "low_hz", "high_hz")
+_OPTIONAL: Final = ("channel", "score", "low_hz", "high_hz")
+_NULLABLE: Final = (*_OPTIONAL, "label")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,13 +78,13 @@ class Detections:
             is null are windows without a result.
         threshold : float or mapping of str to float, optional
             The least score that counts. A mapping has one for each class that counts; other classes
-            are left out. Required for scores. A score that is NaN never counts.
+            are left out. Required for scores. A score that is NaN or null never counts.
         classes : sequence of str, optional
             The names of the scores, in order; or of the numbers in ``class``.
         column : str, optional
             A column of lists with a score for each class, of single scores, or of lists of
             detections: structs with ``start_s`` and ``end_s`` in seconds from the start of the
-            window, ``label`` (or ``class``, a number), ``score``, and perhaps ``low_hz`` and
+            window, ``label`` (or ``class``, a number), and perhaps ``score``, ``low_hz`` and
             ``high_hz``. Default: the only such column.
         smooth : int
             An odd number: each score is replaced by the mean over this many neighbouring windows of
@@ -133,8 +134,8 @@ class Detections:
         Parameters
         ----------
         table : Arrow table or pandas DataFrame
-            A row for each detection: ``id``, ``start_s``, ``end_s``, ``label``, ``score``, and
-            perhaps ``channel``, ``low_hz`` and ``high_hz``. Further columns are left out.
+            A row for each detection: ``id``, ``start_s``, ``end_s``, ``label``, and perhaps
+            ``score``, ``channel``, ``low_hz`` and ``high_hz``. Further columns are left out.
         recordings : iterable of str
             The ids of further recordings, in which nothing was found.
 
@@ -154,7 +155,7 @@ class Detections:
         columns: dict[str, Any] = {}
         for name, type_ in _COLUMNS.items():
             if name not in arrow.column_names:
-                if name in _NULLABLE and name != "label":
+                if name in _OPTIONAL:
                     continue
                 raise ResultsError(
                     f"The table has the columns {', '.join(arrow.column_names)}, and no {name!r}: "
@@ -209,9 +210,9 @@ class Detections:
 
         Columns: ``id`` of the recording; ``channel`` (int32, from 0; null unless windows have
         one each); ``start_s`` and ``end_s`` (float64, seconds from the start of the recording;
-        half-open); ``label``; ``score`` (float32); ``low_hz`` and ``high_hz`` (float64; null if
-        unknown). A window that is filled up with zeros ends after its recording, and so may a
-        detection.
+        half-open); ``label``; ``score`` (float32; null if the model gave none); ``low_hz`` and
+        ``high_hz`` (float64; null if unknown). A window that is filled up with zeros ends after its
+        recording, and so may a detection.
         """
         return self._table
 
@@ -262,7 +263,8 @@ class Detections:
         gap_s : float
             Largest silence (s) between two detections of one event. With 0, they overlap or touch.
         score : {"max", "mean"}
-            The score of an event: the highest of its detections, or their mean.
+            The score of an event: the highest of its detections, or their mean. Detections without
+            a score do not count.
 
         Returns
         -------

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from headrace._validation import arrow_errors_explained
-from headrace.errors import ResultsError
 from headrace.detections._scores import class_thresholds
+from headrace.errors import ResultsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["at_least", "detections_of_events"]
 
-_FIELDS: Final = "start_s, end_s, label (or class, its number) and score"
+_FIELDS: Final = "start_s, end_s, and label (or class, its number)"
+_TYPES: Final = {
+    "start_s": "double",
+    "end_s": "double",
+    "score": "float",
+    "low_hz": "double",
+    "high_hz": "double",
+}
 
 
 def detections_of_events(
@@ -35,7 +42,7 @@ def detections_of_events(
     ----------
     batches : iterator of ResultBatch
         Windows with a list of structs each: ``start_s`` and ``end_s`` in seconds from the start of
-        the window; ``label``, or ``class``, a number; ``score``; perhaps ``low_hz``, ``high_hz``.
+        the window; ``label``, or ``class``, a number; perhaps ``score``, ``low_hz``, ``high_hz``.
     type_ : Arrow type
         Of the column.
     classes : sequence of str or None
@@ -58,16 +65,13 @@ def detections_of_events(
     for batch in batches:
         rows = pc.list_parent_indices(batch.values).to_numpy(zero_copy_only=False)
         structs = pc.list_flatten(batch.values)
-        types = {"start_s": "double", "end_s": "double", "score": "float"}
         columns = {}
         with arrow_errors_explained(
             f"The detections in the column {column!r}", f"Give each {_FIELDS}.", ResultsError
         ):
-            for name, kind in types.items():
-                columns[name] = pc.struct_field(structs, name).cast(kind)
-            for name in {"low_hz", "high_hz"} & fields:
-                columns[name] = pc.struct_field(structs, name).cast("double")
-            columns["label"] = _labels(pc.struct_field(structs, named), named, classes, pa)
+            for name in _TYPES.keys() & fields:
+                columns[name] = pc.struct_field(structs, name).cast(_TYPES[name])
+            columns["label"] = _labels(pc.struct_field(structs, named), named, classes)
         start, end = (columns[name].to_numpy(zero_copy_only=False) for name in ("start_s", "end_s"))
         if len(wrong := np.flatnonzero(~((start <= end) & (end < np.inf) & (start > -np.inf)))):
             row = int(rows[wrong[0]])
@@ -86,7 +90,8 @@ def detections_of_events(
         if threshold is None:
             yield columns
             continue
-        kept = pa.array(at_least(threshold, columns["label"], columns["score"], classes))
+        scores = columns.get("score", pa.nulls(len(rows), pa.float32()))
+        kept = pa.array(at_least(threshold, columns["label"], scores, classes))
         yield {name: values.filter(kept) for name, values in columns.items()}
 
 
@@ -94,7 +99,7 @@ def _check_fields(type_: pa.DataType, column: str) -> set[str]:
     """Return the fields of the structs."""
     fields = {field.name for field in type_.value_type}
     named = "label" if "label" in fields else "class"
-    if missing := [name for name in ("start_s", "end_s", named, "score") if name not in fields]:
+    if missing := [name for name in ("start_s", "end_s", named) if name not in fields]:
         raise ResultsError(
             f"The detections in the column {column!r} have the fields "
             f"{', '.join(sorted(fields))}, and no {', '.join(missing)}: give each {_FIELDS}."
@@ -108,7 +113,7 @@ def at_least(
     scores: pa.Array,
     classes: Sequence[str] | None = None,
 ) -> Any:  # noqa: ANN401  an ndarray of bool
-    """Return for each detection whether its score reaches the threshold of its label.
+    """Return for each detection whether its score reaches the threshold of its label; null: no.
 
     Parameters
     ----------
@@ -130,30 +135,41 @@ def at_least(
     limits = dict(zip(known, class_thresholds(threshold, known).tolist(), strict=True))
     limit_of_code = np.array([limits.get(label, np.inf) for label in present], np.float32)
     codes = encoded.indices.to_numpy(zero_copy_only=False)
-    return scores.to_numpy(zero_copy_only=False) >= limit_of_code[codes]
+    return scores.cast("double").to_numpy(zero_copy_only=False) >= limit_of_code[codes]
 
 
 def _names(threshold: float | Mapping[str, float]) -> list[str]:
     return [*threshold] if not isinstance(threshold, (int, float)) else []
 
 
-def _labels(
-    values: pa.Array,
-    field: str,
-    classes: Sequence[str] | None,
-    pa: Any,  # noqa: ANN401
-) -> pa.Array:
-    """Return labels as strings; numbers are indices of `classes`."""
-    if not pa.types.is_integer(values.type):
-        return values.cast(pa.string())
-    if classes is None:
-        raise ResultsError(
-            f"The detections have numbers as {field}: give as classes= the name of each number."
+def _labels(values: pa.Array, field: str, classes: Sequence[str] | None) -> pa.Array:
+    """Return labels as strings; numbers, also those written as texts, are indices of `classes`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_integer(values.type):
+        if classes is None:
+            raise ResultsError(
+                f"The detections have numbers as {field}: give as classes= the name of each number."
+            )
+        are_numbers = True
+    else:
+        values = values.cast(pa.string())
+        present = pc.unique(values).drop_null()
+        are_numbers = (
+            classes is not None
+            and len(present) > 0
+            and pc.all(pc.utf8_is_decimal(present)).as_py()
+            and not pc.any(pc.is_in(present, value_set=pa.array(classes))).as_py()
         )
-    numbers = values.drop_null().to_numpy(zero_copy_only=False)
-    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(classes):
+    if not are_numbers:
+        return values
+    assert classes is not None
+    numbers = values.cast(pa.int64())
+    known = numbers.drop_null().to_numpy(zero_copy_only=False)
+    if len(known) and not 0 <= known.min() <= known.max() < len(classes):
         raise ResultsError(
-            f"The detections have a {field} of {numbers.max()}, but there are {len(classes)} "
+            f"The detections have a {field} of {known.max()}, but there are {len(classes)} "
             "classes, counted from 0: give as classes= the name of each number."
         )
-    return pa.array(classes, pa.string()).take(values)
+    return pa.array(classes, pa.string()).take(numbers)

@@ -285,9 +285,9 @@ def _number(value: float | None) -> str:
     return "" if value is None else np.format_float_positional(float(value), trim="0")
 
 
-def _score(value: float) -> str:
+def _score(value: float | None) -> str:
     """Return the shortest decimal text that is this float32."""
-    return np.format_float_positional(np.float32(value), trim="0")
+    return "" if value is None else np.format_float_positional(np.float32(value), trim="0")
 
 
 def _one_line(text: str) -> str:

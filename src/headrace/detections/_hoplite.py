@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from headrace.errors import ResultsError
 from headrace.detections._result_batches import each_batch, find_column, results_schema
 from headrace.detections._scores import score_matrix
+from headrace.errors import ResultsError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -48,12 +48,14 @@ def merge_neighbours(table: pa.Table, gap_s: float, score: Literal["max", "mean"
     firsts = np.flatnonzero(begins)
     lasts = np.append(firsts[1:], len(start)) - 1
 
-    scores = table["score"].to_numpy()[order]
+    scores = table["score"].to_numpy()[order]  # null is NaN
     if score == "max":
         merged_scores = np.fmax.reduceat(scores, firsts)
     else:
-        counts = lasts - firsts + 1
-        merged_scores = np.add.reduceat(scores.astype(np.float64), firsts) / counts
+        known = ~np.isnan(scores)
+        sums = np.add.reduceat(np.where(known, scores, 0).astype(np.float64), firsts)
+        with np.errstate(invalid="ignore"):  # 0 / 0 where no score is known
+            merged_scores = sums / np.add.reduceat(known.astype(np.int64), firsts)
     low, high = (table[name].to_numpy()[order] for name in ("low_hz", "high_hz"))
     rows = order[firsts]
     columns = {
@@ -65,7 +67,9 @@ def merge_neighbours(table: pa.Table, gap_s: float, score: Literal["max", "mean"
     }
     merged = table.take(pa.array(rows))
     for name, values in columns.items():
-        array = pa.array(values, merged.schema.field(name).type, from_pandas=name.endswith("hz"))
+        array = pa.array(
+            values, merged.schema.field(name).type, from_pandas=not name.endswith("_s")
+        )
         merged = merged.set_column(merged.schema.get_field_index(name), name, array)
     return merged.take(pa.array(sort_order(merged)))
 

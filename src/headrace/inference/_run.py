@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from headrace._formatting import format_count
+from headrace.detections import Detections, write_to_hoplite
 from headrace.errors import ResultsError
 from headrace.failures import Code, Failure, failure_to_json
 from headrace.inference._generations import Generations
@@ -162,6 +163,57 @@ class Run:
     def to_pandas(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the results as a pandas DataFrame; needs pandas."""
         return cast("pd.DataFrame", self.to_arrow(columns).to_pandas())
+
+    def detections(
+        self,
+        *,
+        threshold: float | Mapping[str, float] | None = None,
+        classes: Sequence[str] | None = None,
+        column: str | None = None,
+        smooth: int = 1,
+    ) -> Detections:
+        """Return the detections in the results: `Detections.from_results` of `dataset`.
+
+        Parameters
+        ----------
+        threshold : float or mapping of str to float, optional
+            The least score that counts, for all classes, or for each that counts. Required where
+            the model returns scores and not detections.
+        classes : sequence of str, optional
+            The names of the scores, in order.
+        column : str, optional
+            The column of scores or of detections. Default: the only one.
+        smooth : int
+            Odd number of neighbouring windows whose mean replaces each score, before thresholds.
+
+        Raises
+        ------
+        ResultsError
+            There is no such column, or the arguments do not fit it.
+        """
+        return Detections.from_results(
+            self.dataset, threshold=threshold, classes=classes, column=column, smooth=smooth
+        )
+
+    def to_hoplite(self, db: Any, *, column: str | None = None) -> int:  # noqa: ANN401  optional
+        """Add the embeddings of all windows to a perch-hoplite database, and return how many.
+
+        Recordings are named by their ids. Windows that the database has are not added again. All
+        are committed together at the end.
+
+        Parameters
+        ----------
+        db : perch_hoplite.db.interface.HopliteDBInterface
+            The open database, such as a ``SQLiteUSearchDB``.
+        column : str, optional
+            The column of embeddings. Default: the only column of vectors.
+
+        Raises
+        ------
+        ResultsError
+            There is no such column, or its vectors are not as long as those of the database.
+        """
+        return write_to_hoplite(self.dataset, db, column=column)
 
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
