@@ -21,7 +21,6 @@ import headrace
 
 RATE, FRAME, CONTEXT = 16_000, 512, 64  # samples; the model is given the end of the frame before
 FRAMES, WARM_UP = 2_048, 128  # of a window; 128 is where more made little difference
-FRAME_S = FRAME / RATE
 
 
 class Silero:
@@ -64,8 +63,8 @@ class Silero:
         edges = np.flatnonzero(np.diff(is_speech))
         return [
             {
-                "start_s": start * FRAME_S,
-                "end_s": stop * FRAME_S,
+                "start_s": start * FRAME / RATE,
+                "end_s": stop * FRAME / RATE,
                 "label": "speech",
                 "score": scores[start:stop].max(),
             }
@@ -76,7 +75,7 @@ class Silero:
 def cut(catalog):
     """Return windows that overlap by the warm-up; the last begins within the last frame."""
     return catalog.windows(
-        RATE, FRAMES * FRAME_S, (FRAMES - WARM_UP) * FRAME_S, min_tail_s=1 / RATE
+        RATE, FRAMES * FRAME / RATE, (FRAMES - WARM_UP) * FRAME / RATE, min_tail_s=1 / RATE
     )
 
 
