@@ -84,7 +84,9 @@ def test_the_help_fits_a_screen_and_shows_examples(run: Run) -> None:
     assert "Exit codes: 0 success; 1 data error; 2 usage error; 130 interrupted." in result.out
 
 
-@pytest.mark.parametrize("command", ["demo", "scan", "bench", "preview", "apply", "results"])
+@pytest.mark.parametrize(
+    "command", ["demo", "scan", "bench", "preview", "apply", "results", "export"]
+)
 def test_each_commands_help_shows_an_example(run: Run, command: str) -> None:
     """Each example has a line of its own, so that it can be copied."""
     result = run(command, "-h")

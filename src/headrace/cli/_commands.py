@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 import headrace
-from headrace import bench, catalog, cli, observe
+from headrace import bench, catalog, cli, detections, observe
 from headrace._formatting import format_bytes, format_duration
 from headrace._progress import progress_bar
 from headrace.cli._console import (
@@ -29,18 +29,22 @@ from headrace.cli._console import (
 )
 from headrace.cli._options import (
     Decoder,
+    ExportTo,
     OnError,
     PreviewAudio,
     ShuffleBy,
     Verify,
     load_model,
     parse_file_and_second,
+    parse_thresholds,
     parse_worker_counts,
     read_annotations,
 )
 from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headrace.loading import Loader
     from headrace.windows import Windows
 
@@ -498,6 +502,129 @@ def results_command(
         if watch:
             run = cli.watch_results(run)
         print_report(run.as_json(), lambda: cli.results_report(run), json_file)
+
+
+_EXPORTS = {
+    ExportTo.RAVEN: "raven",
+    ExportTo.AUDACITY: "audacity",
+    ExportTo.CSV: "detections.csv",
+    ExportTo.BIRDNET_CSV: "birdnet.csv",
+    ExportTo.PARQUET: "detections.parquet",
+}
+"""Where exports are written by default."""
+
+
+@app.command("export")
+def export_command(
+    results: Annotated[
+        str,
+        typer.Argument(metavar="RESULTS", help="Folder or URL of the results.", show_default=False),
+    ],
+    *,
+    to: Annotated[ExportTo, typer.Option("--to", help="What to write.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Folder for raven and audacity; file for csv and parquet; either for birdnet-csv. "
+            "Default: raven, audacity, detections.csv, birdnet.csv or detections.parquet.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[LABEL=]NUMBER",
+            help="Least score that counts, for all labels or for one. Can be repeated. "
+            "With LABEL= alone, other labels are left out.",
+        ),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Names of the scores, one a line, in order."),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The column to export. Default: the only one."),
+    ] = None,
+    smooth: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Replace scores by the mean over N (odd) windows first."
+        ),
+    ] = 1,
+    merge_gap_s: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Join detections of a label with at most this pause. Default: do not join.",
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="The recordings' folder, for the paths in Raven tables."
+        ),
+    ] = None,
+    band_hz: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH", help="Frequencies in Raven tables where the model gives none."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
+    json_file: Json = None,
+) -> None:
+    """Write what a model found as files for other programs.
+
+    Raven selection tables, Audacity labels, CSV as of BirdNET-Analyzer, plain
+    CSV or Parquet. Files that exist are kept, unless you say --overwrite.
+
+    [cyan]headrace export results/birdnet --to raven --threshold 0.5
+    headrace export results/bats --to csv -o calls.csv --merge-gap-s 0.1
+    headrace export results --to raven --classes names.txt --threshold 0.3[/cyan]
+    """
+    default, by_label = parse_thresholds(threshold or [])
+    target = Path(_EXPORTS[to]) if output is None else output
+    with errors_printed_as_sentences(json_file):
+        is_file = to in (ExportTo.CSV, ExportTo.PARQUET) or target.suffix.lower() == ".csv"
+        if is_file and to not in (ExportTo.RAVEN, ExportTo.AUDACITY):
+            detections.check_new_file(target, overwrite=overwrite)
+        run = headrace.load_run(results)
+        limits: float | dict[str, float] | None = by_label or None
+        if default is not None:
+            limits = min([default, *by_label.values()])
+        names = None if classes is None else classes.read_text("utf-8-sig").splitlines()
+        found = run.detections(threshold=limits, classes=names, column=column, smooth=smooth)
+        if default is not None and by_label:
+            found = found.above(dict.fromkeys(found.labels, default) | by_label)
+        if merge_gap_s is not None:
+            found = found.merge(merge_gap_s)
+        writers: dict[ExportTo, Callable[..., list[Path] | None]] = {
+            ExportTo.RAVEN: partial(found.to_raven, root=root, band_hz=band_hz),
+            ExportTo.AUDACITY: found.to_audacity,
+            ExportTo.CSV: found.to_csv,
+            ExportTo.BIRDNET_CSV: found.to_birdnet_csv,
+            ExportTo.PARQUET: found.to_parquet,
+        }
+        written = writers[to](target, overwrite=overwrite)
+        files = 1 if written is None else len(written)
+        figures = {
+            "output": str(target),
+            "files": files,
+            "detections": len(found),
+            "recordings": len(found.recordings),
+            "labels": found.label_counts(),
+        }
+        print_report(figures, lambda: cli.export_report(found, str(target), files), json_file)
+        for label in by_label.keys() - {*found.labels}:
+            print_message(f"no detection is of {label!r}.")
+        if run.progress.open:
+            print_message(
+                f"the results are not complete: {run.progress.open:,} windows are open. Apply the "
+                "model again to go on, and export again."
+            )
 
 
 def main() -> None:

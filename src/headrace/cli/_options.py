@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from enum import StrEnum
 from functools import reduce
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Decoder",
+    "ExportTo",
     "OnError",
     "PreviewAudio",
     "ShuffleBy",
     "Verify",
     "load_model",
     "parse_file_and_second",
+    "parse_thresholds",
     "parse_worker_counts",
     "read_annotations",
 ]
@@ -110,6 +113,38 @@ def _load_file(file: Path) -> ModuleType:
     sys.modules[file.stem] = module  # pickle and dataclasses look it up there
     spec.loader.exec_module(module)
     return module
+
+
+class ExportTo(StrEnum):
+    """What `export --to` writes."""
+
+    RAVEN = "raven"
+    AUDACITY = "audacity"
+    CSV = "csv"
+    BIRDNET_CSV = "birdnet-csv"
+    PARQUET = "parquet"
+
+
+def parse_thresholds(texts: list[str]) -> tuple[float | None, dict[str, float]]:
+    """Return the number in ``0.5``, or None, and those in ``LABEL=0.7`` by label."""
+    default: float | None = None
+    by_label: dict[str, float] = {}
+    for text in texts:
+        label, mark, number = text.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if math.isnan(value) or bool(label) != bool(mark):
+            raise typer.BadParameter(
+                f"{text!r} is neither a number, such as 0.5, nor LABEL=NUMBER.",
+                param_hint="--threshold",
+            )
+        if label:
+            by_label[label] = value
+        else:
+            default = value
+    return default, by_label
 
 
 def parse_worker_counts(text: str | None) -> tuple[int, ...] | None:

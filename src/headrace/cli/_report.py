@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
     from headrace.bench import Demo, SweepResult, WorkerResult
     from headrace.catalog import Summary
+    from headrace.detections import Detections
     from headrace.failures import Failure
     from headrace.inference import Run
 
 __all__ = ["bench_report", "demo_report", "results_report", "scan_report"]
+__all__ = ["bench_report", "demo_report", "export_report", "scan_report"]
 
 _SHOWN_FAILURES: Final = 10
 _FILE_COLUMNS: Final = 80
 """A file with a longer path stands below the table, so that it does not widen every line."""
+_SHOWN_LABELS: Final = 20
 _MUCH_WAITING: Final = 0.1
 """From this share of the run on, waiting is shown in red. An arbitrary choice."""
 
@@ -121,6 +124,28 @@ def _failures(failures: Sequence[Failure]) -> Iterator[RenderableType]:
         yield _indented(table)
     if lines:
         yield Padding(Group(*lines), (0 if table.rows else 1, 0, 1, 2))
+
+
+def export_report(found: Detections, output: str, files: int) -> RenderableType:
+    """Return what `headrace export` prints."""
+    counts = sorted(found.label_counts().items(), key=lambda pair: -pair[1])
+    head = Text.assemble(
+        (format_count(len(found), "detection"), "bold"),
+        f" of {format_count(len(counts), 'label')} in "
+        f"{format_count(len(found.recordings), 'recording')}: "
+        f"{format_count(files, 'file')} in {escape_controls(output)}",
+    )
+    table = _table("label", "detections")
+    table.columns[0].justify = "left"
+    table.columns[0].overflow = "fold"
+    for label, count in counts[:_SHOWN_LABELS]:
+        table.add_row(escape_controls(label), f"{count:,}")
+    parts: list[RenderableType] = [head]
+    if counts:
+        parts.append(_indented(table))
+    if len(counts) > _SHOWN_LABELS:
+        parts.append(Text(f"  and {len(counts) - _SHOWN_LABELS:,} more labels.", style="dim"))
+    return Group(*parts)
 
 
 def demo_report(result: Demo, source: str) -> RenderableType:

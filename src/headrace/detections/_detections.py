@@ -205,6 +205,12 @@ class Detections:
         """The distinct labels, sorted."""
         return tuple(sorted(self._table["label"].unique().drop_null().to_pylist()))
 
+    def label_counts(self) -> dict[str, int]:
+        """Return the number of detections of each of `labels`."""
+        pairs = self._table["label"].value_counts().to_pylist()
+        counts = {pair["values"]: pair["counts"] for pair in pairs}
+        return {label: counts[label] for label in self.labels}
+
     def to_arrow(self) -> pa.Table:
         """Return an Arrow table with a row for each detection.
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "check_new_file",
     "file_names",
     "write_audacity",
     "write_birdnet",
@@ -54,6 +55,8 @@ _BIRDNET: Final = (
     "File",
 )
 """Columns of BirdNET-Analyzer 2.4.0's CSV files."""
+
+_OVERWRITE: Final = "replace it with overwrite=True (--overwrite on the command line)"
 
 _Row = dict[str, Any]
 
@@ -235,7 +238,7 @@ def _write_folder(
     if not overwrite and (existing := [file for file in files if file.exists()]):
         raise FileExistsError(
             f"{str(existing[0])!r} exists, and {len(existing) - 1} more of the files to write: "
-            "choose another folder, or overwrite=True."
+            f"choose another folder, or {_OVERWRITE}."
         )
     for file, (id_, rows) in zip(files, _by_recording(table, ids), strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -262,15 +265,26 @@ def _write_one(file: str | os.PathLike[str], text: str, *, overwrite: bool) -> N
         temporary.write_bytes(text.encode("utf-8", "surrogatepass"))
 
 
+def check_new_file(file: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Check, before the work whose result is to be written there, that a file may be written.
+
+    Raises
+    ------
+    FileExistsError
+        It exists, and is not to be replaced.
+    OSError
+        It is a folder, its folder does not exist, or it is not writable.
+    """
+    check_output_file(file)
+    if Path(file).exists() and not overwrite:
+        raise FileExistsError(f"{os.fspath(file)!r} exists: choose another name, or {_OVERWRITE}.")
+
+
 @contextmanager
 def _new_file(file: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
     """Give a temporary path in the same folder, which gets its name when the block is done."""
-    check_output_file(file)
+    check_new_file(file, overwrite=overwrite)
     target = Path(os.path.realpath(file))
-    if target.exists() and not overwrite:
-        raise FileExistsError(
-            f"{os.fspath(file)!r} exists: choose another name, or overwrite=True."
-        )
     temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
     try:
         yield temporary
