@@ -160,7 +160,7 @@ def test_neighbours_are_merged_and_smoothed(export: Export, archive: Path) -> No
         (["calls", "--to", "csv", "--threshold", "=0.5"], 2, "neither a number"),
         (["calls", "--to", "csv", "--column", "x"], 2, "no column 'x'"),
         (["calls", "--to", "csv", "-o", "none/x.csv"], 1, "create it first"),
-        (["nothing", "--to", "csv"], 2, "no results in"),
+        (["nothing", "--to", "csv"], 1, "no results in"),
         (["calls", "--to", "tsv"], 2, "'tsv' is not one of"),
         (["calls", "--to", "csv", "--classes", "none.txt"], 1, "none.txt"),
     ],

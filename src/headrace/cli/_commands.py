@@ -40,7 +40,7 @@ from headrace.cli._options import (
     parse_worker_counts,
     read_annotations,
 )
-from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError
+from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError, ResultsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -596,7 +596,8 @@ def export_command(
         if default is not None:
             limits = min([default, *by_label.values()])
         names = None if classes is None else classes.read_text("utf-8-sig").splitlines()
-        found = run.detections(threshold=limits, classes=names, column=column, smooth=smooth)
+        with errors_exit_with_usage_code(ResultsError):  # the options do not fit the results
+            found = run.detections(threshold=limits, classes=names, column=column, smooth=smooth)
         if default is not None and by_label:
             found = found.above(dict.fromkeys(found.labels, default) | by_label)
         if merge_gap_s is not None:
