@@ -20,7 +20,7 @@ import numpy as np
 import headrace
 
 RATE, FRAME, CONTEXT = 16_000, 512, 64  # samples; the model is given the end of the frame before
-FRAMES, WARM_UP = 2_048, 128  # of a window; 128 is where more made little difference
+FRAMES, WARM_UP = 2_048, 128  # of a window; arbitrary choices, see docs/howto/speech.md
 
 
 class Silero:
