@@ -400,7 +400,7 @@ _TWO = _SCORES.append_column("embedding", _SCORES["scores"])
             {"threshold": 0.5, "classes": ["x"], "column": "scores"},
             "'scores' has 2 scores a window, but there are 1 classes",
         ),
-        (_SCORES, {"threshold": 0.5, "classes": ["x"]}, "no column .* with 1 scores a window"),
+        (_SCORES, {"threshold": 0.5, "classes": ["x"]}, "no column .* with 1 numbers a window"),
         (_TWO, {"threshold": 0.5, "classes": ["x", "y"]}, "several columns .* scores, embedding"),
         (_SCORES, {"threshold": 0.5, "column": "score"}, "no column 'score': there are id"),
         (_SCORES, {"threshold": "0.5", "classes": ["x", "y"]}, "must be a number, not '0.5'"),

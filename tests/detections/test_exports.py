@@ -359,6 +359,8 @@ def test_embeddings_are_found_in_a_hoplite_database(tmp_path: Path) -> None:
     """Each window has its embedding, recording and times; a second call adds only what is new."""
     hoplite = importlib.import_module("perch_hoplite.db.sqlite_usearch_impl")
     table = _embeddings(20)
+    calls = [[{"start_s": 0.0, "end_s": 1.0, "label": "x", "score": 1.0}]] * 20
+    table = table.append_column("calls", pa.array(calls))
     config = hoplite.get_default_usearch_config(embedding_dim=4)
     db = hoplite.SQLiteUSearchDB.create(str(tmp_path), config)
 
@@ -373,8 +375,9 @@ def test_embeddings_are_found_in_a_hoplite_database(tmp_path: Path) -> None:
         stored = db.get_embedding(window.id)
         assert stored == pytest.approx(np.array(row["embedding"]), abs=2e-3)  # float16
     assert not rows
+    other = table.set_column(3, "embedding", pa.array([[1.0]] * 20, pa.list_(pa.float32())))
     with pytest.raises(ResultsError, match="embeddings of the database have 4 numbers"):
-        write_to_hoplite(
-            table.set_column(3, "embedding", pa.array([[1.0]] * 20, pa.list_(pa.float32()))), db
-        )
+        write_to_hoplite(other, db)
+    with pytest.raises(ResultsError, match="no column of lists with 4 numbers"):
+        write_to_hoplite(table.drop_columns("embedding"), db)
     db.db.close()

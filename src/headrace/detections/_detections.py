@@ -99,7 +99,7 @@ class Detections:
         """
         results, schema = results_schema(results)
         classes = None if classes is None else _check_classes(classes)
-        column = find_column(schema, column, classes)
+        column = find_column(schema, column, None if classes is None else len(classes))
         if not isinstance(smooth, int) or smooth < 1 or smooth % 2 == 0:
             raise ResultsError(f"smooth must be an odd number of windows, not {smooth!r}.")
         seen: dict[str, None] = {}

@@ -36,7 +36,7 @@ def write_to_hoplite(
     db : perch_hoplite.db.interface.HopliteDBInterface
         The open database, such as a ``SQLiteUSearchDB``.
     column : str, optional
-        The column of embeddings: lists of numbers. Default: the only such column.
+        The column of embeddings: lists of numbers. Default: the only one of the right length.
 
     Returns
     -------
@@ -49,8 +49,8 @@ def write_to_hoplite(
         There is no such column, or its embeddings are not as long as those of the database.
     """
     results, schema = results_schema(results)
-    column = find_column(schema, column, None)
     size = int(db.get_embedding_dim())
+    column = find_column(schema, column, size, detections=False)
     recordings = {recording.filename: recording.id for recording in db.get_all_recordings()}
     known = {_key(window.recording_id, window.offsets[0]) for window in db.get_all_windows()}
     added = 0

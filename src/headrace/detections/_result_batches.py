@@ -11,7 +11,7 @@ from headrace.catalog import as_table
 from headrace.errors import CatalogError, ResultsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -20,6 +20,7 @@ __all__ = [
     "ResultBatch",
     "each_batch",
     "find_column",
+    "is_list",
     "results_schema",
 ]
 
@@ -80,18 +81,22 @@ def results_schema(results: Any) -> tuple[Any, pa.Schema]:  # noqa: ANN401  seve
     return results, schema
 
 
-def find_column(schema: pa.Schema, column: str | None, classes: Sequence[str] | None) -> str:
-    """Return the column that has scores or detections.
+def find_column(
+    schema: pa.Schema, column: str | None, size: int | None, *, detections: bool = True
+) -> str:
+    """Return the column that has detections, scores or embeddings.
 
     Parameters
     ----------
     schema : Arrow schema
         Of the results.
     column : str or None
-        The column's name, or None to find it: the only one of lists of structs, or else the only
-        one that has as many numbers a row as there are classes.
-    classes : sequence of str or None
-        The names of the scores.
+        The column's name, or None to find it: the only one of detections, or else the only one of
+        lists of numbers.
+    size : int or None
+        How many numbers a row has, if that is known.
+    detections : bool
+        Whether the column may be one of detections.
 
     Raises
     ------
@@ -100,13 +105,6 @@ def find_column(schema: pa.Schema, column: str | None, classes: Sequence[str] | 
     """
     import pyarrow as pa
 
-    def is_list(type_: pa.DataType) -> bool:
-        return bool(
-            pa.types.is_list(type_)
-            or pa.types.is_large_list(type_)
-            or pa.types.is_fixed_size_list(type_)
-        )
-
     if column is not None:
         if column not in schema.names:
             raise ResultsError(
@@ -114,22 +112,35 @@ def find_column(schema: pa.Schema, column: str | None, classes: Sequence[str] | 
             )
         return column
     lists: list[pa.Field] = [field for field in schema if is_list(field.type)]
-    found: list[str] = [field.name for field in lists if pa.types.is_struct(field.type.value_type)]
-    if not found and classes is not None:
+    found: list[str] = []
+    if detections:
+        found = [field.name for field in lists if pa.types.is_struct(field.type.value_type)]
+    if not found:
         found = [
             field.name
             for field in lists
-            if not pa.types.is_fixed_size_list(field.type) or field.type.list_size == len(classes)
+            if not pa.types.is_nested(field.type.value_type)
+            and size in (None, getattr(field.type, "list_size", size))
         ]
-    if not found and classes is None:
-        found = [field.name for field in lists]
     if len(found) == 1:
         return found[0]
     candidates = found or [name for name in schema.names if name not in _ROWS_OF_SCHEMA]
-    fitting = f" with {len(classes)} scores a window" if classes is not None else ""
+    fitting = f" with {size} numbers a window" if size is not None else ""
     raise ResultsError(
-        f"The results have {'several columns' if found else 'no column'} of detections, or of "
-        f"lists{fitting}: give the one to use as column=; there are {', '.join(candidates)}."
+        f"The results have {'several columns' if found else 'no column'}"
+        f"{' of detections, or' if detections else ''} of lists{fitting}: give the one to use as "
+        f"column=; there are {', '.join(candidates)}."
+    )
+
+
+def is_list(type_: pa.DataType) -> bool:
+    """Return whether values of this Arrow type are lists."""
+    import pyarrow as pa
+
+    return bool(
+        pa.types.is_list(type_)
+        or pa.types.is_large_list(type_)
+        or pa.types.is_fixed_size_list(type_)
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from headrace.detections._result_batches import is_list
 from headrace.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -138,12 +139,7 @@ def score_matrix(values: pa.Array, size: int, column: str) -> NDArray[np.float32
     import pyarrow as pa
 
     type_ = values.type
-    is_list = (
-        pa.types.is_fixed_size_list(type_)
-        or pa.types.is_list(type_)
-        or pa.types.is_large_list(type_)
-    )
-    numbers = values.flatten() if is_list else values
+    numbers = values.flatten() if is_list(type_) else values
     item = numbers.type
     if not (pa.types.is_floating(item) or pa.types.is_integer(item)):
         raise ResultsError(
@@ -151,7 +147,7 @@ def score_matrix(values: pa.Array, size: int, column: str) -> NDArray[np.float32
             "another column=."
         )
     lengths = {type_.list_size} if pa.types.is_fixed_size_list(type_) else {1}
-    if is_list and not pa.types.is_fixed_size_list(type_):
+    if is_list(type_) and not pa.types.is_fixed_size_list(type_):
         lengths = set(np.unique(values.value_lengths().to_numpy(zero_copy_only=False)).tolist())
     if len(values) and lengths != {size}:
         given = " or ".join(str(length) for length in sorted(lengths)[:3])

@@ -206,7 +206,7 @@ class Run:
         db : perch_hoplite.db.interface.HopliteDBInterface
             The open database, such as a ``SQLiteUSearchDB``.
         column : str, optional
-            The column of embeddings. Default: the only column of vectors.
+            The column of embeddings. Default: the only one of vectors as long as the database's.
 
         Raises
         ------
