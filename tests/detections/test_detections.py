@@ -218,11 +218,13 @@ def test_smoothing_is_a_mean_over_neighbouring_windows(
 def test_smoothing_needs_the_windows_of_a_recording_together() -> None:
     """Rather than wrong means there is an error, which says to sort."""
     table = window_scores([[1], [1], [1]], ["a.wav", "b.wav", "a.wav"])
+    arguments: dict[str, Any] = {"threshold": 0.5, "classes": ["x"], "smooth": 3}
 
+    assert len(Detections.from_results(table.sort_by("id"), **arguments)) == 3
     with pytest.raises(
-        ResultsError, match=r"'a.wav' are in several places .* sort the table by id"
+        ResultsError, match=r"'a.wav' are in several places .* sort the results by id"
     ):
-        Detections.from_results(table, threshold=0.5, classes=["x"], smooth=3)
+        Detections.from_results(table, **arguments)
 
 
 def _ragged(rows: list[list[dict[str, Any]] | None], **fields: pa.DataType) -> pa.Table:

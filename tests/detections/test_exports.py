@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import headrace
 from headrace import Annotations, Detections
 from headrace.detections import write_to_hoplite
 from headrace.detections._export_files import file_names
@@ -281,6 +283,9 @@ def test_a_folder_for_a_file_and_a_file_for_a_folder_are_refused(tmp_path: Path)
         FOUND.to_raven(tmp_path / "file")
     with pytest.raises(IsADirectoryError, match=r"folder.csv' is a folder: name a file"):
         FOUND.to_csv(tmp_path / "folder.csv", overwrite=True)
+    for write in (FOUND.to_raven, FOUND.to_csv):
+        with pytest.raises(ValueError, match="'s3://bucket/x' is a URL: exports are written to"):
+            write("s3://bucket/x")
     with pytest.raises(FileNotFoundError, match="create it first"):
         FOUND.to_parquet(tmp_path / "none/found.parquet")
 
@@ -380,4 +385,31 @@ def test_embeddings_are_found_in_a_hoplite_database(tmp_path: Path) -> None:
         write_to_hoplite(other, db)
     with pytest.raises(ResultsError, match="no column of lists with 4 numbers"):
         write_to_hoplite(table.drop_columns("embedding"), db)
+    db.db.close()
+
+
+@needs_hoplite
+def test_embeddings_of_a_run_are_found_by_their_own_vector(tmp_path: Path) -> None:
+    """`Run.to_hoplite` adds a window for each row, which a search for its embedding returns."""
+    rng = np.random.default_rng(0)
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, 0.5 * rng.uniform(-1, 1, 32_000), 8_000)
+    windows = headrace.scan(tmp_path).windows(8_000, 1.0)
+
+    def model(batch: Any) -> Any:
+        vectors = batch.audio[:, :16]
+        return {"loud": batch.audio.max(axis=1), "vector": vectors / np.linalg.norm(vectors)}
+
+    run = windows.apply(model, tmp_path / "out", batch_size=8, name="x", progress=False)
+    hoplite = importlib.import_module("perch_hoplite.db.sqlite_usearch_impl")
+    config = hoplite.get_default_usearch_config(embedding_dim=16)
+    db = hoplite.SQLiteUSearchDB.create(str(tmp_path / "db"), config)
+
+    assert run.to_hoplite(db) == len(windows) == 8
+    assert run.to_hoplite(db) == 0
+    names = {recording.id: recording.filename for recording in db.get_all_recordings()}
+    for row in run.to_arrow().to_pylist():
+        (key,) = db.ui.search(np.array(row["vector"], np.float16), 1).keys.tolist()
+        window = db.get_window(key)
+        assert (names[window.recording_id], window.offsets[0]) == (row["id"], row["start_s"])
     db.db.close()

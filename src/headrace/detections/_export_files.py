@@ -231,6 +231,7 @@ def _write_folder(
     overwrite: bool,
 ) -> list[Path]:
     """Write a file for each recording: what `text` returns for its id and its detections."""
+    _check_local(folder)
     base = Path(folder)
     if base.exists() and not base.is_dir():
         raise NotADirectoryError(f"{os.fspath(folder)!r} is a file: give a folder to write to.")
@@ -274,10 +275,21 @@ def check_new_file(file: str | os.PathLike[str], *, overwrite: bool) -> None:
         It exists, and is not to be replaced.
     OSError
         It is a folder, its folder does not exist, or it is not writable.
+    ValueError
+        It is a URL.
     """
+    _check_local(file)
     check_output_file(file)
     if Path(file).exists() and not overwrite:
         raise FileExistsError(f"{os.fspath(file)!r} exists: choose another name, or {_OVERWRITE}.")
+
+
+def _check_local(path: str | os.PathLike[str]) -> None:
+    if "://" in os.fspath(path):
+        raise ValueError(
+            f"{os.fspath(path)!r} is a URL: exports are written to this machine. Copy them there "
+            "afterwards."
+        )
 
 
 @contextmanager

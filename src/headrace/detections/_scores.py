@@ -175,7 +175,8 @@ def _smoothed(parts: Iterator[_Scored], size: int) -> Iterator[_Scored]:
             if name in done:
                 raise ResultsError(
                     f"The windows of {name!r} are in several places of the results: to smooth "
-                    "scores, sort the table by id."
+                    "scores, sort the results by id, as in "
+                    'Detections.from_results(run.to_arrow().sort_by("id"), ...).'
                 )
             pending.append(piece)
     if pending:
