@@ -85,7 +85,7 @@ def test_the_help_fits_a_screen_and_shows_examples(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "scan", "bench", "preview", "apply", "results", "export"]
+    "command", ["demo", "scan", "pack", "bench", "preview", "apply", "results", "export"]
 )
 def test_each_commands_help_shows_an_example(run: Run, command: str) -> None:
     """Each example has a line of its own, so that it can be copied."""
@@ -100,6 +100,32 @@ def test_each_commands_help_shows_an_example(run: Run, command: str) -> None:
 def test_the_version_is_the_installed_one(run: Run) -> None:
     """`--version` prints the version of the installed package and nothing else."""
     assert run("--version").out == f"headrace {version('headrace')}\n"
+
+
+# pack
+
+
+def test_pack_writes_shards_and_lists_them(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """The report is that of a scan of the pack; a bad recording or argument is one sentence."""
+    packed = tmp_path / "packed"
+    arguments = ("pack", archive.pattern, "--sample-rate", "8000", "-o")
+
+    result = run(*arguments, packed, "--format", "wav", "--channel", "0")
+
+    assert (result.code, result.err) == (0, "")
+    assert "3 recordings, 6.0 s" in result.out
+    row = next(line for line in result.out.splitlines() if "FLOAT" in line)
+    assert " ".join(row.split()) == "WAV FLOAT 8,000 Hz 1 3 6.0 s 2.0 s 2.0 s"
+    assert len(catalog.scan(packed / "*.tar")) == 3
+    other = run(*arguments, packed)
+    assert other.code == 1
+    assert "other settings: choose another one" in _sentence(other.err)
+    assert run(*arguments, tmp_path / "b", "--bits", "12").code == 2
+    archive.audio[1].write_bytes(b"")
+    damaged = run(*arguments, tmp_path / "c", "--json", "-")
+    assert damaged.code == 1
+    assert json.loads(damaged.out)["clipped_samples"] == 0
+    assert _sentence(damaged.err) == "1 recording could not be read whole."
 
 
 # scan

@@ -534,7 +534,8 @@ class Catalog(Sequence[Recording]):
         -------
         Catalog
             In this catalog's order, with its further columns, and ``source_id`` and
-            ``clipped_samples``. Recordings that could not be read are in its failures.
+            ``clipped_samples``. Its failures are those of this catalog, and recordings that could
+            not be read.
 
         Raises
         ------

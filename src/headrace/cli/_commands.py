@@ -31,10 +31,12 @@ from headrace.cli._options import (
     Decoder,
     ExportTo,
     OnError,
+    PackedAs,
     PreviewAudio,
     ShuffleBy,
     Verify,
     load_model,
+    parse_channel,
     parse_file_and_second,
     parse_thresholds,
     parse_worker_counts,
@@ -247,6 +249,60 @@ def scan_command(
             are = "files are damaged and were" if count > 1 else "file is damaged and was"
             parts = f", except for parts of {summary.partly:,}" if summary.partly else ""
             print_message(f"{count:,} {are} left out{parts}.")
+            raise typer.Exit(1)
+
+
+@app.command("pack")
+def pack_command(
+    patterns: Patterns,
+    *,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="A new folder, or a pack to be continued."
+        ),
+    ],
+    sample_rate: SampleRate,
+    packed_as: Annotated[
+        PackedAs, typer.Option("--format", help="FLAC, or WAV of float32, which keeps every bit.")
+    ] = PackedAs.FLAC,
+    bits: Annotated[int, typer.Option(metavar="16|24", help="Of a sample in FLAC.")] = 24,
+    channel: Annotated[
+        str, typer.Option(metavar="CHANNEL", help='"mix", "all", or the number of a channel.')
+    ] = "mix",
+    shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Of a shard, at most.")] = "1 GiB",
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.parquet", help="Update this catalog of the originals."),
+    ] = None,
+    decoder: DecodedBy = Decoder.AUTO,
+    root: Root = None,
+    json_file: Json = None,
+) -> None:
+    """Decode and resample recordings once, into tar shards.
+
+    Goes on where it was stopped. The exit code is 1 if a recording could
+    not be packed.
+
+    [cyan]headrace pack "recordings/**/*.mp3" -o packed --sample-rate 16000
+    headrace pack recordings -o packed --sample-rate 32000 --format wav[/cyan]
+    """
+    with errors_printed_as_sentences(json_file, ignore=DamagedWarning):
+        found = catalog.scan(patterns, root=root, cache=cache, decoder=decoder.value)
+        packed = found.pack(
+            output,
+            sample_rate,
+            format=packed_as.value,
+            bits=bits,
+            channel=parse_channel(channel),  # type: ignore[arg-type]  # `pack` checks it
+            shard_size=shard_size,
+        )
+        summary = catalog.summarise(packed)
+        clipped = {"clipped_samples": int(packed.column("clipped_samples").sum())}
+        print_report(summary.as_json() | clipped, lambda: cli.scan_report(summary), json_file)
+        if packed.failures:
+            noun = "recording" if summary.damaged == 1 else "recordings"
+            print_message(f"{summary.damaged:,} {noun} could not be read whole.")
             raise typer.Exit(1)
 
 

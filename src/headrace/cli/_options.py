@@ -26,10 +26,12 @@ __all__ = [
     "Decoder",
     "ExportTo",
     "OnError",
+    "PackedAs",
     "PreviewAudio",
     "ShuffleBy",
     "Verify",
     "load_model",
+    "parse_channel",
     "parse_file_and_second",
     "parse_thresholds",
     "parse_worker_counts",
@@ -50,6 +52,13 @@ class Decoder(StrEnum):
     AUTO = "auto"
     FFMPEG = "ffmpeg"
     LIBSNDFILE = "libsndfile"
+
+
+class PackedAs(StrEnum):
+    """How `pack --format` stores recordings."""
+
+    FLAC = "flac"
+    WAV = "wav"
 
 
 class ShuffleBy(StrEnum):
@@ -157,6 +166,11 @@ def parse_worker_counts(text: str | None) -> tuple[int, ...] | None:
             f"{text!r} is not a list of whole numbers, such as 0,1,2,4.", param_hint="--workers"
         )
     return tuple(int(word) for word in words)
+
+
+def parse_channel(text: str) -> str | int:
+    """Return ``mix`` or ``all``, or the number of a channel."""
+    return int(text) if text.isascii() and text.isdigit() else text
 
 
 def parse_file_and_second(text: str) -> tuple[str, float]:

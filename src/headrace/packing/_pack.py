@@ -123,10 +123,10 @@ def pack(
     if not state.done:
         _Packer(catalog, target, form, size, state).run(threads, progress)
     packed = load_catalog(target / _CATALOG, root=target)
-    if packed.failures:
-        warnings.warn(
-            describe_damage(packed.failures, packed.to_arrow()), DamagedWarning, stacklevel=3
-        )
+    known = set(catalog.failures)
+    new = tuple(one for one in packed.failures if one not in known)
+    if new:
+        warnings.warn(describe_damage(new, packed.to_arrow()), DamagedWarning, stacklevel=3)
     _warn_of_clipping(packed)
     return packed
 
@@ -272,7 +272,7 @@ class _Packer:
             [part.to_arrow().replace_schema_metadata(None) for part in parts],
             promote_options="permissive",
         )
-        failures = tuple(one for part in parts for one in part.failures)
+        failures = *self._catalog.failures, *(one for part in parts for one in part.failures)
         check_any_usable(table, failures)
         Catalog(table, self._folder.as_posix(), failures).save(self._folder / _CATALOG)
         self._state.done = True
