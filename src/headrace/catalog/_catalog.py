@@ -516,8 +516,8 @@ class Catalog(Sequence[Recording]):
             Hz.
         format : "flac" or "wav"
             ``"wav"`` is WAV of float32: windows are the same bits as those of the originals.
-            ``"flac"`` takes about a third of the space, and differs by half a step of `bits`.
-            Samples beyond full scale, which lossy formats have, are clipped and counted.
+            ``"flac"`` takes less space, and differs by half a step of `bits`. Samples beyond full
+            scale, which lossy formats have, are clipped and counted.
         bits : 16 or 24
             Of a sample in FLAC.
         channel : "mix", "all" or int
