@@ -323,7 +323,10 @@ class Torchcodec:
 
 
 class Spdl:
-    """A pool around SPDL's functions. FFmpeg resamples."""
+    """A pool around SPDL's functions. FFmpeg resamples.
+
+    It cannot seek to the beginning of an MP3 file, so it seeks to 30 ms behind it.
+    """
 
     def __init__(self) -> None:
         import spdl.io
@@ -333,8 +336,9 @@ class Spdl:
     def decode(self, path: str, start: int, seconds: int, rate: int, *, whole: bool) -> Audio:
         """Demux, decode and convert."""
         span = None if whole else (float(start), float(start + seconds))
+        seek = (0.03, span[1]) if span and not start and path.endswith("mp3") else span
         frames = self.io.decode_packets(
-            self.io.demux_audio(path, timestamp=span),
+            self.io.demux_audio(path, timestamp=seek),
             filter_desc=self.io.get_audio_filter_desc(
                 sample_rate=rate,
                 num_channels=1,
