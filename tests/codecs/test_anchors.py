@@ -17,7 +17,14 @@ from headrace.codecs._anchors import AnchorRule, anchor_rule
 from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
 from headrace.failures import Code, Failure
-from tests.support.ffmpeg_files import KINDS, plain_decode, uninterrupted_decode, write
+from tests.support.ffmpeg_files import (
+    KINDS,
+    RARE_KINDS,
+    aac_in_caf,
+    plain_decode,
+    uninterrupted_decode,
+    write,
+)
 from tests.support.native_fuzzing import fuzz
 from tests.support.sounds import medley
 
@@ -150,6 +157,35 @@ def test_pyav_gives_the_same_index_and_samples(
     assert only(path) == native
     assert only(path).seek_points == native.seek_points
     assert whole_of(path).tobytes() == samples.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["aac.caf", *RARE_KINDS])
+def test_rare_containers_keep_the_laws(
+    folder: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """The whole is what the anchors say, windows at random are slices of it, PyAV agrees."""
+    path = folder / f"rare-{kind}"
+    if kind == "aac.caf":
+        rate = RATE
+        aac_in_caf(path, sound("medley", 2))
+    else:
+        muxer, encoder, bitrate, rate = RARE_KINDS[kind]
+        channels = 2 if rate == RATE else 1
+        write(path, sound("medley", channels)[: 11 * rate], muxer, encoder, bitrate, rate)
+    whole = whole_of(path)
+    index = index_of(path)
+
+    assert len(index.anchors) > 1
+    assert whole.tobytes() == plain_decode(path, index).tobytes()
+    assert len(whole) == len(uninterrupted_decode(path)) == index.frames
+    windows = scan(path).windows(rate, 0.7, 0.41, channel="all").shuffle(seed=1)
+    for one in windows.loader(workers=2):
+        start = round(one.offset * rate)
+        expected = whole[start : start + one.valid_samples].T
+        assert one.audio[:, : one.valid_samples].tobytes() == expected.tobytes()
+    request.getfixturevalue("pyav_only")
+    assert index_of(path).pack() == index.pack()
+    assert whole_of(path).tobytes() == whole.tobytes()
 
 
 @pytest.mark.parametrize("kind", ["a.m4a", "opus.webm", "a.wma"])

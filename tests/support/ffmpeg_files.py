@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from headrace import _kernel
 
-__all__ = ["KINDS", "plain_decode", "uninterrupted_decode", "write"]
+__all__ = ["KINDS", "RARE_KINDS", "aac_in_caf", "plain_decode", "uninterrupted_decode", "write"]
 
 KINDS = {  # muxer, encoder, bits a second
     "a.m4a": ("ipod", "aac", 64_000),
@@ -36,6 +37,54 @@ KINDS = {  # muxer, encoder, bits a second
     "a.aac": ("adts", "aac", 64_000),
     "a.wv": ("wv", "wavpack", 0),
 }
+
+RARE_KINDS = {  # muxer, encoder, bits a second; rate
+    "alac.caf": ("caf", "alac", 0, 48_000),
+    "a.tta": ("tta", "tta", 0, 48_000),
+    "aac.ts": ("mpegts", "aac", 64_000, 48_000),
+    "a.latm": ("latm", "aac", 64_000, 48_000),
+    "a.flv": ("flv", "aac", 64_000, 48_000),
+    "a.3gp": ("3gp", "aac", 64_000, 48_000),
+    "opus.mp4": ("mp4", "libopus", 48_000, 48_000),
+    "flac.mp4": ("mp4", "flac", 0, 48_000),
+    "mp2.mpg": ("mpeg", "mp2", 128_000, 48_000),
+    "mp2.wav": ("wav", "mp2", 128_000, 48_000),
+    "wma.wav": ("wav", "wmav2", 64_000, 48_000),
+    "g722.wav": ("wav", "g722", 64_000, 16_000),
+    "a.ac3": ("ac3", "ac3", 128_000, 48_000),
+    "a.eac3": ("eac3", "eac3", 96_000, 48_000),
+    "a.amr": ("amr", "libopencore_amrnb", 12_200, 8_000),
+    "a.rm": ("rm", "real_144", 0, 8_000),
+}
+
+
+def aac_in_caf(path: Path, audio: NDArray[np.float32], rate: int = 48_000) -> None:
+    """Encode AAC into a Core Audio file, which FFmpeg does not write: shape ``(frames, channels)``.
+
+    Each chunk is as Apple's specification of the format says; the cookie is the ``esds`` atom.
+    """
+    import av
+
+    source = path.with_suffix(".m4a")
+    write(source, audio, "ipod", "aac", 64_000, rate)
+    with av.open(str(source)) as file:
+        packets = [bytes(packet) for packet in file.demux(audio=0) if packet.size]
+    data = source.read_bytes()
+    source.unlink()
+    at = data.index(b"esds")
+    cookie = data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at], "big")]
+    sizes = b"".join(
+        bytes([0x80 | len(one) >> 7, len(one) & 0x7F]) if len(one) > 0x7F else bytes([len(one)])
+        for one in packets
+    )
+    chunks = {
+        b"desc": struct.pack(">d4sIIIII", rate, b"aac ", 0, 0, 1024, audio.shape[1], 0),
+        b"kuki": cookie,
+        b"pakt": struct.pack(">qqii", len(packets), 1024 * len(packets), 0, 0) + sizes,
+        b"data": bytes(4) + b"".join(packets),
+    }
+    body = b"".join(struct.pack(">4sq", name, len(one)) + one for name, one in chunks.items())
+    path.write_bytes(b"caff\0\1\0\0" + body)
 
 
 def write(

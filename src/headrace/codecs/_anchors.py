@@ -68,13 +68,16 @@ class AnchorRule:
     forgets: bool = False
 
 
-_EACH_PACKET: Final = frozenset({"alac", "flac", "wavpack"})
+_EACH_PACKET: Final = frozenset({"alac", "flac", "tta", "wavpack"})
 """Codecs whose packets are decoded each by itself. So are those of PCM and of ADPCM in blocks."""
 
 MOST_PRE_ROLL: Final = 200
 """Packets."""
 
 _RULES: Final = {
+    "amr_nb": AnchorRule(2.0, 4, 0.3),
+    "amr_wb": AnchorRule(2.0, 4, 0.3),
+    "ra_144": AnchorRule(4.0, 4, 1.0),
     "aac": AnchorRule(4.0, 4),  # a new decoder costs as much as decoding 1.5 s
     "mp3": AnchorRule(5.0, 4, 0.6),  # its reservoir of 511 bytes spans half a second at 8 kbps
     "opus": AnchorRule(4.0, 4, 0.32),

@@ -687,6 +687,8 @@ def _anchor_place(places: list[_Place], pre_roll: int) -> _Place | None:
     if len(places) <= pre_roll:
         return None
     place = places[-pre_roll]
+    if place.offset < 0:  # FFmpeg does not know it
+        return None
     if place.like(places[-pre_roll - 1]) or (pre_roll > 1 and place.like(places[-pre_roll + 1])):
         return None
     return place

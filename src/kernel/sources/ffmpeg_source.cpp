@@ -251,6 +251,7 @@ bool FfmpegWalk::place_is_unique() const {
     return a.offset == b.offset && a.time == b.time && a.check == b.check;
   };
   const PacketPlace place = history_->place(roll);
+  if (place.offset < 0) return false;  // FFmpeg does not know it, such as of a part of a packet
   return !alike(place, history_->place(roll + 1)) && (roll == 1 || !alike(place, history_->place(roll - 1)));
 }
 
