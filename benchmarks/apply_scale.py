@@ -54,8 +54,11 @@ def resident() -> int:
     return int(pages) * resource.getpagesize()
 
 
-def apply(folder: Path) -> None:
-    """Apply the model here, and print figures as JSON after each tenth and at the end."""
+def apply(folder: Path, *, pause: bool) -> None:
+    """Apply the model here, and print figures as JSON after each tenth and at the end.
+
+    With `pause`, the first tenth is followed by a wait: this process is to be killed.
+    """
     began = time.monotonic()
     catalog = headrace.load_catalog(folder / "catalog.parquet")
     windows = catalog.windows(RATE, SAMPLES / RATE)
@@ -72,6 +75,8 @@ def apply(folder: Path) -> None:
         tenth = len(windows) // 10
         if seen // tenth > (seen - len(batch)) // tenth:
             print(json.dumps({"seen": seen, "resident": resident(), **figures}), flush=True)
+            if pause:
+                sys.stdin.read()
         return {"peak": np.abs(batch.audio).max(axis=1), "first": batch.audio[:, :4]}
 
     run = windows.apply(model, folder / "results", batch_size=BATCH, name="peak", workers=2)
@@ -81,16 +86,16 @@ def apply(folder: Path) -> None:
     print(json.dumps({"end": True, **figures}), flush=True)
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     """Start a process that applies the model."""
-    command = [sys.executable, __file__, "--in", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, __file__, "--in", str(folder), *options]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def measure(folder: Path, windows: int) -> dict[str, Any]:
     """Do what the module says, and return the figures."""
     write_archive(folder, windows)
-    with start(folder) as killed:
+    with start(folder, "--pause") as killed:
         assert killed.stdout is not None
         killed.stdout.readline()
         os.kill(killed.pid, signal.SIGKILL)
@@ -127,9 +132,10 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=10_000_000)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--in", dest="folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--pause", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.folder is not None:
-        apply(arguments.folder)
+        apply(arguments.folder, pause=arguments.pause)
         return
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder) / "run", arguments.windows)

@@ -233,6 +233,16 @@ class TestScripts:
         assert all(figure > 0 for figure in rows)
         assert max(row for row in rows[3::5]) < 20_000 * 100 / 1e6
 
+    @pytest.mark.slow
+    def test_apply_scale(self) -> None:
+        """All windows have a result after a kill, and each step has a time."""
+        printed = _run("apply_scale.py", "--windows", 100_000)
+        figures = dict(line.split(maxsplit=1) for line in printed.splitlines())
+
+        assert figures["written"] == figures["windows"] == "100000"
+        for name in ("us_a_window", "resumed_after_s", "nothing_left_s", "results_s"):
+            assert _figures(figures[name])[0] > 0
+
     def test_labels_scale(self) -> None:
         """The output has about the requested number of windows, all events, and labels."""
         printed = _run("labels_scale.py", "--windows", 1_000, "--events", 300, "--labels", 4)

@@ -41,7 +41,7 @@ def _kill(folder: Path, output: str, kills: int, processes: int, **environment: 
 
 def test_kill_9(tmp_path: Path) -> None:
     """Two processes, killed and started again, make what an undisturbed one makes."""
-    _kill(tmp_path, str(tmp_path / "results"), 6, 2)
+    _kill(tmp_path, str(tmp_path / "results"), 4, 2)
 
 
 @pytest.mark.slow
