@@ -13,6 +13,7 @@
     ├── ReadError            (OSError)            a window cannot be read
     ├── ResultsError         (ValueError)         results belong to another model or windows
     ├── StateError           (ValueError)         a saved state belongs to other windows
+    ├── StoreError           (OSError)            an object store cannot be used
     ├── TooManyFailuresError (OSError)            more windows fail than `max_failures` allows
     └── TransformError       (RuntimeError)       a function given to `map` or `batch_map` fails
 
@@ -47,6 +48,7 @@ __all__ = [
     "ReadError",
     "ResultsError",
     "StateError",
+    "StoreError",
     "TooManyFailuresError",
     "TransformError",
 ]
@@ -150,6 +152,10 @@ class ResultsError(HeadraceError, ValueError):
 
 class StateError(HeadraceError, ValueError):
     """A saved state does not belong to this loader's windows."""
+
+
+class StoreError(HeadraceError, OSError):
+    """An object store cannot be used: no client, no permission to list, or a forked process."""
 
 
 class ClosedError(HeadraceError, RuntimeError):

@@ -89,6 +89,65 @@ class WatchedStore(ByteStore):
     def error(self) -> tuple[str, str] | None:
         """Code and message of the first error so far, or None."""
 
+@final
+class FetchedStore(ByteStore):
+    """Objects whose bytes Python fetches; ``src/kernel/sources/fetched_store.h`` explains it.
+
+    A key is the object's size in bytes, a space, and a name. Offsets and counts are bytes. Not on
+    Windows.
+
+    Parameters
+    ----------
+    cached_bytes : int
+        The most bytes that are kept of what was read on demand.
+    ahead : int
+        The most bytes that are asked for at once on demand.
+
+    Raises
+    ------
+    OSError
+        The system has no more descriptors.
+    """
+
+    def __init__(self, cached_bytes: int, ahead: int) -> None: ...
+    def expect(
+        self, key: str, offset: int, count: int, most: int, keep: bool = False
+    ) -> list[tuple[int, int]]:
+        """Announce a use; return what to fetch: offsets and counts of at most `most` bytes."""
+    def release(self, key: str, offset: int, count: int) -> list[tuple[int, int]]:
+        """End a use; return offsets and counts of announced parts that nobody uses any more."""
+    def give(self, key: str, offset: int, count: int, data: Buffer) -> None:
+        """Give the bytes of a range that was asked for. They are not copied.
+
+        Raises
+        ------
+        ValueError
+            `data` has not `count` bytes.
+        """
+    def fail(self, key: str, offset: int, code: str, message: str) -> None:
+        """Make reads of a range fail that was asked for."""
+    def hint(self, key: str, run: int) -> None:
+        """Tell about how many bytes a reader will read in a row; 0 to forget that."""
+    def take(self) -> list[tuple[str, int, int, bool]]:
+        """Return what readers wait for: key, offset, count, and whether it was announced."""
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `take` has something to return."""
+    def close(self) -> None:
+        """Wake every reader with an error."""
+    def read(self, key: str, offset: int, count: int) -> bytes | tuple[str, str]:
+        """Read as native readers do; return bytes, or code and message. The GIL is released."""
+    @property
+    def held_bytes(self) -> int: ...
+    @property
+    def most_held_bytes(self) -> int:
+        """The maximum of `held_bytes` so far."""
+
+def byte_range(seek_points: bytes, start: int, stop: int, size: int) -> tuple[int, int] | None:
+    """Return about which bytes ``[begin, end)`` frames ``[start, stop)`` are decoded from.
+
+    `size` is that of the file. None if the seek points do not tell. Not on Windows.
+    """
+
 class Place:
     """Where the bytes of a recording are.
 
@@ -837,6 +896,9 @@ class ReadResult:
     def busy_s(self) -> float:
         """Seconds of everything."""
     @property
+    def store_s(self) -> float:
+        """Seconds of `decode_s` that were waiting for a `FetchedStore`."""
+    @property
     def cancelled(self) -> bool:
         """Whether it was cancelled on the way; then the rows are undefined."""
 
@@ -929,6 +991,14 @@ class Reader:
 
     def close(self) -> None:
         """Close the idle files, and from now on each file when its call is done with it."""
+    def estimate(
+        self, *, recording: int, frames: int, size: int, start: int, stop: int
+    ) -> tuple[int, int] | None:
+        """Return about which bytes of a FLAC recording in a store frames ``[start, stop)`` are.
+
+        `frames` and `size` (bytes) are those of the recording. None if too little of it has been
+        read to tell. May be called by any thread.
+        """
     @property
     def most_open(self) -> int:
         """The most files that were open at once."""
@@ -1054,7 +1124,9 @@ def only_from_start(seek_points: bytes) -> bytes:
     Empty if they are of an earlier version, which libsndfile decodes from the start.
     """
 
-def probe_header(place: Place) -> tuple[str, str, int, int, int, bool, bytes] | None:
+def probe_header(
+    place: Place, believe_flac: bool = False
+) -> tuple[str, str, int, int, int, bool, bytes] | None:
     """Return what a file holds that the kernel itself reads: WAV of plain samples, or FLAC.
 
     The values are libsndfile's names of container and sample format, the sample rate (Hz), the

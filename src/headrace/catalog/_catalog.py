@@ -23,7 +23,7 @@ from headrace.catalog._damage import damaged_file_ids
 from headrace.catalog._table import Row
 from headrace.codecs import Recording
 from headrace.errors import CatalogError
-from headrace.storage import ParquetStore, TableStore, is_parquet_part
+from headrace.storage import ParquetStore, Stores, TableStore, is_parquet_part, is_url
 
 if TYPE_CHECKING:
     import os
@@ -59,7 +59,7 @@ class Catalog(Sequence[Recording]):
     _table: pa.Table
     root: str = ""
     failures: tuple[Failure, ...] = ()
-    _store: Store | None = None
+    _store: Store | Stores | None = None
 
     @classmethod
     def from_table(
@@ -93,7 +93,10 @@ class Catalog(Sequence[Recording]):
         saved_root, failures = _parquet.read_metadata(arrow) or ("", ())
         if root is not None:
             has_ids = "id" in arrow.column_names  # else `root` is a part of the paths as they are
-            root = absolute(root) if has_ids else Path(root).as_posix()
+            if is_url(str(root)):
+                root = str(root).rstrip("/")
+            else:
+                root = absolute(root) if has_ids else Path(root).as_posix()
             failures = tuple(replace(one, path=join(root, one.file_id)) for one in failures)
         complete, table_root = _table.validate(arrow, root)
         root = saved_root if table_root is None else table_root
@@ -135,16 +138,24 @@ class Catalog(Sequence[Recording]):
     def __reduce__(
         self,
     ) -> tuple[Callable[[bytes, Store | None], Catalog], tuple[bytes, Store | None]]:
-        return _unpickle, (_parquet.to_bytes(self.to_arrow()), self._store)
+        store = None if isinstance(self._store, Stores) else self._store  # credentials stay here
+        return _unpickle, (_parquet.to_bytes(self.to_arrow()), store)
 
     def recording(self, row: int) -> Recording:
         """Return the recording in this row; rows count from 0."""
         return Recording(*(column[row].as_py() for column in self._built_in))
 
     @property
-    def store(self) -> Store | None:
+    def store(self) -> Store | Stores | None:
         """Where the recordings are, if they are no files: for headrace itself."""
         return self._store
+
+    @cached_property
+    def has_urls(self) -> bool:
+        """Whether recordings are objects of a store."""
+        import pyarrow.compute as pc
+
+        return bool(pc.any(pc.match_substring(self._table["path"], "://")).as_py())
 
     @cached_property
     def _built_in(self) -> tuple[pa.ChunkedArray, ...]:
@@ -599,7 +610,10 @@ class Catalog(Sequence[Recording]):
 
 
 def load_catalog(
-    file: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
+    file: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
+    *,
+    store: object = None,
 ) -> Catalog:
     """Load a saved catalog; reads no audio file.
 
@@ -608,7 +622,9 @@ def load_catalog(
     file : str or path
         A file written by `Catalog.save`, or by `scan` with ``cache=``.
     root : str or path, optional
-        Folder that contains the recordings now: every path becomes ``root/id``.
+        Folder that contains the recordings now: every path becomes ``root/id``. May be a URL.
+    store : optional
+        How to reach recordings that are objects in a store, as in `scan`.
 
     Raises
     ------
@@ -623,7 +639,8 @@ def load_catalog(
     names = table.column_names
     if "path" not in names and "offset" in names and table["offset"].null_count < len(table):
         table = _parquet.read(file)  # the paths say which files hold the parts
-    return Catalog.from_table(table, root)
+    catalog = Catalog.from_table(table, root)
+    return replace(catalog, _store=Stores(store)) if catalog.has_urls else catalog
 
 
 def _store_of(table: pa.Table) -> Store | None:

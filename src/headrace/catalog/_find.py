@@ -34,7 +34,7 @@ from headrace.failures import Code, Failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["FoundFiles", "find"]
+__all__ = ["FoundFiles", "Search", "as_list", "find", "search_below"]
 
 _MAX_LISTED: Final = (
     10_000  # names that a message counts, in a fraction of a second on a local disk
@@ -98,7 +98,7 @@ def find(
     TypeError
         A pattern is neither a string nor a path.
     """
-    searches = [_parse_pattern(pattern, extensions) for pattern in _as_list(patterns)]
+    searches = [_parse_pattern(pattern, extensions) for pattern in as_list(patterns)]
     top = _common_folder(searches) if root is None else absolute(root)
     prefix = join(top, "")
     ids: set[str] = set()
@@ -152,7 +152,7 @@ class _Component:
 
 
 @dataclass(frozen=True, slots=True)
-class _Search:
+class Search:
     """One pattern: the folder to search, and what to search for in it."""
 
     pattern: str
@@ -176,7 +176,7 @@ class _Search:
             return
         if not stat.S_ISDIR(_stat_mode(self.folder, os.stat, failures) or 0):
             return
-        entry_states = self._entry_states()
+        entry_states = self.entry_states()
         # A link to a folder above the search would lead back here as well.
         above = frozenset(_identity(str(folder)) for folder in Path(self.folder).parents)
         stack = [("", entry_states[0], above)]
@@ -185,17 +185,17 @@ class _Search:
             identity, entries = _list_entries(join(self.folder, prefix), ancestors, failures)
             inside = ancestors | {identity}
             for entry in entries:
-                matched, deeper = self._advance(states, entry.name, entry_states)
+                matched, deeper = self.advance(states, entry.name, entry_states)
                 # If a matching name cannot be accessed, reading its header reports that.
                 unreported = [] if matched else failures
                 is_folder = (matched or bool(deeper)) and _is_folder(entry, unreported)
                 matched |= self.matches_folders and is_folder and len(self.components) - 1 in deeper
-                if matched and self._has_wanted_extension(entry.name, is_folder=is_folder):
+                if matched and self.has_wanted_extension(entry.name, is_folder=is_folder):
                     yield prefix + entry.name
                 if deeper and is_folder:
                     stack.append((f"{prefix}{entry.name}/", deeper, inside))
 
-    def _entry_states(self) -> list[frozenset[int]]:
+    def entry_states(self) -> list[frozenset[int]]:
         """Return for each component the set that a name there is compared with.
 
         These are the component itself and, because ``**`` may match no folder, what follows a
@@ -207,7 +207,7 @@ class _Search:
             states.append(itself if self.components[index] is not None else states[-1] | itself)
         return states[::-1]
 
-    def _advance(
+    def advance(
         self, states: frozenset[int], name: str, entry_states: list[frozenset[int]]
     ) -> tuple[bool, frozenset[int]]:
         """Return whether `name` matches, and the components to compare names inside it with."""
@@ -225,7 +225,7 @@ class _Search:
                     deeper |= entry_states[state + 1]
         return matched, deeper
 
-    def _has_wanted_extension(self, name: str, *, is_folder: bool) -> bool:
+    def has_wanted_extension(self, name: str, *, is_folder: bool) -> bool:
         # A folder called x.wav counts: reading its header then reports that it is not a file.
         return _extension(name) in self.extensions or (self.any_extension and not is_folder)
 
@@ -243,7 +243,7 @@ class _Search:
         return f"{begin}. {_describe_files_below(self.folder)} Check the pattern."
 
 
-def _as_list(
+def as_list(
     patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
 ) -> list[str]:
     if isinstance(patterns, str | os.PathLike):
@@ -263,7 +263,7 @@ def _as_list(
     return texts
 
 
-def _parse_pattern(pattern: str, extensions: frozenset[str]) -> _Search:
+def _parse_pattern(pattern: str, extensions: frozenset[str]) -> Search:
     # os.path.expanduser keeps a ~ that it cannot expand, where Path raises.
     parts = (Path.cwd() / os.path.expanduser(pattern)).parts
     folder, rest = parts[0], list(parts[1:])
@@ -277,15 +277,20 @@ def _parse_pattern(pattern: str, extensions: frozenset[str]) -> _Search:
         )
     if not rest and not os.path.isdir(folder):
         folder, _, file = folder.rpartition("/")
-        return _Search(
+        return Search(
             pattern, folder or "/", (), False, file, any_extension=True, extensions=extensions
         )
+    return search_below(pattern, folder, rest, extensions)
+
+
+def search_below(pattern: str, folder: str, rest: list[str], extensions: frozenset[str]) -> Search:
+    """Return the search for the components `rest` below `folder`; without any, for all in it."""
     matches_folders = not rest or rest[-1] == "**"
     if matches_folders:
-        rest += ["**", "*"] if not rest else ["*"]
+        rest = [*rest, "*"] if rest else ["**", "*"]
     last = rest[-1]
     dot = _last_dot(last)
-    return _Search(
+    return Search(
         pattern,
         folder,
         tuple(
@@ -324,7 +329,7 @@ def _extension(name: str) -> str:
     return name[name.rfind(".") :].lower() if "." in name else ""
 
 
-def _common_folder(searches: list[_Search]) -> str:
+def _common_folder(searches: list[Search]) -> str:
     try:
         common = os.path.commonpath([search.folder for search in searches])
     except ValueError:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headrace.codecs import place_of
+from headrace.storage import Stores, is_url
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from headrace.catalog._catalog import Catalog
     from headrace.codecs import Recording
-    from headrace.storage import Store
+    from headrace.storage import Fetcher, Place
 
 __all__ = ["Recordings"]
 
@@ -46,18 +49,46 @@ class Recordings:
         catalog = int(np.searchsorted(self._first_numbers, number, side="right")) - 1
         return self.catalogs[catalog].recording(number - int(self._first_numbers[catalog]))
 
-    def store(self, number: int) -> Store | None:
-        """Return where a recording is, if it is no file of the system."""
+    @cached_property
+    def has_urls(self) -> bool:
+        """Whether some are objects of a store, so that a `Fetcher` is needed."""
+        return any(catalog.has_urls for catalog in self.catalogs)
+
+    @cached_property
+    def clients(self) -> tuple[Stores, ...]:
+        """What reaches the objects of each catalog."""
+        stores = (catalog.store for catalog in self.catalogs)
+        return tuple(one if isinstance(one, Stores) else Stores() for one in stores)
+
+    def source(self, number: int) -> int:
+        """Return the number of the catalog that a recording is from."""
         if len(self.catalogs) == 1:
-            return self.catalogs[0].store
-        catalog = int(np.searchsorted(self._first_numbers, number, side="right")) - 1
-        return self.catalogs[catalog].store
+            return 0
+        return int(np.searchsorted(self._first_numbers, number, side="right")) - 1
+
+    def place(self, number: int, recording: Recording, fetcher: Fetcher | None) -> Place:
+        """Return where the bytes of recording `number` are."""
+        catalog = self.source(number)
+        if fetcher is not None and is_url(recording.path):
+            return fetcher.place(
+                recording.path,
+                recording.size,
+                recording.version,
+                offset=recording.offset,
+                source=catalog,
+            )
+        store = self.catalogs[catalog].store
+        return place_of(recording, None if isinstance(store, Stores) else store)
 
     @cached_property
     def held_bytes(self) -> int:
         """Bytes that the catalogs' stores may hold."""
-        stores = {id(one.store): one.store for one in self.catalogs if one.store is not None}
-        return sum(one.held_bytes for one in stores.values())
+        stores = {id(one.store): one.store for one in self.catalogs}
+        return sum(
+            one.held_bytes
+            for one in stores.values()
+            if one is not None and not isinstance(one, Stores)
+        )
 
     def numbers_in(self, other: Recordings, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the numbers that some recordings have in `other`, which has all these catalogs."""

@@ -7,7 +7,7 @@ change are the same.
 from __future__ import annotations
 
 import warnings
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,15 +18,19 @@ from headrace.catalog import _parquet, _table
 from headrace.catalog._catalog import Catalog
 from headrace.catalog._damage import check_any_usable, describe_damage
 from headrace.catalog._find import find
+from headrace.catalog._find_objects import are_urls, find_objects
 from headrace.catalog._headers import Listed, read_headers, worker_count
+from headrace.catalog._object_headers import read_object_headers
+from headrace.catalog._objects import ScannedObjects
 from headrace.catalog._tars import open_tars
 from headrace.catalog._verify import DECLARED, TEMPORARY, verify_recordings
 from headrace.errors import DamagedWarning, HeadraceWarning, NoRecordingsError
 from headrace.failures import Failure
+from headrace.storage import Fetcher, Stores, is_url
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -45,6 +49,7 @@ def scan(
     decoder: Literal["auto", "ffmpeg", "libsndfile"] = "auto",
     workers: int | Literal["auto"] = "auto",
     progress: bool | None = None,
+    store: object = None,
 ) -> Catalog:
     """Find recordings and read their headers in threads.
 
@@ -55,7 +60,9 @@ def scan(
         The members of a tar are recordings: of one that is named (``"shards/train-*.tar"``), not
         of those that a folder holds.
         Extensions match without regard to case. Hidden names match only a component that begins
-        with a dot.
+        with a dot. Or URLs with the same patterns: ``"s3://bucket/2025/**/*.flac"``, ``gs://``,
+        ``az://`` (needs ``pip install 'headrace[cloud]'``); and URLs of single files on a web
+        server, ``https://``.
     root : str or path, optional
         Folder that ids are relative to. Default: the common folder of all patterns, each taken up
         to its first wildcard.
@@ -80,6 +87,11 @@ def scan(
         Threads; 0 reads in the calling thread.
     progress : bool, optional
         Whether to draw a progress bar on standard error. Default: if that is a terminal.
+    store : optional
+        How to reach what URLs name: a mapping with options of obstore's stores (``endpoint``,
+        ``region``, ``skip_signature`` for a public bucket, ...), a store of obstore, or a file
+        system of fsspec. Default: what obstore finds in the environment, such as
+        ``AWS_ACCESS_KEY_ID``. It is kept in memory with the catalog, and neither saved nor pickled.
 
     Returns
     -------
@@ -96,6 +108,8 @@ def scan(
         than a catalog.
     ValueError, TypeError
         `verify`, `decoder` or `workers` has another value, or a pattern is not a string or path.
+    StoreError
+        A store cannot be listed, or its package is missing.
     OSError, MemoryError
         The system cannot read or write the cache, or has no memory for it.
 
@@ -111,12 +125,25 @@ def scan(
     earlier, warning = _load_cache(cache)
     if warning:
         warnings.warn(warning, HeadraceWarning, stacklevel=2)
-    files = open_tars(find(patterns, root))
-    table, failures = read_recordings(files, earlier, threads, progress, decoder=decoder)
+    urls = are_urls(patterns)
+    stores = Stores(store) if urls else None
+    with ExitStack() as stack:
+        fetcher = None
+        files: Listed
+        if stores is None:
+            files = open_tars(find(patterns, root))
+        else:
+            fetcher = stack.enter_context(closing(Fetcher(stores)))
+            files = fetcher.run(find_objects(urls, stores, None if root is None else str(root)))
+        table, failures = read_recordings(
+            files, earlier, threads, progress, decoder=decoder, fetcher=fetcher
+        )
     if verify == "decode":
-        table, failures = verify_recordings(table, files.root, failures, cache, workers, progress)
+        table, failures = verify_recordings(
+            table, files.root, failures, cache, workers, progress, stores
+        )
     check_any_usable(table, failures)
-    catalog = Catalog(table, files.root, failures)
+    catalog = Catalog(table, files.root, failures, stores)
     if cache is not None and (
         earlier is None or not catalog.to_arrow().equals(earlier, check_metadata=True)
     ):
@@ -174,19 +201,22 @@ def read_recordings(
     progress: bool | None,
     *,
     decoder: Literal["auto", "ffmpeg", "libsndfile"],
+    fetcher: Fetcher | None = None,
 ) -> tuple[pa.Table, tuple[Failure, ...]]:
     """Read the headers of new and changed files, and take those of other files from `earlier`.
 
     Parameters
     ----------
     files : Listed
-        The files, members of tars, or values of a table.
+        The files, objects in a store, members of tars, or values of a table.
     earlier : Arrow table, optional
         The catalog of an earlier scan of these or other files.
     workers, progress
         As in `read_headers`.
     decoder
         As in `scan`.
+    fetcher : Fetcher, optional
+        What fetches objects.
 
     Returns
     -------
@@ -203,15 +233,25 @@ def read_recordings(
     failures = list(files.failures)
     unchanged = np.zeros(len(files.ids), bool)
     usable = np.zeros(len(files.ids), bool)
-    headers = read_headers(
-        files,
-        known=(
-            None if earlier is None or rows is None else _sizes_and_times(earlier, rows, decoder)
-        ),
-        workers=workers,
-        progress=progress,
-        ogg_by_libsndfile=decoder == "libsndfile",
-    )
+    headers: Generator[Recording | Failure | None]
+    known = None if earlier is None or rows is None else _sizes_and_times(earlier, rows, decoder)
+    if fetcher is not None and isinstance(files, ScannedObjects):
+        headers = read_object_headers(
+            files,
+            fetcher,
+            known=None if known is None else (known[0], known[2], _versions(earlier, rows)),
+            workers=workers,
+            progress=progress,
+            ogg_by_libsndfile=decoder == "libsndfile",
+        )
+    else:
+        headers = read_headers(
+            files,
+            known=known,
+            workers=workers,
+            progress=progress,
+            ogg_by_libsndfile=decoder == "libsndfile",
+        )
     with closing(headers):
         for index, header in enumerate(headers):
             if isinstance(header, Failure):
@@ -299,7 +339,7 @@ def _rows_in_earlier(files: Listed, earlier: pa.Table) -> NDArray[np.int64]:
     import pyarrow.compute as pc
 
     metadata = _parquet.read_metadata(earlier)
-    has_moved = metadata is not None and not Path(metadata[0]).is_dir()
+    has_moved = metadata is not None and not is_url(metadata[0]) and not Path(metadata[0]).is_dir()
     ids = pa.chunked_array([pa.array(files.ids, pa.string())])
     if has_moved:
         rows = pc.index_in(ids, value_set=earlier["id"])
@@ -338,6 +378,16 @@ def _sizes_and_times(
         other = pc.equal(earlier["format"], "OGG" if decoder == "ffmpeg" else "OGGS")
         is_unknown |= pc.and_(other, has_ogg_codec).to_numpy()[rows]
     return np.where(is_unknown, -1, size), mtime_ns, offset
+
+
+def _versions(earlier: pa.Table | None, rows: NDArray[np.int64] | None) -> list[str | None]:
+    """Return the versions of the objects in these rows of `earlier`; None in row -1."""
+    import pyarrow as pa
+
+    assert earlier is not None
+    assert rows is not None
+    versions: list[str | None] = earlier["version"].take(pa.array(rows, mask=rows < 0)).to_pylist()
+    return versions
 
 
 def _unused_name(file: Path) -> Path:

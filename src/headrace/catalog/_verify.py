@@ -10,7 +10,7 @@ Guarantees
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -32,6 +32,7 @@ from headrace.codecs import (
 )
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Code, Failure
+from headrace.storage import Fetcher, Stores
 
 if TYPE_CHECKING:
     import os
@@ -81,7 +82,7 @@ def verify_recordings(
     cache: str | os.PathLike[str] | None,
     workers: int | Literal["auto"],
     progress: bool | None,
-    store: Store | None = None,
+    store: Store | Stores | None = None,
 ) -> tuple[pa.Table, tuple[Failure, ...]]:
     """Decode each recording that has not been decoded before.
 
@@ -99,7 +100,7 @@ def verify_recordings(
         Threads; 0 decodes in the calling thread. ``"auto"`` is one for each processor.
     progress : bool, optional
         As in `read_headers`.
-    store : Store, optional
+    store : Store or Stores, optional
         Where the recordings are, if they are no files.
 
     Returns
@@ -149,14 +150,17 @@ def verify_recordings(
     rows = iter(rows_to_decode.tolist())
     saved_at = time.monotonic()
     done = damaged = 0
+    fetcher = Fetcher(store) if isinstance(store, Stores) else None
     prefetcher = Prefetcher(
-        _jobs(table.take(rows_to_decode), store),
+        _jobs(table.take(rows_to_decode), store, fetcher),
         workers=workers,
         depth=_BATCHES_AHEAD * workers,
         name="headrace-verify",
+        on_close=(lambda: None) if fetcher is None else fetcher.interrupt,
     )
     try:
         with (
+            nullcontext() if fetcher is None else closing(fetcher),
             closing(prefetcher),
             progress_bar("Decoding", progress) as update,
         ):
@@ -179,14 +183,24 @@ def verify_recordings(
     return results()
 
 
-def _jobs(table: pa.Table, store: Store | None) -> Iterator[Job[list[_Verdict]]]:
+def _jobs(
+    table: pa.Table, store: Store | Stores | None, fetcher: Fetcher | None
+) -> Iterator[Job[list[_Verdict]]]:
     library = libsndfile_functions()
+
+    def place(recording: Recording) -> Place:
+        if fetcher is not None:
+            return fetcher.place(
+                recording.path, recording.size, recording.version, offset=recording.offset
+            )
+        assert not isinstance(store, Stores)
+        return place_of(recording, store)
 
     def decode(
         recordings: list[Recording], verdicts: list[_Verdict], cancelled: CancellationToken
     ) -> None:
         for recording in recordings:
-            verdict = _decoded(recording, place_of(recording, store), library, cancelled)
+            verdict = _decoded(recording, place(recording), library, cancelled)
             if verdict is None:
                 break
             verdicts.append(verdict)

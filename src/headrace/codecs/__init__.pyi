@@ -1,5 +1,7 @@
 """The names that the other packages may use."""
 
+from ._byte_ranges import ByteRange as ByteRange
+from ._byte_ranges import byte_ranges as byte_ranges
 from ._declared_length import false_claim as false_claim
 from ._declared_length import read_declared_length as read_declared_length
 from ._ffmpeg import CONTAINERS as CONTAINERS

@@ -41,6 +41,7 @@ def probe(
     *,
     ogg_by_libsndfile: bool = False,
     version: str | None = None,
+    believe_flac: bool = False,
 ) -> Recording | Failure:
     """Read the header of a recording; decode the recording if FFmpeg's containers have to be read.
 
@@ -56,6 +57,9 @@ def probe(
         Whether libsndfile decodes Vorbis and Opus in Ogg; else FFmpeg does.
     version : str, optional
         What identifies the bytes of an object in a store.
+    believe_flac : bool
+        Take the length that the header of a FLAC file declares, if the file can be that long,
+        without looking for its last frame.
 
     Returns
     -------
@@ -64,7 +68,13 @@ def probe(
     """
     place, store = as_place(path).watched()
     try:
-        recording = _probe(place, file_id, cancelled, ogg_by_libsndfile=ogg_by_libsndfile)
+        recording = _probe(
+            place,
+            file_id,
+            cancelled,
+            ogg_by_libsndfile=ogg_by_libsndfile,
+            believe_flac=believe_flac,
+        )
         code, message = store.error if store and store.error else ("", "")
     except OSError as error:
         code, message = describe_os_error(error)
@@ -76,12 +86,17 @@ def probe(
 
 
 def _probe(
-    place: Place, file_id: str, cancelled: Callable[[], bool], *, ogg_by_libsndfile: bool
+    place: Place,
+    file_id: str,
+    cancelled: Callable[[], bool],
+    *,
+    ogg_by_libsndfile: bool,
+    believe_flac: bool,
 ) -> Recording:
     mode, size, mtime_ns = _status(place)
     if not stat.S_ISREG(mode):
         raise DecodeError(Code.NOT_AUDIO, "not a regular file")
-    found = _read_natively(place)
+    found = _read_natively(place, believe_flac=believe_flac)
     if found is None:
         if size == 0:
             raise DecodeError(Code.EMPTY, "the file has 0 bytes")
@@ -126,9 +141,11 @@ def _false_claims(recording: Recording, place: Place) -> tuple[Failure, ...]:
     return () if claim is None else (claim,)
 
 
-def _read_natively(place: Place) -> _Found | None:
+def _read_natively(place: Place, *, believe_flac: bool) -> _Found | None:
     """Return what the kernel says of a WAV or FLAC file that it reads itself, else None."""
-    own = None if sys.platform == "win32" else _kernel.probe_header(place.native)
+    own = None
+    if sys.platform != "win32":
+        own = _kernel.probe_header(place.native, believe_flac)
     if own is None:
         return None
     header = Header(*own[:5], own[6] or None)

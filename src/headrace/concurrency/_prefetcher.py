@@ -51,7 +51,7 @@ from headrace.concurrency._stalls import CancellationToken, StallWatch
 from headrace.errors import ClosedError, TooManyFailuresError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from headrace.concurrency._stalls import RunningTask
 
@@ -89,8 +89,11 @@ _QueuedTask = tuple[Task, _Unfinished]
 class _Core:
     """The state that the workers and the consumer share."""
 
-    def __init__(self, name: str, stall_timeout_s: float | None) -> None:
+    def __init__(
+        self, name: str, stall_timeout_s: float | None, on_close: Callable[[], None]
+    ) -> None:
         self.name = name
+        self.on_close = on_close
         self.watch: StallWatch[_QueuedTask] | None = (
             None if stall_timeout_s is None else StallWatch(stall_timeout_s)
         )
@@ -225,6 +228,7 @@ class _Core:
 
     def close(self) -> None:
         self.token.flag[0] = 1
+        self.on_close()
         self.wake_workers.put(None)
         self.wake_consumer.put(None)
         if threading.current_thread() in self.threads:
@@ -252,6 +256,9 @@ class Prefetcher(Generic[T]):
         Prefix of the threads' names.
     stall_timeout_s : float, optional
         Seconds without a heartbeat after which a task is abandoned. Needs workers.
+    on_close : callable
+        Called when the prefetcher is closed, before its threads are joined, in any thread and
+        perhaps more than once: wakes tasks that wait for something. It must not wait itself.
 
     Attributes
     ----------
@@ -269,6 +276,7 @@ class Prefetcher(Generic[T]):
         depth: int,
         name: str = "headrace",
         stall_timeout_s: float | None = None,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.waited_s = 0.0
         self.chained = 0
@@ -279,7 +287,7 @@ class Prefetcher(Generic[T]):
         self._exhausted = False  # the iterator has no more jobs
         self._finished = False  # and the last one has been delivered
         self._error: BaseException | None = None
-        self._core = _Core(name, stall_timeout_s)
+        self._core = _Core(name, stall_timeout_s, on_close)
         # Also closes at exit: finalizers run after the interpreter has stopped waiting for threads.
         self._finalizer = weakref.finalize(self, self._core.close)
 

@@ -28,6 +28,7 @@ from headrace.errors import ClosedError, InvalidWindowsError, ReadError
 from headrace.loading._batch_map import BatchMap
 from headrace.loading._buffers import BufferPool
 from headrace.loading._collate import make_examples
+from headrace.loading._fetching import FetchTotals, check_cache, make_fetcher
 from headrace.loading._ledger import Ledger, parse_max_failures
 from headrace.loading._plan import Plan
 from headrace.loading._reader import Reader
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from headrace.loading._transforming_reader import ReadFunction
     from headrace.loading._work_items import WorkItem
     from headrace.observe import Stats
+    from headrace.storage import Fetcher
     from headrace.windows import AudioExample, Batch, Function, Windows
 
 __all__ = ["Loader"]
@@ -95,12 +97,16 @@ class Loader:
         stall_timeout_s: float | None = None,
         batch_map: Function | None = None,
         seed: int = 0,
+        fetches: int | Literal["auto"] = "auto",
+        cache: str | os.PathLike[str] | None = None,
+        cache_size: str | int | None = None,
     ) -> None:
         check_choice("last", last, get_args(Last))
         check_choice("on_error", on_error, get_args(OnError))
         batch_size = check_count("batch_size", batch_size, 1, None)
         workers = check_count("workers", workers, 0, "auto")
         prefetch = check_count("prefetch", prefetch, 1, "auto")
+        fetches = check_count("fetches", fetches, 1, "auto")
         if not len(windows):
             raise InvalidWindowsError("there are no windows to load: the slice or filter is empty.")
         if on_error == "skip":
@@ -137,6 +143,15 @@ class Loader:
             self._buffers = BufferPool(shape, self._plan.max_deliveries, windows.dtype)
         self._stall_timeout_s = check_stall_timeout(stall_timeout_s, self._plan.workers)
         raises = on_error == "raise"
+        self._make_fetcher = partial(
+            make_fetcher,
+            windows.recordings,
+            fetches=fetches,
+            stall_timeout_s=self._stall_timeout_s,
+            cache=cache,
+            cache_size=check_cache(cache, cache_size),
+        )
+        self._fetched = FetchTotals()
         self._ledger = Ledger(
             windows.recordings,
             raise_on_failure=raises,
@@ -287,6 +302,7 @@ class Loader:
             workers=self.workers,
             memory_bound=self.memory_bound,
             kept_bytes=kept_bytes,
+            **self._fetched.totals(),
         )
 
     def _used_bytes(self, plan: Plan, reader: Reader) -> int:
@@ -296,7 +312,7 @@ class Loader:
             if self._buffers is None
             else min(self._buffers.peak, self._buffers.count)
         )
-        return plan.nbytes(held, reader.most_open)
+        return plan.nbytes(held, reader.most_open, self._fetched.most_held)
 
     def __len__(self) -> int:
         """Return the planned deliveries of an epoch: ``on_error="skip"`` may make fewer."""
@@ -407,7 +423,9 @@ class Loader:
         if n == 0:
             return
         plan = self._plan
-        iteration.reader = reader = Reader(plan)
+        iteration.fetcher = fetcher = self._make_fetcher(plan)
+        iteration.reader = reader = Reader(plan, fetcher=fetcher)
+        self._fetched.begin(fetcher)
         read = read_function(reader, self.windows, tolerant=self.on_error != "raise")
         items = items_of(plan)
         if n is not None and self.on_error != "skip":  # with "skip", an item may deliver less
@@ -417,12 +435,14 @@ class Loader:
             workers=plan.workers,
             depth=plan.depth,
             stall_timeout_s=self._stall_timeout_s,
+            on_close=(lambda: None) if fetcher is None else fetcher.interrupt,
         )
         self._meter.start()
         left = n
         undelivered = 0
         try:
             for result in self._meter.deliveries(prefetcher):
+                self._fetched.warn_of_problem()
                 for delivery in self._deliveries(result, on_failure):
                     undelivered = 0
                     yield delivery.pop()  # this frame keeps no reference to the batch
@@ -444,6 +464,8 @@ class Loader:
 
     def _job(self, item: WorkItem, read: ReadFunction, reader: Reader) -> Job[WorkResult]:
         """Return the job that loads a work item, with the memory that it is loaded into."""
+        for group in item.groups:
+            reader.announce(group)
         if self._buffers is not None:
             buffer = self._buffers.lease()
             return make_job(item, buffer, read, reader.exclude_stalled, self._build_batch)
@@ -550,11 +572,14 @@ class _Iteration:
         The iteration's threads.
     reader : Reader or None
         The iteration's open files.
+    fetcher : Fetcher or None
+        What fetches objects of a store.
     """
 
     def __init__(self) -> None:
         self.prefetcher: Prefetcher[WorkResult] | None = None
         self.reader: Reader | None = None
+        self.fetcher: Fetcher | None = None
         self._ended = False
         self._forked = False
         register_fork_listener(self)
@@ -576,6 +601,8 @@ class _Iteration:
         # In a forked child, a thread of the parent may have held the reader's lock for ever.
         if self.reader is not None and not self._forked:
             self.reader.close()
+        if self.fetcher is not None and not self._forked:
+            self.fetcher.close()
 
     def raise_if_ended(self) -> None:
         """Raise `ClosedError` if the iteration has ended."""

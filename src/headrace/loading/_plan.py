@@ -46,6 +46,13 @@ cache."""
 _MAX_STAGES = 8
 """The most stages of a resampling filter. Each needs room for its SIMD lanes."""
 
+_FETCHED = 64 << 20
+"""Bytes of object stores that may be in flight or wait to be decoded: at 1 GB/s, those of 64 ms. A
+guess. `memory` may make it less."""
+
+_LEAST_FETCHED = 1 << 20
+_LEAST_AHEAD, _MOST_AHEAD = 128 << 10, 4 << 20
+
 _AUTO_MEMORY = 1 << 30
 """``prefetch="auto"`` is lowered to keep the memory bound under this where no `memory` is given."""
 
@@ -81,6 +88,33 @@ class ScratchSize:
 def chunk_outputs(rate_in: int, rate_out: int) -> int:
     """Return how many samples are resampled at a time, so that their input stays in the cache."""
     return max(1024, _CHUNK_INPUTS * rate_out // max(rate_in, rate_out))
+
+
+@dataclass(frozen=True, slots=True)
+class FetchMemory:
+    """The memory for bytes of object stores.
+
+    Attributes
+    ----------
+    planned : int
+        Bytes that are announced.
+    cached : int
+        Bytes that are kept of what was read on demand.
+    ahead : int
+        Bytes that a decoder asks for at once.
+    urgent : int
+        Bytes beyond these, of groups that workers are waiting for.
+    """
+
+    planned: int
+    cached: int
+    ahead: int
+    urgent: int
+
+    @property
+    def nbytes(self) -> int:
+        """Total bytes."""
+        return self.planned + self.cached + self.urgent
 
 
 class Plan:
@@ -135,6 +169,7 @@ class Plan:
         lent_batches: int = 0,
     ) -> None:
         self.windows = windows
+        self._memory = memory
         self._extra_batch_bytes = extra_batch_bytes
         self._lent_batches = lent_batches
         self.batch_size = batch_size
@@ -221,10 +256,30 @@ class Plan:
         """
         return self.nbytes(prefetch + 2 + self._lent_batches, self.open_files)
 
-    def nbytes(self, deliveries: int, open_files: int) -> int:
-        """Return the bytes of `deliveries`, of `open_files`, of scratch memory and of tables."""
+    @cached_property
+    def fetch_memory(self) -> FetchMemory | None:
+        """The memory for bytes of object stores; None if all recordings are files."""
+        if not self.windows.recordings.has_urls:
+            return None
+        planned = _FETCHED
+        if self._memory is not None:
+            planned = min(_FETCHED, max(_LEAST_FETCHED, self._memory // 4))
+        workers = max(1, self.workers)
+        ahead = min(_MOST_AHEAD, max(_LEAST_AHEAD, planned // (8 * workers)))
+        group = 0
+        for kind in self.kinds:
+            converter = resampler(kind.sample_rate, self.windows.spec.sample_rate)
+            frames = self._group_rows * -(-self.windows.spec.size * converter.down // converter.up)
+            group = max(group, (frames + 2 * converter.reach) * 4 * kind.channels)
+        return FetchMemory(planned, planned // 2, ahead, workers * (2 * ahead + group))
+
+    def nbytes(self, deliveries: int, open_files: int, fetched: int | None = None) -> int:
+        """Return the bytes of `deliveries`, `open_files`, `fetched` bytes, scratch and tables."""
+        if fetched is None:
+            fetched = 0 if self.fetch_memory is None else self.fetch_memory.nbytes
         return (
-            deliveries * self.delivery_bytes
+            fetched
+            + deliveries * self.delivery_bytes
             + max(1, self.workers) * (self.scratch.nbytes + self.transform_bytes)
             + open_files * self.stream_bytes
             + self.table_bytes

@@ -10,6 +10,7 @@ import numpy as np
 from headrace.concurrency import CancellationToken
 from headrace.errors import ReadError
 from headrace.loading._collate import make_examples
+from headrace.loading._fetching import make_fetcher
 from headrace.loading._plan import Plan
 from headrace.loading._reader import Reader
 from headrace.loading._transforming_reader import read_function
@@ -36,13 +37,17 @@ def read_one(windows: Windows, position: int) -> AudioExample:
     if not len(places):  # a row of padding
         return next(make_examples(windows, rows, ([], []), [audio]))
     plan = Plan(windows, batch_size=None, workers=0, prefetch="auto", memory=None, last="keep")
-    reader = Reader(plan)
+    fetcher = make_fetcher(windows.recordings, plan)
+    reader = Reader(plan, fetcher=fetcher)
     try:
         group = ReadGroup(rows, 0, 1, windows.spec.size, None)
+        reader.announce(group)
         read = read_function(reader, windows, tolerant=False)
         result = read(group, [audio], CancellationToken())
     finally:
         reader.close()
+        if fetcher is not None:
+            fetcher.close()
     if result.failures:
         raise ReadError(replace(result.failures[0], index=int(rows.index[0])))
     return next(make_examples(windows, rows, (result.ids, result.paths), [audio]))

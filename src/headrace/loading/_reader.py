@@ -21,9 +21,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from headrace import _kernel
-from headrace.codecs import libsndfile_functions, place_of, seek_point_bytes, source_format
+from headrace.codecs import libsndfile_functions, seek_point_bytes, source_format
 from headrace.dsp import kernel_info, resampler
 from headrace.failures import Code, Failure
+from headrace.loading._announcer import Announcer
 from headrace.loading._plan import chunk_outputs
 from headrace.observe import ReadTiming
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from headrace.concurrency import CancellationToken
     from headrace.loading._plan import Plan
     from headrace.loading._work_items import ReadGroup
+    from headrace.storage import Fetcher
 
 __all__ = ["GroupResult", "ReadCancelledError", "Reader"]
 
@@ -88,6 +90,8 @@ class Reader:
     ----------
     plan : Plan
         The plan whose groups will be read.
+    fetcher : Fetcher, optional
+        What fetches recordings that are objects in a store.
     instruction_set : str
         One of ``_kernel.instruction_sets()``. Default: that of `kernel_info`. All give the same
         bits.
@@ -98,7 +102,9 @@ class Reader:
         This processor does not have the instruction set.
     """
 
-    def __init__(self, plan: Plan, instruction_set: str = "") -> None:
+    def __init__(
+        self, plan: Plan, instruction_set: str = "", fetcher: Fetcher | None = None
+    ) -> None:
         spec, scratch = plan.windows.spec, plan.scratch
         self._recordings = plan.windows.recordings
         self._spec = spec
@@ -132,6 +138,8 @@ class Reader:
             ),
             idle_limit=min(plan.open_files - max(1, plan.workers), sys.maxsize),
         )
+        self._fetcher = fetcher
+        self._announcer = None if fetcher is None else Announcer(plan, fetcher, self._native)
         self._stalled_recordings: set[int] = set()
         points = max(map(seek_point_bytes, plan.kinds), default=0)
         self._recording = lru_cache(maxsize=max(64, _CACHE_BYTES // (512 + points)))(
@@ -146,6 +154,11 @@ class Reader:
     def close(self) -> None:
         """Close the open files."""
         self._native.close()
+
+    def announce(self, group: ReadGroup) -> None:
+        """Begin to fetch what a group of reads needs, if it is in a store."""
+        if self._announcer is not None:
+            self._announcer.announce(group)
 
     def read(
         self,
@@ -196,7 +209,11 @@ class Reader:
                 _kernel.ReadRequest(recording=file, starts=read.starts, row=read.row - first)
             )
         began, cpu_s = time.perf_counter(), time.thread_time()
-        result = self._native.read(requests, rows, token.flag, token.heartbeat)
+        try:
+            result = self._native.read(requests, rows, token.flag, token.heartbeat)
+        finally:
+            if self._announcer is not None:
+                self._announcer.release(group)
         cpu_s = time.thread_time() - cpu_s
         busy_s = result.busy_s
         gil_s = time.perf_counter() - began - busy_s
@@ -211,8 +228,9 @@ class Reader:
             ended_s=began + busy_s,
             cpu_s=cpu_s,
             busy_s=busy_s,
-            decode_s=result.decode_s,
+            decode_s=max(0.0, result.decode_s - result.store_s),
             resample_s=result.resample_s,
+            store_s=result.store_s,
             gil_s=gil_s,
             file=paths[0] if paths else "",
             windows=len(paths),
@@ -240,7 +258,7 @@ class Reader:
             format=self._kinds[kind],
             frames=recording.frames,
             file_bytes=recording.size,
-            place=place_of(recording, self._recordings.store(index)).native,
+            place=self._recordings.place(index, recording, self._fetcher).native,
             seek_points=recording.seek_points,
         )
 

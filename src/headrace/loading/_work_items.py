@@ -5,7 +5,7 @@ Pure values: a `Plan` makes them, and workers carry them out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,8 @@ class ReadGroup:
         Groups of the same key are read one at a time, in order, so that the decoder need not seek.
     epoch : int
         The epoch that the work item belongs to.
+    announced : list of (str, int, int)
+        Key of an object, and bytes of it that are being fetched for this group.
     """
 
     rows: WindowRows
@@ -61,6 +63,7 @@ class ReadGroup:
     size: int
     key: int | None
     epoch: int = 0
+    announced: list[tuple[str, int, int]] = field(default_factory=list)
 
     @cached_property
     def reads(self) -> tuple[Read, ...]:

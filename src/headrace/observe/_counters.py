@@ -66,6 +66,7 @@ class Meter:
     _decode_s: float = 0.0
     _resample_s: float = 0.0
     _transform_s: float = 0.0
+    _store_s: float = 0.0
     _groups: int = 0
     _gil_waits: int = 0
     _chained: int = 0
@@ -95,6 +96,7 @@ class Meter:
             self._decode_s += timing.decode_s
             self._resample_s += timing.resample_s
             self._transform_s += timing.transform_s
+            self._store_s += timing.store_s
             self._groups += 1
             self._gil_waits += timing.gil_s > GIL_WAIT_S
             self._busy_s += timing.busy_s
@@ -150,6 +152,9 @@ class Meter:
         workers: int,
         memory_bound: int,
         kept_bytes: int,
+        store_requests: int = 0,
+        store_bytes: int = 0,
+        cache_bytes: int = 0,
     ) -> Stats:
         """Return what has been counted so far, with the loader's own figures: see `Stats`."""
         self.tick()
@@ -166,7 +171,18 @@ class Meter:
             blocked_s=max(0.0, self._blocked_s),
             gil_waits=self._gil_waits / self._groups if self._groups else 0.0,
             chained=self._chained / self._groups if self._groups else 0.0,
-            other_s=max(0.0, self._busy_s - self._decode_s - self._resample_s - self._transform_s),
+            store_s=self._store_s,
+            other_s=max(
+                0.0,
+                self._busy_s
+                - self._decode_s
+                - self._resample_s
+                - self._transform_s
+                - self._store_s,
+            ),
+            store_requests=store_requests,
+            store_bytes=store_bytes,
+            cache_bytes=cache_bytes,
             workers=workers,
             memory_bound=memory_bound,
             peak_bytes=self.peak_bytes,

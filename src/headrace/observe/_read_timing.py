@@ -32,6 +32,9 @@ class ReadTiming:
         Time of the native code and of transforms.
     decode_s, resample_s, transform_s : float
         Time in decoding and mixing, in resampling, and in transforms.
+    store_s : float
+        Time in which the native code waited for bytes of an object store. It is not a part of
+        `decode_s`.
     gil_s : float
         Time from the end of the native code until Python let the thread continue.
     transforms : list of (str, float, float)
@@ -53,6 +56,7 @@ class ReadTiming:
     resample_s: float = 0.0
     transform_s: float = 0.0
     gil_s: float = 0.0
+    store_s: float = 0.0
     transforms: list[tuple[str, float, float]] = field(default_factory=list)
     file: str = ""
     windows: int = 0
@@ -61,8 +65,11 @@ class ReadTiming:
 
     @property
     def blocked_s(self) -> float:
-        """Seconds of the native code in which the thread was on no processor; may be below 0."""
-        return self.ended_s - self.began_s - self.cpu_s
+        """Seconds of the native code in which the thread was on no processor; may be below 0.
+
+        Waiting for an object store is not among them.
+        """
+        return self.ended_s - self.began_s - self.cpu_s - self.store_s
 
     def add_transform(self, thread: str, began_s: float, ended_s: float) -> None:
         """Record that `thread` called the transforms from `began_s` to `ended_s`."""

@@ -18,6 +18,14 @@ _BUSY = 0.8
 """From this share of the run on, workers count as busy all the time."""
 
 _BLOCKED = "waiting for files or a processor"
+_STORE = "waiting for the store"
+
+_ADVICE = {
+    _BLOCKED: "the disk or network is slow (more workers may help), or there are more threads "
+    "than processors (more workers do not help)",
+    _STORE: "raise prefetch, so that more is fetched ahead, or fetches; if the network is the "
+    "limit, give cache= for later epochs",
+}
 
 GIL_WAITS_OFTEN = 0.1
 """From this share of the groups of reads on, waits for the GIL mean that some code holds it. With
@@ -64,6 +72,12 @@ class Stats:
     blocked_s : float
         Busy seconds outside transforms in which a worker was on no processor: it waited for the
         disk (to open or read a file), or for a processor.
+    store_s : float
+        Busy seconds, summed over the workers, of waiting for bytes of an object store.
+    store_requests, store_bytes : int
+        Requests sent to object stores, and bytes received from them.
+    cache_bytes : int
+        Bytes taken from the disk cache instead.
     gil_waits : float
         Share of the groups of reads after which a worker waited for the GIL for more than 1 ms.
     chained : float
@@ -94,6 +108,10 @@ class Stats:
     gil_waits: float = 0.0
     blocked_s: float = 0.0
     chained: float = 0.0
+    store_s: float = 0.0
+    store_requests: int = 0
+    store_bytes: int = 0
+    cache_bytes: int = 0
 
     @property
     def delivered(self) -> int:
@@ -123,7 +141,7 @@ class Stats:
     @property
     def busy_s(self) -> float:
         """Busy seconds, summed over the workers."""
-        return self.decode_s + self.resample_s + self.transform_s + self.other_s
+        return self.decode_s + self.resample_s + self.transform_s + self.other_s + self.store_s
 
     @property
     def parts(self) -> dict[str, float]:
@@ -134,7 +152,8 @@ class Stats:
         """
         native = separate_blocked(self.blocked_s, self.decode_s, self.resample_s, self.other_s)
         names = (_BLOCKED, "decoding", "resampling", "the rest")
-        return {**dict(zip(names, native, strict=True)), "transforms": self.transform_s}
+        parts = {**dict(zip(names, native, strict=True)), "transforms": self.transform_s}
+        return {**parts, _STORE: self.store_s}
 
     @property
     def work(self) -> str:
@@ -182,12 +201,10 @@ class Stats:
                 "the GIL, so that only one worker at a time runs it: more workers do not help. "
                 "Work on whole arrays, or on whole batches (batch_map)."
             )
-        if busy > _BUSY and longest == _BLOCKED:
-            blocked = parts[_BLOCKED] / self.busy_s
+        if busy > _BUSY and longest in _ADVICE:
             return (
-                f"{waited}; {workers} loading {busy:.0%} of it, but {blocked:.0%} of that time "
-                f"{_BLOCKED}: the disk or network is slow (more workers may help), or there are "
-                "more threads than processors (more workers do not help)."
+                f"{waited}; {workers} loading {busy:.0%} of it, but "
+                f"{parts[longest] / self.busy_s:.0%} of that time {longest}: {_ADVICE[longest]}."
             )
         if busy > _BUSY:
             condition = " and the transform releases the GIL" if longest == "transforms" else ""
@@ -223,6 +240,13 @@ class Stats:
             workers: self.work,
             "memory": f"{peak}, kept by the consumer {format_bytes(self.kept_bytes)}",
         }
+        if self.store_requests or self.cache_bytes:
+            each = self.expected or 1
+            rows["store"] = (
+                f"{self.store_requests:,} requests ({self.store_requests / each:.2f} a window), "
+                f"{format_bytes(self.store_bytes)} ({format_bytes(self.store_bytes // each)} a "
+                f"window); from the disk cache {format_bytes(self.cache_bytes)}"
+            )
         return "\n".join([*(f"{name:<10} {text}" for name, text in rows.items()), self.verdict])
 
     def __repr__(self) -> str:

@@ -1,8 +1,19 @@
 """The names that the other packages may use."""
 
+from ._cache import DiskCache as DiskCache
+from ._errors import StoreProblem as StoreProblem
+from ._fetcher import FetchCounts as FetchCounts
+from ._fetcher import Fetcher as Fetcher
+from ._fetcher import object_key as object_key
+from ._listing import find_object as find_object
+from ._listing import list_folders as list_folders
+from ._listing import list_tree as list_tree
 from ._places import Place as Place
 from ._places import Store as Store
 from ._places import as_place as as_place
+from ._stores import Client as Client
+from ._stores import ObjectInfo as ObjectInfo
+from ._stores import Stores as Stores
 from ._tables import Cells as Cells
 from ._tables import ParquetStore as ParquetStore
 from ._tables import TableStore as TableStore
@@ -15,3 +26,7 @@ from ._tar import has_header as has_header
 from ._tar import index_text as index_text
 from ._tar import parse_index as parse_index
 from ._tar import read_tar as read_tar
+from ._urls import Url as Url
+from ._urls import is_url as is_url
+from ._urls import parse_url as parse_url
+from ._urls import redacted as redacted

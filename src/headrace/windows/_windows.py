@@ -472,6 +472,9 @@ class Windows(Sequence[AudioExample]):
         stall_timeout_s: float | None = None,
         batch_map: Function | None = None,
         seed: int = 0,
+        fetches: int | Literal["auto"] = "auto",
+        cache: str | os.PathLike[str] | None = None,
+        cache_size: str | int | None = None,
     ) -> Loader:
         """Return a `Loader` of these windows: threads, memory, progress and state.
 
@@ -506,6 +509,16 @@ class Windows(Sequence[AudioExample]):
             generator keyed by (seed, epoch, position of the batch).
         seed : int
             Seed of that `rng`.
+        fetches : int or "auto"
+            For recordings in an object store: most requests in flight. ``"auto"`` adapts to the
+            store's latency and bandwidth.
+        cache : str or path, optional
+            For recordings in an object store: a folder on a local disk, in which what was fetched
+            is kept for later epochs and other processes. It is created if it does not exist.
+            (`scan` has another ``cache``: the catalog of the last scan.)
+        cache_size : str or int, optional
+            The most bytes that the folder may hold: ``"200 GiB"``. Needed with `cache`. What is in
+            stays until the folder is deleted; when it is full, nothing more is kept.
 
         Returns
         -------
@@ -534,6 +547,9 @@ class Windows(Sequence[AudioExample]):
             stall_timeout_s=stall_timeout_s,
             batch_map=batch_map,
             seed=seed,
+            fetches=fetches,
+            cache=cache,
+            cache_size=cache_size,
         )
 
     def apply(

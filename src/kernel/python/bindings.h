@@ -35,6 +35,7 @@ struct PyPlace {
 };
 
 void bind_ffmpeg(nanobind::module_& m);
+void bind_fetched(nanobind::module_& m);  // not on Windows
 void bind_filter(nanobind::module_& m);
 void bind_ogg(nanobind::module_& m);
 void bind_reader(nanobind::module_& m);

@@ -13,6 +13,9 @@ NB_MODULE(_kernel, m) {
   headrace::bind_ogg(m);
   headrace::bind_reader(m);
   headrace::bind_verify(m);
+#ifndef _WIN32
+  headrace::bind_fetched(m);
+#endif
   nanobind::module_ testing = m.def_submodule("testing");
   headrace::bind_testing(testing);
 }

@@ -125,6 +125,11 @@ class PyReader {
     reader_->close();
   }
   int64_t most_open() const { return reader_->most_open(); }
+  nb::object estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop) const {
+    ByteRange range;
+    if (!reader_->estimate(recording, frames, size, start, stop, &range)) return nb::none();
+    return nb::make_tuple(range.begin, range.end);
+  }
 
  private:
   void check(const ReadRequest& request, size_t rows) const {
@@ -206,6 +211,7 @@ void bind_reader(nb::module_& m) {
       .def_ro("decode_s", &ReadResult::decode_s)
       .def_ro("resample_s", &ReadResult::resample_s)
       .def_ro("busy_s", &ReadResult::busy_s)
+      .def_ro("store_s", &ReadResult::store_s)
       .def_ro("cancelled", &ReadResult::cancelled);
   nb::class_<ScratchSize>(m, "ScratchSize")
       .def(
@@ -225,7 +231,9 @@ void bind_reader(nb::module_& m) {
            "scratch"_a, "idle_limit"_a)
       .def("read", &PyReader::read, "requests"_a, "rows"_a, "cancel"_a, "heartbeat"_a = nb::none())
       .def("close", &PyReader::close)
-      .def_prop_ro("most_open", &PyReader::most_open);
+      .def_prop_ro("most_open", &PyReader::most_open)
+      .def("estimate", &PyReader::estimate, nb::kw_only(), "recording"_a, "frames"_a, "size"_a, "start"_a,
+           "stop"_a);
 }
 
 }  // namespace headrace

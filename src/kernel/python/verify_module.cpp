@@ -101,16 +101,17 @@ nb::object find_repaired_header(const PyPlace& place, const LibsndfileFunctions&
   return nb::none();
 }
 
-nb::object probe(const PyPlace& place) {
+nb::object probe(const PyPlace& place, bool believe_flac) {
 #ifdef _WIN32
   (void)place;
+  (void)believe_flac;
 #else
   AudioHeader header;
   bool found = false;
   {
     const WithoutGil released;
     try {
-      found = probe_header(open_bytes(place.plain), &header);
+      found = probe_header(open_bytes(place.plain), &header, believe_flac);
     } catch (const DecodeError&) {  // libsndfile reports it
     }
   }
@@ -152,7 +153,7 @@ void bind_verify(nb::module_& m) {
       .def_ro("cancelled", &VerifyResult::cancelled);
   m.def("verify", &verify_file, "format"_a, "library"_a, nb::kw_only(), "place"_a, "frames"_a,
         "seek_points"_a = nb::none(), "cancel"_a);
-  m.def("probe_header", &probe, "place"_a);
+  m.def("probe_header", &probe, "place"_a, "believe_flac"_a = false);
   m.def("repaired_header", &find_repaired_header, "place"_a, "library"_a);
 #ifndef _WIN32
   nb::class_<PyMp3Scan>(m, "Mp3Scan")

@@ -8,6 +8,9 @@
 
 #include "arithmetic/float_mode.h"
 #include "sources/open_source.h"
+#ifndef _WIN32
+#include "sources/fetched_store.h"
+#endif
 
 namespace headrace {
 namespace {
@@ -304,7 +307,9 @@ std::unique_ptr<Reader::OpenFile> Reader::take_file(const RecordingFile& recordi
     }
   }
   try {
-    return std::make_unique<OpenFile>(*this, recording, format);
+    auto file = std::make_unique<OpenFile>(*this, recording, format);
+    if (recording.place.store) file->source->learn(landmarks_.of(recording.id));
+    return file;
   } catch (...) {
     const std::lock_guard<std::mutex> guard(mutex_);
     --files_in_use_;
@@ -408,6 +413,9 @@ void Reader::read_windows(OpenFile& file, const std::vector<int64_t>& starts, fl
 ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* const* rows,
                         const CancelFlag* cancel, Heartbeat* heartbeat) {
   const double began = now_s();
+#ifndef _WIN32
+  const double waited_before = store_wait_s();
+#endif
   const DefaultFloatMode mode;
   ReadResult result;
   std::unique_ptr<Scratch> scratch;
@@ -433,6 +441,11 @@ ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* 
     std::unique_ptr<OpenFile> file = take_file(recording, starts[0]);
     try {
       read_windows(*file, starts, to, call);
+      if (recording.place.store) {
+        std::vector<Landmark> found;
+        file->source->tell(&found);
+        if (!found.empty()) landmarks_.note(recording.id, found);
+      }
     } catch (const KnownEnd&) {
       return_file(std::move(file));
       throw;
@@ -484,6 +497,9 @@ ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* 
     scratches_.push_back(std::move(scratch));
   }
   result.busy_s = now_s() - began;
+#ifndef _WIN32
+  result.store_s = store_wait_s() - waited_before;
+#endif
   return result;
 }
 

@@ -28,6 +28,7 @@
 #include "arithmetic/filter.h"
 #include "arithmetic/resample.h"
 #include "reader/cancel_flag.h"
+#include "sources/landmarks.h"
 #include "sources/decode_error.h"
 #include "sources/libsndfile.h"
 #include "sources/source.h"
@@ -69,6 +70,7 @@ struct LostWindow {
 struct ReadResult {
   std::vector<LostWindow> lost;
   double decode_s = 0, resample_s = 0, busy_s = 0;  // seconds; busy_s is the whole call
+  double store_s = 0;                               // of decode_s: waiting for a FetchedStore
   bool cancelled = false;                           // then the rows are undefined
 };
 
@@ -106,6 +108,11 @@ class Reader {
   void close();
 
   // The most files that were open at once.
+  // About which bytes of a FLAC recording in a store to fetch for frames [start, stop): see Landmarks.
+  bool estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
+                ByteRange* range) const {
+    return landmarks_.estimate(recording, frames, size, start, stop, range);
+  }
   int64_t most_open() const { return most_open_.load(); }
 
  private:
@@ -139,6 +146,7 @@ class Reader {
   // By recording that cannot seek: the frame before which decoding from the start is known to end, and the
   // error. Decoding to there or further again would take its time only to give the same error.
   std::map<int64_t, std::pair<int64_t, DecodeError>> ends_;
+  Landmarks landmarks_;  // of recordings in stores
   int64_t files_in_use_ = 0;
   bool closed_ = false;
   std::atomic<int64_t> most_open_{0};

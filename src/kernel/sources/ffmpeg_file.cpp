@@ -84,7 +84,7 @@ FfmpegInput::~FfmpegInput() {
 }
 
 int FfmpegInput::read(uint8_t* to, int count) {
-  const int64_t got = bytes_->read(at_, to, count);
+  const int64_t got = bytes_->read(at_, to, bytes_->at_hand(at_, count));
   if (got < 0) {
     system_error_ = errno ? errno : EIO;
     return -system_error_;

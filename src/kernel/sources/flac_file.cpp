@@ -57,6 +57,23 @@ std::unique_ptr<FlacFile> FlacFile::measure(std::unique_ptr<Bytes> bytes) {
   return file->parse() && file->measure_frames() ? std::move(file) : nullptr;
 }
 
+std::unique_ptr<FlacFile> FlacFile::believe(std::unique_ptr<Bytes> bytes) {
+  std::unique_ptr<FlacFile> file(new FlacFile(std::move(bytes)));
+  if (!file->parse()) return nullptr;
+  if (!file->can_hold_declared()) return file->measure_frames() ? std::move(file) : nullptr;
+  file->limit(file->declared_);
+  return file;
+}
+
+// Whether the frames that the header declares can be as many bytes as there are: no bytes are read for that.
+bool FlacFile::can_hold_declared() const {
+  if (declared_ == 0 || base_ != 0 || start_.stop == start_.first) return false;
+  const int64_t blocks = (declared_ + stream_.block - 1) / stream_.block;
+  const int64_t bytes = size_ - start_.offset;
+  // The last frame may be shorter than the shortest that is declared.
+  return bytes >= (blocks - 1) * std::max<int64_t>(LEAST_FRAME, smallest_) && bytes <= blocks * most_bytes_;
+}
+
 std::unique_ptr<FlacFile> FlacFile::open(std::unique_ptr<Bytes> bytes, int64_t frames, int64_t end) {
   std::unique_ptr<FlacFile> file(new FlacFile(std::move(bytes)));
   if (frames < 1 || frames > FLAC_UNKNOWN / 2 || end < 0 || end > file->size_) return nullptr;
@@ -82,6 +99,7 @@ bool FlacFile::parse() {
   const unsigned char* info = p + 8;
   const int64_t least_block = number(info, 2), largest_frame = number(info + 7, 3);
   const int64_t smallest_frame = std::max<int64_t>(LEAST_FRAME, number(info + 4, 3));
+  smallest_ = number(info + 4, 3);
   stream_.block = static_cast<int>(number(info + 2, 2));
   stream_.sample_rate = static_cast<int>(number(info + 10, 3) >> 4);
   stream_.channels = (info[12] >> 1 & 7) + 1;
@@ -219,7 +237,8 @@ int64_t FlacFile::fetch(int64_t offset, int64_t count, int64_t unit, const unsig
   if (offset < begin_ || offset + wanted > begin_ + held_) {
     const int64_t kept = offset < begin_ ? 0 : std::max<int64_t>(0, begin_ + held_ - offset);
     if (kept > 0) std::memmove(buffer_.data(), buffer_.data() + (offset - begin_), kept);
-    const int64_t more = std::min(std::max(count, unit), size_ - offset) - kept;
+    const int64_t most = kept + bytes_->at_hand(offset + kept, std::max(count, unit) - kept);
+    const int64_t more = std::min(std::max(count, most), size_ - offset) - kept;
     const int64_t got = bytes_->read(offset + kept, buffer_.data() + kept, more);
     failed_ = got < 0;
     begin_ = offset;
@@ -283,7 +302,15 @@ bool FlacFile::reach(int64_t frame) {
   Place high = {stream_.stop, stream_.stop, size_, size_};
   for (int64_t i = slot(frame); i < KNOWN && high.first == stream_.stop; ++i)
     if (known_[i].first > frame) high = known_[i];
-  return search(frame, low, high, false) || search(frame, low, high, true);
+  if (!search(frame, low, high, false) && !search(frame, low, high, true)) return false;
+  entered_ = block_;
+  return true;
+}
+
+void FlacFile::learn(int64_t first, int64_t stop, int64_t offset, int64_t end) {
+  const Place place{base_ + first, base_ + stop, offset, end};
+  if (first < 0 || stop <= first || place.stop > stream_.stop || offset < start_.offset || end > size_) return;
+  known_[static_cast<size_t>(slot(place.first))] = place;
 }
 
 // The last frame known that does not begin behind sample `frame`.

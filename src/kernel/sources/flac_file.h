@@ -24,6 +24,9 @@ class FlacFile {
   // the header's number of samples is a claim.
   static std::unique_ptr<FlacFile> measure(std::unique_ptr<Bytes> bytes);
 
+  // The same, but if the file can hold as many frames as the header declares, that is believed.
+  static std::unique_ptr<FlacFile> believe(std::unique_ptr<Bytes> bytes);
+
   // The same of a file that was measured before. `end` is what `end()` was.
   static std::unique_ptr<FlacFile> open(std::unique_ptr<Bytes> bytes, int64_t frames, int64_t end);
 
@@ -48,6 +51,15 @@ class FlacFile {
   // The first PCM frame from `frame` on with which a frame begins that can be decoded; -1 if there is none.
   int64_t next_readable(int64_t frame);
 
+  // Know where a frame is that has been decoded before, and call `add` for some that are known: the one that the last
+  // seek led to and the last one decoded. In PCM frames of the file and in bytes.
+  void learn(int64_t first, int64_t stop, int64_t offset, int64_t end);
+  template <typename Add>
+  void tell(const Add& add) const {
+    for (const Place& one : {start_, entered_, block_})
+      if (one.stop > one.first) add(one.first - base_, one.stop - base_, one.offset, one.end);
+  }
+
   // Whether the system could not read the file.
   bool system_failed() const { return failed_; }
 
@@ -63,6 +75,7 @@ class FlacFile {
   bool find_first(int64_t from, int64_t smallest_frame);
   bool find_last(Place* last);
   bool measure_frames();
+  bool can_hold_declared() const;
   bool is_uneven(const Place& last);
   int64_t find_stream(int64_t from);
   void limit(int64_t stop);
@@ -79,6 +92,7 @@ class FlacFile {
   int64_t size_;
   FlacStream stream_{};
   int64_t declared_ = 0;
+  int64_t smallest_ = 0;    // bytes of a frame, as the header says; 0 if it does not
   int64_t base_ = 0;        // the number of the first sample
   int64_t end_ = 0;
   int64_t most_bytes_ = 0;  // in a frame, as the header says
@@ -86,6 +100,7 @@ class FlacFile {
   bool failed_ = false;
   Place start_{};           // the first frame; of no samples if it is damaged
   Place block_{};           // the frame that `planes_` holds
+  Place entered_{};         // the frame that the last search has found
   int64_t position_ = 0;
   std::vector<int32_t> planes_;
   std::vector<unsigned char> buffer_;  // bytes of the file from `begin_` on

@@ -51,6 +51,15 @@ class FlacSource : public Source {
     if (next >= 0) seek(next);
     return next;
   }
+  void learn(const std::vector<Landmark>& known) override {
+    for (const Landmark& one : known) file_->learn(one.first, one.stop, one.offset, one.end);
+  }
+  void tell(std::vector<Landmark>* found) const override {
+    const auto add = [&](int64_t first, int64_t stop, int64_t offset, int64_t end) {
+      found->push_back({first, stop, offset, end});
+    };
+    file_->tell(add);
+  }
   std::string complaint() override { return fallback_ ? fallback_->complaint() : ""; }
   bool system_failed() override {
     return fallback_ ? fallback_->system_failed() : file_->system_failed();

@@ -99,7 +99,8 @@ class IndexedFrames {
   // Have the `count` bytes at offset_ in block_. Return false if the file ends before.
   bool hold(int64_t count) {
     if (offset_ >= begin_ && offset_ + count <= begin_ + static_cast<int64_t>(block_.size())) return true;
-    const int64_t wanted = std::max<int64_t>(0, std::min(BLOCK, index_.file_bytes - offset_));
+    const int64_t most = std::max(count, file_.at_hand(offset_, BLOCK));
+    const int64_t wanted = std::max<int64_t>(0, std::min({BLOCK, most, index_.file_bytes - offset_}));
     block_.resize(static_cast<size_t>(wanted));
     const int64_t got = file_.read(offset_, block_.data(), wanted);
     failed_ = failed_ || got < 0;

@@ -26,8 +26,8 @@ bool probe_wav(const Bytes& bytes, AudioHeader* header) {
   return true;
 }
 
-bool probe_flac(std::unique_ptr<Bytes> bytes, AudioHeader* header) {
-  const auto file = FlacFile::measure(std::move(bytes));
+bool probe_flac(std::unique_ptr<Bytes> bytes, AudioHeader* header, bool believe) {
+  const auto file = believe ? FlacFile::believe(std::move(bytes)) : FlacFile::measure(std::move(bytes));
   if (!file) return false;
   const FlacStream& stream = file->stream();
   const bool agrees = file->declared() == 0 || file->frames() == file->declared();
@@ -43,10 +43,10 @@ bool probe_flac(std::unique_ptr<Bytes> bytes, AudioHeader* header) {
 
 }  // namespace
 
-bool probe_header(std::unique_ptr<Bytes> bytes, AudioHeader* header) {
+bool probe_header(std::unique_ptr<Bytes> bytes, AudioHeader* header, bool believe_flac) {
   char begin[4];
   if (bytes->read(0, begin, 4) != 4) return false;
-  if (std::memcmp(begin, "fLaC", 4) == 0) return probe_flac(std::move(bytes), header);
+  if (std::memcmp(begin, "fLaC", 4) == 0) return probe_flac(std::move(bytes), header, believe_flac);
   return probe_wav(*bytes, header);
 }
 

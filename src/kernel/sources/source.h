@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "sources/ffmpeg_library.h"
 #include "sources/place.h"
@@ -53,6 +54,11 @@ struct SourceSpec {
 // Whether the recording has a PacketIndex or an OggIndex: then that says what its decode is.
 bool has_packet_index(const SourceSpec& spec);
 
+// A FLAC frame: its PCM frames [first, stop), in bytes [offset, end) of the file.
+struct Landmark {
+  int64_t first, stop, offset, end;
+};
+
 class Source {
  public:
   virtual ~Source() = default;
@@ -68,6 +74,10 @@ class Source {
     (void)frame;
     return -1;
   }
+  // Use landmarks that another Source of the recording has found, to find frames with fewer reads; and add those that
+  // this one has found.
+  virtual void learn(const std::vector<Landmark>& known) { (void)known; }
+  virtual void tell(std::vector<Landmark>* found) const { (void)found; }
   // What the decoder says about why it ended: " (reason)", or "".
   virtual std::string complaint() = 0;
   // Whether it ended because the system could not read the file.

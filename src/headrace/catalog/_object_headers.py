@@ -1,0 +1,216 @@
+"""Headers of many objects in a store, fetched ahead and read in threads.
+
+Guarantees
+----------
+- Results come in the order of the objects, one for each.
+- At most `_OBJECTS_AHEAD` objects are in progress or waiting to be consumed. Their first bytes are
+  fetched by `Fetcher`, hundreds at once. A thread waits only for what a header says that it needs
+  besides: chunks behind the samples, an index at the end, or, of formats whose length no header
+  says, the whole object.
+- However the iteration ends, the threads have ended before it returns, as in `_headers`.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+from headrace._progress import progress_bar
+from headrace.codecs import probe
+from headrace.concurrency import Job, Prefetcher, Task
+from headrace.failures import Code, Failure
+from headrace.storage import ObjectInfo, Place, StoreProblem, object_key
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from headrace.catalog._objects import ScannedObjects
+    from headrace.codecs import Recording
+    from headrace.concurrency import CancellationToken
+    from headrace.storage import Fetcher
+
+__all__ = ["read_object_headers"]
+
+_OBJECTS_AHEAD: Final = 512
+_BATCH: Final = 8
+"""Objects per task."""
+
+_HEAD: Final = 16 << 10
+"""Bytes that are fetched first: more than most headers of WAV and FLAC have. A guess."""
+
+_SMALL: Final = 64 << 10
+"""Objects up to this many bytes are fetched whole."""
+
+_EMPTY: Final = "the file has 0 bytes"
+_CLOSED: Final = StoreProblem(Code.IO, "the scan was ended")
+
+
+@dataclass(slots=True, eq=False)
+class _Head:
+    """The first bytes of an object, on their way."""
+
+    url: str
+    file_id: str
+    size: int
+    version: str | None
+    offset: int
+    answer: SimpleQueue[ObjectInfo | StoreProblem] = field(default_factory=SimpleQueue)
+    """Gets one item where size and version are not known beforehand."""
+
+
+def read_object_headers(
+    objects: ScannedObjects,
+    fetcher: Fetcher,
+    *,
+    known: tuple[NDArray[np.int64], NDArray[np.int64], list[str | None]] | None = None,
+    workers: int = 0,
+    progress: bool | None = None,
+    ogg_by_libsndfile: bool = False,
+) -> Generator[Recording | Failure | None]:
+    """Read the header of each object.
+
+    Parameters
+    ----------
+    objects : ScannedObjects
+        The objects.
+    fetcher : Fetcher
+        What fetches their bytes. It is interrupted when the iteration ends early.
+    known : two int64 arrays, shape ``(len(objects.ids),)``, and a list, optional
+        Size, offset (-1 for a whole object) and version of each recording when it was read before;
+        a size of -1 for one that was not.
+    workers, progress, ogg_by_libsndfile
+        As in `read_headers`.
+
+    Yields
+    ------
+    Recording, Failure or None
+        None for an object that has the size and the version given by `known`.
+    """
+    reader = _HeadReader(objects, fetcher, known, ogg_by_libsndfile=ogg_by_libsndfile)
+    count = len(objects.ids)
+    batches = (range(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH))
+    prefetcher = Prefetcher(
+        map(reader.job, batches),
+        workers=workers,
+        depth=_OBJECTS_AHEAD // _BATCH,
+        name="headrace-scan",
+        on_close=reader.interrupt,
+    )
+    done = damaged = 0
+    with closing(prefetcher), progress_bar("Reading headers", progress) as update:
+        for headers in prefetcher:
+            yield from headers
+            done += len(headers)
+            damaged += sum(isinstance(one, Failure) for one in headers)
+            update(done, count, damaged)
+
+
+class _HeadReader:
+    """Asks for the first bytes of objects, and reads headers from them."""
+
+    def __init__(
+        self,
+        objects: ScannedObjects,
+        fetcher: Fetcher,
+        known: tuple[NDArray[np.int64], NDArray[np.int64], list[str | None]] | None,
+        *,
+        ogg_by_libsndfile: bool,
+    ) -> None:
+        self._objects = objects
+        self._fetcher = fetcher
+        self._known = known
+        self._ogg_by_libsndfile = ogg_by_libsndfile
+        self._waiting: set[_Head] = set()
+
+    def job(self, rows: range) -> Job[list[Recording | Failure | None]]:
+        """Return the job that reads the headers of some objects."""
+        headers: list[Recording | Failure | None] = []
+        heads = [self._begin(row) for row in rows]
+        return Job(headers, [Task(partial(self._read_batch, rows, heads, headers))])
+
+    def interrupt(self) -> None:
+        """Wake all threads that wait for bytes."""
+        self._fetcher.interrupt()
+        for head in list(self._waiting):
+            head.answer.put(_CLOSED)
+
+    def _begin(self, row: int) -> _Head | None:
+        """Ask for the first bytes of an object, unless its header is known."""
+        size, version = int(self._objects.sizes[row]), self._objects.versions[row]
+        if self._is_unchanged(row, size, version):
+            return None
+        offset = int(self._objects.offsets[row])
+        head = _Head(self._objects.urls[row], self._objects.ids[row], size, version, offset)
+        if size < 0:
+            self._waiting.add(head)
+            self._fetcher.expect_head(head.url, _SMALL, head.answer.put)
+        elif size > 0:
+            start = max(0, offset)
+            key = object_key(head.url, start + size, version)
+            self._fetcher.expect(key, start, start + _head_bytes(size))
+        return head
+
+    def _is_unchanged(self, row: int, size: int, version: str | None) -> bool:
+        if self._known is None or version is None:
+            return False
+        sizes, offsets, versions = self._known
+        offset = self._objects.offsets[row]
+        return bool((sizes[row], offsets[row], versions[row]) == (size, offset, version))
+
+    def _read_batch(
+        self,
+        rows: range,
+        heads: list[_Head | None],
+        headers: list[Recording | Failure | None],
+        cancelled: CancellationToken,
+    ) -> None:
+        for row, head in zip(rows, heads, strict=True):
+            if cancelled():
+                break
+            headers.append(None if head is None else self._read(row, head, cancelled))
+
+    def _read(self, row: int, head: _Head, token: CancellationToken) -> Recording | Failure | None:
+        count = _head_bytes(head.size)
+        if head.size < 0:
+            answer = head.answer.get()
+            self._waiting.discard(head)
+            if isinstance(answer, StoreProblem):
+                if answer.code is Code.CHANGED:  # HTTP status 416
+                    answer = StoreProblem(Code.EMPTY, _EMPTY)
+                return Failure(head.file_id, head.url, answer.code, answer.message)
+            head.size, head.version = answer.size, answer.version
+            count = min(_SMALL, head.size)
+        if head.size == 0:
+            return Failure(head.file_id, head.url, Code.EMPTY, _EMPTY)
+        start = max(0, head.offset)
+        key = object_key(head.url, start + head.size, head.version)
+        place = Place(key, store=self._fetcher.store)
+        if head.offset >= 0:
+            place = replace(place, offset=start, length=head.size)
+        try:
+            if self._is_unchanged(row, head.size, head.version):
+                return None
+            header = probe(
+                place,
+                head.file_id,
+                token,
+                ogg_by_libsndfile=self._ogg_by_libsndfile,
+                version=head.version,
+                believe_flac=head.size > _SMALL,
+            )
+        finally:
+            self._fetcher.release(key, start, start + count)
+        if isinstance(header, Failure):
+            return replace(header, path=head.url)
+        defects = tuple(replace(one, path=head.url) for one in header.defects)
+        return replace(header, path=head.url, defects=defects)
+
+
+def _head_bytes(size: int) -> int:
+    return size if size <= _SMALL else _HEAD

@@ -1,0 +1,64 @@
+"""`ScannedObjects`: the objects of a scan, and members of tars among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from headrace.storage import Place
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from headrace.failures import Failure
+
+__all__ = ["ScannedObjects"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedObjects:
+    """The recordings of a scan of object stores, before their headers are read.
+
+    Attributes
+    ----------
+    root : str
+        URL of the folder that the ids are relative to.
+    ids : list of str
+        Sorted, without duplicates.
+    urls : list of str
+        By id: the object that holds the recording.
+    sizes : ndarray of int64
+        By id: bytes of the recording; -1 if that is not known before it is read.
+    versions : list of str or None
+        By id: what identifies the bytes of the object, if that is known.
+    offsets : ndarray of int64
+        By id: where the member of a tar stands; -1 for a whole object.
+    failures : list of Failure
+        What is wrong with tars.
+    columns : dict of str to Arrow array
+        By id: what sidecars in tars say.
+    """
+
+    root: str
+    ids: list[str]
+    urls: list[str]
+    sizes: NDArray[np.int64]
+    versions: list[str | None]
+    offsets: NDArray[np.int64]
+    failures: list[Failure] = field(default_factory=list)
+    columns: dict[str, pa.ChunkedArray] = field(default_factory=dict)
+
+    def place(self, row: int) -> Place:
+        """Return the address of a recording's object; a fetcher knows how to read it."""
+        return Place(self.urls[row])
+
+    def paths(self) -> list[str]:
+        """Return the URL of each recording's object."""
+        return self.urls
+
+    def is_unchanged(self, row: int, size: int, changed_ns: int, offset: int) -> bool:
+        """Return False: objects have no time of change. Their versions are compared instead."""
+        del row, size, changed_ns, offset
+        return False

@@ -1,0 +1,100 @@
+"""`byte_ranges`: which bytes of a file a span of its recording stands in.
+
+Whoever fetches bytes asks here before they are read. An answer that is too short or too long costs
+time and nothing else: a decoder that needs other bytes asks for them itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from headrace import _kernel
+from headrace.codecs._formats import seeks_exactly
+
+if TYPE_CHECKING:
+    from headrace.codecs._recording import Recording
+
+__all__ = ["ByteRange", "byte_ranges"]
+
+_SAMPLE_BYTES: Final = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "ULAW": 1,
+    "ALAW": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
+
+_SMALL: Final = 64 << 10
+"""Files up to this many bytes are read whole. A guess, as the next ones: a request of 64 KiB
+takes hardly longer than one of no bytes."""
+
+_GAP: Final = 32 << 10
+"""Ranges closer than this are one."""
+
+_HEAD: Final = 16 << 10
+"""What a decoder reads of the begin of a FLAC file, and of one with a long header."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes ``[start, stop)`` of a recording's file.
+
+    Attributes
+    ----------
+    start, stop : int
+        Bytes.
+    is_head : bool
+        Whether they are read each time when the file is opened, and by nothing else.
+    """
+
+    start: int
+    stop: int
+    is_head: bool = False
+
+
+def byte_ranges(
+    recording: Recording, start: int, stop: int, found: tuple[int, int] | None = None
+) -> list[ByteRange]:
+    """Return the ranges that frames ``[start, stop)`` are decoded from, as far as that is known.
+
+    Parameters
+    ----------
+    recording : Recording
+        The recording.
+    start, stop : int
+        Frames.
+    found : pair of int, optional
+        Of FLAC, which has no index: the bytes where these frames are, as far as earlier reads tell.
+
+    Returns
+    -------
+    list of ByteRange
+        In order, without overlaps. Empty if it is not known before decoding.
+    """
+    size = recording.size
+    if size <= _SMALL:
+        return [ByteRange(0, size)]
+    data: tuple[int, int] | None = None
+    head = 0
+    width = _SAMPLE_BYTES.get(recording.subtype, 0) * recording.channels
+    if recording.format == "FLAC":
+        head, data = _HEAD, found
+    elif width and seeks_exactly(recording):
+        # What is no sample: the header, and whatever stands behind the samples.
+        extra = max(0, size - recording.frames * width)
+        head = extra if extra <= _SMALL else _HEAD
+        if extra <= 1 << 20:
+            data = (start * width, min(size, extra + stop * width))
+    elif recording.seek_points:
+        data = _kernel.byte_range(recording.seek_points, start, stop, size)
+    ranges = [ByteRange(0, head, is_head=True)] if head else []
+    if data is None or data[0] >= data[1]:
+        return ranges
+    if ranges and data[0] - head <= _GAP:
+        return [ByteRange(0, max(head, data[1]))]
+    return [*ranges, ByteRange(*data)]

@@ -1,0 +1,558 @@
+"""`Fetcher`: fetches byte ranges of objects for native readers, on one event loop in one thread.
+
+Guarantees
+----------
+- **One thread**, which has ended when `close` returns, with requests in flight or not. Collection
+  and the interpreter's exit close it, too. `interrupt` wakes every reader and never waits.
+- **Order.** Ranges that were announced are fetched in the order in which they were announced. What
+  a reader is waiting for goes first.
+- **Bounds.** At most `planned_bytes` of announced ranges are held or in flight, except for those
+  that a reader is waiting for. Other bytes are bounded by the kernel (`FetchedStore`). At most
+  `fetches` requests are in flight, in addition to those that readers wait for.
+- **Retries.** A request that fails for a reason that may pass is repeated, each time after twice
+  the wait, until `stall_timeout_s` has passed or it has been tried `_MOST_TRIES` times. A reader
+  is woken with the last reason. An answer that is shorter than what was asked for is never passed
+  on.
+- **Identity.** Bytes of an object whose version is not the one in the key are not passed on.
+- **Forks.** A child process that was forked after a `Fetcher` was started, or was in use, can start
+  none: `StoreError`.
+- Methods may be called from any thread. Nothing here refers to a loader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from headrace import _kernel
+from headrace.errors import StoreError
+from headrace.failures import Code
+from headrace.storage._errors import StoreProblem, describe_store_error
+from headrace.storage._places import Place
+from headrace.storage._stores import FetchedBytes, ObjectInfo, Stores, has_changed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+    from headrace.storage._cache import DiskCache
+    from headrace.storage._stores import Client
+
+__all__ = ["FetchCounts", "Fetcher", "object_key"]
+
+STALL_TIMEOUT_S: Final = 120.0
+"""Seconds after which a reader gets an error, where the user gave no other limit. A guess: stores
+that throttle recover within seconds."""
+
+_MOST_TRIES: Final = 6
+_FIRST_WAIT_S: Final = 0.1
+"""Waits of 0.1, 0.2, 0.4, 0.8 and 1.6 s. A guess."""
+
+_MOST_BYTES: Final = 8 << 20
+"""Of one request: what stores recommend for large objects."""
+
+_LEAST_FETCHES: Final = 8
+_FIRST_FETCHES: Final = 32
+_MOST_FETCHES: Final = 256
+_GROWTH: Final = 1.5
+"""With ``fetches="auto"``, requests in flight: from how many to how many. A guess."""
+
+
+def object_key(url: str, size: int, version: str | None, source: int = 0) -> str:
+    """Return the name of an object in a `FetchedStore`: all that is needed to fetch it.
+
+    `source` is the number of its `Stores` among those of the fetcher.
+    """
+    return f"{size} {source} {version or ''}\n{url}"
+
+
+def _parse_key(key: str) -> tuple[str, int, int, str | None]:
+    head, _, url = key.partition("\n")
+    size, source, version = head.split(" ", 2)
+    return url, int(size), int(source), version or None
+
+
+@dataclass(slots=True)
+class FetchCounts:
+    """What was fetched so far.
+
+    Attributes
+    ----------
+    requests : int
+        Sent to the store.
+    bytes : int
+        Received from it.
+    on_demand : int
+        Requests that nobody had announced.
+    retries : int
+        Requests that were repeated.
+    cached_bytes : int
+        Taken from the disk cache.
+    in_flight, most_in_flight : int
+        Requests.
+    """
+
+    requests: int = 0
+    bytes: int = 0
+    on_demand: int = 0
+    retries: int = 0
+    cached_bytes: int = 0
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+
+@dataclass(slots=True)
+class _AutoLimit:
+    """How many requests may be in flight: more as long as that makes it faster."""
+
+    limit: int = _FIRST_FETCHES
+    fixed: bool = False
+    _began_s: float = field(default_factory=time.monotonic)
+    _done: int = 0
+    _bytes: int = 0
+    _best: float = 0.0
+
+    def count(self, count: int, *, binding: bool) -> None:
+        """Count an answer of `count` bytes; `binding`: requests wait for the limit."""
+        self._done += 1
+        self._bytes += count + 4096  # small answers count as requests
+        if self.fixed or self._done < self.limit:
+            return
+        now = time.monotonic()
+        rate = self._bytes / max(1e-6, now - self._began_s)
+        if binding and rate > 1.05 * self._best:
+            self.limit = min(_MOST_FETCHES, int(self.limit * _GROWTH))
+        elif binding and rate < 0.8 * self._best:
+            self.limit = max(_LEAST_FETCHES, int(self.limit / _GROWTH))
+        self._best = max(rate, 0.9 * self._best)
+        self._began_s, self._done, self._bytes = now, 0, 0
+
+    def slow_down(self) -> None:
+        """Halve the limit: the store asks for it."""
+        if not self.fixed:
+            self.limit = max(_LEAST_FETCHES, self.limit // 2)
+
+
+_used_in: int | None = None
+"""The process in which the clients' own threads run; a forked child has none of them."""
+
+
+def _check_not_forked() -> None:
+    global _used_in  # noqa: PLW0603  of the process
+    if _used_in is None:
+        _used_in = os.getpid()
+    if _used_in != os.getpid():
+        raise StoreError(
+            "A forked process cannot read from a store, because its parent has read from one: "
+            'start processes by "spawn" or "forkserver".'
+        )
+
+
+class Fetcher:
+    """Fetches what is announced and what readers ask for.
+
+    Parameters
+    ----------
+    *stores : Stores
+        The clients, of one catalog each.
+    fetches : int or "auto"
+        The most requests in flight.
+    planned_bytes : int
+        The most bytes of announced ranges that are held or in flight.
+    cached_bytes : int
+        The most bytes that are kept of what was read on demand.
+    ahead : int
+        The most bytes that are fetched at once on demand.
+    stall_timeout_s : float, optional
+        Seconds after which a reader that waits gets an error.
+    cache : DiskCache, optional
+        Where bytes are looked for before they are fetched, and kept.
+
+    Attributes
+    ----------
+    store : _kernel.FetchedStore
+        What native readers read from.
+    counts : FetchCounts
+        What was fetched so far.
+    """
+
+    def __init__(
+        self,
+        *stores: Stores,
+        fetches: int | Literal["auto"] = "auto",
+        planned_bytes: int = 64 << 20,
+        cached_bytes: int = 32 << 20,
+        ahead: int = 4 << 20,
+        stall_timeout_s: float | None = None,
+        cache: DiskCache | None = None,
+    ) -> None:
+        _check_not_forked()
+        self.store = _kernel.FetchedStore(cached_bytes, ahead)
+        self.counts = FetchCounts()
+        self._core = _Core(
+            stores,
+            self.store,
+            self.counts,
+            fetches=fetches,
+            planned_bytes=planned_bytes,
+            stall_timeout_s=stall_timeout_s or STALL_TIMEOUT_S,
+            cache=cache,
+        )
+        self._finalizer = weakref.finalize(self, self._core.close)
+        self._core.start()
+
+    @property
+    def limit(self) -> int:
+        """How many requests may be in flight now."""
+        return self._core.limit.limit
+
+    def place(
+        self, url: str, size: int, version: str | None, *, offset: int | None, source: int = 0
+    ) -> Place:
+        """Return where a recording is, of which an object from `offset` on holds `size` bytes."""
+        key = object_key(url, (offset or 0) + size, version, source)
+        return Place(key, offset, None if offset is None else size, self.store)
+
+    def expect(self, key: str, start: int, stop: int, *, keep: bool = False) -> None:
+        """Announce that the bytes ``[start, stop)`` of an object will be read.
+
+        With `keep`, they stay for a while after they are released: they will be read again.
+        """
+        parts = self.store.expect(key, start, stop - start, _MOST_BYTES, keep)
+        if parts:
+            self._core.call(self._core.plan, key, parts)
+
+    def release(self, key: str, start: int, stop: int) -> None:
+        """Say that bytes that were announced have been read."""
+        ended = self.store.release(key, start, stop - start)
+        if ended:
+            self._core.call(self._core.forget, key, ended)
+
+    def expect_head(
+        self, url: str, count: int, use: Callable[[ObjectInfo | StoreProblem], None]
+    ) -> None:
+        """Fetch the first bytes of an object of which nothing is known.
+
+        `use` is called in the fetcher's thread, with what the store says of the object, or with
+        the reason why it says nothing. After that the bytes can be read without another request,
+        until they are released as ``[0, min(count, size))``.
+        """
+        self._core.call(self._core.fetch_head, url, count, use)
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  what the work returns
+        """Run a coroutine in the fetcher's thread, and return its result."""
+        future = asyncio.run_coroutine_threadsafe(work, self._core.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def interrupt(self) -> None:
+        """Wake every reader, with an error. Reading ends, fetching does not."""
+        self.store.close()
+
+    def close(self) -> None:
+        """Cancel all requests and join the thread. May be called again."""
+        self._core.close()
+        self._finalizer.detach()
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the disk cache, if anything is."""
+        return None if self._core.cache is None else self._core.cache.problem
+
+
+class _Core:
+    """The event loop, and what runs in it."""
+
+    def __init__(
+        self,
+        stores: Sequence[Stores],
+        store: _kernel.FetchedStore,
+        counts: FetchCounts,
+        *,
+        fetches: int | Literal["auto"],
+        planned_bytes: int,
+        stall_timeout_s: float,
+        cache: DiskCache | None,
+    ) -> None:
+        self._stores = stores
+        self._store = store
+        self._counts = counts
+        self._planned_limit = planned_bytes
+        self._stall_timeout_s = stall_timeout_s
+        self.cache = cache
+        self.limit = _AutoLimit()
+        if isinstance(fetches, int):
+            self.limit = _AutoLimit(fetches, fixed=True)
+        # Only in the loop's thread:
+        self._pending: OrderedDict[tuple[str, int], int] = OrderedDict()  # key, offset: bytes
+        self._heads: OrderedDict[tuple[str, int], Callable[[Any], None]] = OrderedDict()
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._planned_bytes: dict[tuple[str, int], int] = {}  # held or in flight
+        self._planned_total = 0
+        self._limited = 0  # requests in flight that count towards the limit
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._process = os.getpid()
+        self.loop: asyncio.AbstractEventLoop
+
+    # From any thread
+
+    def start(self) -> None:
+        _check_not_forked()
+        with self._lock:
+            self.loop = asyncio.new_event_loop()
+            self.loop.add_reader(self._store.fileno(), self._on_requests)
+            self._thread = threading.Thread(target=self._run, name="headrace-fetch", daemon=True)
+            self._thread.start()
+
+    def call(self, function: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401
+        if self._closed:
+            return
+        with suppress(RuntimeError):  # the loop has been closed since
+            self.loop.call_soon_threadsafe(function, *arguments)
+
+    def close(self) -> None:
+        if os.getpid() != self._process:
+            return  # the thread exists in the parent only
+        self._store.close()
+        with self._lock:
+            self._closed = True
+            thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        if thread is not threading.current_thread():
+            thread.join()
+        if self.cache is not None:
+            self.cache.close()
+
+    # In the loop's thread
+
+    def _run(self) -> None:
+        loop = self.loop
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.remove_reader(self._store.fileno())
+            loop.close()
+
+    def _on_requests(self) -> None:
+        for key, offset, count, planned in self._store.take():
+            name = (key, offset)
+            if not planned:
+                self._begin(key, offset, count, limited=False)
+            elif self._pending.pop(name, None) is not None:
+                self._begin(key, offset, count, limited=False, planned=True)
+
+    def plan(self, key: str, parts: Iterable[tuple[int, int]]) -> None:
+        for offset, count in parts:
+            self._pending[key, offset] = count
+        self._fill()
+
+    def forget(self, key: str, parts: Iterable[tuple[int, int]]) -> None:
+        for offset, _ in parts:
+            name = (key, offset)
+            if self._pending.pop(name, None) is None:
+                self._planned_total -= self._planned_bytes.pop(name, 0)
+                task = self._tasks.get(name)
+                if task is not None:
+                    task.cancel()
+        self._fill()
+
+    def fetch_head(self, url: str, count: int, use: Callable[[Any], None]) -> None:
+        self._heads[url, count] = use
+        self._fill()
+
+    def _fill(self) -> None:
+        """Begin requests up to the limits."""
+        while self._heads and self._limited < self.limit.limit:
+            (url, count), use = self._heads.popitem(last=False)
+            self._limited += 1
+            self._spawn((url, -1), self._fetch_head(url, count, use))
+        while self._pending and self._limited < self.limit.limit:
+            (key, offset), count = next(iter(self._pending.items()))
+            if self._planned_total and self._planned_total + count > self._planned_limit:
+                break
+            del self._pending[key, offset]
+            self._begin(key, offset, count, limited=True, planned=True)
+
+    def _begin(
+        self, key: str, offset: int, count: int, *, limited: bool, planned: bool = False
+    ) -> None:
+        name = (key, offset)
+        if planned:
+            self._planned_bytes[name] = count
+            self._planned_total += count
+        else:
+            self._counts.on_demand += 1
+        self._limited += limited
+        self._spawn(name, self._fetch(key, offset, count, limited=limited))
+
+    def _spawn(self, name: tuple[str, int], work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks[name] = task
+
+        def ended(done: asyncio.Task[None]) -> None:
+            if self._tasks.get(name) is done:
+                del self._tasks[name]
+            if not done.cancelled():
+                done.exception()
+
+        task.add_done_callback(ended)
+
+    async def _fetch(self, key: str, offset: int, count: int, *, limited: bool) -> None:
+        url, size, source, version = _parse_key(key)
+        try:
+            answer = await self._try(source, url, offset, count, version, size)
+        except Exception as error:
+            # A defect of a client: a reader that waits must not wait for ever.
+            reason = f"fetching failed ({type(error).__name__})"
+            self._store.fail(key, offset, Code.IO, reason)
+            raise
+        finally:
+            self._limited -= limited
+        if isinstance(answer, StoreProblem):
+            self._store.fail(key, offset, answer.code, answer.message)
+        else:
+            self._store.give(key, offset, count, answer.data)
+        self._fill()
+
+    async def _fetch_head(self, url: str, count: int, use: Callable[[Any], None]) -> None:
+        try:
+            answer = await self._try(0, url, 0, count, None, None)
+        finally:
+            self._limited -= 1
+        if isinstance(answer, StoreProblem):
+            use(answer)
+        else:
+            info = answer.info
+            key = object_key(url, info.size, info.version)
+            held = min(count, info.size)
+            if held:
+                self._store.expect(key, 0, held, max(1, held))
+                self._store.give(key, 0, held, answer.data)
+            use(info)
+        self._fill()
+
+    async def _try(
+        self,
+        source: int,
+        url: str,
+        offset: int,
+        count: int,
+        version: str | None,
+        size: int | None,
+    ) -> FetchedBytes | StoreProblem:
+        """Fetch bytes, from the cache or the store, and try again where that may help."""
+        try:
+            client, name = self._stores[source].locate(url)
+        except StoreError as error:
+            return StoreProblem(Code.IO, str(error))
+        cache, found = self.cache, None
+        if cache is not None and size is not None and version is not None:
+            found = await cache.find(url, version, size, offset, count)
+            self._counts.cached_bytes += found.cached_bytes
+            if found.start == found.stop:
+                data: Any = found.join(b"")
+                return FetchedBytes(data, ObjectInfo(name, size, version))
+            offset, count = found.start, found.stop - found.start
+        answer = await self._ask(client, name, offset, count, version, size)
+        if isinstance(answer, StoreProblem) or cache is None or found is None:
+            return answer
+        assert size is not None
+        assert version is not None
+        cache.keep(url, version, size, offset, memoryview(answer.data))
+        data = found.join(memoryview(answer.data))
+        return FetchedBytes(data, answer.info)
+
+    async def _ask(
+        self,
+        client: Client,
+        name: str,
+        offset: int,
+        count: int,
+        version: str | None,
+        size: int | None,
+    ) -> FetchedBytes | StoreProblem:
+        """Ask the store, again and again where that may help."""
+        deadline = self.loop.time() + self._stall_timeout_s
+        problem = StoreProblem(Code.STALLED, "the store did not answer in time", temporary=True)
+        for tries in range(_MOST_TRIES):
+            if tries:
+                self._counts.retries += 1
+                wait_s = min(_FIRST_WAIT_S * 2 ** (tries - 1), deadline - self.loop.time())
+                if wait_s <= 0:
+                    break
+                await self._pause(wait_s)
+            answer = await self._try_once(client, name, offset, count, version, size, deadline)
+            if not isinstance(answer, StoreProblem):
+                return answer
+            if tries and answer.code is Code.STALLED and not answer.temporary:
+                break  # the reason why it was tried again says more
+            problem = answer
+            if problem.overloaded:
+                self.limit.slow_down()
+            if not problem.temporary:
+                break
+        return problem
+
+    async def _pause(self, wait_s: float) -> None:
+        woken = self.loop.create_future()
+        timer = self.loop.call_later(wait_s, woken.set_result, None)
+        try:
+            await woken
+        finally:
+            timer.cancel()
+
+    async def _try_once(
+        self,
+        client: Client,
+        name: str,
+        offset: int,
+        count: int,
+        version: str | None,
+        size: int | None,
+        deadline: float,
+    ) -> FetchedBytes | StoreProblem:
+        self._counts.requests += 1
+        self._counts.in_flight += 1
+        self._counts.most_in_flight = max(self._counts.most_in_flight, self._counts.in_flight)
+        try:
+            async with asyncio.timeout_at(deadline):
+                answer = await client.get(name, offset, offset + count, version)
+        except TimeoutError:
+            limit = f"{self._stall_timeout_s:g} s"
+            return StoreProblem(Code.STALLED, f"the store did not answer within {limit}")
+        except Exception as error:  # noqa: BLE001  of whatever client
+            return describe_store_error(error)
+        finally:
+            self._counts.in_flight -= 1
+        received = len(memoryview(answer.data))
+        self._counts.bytes += received
+        self.limit.count(received, binding=bool(self._pending or self._heads))
+        info = answer.info
+        if has_changed(version, info) or (size is not None and info.size < size):
+            return StoreProblem(
+                Code.CHANGED, "the object was replaced after it was scanned: scan again"
+            )
+        if received != min(count, (info.size if size is None else size) - offset):
+            return StoreProblem(
+                Code.IO, "the store's answer was shorter than asked for", temporary=True
+            )
+        return answer

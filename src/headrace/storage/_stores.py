@@ -1,0 +1,319 @@
+"""Clients of object stores: obstore's, and fsspec's file systems where obstore knows none.
+
+Guarantees
+----------
+- A client is made when it is first used, once for each bucket or server.
+- Nothing here is secret in a representation, and `Stores` refuses to be pickled: a catalog that is
+  sent to another process finds its credentials there.
+- The text of a client's error is not passed on: see `_errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from headrace.errors import CatalogError, StoreError
+from headrace.storage._urls import HTTP, Url, parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["Client", "FetchedBytes", "ObjectInfo", "Stores", "has_changed"]
+
+_OBSTORE: Final = (
+    frozenset({"s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss", "adl"}) | HTTP
+)
+
+_TIMEOUTS: Final = {
+    "timeout": "3600 s",  # a large range over a slow line takes long
+    "connect_timeout": "10 s",
+    "read_timeout": "30 s",  # without one byte
+}
+"""Unless the user gives others. The limit for a whole read is `Fetcher`'s."""
+
+_MOST_SIGNED: Final = 256
+"""Clients that are kept for URLs with a query: each has connections of its own."""
+
+_LIST: Final = 1000  # objects that a store lists at once
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store says of an object.
+
+    Attributes
+    ----------
+    key : str
+        Its name in the store.
+    size : int
+        Bytes.
+    version : str or None
+        What identifies its bytes: its ETag, or else the time of its last change.
+    """
+
+    key: str
+    size: int
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedBytes:
+    """A part of an object, and what the store says of the object."""
+
+    data: bytes
+    info: ObjectInfo
+
+
+class Client(Protocol):
+    """One bucket or server."""
+
+    async def get(self, key: str, start: int, stop: int, version: str | None) -> FetchedBytes:
+        """Return the bytes ``[start, stop)``, cut at the end of the object.
+
+        With `version`, of an object of another version the bytes are not returned, but an error
+        is raised, or the other version is returned.
+        """
+
+    async def info(self, key: str) -> ObjectInfo | None:
+        """Return what the store says of an object, or None if there is none."""
+
+    def list_tree(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
+        """Yield all objects below a folder, whose name has no slash at the end."""
+
+    async def list_folder(self, prefix: str) -> tuple[list[ObjectInfo], list[str]]:
+        """Return the objects in a folder, and the folders in it, as keys."""
+
+
+class Stores:
+    """Clients by URL.
+
+    Parameters
+    ----------
+    store : optional
+        A store of obstore, a file system of fsspec, or a mapping with options for obstore's stores
+        (such as ``endpoint``, ``region``, ``skip_signature``). Default: what obstore finds in the
+        environment.
+    """
+
+    def __init__(self, store: object = None) -> None:
+        self._store = store
+        self._options: Mapping[str, Any] = store if isinstance(store, Mapping) else {}
+        self._clients: dict[str, Client] = {}
+        self._signed: dict[str, str] = {}  # URL to query
+        self._signed_clients: OrderedDict[str, Client] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return "<Stores>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("clients of a store are not pickled: they hold credentials.")
+
+    def remember_query(self, url: Url) -> None:
+        """Use the query of this URL in requests for it, as long as this object exists."""
+        if url.query:
+            self._signed[url.text] = url.query
+
+    def locate(self, text: str) -> tuple[Client, str]:
+        """Return the client for a URL, and the object's key in it.
+
+        Raises
+        ------
+        StoreError
+            There is no client for such URLs, or its package is missing.
+        """
+        url = parse_url(text)
+        query = self._signed.get(url.text)
+        if query is not None:
+            return self._signed_client(url, query), url.key.rpartition("/")[2]
+        if url.base not in self._clients:
+            self._clients[url.base] = self._make(url)
+        client = self._clients[url.base]
+        return client, client.key(url) if isinstance(client, _Fsspec) else url.key
+
+    def _make(self, url: Url) -> Client:
+        store = self._store
+        if store is not None and not isinstance(store, Mapping):
+            if hasattr(store, "cat_file"):
+                return _Fsspec(store)
+            if not hasattr(store, "get_async"):
+                raise StoreError(
+                    f"store= must be a store of obstore, a file system of fsspec, or a mapping of "
+                    f"options, not a {type(store).__name__}."
+                )
+            bucket = getattr(store, "config", {}).get("bucket")
+            if bucket is not None and bucket != url.host:
+                raise StoreError(
+                    f"store= is the bucket {bucket!r}, but {url.text!r} is in {url.host!r}: give "
+                    "the store of that bucket, or options for any bucket."
+                )
+            return _Obstore(store)
+        if url.scheme in _OBSTORE:
+            return self._make_obstore(url.base)
+        return _Fsspec(_fsspec_filesystem(url))
+
+    def _make_obstore(self, base: str) -> Client:
+        try:
+            import obstore.store
+        except ImportError:
+            raise StoreError(
+                f"{base} needs the package obstore: pip install 'headrace[cloud]'."
+            ) from None
+        options = dict(self._options)
+        client_options: Any = {**_TIMEOUTS, **options.pop("client_options", {})}
+        endpoint = str(options.get("endpoint") or options.get("aws_endpoint") or "")
+        endpoint = endpoint or os.environ.get(
+            "AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")
+        )
+        if base.startswith("http://") or endpoint.startswith("http://"):
+            client_options.setdefault("allow_http", True)
+        config: Any = options or None
+        # Retries are the fetcher's: it knows the limit.
+        retry: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
+        try:
+            store: Any
+            if base.partition("://")[0] in HTTP:
+                store = obstore.store.HTTPStore(
+                    base, client_options=client_options, retry_config=retry
+                )
+            else:
+                store = obstore.store.from_url(
+                    base, config=config, client_options=client_options, retry_config=retry
+                )
+        except Exception as error:  # noqa: BLE001  its text may quote what is secret
+            raise StoreError(
+                f"No client for {base.partition('?')[0]} can be made ({type(error).__name__}): "
+                f"check store= (its options are {', '.join(sorted(options)) or 'none'}) and the "
+                "environment variables of the store."
+            ) from None
+        return _Obstore(store)
+
+    def _signed_client(self, url: Url, query: str) -> Client:
+        folder = url.base + "/" + url.key.rpartition("/")[0]
+        base = f"{folder.rstrip('/')}?{query}"
+        client = self._signed_clients.pop(base, None) or self._make_obstore(base)
+        self._signed_clients[base] = client
+        if len(self._signed_clients) > _MOST_SIGNED:
+            self._signed_clients.popitem(last=False)
+        return client
+
+
+def has_changed(expected: str | None, info: ObjectInfo) -> bool:
+    """Return whether an object is another one than that of the version `expected`."""
+    return expected is not None and info.version != expected
+
+
+def _info_of(meta: Any) -> ObjectInfo:  # noqa: ANN401  a mapping, or obstore's own class
+    version = meta.get("e_tag") or None
+    if version is None and meta.get("last_modified") is not None:
+        version = f"changed {meta['last_modified'].isoformat()}"
+    return ObjectInfo(meta["path"], meta["size"], version)
+
+
+class _Obstore:
+    def __init__(self, store: Any) -> None:  # noqa: ANN401  one of several classes
+        self._store = store
+
+    def __repr__(self) -> str:
+        return "<client of obstore>"
+
+    async def get(self, key: str, start: int, stop: int, version: str | None) -> FetchedBytes:
+        options: dict[str, Any] = {"range": (start, stop)}
+        if version is not None and version.startswith('"'):  # weak ETags never match
+            options["if_match"] = version
+        result = await self._store.get_async(key, options=options)
+        info = _info_of(result.meta)
+        return FetchedBytes(await result.bytes_async(), info)
+
+    async def info(self, key: str) -> ObjectInfo | None:
+        try:
+            return _info_of(await self._store.head_async(key))
+        except FileNotFoundError:
+            return None
+
+    async def list_tree(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
+        async for objects in self._store.list(prefix or None, chunk_size=_LIST):
+            yield [_info_of(meta) for meta in objects]
+
+    async def list_folder(self, prefix: str) -> tuple[list[ObjectInfo], list[str]]:
+        found = await self._store.list_with_delimiter_async(prefix or None)
+        objects = [_info_of(meta) for meta in found["objects"]]
+        return objects, list(found["common_prefixes"])
+
+
+def _fsspec_filesystem(url: Url) -> object:
+    try:
+        import fsspec
+    except ImportError:
+        fsspec = None
+    if fsspec is not None:
+        try:
+            filesystem: object = fsspec.filesystem(url.scheme)
+        except (ValueError, ImportError):
+            pass
+        else:
+            return filesystem
+    raise CatalogError(
+        f"headrace knows no store for {url.scheme}:// URLs: write s3://, gs://, az:// or https://, "
+        "or install fsspec with the package that it needs for this scheme."
+    )
+
+
+class _Fsspec:
+    """A file system of fsspec, whose functions run in threads."""
+
+    def __init__(self, filesystem: Any) -> None:  # noqa: ANN401  not typed
+        self._files = filesystem
+
+    def __repr__(self) -> str:
+        return "<file system of fsspec>"
+
+    def key(self, url: Url) -> str:
+        """Return what the file system calls an object."""
+        return str(self._files._strip_protocol(url.text))  # noqa: SLF001  what fsspec's users call
+
+    async def get(self, key: str, start: int, stop: int, version: str | None) -> FetchedBytes:
+        return await asyncio.to_thread(self._get, key, start, stop, version)
+
+    def _get(self, key: str, start: int, stop: int, _version: str | None) -> FetchedBytes:
+        info = self._info(key)
+        if not info.size:
+            return FetchedBytes(b"", info)
+        return FetchedBytes(self._files.cat_file(key, start=start, end=min(stop, info.size)), info)
+
+    def _info(self, key: str) -> ObjectInfo:
+        return self._as_info(self._files.info(key))
+
+    def _as_info(self, info: dict[str, Any]) -> ObjectInfo:
+        version = next(
+            (
+                f"{name} {info[name]}"
+                for name in ("ETag", "etag", "generation", "mtime", "LastModified", "created")
+                if info.get(name) is not None
+            ),
+            None,
+        )
+        return ObjectInfo(str(info["name"]).strip("/"), int(info.get("size") or 0), version)
+
+    async def info(self, key: str) -> ObjectInfo | None:
+        try:
+            if await asyncio.to_thread(self._files.isdir, key):
+                return None
+            return await asyncio.to_thread(self._info, key)
+        except FileNotFoundError:
+            return None
+
+    async def list_tree(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
+        found = await asyncio.to_thread(self._files.find, prefix, detail=True)
+        yield [self._as_info(info) for info in found.values()]
+
+    async def list_folder(self, prefix: str) -> tuple[list[ObjectInfo], list[str]]:
+        found = await asyncio.to_thread(self._files.ls, prefix, detail=True)
+        objects = [self._as_info(info) for info in found if info["type"] != "directory"]
+        folders = [str(info["name"]).strip("/") for info in found if info["type"] == "directory"]
+        return objects, folders

@@ -1,0 +1,93 @@
+"""URLs of objects, without what is secret in them.
+
+Guarantees
+----------
+- `Url.text` and `Url.key` have no user name, password, query or fragment: they can be stored and
+  shown. What a query holds stays in `Url.query`, which is in no representation.
+- `redacted` takes these parts out of every URL in a text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from headrace.errors import CatalogError
+
+__all__ = ["Url", "is_url", "parse_url", "redacted"]
+
+_SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")  # two letters: C:// is a drive
+_IN_TEXT: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://[^\s\"'<>(){}]+")
+_USER: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+://)[^/@]*@")
+
+HTTP: Final = frozenset({"http", "https"})
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """The address of an object, of a folder of objects, or of a pattern.
+
+    Attributes
+    ----------
+    scheme : str
+        In lower case, such as ``"s3"``.
+    host : str
+        The bucket, the container, or the server.
+    key : str
+        What follows the slash after `host`, as it is written.
+    query : str
+        Of an ``http`` or ``https`` URL: what follows the question mark. May be a signature.
+    """
+
+    scheme: str
+    host: str
+    key: str
+    query: str = field(default="", repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        """The URL without its query."""
+        return f"{self.scheme}://{self.host}/{self.key}"
+
+    @property
+    def base(self) -> str:
+        """The URL up to its key, without a slash at the end."""
+        return f"{self.scheme}://{self.host}"
+
+
+def is_url(text: str) -> bool:
+    """Return whether `text` begins with a scheme: ``s3://``, ``https://``."""
+    return _SCHEME.match(text) is not None
+
+
+def parse_url(text: str) -> Url:
+    """Return the parts of a URL.
+
+    Raises
+    ------
+    CatalogError
+        The URL names no bucket or server.
+    """
+    match = _SCHEME.match(text)
+    if match is None:
+        raise CatalogError(f"{redacted(text)!r} is not a URL: begin it with a scheme, as s3://.")
+    scheme, rest, query = match[1].lower(), text[match.end() :], ""
+    if scheme in HTTP:
+        rest = rest.partition("#")[0]
+        rest, _, query = rest.partition("?")
+    host, _, key = rest.partition("/")
+    host = host.rpartition("@")[2]
+    if not host and scheme not in {"memory", "file", "store"}:
+        raise CatalogError(f"{redacted(text)!r} names no bucket or server: write {scheme}://NAME/.")
+    return Url(scheme, host, key, query)
+
+
+def redacted(text: str) -> str:
+    """Return a text in which no URL has a user, a password, a query or a fragment."""
+
+    def clean(match: re.Match[str]) -> str:
+        plain = _USER.sub(r"\1", match[0])
+        return plain.partition("?")[0].partition("#")[0]
+
+    return _IN_TEXT.sub(clean, text)

@@ -1,0 +1,135 @@
+// Binds FetchedStore: bytes that Python fetches, and native readers wait for.
+#include <Python.h>
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "python/bindings.h"
+#include "python/without_gil.h"
+#include "sources/byte_range.h"
+#include "sources/decode_error.h"
+#include "sources/fetched_store.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace headrace {
+namespace {
+
+// A Python object whose buffer is lent until the last reader has copied it.
+FetchedStore::Data borrow(const nb::object& object, int64_t count) {
+  auto view = std::make_unique<Py_buffer>();
+  if (PyObject_GetBuffer(object.ptr(), view.get(), PyBUF_SIMPLE) != 0) throw nb::python_error();
+  if (view->len != count) {
+    PyBuffer_Release(view.get());
+    throw std::invalid_argument("these are not as many bytes as the range has");
+  }
+  const char* data = static_cast<const char*>(view->buf);
+  return FetchedStore::Data(data, [owned = view.release()](const char*) {
+    const WithGil held;
+    PyBuffer_Release(owned);
+    delete owned;
+  });
+}
+
+nb::list as_list(const std::vector<FetchedStore::Range>& ranges) {
+  nb::list list;
+  for (const auto& range : ranges) list.append(nb::make_tuple(range.offset, range.count));
+  return list;
+}
+
+struct PyFetchedStore : PyByteStore {
+  FetchedStore& get() const { return static_cast<FetchedStore&>(*plain); }
+};
+
+template <auto Method>
+auto plain(const PyFetchedStore& self) {
+  return (self.get().*Method)();
+}
+
+nb::object read_some(const PyFetchedStore& self, const std::string& key, int64_t offset, int64_t count) {
+  if (count < 0) throw std::invalid_argument("count must not be negative");
+  std::string data;
+  std::string code, message;
+  {
+    const WithoutGil released;
+    try {
+      const auto bytes = self.get().open(key);
+      data.resize(static_cast<size_t>(count));
+      data.resize(static_cast<size_t>(bytes->read(offset, data.data(), count)));
+    } catch (const DecodeError& error) {
+      code = error.code;
+      message = error.what();
+    }
+  }
+  if (!code.empty()) return nb::make_tuple(code, message);
+  return nb::bytes(data.data(), data.size());
+}
+
+nb::object find_byte_range(const nb::bytes& seek_points, int64_t start, int64_t stop, int64_t size) {
+  ByteRange range;
+  if (!byte_range(std::string(seek_points.c_str(), seek_points.size()), start, stop, size, &range))
+    return nb::none();
+  return nb::make_tuple(range.begin, range.end);
+}
+
+}  // namespace
+
+void bind_fetched(nb::module_& m) {
+  using Store = PyFetchedStore;
+  nb::class_<Store, PyByteStore>(m, "FetchedStore")
+      .def(
+          "__init__",
+          [](Store* self, int64_t cached_bytes, int64_t ahead) {
+            new (self) Store{{std::make_shared<FetchedStore>(cached_bytes, ahead)}};
+          },
+          "cached_bytes"_a, "ahead"_a)
+      .def(
+          "expect",
+          [](const Store& self, const std::string& key, int64_t offset, int64_t count, int64_t most,
+             bool keep) {
+            if (most < 1) throw std::invalid_argument("most must be at least 1");
+            return as_list(self.get().expect(key, {offset, count}, most, keep));
+          },
+          "key"_a, "offset"_a, "count"_a, "most"_a, "keep"_a = false)
+      .def(
+          "release",
+          [](const Store& self, const std::string& key, int64_t offset, int64_t count) {
+            return as_list(self.get().release(key, {offset, count}));
+          },
+          "key"_a, "offset"_a, "count"_a)
+      .def(
+          "give",
+          [](const Store& self, const std::string& key, int64_t offset, int64_t count,
+             const nb::object& data) { self.get().give(key, {offset, count}, borrow(data, count)); },
+          "key"_a, "offset"_a, "count"_a, "data"_a)
+      .def(
+          "fail",
+          [](const Store& self, const std::string& key, int64_t offset, const std::string& code,
+             const std::string& message) { self.get().fail(key, offset, code, message); },
+          "key"_a, "offset"_a, "code"_a, "message"_a)
+      .def(
+          "hint", [](const Store& self, const std::string& key, int64_t run) { self.get().hint(key, run); },
+          "key"_a, "run"_a)
+      .def("take",
+           [](const Store& self) {
+             nb::list list;
+             for (const auto& one : self.get().take())
+               list.append(nb::make_tuple(one.key, one.range.offset, one.range.count, one.planned));
+             return list;
+           })
+      .def("fileno", &plain<&FetchedStore::descriptor>)
+      .def("close", &plain<&FetchedStore::close>)
+      .def_prop_ro("held_bytes", &plain<&FetchedStore::held_bytes>)
+      .def_prop_ro("most_held_bytes", &plain<&FetchedStore::most_held_bytes>)
+      .def("read", &read_some, "key"_a, "offset"_a, "count"_a);
+  m.def("byte_range", &find_byte_range, "seek_points"_a, "start"_a, "stop"_a, "size"_a);
+}
+
+}  // namespace headrace

@@ -1,0 +1,66 @@
+#include "sources/byte_range.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "sources/mp3_index.h"
+#include "sources/packet_index.h"
+
+namespace headrace {
+namespace {
+
+constexpr int64_t SLACK = 2048;  // bytes behind the last packet: of headers between packets. A guess
+constexpr double UNEVEN = 1.1;   // how much longer packets may be than those around them. A guess
+constexpr int64_t BEFORE = 8;    // MP3 frames before the first one: for its bit reservoir
+constexpr int64_t BEHIND = 4;    // MP3 frames that the decoder reads ahead
+
+ByteRange of_mp3(const Mp3Index& index, int64_t start, int64_t stop) {
+  if (!index.random_access || index.samples < 1) return {0, index.end};
+  const auto points = static_cast<int64_t>(index.points.size());
+  const auto offset = [&](int64_t point) {
+    return point < points ? index.points[static_cast<size_t>(std::max<int64_t>(0, point))] : index.end;
+  };
+  const int64_t first = std::max<int64_t>(0, (start + index.skip) / index.samples - BEFORE);
+  const int64_t last = (stop + index.skip) / index.samples + 1 + BEHIND;
+  const int64_t point = last / Mp3Index::EVERY;
+  const double share = static_cast<double>(last % Mp3Index::EVERY) / Mp3Index::EVERY;
+  const auto part = static_cast<double>(offset(point + 1) - offset(point)) * share * UNEVEN;
+  const int64_t end = offset(point) + static_cast<int64_t>(part) + SLACK;
+  return {offset(first / Mp3Index::EVERY), std::min(end, std::max(index.end, offset(point + 1)))};
+}
+
+ByteRange of_packets(const PacketIndex& index, int64_t start, int64_t stop, int64_t size) {
+  const auto behind = [&](int64_t frame) {
+    return std::upper_bound(index.anchors.begin(), index.anchors.end(), frame,
+                            [](int64_t at, const Anchor& anchor) { return at < anchor.start; });
+  };
+  const auto first = behind(start);
+  const int64_t begin = first == index.anchors.begin() ? 0 : (first - 1)->place.offset;
+  const auto next = behind(std::max(start, stop - 1));
+  if (next == index.anchors.end() || next->packets < 1) return {begin, size};
+  const int64_t low = next == index.anchors.begin() ? 0 : (next - 1)->place.offset;
+  const int64_t from = next == index.anchors.begin() ? 0 : (next - 1)->start;
+  const double packet = static_cast<double>(next->place.offset - low) / static_cast<double>(next->packets);
+  const double share = static_cast<double>(stop - from) / static_cast<double>(next->start - from);
+  const double packets = share * static_cast<double>(next->packets) + static_cast<double>(index.pre_roll + 2);
+  return {begin, low + static_cast<int64_t>(std::ceil(packets * packet * UNEVEN)) + SLACK};
+}
+
+}  // namespace
+
+bool byte_range(const std::string& seek_points, int64_t start, int64_t stop, int64_t size, ByteRange* range) {
+  if (seek_points.empty()) return false;
+  Mp3Index mp3;
+  PacketIndex packets;
+  if (seek_points[0] == PacketIndex::TAG && unpack(seek_points.data(), seek_points.size(), &packets))
+    *range = of_packets(packets, start, stop, size);
+  else if (unpack(seek_points.data(), seek_points.size(), &mp3))
+    *range = of_mp3(mp3, start, stop);
+  else
+    return false;
+  range->begin = std::max<int64_t>(0, std::min(range->begin, size));
+  range->end = std::max(range->begin, std::min(range->end, size));
+  return true;
+}
+
+}  // namespace headrace

@@ -1,0 +1,360 @@
+#include "sources/fetched_store.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <iterator>
+#include <stdexcept>
+#include <system_error>
+
+#include "sources/decode_error.h"
+
+namespace headrace {
+namespace {
+
+constexpr int64_t FIRST = 32 << 10;   // bytes that the first miss asks for: most headers are shorter. A guess
+constexpr int64_t BEFORE = 24 << 10;  // and before them: who searches for a place often steps back a little. A guess
+constexpr int64_t GROWTH = 4;        // how much more each miss asks for that goes on from the last one
+
+thread_local double waited_s = 0;
+
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+int64_t size_in(const std::string& key) {
+  int64_t size = 0;
+  size_t i = 0;
+  for (; i < key.size() && i < 18 && key[i] >= '0' && key[i] <= '9'; ++i) size = size * 10 + (key[i] - '0');
+  if (i == 0 || i == key.size() || key[i] != ' ')
+    throw std::invalid_argument("a key must begin with a size and a space");
+  return size;
+}
+
+}  // namespace
+
+double store_wait_s() { return waited_s; }
+
+class FetchedBytes : public Bytes {
+ public:
+  FetchedBytes(std::shared_ptr<FetchedStore> store, std::string key)
+      : store_(std::move(store)), key_(std::move(key)), size_(size_in(key_)) {}
+  int64_t size() const override { return size_; }
+  int64_t read(int64_t offset, void* to, int64_t count) const override {
+    if (offset < 0 || offset >= size_ || count <= 0) return 0;
+    return store_->read(key_, size_, offset, static_cast<char*>(to), std::min(count, size_ - offset), &stream_);
+  }
+
+  int64_t at_hand(int64_t offset, int64_t count) const override { return store_->at_hand(key_, offset, count); }
+
+ private:
+  std::shared_ptr<FetchedStore> store_;
+  std::string key_;
+  int64_t size_;
+  mutable FetchedStore::Stream stream_;
+};
+
+FetchedStore::FetchedStore(int64_t cached_bytes, int64_t ahead)
+    : cached_bytes_(cached_bytes), ahead_(std::max(ahead, FIRST)), process_(getpid()) {
+  if (::pipe(pipe_) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
+  for (const int end : pipe_) {
+    ::fcntl(end, F_SETFD, FD_CLOEXEC);
+    ::fcntl(end, F_SETFL, O_NONBLOCK);
+  }
+}
+
+FetchedStore::~FetchedStore() {
+  for (const int end : pipe_) ::close(end);
+}
+
+std::unique_ptr<Bytes> FetchedStore::open(const std::string& key) {
+  return std::make_unique<FetchedBytes>(shared_from_this(), key);
+}
+
+void FetchedStore::check_open() const {
+  if (closed_) throw DecodeError("IO", "the loader that fetches was closed");
+}
+
+// The extent that holds the byte at `offset`, or end().
+FetchedStore::Extents::iterator FetchedStore::find(Extents& extents, int64_t offset) {
+  auto it = extents.upper_bound(offset);
+  if (it == extents.begin()) return extents.end();
+  --it;
+  return offset < it->first + it->second.count ? it : extents.end();
+}
+
+void FetchedStore::notify(const std::string& key, int64_t offset, const Extent& extent) {
+  requests_.push_back({key, {offset, extent.count}, !extent.on_demand});
+  if (requests_.size() > 1) return;
+  const char byte = 0;
+  // A pipe that is full is readable all the same.
+  while (::write(pipe_[1], &byte, 1) < 0 && errno == EINTR) {
+  }
+}
+
+// Ask for [offset, stop) and `before` bytes before it, up to what is there or under way already.
+FetchedStore::Extents::iterator FetchedStore::ask(const std::string& key, Extents& extents, int64_t offset,
+                                                  int64_t stop, int64_t before) {
+  const auto next = extents.lower_bound(offset);
+  if (next != extents.end()) stop = std::min(stop, next->first);
+  const auto last = next == extents.begin() ? extents.end() : std::prev(next);
+  const int64_t free = last == extents.end() ? 0 : last->first + last->second.count;
+  offset = std::max(free, offset - before);
+  Extent extent;
+  extent.count = stop - offset;
+  extent.on_demand = extent.urgent = true;
+  const auto it = extents.emplace_hint(next, offset, std::move(extent));
+  notify(key, offset, it->second);
+  return it;
+}
+
+// Ask for what a reader wants at `at`. One that goes on from its last miss gets more each time.
+void FetchedStore::ask_for_miss(const std::string& key, Extents& extents, int64_t size, int64_t at,
+                                int64_t count, Stream* stream) {
+  const bool goes_on = stream->misses > 0 && at >= stream->asked_to && at - stream->asked_to <= FIRST;
+  const auto hint = hints_.find(key);
+  stream->misses = goes_on ? stream->misses + 1 : 1;
+  stream->hinted = hint != hints_.end() && stream->misses == 2;
+  if (!goes_on)
+    stream->unit = FIRST;
+  else if (stream->hinted)
+    stream->unit = std::min(std::max(FIRST, hint->second), ahead_);
+  else
+    stream->unit = std::min(stream->unit * GROWTH, ahead_);
+  stream->asked_to = std::min(size, at + std::max(count, stream->unit));
+  ask(key, extents, at, stream->asked_to, goes_on ? 0 : BEFORE);
+}
+
+int64_t FetchedStore::read(const std::string& key, int64_t size, int64_t offset, char* to, int64_t count,
+                           Stream* stream) {
+  if (getpid() != process_)
+    throw DecodeError("IO",
+                      "a forked process cannot read from a store: start it by \"spawn\" or \"forkserver\"");
+  std::vector<Data> dropped;  // released after the lock
+  std::unique_lock<std::mutex> lock(mutex_);
+  int64_t done = 0;
+  while (done < count) {
+    check_open();
+    const int64_t at = offset + done;
+    Extents& extents = objects_[key];
+    auto it = find(extents, at);
+    if (it == extents.end()) {
+      ask_for_miss(key, extents, size, at, count - done, stream);
+      it = find(extents, at);
+    } else if (it->second.on_demand && stream->misses > 1 && !stream->hinted && it->second.data &&
+               at >= stream->asked_to - stream->unit && at < stream->asked_to && stream->asked_to < size) {
+      // Within the last part that was asked for: ask for the next one, to be there in time.
+      const int64_t from = stream->asked_to;
+      stream->unit = std::min(stream->unit * GROWTH, ahead_);
+      stream->asked_to = std::min(size, from + stream->unit);
+      if (find(extents, from) == extents.end()) ask(key, extents, from, stream->asked_to);
+    }
+    Extent& extent = it->second;
+    if (!extent.data && !extent.failed) {
+      if (!extent.urgent) {
+        extent.urgent = true;
+        notify(key, it->first, extent);
+      }
+      const double began = now_s();
+      ++extent.waiting;
+      changed_.wait(lock, [&] { return closed_ || extent.data || extent.failed; });
+      --extent.waiting;
+      waited_s += now_s() - began;
+      check_open();
+    }
+    if (extent.failed) {
+      const DecodeError error(extent.code, extent.message);
+      if (extent.uses == 0 && extent.waiting == 0) erase(key, extents, it, &dropped);
+      lock.unlock();
+      throw error;
+    }
+    const int64_t skipped = at - it->first, some = std::min(count - done, extent.count - skipped);
+    Data data = extent.data;
+    if (extent.listed) recent_.splice(recent_.end(), recent_, extent.place);
+    lock.unlock();
+    std::memcpy(to + done, data.get() + skipped, static_cast<size_t>(some));
+    done += some;
+    data.reset();  // not under the lock: freeing what Python owns takes the GIL
+    lock.lock();
+  }
+  lock.unlock();
+  return done;
+}
+
+void FetchedStore::hint(const std::string& key, int64_t run) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  if (run > 0)
+    hints_[key] = run;
+  else
+    hints_.erase(key);
+}
+
+int64_t FetchedStore::at_hand(const std::string& key, int64_t offset, int64_t count) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const auto object = objects_.find(key);
+  if (object == objects_.end()) return count;
+  int64_t at = offset;
+  for (auto it = find(object->second, offset);
+       it != object->second.end() && it->first <= at && at < offset + count; ++it)
+    at = it->first + it->second.count;
+  return at == offset ? count : std::min(count, at - offset);
+}
+
+std::vector<FetchedStore::Range> FetchedStore::expect(const std::string& key, Range range, int64_t most,
+                                                      bool keep) {
+  const int64_t stop = std::min(range.offset + range.count, size_in(key));
+  std::vector<Range> wanted;
+  const std::lock_guard<std::mutex> guard(mutex_);
+  if (closed_ || range.offset < 0 || range.offset >= stop) return wanted;
+  Extents& extents = objects_[key];
+  for (int64_t at = range.offset; at < stop;) {
+    auto it = find(extents, at);
+    if (it == extents.end()) {
+      const auto next = extents.lower_bound(at);
+      const int64_t gap = std::min(stop, next == extents.end() ? stop : next->first) - at;
+      Extent extent;
+      extent.count = std::min(gap, most);
+      extent.keep = keep;
+      it = extents.emplace_hint(next, at, std::move(extent));
+      wanted.push_back({at, it->second.count});
+    }
+    Extent& extent = it->second;
+    if (extent.listed) {  // not dropped until it is released
+      recent_.erase(extent.place);
+      recent_bytes_ -= extent.count;
+      extent.listed = false;
+    }
+    ++extent.uses;
+    at = it->first + extent.count;
+  }
+  return wanted;
+}
+
+void FetchedStore::erase(const std::string& key, Extents& extents, Extents::iterator it,
+                         std::vector<Data>* dropped) {
+  Extent& extent = it->second;
+  if (extent.listed) {
+    recent_.erase(extent.place);
+    recent_bytes_ -= extent.count;
+  }
+  if (extent.data) held_ -= extent.count;
+  dropped->push_back(std::move(extent.data));
+  extents.erase(it);
+  if (extents.empty()) objects_.erase(key);
+}
+
+// Keep what was given on demand, and drop the oldest if there is too much.
+void FetchedStore::remember(const std::string& key, int64_t offset, Extent& extent, std::vector<Data>* dropped) {
+  extent.place = recent_.emplace(recent_.end(), key, offset);
+  extent.listed = true;
+  recent_bytes_ += extent.count;
+  auto it = recent_.begin();
+  while (recent_bytes_ > cached_bytes_ && it != recent_.end()) {
+    const auto [old_key, old_offset] = *it++;
+    const auto object = objects_.find(old_key);
+    const auto old = object->second.find(old_offset);
+    if (old->second.waiting == 0) erase(old_key, object->second, old, dropped);
+  }
+}
+
+std::vector<FetchedStore::Range> FetchedStore::release(const std::string& key, Range range) {
+  std::vector<Range> ended;
+  std::vector<Data> dropped;
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const auto object = objects_.find(key);
+  if (object == objects_.end()) return ended;
+  const int64_t stop = range.offset + range.count;
+  std::vector<int64_t> offsets;
+  auto first = object->second.upper_bound(range.offset);
+  if (first != object->second.begin()) --first;
+  for (auto it = first; it != object->second.end() && it->first < stop; ++it)
+    if (it->first + it->second.count > range.offset && it->second.uses > 0) offsets.push_back(it->first);
+  for (const int64_t offset : offsets) {
+    const auto found = objects_.find(key);
+    const auto it = found->second.find(offset);
+    Extent& extent = it->second;
+    if (--extent.uses > 0) continue;
+    if (!extent.on_demand) {
+      ended.push_back({offset, extent.count});
+      if (extent.waiting == 0 && !(extent.keep && extent.data)) {
+        erase(key, found->second, it, &dropped);
+        continue;
+      }
+      extent.on_demand = true;
+    }
+    if (extent.data && !extent.listed) remember(key, offset, extent, &dropped);
+  }
+  return ended;
+}
+
+void FetchedStore::give(const std::string& key, Range range, Data data) {
+  std::vector<Data> dropped{data};
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const auto object = objects_.find(key);
+  if (object == objects_.end()) return;
+  const auto it = object->second.find(range.offset);
+  if (it == object->second.end() || it->second.count != range.count || it->second.data) return;
+  Extent& extent = it->second;
+  extent.failed = false;
+  extent.data = std::move(data);
+  held_ += extent.count;
+  if (extent.on_demand && extent.uses == 0) remember(key, range.offset, extent, &dropped);
+  most_held_ = std::max(most_held_, held_);
+  changed_.notify_all();
+}
+
+void FetchedStore::fail(const std::string& key, int64_t offset, const std::string& code,
+                        const std::string& message) {
+  std::vector<Data> dropped;
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const auto object = objects_.find(key);
+  if (object == objects_.end()) return;
+  const auto it = object->second.find(offset);
+  if (it == object->second.end() || it->second.data) return;
+  Extent& extent = it->second;
+  extent.failed = true;
+  extent.code = code;
+  extent.message = message;
+  if (extent.uses == 0 && extent.waiting == 0) erase(key, object->second, it, &dropped);
+  changed_.notify_all();
+}
+
+std::vector<FetchedStore::Request> FetchedStore::take() {
+  char bytes[64];
+  while (::read(pipe_[0], bytes, sizeof bytes) > 0) {
+  }
+  std::vector<Request> requests;
+  const std::lock_guard<std::mutex> guard(mutex_);
+  requests.swap(requests_);
+  return requests;
+}
+
+void FetchedStore::close() {
+  std::unordered_map<std::string, Extents> dropped;
+  const std::lock_guard<std::mutex> guard(mutex_);
+  closed_ = true;
+  bool waits = false;
+  for (const auto& object : objects_)
+    for (const auto& extent : object.second) waits = waits || extent.second.waiting > 0;
+  changed_.notify_all();
+  if (waits) return;  // readers still refer to what they wait for
+  dropped.swap(objects_);
+  recent_.clear();
+  recent_bytes_ = held_ = 0;
+}
+
+int64_t FetchedStore::held_bytes() const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return held_;
+}
+
+int64_t FetchedStore::most_held_bytes() const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return most_held_;
+}
+
+}  // namespace headrace

@@ -1,0 +1,94 @@
+#include "sources/landmarks.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace headrace {
+namespace {
+
+constexpr double UNEVEN = 0.15;  // error of an interpolated place, beside the distance to the next landmark. A guess
+constexpr double MOST_ERROR = 0.5;  // bytes that may be fetched in vain, beside those that are needed. A guess
+
+bool before(const Landmark& one, int64_t frame) { return one.first < frame; }
+
+struct Guess {
+  double offset, error;
+};
+
+Guess guess(const std::vector<Landmark>& marks, int64_t frames, int64_t size, int64_t frame) {
+  const auto next = std::lower_bound(marks.begin(), marks.end(), frame, before);
+  if (next != marks.end() && next->first == frame) return {static_cast<double>(next->offset), 0};
+  Landmark low{0, 0, 0, 0}, high{frames, frames, size, size};
+  if (next != marks.begin()) low = *(next - 1);
+  if (next != marks.end()) high = *next;
+  if (frame < low.stop) return {static_cast<double>(low.offset), 0};
+  const auto bytes = static_cast<double>(high.offset - low.end);
+  const double share = high.first > low.stop ? static_cast<double>(frame - low.stop) /
+                                                   static_cast<double>(high.first - low.stop)
+                                             : 0;
+  return {static_cast<double>(low.end) + share * bytes, UNEVEN * bytes * std::min(share, 1 - share)};
+}
+
+}  // namespace
+
+void Landmarks::note(int64_t recording, const std::vector<Landmark>& found) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  auto at = found_.find(recording);
+  if (at == found_.end()) {
+    at = found_.emplace(recording, std::vector<Landmark>()).first;
+    order_.push_back(recording);
+  }
+  std::vector<Landmark>& marks = at->second;
+  for (const Landmark& one : found) {
+    const auto next = std::lower_bound(marks.begin(), marks.end(), one.first, before);
+    if (next != marks.end() && next->first == one.first) continue;
+    // Neighbours that are close tell nothing more.
+    const bool near_low = next != marks.begin() && one.first - (next - 1)->stop < one.stop - one.first;
+    const bool near_high = next != marks.end() && next->first - one.stop < one.stop - one.first;
+    if (near_low && near_high) continue;
+    marks.insert(next, one);
+    ++count_;
+  }
+  while (count_ > MOST && order_.size() > 1) {
+    const int64_t oldest = order_.front();
+    order_.pop_front();
+    if (oldest == recording) {
+      order_.push_back(recording);
+      continue;
+    }
+    count_ -= found_[oldest].size();
+    found_.erase(oldest);
+  }
+  if (count_ > MOST) {  // a single recording: every second one is enough
+    std::vector<Landmark> half;
+    for (size_t i = 0; i < marks.size(); i += 2) half.push_back(marks[i]);
+    count_ -= marks.size() - half.size();
+    marks.swap(half);
+  }
+}
+
+std::vector<Landmark> Landmarks::of(int64_t recording) const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const auto at = found_.find(recording);
+  return at == found_.end() ? std::vector<Landmark>() : at->second;
+}
+
+bool Landmarks::estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
+                         ByteRange* range) const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  static const std::vector<Landmark> NONE;
+  const auto at = found_.find(recording);
+  const std::vector<Landmark>& marks = at == found_.end() ? NONE : at->second;
+  const Guess from = guess(marks, frames, size, start), to = guess(marks, frames, size, stop);
+  const double needed = std::max(0.0, to.offset - from.offset);
+  if (from.error + to.error > MOST_ERROR * needed) return false;
+  // The frames at both ends begin before and end behind.
+  double frame = 0;
+  if (!marks.empty()) frame = static_cast<double>(marks.front().end - marks.front().offset);
+  frame = std::max(frame, needed * 4096 / static_cast<double>(std::max<int64_t>(4096, stop - start)));
+  range->begin = std::max<int64_t>(0, static_cast<int64_t>(from.offset - from.error - 1.5 * frame));
+  range->end = std::min(size, static_cast<int64_t>(std::ceil(to.offset + to.error + 2.5 * frame)));
+  return range->begin < range->end;
+}
+
+}  // namespace headrace

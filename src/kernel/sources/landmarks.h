@@ -1,0 +1,39 @@
+// Landmarks: where frames of FLAC files stand that have been decoded. FLAC files have no index, so this is one that grows.
+//
+// They say where to look first, and which bytes to fetch. What is decoded does not depend on them.
+//
+// Guarantees: thread-safe; at most MOST landmarks are kept.
+//
+// Units: `first` and `stop` are PCM frames of the recording; `offset` and `end` are bytes of its file.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "sources/byte_range.h"
+#include "sources/source.h"
+
+namespace headrace {
+
+class Landmarks {
+ public:
+  static constexpr size_t MOST = 1 << 16;
+
+  void note(int64_t recording, const std::vector<Landmark>& found);
+  std::vector<Landmark> of(int64_t recording) const;
+  // Set `range` to about where frames [start, stop) are, of a recording of `frames` frames in `size` bytes. Return
+  // false if that is too uncertain to fetch it.
+  bool estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
+                ByteRange* range) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::unordered_map<int64_t, std::vector<Landmark>> found_;  // by `first`
+  std::list<int64_t> order_;                                  // recordings, the oldest first
+  size_t count_ = 0;
+};
+
+}  // namespace headrace

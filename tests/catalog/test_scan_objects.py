@@ -1,0 +1,240 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import headrace
+from headrace import CatalogError, NoRecordingsError
+from headrace.catalog import find
+from headrace.errors import StoreError
+from tests.support.object_server import Fault, ObjectServer
+from tests.support.sounds import speechlike, write
+
+NAMES = [
+    "2024/a/x.wav",
+    "2024/a/y.WAV",
+    "2024/b/x.flac",
+    "2024/b/deep/er/z.ogg",
+    "2025/a/x.wav",
+    "2025/.hidden/x.wav",
+    "2025/a/.hidden.wav",
+    "2025/notes.txt",
+    "takes[2]/x.wav",
+    "takes2/x.wav",
+    "top.flac",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with recordings of these names."""
+    top = tmp_path_factory.mktemp("archive")
+    for number, name in enumerate(NAMES):
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".txt":
+            path.write_text("no audio")
+            continue
+        kind = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+        write(
+            path, speechlike(3_000 + 500 * number, seed=number), 8_000, *kind[path.suffix.lower()]
+        )
+    return top
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[ObjectServer]:
+    """Serve the folder as the folder ``data`` of a bucket."""
+    with ObjectServer() as serving:
+        serving.add_folder(folder, "data/")
+        yield serving
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "**",
+        "**/*.wav",
+        "*/*/*.wav",
+        "*/a/*",
+        "2024/**/x.*",
+        "2025/.hidden/*.wav",
+        "2025/**/.*.wav",
+        "takes[2]/*.wav",
+        "takes?/*.wav",
+        "**/er/*.ogg",
+        "top.flac",
+        "2024/b",
+        "**/*.TXT",
+    ],
+)
+def test_patterns_match_in_a_bucket_what_they_match_in_a_folder(
+    folder: Path, server: ObjectServer, pattern: str
+) -> None:
+    """Every pattern finds the same ids, lengths and failures as on a disk."""
+    if "*.TXT" in pattern:
+        with pytest.raises(NoRecordingsError, match="None of the 1 files"):
+            headrace.scan(f"s3://bucket/data/{pattern}", store=server.options)
+        return
+    local = headrace.scan(str(folder / pattern))
+    remote = headrace.scan(f"s3://bucket/data/{pattern}", store=server.options)
+    if pattern == "takes[2]/*.wav":  # in a bucket, a name is not looked for before a pattern
+        assert remote.ids.to_pylist() == ["takes2/x.wav"]
+        return
+    names = [one for one in local.columns if one not in ("path", "mtime_ns", "version")]
+    assert remote.to_arrow().select(names).equals(local.to_arrow().select(names))
+    assert remote.fingerprint == local.fingerprint
+
+
+def test_only_what_a_pattern_begins_with_is_listed(server: ObjectServer) -> None:
+    """Folders that cannot match are not listed, and nothing but heads is read."""
+    server.counts.clear()
+    server.requests.clear()
+    headrace.scan("s3://bucket/data/2025/*/*.wav", store=server.options)
+    assert server.counts["LIST"] == 2  # the folder, and the one folder in it that is not hidden
+    assert [request.key for request in server.requests] == ["data/2025/a/x.wav"]
+
+
+def test_urls_of_a_web_server_are_scanned(folder: Path, server: ObjectServer) -> None:
+    """A list of URLs needs no listing; a query is used and not kept."""
+    ids = find(str(folder / "2024/**")).ids
+    urls = [f"{server.url}/data/2024/{one}?X-Sig=secretword" for one in ids]
+    catalog = headrace.scan(urls)
+    assert catalog.fingerprint == headrace.scan(str(folder / "2024/**")).fingerprint
+    assert server.requests[-1].query == "X-Sig=secretword"
+    assert "?" not in "".join(catalog.to_arrow()["path"].to_pylist())
+
+
+def test_a_web_server_is_not_searched(server: ObjectServer) -> None:
+    """A pattern on a web server is refused with the reason."""
+    with pytest.raises(CatalogError, match="a web server lists no files"):
+        headrace.scan(f"{server.url}/data/*.wav")
+
+
+def test_files_and_urls_are_not_mixed(folder: Path, server: ObjectServer) -> None:
+    """Ids need one common folder."""
+    with pytest.raises(CatalogError, match="separately"):
+        headrace.scan([str(folder), "s3://bucket/data"], store=server.options)
+    with pytest.raises(CatalogError, match="each bucket"):
+        headrace.scan([f"{server.url}/data/top.flac", "http://localhost:1/x.wav"])
+
+
+def test_a_pattern_without_objects_says_what_there_is(server: ObjectServer) -> None:
+    """The message names some of the objects below the folder."""
+    with pytest.raises(NoRecordingsError, match=r"Below 's3://bucket/data/2025' there are 4"):
+        headrace.scan("s3://bucket/data/2025/*.wav", store=server.options)
+    with pytest.raises(NoRecordingsError, match="there are no objects below"):
+        headrace.scan("s3://bucket/dat/*.wav", store=server.options)
+
+
+def test_unchanged_objects_are_not_read_again(server: ObjectServer, tmp_path: Path) -> None:
+    """With `cache`, a second scan lists, and asks for nothing that has its size and version."""
+    cache = tmp_path / "catalog.parquet"
+    first = headrace.scan("s3://bucket/data/2024", store=server.options, cache=cache)
+    server.requests.clear()
+    again = headrace.scan("s3://bucket/data/2024", store=server.options, cache=cache)
+    assert [request for request in server.requests if request.method == "GET"] == []
+    assert again.to_arrow().equals(first.to_arrow())
+
+
+def test_an_object_that_changed_is_read_again(tmp_path: Path) -> None:
+    """Another version under the same name is scanned again; without a scan it is CHANGED."""
+    sounds = []
+    for seed in (1, 2):
+        write(tmp_path / "x.wav", speechlike(8_000, seed=seed), 8_000, "WAV", "PCM_16")
+        sounds.append((tmp_path / "x.wav").read_bytes())
+    with ObjectServer({"x.wav": sounds[0]}) as server:
+        cache = tmp_path / "catalog.parquet"
+        first = headrace.scan("s3://bucket", store=server.options, cache=cache)
+        server.add({"x.wav": sounds[1]})
+        loader = first.windows(8_000, 0.25).loader(on_error="skip")
+        assert list(loader) == []
+        assert {failure.code for failure in loader.failures} == {"CHANGED"}
+        second = headrace.scan("s3://bucket", store=server.options, cache=cache)
+        assert second[0].version != first[0].version
+        assert len(list(second.windows(8_000, 0.25).loader())) == 4
+
+
+def test_objects_that_cannot_be_read_are_failures_with_their_reason(server: ObjectServer) -> None:
+    """One object without permission does not cost its neighbours anything."""
+    server.fault = lambda request: Fault(status=403) if request.key.endswith("y.WAV") else None
+    try:
+        with pytest.warns(headrace.HeadraceWarning, match="1 of 4"):
+            catalog = headrace.scan("s3://bucket/data/2024", store=server.options)
+    finally:
+        server.fault = lambda _: None
+    (failure,) = catalog.failures
+    assert (failure.file_id, failure.code) == ("a/y.WAV", "PERMISSION")
+    assert failure.path == "s3://bucket/data/2024/a/y.WAV"
+
+
+def test_a_bucket_that_cannot_be_listed_is_one_sentence(server: ObjectServer) -> None:
+    """No text of the store or the client is shown."""
+    with pytest.raises(
+        StoreError, match=r"^Cannot list 's3://bucket/x': the store's server"
+    ) as told:
+        headrace.scan("s3://bucket/x/*", store={**server.options, "endpoint": "http://127.0.0.1:1"})
+    assert told.value.__cause__ is None
+    with pytest.raises(StoreError, match="store= must be a store of obstore"):
+        headrace.scan("s3://bucket/x/*", store=7)
+
+
+def test_credentials_are_nowhere_in_what_is_kept_or_shown(
+    server: ObjectServer, tmp_path: Path
+) -> None:
+    """Catalogs, states, representations, errors, statistics and traces hold no secret."""
+    secrets = ("AKIASECRETNAME", "verysecretword", "querysecret")
+    shown = []
+    bucket = headrace.scan("s3://bucket/data/2025", store=server.options)
+    web = headrace.scan(
+        [
+            f"{server.url}/data/2025/a/x.wav?sig=querysecret",
+            f"{server.url}/data/top.flac?sig=querysecret",
+        ]
+    )
+    for catalog in (bucket, web):
+        catalog.save(tmp_path / "catalog.parquet")
+        loader = catalog.windows(8_000, 0.1).loader(batch_size=2, on_error="skip")
+        server.fault = lambda _: Fault(status=403, body="AKIASECRETNAME verysecretword querysecret")
+        try:
+            with loader.trace(tmp_path / "trace.json"):
+                list(loader)
+        finally:
+            server.fault = lambda _: None
+        assert loader.failures
+        shown += [
+            (tmp_path / "catalog.parquet").read_bytes().decode("latin-1"),
+            (tmp_path / "trace.json").read_text(),
+            repr(catalog),
+            repr(list(catalog)),
+            catalog._repr_html_(),
+            str(catalog.to_arrow()),
+            repr(loader),
+            repr(loader.failures),
+            str(loader.stats()),
+            json.dumps(loader.state_dict()),
+            repr(catalog.__reduce__()),
+            repr(catalog.store),
+            repr(vars(catalog)),
+        ]
+    for text in shown:
+        assert not any(secret in text for secret in secrets)
+
+
+def test_moto_is_scanned_and_loaded(folder: Path) -> None:
+    """A second implementation of S3, with signatures, gives the same catalog and audio."""
+    from tests.support.moto_server import MotoServer
+
+    with MotoServer() as moto:
+        moto.put_folder("shelf", folder, "data/")
+        catalog = headrace.scan("s3://shelf/data/**/*.wav", store=moto.options)
+        local = headrace.scan(str(folder / "**/*.wav"))
+        assert catalog.fingerprint == local.fingerprint
+        pairs = zip(
+            catalog.windows(8_000, 0.25).loader(),
+            local.windows(8_000, 0.25).loader(),
+            strict=True,
+        )
+        assert all((one.audio == other.audio).all() for one, other in pairs)

@@ -1,0 +1,271 @@
+import gc
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import headrace
+from headrace import Catalog, Windows
+from headrace.errors import StoreError
+from tests.support.object_server import Fault, ObjectServer, Request, first_times
+from tests.support.sounds import speechlike, write
+
+KINDS = {
+    "wav": ("WAV", "PCM_16"),
+    "wav24": ("WAV", "PCM_24"),
+    "flac": ("FLAC", "PCM_16"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "ogg": ("OGG", "VORBIS"),
+    "aiff": ("AIFF", "PCM_16"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with recordings of several formats, one of them damaged."""
+    top = tmp_path_factory.mktemp("archive")
+    for number, (name, kind) in enumerate(KINDS.items()):
+        for copy in range(2):
+            path = top / str(copy) / f"{name}.{kind[0].lower()}"
+            path.parent.mkdir(exist_ok=True)
+            write(path, speechlike(90_000 + 7_001 * number, seed=number + copy), 16_000, *kind)
+    damaged = top / "1" / "broken.flac"
+    content = bytearray((top / "1" / "flac.flac").read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 2000] = bytes(2000)
+    damaged.write_bytes(content)
+    return top
+
+
+@pytest.fixture(scope="module")
+def local(folder: Path) -> Catalog:
+    """Scan the folder."""
+    return headrace.scan(str(folder))
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[ObjectServer]:
+    """Serve the folder as a bucket."""
+    with ObjectServer() as serving:
+        serving.add_folder(folder)
+        yield serving
+
+
+@pytest.fixture(scope="module")
+def bucket(server: ObjectServer) -> Catalog:
+    """Scan the bucket."""
+    return headrace.scan("s3://bucket", store=server.options)
+
+
+def order_of(catalog: Catalog, *, shuffled: bool) -> Windows:
+    """Return overlapping windows, in order or shuffled."""
+    windows = catalog.windows(sample_rate=8_000, window_s=0.75, hop_s=0.5)
+    return windows.shuffle(seed=4) if shuffled else windows
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_bucket_is_loaded_like_a_folder(
+    local: Catalog, bucket: Catalog, workers: int, *, shuffled: bool
+) -> None:
+    """Ids, orders, bits and ledgers are the same, a damaged recording included."""
+    loaders = [
+        order_of(one, shuffled=shuffled).loader(batch_size=7, workers=workers, on_error="mask")
+        for one in (local, bucket)
+    ]
+    for ours, theirs in zip(*loaders, strict=True):
+        assert ours.file_id == theirs.file_id
+        np.testing.assert_array_equal(ours.audio, theirs.audio)
+        np.testing.assert_array_equal(ours.valid, theirs.valid)
+    assert loaders[0].ledger().equals(loaders[1].ledger())
+    assert loaders[0].failures
+
+
+def test_a_run_is_resumed_from_a_folder_to_a_bucket_and_back(
+    local: Catalog, bucket: Catalog
+) -> None:
+    """A state of one is a state of the other."""
+    whole = [
+        b.audio.copy() for b in order_of(local, shuffled=True).loader(batch_size=5, on_error="mask")
+    ]
+    done = []
+    state = None
+    for catalog in (local, bucket, local, bucket):
+        loader = order_of(catalog, shuffled=True).loader(batch_size=5, on_error="mask")
+        if state is not None:
+            loader.load_state_dict(state)
+        for batch in loader:
+            done.append(batch.audio.copy())
+            if len(done) % 9 == 0:
+                break
+        state = loader.state_dict()
+        loader.close()
+    for one, other in zip(whole, done, strict=False):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_single_window_is_read_from_a_bucket(local: Catalog, bucket: Catalog) -> None:
+    """Indexing fetches what one window needs."""
+    for position in (0, 17, 40):
+        ours, theirs = (order_of(one, shuffled=False)[position] for one in (local, bucket))
+        np.testing.assert_array_equal(ours.audio, theirs.audio)
+
+
+def test_faults_that_pass_cost_no_window(
+    local: Catalog, bucket: Catalog, server: ObjectServer
+) -> None:
+    """Behind a server that fails each first request, all windows arrive, with the same bits."""
+    server.fault = first_times(1, Fault(status=503))
+    try:
+        theirs = order_of(bucket, shuffled=True).loader(batch_size=8, on_error="mask")
+        ours = order_of(local, shuffled=True).loader(batch_size=8, on_error="mask")
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one.audio, other.audio)
+    finally:
+        server.fault = lambda _: None
+    assert ours.ledger().equals(theirs.ledger())
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault(status=403), "PERMISSION"),
+        (Fault(status=404), "MISSING"),
+        (Fault(corrupt_etag=True), "CHANGED"),
+        (Fault(status=400), "IO"),
+        (Fault(stall=True), "STALLED"),
+    ],
+)
+def test_faults_that_stay_are_failures_of_their_windows(
+    bucket: Catalog, server: ObjectServer, fault: Fault, code: str
+) -> None:
+    """Every window of every format fails with the store's reason; the ledger is exact."""
+    some = bucket.filter([not one.endswith("broken.flac") for one in bucket.ids.to_pylist()])
+    server.fault = lambda _: fault
+    try:
+        loader = some.windows(8_000, 3.0).loader(
+            batch_size=8, on_error="skip", stall_timeout_s=0.5 if fault.stall else None
+        )
+        assert list(loader) == []
+    finally:
+        server.fault = lambda _: None
+    assert {failure.code for failure in loader.failures} == {code}
+    table = loader.ledger()
+    assert sum(table["expected"].to_pylist()) == sum(table["failed"].to_pylist()) > 0
+
+
+def _stall_from(number: int) -> Callable[[Request], Fault | None]:
+    return lambda request: Fault(stall=True) if request.number > number else None
+
+
+def test_threads_end_at_once_with_requests_in_flight(bucket: Catalog, server: ObjectServer) -> None:
+    """close(), break, an exception and collection do not wait for a server that never answers."""
+    windows = order_of(bucket, shuffled=True)
+    for end in ("close", "break", "raise", "collect"):
+        server.fault = _stall_from(len(server.requests) + 30)
+        loader = windows.loader(batch_size=2, on_error="mask", prefetch=30)
+        batches = iter(loader)
+        next(batches)
+        assert server.stalled.wait(30)
+        if end == "close":
+            loader.close()
+        elif end == "raise":
+            with pytest.raises(RuntimeError, match="mine"):
+                batches.throw(RuntimeError("mine"))  # type: ignore[attr-defined]
+        del batches, loader
+        gc.collect()
+        names = [thread.name for thread in threading.enumerate()]
+        assert not [name for name in names if name.startswith("headrace")], end
+        server.stalled.clear()
+    server.fault = lambda _: None
+
+
+def test_a_second_epoch_comes_from_the_disk_cache(
+    bucket: Catalog, local: Catalog, tmp_path: Path
+) -> None:
+    """With a cache that holds everything, the second epoch asks the store for nothing."""
+    windows = order_of(bucket, shuffled=True)
+    sent = []
+    for _ in range(2):
+        loader = windows.loader(
+            batch_size=8, on_error="mask", cache=tmp_path / "c", cache_size="100 MB"
+        )
+        ours = order_of(local, shuffled=True).loader(batch_size=8, on_error="mask")
+        for one, other in zip(ours, loader, strict=True):
+            np.testing.assert_array_equal(one.audio, other.audio)
+        sent.append(loader.stats().store_requests)
+        assert loader.stats().peak_bytes <= loader.memory_bound
+    assert sent[1] < sent[0] / 4
+    assert loader.stats().cache_bytes > 0
+
+
+def test_a_cache_needs_a_size(bucket: Catalog) -> None:
+    """The two arguments belong together."""
+    with pytest.raises(ValueError, match="belong together"):
+        bucket.windows(8_000, 1.0).loader(cache="x")
+    with pytest.raises(ValueError, match="belong together"):
+        bucket.windows(8_000, 1.0).loader(cache_size="1 GB")
+
+
+def test_the_memory_bound_covers_what_is_fetched(bucket: Catalog, local: Catalog) -> None:
+    """A bucket needs more than a folder, `memory` limits it, and what is used stays below."""
+    windows = order_of(bucket, shuffled=True)
+    least = order_of(local, shuffled=True).loader(batch_size=4).memory_bound
+    loader = windows.loader(batch_size=4, on_error="mask", memory="128 MiB")
+    assert least < windows.loader(batch_size=4).memory_bound
+    assert loader.memory_bound <= 128 << 20
+    list(loader)
+    assert loader.stats().peak_bytes <= loader.memory_bound
+
+
+def test_statistics_tell_requests_and_bytes(bucket: Catalog) -> None:
+    """What a window costs is reported."""
+    loader = order_of(bucket, shuffled=False).loader(batch_size=8, on_error="mask")
+    list(loader)
+    stats = loader.stats()
+    assert stats.store_requests > 0
+    assert stats.store_bytes > 0
+    assert stats.store_s > 0
+    assert "a window" in str(stats)
+
+
+def _load_in_child(catalog: Catalog, queue: "multiprocessing.Queue[str]") -> None:
+    try:
+        catalog.windows(8_000, 0.5)[0]
+    except StoreError as error:
+        queue.put(str(error))
+    except BaseException as error:  # noqa: BLE001  reported to the parent
+        queue.put(repr(error))
+    else:
+        queue.put("no error")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_raises_one_sentence(bucket: Catalog) -> None:
+    """The parent has read from a store, so its forked child says what to do, and does not hang."""
+    bucket.windows(8_000, 0.5)[0]
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_load_in_child, args=(bucket, queue))
+    child.start()
+    assert queue.get(timeout=30).startswith("A forked process cannot read from a store")
+    child.join()
+
+
+def test_a_spawned_child_reads_with_the_environment(
+    bucket: Catalog, server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pickled catalog has no credentials; a new process finds them in its environment."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    child = context.Process(target=_load_in_child, args=(bucket, queue))
+    child.start()
+    assert queue.get(timeout=60) == "no error"
+    child.join()

@@ -1,0 +1,183 @@
+import asyncio
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.errors import StoreError
+from headrace.storage import DiskCache
+
+SIZE = 700_001
+DATA = random.Random(0).randbytes(SIZE)
+
+
+def get(
+    cache: DiskCache, offset: int, count: int, version: str = '"1"', url: str = "s3://b/x"
+) -> tuple[bytes, int]:
+    """Return a range, fetched if it has to be, and how many of its bytes the cache had."""
+    found = asyncio.run(cache.find(url, version, SIZE, offset, count))
+    fetched = DATA[found.start : found.stop]
+    if fetched:
+        cache.keep(url, version, SIZE, found.start, fetched)
+    return bytes(found.join(fetched)), found.cached_bytes
+
+
+def used(folder: Path) -> int:
+    """Return the bytes that files take on the disk."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(
+    st.lists(st.tuples(st.integers(0, SIZE - 1), st.integers(1, 200_000)), max_size=8),
+    st.sampled_from([50_000, 300_000, 10_000_000]),
+)
+def test_ranges_are_the_bytes_of_the_object(
+    tmp_path_factory: pytest.TempPathFactory, ranges: list[tuple[int, int]], size: int
+) -> None:
+    """Whatever is there already, and whatever the bound: a range has the right bytes."""
+    folder = tmp_path_factory.mktemp("cache")
+    for _ in range(2):
+        cache = DiskCache(folder, size)
+        for offset, count in ranges:
+            some = min(count, SIZE - offset)
+            assert get(cache, offset, some)[0] == DATA[offset : offset + some]
+        cache.close()
+    assert used(folder) <= size + (16 << 10)  # the files that name and count
+
+
+def test_a_second_pass_takes_everything_from_the_disk(tmp_path: Path) -> None:
+    """What was fetched once is not fetched again, also by another process's cache."""
+    for expected in (0, SIZE):
+        cache = DiskCache(tmp_path, 10_000_000)
+        assert get(cache, 0, SIZE) == (DATA, expected)
+        cache.close()
+
+
+def test_another_version_is_not_found_and_replaces_the_first(tmp_path: Path) -> None:
+    """Bytes of an object that was replaced are never given, and their space is given back."""
+    for version in ('"1"', '"2"', '"3"'):
+        cache = DiskCache(tmp_path, 10_000_000)
+        assert get(cache, 0, SIZE, version) == (DATA, 0)
+        cache.close()
+    assert used(tmp_path) < 2 * SIZE
+
+
+@pytest.mark.parametrize("kind", ["data", "blocks"])
+def test_damaged_blocks_are_fetched_again(tmp_path: Path, kind: str) -> None:
+    """A flipped bit anywhere in the cache's files never reaches a reader."""
+    cache = DiskCache(tmp_path, 10_000_000)
+    get(cache, 0, SIZE)
+    cache.close()
+    (path,) = tmp_path.rglob(f"*.{kind}")
+    content = bytearray(path.read_bytes())
+    for position in random.Random(1).sample(range(len(content)), 20):
+        content[position] ^= 1
+    path.write_bytes(content)
+    cache = DiskCache(tmp_path, 10_000_000)
+    data, cached = get(cache, 0, SIZE)
+    assert data == DATA
+    assert cached < SIZE
+    cache.close()
+
+
+def test_a_torn_record_costs_only_itself(tmp_path: Path) -> None:
+    """Records that are appended after a torn one are found."""
+    cache = DiskCache(tmp_path, 10_000_000)
+    get(cache, 0, 100_000)
+    cache.close()
+    (path,) = tmp_path.rglob("*.blocks")
+    path.write_bytes(path.read_bytes()[:-5])
+    for _ in range(2):
+        cache = DiskCache(tmp_path, 10_000_000)
+        assert get(cache, 0, SIZE)[0] == DATA
+        cache.close()
+    cache = DiskCache(tmp_path, 10_000_000)
+    assert get(cache, 0, SIZE) == (DATA, SIZE)
+    cache.close()
+
+
+def test_a_full_disk_is_one_problem_and_no_more_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading goes on without the cache."""
+    cache = DiskCache(tmp_path, 10_000_000)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    assert get(cache, 0, SIZE)[0] == DATA
+    cache.close()
+    assert cache.problem is not None
+    assert "No space left on device" in cache.problem
+    assert not cache.admits
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    """Nothing is written among files of the user."""
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(StoreError, match="holds other files"):
+        DiskCache(tmp_path, 1 << 20)
+    with pytest.raises(StoreError, match="cannot be used"):
+        DiskCache(tmp_path / "thesis.txt", 1 << 20)
+
+
+WRITERS = """
+import os, random, sys
+from tests.storage.test_cache import DATA, SIZE, DiskCache, get
+for line in sys.stdin:
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+        continue
+    cache = DiskCache(sys.argv[1], 10_000_000)
+    chance = random.Random(int(line))
+    while True:
+        offset = chance.randrange(SIZE)
+        count = min(SIZE - offset, chance.randrange(1, 200_000))
+        url = f"s3://b/{chance.randrange(40)}"
+        assert get(cache, offset, count, url=url)[0] == DATA[offset : offset + count]
+"""
+"""Starts a process that fills the cache for each line of its input, and prints its number."""
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_leave_no_wrong_byte(tmp_path: Path) -> None:
+    """Killed a hundred times while two processes fill the cache: every byte is right."""
+    chance = random.Random(5)
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITERS, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        running: list[int] = []
+        for number in range(102):
+            parent.stdin.write(f"{number}\n")
+            parent.stdin.flush()
+            running.append(int(parent.stdout.readline()))
+            threading.Event().wait(chance.random() * 0.05)
+            if len(running) > 2:
+                os.kill(running.pop(chance.randrange(3)), signal.SIGKILL)
+        for child in running:
+            os.kill(child, signal.SIGKILL)
+    cache = DiskCache(tmp_path, 10_000_000)
+    cached = 0
+    for name in range(40):
+        data, had = get(cache, 0, SIZE, url=f"s3://b/{name}")
+        assert data == DATA
+        cached += had
+    cache.close()
+    assert cached
+    assert used(tmp_path) <= 10_000_000 + (16 << 10)

@@ -1,0 +1,170 @@
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.storage import Fetcher, Stores, object_key
+from tests.support.object_server import Fault, ObjectServer, first_times
+
+DATA = os.urandom(300_000)
+URL = "s3://bucket/a/x.wav"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ObjectServer]:
+    """Serve one object."""
+    with ObjectServer({"a/x.wav": DATA}) as serving:
+        yield serving
+
+
+@pytest.fixture
+def fetcher(server: ObjectServer) -> Iterator[Fetcher]:
+    """Return a fetcher for the server, which has no faults."""
+    server.fault = lambda _: None
+    one = Fetcher(Stores(server.options), stall_timeout_s=10)
+    yield one
+    one.close()
+
+
+def key(server: ObjectServer, url: str = URL) -> str:
+    """Return the name of the object in a fetched store."""
+    etag = server._etag("a/x.wav", memoryview(DATA))
+    return object_key(url, len(DATA), etag)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=429),
+        Fault(status=500),
+        Fault(status=503),
+        Fault(reset_after=0),
+        Fault(reset_after=1000),
+        Fault(short_by=10),
+    ],
+)
+def test_faults_that_pass_are_not_noticed(
+    server: ObjectServer, fetcher: Fetcher, fault: Fault
+) -> None:
+    """Errors of a busy server, broken connections and short answers are tried again."""
+    server.fault = first_times(2, fault)
+    assert fetcher.store.read(key(server), 1000, 5000) == DATA[1000:6000]
+    assert fetcher.counts.retries == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "words"),
+    [
+        (Fault(status=403, body="https://x/?sig=secret"), "PERMISSION", "HTTP status 403"),
+        (Fault(status=404), "MISSING", "does not exist"),
+        (Fault(status=400), "IO", "HTTP status 400, Bad Request"),
+        (
+            Fault(status=403, body="<Code>RequestTimeTooSkewed</Code>"),
+            "PERMISSION",
+            "set the clock",
+        ),
+        (Fault(corrupt_etag=True), "CHANGED", "scan again"),
+        (Fault(ignore_range=True), "UNSUPPORTED", "byte ranges"),
+    ],
+)
+def test_faults_that_stay_have_their_codes(
+    server: ObjectServer, fetcher: Fetcher, fault: Fault, code: str, words: str
+) -> None:
+    """Other faults are reported at once, by a sentence of our own without what the server said."""
+    server.fault = lambda _: fault
+    answer = fetcher.store.read(key(server), 0, 10)
+    assert isinstance(answer, tuple)
+    assert answer[0] == code
+    assert words in answer[1]
+    assert "secret" not in answer[1]
+    assert fetcher.counts.retries == 0
+
+
+def test_a_server_that_stalls_is_reported(server: ObjectServer) -> None:
+    """A request without an answer ends after `stall_timeout_s`."""
+    server.fault = lambda _: Fault(stall=True)
+    fetcher = Fetcher(Stores(server.options), stall_timeout_s=0.2)
+    answer = fetcher.store.read(key(server), 0, 10)
+    fetcher.close()
+    assert answer == ("STALLED", "the store did not answer within 0.2 s")
+
+
+def test_an_address_that_nobody_serves_is_reported() -> None:
+    """A refused connection is tried again, and then reported."""
+    fetcher = Fetcher(Stores(), stall_timeout_s=0.3)
+    answer = fetcher.store.read(object_key("http://127.0.0.1:1/x.wav", 10, None), 0, 10)
+    fetcher.close()
+    assert answer == ("IO", "the store's server refuses connections: check the address")
+
+
+def test_close_does_not_wait_for_requests(server: ObjectServer, fetcher: Fetcher) -> None:
+    """Readers and the thread end at once, though the server never answers."""
+    server.stalled.clear()
+    server.fault = lambda _: Fault(stall=True)
+    fetcher.expect(key(server), 0, 100_000)
+    results: list[object] = []
+    reader = threading.Thread(target=lambda: results.append(fetcher.store.read(key(server), 5, 5)))
+    reader.start()
+    assert server.stalled.wait(30)
+    fetcher.close()
+    reader.join()
+    assert results == [("IO", "the loader that fetches was closed")]
+
+
+def test_requests_in_flight_are_limited(server: ObjectServer) -> None:
+    """No more requests are sent than `fetches` allows."""
+    server.fault = lambda _: None
+    fetcher = Fetcher(Stores(server.options), fetches=3)
+    name = key(server)
+    for start in range(0, 300_000, 10_000):
+        fetcher.expect(name, start, start + 5_000)
+    for start in range(0, 300_000, 10_000):
+        assert fetcher.store.read(name, start, 5_000) == DATA[start : start + 5_000]
+    fetcher.close()
+    # What a reader waits for goes beside the limit.
+    assert fetcher.counts.most_in_flight <= 3 + 1
+
+
+def test_announced_bytes_are_limited(server: ObjectServer) -> None:
+    """No more is fetched ahead than `planned_bytes` allows, and all arrives in the end."""
+    server.fault = lambda _: None
+    fetcher = Fetcher(Stores(server.options), planned_bytes=25_000)
+    name = key(server)
+    for start in range(0, 300_000, 10_000):
+        fetcher.expect(name, start, start + 10_000)
+    for start in range(0, 300_000, 10_000):
+        assert fetcher.store.read(name, start, 10_000) == DATA[start : start + 10_000]
+        fetcher.release(name, start, start + 10_000)
+    assert fetcher.store.held_bytes == 0
+    fetcher.close()
+    assert fetcher.store.most_held_bytes <= 25_000 + 10_000
+
+
+def test_signed_urls_are_used_and_not_shown(server: ObjectServer) -> None:
+    """The query of a URL reaches the server, and nothing else."""
+    server.fault = lambda _: None
+    stores = Stores()
+    from headrace.storage import parse_url
+
+    url = parse_url(f"{server.url}/a/x.wav?X-Sig=secretword")
+    stores.remember_query(url)
+    fetcher = Fetcher(stores)
+    assert fetcher.store.read(key(server, url.text), 0, 5) == DATA[:5]
+    fetcher.close()
+    assert server.requests[-1].query == "X-Sig=secretword"
+    assert "secretword" not in repr(stores) + repr(url) + repr(stores.locate(url.text))
+
+
+def test_fsspec_file_systems_are_accepted() -> None:
+    """A store that obstore does not know is read through fsspec."""
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/shelf/x.wav", DATA)
+    fetcher = Fetcher(Stores(files))
+    info = fetcher.run(Stores(files).locate("memory://shelf/x.wav")[0].info("/shelf/x.wav"))
+    name = object_key("memory://shelf/x.wav", info.size, info.version)
+    assert fetcher.store.read(name, 100, 50) == DATA[100:150]
+    fetcher.close()
+    files.rm("/shelf", recursive=True)
