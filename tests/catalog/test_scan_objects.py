@@ -1,4 +1,7 @@
+import io
 import json
+import shutil
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import headrace
 from headrace import CatalogError, NoRecordingsError
 from headrace.catalog import find
 from headrace.errors import StoreError
+from headrace.storage import index_text, read_tar
 from tests.support.object_server import Fault, ObjectServer
 from tests.support.sounds import speechlike, write
 
@@ -238,3 +242,43 @@ def test_moto_is_scanned_and_loaded(folder: Path) -> None:
             strict=True,
         )
         assert all((one.audio == other.audio).all() for one, other in pairs)
+
+
+@pytest.mark.parametrize("with_index", [False, True])
+def test_tars_in_a_bucket_are_scanned_and_loaded_like_tars_in_a_folder(
+    folder: Path, tmp_path: Path, *, with_index: bool
+) -> None:
+    """Members, sidecars, ids, lengths and audio are the same, with and without an index."""
+    with tarfile.open(tmp_path / "shard-0.tar", "w") as tar:
+        for name in NAMES[:3]:
+            tar.add(folder / name, name)
+        for name, content in (("2024/a/x.txt", b"a bird"), ("2024/b/x.json", b'{"site": 3}')):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    shutil.copy(folder / "top.flac", tmp_path / "top.flac")
+    if with_index:
+        with (tmp_path / "shard-0.tar").open("rb") as file:
+            size = (tmp_path / "shard-0.tar").stat().st_size
+            text = index_text(read_tar(file, size), size)
+        (tmp_path / "shard-0.tar.idx").write_text(text)
+    with ObjectServer() as server:
+        server.add_folder(tmp_path, "shards/")
+        patterns = ("shard-*.tar", "*.flac")
+        local = headrace.scan([str(tmp_path / one) for one in patterns])
+        remote = headrace.scan(
+            [f"s3://bucket/shards/{one}" for one in patterns], store=server.options
+        )
+        names = [one for one in local.columns if one not in ("path", "mtime_ns", "version")]
+        assert remote.to_arrow().select(names).equals(local.to_arrow().select(names))
+        assert remote[0].path == "s3://bucket/shards/shard-0.tar"
+        loaders = [one.windows(8_000, 0.2).shuffle(seed=1).loader() for one in (local, remote)]
+        for ours, theirs in zip(*loaders, strict=True):
+            assert ours.file_id == theirs.file_id
+            assert (ours.audio == theirs.audio).all()
+        cache = tmp_path / "catalog.parquet"
+        again = [
+            headrace.scan("s3://bucket/shards/*.tar", store=server.options, cache=cache)
+            for _ in range(2)
+        ]
+        assert again[0].to_arrow().equals(again[1].to_arrow())

@@ -21,6 +21,7 @@ from headrace.catalog._find import find
 from headrace.catalog._find_objects import are_urls, find_objects
 from headrace.catalog._headers import Listed, read_headers, worker_count
 from headrace.catalog._object_headers import read_object_headers
+from headrace.catalog._object_tars import open_object_tars
 from headrace.catalog._objects import ScannedObjects
 from headrace.catalog._tars import open_tars
 from headrace.catalog._verify import DECLARED, TEMPORARY, verify_recordings
@@ -134,7 +135,8 @@ def scan(
             files = open_tars(find(patterns, root))
         else:
             fetcher = stack.enter_context(closing(Fetcher(stores)))
-            files = fetcher.run(find_objects(urls, stores, None if root is None else str(root)))
+            found = fetcher.run(find_objects(urls, stores, None if root is None else str(root)))
+            files = open_object_tars(found, fetcher)
         table, failures = read_recordings(
             files, earlier, threads, progress, decoder=decoder, fetcher=fetcher
         )

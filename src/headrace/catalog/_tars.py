@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from headrace.catalog._find import FoundFiles
     from headrace.storage import TarMember
 
-__all__ = ["ScannedFiles", "open_tars"]
+__all__ = ["Members", "ScannedFiles", "TarContent", "is_tar", "open_tars", "read_members"]
 
 _TAR: Final = ".tar"
 _SIDECARS: Final = frozenset({"json", "txt", "cls"})
@@ -109,65 +108,135 @@ class ScannedFiles:
 
 def open_tars(files: FoundFiles) -> ScannedFiles:
     """Return the files with the members of tars in the place of the tars."""
-    plain = [one for one in files.ids if not one.lower().endswith(_TAR)]
-    found = ScannedFiles(files.root, plain, list(files.failures))
+    plain = [one for one in files.ids if not is_tar(one)]
     if len(plain) == len(files.ids):
-        return found
-    ids, tars = list(plain), found.tars
-    parts: list[tuple[int, int, int, int]] = []
-    sidecars = _Columns()
-    for tar_id in files.ids:
-        if not tar_id.lower().endswith(_TAR):
-            continue
+        return ScannedFiles(files.root, plain, list(files.failures))
+    members = Members(len(plain), list(files.failures))
+    for tar_id in filter(is_tar, files.ids):
         path = join(files.root, tar_id)
         try:
             changed_ns = Path(path).stat().st_mtime_ns
             with Place(path).open() as file:
-                members, faults = _read(file, path)
-                columns, bad_sidecars = _read_sidecars(file, members)
+                size = os.fstat(file.fileno()).st_size
+                members.add(tar_id, path, changed_ns, read_members(file, size, _index_beside(path)))
         except OSError as error:
-            found.failures.append(Failure(tar_id, path, *describe_os_error(error)))
-            continue
+            members.failures.append(Failure(tar_id, path, *describe_os_error(error)))
         except DecodeError as error:
-            found.failures.append(Failure(tar_id, path, error.code, error.message))
-            continue
-        for one in [*faults, *bad_sidecars]:
-            assert one.fault is not None
-            file_id = f"{tar_id}/{one.name}" if one.name else tar_id
-            found.failures.append(Failure(file_id, path, *one.fault))
-        recordings = [one for one in members if _is_audio(one.name)]
-        ids += [f"{tar_id}/{one.name}" for one in recordings]
-        parts += [(len(tars), one.offset, one.size, changed_ns) for one in recordings]
-        sidecars.add(len(recordings), columns)
-        tars.append(path)
-    of_files = np.tile(np.array([[-1, -1, -1, 0]]), (len(plain), 1))
-    rows = np.concatenate([of_files, np.array(parts, np.int64).reshape(-1, 4)])
-    order = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
-    tar_of, offsets, sizes, changed = rows[order].T
+            members.failures.append(Failure(tar_id, path, error.code, error.message))
+    ids, order, rows = members.in_order(plain)
+    tar_of, offsets, sizes, changed = rows.T
     return ScannedFiles(
         files.root,
-        [ids[row] for row in order],
-        found.failures,
-        tars,
+        ids,
+        members.failures,
+        members.tars,
         tar_of.astype(np.int32),
         offsets.copy(),
         sizes.copy(),
         changed.copy(),
-        sidecars.in_order(len(plain), order),
+        members.sidecars.in_order(len(plain), order),
     )
+
+
+def is_tar(name: str) -> bool:
+    """Return whether a file is a tar, by its name."""
+    return name.lower().endswith(_TAR)
+
+
+def _index_beside(path: str) -> str | None:
+    try:
+        return Path(path + INDEX_ENDING).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+@dataclass(slots=True)
+class TarContent:
+    """What is in one tar.
+
+    Attributes
+    ----------
+    recordings : list of TarMember
+        Members whose names are those of audio files.
+    faults : list of TarMember
+        What cannot be used.
+    columns : dict of str to list
+        What sidecars say of each recording.
+    """
+
+    recordings: list[TarMember]
+    faults: list[TarMember]
+    columns: dict[str, list[Any]]
+
+
+def read_members(file: BinaryIO, size: int, index: str | None) -> TarContent:
+    """Return what is in a tar of `size` bytes; `index` is the text of the index beside it.
+
+    Raises
+    ------
+    OSError, DecodeError
+        It cannot be read.
+    """
+    members, faults = _read(file, size, index)
+    columns, bad = _read_sidecars(file, members)
+    return TarContent([one for one in members if _is_audio(one.name)], [*faults, *bad], columns)
+
+
+class Members:
+    """The members of several tars, beside `plain` recordings that are none.
+
+    Attributes
+    ----------
+    tars : list of str
+        Path of each tar.
+    failures : list of Failure
+        What is wrong with them.
+    """
+
+    def __init__(self, plain: int, failures: list[Failure]) -> None:
+        self.tars: list[str] = []
+        self.failures = failures
+        self.sidecars = _Columns()
+        self._plain = plain
+        self._ids: list[str] = []
+        self._parts: list[tuple[int, int, int, int]] = []
+
+    def add(self, tar_id: str, path: str, changed_ns: int, content: TarContent) -> None:
+        """Add the members of a tar."""
+        for one in content.faults:
+            assert one.fault is not None
+            file_id = f"{tar_id}/{one.name}" if one.name else tar_id
+            self.failures.append(Failure(file_id, path, *one.fault))
+        self._ids += [f"{tar_id}/{one.name}" for one in content.recordings]
+        number = len(self.tars)
+        self._parts += [(number, one.offset, one.size, changed_ns) for one in content.recordings]
+        self.sidecars.add(len(content.recordings), content.columns)
+        self.tars.append(path)
+
+    def in_order(
+        self, plain: Sequence[str]
+    ) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+        """Return all ids, sorted; their places before they were; and a row for each.
+
+        A row is the number of the tar (-1 for a plain recording), offset, size, time of change.
+        """
+        ids = [*plain, *self._ids]
+        of_files = np.tile(np.array([[-1, -1, -1, 0]]), (self._plain, 1))
+        rows = np.concatenate([of_files, np.array(self._parts, np.int64).reshape(-1, 4)])
+        order = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
+        return [ids[row] for row in order], order, rows[order]
 
 
 def _is_audio(name: str) -> bool:
     return name[name.rfind(".") :].lower() in EXTENSIONS if "." in name else False
 
 
-def _read(file: BinaryIO, path: str) -> tuple[list[TarMember], list[TarMember]]:
+def _read(file: BinaryIO, size: int, index: str | None) -> tuple[list[TarMember], list[TarMember]]:
     """Return the members that are recordings or sidecars, and what is wrong with the tar."""
-    size = os.fstat(file.fileno()).st_size
     faults: list[TarMember] = []
     members: dict[str, TarMember] = {}
     repeated: set[str] = set()
-    for one in _members(file, path, size):
+    for one in _members(file, size, index):
         audio = _is_audio(one.name)
         if one.name and not audio and _sidecar(one.name) not in _SIDECARS:
             continue
@@ -190,12 +259,12 @@ def _read(file: BinaryIO, path: str) -> tuple[list[TarMember], list[TarMember]]:
     return list(members.values()), faults
 
 
-def _members(file: BinaryIO, path: str, size: int) -> Iterator[TarMember]:
-    """Yield the members that the index beside the tar lists, or those that its headers name."""
-    with suppress(OSError, UnicodeDecodeError):
-        listed = parse_index(Path(path + INDEX_ENDING).read_text("utf-8"), size)
-        checked = (listed or [])[:: max(1, len(listed or []) - 1)]  # the first and the last
-        if listed is not None and all(has_header(file, one) for one in checked):
+def _members(file: BinaryIO, size: int, index: str | None) -> Iterator[TarMember]:
+    """Yield the members that the index lists, or those that the tar's headers name."""
+    listed = None if index is None else parse_index(index, size)
+    if listed is not None:
+        checked = listed[:: max(1, len(listed) - 1)]  # the first and the last
+        if all(has_header(file, one) for one in checked):
             yield from listed
             return
     yield from read_tar(file, size)

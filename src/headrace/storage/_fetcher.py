@@ -436,6 +436,9 @@ class _Core:
     async def _fetch_head(self, url: str, count: int, use: Callable[[Any], None]) -> None:
         try:
             answer = await self._try(0, url, 0, count, None, None)
+        except BaseException:
+            use(StoreProblem(Code.IO, "fetching was ended"))
+            raise
         finally:
             self._limited -= 1
         if isinstance(answer, StoreProblem):
