@@ -45,6 +45,8 @@ HEAVY_PACKAGES = {
     "torch",
     "typer",
     "matplotlib",
+    "moto",
+    "obstore",
 }
 
 FRAMEWORKS = {"jax", "torch"}
@@ -142,6 +144,7 @@ def test_the_public_names_are_these() -> None:
         "RunProgress",
         "StateError",
         "Stats",
+        "StoreError",
         "TooManyFailuresError",
         "TransformError",
         "WindowSpec",

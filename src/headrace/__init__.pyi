@@ -27,6 +27,7 @@ from .errors import NoRecordingsError as NoRecordingsError
 from .errors import ReadError as ReadError
 from .errors import ResultsError as ResultsError
 from .errors import StateError as StateError
+from .errors import StoreError as StoreError
 from .errors import TooManyFailuresError as TooManyFailuresError
 from .errors import TransformError as TransformError
 from .failures import Code as Code
