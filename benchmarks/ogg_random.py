@@ -59,7 +59,7 @@ def at_random(every: headrace.Windows, count: int) -> headrace.Windows:
     return every.take(sorted(places.tolist())).shuffle(seed=0)
 
 
-def ours(paths: list[Path], decoder: Any, workers: int, windows: int) -> Run:  # noqa: ANN401
+def ours(paths: list[Path], decoder: Any, workers: int, windows: int) -> Run:
     """Return what loads windows in order, or as many random ones of a few long files."""
     catalog = headrace.scan(paths, decoder=decoder, progress=False)
     every = catalog.windows(TARGET, WINDOW_S, tail="drop")
@@ -154,7 +154,9 @@ def main() -> None:
         clock = time.process_time()
         soundfile.info(long)
         info = time.process_time() - clock
-        print(f"{codec}, scan of {long.name}: {1e3 * scan:.1f} ms; soundfile.info: {1e3 * info:.2f}")
+        print(
+            f"{codec}, scan of {long.name}: {1e3 * scan:.1f} ms; soundfile.info: {1e3 * info:.2f}"
+        )
         for task, paths, windows in (
             ("random, long", [long], options.windows),
             ("in order, long", [long], 0),
