@@ -1,6 +1,11 @@
 """The names that the other packages may use."""
 
+from ._apply import Application as Application
+from ._apply import OnModelError as OnModelError
 from ._apply import apply as apply
+from ._assigned_parts import AssignedParts as AssignedParts
+from ._assigned_parts import PartCounts as PartCounts
+from ._parts import PartName as PartName
 from ._run import Run as Run
 from ._run import RunProgress as RunProgress
 from ._run import load_run as load_run

@@ -21,7 +21,7 @@ import numpy as np
 
 import headrace
 from headrace import adapters
-from headrace._formatting import format_bytes
+from headrace._formatting import escape_controls, format_bytes, format_count
 from headrace._progress import progress_bar
 from headrace._validation import check_choice, check_count, check_whole_number, parse_bytes
 from headrace.errors import InvalidWindowsError, MemoryBudgetError, ModelError, ResultsError
@@ -46,12 +46,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headrace._progress import UpdateProgress
+    from headrace.inference._parts import PartName
     from headrace.inference._result_folder import ResultFolder
-    from headrace.inference._work import Claim
+    from headrace.inference._work import Claim, WorkSource
     from headrace.loading import Loader
+    from headrace.observe import Stats
     from headrace.windows import Batch, Windows
 
-__all__ = ["apply"]
+__all__ = ["Application", "OnModelError", "apply"]
 
 OnModelError = Literal["raise", "mask"]
 
@@ -90,75 +92,189 @@ def apply(
     progress: bool | None = None,
 ) -> Run:
     """Apply a function to all windows and keep the results: see `Windows.apply`."""
-    check_choice("on_error", on_error, get_args(OnModelError))
-    batch_size = check_whole_number("batch_size", batch_size, 1)
-    part_size = check_count("part_size", part_size, 1, None)
-    _check_function(function, model)
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError('name must say which model this is, such as name="birdnet-2.4".')
-    chosen = windows.unordered
-    if not len(chosen):
-        raise InvalidWindowsError("there are no windows: the slice or filter is empty.")
-    if len(chosen) > _MANY_WINDOWS:
-        raise InvalidWindowsError(f"a run has at most {_MANY_WINDOWS:,} windows.")
-    window_columns = WindowColumns(chosen, _as_names("columns", columns))
-    folder = open_folder(output)
-    existing = Manifest.read(folder)
-    halves = _as_names("float16", float16)
-    outputs = Outputs(
-        window_columns.schema.names, halves, None if existing is None else existing.outputs
+    application = Application(
+        windows,
+        function,
+        output,
+        batch_size=batch_size,
+        name=name,
+        model=model,
+        device=device,
+        columns=columns,
+        float16=float16,
+        on_error=on_error,
+        part_size=part_size,
+        workers=workers,
+        prefetch=prefetch,
+        memory=memory,
+        stall_timeout_s=stall_timeout_s,
     )
-    loaders = _Loaders(
-        chosen, device, batch_size, workers, prefetch, stall_timeout_s=stall_timeout_s
-    )
+    application.open()
+    work = application.work(retry_failed=retry_failed)
+    stats = None
+    try:
+        first = work.claim()
+        if first is not None:
+            with progress_bar("Applying the model", progress) as update:
+                stats = application.make_parts(work, first, update)
+    finally:
+        application.release_leases()
+    return application.run(stats)
 
-    def make_model() -> Model:
-        called = function if model is None else model()
+
+class Application:
+    """One call of `apply`, its arguments checked: what is applied to what, and how.
+
+    Parameters
+    ----------
+    windows, function, output
+        As in `Windows.apply`, like all the others.
+
+    Raises
+    ------
+    ResultsError, ModelError, InvalidWindowsError, ValueError, OSError
+        As in `Windows.apply`.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        function: Callable[[Any], object] | None,
+        output: object,
+        *,
+        batch_size: int,
+        name: str,
+        model: Callable[[], Callable[[Any], object]] | None,
+        device: object,
+        columns: Sequence[str],
+        float16: Sequence[str],
+        on_error: OnModelError,
+        part_size: int | None,
+        workers: int | Literal["auto"],
+        prefetch: int | Literal["auto"],
+        memory: str | int | None,
+        stall_timeout_s: float | None,
+    ) -> None:
+        check_choice("on_error", on_error, get_args(OnModelError))
+        self._batch_size = batch_size = check_whole_number("batch_size", batch_size, 1)
+        part_size = check_count("part_size", part_size, 1, None)
+        _check_function(function, model)
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError('name must say which model this is, such as name="birdnet-2.4".')
+        self._windows = windows = windows.unordered
+        if not len(windows):
+            raise InvalidWindowsError("there are no windows: the slice or filter is empty.")
+        if len(windows) > _MANY_WINDOWS:
+            raise InvalidWindowsError(f"a run has at most {_MANY_WINDOWS:,} windows.")
+        self._function, self._factory, self._on_error = function, model, on_error
+        self._memory = memory
+        self._window_columns = WindowColumns(windows, _as_names("columns", columns))
+        self._folder = open_folder(output)
+        existing = Manifest.read(self._folder)
+        halves = _as_names("float16", float16)
+        self._outputs = Outputs(
+            self._window_columns.schema.names,
+            halves,
+            None if existing is None else existing.outputs,
+        )
+        self._loaders = _Loaders(
+            windows, device, batch_size, workers, prefetch, stall_timeout_s=stall_timeout_s
+        )
+        self._identity = RunIdentity(
+            name, windows.identity.to_json()["cut"], self._window_columns.columns, halves, part_size
+        )
+        self._model: Model | None = None
+        self._leases = Leases(self._folder)
+        if existing is not None:
+            existing.check_same(self._folder, self._identity, self._window_columns.schema)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the run exists, so that `open` need not try the model."""
+        return Manifest.read(self._folder) is not None
+
+    def open(self) -> None:
+        """Create the run, or open it if it exists, and add what is new in the windows.
+
+        If it does not exist, the model is made and tried on noise.
+        """
+        self._folder.prepare()
+        manifest = Manifest.read(self._folder)
+        if manifest is None:
+            self._model = self._make_model()
+            self._model.try_on_noise(self._batch_size)
+            manifest = _make_manifest(
+                self._identity, self._windows, self._window_columns, self._model, self._batch_size
+            )
+            manifest = manifest.create(self._folder)
+        manifest.check_same(self._folder, self._identity, self._window_columns.schema)
+        self._outputs.fields = manifest.outputs  # of another process, where it was first
+        self._manifest = manifest
+        self._loaders.limit(
+            self._memory, _PART_COPIES * manifest.part_size * row_bytes(manifest.schema)
+        )
+        self._generations = Generations.update(self._folder, self._windows)
+
+    def work(self, *, retry_failed: bool | None) -> Work:
+        """Return what is left of the run; after `open`."""
+        return Work(
+            self._folder,
+            self._generations,
+            self._manifest.part_size,
+            self._leases,
+            retry_failed=retry_failed,
+        )
+
+    def make_parts(self, work: WorkSource, first: Claim, update: UpdateProgress) -> Stats:
+        """Make parts until `work` has no claim more; return the loader's statistics.
+
+        Parameters
+        ----------
+        work : WorkSource
+            Where the next claims come from.
+        first : Claim
+            The first part.
+        update : callable
+            Called with the windows that are done, and all windows.
+        """
+        share = _Share(self._folder, self._manifest, self._window_columns, self._leases, work)
+        with Background(self._leases.beat, BEAT_S) as background:
+            self._model = self._model or self._make_model()
+            return share.make(first, self._model, self._loaders, background, update)
+
+    def has_part(self, name: PartName) -> bool:
+        """Return whether a part has been made."""
+        return self._folder.exists(name.path)
+
+    def describe(self, name: PartName) -> str:
+        """Return which recordings a part is of, for people; after `open`."""
+        ends = np.array([name.begin, name.stop - 1])
+        first, last = map(escape_controls, self._generations.ids(name.generation, ends))
+        count = format_count(name.stop - name.begin, "window")
+        return f"{count} of {first}" if first == last else f"{count} of {first} to {last}"
+
+    def release_leases(self) -> None:
+        """Give up all leases; where that fails, they age."""
+        _release(self._leases)
+
+    def run(self, stats: Stats | None = None) -> Run:
+        """Return the results so far; after `open`."""
+        return Run(self._folder, self._manifest, self._generations, stats=stats)
+
+    def _make_model(self) -> Model:
+        called = self._function if self._factory is None else self._factory()
         if not callable(called):
             raise ModelError(
                 f"the factory returned {type(called).__name__}: return a function of a batch."
             )
         return Model(
             called,
-            outputs,
-            chosen,
-            on_error=on_error,
-            context=loaders.context,
-            prepare=loaders.prepare,
+            self._outputs,
+            self._windows,
+            on_error=self._on_error,
+            context=self._loaders.context,
+            prepare=self._loaders.prepare,
         )
-
-    identity = RunIdentity(
-        name, chosen.identity.to_json()["cut"], window_columns.columns, halves, part_size
-    )
-    if existing is not None:
-        existing.check_same(folder, identity, window_columns.schema)
-    folder.prepare()
-    caller: Model | None = None
-    manifest = existing
-    if manifest is None:
-        caller = make_model()
-        caller.try_on_noise(batch_size)
-        manifest = _make_manifest(identity, chosen, window_columns, caller, batch_size)
-        manifest = manifest.create(folder)
-        manifest.check_same(folder, identity, window_columns.schema)
-        outputs.fields = manifest.outputs  # of another process, where it was first
-    loaders.limit(memory, _PART_COPIES * manifest.part_size * row_bytes(manifest.schema))
-    generations = Generations.update(folder, chosen)
-    leases = Leases(folder)
-    work = Work(folder, generations, manifest.part_size, leases, retry_failed=retry_failed)
-    stats = None
-    try:
-        first = work.claim()
-        if first is not None:
-            share = _Share(folder, manifest, window_columns, leases, work)
-            with (
-                progress_bar("Applying the model", progress) as update,
-                Background(leases.beat, BEAT_S) as background,
-            ):
-                stats = share.make(first, caller or make_model(), loaders, background, update)
-    finally:
-        _release(leases)
-    return Run(folder, manifest, generations, stats=stats)
 
 
 def _make_manifest(
@@ -269,7 +385,7 @@ class _Share:
         manifest: Manifest,
         window_columns: WindowColumns,
         leases: Leases,
-        work: Work,
+        work: WorkSource,
     ) -> None:
         self._folder = folder
         self._manifest = manifest
@@ -288,7 +404,7 @@ class _Share:
         loaders: _Loaders,
         background: Background,
         update: UpdateProgress,
-    ) -> Any:  # noqa: ANN401  Stats
+    ) -> Stats:
         """Make parts until nothing is left to this process; return the loader's statistics."""
         loader, source = loaders.make()
         self._began = time.monotonic()
@@ -385,8 +501,8 @@ class _Share:
                     "correct the cause, and call apply again."
                 )
                 raise OSError(message) from error
-        self._work.mark_done(part.name)
         self._leases.release(part.name.stem)
+        self._work.mark_done(part)
 
     def _rows(self, made: _PartInTheMaking) -> pa.Table:
         import pyarrow as pa

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headrace.inference._parts import Part
     from headrace.inference._result_folder import ResultFolder
 
-__all__ = ["Claim", "Work", "ranges_of"]
+__all__ = ["Claim", "Work", "WorkSource", "ranges_of"]
 
 _IN_TURN: Final = (Standing.FREE, Standing.DEAD, Standing.UNKNOWN)
 """Ranges with an unknown lease are made last: it may be made twice, but no process waits."""
@@ -52,6 +52,22 @@ class Claim:
     absent: tuple[str, ...] = ()
     before: Part | None = None
     kept: tuple[FailedRun, ...] = ()
+
+
+class WorkSource(Protocol):
+    """Where claims come from."""
+
+    total: int
+
+    @property
+    def done(self) -> int:
+        """Windows of the ranges that are done, as far as is known."""
+
+    def claim(self) -> Claim | None:
+        """Return what is made next, or None if there is nothing now. Does not wait."""
+
+    def mark_done(self, part: Part) -> None:
+        """Note that a part is in the folder."""
 
 
 class Work:
@@ -119,9 +135,35 @@ class Work:
         self._retries = [claims[one] for one in names]
         return None if name is None else claims[name]
 
-    def mark_done(self, name: PartName) -> None:
-        """Note that a part has been created."""
-        self._done.add(name.range)
+    def mark_done(self, part: Part) -> None:
+        """Note that a part is in the folder."""
+        self._done.add(part.name.range)
+
+    def left(self) -> list[PartName]:
+        """Return the parts that are left. Those that may be in the making are last."""
+        names = [*self._open, *(claim.name for claim in self._find_retries())]
+        standings = self._leases.observe()
+
+        def turn(name: PartName) -> bool:
+            standing = standings.get(name.stem, Standing.FREE)
+            return standing in (Standing.UNKNOWN, Standing.ALIVE)
+
+        return sorted(names, key=turn)
+
+    def claim_part(self, name: PartName) -> Claim | None:
+        """Take a part that was assigned to this process, or return None if it is there already.
+
+        Whatever its lease says: whoever assigns parts knows who makes them.
+        """
+        if self._folder.exists(name.path):
+            return None
+        standing = self._leases.observe().get(name.stem, Standing.FREE)
+        if not self._leases.acquire(name.stem, standing):
+            self._leases.acquire(name.stem, Standing.UNKNOWN)
+        if not name.attempt:
+            return self._claim(name, np.arange(name.begin, name.stop))
+        before = replace(name, attempt=name.attempt - 1)
+        return next((self._retry(part) for part in read_parts(self._folder, [before])), None)
 
     def _acquire(self, names: list[PartName]) -> PartName | None:
         """Take one of these parts out of the list, or return None if others make all of them."""
@@ -164,15 +206,22 @@ class Work:
         for name in self._at_start:  # sorted, so that the last attempt is the last
             last[name.range] = name
         for part in read_parts(self._folder, [*last.values()]):
-            tried = [run for run in part.failures if self._retry_failed or run.passing]
-            if not tried:
-                continue
-            windows = np.concatenate([run.windows() for run in tried])
-            name = replace(part.name, attempt=part.name.attempt + 1)
-            claim = self._claim(name, windows)
-            if (claim.places >= 0).any():
-                kept = tuple(run for run in part.failures if run not in tried)
-                yield replace(claim, before=part, kept=kept)
+            claim = self._retry(part)
+            if claim is not None:
+                yield claim
+
+    def _retry(self, part: Part) -> Claim | None:
+        """Return what tries the failures of a part again; None if there is nothing to try."""
+        tried = [run for run in part.failures if self._retry_failed or run.passing]
+        if not tried:
+            return None
+        windows = np.concatenate([run.windows() for run in tried])
+        name = replace(part.name, attempt=part.name.attempt + 1)
+        claim = self._claim(name, windows)
+        if not (claim.places >= 0).any():
+            return None
+        kept = tuple(run for run in part.failures if run not in tried)
+        return replace(claim, before=part, kept=kept)
 
     def _claim(self, name: PartName, windows: NDArray[np.int64]) -> Claim:
         places = self._generations.places(name.generation, windows)
