@@ -158,13 +158,34 @@ def test_torch_distributed_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> 
     assert detect_rank({"RANK": "2", "WORLD_SIZE": "3"}) == (2, 3)
 
 
+def test_ray_train_takes_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's rank is that of Ray Train, also where srun has started the node."""
+    context = SimpleNamespace(get_world_rank=lambda: 1, get_world_size=lambda: 4)
+    monkeypatch.setitem(sys.modules, "ray.train", SimpleNamespace(get_context=lambda: context))
+    node = {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3"}
+
+    assert detect_rank(node) == (1, 4)
+
+
+def test_a_process_that_imports_ray_train_is_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of its workers, Ray Train raises, and the environment says the rank."""
+
+    def raises() -> None:
+        raise RuntimeError("`get_context` cannot be used outside of a training function.")
+
+    monkeypatch.setitem(sys.modules, "ray.train", SimpleNamespace(get_context=raises))
+
+    assert detect_rank({}) == (0, 1)
+    assert detect_rank({"RANK": "2", "WORLD_SIZE": "3"}) == (2, 3)
+
+
 def test_torch_is_not_imported_to_detect_the_rank() -> None:
-    """Detecting the rank does not import torch."""
+    """Detecting the rank imports neither torch nor Ray."""
     code = (
         "import sys\n"
         "from headrace.windows._shards import *\n"
         "detect_rank()\n"
-        "print('torch' in sys.modules)"
+        "print('torch' in sys.modules or 'ray' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -137,8 +138,9 @@ def assign_ranks(frames: NDArray[np.int64], world: int) -> NDArray[np.int64]:
 def detect_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
     """Return this process's rank and the world size.
 
-    They are taken from torch.distributed if it is initialised, else from the environment variables
-    of torchrun, srun, Open MPI or MPICH. Without any of these, the result is ``(0, 1)``.
+    They are taken from torch.distributed if it is initialised, else from Ray Train in one of its
+    workers, else from the environment variables of torchrun, srun, Open MPI or MPICH. Without any
+    of these, the result is ``(0, 1)``.
 
     Raises
     ------
@@ -149,6 +151,12 @@ def detect_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
     distributed = getattr(torch, "distributed", None)
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank()), int(distributed.get_world_size())
+    train = sys.modules.get("ray.train")  # a worker of Ray Train has imported it
+    if train is not None:
+        # Before the variables: srun may have started the node, whose rank is not the worker's.
+        with suppress(RuntimeError):  # this process is not a worker
+            context = train.get_context()
+            return int(context.get_world_rank()), int(context.get_world_size())
     for names in _LAUNCHERS:
         if all(name in environment for name in names):
             rank, world = (environment[name] for name in names)

@@ -257,8 +257,9 @@ class Windows(Sequence[AudioExample]):
         ----------
         rank, world : int
             The rank, from 0, and the world size. ``"auto"`` takes them from torch.distributed if it
-            is initialised, else from the environment variables of torchrun, srun, Open MPI or
-            MPICH. Without any of these, the rank is 0 of 1.
+            is initialised, else from Ray Train in one of its workers, else from the environment
+            variables of torchrun, srun, Open MPI or MPICH. Without any of these, the rank is 0 of
+            1.
         remainder : {"drop", "repeat", "mask"}
             What is done with the last windows of an epoch if they are fewer than ranks, so that all
             ranks take the same number of steps: leave them out, fill up with the epoch's first
