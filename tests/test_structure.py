@@ -40,6 +40,7 @@ HEAVY_PACKAGES = {
     "jinja2",
     "pyarrow",
     "pandas",
+    "ray",
     "rich",
     "scipy",
     "torch",
@@ -49,7 +50,7 @@ HEAVY_PACKAGES = {
     "obstore",
 }
 
-FRAMEWORKS = {"jax", "torch"}
+FRAMEWORKS = {"jax", "ray", "torch"}
 """Only the adapter of the same name imports one."""
 
 

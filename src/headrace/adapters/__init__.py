@@ -1,10 +1,11 @@
-"""A `Loader`'s batches as the arrays of a framework: `torch` and `jax`.
+"""A `Loader`'s batches as arrays of a framework: `torch`, `jax`; a model on a cluster: `ray`.
 
 Promises that each framework is imported only by the module of its name, when that is first used::
 
     batches = headrace.adapters.torch.TorchLoader(loader)
 
-May import `loading`, `windows` and what stands below them.
+May import `loading`, `windows` and what stands below them. Only `ray` may import `inference`, which
+uses the others.
 """
 
 from headrace._lazy import attach_names
