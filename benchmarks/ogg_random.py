@@ -14,6 +14,7 @@ keeps.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import threading
 import time
@@ -166,10 +167,8 @@ def main() -> None:
             if not windows or options.slow:
                 count = windows and options.slow
                 runs["before"] = ours(paths, "libsndfile", options.workers, count)
-            try:
+            with contextlib.suppress(ImportError):
                 runs["torchcodec"] = torchcodec(paths, options.workers, windows)
-            except ImportError:
-                pass
             for name, (clock, processor) in measure(runs, options.rounds).items():
                 print(f"{codec}, {task}, {name}: {clock:.2f}, {processor:.2f}", flush=True)
         equal, count = slices(long, options.workers, options.windows)

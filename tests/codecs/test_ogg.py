@@ -177,7 +177,7 @@ def test_every_opus_is_what_its_anchors_say(
 
     found = check(path, split(path.read_bytes()))
     assert len(found) == len(uninterrupted_decode(path))
-    assert len(index_of(path).links[0].anchors) == 2
+    assert len(index_of(path).links[0].anchors) == 5
 
 
 @pytest.mark.parametrize("milliseconds", ["2.5", "5", "10", "40", "60", "120"])

@@ -452,6 +452,20 @@ class FfmpegWalk:
     def packed_index(self) -> bytes:
         """The packed `PacketIndex`."""
 
+def decode_indexed(
+    format: FfmpegFormat,
+    *,
+    place: Place,
+    sample_rate: int,
+    channels: int,
+    frames: int,
+    seek_points: bytes,
+) -> bytes:
+    """Decode a recording by the index in its seek points, without the GIL; not on Windows.
+
+    Return float32 with channels interleaved: fewer than `frames` frames where decoding fails.
+    """
+
 class Anchor:
     """Where decoding may begin; ``src/kernel/sources/packet_index.h`` explains the fields."""
 

@@ -5,13 +5,14 @@ Guarantees
 - The functions are those that PyAV itself calls: their addresses are looked up in one of PyAV's own
   extension modules. Another FFmpeg that another package has loaded is never called.
 - Only the major versions of `MAJORS` are called: the kernel knows the beginnings of their structs.
-- Before the first call for a recording, a process decodes a short file through the kernel and
-  through PyAV. Where they differ, the kernel calls nothing, and PyAV decodes.
+- Before the first call for a recording, a process decodes two short files through the kernel and
+  through PyAV. Where a sample differs, the kernel calls nothing, and PyAV decodes.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,6 @@ import numpy as np
 
 from headrace import _kernel
 from headrace.failures import Code, DecodeError
-from headrace.storage import Place
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -41,6 +41,13 @@ MAJORS: Final = {"libavformat": 62, "libavcodec": 62, "libavutil": 60}
 
 SELF_CHECK: Final = Path(__file__).with_name("self_check.mka")
 """A quarter of a second of noise and tones, as FLAC in Matroska."""
+
+SELF_CHECK_OGG: Final = Path(__file__).with_name("self_check.opus")
+"""A fifth of a second of the same kind, as Opus in Ogg."""
+
+_RATE: Final = 48_000
+_CHANNELS: Final = 2
+"""Of both files."""
 
 FUNCTIONS: Final = (
     "avcodec_version",
@@ -154,13 +161,27 @@ def _library(av: ModuleType) -> _kernel.FfmpegFunctions | None:
 
 
 def _agrees(av: ModuleType, functions: _kernel.FfmpegFunctions) -> bool:
-    """Return whether the kernel decodes the file of the self-check as PyAV does."""
-    with av.open(str(SELF_CHECK), format="matroska") as file:
-        pieces = [frame.to_ndarray() for frame in file.decode(audio=0)]
-    whole = np.concatenate([piece.reshape(-1, 2) for piece in pieces])
-    walk = _kernel.FfmpegWalk(functions, place=Place(str(SELF_CHECK)).native, demuxer="matroska")
+    """Return whether the kernel decodes the files of the self-check to the bits that PyAV gives."""
+    return _decode_mka(functions) == _decode_with_pyav(av, SELF_CHECK, "matroska") and (
+        _decode_opus(functions) == _decode_with_pyav(av, SELF_CHECK_OGG, "ogg")
+    )
+
+
+def _decode_with_pyav(av: ModuleType, path: Path, demuxer: str) -> bytes:
+    """Return float32 with channels interleaved."""
+    with av.open(str(path), format=demuxer) as file:
+        frames = [(frame.format.is_planar, frame.to_ndarray()) for frame in file.decode(audio=0)]
+    pcm = [audio.T if planar else audio.reshape(-1, _CHANNELS) for planar, audio in frames]
+    whole = np.concatenate(pcm)
+    scale = 2.0**-15 if whole.dtype == np.int16 else 1.0
+    return (whole * scale).astype(np.float32).tobytes()
+
+
+def _decode_mka(functions: _kernel.FfmpegFunctions) -> bytes:
+    place = _kernel.Place(path=os.fsencode(SELF_CHECK))
+    walk = _kernel.FfmpegWalk(functions, place=place, demuxer="matroska")
     if walk.error or walk.codec != "flac":
-        return False
+        return b""
     walk.set_rules(
         spacing_s=0.05,
         pre_roll=1,
@@ -170,6 +191,36 @@ def _agrees(av: ModuleType, functions: _kernel.FfmpegFunctions) -> bool:
         long_pre_roll=1,
         long_pre_roll_s=0,
     )
-    walk.advance(len(whole) + 1)
-    found = (walk.error, walk.complaint, walk.sample_rate, walk.channels, walk.frames)
-    return found == (None, "", 48_000, 2, len(whole))
+    walk.advance(_RATE)
+    found = (walk.error, walk.complaint, walk.sample_rate, walk.channels)
+    if found != (None, "", _RATE, _CHANNELS):
+        return b""
+    kind = _kernel.FfmpegFormat(
+        functions=functions, demuxer="matroska", codec="flac", byte_seek=False
+    )
+    return _kernel.decode_indexed(
+        kind,
+        place=place,
+        sample_rate=_RATE,
+        channels=_CHANNELS,
+        frames=walk.frames,
+        seek_points=walk.packed_index,
+    )
+
+
+def _decode_opus(functions: _kernel.FfmpegFunctions) -> bytes:
+    place = _kernel.Place(path=os.fsencode(SELF_CHECK_OGG))
+    walk = _kernel.OggWalk(place, vorbis=(1, 1, 0), opus=(1, 1, 0))
+    while walk.error is None and walk.advance(1 << 16):
+        pass
+    if walk.error or (walk.usable, walk.channels) != (True, _CHANNELS):
+        return b""
+    kind = _kernel.FfmpegFormat(functions=functions, demuxer="ogg", codec="opus", byte_seek=True)
+    return _kernel.decode_indexed(
+        kind,
+        place=place,
+        sample_rate=_RATE,
+        channels=_CHANNELS,
+        frames=walk.frames,
+        seek_points=walk.packed_index(decoder_major=decoder_major()),
+    )

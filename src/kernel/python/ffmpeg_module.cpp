@@ -15,6 +15,8 @@
 #include "sources/ffmpeg_library.h"
 #ifndef _WIN32
 #include "sources/ffmpeg_source.h"
+#include "sources/ogg_index.h"
+#include "sources/ogg_source.h"
 #endif
 #include "sources/packet_index.h"
 
@@ -131,6 +133,29 @@ class PyWalk {
 };
 #endif
 
+#ifndef _WIN32
+// Decode a recording that has an index of packets. Return its samples, or those up to where it fails.
+nb::bytes decode_indexed(const PyFfmpegFormat& format, const PyPlace& place, int sample_rate, int channels,
+                         int64_t frames, const nb::bytes& seek_points) {
+  if (channels < 1 || frames < 0) throw std::invalid_argument("channels or frames are out of range");
+  SourceSpec spec;
+  spec.format.sample_rate = sample_rate;
+  spec.format.channels = channels;
+  spec.format.ffmpeg = format.plain;
+  spec.place = place.plain;
+  spec.frames = frames;
+  spec.seek_points.assign(seek_points.c_str(), seek_points.size());
+  std::vector<float> pcm(static_cast<size_t>(frames) * static_cast<size_t>(channels));
+  int64_t got = 0;
+  error_of([&] {
+    const bool ogg = !spec.seek_points.empty() && spec.seek_points[0] == OggIndex::TAG;
+    got = (ogg ? open_ogg(spec) : open_ffmpeg(spec))->read(pcm.data(), frames);
+  });
+  return nb::bytes(reinterpret_cast<const char*>(pcm.data()),
+                   static_cast<size_t>(got * channels) * sizeof(float));
+}
+#endif
+
 nb::bytes pack_index(const PacketIndex& index) {
   const std::string packed = pack(index);
   return nb::bytes(packed.data(), packed.size());
@@ -149,6 +174,8 @@ void bind_ffmpeg(nb::module_& m) {
       .def_prop_ro("codec", &format_field<&FfmpegFormat::codec>)
       .def_prop_ro("byte_seek", &format_field<&FfmpegFormat::byte_seek>);
 #ifndef _WIN32
+  m.def("decode_indexed", &decode_indexed, "format"_a, nb::kw_only(), "place"_a, "sample_rate"_a,
+        "channels"_a, "frames"_a, "seek_points"_a);
   nb::class_<PyWalk>(m, "FfmpegWalk")
       .def(nb::init<nb::object, const PyPlace&, const std::string&>(), "library"_a, nb::kw_only(),
            "place"_a, "demuxer"_a)

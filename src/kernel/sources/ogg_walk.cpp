@@ -185,7 +185,6 @@ void OggWalk::add_anchor(const OggPacket& packet, const OggPage& page, int64_t f
     const int64_t rolled = link_.raw - link_.pending.start;
     if (link_.pending_packets >= rule.pre_roll &&
         static_cast<double>(rolled) >= rule.pre_roll_s * link_.head.sample_rate) {
-      link_.last_anchor = link_.raw;
       link_.pending.skip = rolled;
       link_.pending.start = link_.raw;
       link_.found.anchors.push_back(link_.pending);
@@ -197,6 +196,7 @@ void OggWalk::add_anchor(const OggPacket& packet, const OggPage& page, int64_t f
   if (link_.pending_packets >= 0 || !packet.begins || page.continued() || !link_.raw) return;
   if (static_cast<double>(link_.raw - link_.last_anchor) < rule.spacing_s * link_.head.sample_rate) return;
   link_.pending = {link_.raw, 0, page.offset, static_cast<uint16_t>(page.checksum)};
+  link_.last_anchor = link_.raw;
   if (opus) {
     link_.pending_packets = 1;
     return;
@@ -204,7 +204,6 @@ void OggWalk::add_anchor(const OggPacket& packet, const OggPage& page, int64_t f
   // Its first packet gives nothing, and the next one all of its own.
   link_.pending.start += frames;
   link_.pending.skip = frames;
-  link_.last_anchor = link_.pending.start;
   link_.found.anchors.push_back(link_.pending);
 }
 

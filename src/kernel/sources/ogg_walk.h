@@ -80,7 +80,7 @@ class OggWalk {
     int64_t since = 0;          // frames since that page
     bool ended = false;
     int64_t stop_offset = 0;    // the end of the last page
-    int64_t last_anchor = 0;    // raw frames at which the last segment begins
+    int64_t last_anchor = 0;    // raw frames at which the page of the last anchor begins
     OggAnchor pending;          // an anchor whose pre-roll is not over; its start in raw frames
     int64_t pending_packets = -1;
   };
