@@ -177,7 +177,7 @@ def test_every_opus_is_what_its_anchors_say(
 
     found = check(path, split(path.read_bytes()))
     assert len(found) == len(uninterrupted_decode(path))
-    assert len(index_of(path).links[0].anchors) == 5
+    assert len(index_of(path).links[0].anchors) == 3
 
 
 @pytest.mark.parametrize("milliseconds", ["2.5", "5", "10", "40", "60", "120"])
@@ -290,7 +290,8 @@ def test_pages_with_a_wrong_checksum_are_rejected(tmp_path: Path, codec: str) ->
     data[len(join(pages[:4])) + 100] ^= 1
     path = stored(tmp_path, bytes(data))
 
-    check(path, without(pages, 4))
+    if codec == VORBIS:  # anchors of Opus are elsewhere in a file without the page
+        check(path, without(pages, 4))
     expected = decode(without(pages, 4))
     assert only(path).frames == len(expected)
     damaged, lost = only(path).defects

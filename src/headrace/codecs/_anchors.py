@@ -88,10 +88,10 @@ _RULES: Final = {
 
 OGG_RULES: Final = {
     "vorbis": AnchorRule(2.0, 1, forgets=True),
-    "opus": AnchorRule(2.0, 4, 0.24),
+    "opus": AnchorRule(3.0, 4, 0.32),
 }
 """Anchors in Ogg are pages. Those of Vorbis may be sparse: the packets behind them are passed over
-without being decoded. The pre-roll of Opus is three times what RFC 7845 recommends (80 ms)."""
+without being decoded. Those of Opus are dense, because a random window is decoded from one."""
 
 LONG_AAC: Final = AnchorRule(20.0, 4, 2.0)
 """AAC whose packets have 2,048 frames carries spectral band replication, whose header need not be
