@@ -201,6 +201,29 @@ def test_a_dataset_is_not_decoded(folder: Path) -> None:
         from_table(whole.to_iterable_dataset())
 
 
+def test_a_run_goes_on_from_files_to_tables_and_back(folder: Path, tmp_path: Path) -> None:
+    """The state of a loader of files is one of a loader of the same recordings in a table."""
+    pq.write_table(table_of(folder), tmp_path / "a.parquet", row_group_size=2)
+    catalogs = [
+        headrace.scan(folder),
+        from_table(table_of(folder)),
+        from_table(tmp_path / "a.parquet"),
+    ]
+    all_windows = [one.windows(RATE, 0.1).shuffle(3) for one in catalogs]
+    first = all_windows[0].loader(batch_size=4, workers=1)
+    state = first.state_dict()
+    whole = [batch.audio.tobytes() for batch in first]
+
+    found: list[bytes] = []
+    for turn in range(len(whole)):
+        with all_windows[turn % 3].loader(batch_size=4, workers=1) as loader:
+            loader.load_state_dict(state)
+            found.append(next(iter(loader)).audio.tobytes())
+            state = loader.state_dict()
+
+    assert found == whole
+
+
 def test_memory_cannot_be_saved(folder: Path, tmp_path: Path) -> None:
     """A catalog of bytes in memory says so; it is pickled with them."""
     catalog = from_table(table_of(folder))

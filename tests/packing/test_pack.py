@@ -210,8 +210,13 @@ def test_what_cannot_be_packed_is_refused(catalog: Catalog, tmp_path: Path) -> N
     ):
         with pytest.raises(error, match=message):
             catalog.pack(tmp_path / "new", RATE, **options)
-    with pytest.raises(InvalidWindowsError, match="up to 655350 Hz"):
-        catalog.pack(tmp_path / "new", 700_000)
+    for rate in (70_001, 700_000):
+        with pytest.raises(InvalidWindowsError, match=f"FLAC cannot declare .* {rate} Hz"):
+            catalog.pack(tmp_path / "new", rate)
+    sounds.write(tmp_path / "many.wav", sounds.noise(100, 9), RATE, "WAV", "PCM_16")
+    with pytest.raises(InvalidWindowsError, match="up to 8 channels, and the recordings have 9"):
+        scan(tmp_path / "many.wav").pack(tmp_path / "new", RATE, channel="all")
+    assert not list((tmp_path / "new").glob("*"))
 
 
 def test_a_long_wav_is_rf64() -> None:

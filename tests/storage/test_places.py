@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from headrace import Catalog, Failure, Recording, _kernel
 from headrace._kernel import testing
 from headrace.catalog._table import from_recordings
 from headrace.codecs import probe
-from headrace.failures import DecodeError
+from headrace.failures import Code, DecodeError
 from headrace.storage import Place
 from tests.support import ffmpeg_files, sounds
 from tests.support.deliveries import delivered_rows
@@ -199,6 +200,50 @@ def test_a_place_is_read_like_a_file(tmp_path: Path) -> None:
         Place("other", store=_kernel.MemoryStore({})).open()
     with pytest.raises(ValueError, match="negative numbers"):
         Place("a", -1)
+
+
+def test_objects_are_loaded_once_while_there_is_room() -> None:
+    """Threads share them; those not read for longest are dropped before another is loaded."""
+    loaded: list[bytes] = []
+
+    def load(key: bytes) -> bytes:
+        loaded.append(key)
+        return key * 1_000
+
+    store = _kernel.LoadingStore(load=load, capacity=3_000, largest=1_000)
+
+    def read(key: str) -> bytes:
+        return Place(key, 10, 500, store).open().read()
+
+    threads = [threading.Thread(target=read, args=("a",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loaded == [b"a"]
+    assert [read(key) for key in "abcab"] == [key * 500 for key in (b"a", b"b", b"c", b"a", b"b")]
+    assert loaded == [b"a", b"b", b"c"]
+    read("d")
+    read("c")
+    assert loaded == [b"a", b"b", b"c", b"d", b"c"]
+    assert Place("e", store=store).size() == 1_000
+    with pytest.raises(ValueError, match="at least largest"):
+        _kernel.LoadingStore(load=load, capacity=1, largest=2)
+
+
+def test_an_error_while_loading_is_a_reason() -> None:
+    """Its code is kept; any other error is one of reading."""
+
+    def load(key: bytes) -> NoReturn:
+        if key == b"a":
+            raise DecodeError(Code.PERMISSION, "not yours")
+        raise KeyError(key)
+
+    store = _kernel.LoadingStore(load=load, capacity=1, largest=1)
+    for key, code in (("a", "PERMISSION"), ("b", "IO")):
+        found = probe(Place(key, 0, 99, store), "x")
+        assert isinstance(found, Failure)
+        assert found.code == code
 
 
 def test_objects_in_memory_are_released() -> None:

@@ -29,7 +29,7 @@ _PIECE_S: Final = 20.0  # seconds decoded at a time. A guess: some MB at high ra
 _FLOAT_FORMAT: Final = 3  # WAVE_FORMAT_IEEE_FLOAT
 _MOST_RIFF: Final = (1 << 32) - 1  # bytes that a size of 32 bits can declare
 _MOST_FLAC_CHANNELS: Final = 8
-_MOST_FLAC_RATE: Final = 655_350  # Hz, which STREAMINFO can declare
+_MOST_FLAC_HZ: Final = 65_535  # that a packet can declare; or ten times that, in steps of 10
 _FLAC_BITS: Final = (16, 24)
 
 
@@ -66,21 +66,37 @@ class PackFormat:
             raise ValueError(f'format must be "flac" or "wav", not {self.container!r}.')
         if self.bits not in _FLAC_BITS:
             raise ValueError(f"bits must be 16 or 24, not {self.bits!r}.")
-        if self.container == "flac" and self.sample_rate > _MOST_FLAC_RATE:
+        rate = self.sample_rate
+        stored = rate <= _MOST_FLAC_HZ or (rate <= 10 * _MOST_FLAC_HZ and rate % 10 == 0)
+        if self.container == "flac" and not stored:
             raise InvalidWindowsError(
-                f"FLAC has sample rates up to {_MOST_FLAC_RATE} Hz, not {self.sample_rate} Hz: "
-                'pack with format="wav".'
+                f"FLAC cannot declare a sample rate of {rate} Hz (up to 65,535 Hz, and multiples "
+                'of 10 Hz up to 655,350 Hz): pack with format="wav".'
             )
 
     def windows(self, catalog: Catalog) -> Windows:
-        """Return the pieces of all recordings, in order; the last of each is filled up."""
-        return catalog.windows(
+        """Return the pieces of all recordings, in order; the last of each is filled up.
+
+        Raises
+        ------
+        InvalidWindowsError
+            The recordings cannot be cut so, or FLAC cannot hold so many channels.
+        """
+        windows = catalog.windows(
             self.sample_rate,
             _PIECE_S,
             tail="pad",
             min_tail_s=1 / self.sample_rate,
             channel=self.channel,
         )
+        if self.container == "flac" and self.channel == "all":
+            channels = windows.audio_shape[0]
+            if channels > _MOST_FLAC_CHANNELS:
+                raise InvalidWindowsError(
+                    f"FLAC has up to {_MOST_FLAC_CHANNELS} channels, and the recordings have "
+                    f'{channels}: pack with format="wav".'
+                )
+        return windows
 
 
 def encode(
@@ -132,11 +148,6 @@ def encode(
         if samples * channels * 4 % 2:
             out.write(b"\0")
         return 0, loader.failures
-    if channels > _MOST_FLAC_CHANNELS:
-        raise InvalidWindowsError(
-            f"FLAC has up to {_MOST_FLAC_CHANNELS} channels, and {recording.id!r} has {channels}: "
-            'pack with format="wav".'
-        )
     with soundfile.SoundFile(
         out, "w", form.sample_rate, channels, f"PCM_{form.bits}", format="FLAC"
     ) as file:
