@@ -7,6 +7,7 @@
 // sanitizer or a check ends the process. Built and run by tests/codecs/test_anchors.py.
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,10 +32,16 @@ using headrace::FfmpegWalk;
 using headrace::PacketIndex;
 using headrace::SourceSpec;
 
+// The whole file, which FFmpeg opens; or all of it as a part, which FFmpeg reads through the kernel.
+headrace::Place place_of(const char* path) {
+  const bool part = below(2) == 0;
+  return {path, 0, part ? static_cast<int64_t>(std::filesystem::file_size(path)) : -1, nullptr};
+}
+
 // Walk a file to its end and return its index; false if it cannot be walked.
 bool walk(const char* path, const FfmpegFormat& format, PacketIndex* index) {
   try {
-    FfmpegWalk walked({path, 0, -1, nullptr}, format);
+    FfmpegWalk walked(place_of(path), format);
     const headrace::AnchorRule rule{0.25, 2 + static_cast<int64_t>(below(4)), 0.0, below(2) == 0};
     walked.set_rules(rule, rule);
     while (walked.advance(1 << 14) >= 1 << 14) {
@@ -49,6 +56,7 @@ bool walk(const char* path, const FfmpegFormat& format, PacketIndex* index) {
 // Read spans in any order; return how many samples differ from `whole`, if that is given.
 long read_spans(SourceSpec spec, const PacketIndex& index, const std::vector<float>* whole) {
   long different = 0;
+  spec.place = place_of(spec.place.path.c_str());
   spec.frames = index.frames;
   spec.seek_points = headrace::pack(index);
   const auto channels = static_cast<size_t>(spec.format.channels);
