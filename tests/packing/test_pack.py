@@ -7,10 +7,11 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 
-from headrace import Catalog, load_catalog, scan
+from headrace import Catalog, from_table, load_catalog, scan
 from headrace._kernel import testing
 from headrace.errors import (
     CatalogError,
@@ -227,6 +228,22 @@ def test_a_long_wav_is_rf64() -> None:
     head = encoding._wav_header(1 << 31, 1, RATE)
     assert head[:4] == b"RF64"
     assert int.from_bytes(head[28:36], "little") == 4 << 31
+
+
+def test_tars_tables_and_packs_are_packed(catalog: Catalog, tmp_path: Path) -> None:
+    """Wherever the originals are, and from every start, the windows are the same bits."""
+    originals = audio_of(catalog)
+    packed = catalog.pack(tmp_path / "pack", RATE, format="wav")
+    again = packed.pack(tmp_path / "again", RATE, format="wav", workers=2)
+    rows = [{"audio": (tmp_path / "folder" / name).read_bytes()} for name in KINDS]
+    from_memory = from_table(pa.Table.from_pylist(rows)).pack(
+        tmp_path / "memory", RATE, format="wav", workers=2
+    )
+
+    for one in (packed, again, from_memory):
+        for (_, audio), (_, original) in zip(audio_of(one), originals, strict=True):
+            assert np.array_equal(audio, original)
+    assert [one.id for one in again] == [f"shard-000000.tar/{one.id}" for one in packed]
 
 
 def test_names_lead_nowhere() -> None:

@@ -68,6 +68,9 @@ BUILT_IN: Final = {
 }
 """Columns that every catalog has, in order, and their Arrow types."""
 
+_FEW: Final = 64
+"""Rows that are sooner looked at one by one than grouped by Arrow's threads. A guess."""
+
 _NULLABLE: Final = frozenset({"seek_points", "decoder", "offset", "version"})
 
 ROWS_AT_ONCE: Final = 8192
@@ -555,6 +558,8 @@ def _update_with_text(digest: hashlib.blake2b, column: pa.ChunkedArray) -> None:
 def distinct_kinds(table: pa.Table) -> tuple[tuple[int, int, str, str], ...]:
     """Return the distinct (sample rate, channels, format, subtype), sorted."""
     names = ["sample_rate", "channels", "format", "subtype"]
+    if len(table) <= _FEW:
+        return tuple(sorted(set(zip(*(table[name].to_pylist() for name in names), strict=True))))
     distinct = table.select(names).group_by(names).aggregate([]).to_pylist()
     return tuple(sorted(tuple(row[name] for name in names) for row in distinct))
 

@@ -246,14 +246,15 @@ class _Packer:
                     raise OSError(f"{path!r} does not hold what was written to it: {found}")
                 recordings.append(found)
         further = self._catalog.to_arrow().take(np.array(shard.rows, np.int64))
-        kept = [name for name in further.column_names[len(BUILT_IN) :] if name not in _NOT_KEPT]
+        columns: dict[str, Any] = {
+            name: further[name]
+            for name in further.column_names[len(BUILT_IN) :]
+            if name not in _NOT_KEPT
+        }
+        columns |= {"source_id": further["id"], "clipped_samples": shard.clipped}
         part = Catalog(
             from_recordings(recordings), self._folder.as_posix(), tuple(shard.failures)
-        ).with_columns(
-            **{name: further[name] for name in kept},
-            source_id=further["id"],
-            clipped_samples=shard.clipped,
-        )
+        ).with_columns(**columns)
         part.save(self._folder / _PARTS / f"{state.shards:06}.parquet")
         state.shards += 1
         state.next_row = next_row
