@@ -283,3 +283,13 @@ class TestScripts:
             assert _figures(speed)[0] > 0
             assert share == "nan%" or _figures(share)[0] >= 0  # it takes a C compiler
             assert all(float(ratio) > 0 for ratio in ratios)
+
+    def test_shards(self) -> None:
+        """Each place and order has a speed and a cost."""
+        printed = _run(
+            "shards.py", "--recordings", 3, "--seconds", 10, "--rounds", 1, "--kinds", "flac"
+        )
+        rows = [row for row in printed.splitlines() if "webdataset" not in row]
+
+        assert len(rows) == 6
+        assert all(_figures(row)[0] > 0 for row in rows)
