@@ -285,6 +285,7 @@ def test_every_error_is_a_headrace_error_and_a_natural_builtin() -> None:
         "ReadError": OSError,
         "ResultsError": ValueError,
         "StateError": ValueError,
+        "StoreError": OSError,
         "TooManyFailuresError": OSError,
         "TransformError": RuntimeError,
     }

@@ -61,6 +61,7 @@ def test_the_parts_add_up_to_the_busy_time() -> None:
             "resampling": 1.5,
             "the rest": 0.25,
             "transforms": 2.0,
+            "waiting for the store": 0.0,
         }
     )
 

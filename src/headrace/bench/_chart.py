@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 520, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 44  # margins around the plotted area
 _BAR_SHARE: Final = 0.6  # of the distance between two bars
 
-_COLOURS: Final = ("#d55e00", "#0072b2", "#009e73", "#8a8f8d", "#cc79a7")
+_COLOURS: Final = ("#d55e00", "#0072b2", "#009e73", "#8a8f8d", "#cc79a7", "#56b4e9")
 """The colours of `Stats.parts`, in order: from Okabe and Ito (2008), which colour-blind people can
 tell apart, and a grey for the rest."""
 
