@@ -7,7 +7,7 @@ namespace headrace {
 namespace {
 
 constexpr double UNEVEN = 0.15;  // error of an interpolated place, beside the distance to the next landmark. A guess
-constexpr double MOST_ERROR = 0.5;  // bytes that may be fetched in vain, beside those that are needed. A guess
+constexpr double MOST_ERROR = 3.0;  // bytes that may be fetched in vain, beside those that are needed. A guess
 
 bool before(const Landmark& one, int64_t frame) { return one.first < frame; }
 
