@@ -90,6 +90,20 @@ def test_a_damaged_lease_is_only_a_hint(windows: Windows, tmp_path: Path) -> Non
     assert sorted_rows(run.to_arrow()) == expected_loudness(windows)
 
 
+def test_leases_of_dead_processes_are_deleted(windows: Windows, tmp_path: Path) -> None:
+    """A process killed after it made a part leaves a lease, which the next call deletes."""
+    me = Owner.current()
+    dead = Owner(me.host, me.pid, "1").text
+    windows.apply(loudness, tmp_path / "results", batch_size=4, name="x", part_size=6)
+    _write(tmp_path / "results", dead, 0)
+    _write(tmp_path / "results", "elsewhere-1-1", 0, "00000-000000000006-000000000012")
+    windows.apply(loudness, tmp_path / "results", batch_size=4, name="x", part_size=6)
+
+    left = [file.stem for file in (tmp_path / "results" / "leases").iterdir()]
+    if me.started:
+        assert left == ["00000-000000000006-000000000012"]
+
+
 def test_a_listing_that_lags(
     windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

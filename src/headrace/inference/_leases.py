@@ -137,9 +137,12 @@ class Leases:
             self._folder.delete(f"{_FOLDER}/{stem}.json")
 
     def release_all(self) -> None:
-        """Give up all leases."""
+        """Give up all leases, and delete those of dead processes whose parts have been made."""
         for stem in list(self._held):
             self.release(stem)
+        for stem, standing in self.observe().items():
+            if standing is Standing.DEAD and self._folder.exists(f"parts/{stem}.parquet"):
+                self._folder.delete(f"{_FOLDER}/{stem}.json")
 
     @staticmethod
     def _content(beat: int) -> bytes:

@@ -115,6 +115,9 @@ class LocalFolder(ResultFolder):
             raise ResultsError(f"{self.name!r} is a file: name a folder for the results.")
         for folder in ("generations", "leases", "parts"):
             (self._path / folder).mkdir(parents=True, exist_ok=True)
+        _sync_folder(self._path)
+        with suppress(PermissionError):  # the parent may be somebody else's
+            _sync_folder(self._path.parent)
         for folder in (".", "generations", "leases", "parts"):
             for file in (self._path / folder).glob(".*.tmp"):
                 if Owner.of_temporary(file.name).has_ended():
