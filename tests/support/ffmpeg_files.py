@@ -159,7 +159,8 @@ def plain_decode(path: Path, index: _kernel.PacketIndex) -> NDArray[np.float32]:
             decoder = file.streams.audio[0].codec_context
             decoder.thread_count = 1
             for packet in packets[first - roll : first]:
-                bare = av.Packet(bytes(packet))
+                bare = av.Packet(packet.size)
+                bare.update(bytes(packet))
                 bare.pts, bare.dts = packet.pts, packet.dts
                 try:
                     decoder.decode(bare)

@@ -81,11 +81,14 @@ class Link:
         return begin, end
 
 
-def _pieces(decoder: Any, packet: bytes | None) -> list[NDArray[np.float32]]:
+def _pieces(decoder: Any, data: bytes | None) -> list[NDArray[np.float32]]:
     import av
 
-    frames = decoder.decode(None if packet is None else av.Packet(packet))
-    return [frame.to_ndarray().T for frame in frames]
+    packet = None
+    if data is not None:  # av.Packet(data) has no zeros behind it, which decoders read
+        packet = av.Packet(len(data))
+        packet.update(data)
+    return [frame.to_ndarray().T for frame in decoder.decode(packet)]
 
 
 def links(pages: Sequence[Page]) -> list[Link]:

@@ -34,7 +34,13 @@ from headrace.codecs._anchors import (
     VERSION,
     anchor_rule,
 )
-from headrace.codecs._ffmpeg_library import check_major, decoder_major, import_pyav, library
+from headrace.codecs._ffmpeg_library import (
+    check_major,
+    decoder_major,
+    import_pyav,
+    library,
+    packet_of,
+)
 from headrace.codecs._recording import MAX_SAMPLE_RATE, Header
 from headrace.failures import Code, DecodeError, describe_os_error
 from headrace.storage import as_place
@@ -590,7 +596,7 @@ def _discard(decoder: _CodecContext, packets: Iterable[_Packet]) -> None:
     """Decode packets of a pre-roll: neither their audio nor their errors count."""
     av = import_pyav()
     for packet in packets:
-        copy = av.Packet(bytes(packet))  # without side data, such as a number of frames to skip
+        copy = packet_of(bytes(packet))  # without side data, such as a number of frames to skip
         copy.pts, copy.dts = packet.pts, packet.dts
         with suppress(av.FFmpegError):
             decoder.decode(copy)

@@ -16,7 +16,7 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -34,7 +34,10 @@ __all__ = [
     "import_pyav",
     "is_pyav_installed",
     "library",
+    "packet_of",
 ]
+
+_Packet: TypeAlias = Any  # PyAV's; PyAV need not be installed
 
 MAJORS: Final = {"libavformat": 62, "libavcodec": 62, "libavutil": 60}
 """FFmpeg 8: see src/kernel/sources/ffmpeg_library.h."""
@@ -129,6 +132,17 @@ def check_major(scanned: int) -> None:
             f"{decoder_major()}, which may decode it otherwise: install the PyAV that it was "
             "scanned with, or scan again",
         )
+
+
+def packet_of(data: bytes) -> _Packet:
+    """Return a packet for a decoder.
+
+    Decoders read a little behind the end of a packet, and what is there can change samples: FFmpeg
+    demands zeros. Of ``av.Packet(data)`` that is whatever follows in memory; here it is zeros.
+    """
+    packet = import_pyav().Packet(len(data))
+    packet.update(data)
+    return packet
 
 
 def library() -> _kernel.FfmpegFunctions | None:

@@ -18,7 +18,12 @@ import numpy as np
 from headrace import _kernel
 from headrace.codecs._anchors import OGG_RULES
 from headrace.codecs._ffmpeg import interleaved, raise_error
-from headrace.codecs._ffmpeg_library import check_major, decoder_major, import_pyav
+from headrace.codecs._ffmpeg_library import (
+    check_major,
+    decoder_major,
+    import_pyav,
+    packet_of,
+)
 from headrace.codecs._recording import MAX_FRAMES, MAX_SAMPLE_RATE, Header
 from headrace.failures import Code, DecodeError, Failure, describe_os_error
 from headrace.storage import Place
@@ -295,7 +300,7 @@ class OggStream:
         """Return what the recording has of a packet, or of what is left behind the last one."""
         av = import_pyav()
         try:
-            frames = decoder.decode(None if fed is None else av.Packet(fed.data))
+            frames = decoder.decode(None if fed is None else packet_of(fed.data))
         except av.FFmpegError as error:
             if fed is not None and fed.primes:
                 return []
