@@ -195,6 +195,12 @@ def test_a_dataset_is_not_decoded(folder: Path) -> None:
         assert [one.id for one in chosen] == ["4.wav", "1.flac"]
         assert chosen.column("label").tolist() == ["e", "b"]
         assert chosen.sample_rates.tolist() == [RATE, RATE]
+        shuffled = from_table(dataset.shuffle(seed=1))
+        assert sorted(one.id for one in shuffled) == sorted(KINDS)
+        assert [len(audio_of(shuffled)), *shuffled.failures] == [len(audio_of(from_table(whole)))]
+        (held,) = shuffled.store.buffers  # type: ignore[union-attr]
+        (column,) = dataset.data.table.column("audio").chunks
+        assert held.address == column.field("bytes").buffers()[2].address  # not copied
     with pytest.raises(CatalogError, match="one table, not 2: for example that of 'train'"):
         from_table(datasets.DatasetDict({"train": whole, "test": whole}))
     with pytest.raises(CatalogError, match="streamed"):

@@ -6,7 +6,9 @@ import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import numpy as np
 
 from headrace._paths import absolute, join
 from headrace.catalog import _table
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from headrace.storage import Cells, Store
 
@@ -133,13 +136,14 @@ def from_table(
 def _of_memory(
     table: object, audio: str, columns: Sequence[str] | None
 ) -> tuple[_Rows, Store | None, pa.Table]:
+    order = None
     if hasattr(table, "features") and hasattr(table, "with_format"):
         if not hasattr(table, "__len__") or not hasattr(table, "__getitem__"):
             raise CatalogError(
                 "A dataset that is streamed has no rows to choose from: load it without "
                 "streaming=True, or give its Parquet files."
             )
-        table = table.with_format("arrow")[:]
+        table, order = _of_dataset(table)
     elif isinstance(table, dict):
         raise CatalogError(
             f"Give one table, not {len(table)}: for example that of {next(iter(table), None)!r}."
@@ -147,7 +151,10 @@ def _of_memory(
     whole = _table.as_table(table)
     others = whole.select(_further(whole.column_names, audio, columns, "The table"))
     cells, store = read_cells(whole[audio])
-    rows = _rows(cells, store, [("", len(whole))], os.getcwd())
+    flat = _flat(cells, order)
+    rows = _rows(flat, store, [("", len(flat.paths))], os.getcwd())
+    if order is not None:
+        others = others.take(order)
     in_memory = any(one.store is not None for one in rows.places)
     return rows, store if in_memory else None, others
 
@@ -176,7 +183,7 @@ def _of_parquet(
         cells += found
         counts.append((file_id, sum(len(one.sizes) for one in found)))
     store = ParquetStore(frozenset(one.part for one in cells))
-    rows = _rows(cells, store, counts, files.root)
+    rows = _rows(_flat(cells), store, counts, files.root)
     rows.failures.extend(files.failures)
     in_parquet = any(one.store is not None for one in rows.places)
     return rows, store if in_parquet else None, _joined(tables)
@@ -205,41 +212,73 @@ def _further(
     return list(columns) if columns is not None else [name for name in names if name != audio]
 
 
-def _rows(
-    cells: Sequence[Cells], store: Store, counts: Sequence[tuple[str, int]], folder: str
-) -> _Rows:
+class _Flat(NamedTuple):
+    """All cells of a column, by row."""
+
+    parts: list[str]
+    offsets: list[int]
+    sizes: list[int]
+    paths: list[str | None]
+
+
+def _flat(cells: Sequence[Cells], order: NDArray[np.int64] | None = None) -> _Flat:
+    """Return the cells one after the other, or those in `order`."""
+    parts = [one.part for one in cells for _ in range(len(one.sizes))]
+    paths = [path for one in cells for path in one.paths]
+    none = np.empty(0, np.int64)
+    offsets = np.concatenate([none, *(one.offsets for one in cells)])
+    sizes = np.concatenate([none, *(one.sizes for one in cells)])
+    if order is None:
+        return _Flat(parts, offsets.tolist(), sizes.tolist(), paths)
+    rows = order.tolist()
+    return _Flat(
+        [parts[row] for row in rows],
+        offsets[order].tolist(),
+        sizes[order].tolist(),
+        [paths[row] for row in rows],
+    )
+
+
+def _of_dataset(dataset: Any) -> tuple[pa.Table, NDArray[np.int64] | None]:  # noqa: ANN401
+    """Return the table of a Hugging Face dataset, and the order of its rows if it has another.
+
+    Its rows in that order would be a copy, of all audio.
+    """
+    chosen = getattr(dataset, "_indices", None)
+    try:
+        whole = dataset.data.table.select(dataset.column_names)
+        order = None if chosen is None else chosen.table.column(0).to_numpy().astype(np.int64)
+    except AttributeError:  # it keeps them elsewhere
+        return dataset.with_format("arrow")[:], None
+    return whole, order
+
+
+def _rows(flat: _Flat, store: Store, counts: Sequence[tuple[str, int]], folder: str) -> _Rows:
     """Return the rows that have bytes or a path; the others are failures."""
-    ids, root = _ids(cells, counts)
+    ids, root = _ids(flat.paths, counts)
     folders = [
         join(folder, PurePath(name).parent.as_posix()) if name else folder
         for name, count in counts
         for _ in range(count)
     ]
     rows = _Rows(root or ("" if not counts[0][0] else folder), [], [], [], [])
-    number = 0
-    for part in cells:
-        for offset, size, path in zip(
-            part.offsets.tolist(), part.sizes.tolist(), part.paths, strict=True
-        ):
-            if size >= 0:
-                place = Place(part.part, offset, size, store.native)
-            elif path:
-                place = Place(absolute(os.path.join(folders[number], path)))
-            else:
-                message = f"row {number} has neither bytes nor a path"
-                rows.failures.append(Failure(ids[number], part.part, Code.EMPTY, message))
-                number += 1
-                continue
-            rows.ids.append(ids[number])
-            rows.places.append(place)
-            rows.rows.append(number)
-            number += 1
+    for number, (part, offset, size, path) in enumerate(zip(*flat, strict=True)):
+        if size >= 0:
+            place = Place(part, offset, size, store.native)
+        elif path:
+            place = Place(absolute(os.path.join(folders[number], path)))
+        else:
+            message = f"row {number} has neither bytes nor a path"
+            rows.failures.append(Failure(ids[number], part, Code.EMPTY, message))
+            continue
+        rows.ids.append(ids[number])
+        rows.places.append(place)
+        rows.rows.append(number)
     return rows
 
 
-def _ids(cells: Sequence[Cells], counts: Sequence[tuple[str, int]]) -> tuple[list[str], str]:
+def _ids(paths: Sequence[str | None], counts: Sequence[tuple[str, int]]) -> tuple[list[str], str]:
     """Return an id for each row, and the folder that they are relative to, or ``""``."""
-    paths = [path for part in cells for path in part.paths]
     given = [path for path in paths if path]
     if given and len(given) == len(paths) == len(set(given)):
         posix = [path.replace(os.sep, "/") for path in given]
