@@ -263,5 +263,10 @@ def test_damaged_parquet_files_are_named(tmp_path: Path) -> None:
         from_table(tmp_path / "a.parquet")
     with pytest.raises(NoRecordingsError, match="Nothing matches"):
         from_table(os.fspath(tmp_path / "*.pq"))
+    for rows in ([], [{"audio": {"bytes": None, "path": None}, "text": "a"}]):
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        schema = pa.schema([("audio", kind), ("text", pa.string())])
+        with pytest.raises(NoRecordingsError):
+            from_table(pa.Table.from_pylist(rows, schema))
     with pytest.raises(TypeError, match="must be a list of names"):
         from_table(pa.table({"audio": [b""]}), columns="label")

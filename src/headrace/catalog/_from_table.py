@@ -120,7 +120,9 @@ def from_table(
         rows, store, others = _of_memory(table, audio, columns)
     for name in others.column_names:
         own = name in _table.BUILT_IN or name == "declared_frames"
-        rows.columns[f"table_{name}" if own else name] = others[name].take(rows.rows)
+        rows.columns[f"table_{name}" if own else name] = others[name].take(
+            np.array(rows.rows, np.int64)
+        )
     found, failures = read_recordings(rows, None, threads, progress, decoder=decoder)
     if verify == "decode":
         found, failures = verify_recordings(
