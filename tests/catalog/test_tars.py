@@ -164,6 +164,9 @@ def test_damage_costs_only_the_members_that_it_hits(folder: Path, tmp_path: Path
     (tmp_path / "none.tar").write_bytes(b"")
     with pytest.raises(NoRecordingsError, match="0 bytes"):
         scan(tmp_path / "none.tar")
+    (folder / "readme").write_text("no audio")
+    with pytest.raises(NoRecordingsError, match="no member of the tar has the extension"):
+        scan(pack(folder, tmp_path / "text.tar", ["readme"]))
 
 
 def test_a_catalog_of_tars_is_saved_and_moved(folder: Path, tmp_path: Path) -> None:

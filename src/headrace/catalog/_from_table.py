@@ -18,7 +18,7 @@ from headrace.catalog._find import find
 from headrace.catalog._headers import worker_count
 from headrace.catalog._scan import check_scan_options, read_recordings
 from headrace.catalog._verify import verify_recordings
-from headrace.errors import CatalogError, DamagedWarning
+from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError
 from headrace.failures import Code, Failure
 from headrace.storage import ParquetStore, Place, read_cells, read_parquet_cells
 
@@ -257,6 +257,8 @@ def _of_dataset(dataset: Any) -> tuple[pa.Table, NDArray[np.int64] | None]:  # n
 
 def _rows(flat: _Flat, store: Store, counts: Sequence[tuple[str, int]], folder: str) -> _Rows:
     """Return the rows that have bytes or a path; the others are failures."""
+    if not flat.paths:
+        raise NoRecordingsError("The table has no rows: give one with recordings.")
     ids, root = _ids(flat.paths, counts)
     folders = [
         join(folder, PurePath(name).parent.as_posix()) if name else folder

@@ -207,6 +207,9 @@ class Members:
             assert one.fault is not None
             file_id = f"{tar_id}/{one.name}" if one.name else tar_id
             self.failures.append(Failure(file_id, path, *one.fault))
+        if not content.recordings and not content.faults:
+            message = "no member of the tar has the extension of an audio file"
+            self.failures.append(Failure(tar_id, path, Code.EMPTY, message))
         self._ids += [f"{tar_id}/{one.name}" for one in content.recordings]
         number = len(self.tars)
         self._parts += [(number, one.offset, one.size, changed_ns) for one in content.recordings]
