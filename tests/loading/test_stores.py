@@ -1,9 +1,12 @@
+import contextlib
+import errno
 import gc
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import pytest
 import headrace
 from headrace import Catalog, Windows
 from headrace.errors import StoreError
+from headrace.storage import DiskCache
 from tests.support.object_server import Fault, ObjectServer, Request, first_times
 from tests.support.sounds import speechlike, write
 
@@ -200,6 +204,26 @@ def test_a_second_epoch_comes_from_the_disk_cache(
         assert loader.stats().peak_bytes <= loader.memory_bound
     assert sent[1] < sent[0] / 4
     assert loader.stats().cache_bytes > 0
+
+
+def test_a_full_disk_is_one_warning_and_no_cache(
+    bucket: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All windows arrive, and the reason is given once."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(
+        DiskCache, "_usage", lambda _: contextlib.nullcontext(SimpleNamespace(used=0, open=0))
+    )
+    loader = order_of(bucket, shuffled=True).loader(
+        batch_size=2, on_error="mask", cache=tmp_path / "c", cache_size="100 MB"
+    )
+    with pytest.warns(headrace.HeadraceWarning, match="No space left on device") as told:
+        assert len(list(loader)) == len(loader)
+    assert len(told) == 1
 
 
 def test_a_cache_needs_a_size(bucket: Catalog) -> None:

@@ -49,7 +49,7 @@ __all__ = ["DECLARED", "TEMPORARY", "verify_recordings"]
 DECLARED: Final = "declared_frames"
 """Column of the frames that headers declare: null for a recording that has not been decoded."""
 
-TEMPORARY: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION})
+TEMPORARY: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION, Code.STALLED})
 """Failures of the disk or the network. They say nothing about the recording, so the next scan
 decodes it again."""
 

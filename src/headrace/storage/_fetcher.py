@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 import weakref
@@ -145,6 +146,8 @@ _used_in: int | None = None
 
 def _check_not_forked() -> None:
     global _used_in  # noqa: PLW0603  of the process
+    if sys.platform == "win32":
+        raise StoreError("Object stores cannot be read on Windows: use WSL, or copy the files.")
     if _used_in is None:
         _used_in = os.getpid()
     if _used_in != os.getpid():
