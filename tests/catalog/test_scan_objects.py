@@ -3,13 +3,15 @@ import json
 import shutil
 import tarfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import headrace
 from headrace import CatalogError, NoRecordingsError
-from headrace.catalog import find
+from headrace.catalog import _object_headers, _scan, find
 from headrace.errors import StoreError
 from headrace.storage import index_text, read_tar
 from tests.support.object_server import Fault, ObjectServer
@@ -282,3 +284,35 @@ def test_tars_in_a_bucket_are_scanned_and_loaded_like_tars_in_a_folder(
             for _ in range(2)
         ]
         assert again[0].to_arrow().equals(again[1].to_arrow())
+
+
+def test_a_scan_that_is_interrupted_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `cache`, what was read before Ctrl-C is not read again; columns of the user are kept."""
+    write(tmp_path / "x.wav", speechlike(4_000, seed=1), 8_000, "WAV", "PCM_16")
+    sound = (tmp_path / "x.wav").read_bytes()
+    cache = tmp_path / "catalog.parquet"
+    read = []
+    original = _object_headers.read_object_headers
+
+    def interrupted(*args: Any, **kwargs: Any) -> Iterator[object]:
+        with closing(original(*args, **kwargs)) as headers:
+            for header in headers:
+                if len(read) == 50:
+                    raise KeyboardInterrupt
+                read.append(header)
+                yield header
+
+    with ObjectServer({f"{number:03}.wav": sound for number in range(80)}) as server:
+        old = headrace.scan("s3://bucket/00*.wav", store=server.options)
+        old.with_columns(site=["A"] * 10).save(cache)
+        with monkeypatch.context() as patched:
+            patched.setattr(_scan, "read_object_headers", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                headrace.scan("s3://bucket", store=server.options, cache=cache)
+        server.requests.clear()
+        catalog = headrace.scan("s3://bucket", store=server.options, cache=cache)
+        assert len([one for one in server.requests if one.method == "GET"]) == 30
+        assert len(catalog) == 80
+        assert catalog.column("site").tolist() == ["A"] * 10 + [None] * 70

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,7 +32,7 @@ from headrace.storage import Fetcher, Stores, is_url
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def scan(
         Parquet file with the catalog of the last scan. Only files that are new, have another size
         or time of change, or could not be used before are read. Files that no longer exist are
         dropped. Your own columns are kept, with null for new files. The cache is replaced as a
-        whole, at the end.
+        whole, at the end. A scan of a store that is interrupted keeps what it has read, too.
     verify : {"headers", "decode"}
         ``"headers"`` finds what each file holds as far as that takes no decoding. ``"decode"``
         decodes every file: ``frames`` is then the number of frames up to which decoding gets, and
@@ -137,8 +138,11 @@ def scan(
             fetcher = stack.enter_context(closing(Fetcher(stores)))
             found = fetcher.run(find_objects(urls, stores, None if root is None else str(root)))
             files = open_object_tars(found, fetcher)
+        keep = None
+        if cache is not None and fetcher is not None:
+            keep = partial(_save_part, cache=cache, root=files.root, earlier=earlier)
         table, failures = read_recordings(
-            files, earlier, threads, progress, decoder=decoder, fetcher=fetcher
+            files, earlier, threads, progress, decoder=decoder, fetcher=fetcher, keep=keep
         )
     if verify == "decode":
         table, failures = verify_recordings(
@@ -204,6 +208,7 @@ def read_recordings(
     *,
     decoder: Literal["auto", "ffmpeg", "libsndfile"],
     fetcher: Fetcher | None = None,
+    keep: Callable[[pa.Table, Sequence[Failure]], None] | None = None,
 ) -> tuple[pa.Table, tuple[Failure, ...]]:
     """Read the headers of new and changed files, and take those of other files from `earlier`.
 
@@ -219,6 +224,9 @@ def read_recordings(
         As in `scan`.
     fetcher : Fetcher, optional
         What fetches objects.
+    keep : callable, optional
+        Called if reading is interrupted, by Ctrl-C or an error, with the recordings and the
+        failures that have been found.
 
     Returns
     -------
@@ -254,20 +262,25 @@ def read_recordings(
             progress=progress,
             ogg_by_libsndfile=decoder == "libsndfile",
         )
-    with closing(headers):
-        for index, header in enumerate(headers):
-            if isinstance(header, Failure):
-                failures.append(header)
-                continue
-            usable[index] = True
-            if header is None:
-                unchanged[index] = True
-                continue
-            failures += header.defects
-            recordings.append(header)
-            if len(recordings) == _table.ROWS_AT_ONCE:
-                tables.append(_table.from_recordings(recordings))
-                recordings.clear()
+    try:
+        with closing(headers):
+            for index, header in enumerate(headers):
+                if isinstance(header, Failure):
+                    failures.append(header)
+                    continue
+                usable[index] = True
+                if header is None:
+                    unchanged[index] = True
+                    continue
+                failures += header.defects
+                recordings.append(header)
+                if len(recordings) == _table.ROWS_AT_ONCE:
+                    tables.append(_table.from_recordings(recordings))
+                    recordings.clear()
+    except BaseException:
+        if keep is not None:
+            keep(pa.concat_tables([*tables, _table.from_recordings(recordings)]), failures)
+        raise
     table = pa.concat_tables([*tables, _table.from_recordings(recordings)])
     if earlier is not None and rows is not None:
         failures += _failures_of_unchanged(files, earlier, rows, unchanged)
@@ -277,6 +290,34 @@ def read_recordings(
     )
     failures.sort(key=lambda failure: failure.file_id)
     return table, tuple(failures)
+
+
+def _save_part(
+    new: pa.Table,
+    failures: Sequence[Failure],
+    *,
+    cache: str | os.PathLike[str],
+    root: str,
+    earlier: pa.Table | None,
+) -> None:
+    """Save what a scan that is interrupted has read, beside what the cache had."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    new_ids = set(new["id"].to_pylist())
+    kept = [one for one in failures if one.file_id in new_ids]
+    table = new
+    if earlier is not None:
+        earlier_root, known = _parquet.read_metadata(earlier) or ("", ())
+        if earlier_root != root:  # other ids
+            return
+        others = earlier.filter(
+            pc.invert(pc.is_in(earlier["id"], value_set=new["id"].combine_chunks()))
+        )
+        table = pa.concat_tables([others, new], promote_options="default")
+        kept += [one for one in known if one.file_id not in new_ids]
+    if new_ids:
+        _parquet.write(_parquet.with_metadata(table, root, tuple(kept)), cache)
 
 
 def _failures_of_unchanged(
