@@ -293,7 +293,7 @@ def test_a_scan_that_is_interrupted_goes_on_where_it_was(
     write(tmp_path / "x.wav", speechlike(4_000, seed=1), 8_000, "WAV", "PCM_16")
     sound = (tmp_path / "x.wav").read_bytes()
     cache = tmp_path / "catalog.parquet"
-    read = []
+    read: list[object] = []
     original = _object_headers.read_object_headers
 
     def interrupted(*args: Any, **kwargs: Any) -> Iterator[object]:
