@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["fuzz", "run_threads"]
+__all__ = ["fuzz", "run_store_threads", "run_threads"]
 
 HERE = Path(__file__).parent
 KERNEL = HERE.parents[1] / "src" / "kernel"
@@ -22,7 +22,7 @@ def fuzz(program: str, folder: Path, *arguments: object) -> list[int]:
     """
     executable = folder / program
     if not executable.exists():
-        _build(program, folder, "-fsanitize=address,undefined", [])
+        _build(program, folder, "-fsanitize=address,undefined", sorted(SOURCES.glob("*.cpp")))
     return _run([executable, *arguments])
 
 
@@ -33,6 +33,16 @@ def run_threads(program: str, folder: Path) -> list[int]:
         KERNEL / "arithmetic" / f"{name}.cpp"
         for name in ("convert", "filter", "instruction_sets", "resample_portable")
     ]
+    return _run_threads(program, folder, [*sorted(SOURCES.glob("*.cpp")), *sources])
+
+
+def run_store_threads(program: str, folder: Path) -> list[int]:
+    """Run what shares a store in threads; build and return as `run_threads`."""
+    names = ("decode_error", "fetched_store")
+    return _run_threads(program, folder, [SOURCES / f"{name}.cpp" for name in names])
+
+
+def _run_threads(program: str, folder: Path, sources: list[Path]) -> list[int]:
     executable = _build(program, folder, "-fsanitize=thread", sources)
     # This sanitizer cannot run where the system puts memory at very random addresses.
     fixed = shutil.which("setarch")
@@ -46,7 +56,7 @@ def _build(program: str, folder: Path, sanitizers: str, sources: list[Path]) -> 
         [
             compiler, "-std=c++17", "-O1", "-g", sanitizers, "-pthread", "-ffp-contract=off",
             "-fno-sanitize-recover=all", HERE.parent / "kernel" / "native" / f"{program}.cpp",
-            "-I", KERNEL, *sorted(SOURCES.glob("*.cpp")), *sources, "-o", folder / program,
+            "-I", KERNEL, *sources, "-o", folder / program,
         ],
         check=True,
     )  # fmt: skip
