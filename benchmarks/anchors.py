@@ -35,20 +35,23 @@ CODECS = {  # muxer, encoder, bits a second
     "eac3": ("matroska", "eac3", (96_000,)),
     "flac": ("matroska", "flac", (0,)),
     "alac": ("ipod", "alac", (0,)),
+    "amr_nb": ("amr", "libopencore_amrnb", (12_200,)),
+    "ra_144": ("rm", "real_144", (0,)),
 }
+TELEPHONE = {"amr_nb", "ra_144"}  # 8 kHz, mono
 
 
-def signals(seconds: int) -> dict[str, NDArray[np.float32]]:
+def signals(seconds: int, rate: int = RATE) -> dict[str, NDArray[np.float32]]:
     """Return mono signals by name."""
     rng = np.random.default_rng(0)
-    t = np.arange(seconds * RATE) / RATE
-    pitch = 2 * np.pi * np.cumsum(120 + 30 * np.sin(np.pi * t)) / RATE
+    t = np.arange(seconds * rate) / rate
+    pitch = 2 * np.pi * np.cumsum(120 + 30 * np.sin(np.pi * t)) / rate
     voice = sum(np.sin(k * pitch) / k for k in range(1, 25))
     speaking = np.clip(np.sin(6 * np.pi * t), 0, 1) * (np.sin(0.6 * np.pi * t) > -0.3)
     hiss = rng.normal(size=len(t)) * (np.sin(4 * np.pi * t) > 0.7)
     music = np.zeros(len(t))
-    for begin in range(0, len(t), RATE // 4):
-        note = t[: min(2 * RATE, len(t) - begin)]
+    for begin in range(0, len(t), rate // 4):
+        note = t[: min(2 * rate, len(t) - begin)]
         hz = 220 * 2 ** (rng.integers(0, 36) / 12)
         music[begin : begin + len(note)] += 0.15 * np.exp(-3 * note) * np.sin(2 * np.pi * hz * note)
     found = {
@@ -61,19 +64,22 @@ def signals(seconds: int) -> dict[str, NDArray[np.float32]]:
     return {name: one.astype(np.float32) for name, one in found.items()}
 
 
-def encode(path: Path, audio: NDArray[np.float32], muxer: str, codec: str, bitrate: int) -> None:
-    """Write stereo audio of which one channel is the other, delayed and softer."""
-    stereo = np.stack([audio, 0.8 * np.roll(audio, 37)])
+def encode(
+    path: Path, audio: NDArray[np.float32], muxer: str, codec: str, bitrate: int, rate: int = RATE
+) -> None:
+    """Write stereo audio of which one channel is the other, delayed and softer; 8 kHz as mono."""
+    stereo = np.stack([audio, 0.8 * np.roll(audio, 37)])[: 2 if rate == RATE else 1]
+    layout = "stereo" if rate == RATE else "mono"
     with av.open(str(path), "w", format=muxer) as out:
-        track: Any = out.add_stream(codec, rate=RATE)
-        track.codec_context.layout = "stereo"
+        track: Any = out.add_stream(codec, rate=rate)
+        track.codec_context.layout = layout
         if bitrate:
             track.codec_context.bit_rate = bitrate
-        turned = av.AudioResampler(track.codec_context.format, "stereo", RATE)
-        for begin in range(0, len(audio), RATE):
-            piece = np.ascontiguousarray(stereo[:, begin : begin + RATE])
-            frame = av.AudioFrame.from_ndarray(piece, "fltp", "stereo")
-            frame.sample_rate, frame.pts = RATE, begin
+        turned = av.AudioResampler(track.codec_context.format, layout, rate)
+        for begin in range(0, len(audio), rate):
+            piece = np.ascontiguousarray(stereo[:, begin : begin + rate])
+            frame = av.AudioFrame.from_ndarray(piece, "fltp", layout)
+            frame.sample_rate, frame.pts = rate, begin
             for one in turned.resample(frame):
                 out.mux(track.encode(one))
         for one in turned.resample(None):
@@ -82,7 +88,7 @@ def encode(path: Path, audio: NDArray[np.float32], muxer: str, codec: str, bitra
 
 
 def decode(path: Path) -> NDArray[np.float32]:
-    """Return the recording as headrace loads it: shape ``(frames, 2)``."""
+    """Return the recording as headrace loads it: shape ``(frames, channels)``."""
     catalog = headrace.scan(path, progress=False)
     (one,) = catalog
     windows = catalog.windows(one.sample_rate, one.frames / one.sample_rate, channel="all")
@@ -99,15 +105,16 @@ def main() -> None:
     parser.add_argument("--codecs", nargs="+", choices=CODECS, default=list(CODECS))
     options = parser.parse_args()
     original = _ffmpeg.anchor_rule
-    audio = signals(options.seconds)
     print("codec, bits a second, signal: packets of pre-roll: largest / RMS difference")
     with tempfile.TemporaryDirectory() as folder:
         for codec in options.codecs:
             muxer, encoder, bitrates = CODECS[codec]
+            rate = 8_000 if codec in TELEPHONE else RATE
+            audio = signals(options.seconds, rate)
             for bitrate in bitrates:
                 for name, one in audio.items():
                     path = Path(folder, f"a.{'wma' if muxer == 'asf' else 'mka'}")
-                    encode(path, one, muxer, encoder, bitrate)
+                    encode(path, one, muxer, encoder, bitrate, rate)
                     _ffmpeg.anchor_rule = lambda _: AnchorRule(1e9, 1)
                     whole = decode(path)
                     cells = []

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,44 @@ class TestCompare:
         assert task.cut(1).order == ((0, 0), (0, 1))
         assert task.cut(5).order == (*task.order, (0, 0), (0, 1))
         assert [job.windows for job in task.jobs()] == [(0, 1), (0, 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the recordings are made by ffmpeg")
+class TestCodecs:
+    def test_windows_are_timed_and_compared(self, tmp_path: Path) -> None:
+        """Windows of headrace are slices of its whole decode; what a loader cannot do is said."""
+        results = tmp_path / "codecs.json"
+        printed = _run(
+            "every_codec.py", tmp_path, "--long-s", 10, "--files", 1, "--rounds", 1,
+            "--round-s", 0.01, "--formats", "FLAC", "AAC", "--tasks", "random",
+            "--only", "headrace", "soundfile", "--json", results,
+        )  # fmt: skip
+        (task,) = json.loads(results.read_text("utf-8"))["tasks"].values()
+
+        assert set(task) == {"FLAC", "AAC, M4A"}
+        for entries in task.values():
+            assert entries["headrace"]["compared"] > 0
+            assert entries["headrace"]["wrong"] == 0
+            assert entries["headrace"]["seconds"][0] > 0
+        assert task["AAC, M4A"]["soundfile"]["skipped"]
+        assert "soundfile: skipped" in printed
+        assert printed.count("| FLAC |") == 2
+
+    def test_a_wrong_window_is_counted(self, script: Callable[[str], Any]) -> None:
+        """A bit, a missing sample, and another place count; a lag of the whole file does not."""
+        module = script("every_codec")
+        whole = np.random.default_rng(0).normal(size=40_000).astype(np.float32)
+        rate = 1_000
+        window = whole[10_000:15_000]
+        bit = window.copy()
+        bit[7] = np.nextafter(bit[7], np.float32(9))
+
+        assert module._difference(whole, 10_000, window, rate) == 0
+        assert 0 < module._difference(whole, 10_000, bit, rate) < 1e-6
+        assert module._difference(whole, 10_000, window[:-1], rate) == 1
+        assert module._difference(whole, 10_001, window, rate) > 0.1
+        assert module._lag(whole, 10_100, window) == -100
 
 
 @pytest.mark.slow
