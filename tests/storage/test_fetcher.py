@@ -141,6 +141,32 @@ def test_announced_bytes_are_limited(server: ObjectServer) -> None:
     assert fetcher.store.most_held_bytes <= 25_000 + 10_000
 
 
+def test_ranges_that_are_announced_again_and_again_arrive(server: ObjectServer) -> None:
+    """Threads that announce, read and release the same ranges never wait for ever."""
+    server.fault = lambda _: None
+    fetcher = Fetcher(Stores(server.options), planned_bytes=30_000, fetches=2)
+    name = key(server)
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        for step in range(60):
+            start = 10_000 * ((seed * step) % 7)
+            fetcher.expect(name, start, start + 10_000)
+            if fetcher.store.read(name, start, 10_000) != DATA[start : start + 10_000]:
+                wrong.append(start)
+            fetcher.release(name, start, start + 10_000)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in (1, 2, 3, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    fetcher.close()
+    assert not wrong
+    assert fetcher.store.held_bytes == 0
+
+
 def test_signed_urls_are_used_and_not_shown(server: ObjectServer) -> None:
     """The query of a URL reaches the server, and nothing else."""
     server.fault = lambda _: None

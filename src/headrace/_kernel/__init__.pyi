@@ -128,6 +128,8 @@ class FetchedStore(ByteStore):
         """Make reads of a range fail that was asked for."""
     def hint(self, key: str, run: int) -> None:
         """Tell about how many bytes a reader will read in a row; 0 to forget that."""
+    def wants(self, key: str, offset: int) -> bool:
+        """Return whether a range that begins at `offset` was asked for and is not there."""
     def take(self) -> list[tuple[str, int, int, bool]]:
         """Return what readers wait for: key, offset, count, and whether it was announced."""
     def fileno(self) -> int:

@@ -360,17 +360,22 @@ class _Core:
             name = (key, offset)
             if not planned:
                 self._begin(key, offset, count, limited=False)
-            elif self._pending.pop(name, None) is not None:
+            elif self._pending.pop(name, None) is not None or name not in self._tasks:
                 self._begin(key, offset, count, limited=False, planned=True)
 
     def plan(self, key: str, parts: Iterable[tuple[int, int]]) -> None:
         for offset, count in parts:
-            self._pending[key, offset] = count
+            name = (key, offset)
+            # A reader may have been waiting for it before this call was made.
+            if name not in self._tasks or self._planned_bytes.get(name) != count:
+                self._pending[name] = count
         self._fill()
 
     def forget(self, key: str, parts: Iterable[tuple[int, int]]) -> None:
         for offset, _ in parts:
             name = (key, offset)
+            if self._store.wants(key, offset):
+                continue  # another thread has announced it again since
             if self._pending.pop(name, None) is None:
                 self._planned_total -= self._planned_bytes.pop(name, 0)
                 task = self._tasks.get(name)
@@ -400,8 +405,8 @@ class _Core:
     ) -> None:
         name = (key, offset)
         if planned:
+            self._planned_total += count - self._planned_bytes.get(name, 0)
             self._planned_bytes[name] = count
-            self._planned_total += count
         else:
             self._counts.on_demand += 1
         self._limited += limited

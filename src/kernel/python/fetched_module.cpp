@@ -117,6 +117,10 @@ void bind_fetched(nb::module_& m) {
       .def(
           "hint", [](const Store& self, const std::string& key, int64_t run) { self.get().hint(key, run); },
           "key"_a, "run"_a)
+      .def(
+          "wants",
+          [](const Store& self, const std::string& key, int64_t offset) { return self.get().wants(key, offset); },
+          "key"_a, "offset"_a)
       .def("take",
            [](const Store& self) {
              nb::list list;

@@ -323,6 +323,14 @@ void FetchedStore::fail(const std::string& key, int64_t offset, const std::strin
   changed_.notify_all();
 }
 
+bool FetchedStore::wants(const std::string& key, int64_t offset) const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const auto object = objects_.find(key);
+  if (object == objects_.end()) return false;
+  const auto it = object->second.find(offset);
+  return it != object->second.end() && !it->second.data && !it->second.failed;
+}
+
 std::vector<FetchedStore::Request> FetchedStore::take() {
   char bytes[64];
   while (::read(pipe_[0], bytes, sizeof bytes) > 0) {

@@ -72,6 +72,9 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   // Reads of the range throw DecodeError with this code and message.
   void fail(const std::string& key, int64_t offset, const std::string& code, const std::string& message);
 
+  // Whether a range that begins here was asked for and is not there.
+  bool wants(const std::string& key, int64_t offset) const;
+
   // Becomes readable when `take` has something to return.
   int descriptor() const { return pipe_[0]; }
   std::vector<Request> take();
