@@ -85,5 +85,5 @@ class Background:
     def _beat_quietly(self) -> None:
         try:
             self._beat()
-        except OSError:
+        except Exception:  # noqa: BLE001  a hint; the thread must live on for the jobs
             return
