@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -189,3 +191,85 @@ def test_owners_are_recognised() -> None:
     assert not elsewhere.runs()
     assert not elsewhere.has_ended()
     assert not Owner.from_text("nonsense").has_ended()
+
+
+class _Blob(BaseHTTPRequestHandler):
+    """Answers like Azure's Blob Storage that has one blob of the bytes 0 to 99."""
+
+    data = bytes(range(100))
+
+    def do_HEAD(self) -> None:
+        """Answer a request for the size."""
+        self._answer(200, self.data)
+
+    def do_GET(self) -> None:
+        """Answer a request for a range."""
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        start, stop = int(first), int(last) + 1
+        self._answer(206, self.data[start:stop], f"bytes {start}-{stop - 1}/{len(self.data)}")
+
+    def _answer(self, status: int, body: bytes, content_range: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Last-Modified", "Sun, 01 Nov 2026 00:00:00 GMT")
+        self.send_header("ETag", '"1"')
+        if content_range:
+            self.send_header("Content-Range", content_range)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.mark.parametrize("count", [10, 1_000])
+def test_the_end_of_an_object_is_read_where_a_store_knows_no_suffixes(count: int) -> None:
+    """Azure has no ranges that count from the end: footers are read there all the same."""
+    from obstore.store import AzureStore
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Blob) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            store = AzureStore(
+                "results",
+                account_name="account",
+                account_key="a2V5",
+                endpoint=f"http://127.0.0.1:{server.server_port}",
+                client_options={"allow_http": True},
+            )
+            folder = open_folder(store)
+            assert folder.read_end("parts/a", count) == _Blob.data[-count:]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "message"),
+    [
+        (errno.EPERM, headrace.ResultsError, "has no hard links"),  # FAT and exFAT on Linux
+        (errno.EOPNOTSUPP, headrace.ResultsError, "has no hard links"),
+        (errno.ENOSPC, OSError, "No space left"),
+        (errno.EACCES, PermissionError, "denied"),
+    ],
+)
+def test_why_a_file_cannot_be_created(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    error: type[Exception],
+    message: str,
+) -> None:
+    """Hard links are blamed only where the file system has none."""
+
+    def link(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    folder = open_folder(tmp_path)
+    monkeypatch.setattr(os, "link", link)
+
+    with pytest.raises(error, match=message):
+        folder.create("a", b"1")
+    assert not [*tmp_path.iterdir()]

@@ -11,6 +11,7 @@ Guarantees
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import uuid
@@ -37,7 +38,12 @@ _REASON: Final = re.compile("<Message>(.*?)</Message>", re.DOTALL)
 _QUERY: Final = re.compile(r"\?[^\s,)]+")
 """The query of a URL, which may be signed."""
 
-_URL_SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "memory")
+_NO_LINKS: Final = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
+"""What link(2) reports where a file system has no hard links: EPERM on Linux, as for FAT and exFAT;
+ENOTSUP on macOS; others on network file systems; EINVAL on Windows. A permission that is missing is
+EACCES."""
+
+_URL_SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl")
 
 
 class ResultFolder(ABC):
@@ -156,7 +162,7 @@ class LocalFolder(ResultFolder):
                 if temporary.stat().st_nlink != 2:  # noqa: PLR2004  this name and the target's
                     return False
             except OSError as error:
-                if not target.parent.is_dir() or isinstance(error, PermissionError):
+                if error.errno not in _NO_LINKS:
                     raise
                 raise ResultsError(
                     f"the file system of {self.name!r} has no hard links, by which results are "
@@ -293,7 +299,12 @@ class ObjectFolder(ResultFolder):
         import obstore
 
         with _store_errors(self.name):
-            answer = obstore.get(self._store, name, options={"range": {"suffix": count}})
+            try:
+                answer = obstore.get(self._store, name, options={"range": {"suffix": count}})
+            except obstore.exceptions.NotSupportedError:  # Azure has no such ranges
+                size = int(obstore.head(self._store, name)["size"])
+                start = max(0, size - count)
+                return bytes(obstore.get_range(self._store, name, start=start, end=size))
             return bytes(answer.bytes())
 
     def delete(self, name: str) -> None:
@@ -316,8 +327,8 @@ class ObjectFolder(ResultFolder):
             retry_config=store.retry_config,
             credential_provider=getattr(store, "credential_provider", None),
         )
-        bucket = self.name.partition("://")[2]
-        paths = [f"{bucket}/{name}" for name in names]
+        place = _bucket_and_prefix(store)
+        paths = [f"{place}/{name}" for name in names]
         return ds.dataset(paths, schema=schema, format="parquet", filesystem=files)
 
 
@@ -338,7 +349,11 @@ def open_folder(output: object) -> ResultFolder:
                 f"results cannot be written to {scheme}://: give a folder, or a URL of "
                 f"{', '.join(f'{one}://' for one in _URL_SCHEMES[:4])}."
             )
-        name = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2].rstrip('/')}"
+        place = rest.partition("?")[0].rstrip("/")
+        before, _, behind = place.rpartition("@")
+        if ":" in before or not scheme.startswith("abfs"):  # where it is the container of Azure
+            place = behind
+        name = f"{scheme}://{place}"
         with _store_errors(name):
             return ObjectFolder(_obstore_store().from_url(output.rstrip("/")), scheme, name)
     if isinstance(output, str | os.PathLike):
@@ -348,14 +363,17 @@ def open_folder(output: object) -> ResultFolder:
             type(output).__name__, ""
         )
         if scheme:
-            config = dict(output.config)  # type: ignore[attr-defined]
-            bucket = config.get("bucket") or config.get("container_name")
-            place = f"{bucket}/{output.prefix}" if output.prefix else str(bucket)
-            return ObjectFolder(output, scheme, f"{scheme}://{place}")
+            return ObjectFolder(output, scheme, f"{scheme}://{_bucket_and_prefix(output)}")
     raise ResultsError(
         f"results cannot be written to {type(output).__name__}: give a folder, a URL such as "
         "s3://bucket/results, or a store of obstore."
     )
+
+
+def _bucket_and_prefix(store: Any) -> str:  # noqa: ANN401  one of obstore's
+    config = dict(store.config)
+    bucket = config.get("bucket") or config.get("container_name")
+    return f"{bucket}/{store.prefix}" if store.prefix else str(bucket)
 
 
 def _obstore_store() -> Any:  # noqa: ANN401  a module
