@@ -407,6 +407,20 @@ def test_new_recordings_are_added(tmp_path: Path) -> None:
     assert not run.vanished
 
 
+def test_a_model_that_changes_its_batch_and_raises(windows: Windows, tmp_path: Path) -> None:
+    """Windows are given to the model one by one as they were before it changed the batch."""
+
+    def model(batch: Batch) -> object:
+        if len(batch.file_id) > 2:
+            batch.audio[:] = 0
+            raise RuntimeError("out of memory")
+        return loudness(batch)
+
+    run = apply(windows, tmp_path / "results", model, on_error="mask")
+
+    assert sorted_rows(run.to_arrow()) == expected_loudness(windows)
+
+
 def test_results_of_vanished_recordings_are_kept_and_marked(tmp_path: Path) -> None:
     """What is no longer in the catalog keeps its results until it comes back."""
     output = tmp_path / "results"
@@ -419,6 +433,24 @@ def test_results_of_vanished_recordings_are_kept_and_marked(tmp_path: Path) -> N
     assert without.ledger()["vanished"].to_pylist() == [False, True, False]
     assert sorted_rows(without.to_arrow()) == expected_loudness(windows)
     assert not apply(windows, output, _never).vanished
+
+
+def test_ranges_of_vanished_recordings_are_no_work(tmp_path: Path) -> None:
+    """A run ends without the windows that no call can make, and makes them if they come back."""
+    output = tmp_path / "results"
+    catalog = _site(tmp_path / "site", "abc")
+    windows = catalog.windows(8_000, 0.25)
+    with pytest.raises(headrace.ModelError):
+        apply(windows, output, _FailsAt("b.wav", 0.0), part_size=2)
+    run = apply(catalog.without(["b.wav"]).windows(8_000, 0.25), output, part_size=2)
+
+    assert (run.progress.open, run.progress.vanished_open) == (4, 4)
+    assert run.complete
+    assert headrace.load_run(output).complete
+    assert run.ledger()["open"].to_pylist() == [0, 4, 0]
+    whole = apply(windows, output, part_size=2)
+    assert (whole.progress.open, whole.progress.vanished_open) == (0, 0)
+    assert sorted_rows(whole.to_arrow()) == expected_loudness(windows)
 
 
 def test_a_range_of_which_some_recordings_vanished(tmp_path: Path) -> None:

@@ -677,10 +677,11 @@ def export_command(
         print_report(figures, lambda: cli.export_report(found, str(target), files), json_file)
         for label in by_label.keys() - {*found.labels}:
             print_message(f"no detection is of {label!r}.")
-        if run.progress.open:
+        if not run.complete:
+            left = run.progress.open - run.progress.vanished_open
             print_message(
-                f"the results are not complete: {run.progress.open:,} windows are open. Apply the "
-                "model again to go on, and export again."
+                f"the results are not complete: {left:,} windows are open. Apply the model again "
+                "to go on, and export again."
             )
 
 

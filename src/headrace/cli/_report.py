@@ -84,7 +84,8 @@ def results_report(run: Run) -> RenderableType:
     if now.vanished:
         head.append(f"\n{format_count(now.vanished, 'recording')} vanished: the results are kept.")
     table = _table("written", "failed", "open", "parts", "windows/s", "time", "time left")
-    left = now.open / now.windows_per_s if now.windows_per_s else None
+    to_make = now.open - now.vanished_open
+    left = to_make / now.windows_per_s if now.windows_per_s else None
     table.add_row(
         f"{now.written:,}",
         Text(f"{now.failed:,}", style="red" if now.failed else ""),

@@ -11,6 +11,7 @@ Guarantees
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from contextlib import nullcontext
@@ -210,9 +211,12 @@ class Application:
         manifest.check_same(self._folder, self._identity, self._window_columns.schema)
         self._outputs.fields = manifest.outputs  # of another process, where it was first
         self._manifest = manifest
-        self._loaders.limit(
-            self._memory, _PART_COPIES * manifest.part_size * row_bytes(manifest.schema)
-        )
+        taken = _PART_COPIES * manifest.part_size * row_bytes(manifest.schema)
+        if self._on_error == "mask":  # the batch is kept as it was, for calls one by one
+            taken += (
+                self._batch_size * math.prod(self._windows.shape) * self._windows.dtype.itemsize
+            )
+        self._loaders.limit(self._memory, taken)
         self._generations = Generations.update(self._folder, self._windows)
 
     def work(self, *, retry_failed: bool | None) -> Work:

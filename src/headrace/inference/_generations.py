@@ -74,6 +74,20 @@ class Generation:
         """Number of windows."""
         return int(self.first[-1])
 
+    def has_any(self, chosen: NDArray[np.bool_], begin: int, stop: int) -> bool:
+        """Return whether windows ``[begin, stop)`` are of any of the chosen recordings.
+
+        Parameters
+        ----------
+        chosen : ndarray of bool, shape ``(recordings,)``
+            One for each recording.
+        begin, stop : int
+            Numbers of windows.
+        """
+        low = int(np.searchsorted(self.first, begin, side="right")) - 1
+        high = int(np.searchsorted(self.first, stop, side="left"))
+        return bool(chosen[low:high].any())
+
     def to_bytes(self) -> bytes:
         """Return the generation as a Parquet file."""
         import pyarrow as pa
@@ -235,14 +249,20 @@ class Generations:
 
     def has_any(self, generation: int, begin: int, stop: int) -> bool:
         """Return whether the current set has any of a generation's windows ``[begin, stop)``."""
-        first = self.all[generation].first
-        low = int(np.searchsorted(first, begin, side="right")) - 1
-        high = int(np.searchsorted(first, stop, side="left"))
-        return bool((self._bases[generation][low:high] >= 0).any())
+        return self.all[generation].has_any(self._bases[generation] >= 0, begin, stop)
 
     def vanished(self) -> set[str]:
         """Return the ids of the recordings that the last call did not have."""
         return _vanished(self.all)
+
+    def present(self) -> list[tuple[Generation, NDArray[np.bool_]]]:
+        """Return each generation that has vanished recordings, and which of its are present."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        gone = pa.array(sorted(self.vanished()), pa.string())
+        pairs = [(one, ~pc.is_in(one.table["id"], value_set=gone).to_numpy()) for one in self.all]
+        return [(one, present) for one, present in pairs if not present.all()]
 
 
 def _read_all(folder: ResultFolder, known: list[Generation]) -> list[Generation]:

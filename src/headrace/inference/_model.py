@@ -93,12 +93,14 @@ class Model:
             something else than a row for each window.
         """
         rows = len(batch.file_id)
+        masks = self._on_error == "mask"
+        unchanged = select_rows(batch, range(rows)) if masks else batch  # it may change its batch
         try:
             returned = self._call(batch)
         except Exception as error:
-            if self._on_error == "raise":
+            if not masks:
                 raise self._error(batch, error) from error
-            return self._one_by_one(batch, rows, error)
+            return self._one_by_one(unchanged, rows, error)
         return ModelResult([self.outputs.convert(returned, rows)])
 
     def try_on_noise(self, rows: int) -> None:

@@ -16,6 +16,7 @@ from headrace.inference._generations import Generations
 from headrace.inference._manifest import Manifest
 from headrace.inference._parts import Part, list_parts, read_parts
 from headrace.inference._result_folder import open_folder
+from headrace.inference._work import ranges_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,9 @@ class RunProgress:
         Windows that have a result, and windows that have a cause instead.
     open : int
         Windows of ranges that have no part yet.
+    vanished_open : int
+        How many of these are in ranges of vanished recordings only: no call makes them until one
+        has the recordings again.
     parts, ranges : int
         Ranges that have a part, and all ranges.
     recordings, vanished : int
@@ -59,6 +63,7 @@ class RunProgress:
     written: int
     failed: int
     open: int
+    vanished_open: int
     parts: int
     ranges: int
     recordings: int
@@ -69,8 +74,8 @@ class RunProgress:
 
     @property
     def complete(self) -> bool:
-        """Whether every window has a result or a cause."""
-        return bool(self.ranges) and not self.open
+        """Whether every window has a result or a cause, except in ranges of vanished recordings."""
+        return bool(self.ranges) and self.open == self.vanished_open
 
 
 class Run:
@@ -260,6 +265,7 @@ class Run:
             written=written,
             failed=failed,
             open=expected - written - failed,
+            vanished_open=self._count_vanished_open(),
             parts=len(self._last_parts),
             ranges=sum(-(-one.total // size) for one in self._generations.all),
             recordings=sum(len(one.table) for one in self._generations.all),
@@ -269,9 +275,19 @@ class Run:
             windows_per_s=written / elapsed if elapsed else 0.0,
         )
 
+    def _count_vanished_open(self) -> int:
+        """Return the windows of the ranges without a part whose recordings have all vanished."""
+        done = {part.name.range for part in self._last_parts}
+        return sum(
+            name.stop - name.begin
+            for one, present in self._generations.present()
+            for name in ranges_of(one.number, one.total, self._manifest.part_size)
+            if name not in done and not one.has_any(present, name.begin, name.stop)
+        )
+
     @property
     def complete(self) -> bool:
-        """Whether every window has a result or a cause: nothing is left to a running process."""
+        """Whether nothing is left to a running process: see `RunProgress.complete`."""
         return self.progress.complete
 
     @property
