@@ -254,7 +254,10 @@ def test_detections_inside_windows_get_the_times_of_their_recording() -> None:
         ("a.wav", 3.5, 3.75, "A", pytest.approx(0.9), 100.0, None),
     ]
     assert Detections.from_results(table, threshold=0.5).labels == ("A",)
+    half: Any = np.float32(0.5)
+    assert Detections.from_results(table, threshold=half).labels == ("A",)
     assert Detections.from_results(table, threshold={"B": 0.2}).labels == ("B",)
+    assert found.above(half * 0).labels == ("A", "B")
 
 
 def test_numbers_of_classes_become_names() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from headrace.detections._scores import class_thresholds
 from headrace.errors import ResultsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
@@ -139,7 +140,7 @@ def at_least(
 
 
 def _names(threshold: float | Mapping[str, float]) -> list[str]:
-    return [*threshold] if not isinstance(threshold, (int, float)) else []
+    return [*threshold] if isinstance(threshold, Mapping) else []
 
 
 def _labels(values: pa.Array, field: str, classes: Sequence[str] | None) -> pa.Array:
