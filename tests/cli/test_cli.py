@@ -872,6 +872,12 @@ def model(batch):
 def factory():
     return model
 
+class Module:
+    def __call__(self, *args, **kwargs):
+        return model(*args, **kwargs)
+
+module = Module()
+
 def broken(batch):
     raise ValueError("no weights")
 
@@ -887,11 +893,11 @@ def model(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("name", ["model", "factory"])
+@pytest.mark.parametrize("name", ["model", "factory", "Module", "module"])
 def test_apply_keeps_results_that_results_shows(
     run: Run, archive: Archive, model: Path, tmp_path: Path, name: str
 ) -> None:
-    """A function, or a factory that returns one, is applied; both commands print the same."""
+    """A function, or a factory of one, is applied; both commands print the same."""
     options = ("--window-s", 0.5, "--part-size", 5, "-o", tmp_path / "results")
     applied = run("apply", archive.pattern, "--model", f"{model}:{name}", *options)
     shown = run("results", tmp_path / "results", "--watch")

@@ -86,8 +86,8 @@ class PreviewAudio(StrEnum):
 def load_model(text: str) -> tuple[Callable[..., Any], bool]:
     """Return the function that ``FILE.py:NAME`` or ``MODULE:NAME`` names, and if it is a factory.
 
-    A function that can be called without arguments is a factory: it returns the function of a
-    batch.
+    A class, or a function that can be called without arguments, is a factory: it returns the
+    function of a batch. One that takes ``*args`` is a function of a batch.
     """
     place, _, name = text.rpartition(":")
     if not place or not name:
@@ -104,10 +104,13 @@ def load_model(text: str) -> tuple[Callable[..., Any], bool]:
     if not callable(function):
         raise typer.BadParameter(f"{place} has no function {name!r}.", param_hint="--model")
     try:
-        inspect.signature(function).bind()
+        signature = inspect.signature(function)
+        signature.bind()
     except (TypeError, ValueError):  # it needs a batch, or does not say what it needs
         return function, False
-    return function, True
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    takes_anything = inspect.Parameter.VAR_POSITIONAL in kinds  # as a module of PyTorch does
+    return function, isinstance(function, type) or not takes_anything
 
 
 def _load_file(file: Path) -> ModuleType:
