@@ -91,10 +91,13 @@ def test_an_array_is_one_column(windows: Windows, tmp_path: Path) -> None:
     assert run.to_arrow(["output"])["output"].type == pa.float32()
 
 
-def test_columns_of_the_catalog(archive: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [None, "1970-01-01T00:00:0{}", "1970-01-01T02:00:0{}+02:00"])
+def test_columns_of_the_catalog(archive: str, tmp_path: Path, text: str | None) -> None:
     """Columns of the catalog are copied, and `recorded_at` gives the time in UTC."""
     catalog = headrace.scan(archive)
     times = pa.array([1_000_000 * i for i in range(len(catalog))], pa.timestamp("us"))
+    if text is not None:
+        times = pa.array([text.format(i) for i in range(len(catalog))])
     catalog = catalog.with_columns(site=["A", "B", "A", "B", "A"], recorded_at=times)
     windows = catalog.windows(8_000, 0.25, channel=0)
     table = apply(windows, tmp_path / "results", columns=("site",)).to_arrow()

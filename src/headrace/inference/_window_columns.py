@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -106,6 +107,10 @@ class WindowColumns:
 def _as_utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return times in UTC to the microsecond; times without a zone are in UTC."""
     import pyarrow as pa
+
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        with suppress(pa.ArrowInvalid):  # not all texts have a zone
+            return column.cast(pa.timestamp("us", "UTC"))
 
     with arrow_errors_explained(
         "The column recorded_at does not hold times", "Give timestamps in UTC.", CatalogError
