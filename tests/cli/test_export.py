@@ -54,7 +54,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     windows = headrace.scan(folder / "raw").windows(8_000, 1.0)
     for name, function in (("scores", _scores), ("calls", _found)):
         windows.apply(function, folder / name, batch_size=4, name=name, progress=False)
-    (folder / "names.txt").write_text("hiss\nhum\n", encoding="utf-8")
+    (folder / "names.txt").write_text("hiss\nhum\n\n", encoding="utf-8")
     return folder
 
 
@@ -163,12 +163,14 @@ def test_neighbours_are_merged_and_smoothed(export: Export, archive: Path) -> No
         (["nothing", "--to", "csv"], 1, "no results in"),
         (["calls", "--to", "tsv"], 2, "'tsv' is not one of"),
         (["calls", "--to", "csv", "--classes", "none.txt"], 1, "none.txt"),
+        (["calls", "--to", "csv", "--classes", "latin.txt"], 2, "'latin.txt' is not text in UTF-8"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
     export: Export, archive: Path, arguments: list[str], code: int, sentence: str
 ) -> None:
     """Wrong options end with 2, files that cannot be used with 1, and no traceback."""
+    Path("latin.txt").write_bytes(b"m\xf6we\n")
     result, printed, errors = export(archive / arguments[0], *arguments[1:])
 
     assert (result, printed) == (code, "")

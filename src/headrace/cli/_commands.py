@@ -41,6 +41,7 @@ from headrace.cli._options import (
     parse_thresholds,
     parse_worker_counts,
     read_annotations,
+    read_names,
 )
 from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError, ResultsError
 
@@ -651,7 +652,7 @@ def export_command(
         limits: float | dict[str, float] | None = by_label or None
         if default is not None:
             limits = min([default, *by_label.values()])
-        names = None if classes is None else classes.read_text("utf-8-sig").splitlines()
+        names = None if classes is None else read_names(classes)
         with errors_exit_with_usage_code(ResultsError):  # the options do not fit the results
             found = run.detections(threshold=limits, classes=names, column=column, smooth=smooth)
         if default is not None and by_label:

@@ -36,6 +36,7 @@ __all__ = [
     "parse_thresholds",
     "parse_worker_counts",
     "read_annotations",
+    "read_names",
 ]
 
 
@@ -209,3 +210,13 @@ def read_annotations(texts: list[str]) -> Annotations | None:
             )
         parts.append(readers[kind](files))
     return reduce(annotations.__add__, parts)
+
+
+def read_names(file: Path) -> list[str]:
+    """Return the lines of a text file, without empty ones at its end."""
+    try:
+        return file.read_text("utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError:
+        raise typer.BadParameter(
+            f"{str(file)!r} is not text in UTF-8: save it as such.", param_hint="--classes"
+        ) from None
