@@ -910,6 +910,26 @@ def test_apply_keeps_results_that_results_shows(
     assert (figures["written"], figures["parts"], figures["complete"]) == (12, 3, True)
 
 
+def test_apply_takes_channels_and_tails(
+    run: Run, archive: Archive, model: Path, tmp_path: Path
+) -> None:
+    """`--channel` and `--min-tail-s` are those of `Catalog.windows`."""
+    common = (archive.pattern, "--model", f"{model}:model", "--window-s", 1.5)
+    for name, options in (("short", ()), ("whole", ("--min-tail-s", 1.5, "--channel", 0))):
+        result = run("apply", *common, *options, "-o", tmp_path / name)
+        assert result.code == 0
+    recordings = headrace.scan(archive.pattern)
+
+    for name, windows in (
+        ("short", recordings.windows(16_000, 1.5)),
+        ("whole", recordings.windows(16_000, 1.5, min_tail_s=1.5, channel=0)),
+    ):
+        table = headrace.load_run(tmp_path / name).to_arrow()
+        assert len(table) == len(windows)
+        assert {*table["channel"].to_pylist()} == {None if name == "short" else 0}
+    assert run("apply", *common, "--channel", "left", "-o", tmp_path / "x").code == 2
+
+
 def test_apply_reports_recordings_that_are_gone(run: Run, archive: Archive, tmp_path: Path) -> None:
     """What failed is a table with the cause of each."""
     run("scan", archive.pattern, "--save", tmp_path / "catalog.parquet")

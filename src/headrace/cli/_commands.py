@@ -94,6 +94,9 @@ HopS = Annotated[
     float | None,
     typer.Option(metavar="SECONDS", help="Time between window starts. Default: no overlap."),
 ]
+Channel = Annotated[
+    str, typer.Option(metavar="CHANNEL", help='"mix", "all", or the number of a channel.')
+]
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Windows per batch.")]
 Rounds = Annotated[int, typer.Option(min=1, metavar="N", help="Measured rounds.")]
 
@@ -268,9 +271,7 @@ def pack_command(
         PackedAs, typer.Option("--format", help="FLAC, or WAV of float32, which keeps every bit.")
     ] = PackedAs.FLAC,
     bits: Annotated[int, typer.Option(metavar="16|24", help="Of a sample in FLAC.")] = 24,
-    channel: Annotated[
-        str, typer.Option(metavar="CHANNEL", help='"mix", "all", or the number of a channel.')
-    ] = "mix",
+    channel: Channel = "mix",
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Of a shard, at most.")] = "1 GiB",
     cache: Annotated[
         Path | None,
@@ -473,6 +474,14 @@ def apply_command(
     sample_rate: SampleRate = 16_000,
     window_s: WindowS = 5.0,
     hop_s: HopS = None,
+    min_tail_s: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Least audio at a recording's end that gets a window. Default: a quarter of one.",
+        ),
+    ] = None,
+    channel: Channel = "mix",
     batch_size: BatchSize = 32,
     column: Annotated[
         list[str] | None,
@@ -518,7 +527,11 @@ def apply_command(
     with errors_printed_as_sentences(json_file):
         recordings = catalog.scan(patterns, root=root, cache=catalog_file, decoder=decoder.value)
         windows: Windows = recordings.windows(
-            sample_rate=sample_rate, window_s=window_s, hop_s=hop_s
+            sample_rate,
+            window_s,
+            hop_s,
+            min_tail_s=min_tail_s,
+            channel=parse_channel(channel),  # type: ignore[arg-type]  # `windows` checks it
         )
         run = windows.apply(
             None if is_factory else function,

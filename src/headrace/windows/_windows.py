@@ -593,7 +593,8 @@ class Windows(Sequence[AudioExample]):
         batch_size : int
             The most windows in a batch.
         name : str
-            What the model is: results of another name are refused.
+            What the model is: results of another name are refused. Functions, also those of `map`,
+            are not compared: give another name if they do something else.
         model : callable, instead of `function`
             ``model()`` returns the function. It is called at most once, and not if nothing is left.
         device : torch.device or str, optional
