@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -147,3 +149,29 @@ def test_two_recordings_of_one_id_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(headrace.ResultsError, match="two recordings of these windows have the id"):
         Generations.update(LocalFolder(tmp_path), headrace.concat([one, other]))
+
+
+_THREADS = """
+import os
+import pyarrow as pa
+import pyarrow.parquet
+from headrace.inference._generations import Generation
+none = pa.array([], pa.string())
+table = pa.table({"id": ["a"], "windows": [1]})
+data = Generation(0, table, none, none, "").to_bytes()
+before = {*os.listdir("/proc/self/task")}
+assert Generation.from_bytes(0, data).total == 1
+names = [open(f"/proc/self/task/{one}/comm").read() for one in os.listdir("/proc/self/task")
+         if one not in before]
+print([name for name in names if "jemalloc" not in name])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_a_generation_is_read_without_threads() -> None:
+    """None of Arrow's threads holds Python's bytes while the interpreter exits: it would abort."""
+    done = subprocess.run(
+        [sys.executable, "-c", _THREADS], check=True, capture_output=True, text=True
+    )
+
+    assert done.stdout == "[]\n"

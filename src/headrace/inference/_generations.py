@@ -112,7 +112,10 @@ class Generation:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        table = pq.read_table(pa.BufferReader(data))
+        # In this thread: one of Arrow's might let go of `data` while the interpreter exits, and
+        # abort the process when it asks for the interpreter's lock.
+        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+            table = file.read(use_threads=False)
         metadata = json.loads(table.schema.metadata[_KEY])
 
         def rows(event: str) -> pa.Table:
