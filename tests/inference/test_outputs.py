@@ -80,6 +80,8 @@ def test_a_first_batch_without_detections() -> None:
         ([[{"start_s": "x", "end_s": 1, "label": "a"}]], "a value of a wrong type"),
         ([[3]], "a detection is a dict with"),
         ([[{"start_s": 0, "end_s": 1, "label": None}]], "a detection without label"),
+        ([[{"start_s": 1, "end_s": 0.5, "label": "a"}]], "from 1 s to 0.5 s in 'found'"),
+        ([[{"start_s": np.nan, "end_s": 1, "label": "a"}]], "from nan s to 1 s"),
     ],
 )
 def test_wrong_detections(value: Any, message: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -309,6 +310,13 @@ def _detection(name: str, one: Any) -> dict[str, Any]:  # noqa: ANN401  a dict o
         key: value.item() if hasattr(value, "item") else value for key, value in fields.items()
     }
     values["label"] = str(values["label"])
+    start, end = values["start_s"], values["end_s"]
+    are_numbers = isinstance(start, Real) and isinstance(end, Real)  # else the type is refused
+    if are_numbers and not -np.inf < start <= end < np.inf:
+        raise ModelError(
+            f"the model returned a detection from {start} s to {end} s in {name!r}: a detection "
+            "must not end before it starts."
+        )
     return values
 
 
