@@ -86,8 +86,20 @@ def test_announced_bytes_are_dropped_with_their_last_use() -> None:
     assert one.held_bytes == 1000
     assert one.release(KEY, 0, 1000) == []
     assert one.held_bytes == 1000
-    assert one.release(KEY, 0, 500) == [(0, 1000)]
+    assert one.release(KEY, 0, 500) == [(0, 1000, False)]
     assert one.held_bytes == 0
+
+
+def test_who_releases_learns_that_a_reader_waits() -> None:
+    """A range that is no longer announced, and that a reader waits for, is still to be fetched."""
+    one = store()
+    one.expect(KEY, 0, 1000, 1 << 20)
+    thread, results = in_thread(lambda: one.read(KEY, 10, 5))
+    select.select([one.fileno()], [], [], 30)  # it waits
+    assert one.release(KEY, 0, 1000) == [(0, 1000, True)]
+    one.give(KEY, 0, 1000, DATA[:1000])
+    thread.join()
+    assert results == [DATA[10:15]]
 
 
 def test_bytes_to_keep_stay_after_their_last_use() -> None:
@@ -95,7 +107,7 @@ def test_bytes_to_keep_stay_after_their_last_use() -> None:
     one = store()
     one.expect(KEY, 0, 1000, 1 << 20, keep=True)
     one.give(KEY, 0, 1000, DATA[:1000])
-    assert one.release(KEY, 0, 1000) == [(0, 1000)]
+    assert one.release(KEY, 0, 1000) == [(0, 1000, False)]
     assert one.read(KEY, 0, 1000) == DATA[:1000]
     assert one.take() == []
 

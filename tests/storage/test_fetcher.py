@@ -1,6 +1,8 @@
+import asyncio
 import os
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 import pytest
 
@@ -165,6 +167,46 @@ def test_ranges_that_are_announced_again_and_again_arrive(server: ObjectServer) 
     fetcher.close()
     assert not wrong
     assert fetcher.store.held_bytes == 0
+
+
+class HeldFiles:
+    """A file system like those of fsspec, whose answers wait for `gate`."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.asked: SimpleQueue[int] = SimpleQueue()
+
+    def _strip_protocol(self, url: str) -> str:
+        return url.partition("://")[2]
+
+    def info(self, key: str) -> dict[str, object]:
+        return {"name": key, "size": len(DATA), "ETag": "1"}
+
+    def cat_file(self, _key: str, start: int, end: int) -> bytes:
+        self.asked.put(start)
+        assert self.gate.wait(30)
+        return DATA[start:end]
+
+
+def test_a_reader_gets_bytes_whose_announcement_has_ended() -> None:
+    """Who waits for a range that another one announced and released is not left waiting."""
+    files = HeldFiles()
+    fetcher = Fetcher(Stores(files), fetches=1)
+    name = object_key("held://shelf/x.wav", len(DATA), "ETag 1")
+    fetcher.expect(name, 0, 1000)
+    fetcher.expect(name, 5000, 6000)
+    assert files.asked.get(timeout=30) == 0
+    results: list[object] = []
+    reader = threading.Thread(target=lambda: results.append(fetcher.store.read(name, 5000, 10)))
+    reader.start()
+    assert files.asked.get(timeout=30) == 5000  # because the reader waits
+    fetcher.release(name, 5000, 6000)
+    fetcher.run(asyncio.sleep(0))  # the loop has heard of it
+    files.gate.set()
+    reader.join(30)
+    fetcher.close()
+    assert results == [DATA[5000:5010]]
+    assert not fetcher._core._planned_bytes.keys() - {(name, 0)}  # its room is free again
 
 
 def test_signed_urls_are_used_and_not_shown(server: ObjectServer) -> None:

@@ -114,8 +114,12 @@ class FetchedStore(ByteStore):
         self, key: str, offset: int, count: int, most: int, keep: bool = False
     ) -> list[tuple[int, int]]:
         """Announce a use; return what to fetch: offsets and counts of at most `most` bytes."""
-    def release(self, key: str, offset: int, count: int) -> list[tuple[int, int]]:
-        """End a use; return offsets and counts of announced parts that nobody uses any more."""
+    def release(self, key: str, offset: int, count: int) -> list[tuple[int, int, bool]]:
+        """End a use; return the announced parts that nobody uses any more.
+
+        Of each, its offset, its count, and whether a reader waits for it, so that it has to be
+        fetched all the same.
+        """
     def give(self, key: str, offset: int, count: int, data: Buffer) -> None:
         """Give the bytes of a range that was asked for. They are not copied.
 

@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from headrace import _kernel
-from headrace.errors import StoreError
+from headrace.errors import CatalogError, StoreError
 from headrace.failures import Code
 from headrace.storage._errors import StoreProblem, describe_store_error
 from headrace.storage._places import Place
@@ -198,6 +198,7 @@ class Fetcher:
         _check_not_forked()
         self.store = _kernel.FetchedStore(cached_bytes, ahead)
         self.counts = FetchCounts()
+        self._in_order = threading.Lock()  # the loop hears of ranges in the order of the store
         self._core = _Core(
             stores,
             self.store,
@@ -227,15 +228,17 @@ class Fetcher:
 
         With `keep`, they stay for a while after they are released: they will be read again.
         """
-        parts = self.store.expect(key, start, stop - start, _MOST_BYTES, keep)
-        if parts:
-            self._core.call(self._core.plan, key, parts)
+        with self._in_order:
+            parts = self.store.expect(key, start, stop - start, _MOST_BYTES, keep)
+            if parts:
+                self._core.call(self._core.plan, key, parts)
 
     def release(self, key: str, start: int, stop: int) -> None:
         """Say that bytes that were announced have been read."""
-        ended = self.store.release(key, start, stop - start)
-        if ended:
-            self._core.call(self._core.forget, key, ended)
+        with self._in_order:
+            ended = self.store.release(key, start, stop - start)
+            if ended:
+                self._core.call(self._core.forget, key, ended)
 
     def expect_head(
         self, url: str, count: int, use: Callable[[ObjectInfo | StoreProblem], None]
@@ -360,7 +363,9 @@ class _Core:
             name = (key, offset)
             if not planned:
                 self._begin(key, offset, count, limited=False)
-            elif self._pending.pop(name, None) is not None or name not in self._tasks:
+            elif self._pending.pop(name, None) is not None or (
+                name not in self._tasks and self._store.wants(key, offset)
+            ):
                 self._begin(key, offset, count, limited=False, planned=True)
 
     def plan(self, key: str, parts: Iterable[tuple[int, int]]) -> None:
@@ -371,16 +376,18 @@ class _Core:
                 self._pending[name] = count
         self._fill()
 
-    def forget(self, key: str, parts: Iterable[tuple[int, int]]) -> None:
-        for offset, _ in parts:
+    def forget(self, key: str, parts: Iterable[tuple[int, int, bool]]) -> None:
+        for offset, count, awaited in parts:
             name = (key, offset)
-            if self._store.wants(key, offset):
+            if self._store.wants(key, offset) and not awaited:
                 continue  # another thread has announced it again since
             if self._pending.pop(name, None) is None:
                 self._planned_total -= self._planned_bytes.pop(name, 0)
                 task = self._tasks.get(name)
-                if task is not None:
+                if task is not None and not awaited:
                     task.cancel()
+            elif awaited:
+                self._begin(key, offset, count, limited=False)
         self._fill()
 
     def fetch_head(self, url: str, count: int, use: Callable[[Any], None]) -> None:
@@ -473,7 +480,7 @@ class _Core:
         """Fetch bytes, from the cache or the store, and try again where that may help."""
         try:
             client, name = self._stores[source].locate(url)
-        except StoreError as error:
+        except (StoreError, CatalogError) as error:
             return StoreProblem(Code.IO, str(error))
         cache, found = self.cache, None
         if cache is not None and size is not None and version is not None:

@@ -101,7 +101,10 @@ void bind_fetched(nb::module_& m) {
       .def(
           "release",
           [](const Store& self, const std::string& key, int64_t offset, int64_t count) {
-            return as_list(self.get().release(key, {offset, count}));
+            nb::list list;
+            for (const auto& one : self.get().release(key, {offset, count}))
+              list.append(nb::make_tuple(one.range.offset, one.range.count, one.awaited));
+            return list;
           },
           "key"_a, "offset"_a, "count"_a)
       .def(

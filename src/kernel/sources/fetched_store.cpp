@@ -261,8 +261,8 @@ void FetchedStore::remember(const std::string& key, int64_t offset, Extent& exte
   }
 }
 
-std::vector<FetchedStore::Range> FetchedStore::release(const std::string& key, Range range) {
-  std::vector<Range> ended;
+std::vector<FetchedStore::Ended> FetchedStore::release(const std::string& key, Range range) {
+  std::vector<Ended> ended;
   std::vector<Data> dropped;
   const std::lock_guard<std::mutex> guard(mutex_);
   const auto object = objects_.find(key);
@@ -279,7 +279,7 @@ std::vector<FetchedStore::Range> FetchedStore::release(const std::string& key, R
     Extent& extent = it->second;
     if (--extent.uses > 0) continue;
     if (!extent.on_demand) {
-      ended.push_back({offset, extent.count});
+      ended.push_back({{offset, extent.count}, extent.waiting > 0 && !extent.data});
       if (extent.waiting == 0 && !(extent.keep && extent.data)) {
         erase(key, found->second, it, &dropped);
         continue;

@@ -50,6 +50,10 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
     Range range;
     bool planned;  // whether `expect` has returned it before
   };
+  struct Ended {
+    Range range;
+    bool awaited;  // whether a reader that had not announced it waits for it: it has to be fetched all the same
+  };
   using Data = std::shared_ptr<const char>;
 
   // `ahead` is the most that is asked for at once on demand. Throws std::system_error.
@@ -64,7 +68,7 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   // Announce a use of a range. Return the parts of it, each of at most `most` bytes, that the caller has to fetch.
   std::vector<Range> expect(const std::string& key, Range range, int64_t most, bool keep = false);
   // End a use of a range. Return the planned parts that nobody uses any more, fetched or not.
-  std::vector<Range> release(const std::string& key, Range range);
+  std::vector<Ended> release(const std::string& key, Range range);
   // About how many bytes a reader will read in a row, once it has found where to begin; 0 to forget that.
   void hint(const std::string& key, int64_t run);
   // The bytes of a range that was asked for.
