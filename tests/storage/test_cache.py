@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,28 @@ def test_a_full_disk_is_one_problem_and_no_more_writes(
     assert cache.problem is not None
     assert "No space left on device" in cache.problem
     assert not cache.admits
+
+
+def test_a_folder_that_another_process_prepares_is_accepted(tmp_path: Path) -> None:
+    """Processes that start at once share a cache: none takes the other's files for strange ones."""
+    (tmp_path / "usage").touch()
+    DiskCache(tmp_path, 1_000_000).close()
+    (tmp_path / "CACHE").write_text("")  # created, and not written yet
+    cache = DiskCache(tmp_path, 1_000_000)
+    assert get(cache, 0, 1000) == (DATA[:1000], 0)
+    cache.close()
+
+
+def test_caches_that_are_opened_at_once_share_a_new_folder(tmp_path: Path) -> None:
+    """However many are opened at the same moment, all can be used."""
+    start = threading.Barrier(8)
+
+    def opened(_: int) -> None:
+        start.wait(30)
+        DiskCache(tmp_path / "new", 1_000_000).close()
+
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(opened, range(8)))
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:

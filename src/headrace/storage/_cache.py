@@ -58,6 +58,8 @@ _MOST_WAITING: Final = 16 << 20
 _OPEN_ENTRIES: Final = 128
 _THREADS: Final = 4
 _MARK: Final = "headrace cache 1\n"
+_MARKED: Final = "CACHE"  # the file with the mark
+_USAGE: Final = "usage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,8 +345,10 @@ class DiskCache:
         freed = 0
         for path in folder.glob(f"{address}-*"):
             if path.stem != name:
-                freed += path.stat().st_blocks * 512
-                path.unlink()
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                    count = path.stat().st_blocks * 512
+                    path.unlink()
+                    freed += count
         if freed:
             with self._usage() as usage:
                 usage.used -= freed
@@ -374,18 +378,22 @@ class DiskCache:
         import fcntl
 
         self._folder.mkdir(parents=True, exist_ok=True)
-        mark = self._folder / "CACHE"
-        if not mark.exists():
-            if any(self._folder.iterdir()):
-                raise StoreError(
-                    f"cache={str(self._folder)!r} holds other files: give an empty folder, or one "
-                    "that does not exist."
-                )
-            mark.write_text(_MARK)
-        elif mark.read_text() != _MARK:
+        mark = self._folder / _MARKED
+        names = {path.name for path in self._folder.iterdir()}
+        if not mark.exists() and names - {_MARKED, _USAGE}:
             raise StoreError(
-                f"cache={str(self._folder)!r} was made by another version of headrace: delete it."
+                f"cache={str(self._folder)!r} holds other files: give an empty folder, or one "
+                "that does not exist."
             )
+        with self._usage():  # one process at a time
+            content = mark.read_text() if mark.exists() else ""
+            if not content:
+                mark.write_text(_MARK)
+            elif content != _MARK:
+                raise StoreError(
+                    f"cache={str(self._folder)!r} was made by another version of headrace: "
+                    "delete it."
+                )
         self._users = os.open(self._folder / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             try:
@@ -417,7 +425,7 @@ class DiskCache:
         import fcntl
 
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self._folder / "usage", flags, 0o666)
+        descriptor = os.open(self._folder / _USAGE, flags, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             words = os.pread(descriptor, 64, 0).split()
