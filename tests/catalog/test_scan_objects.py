@@ -113,6 +113,32 @@ def test_urls_of_a_web_server_are_scanned(folder: Path, server: ObjectServer) ->
     assert "?" not in "".join(catalog.to_arrow()["path"].to_pylist())
 
 
+def test_urls_of_a_web_server_may_be_encoded(tmp_path: Path) -> None:
+    """A space and a percent sign in a name are found, whether a query follows or not."""
+    write(tmp_path / "a.wav", speechlike(8_000), 8_000, "WAV", "PCM_16")
+    data = (tmp_path / "a.wav").read_bytes()
+    with ObjectServer({"my file.wav": data, "50%.wav": data}) as server:
+        urls = [f"{server.url}/my%20file.wav", f"{server.url}/50%25.wav"]
+        assert headrace.scan(urls).ids.to_pylist() == ["50%25.wav", "my%20file.wav"]
+        assert len(headrace.scan(f"{server.url}/my%20file.wav?signature=1")) == 1
+        assert len(headrace.scan(f"{server.url}/my file.wav")) == 1
+
+
+def test_urls_that_differ_in_their_query_only_are_refused(server: ObjectServer) -> None:
+    """They would have one id, and one of them would be lost."""
+    url = f"{server.url}/data/top.flac"
+    with pytest.raises(CatalogError, match="differ in their query only") as caught:
+        headrace.scan([f"{url}?id=1", f"{url}?id=2"])
+    assert "id=" not in str(caught.value)
+    assert len(headrace.scan([f"{url}?id=1", f"{url}?id=1"])) == 1
+
+
+def test_a_file_url_is_one_sentence() -> None:
+    """Who writes file:// is told to give a path."""
+    with pytest.raises(CatalogError, match="give the path, without file://"):
+        headrace.scan("file:///data/*.wav")
+
+
 def test_a_web_server_is_not_searched(server: ObjectServer) -> None:
     """A pattern on a web server is refused with the reason."""
     with pytest.raises(CatalogError, match="a web server lists no files"):

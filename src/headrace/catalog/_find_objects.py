@@ -86,14 +86,21 @@ async def find_objects(
     NoRecordingsError
         A URL matches nothing.
     CatalogError
-        An object is outside of `root`, or the URLs are in several buckets or on several servers.
+        An object is outside of `root`, or the URLs are in several buckets or on several servers,
+        or two of them differ in their query only.
     StoreError
         A store cannot be listed.
     """
     found: dict[str, ObjectInfo | None] = {}  # by URL
     folders: list[str] = []
+    queries: dict[str, str] = {}
     for text in urls:
         url = parse_url(text)
+        if queries.setdefault(url.text, url.query) != url.query:
+            raise CatalogError(
+                f"Two URLs {url.text!r} differ in their query only, which no id holds: "
+                "scan them one by one."
+            )
         stores.remember_query(url)
         folder, matches = await _find_one(url, stores, extensions)
         folders.append(folder)

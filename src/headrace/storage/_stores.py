@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import unquote
 
 from headrace.errors import CatalogError, StoreError
 from headrace.storage._urls import HTTP, Url, parse_url
@@ -130,11 +131,14 @@ class Stores:
         url = parse_url(text)
         query = self._signed.get(url.text)
         if query is not None:
-            return self._signed_client(url, query), url.key.rpartition("/")[2]
+            return self._signed_client(url, query), unquote(url.key.rpartition("/")[2])
         if url.base not in self._clients:
             self._clients[url.base] = self._make(url)
         client = self._clients[url.base]
-        return client, client.key(url) if isinstance(client, _Fsspec) else url.key
+        if isinstance(client, _Fsspec):
+            return client, client.key(url)
+        # Clients of web servers encode keys; a URL is encoded already.
+        return client, unquote(url.key) if url.scheme in HTTP else url.key
 
     def _make(self, url: Url) -> Client:
         store = self._store
@@ -247,6 +251,11 @@ class _Obstore:
 
 
 def _fsspec_filesystem(url: Url) -> object:
+    if url.scheme in {"file", "local"}:
+        raise CatalogError(
+            f"{url.text!r} is a URL of this machine's own files: give the path, without "
+            f"{url.scheme}://."
+        )
     try:
         import fsspec
     except ImportError:
