@@ -328,7 +328,7 @@ def test_an_amount_of_memory_is_parsed(memory: Any, count: int) -> None:
 def test_anything_else_is_not_an_amount_of_memory(memory: Any) -> None:
     """The error shows the value and examples of what to write."""
     with pytest.raises(
-        ValueError, match='is not an amount of memory: write "1 GiB", "500 MB", or a number'
+        ValueError, match='is not an amount of bytes: write "1 GiB", "500 MB", or a number'
     ) as e:
         parse_bytes(memory)
     assert repr(memory) in str(e.value)
@@ -377,3 +377,9 @@ def test_a_file_that_can_be_written_passes(tmp_path: Path, file: str) -> None:
 
     assert (tmp_path / "old.csv").read_text() == "kept"
     assert not (tmp_path / "behind.csv").exists()
+
+
+def test_the_argument_with_a_wrong_number_of_bytes_is_named() -> None:
+    """Who gives a wrong size of the cache is not told of memory."""
+    with pytest.raises(ValueError, match="^cache_size='much' is not an amount of bytes"):
+        parse_bytes("much", "cache_size")

@@ -130,13 +130,13 @@ def check_stall_timeout(value: float | None, workers: int) -> float | None:
     )
 
 
-def parse_bytes(memory: str | float) -> int:
+def parse_bytes(memory: str | float, name: str = "memory") -> int:
     """Return the number of bytes in ``"1 GiB"``, ``"500MB"`` or ``1 << 30``.
 
     Raises
     ------
     ValueError
-        `memory` is not a positive amount of memory.
+        The argument called `name` is not a positive number of bytes.
     """
     if isinstance(memory, str):
         match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]*)\s*", memory)
@@ -145,7 +145,7 @@ def parse_bytes(memory: str | float) -> int:
         amount = float(memory) if isinstance(memory, Real) else 0.0
     if not 1 <= amount < 1 << 63:
         raise ValueError(
-            f"memory={memory!r} is not an amount of memory: "
+            f"{name}={memory!r} is not an amount of bytes: "
             'write "1 GiB", "500 MB", or a number of bytes.'
         )
     return int(amount)

@@ -62,7 +62,7 @@ def check_cache(cache: str | os.PathLike[str] | None, cache_size: str | int | No
         raise ValueError(
             'cache= and cache_size= belong together: cache="/nvme/headrace", cache_size="200 GiB".'
         )
-    return None if cache_size is None else parse_bytes(cache_size)
+    return None if cache_size is None else parse_bytes(cache_size, "cache_size")
 
 
 @dataclass(slots=True)

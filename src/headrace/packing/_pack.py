@@ -112,10 +112,7 @@ def pack(
 ) -> Catalog:
     """Do what `Catalog.pack` says."""
     form.windows(catalog)  # refuses what cannot be cut before any work
-    try:
-        size = parse_bytes(shard_size)
-    except ValueError as error:
-        raise ValueError(str(error).replace("memory=", "shard_size=", 1)) from None
+    size = parse_bytes(shard_size, "shard_size")
     threads = available_processors() if workers == "auto" else worker_count(workers)
     target = Path(absolute(folder))
     target.mkdir(parents=True, exist_ok=True)
