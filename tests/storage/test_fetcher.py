@@ -61,6 +61,7 @@ def test_faults_that_pass_are_not_noticed(
         (Fault(status=403, body="https://x/?sig=secret"), "PERMISSION", "HTTP status 403"),
         (Fault(status=404), "MISSING", "does not exist"),
         (Fault(status=400), "IO", "HTTP status 400, Bad Request"),
+        (Fault(status=301), "IO", "in another region: set AWS_REGION"),
         (
             Fault(status=403, body="<Code>RequestTimeTooSkewed</Code>"),
             "PERMISSION",

@@ -26,6 +26,7 @@ _NO_NAME: Final = re.compile(r"dns error|failed to lookup|name or service|resolv
 _NO_RANGES: Final = re.compile(r"non-partial response")
 _REFUSED: Final = re.compile(r"connection refused|ConnectionRefused", re.IGNORECASE)
 _CLOCK: Final = re.compile(r"RequestTimeTooSkewed|RequestExpired")
+_REGION: Final = re.compile(r"incorrectly configured region|AuthorizationHeaderMalformed")
 _CREDENTIALS: Final = re.compile(
     r"credential|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|169\.254\.169\.254",
     re.IGNORECASE,
@@ -62,6 +63,12 @@ def describe_store_error(error: BaseException) -> StoreProblem:
     if _CLOCK.search(text):
         message = "the store refuses the request because this machine's clock is off: set the clock"
         return StoreProblem(Code.PERMISSION, message)
+    if _REGION.search(text):
+        message = (
+            "the bucket is in another region: set AWS_REGION, or give "
+            'store={"region": ...} with the region'
+        )
+        return StoreProblem(Code.IO, message)
     if status == HTTPStatus.PRECONDITION_FAILED or "PreconditionError" in names:
         return StoreProblem(Code.CHANGED, _CHANGED)
     if status == HTTPStatus.NOT_FOUND or "FileNotFoundError" in names:
