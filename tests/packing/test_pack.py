@@ -196,6 +196,9 @@ def test_what_cannot_be_packed_is_refused(catalog: Catalog, tmp_path: Path) -> N
     catalog.pack(tmp_path / "pack", RATE)
     with pytest.raises(CatalogError, match="other recordings, or with other settings"):
         catalog.pack(tmp_path / "pack", RATE, bits=16)
+    (tmp_path / "file").touch()
+    with pytest.raises(CatalogError, match=r"file' cannot be made \(File exists\)"):
+        catalog.pack(tmp_path / "file", RATE)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("1")
     with pytest.raises(CatalogError, match="is not empty"):

@@ -115,7 +115,13 @@ def pack(
     size = parse_bytes(shard_size, "shard_size")
     threads = available_processors() if workers == "auto" else worker_count(workers)
     target = Path(absolute(folder))
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogError(
+            f"The folder {str(target)!r} cannot be made ({error.strerror or error}): "
+            "choose another one."
+        ) from error
     state = _resume(target, {"catalog": catalog.fingerprint, "shard_bytes": size, **asdict(form)})
     if not state.done:
         _Packer(catalog, target, form, size, state).run(threads, progress)
