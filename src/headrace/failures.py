@@ -87,7 +87,9 @@ class Failure:
 
     def __str__(self) -> str:
         span = "" if not self.windows else f", {self.start_s:.3f} s to {self.stop_s:.3f} s"
-        return escape_controls(f"{self.path}{span}: {self.message} [{self.code}]")
+        # Members of a tar, and values of a table, have one path in common.
+        which = "" if self.path.endswith(self.file_id) else f" ({self.file_id})"
+        return escape_controls(f"{self.path}{which}{span}: {self.message} [{self.code}]")
 
 
 class DecodeError(Exception):

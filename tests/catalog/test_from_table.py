@@ -256,6 +256,39 @@ def test_what_is_no_table_of_recordings_is_refused(make: Any, message: str) -> N
         from_table(make())
 
 
+def test_a_parquet_file_that_has_fewer_row_groups_since_is_a_failure(folder: Path) -> None:
+    """Its windows fail with the reason, and those of other rows do not."""
+    table = table_of(folder)
+    file = folder.parent / "t.parquet"
+    pq.write_table(table, file, row_group_size=1)
+    from_table(file).save(folder.parent / "c.parquet")
+    pq.write_table(table.slice(0, 2), file, row_group_size=1)
+    catalog = load_catalog(folder.parent / "c.parquet")
+    windows = catalog.windows(RATE, 0.25)
+    loader = windows.loader(batch_size=None, on_error="skip")
+    assert {one.file_id for one in loader} == set(catalog.ids.to_pylist()[:2])
+    assert {str(one.code) for one in loader.failures} == {"CHANGED"}
+    assert all(f"({one.file_id})" in str(one) for one in loader.failures)
+
+
+def test_a_table_without_rows_is_one_sentence() -> None:
+    """The message does not speak of files that match."""
+    with pytest.raises(NoRecordingsError, match="table has no rows"):
+        from_table(pa.table({"audio": pa.array([], pa.binary())}))
+
+
+def test_urls_in_a_table_are_failures_with_the_reason(folder: Path) -> None:
+    """A URL is not reported as a file that is missing, and its query is not shown."""
+    paths = [str(folder / "0.wav"), "https://host/x.wav?signature=secret"]
+    with pytest.warns(DamagedWarning, match="its path is a URL"):
+        catalog = from_table(pa.table({"audio": paths}))
+    assert len(catalog) == 1
+    assert "secret" not in repr(catalog.failures)
+    with pytest.raises(NoRecordingsError, match="its path is a URL") as caught:
+        from_table(pa.table({"audio": paths[1:]}))
+    assert "secret" not in repr((caught.value, caught.value.failures))
+
+
 def test_damaged_parquet_files_are_named(tmp_path: Path) -> None:
     """So is a pattern that matches nothing, and a name that should be a list."""
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")

@@ -46,6 +46,8 @@ def check_any_usable(table: pa.Table, failures: Sequence[Failure]) -> None:
         files = len(damaged_file_ids(failures))
         error = NoRecordingsError(
             f"None of the {files} files that match can be used: {_describe_first(failures)}."
+            if failures
+            else "There are no recordings: the tar holds no audio files."
         )
         error.failures = tuple(failures)
         raise error

@@ -20,7 +20,14 @@ from headrace.catalog._scan import check_scan_options, read_recordings
 from headrace.catalog._verify import verify_recordings
 from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError
 from headrace.failures import Code, Failure
-from headrace.storage import ParquetStore, Place, read_cells, read_parquet_cells
+from headrace.storage import (
+    ParquetStore,
+    Place,
+    is_url,
+    read_cells,
+    read_parquet_cells,
+    redacted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -256,7 +263,7 @@ def _of_dataset(dataset: Any) -> tuple[pa.Table, NDArray[np.int64] | None]:  # n
 
 
 def _rows(flat: _Flat, store: Store, counts: Sequence[tuple[str, int]], folder: str) -> _Rows:
-    """Return the rows that have bytes or a path; the others are failures."""
+    """Return the rows that have bytes or the path of a file; the others are failures."""
     if not flat.paths:
         raise NoRecordingsError("The table has no rows: give one with recordings.")
     ids, root = _ids(flat.paths, counts)
@@ -269,6 +276,10 @@ def _rows(flat: _Flat, store: Store, counts: Sequence[tuple[str, int]], folder: 
     for number, (part, offset, size, path) in enumerate(zip(*flat, strict=True)):
         if size >= 0:
             place = Place(part, offset, size, store.native)
+        elif path and is_url(path):
+            message = "its path is a URL: scan URLs with headrace.scan, or store the bytes"
+            rows.failures.append(Failure(ids[number], redacted(path), Code.UNSUPPORTED, message))
+            continue
         elif path:
             place = Place(absolute(os.path.join(folders[number], path)))
         else:
@@ -284,7 +295,8 @@ def _rows(flat: _Flat, store: Store, counts: Sequence[tuple[str, int]], folder: 
 def _ids(paths: Sequence[str | None], counts: Sequence[tuple[str, int]]) -> tuple[list[str], str]:
     """Return an id for each row, and the folder that they are relative to, or ``""``."""
     given = [path for path in paths if path]
-    if given and len(given) == len(paths) == len(set(given)):
+    has_urls = any(map(is_url, given))  # whose queries may be secret
+    if given and not has_urls and len(given) == len(paths) == len(set(given)):
         posix = [path.replace(os.sep, "/") for path in given]
         if all(os.path.isabs(path) for path in given):
             root = os.path.commonpath([os.path.dirname(path) for path in given])

@@ -143,6 +143,8 @@ def _part_bytes(parts: Iterable[str]) -> Iterator[int]:
     for (file, column), numbers in groups.items():
         with suppress(pa.ArrowException, OSError), pq.ParquetFile(file) as parquet:
             for number in numbers:
+                if number >= parquet.num_row_groups:
+                    continue  # replaced by another file: reading says so
                 group = parquet.metadata.row_group(number)
                 chunks = [group.column(index) for index in range(group.num_columns)]
                 yield from (
@@ -159,6 +161,10 @@ def _load_row_group(key: bytes) -> pa.Buffer:
         raise DecodeError(Code.MISSING, "there is no such part of a table")
     try:
         with pq.ParquetFile(match["file"]) as file:
+            if int(match["group"]) >= file.num_row_groups:
+                raise DecodeError(
+                    Code.CHANGED, "the Parquet file was replaced after it was read: read it again"
+                )
             column = file.read_row_group(int(match["group"]), [match["column"]]).column(0)
     except FileNotFoundError:
         raise DecodeError(Code.MISSING, "the Parquet file does not exist") from None
