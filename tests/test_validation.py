@@ -381,5 +381,5 @@ def test_a_file_that_can_be_written_passes(tmp_path: Path, file: str) -> None:
 
 def test_the_argument_with_a_wrong_number_of_bytes_is_named() -> None:
     """Who gives a wrong size of the cache is not told of memory."""
-    with pytest.raises(ValueError, match="^cache_size='much' is not an amount of bytes"):
+    with pytest.raises(ValueError, match=r"^cache_size='much' is not an amount"):
         parse_bytes("much", "cache_size")
