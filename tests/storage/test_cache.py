@@ -145,6 +145,21 @@ def test_caches_that_are_opened_at_once_share_a_new_folder(tmp_path: Path) -> No
         list(executor.map(opened, range(8)))
 
 
+def test_files_that_cannot_be_opened_are_one_problem_and_no_failure(tmp_path: Path) -> None:
+    """Bytes are fetched from the store if the cache's files cannot be opened."""
+    cache = DiskCache(tmp_path, 1_000_000)
+    get(cache, 0, 200_000)
+    cache.close()
+    (data,) = tmp_path.glob("*/*.data")
+    data.unlink()
+    data.mkdir()
+    cache = DiskCache(tmp_path, 1_000_000)
+    assert get(cache, 0, 200_000) == (DATA[:200_000], 0)
+    cache.close()
+    assert cache.problem is not None
+    assert "(Is a directory)" in cache.problem
+
+
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     """Nothing is written among files of the user."""
     (tmp_path / "thesis.txt").write_text("x")

@@ -210,6 +210,20 @@ def test_a_reader_gets_bytes_whose_announcement_has_ended() -> None:
     assert not fetcher._core._planned_bytes.keys() - {(name, 0)}  # its room is free again
 
 
+def test_a_request_that_is_cancelled_makes_room_for_others() -> None:
+    """What was announced is fetched though the requests before it were given up."""
+    files = HeldFiles()
+    fetcher = Fetcher(Stores(files), fetches=1)
+    name = object_key("held://shelf/x.wav", len(DATA), "ETag 1")
+    fetcher.expect(name, 0, 1000)
+    fetcher.expect(name, 5000, 6000)
+    assert files.asked.get(timeout=30) == 0
+    fetcher.release(name, 0, 1000)
+    assert files.asked.get(timeout=30) == 5000
+    files.gate.set()
+    fetcher.close()
+
+
 def test_signed_urls_are_used_and_not_shown(server: ObjectServer) -> None:
     """The query of a URL reaches the server, and nothing else."""
     server.fault = lambda _: None

@@ -205,13 +205,17 @@ class DiskCache:
         first, last = offset // BLOCK, (offset + count - 1) // BLOCK
         pieces: list[tuple[int, bytes]] = []
         missing: list[int] = []
-        with self._entry(url, version, size, create=False) as entry:
-            for block in range(first, last + 1):
-                piece = None if entry is None else self._read(entry, block, size)
-                if piece is None:
-                    missing.append(block)
-                else:
-                    pieces.append((block * BLOCK, piece))
+        try:
+            with self._entry(url, version, size, create=False) as entry:
+                for block in range(first, last + 1):
+                    piece = None if entry is None else self._read(entry, block, size)
+                    if piece is None:
+                        missing.append(block)
+                    else:
+                        pieces.append((block * BLOCK, piece))
+        except OSError as error:
+            self._note(error)
+            return CachedRange(offset, count, offset, offset + count, [])
         if not missing:
             return CachedRange(offset, count, 0, 0, pieces)
         start, stop = missing[0] * BLOCK, min(size, (missing[-1] + 1) * BLOCK)
@@ -239,13 +243,16 @@ class DiskCache:
                 if entry is not None:
                     self._write(entry, size, offset, data)
         except OSError as error:
-            self.problem = (
-                f"the disk cache {str(self._folder)!r} cannot be written "
-                f"({error.strerror or error}): nothing more is kept in it."
-            )
+            self._note(error)
         finally:
             with self._lock:
                 self._waiting_bytes -= len(data)
+
+    def _note(self, error: OSError) -> None:
+        self.problem = (
+            f"the disk cache {str(self._folder)!r} cannot be used "
+            f"({error.strerror or error}): nothing more is kept in it."
+        )
 
     def _write(self, entry: _Entry, size: int, offset: int, data: memoryview) -> None:
         stop = offset + len(data)

@@ -441,12 +441,11 @@ class _Core:
             self._store.fail(key, offset, Code.IO, reason)
             raise
         finally:
-            self._limited -= limited
+            self._end_request(limited=limited)
         if isinstance(answer, StoreProblem):
             self._store.fail(key, offset, answer.code, answer.message)
         else:
             self._store.give(key, offset, count, answer.data)
-        self._fill()
 
     async def _fetch_head(self, url: str, count: int, use: Callable[[Any], None]) -> None:
         try:
@@ -455,7 +454,7 @@ class _Core:
             use(StoreProblem(Code.IO, "fetching was ended"))
             raise
         finally:
-            self._limited -= 1
+            self._end_request(limited=True)
         if isinstance(answer, StoreProblem):
             use(answer)
         else:
@@ -466,7 +465,12 @@ class _Core:
                 self._store.expect(key, 0, held, max(1, held))
                 self._store.give(key, 0, held, answer.data)
             use(info)
-        self._fill()
+
+    def _end_request(self, *, limited: bool) -> None:
+        """Let others begin, however a request has ended."""
+        self._limited -= limited
+        if not self._closed:
+            self._fill()
 
     async def _try(
         self,
