@@ -133,6 +133,21 @@ def test_urls_that_differ_in_their_query_only_are_refused(server: ObjectServer) 
     assert len(headrace.scan([f"{url}?id=1", f"{url}?id=1"])) == 1
 
 
+@pytest.mark.parametrize("pattern", ["shelf", "shelf/**/*.wav", "shelf/2024/*/*.wav"])
+def test_file_systems_of_fsspec_are_searched(folder: Path, pattern: str) -> None:
+    """Names that begin with a slash, as in memory and over SFTP, are those of a folder."""
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    files.put(f"{folder}/2024", "/shelf/2024", recursive=True)
+    try:
+        found = headrace.scan(f"memory://{pattern}", store=files)
+        assert "2024/a/x.wav".endswith(next(one for one in found.ids.to_pylist() if "x.wav" in one))
+        assert len(found.windows(8_000, 0.1)[0].audio) == 800
+    finally:
+        files.rm("/shelf", recursive=True)
+
+
 def test_a_file_url_is_one_sentence() -> None:
     """Who writes file:// is told to give a path."""
     with pytest.raises(CatalogError, match="give the path, without file://"):

@@ -15,7 +15,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
@@ -250,6 +250,11 @@ class _Obstore:
         return objects, list(found["common_prefixes"])
 
 
+def _as_number(value: object) -> object:
+    """Return a time in seconds: some file systems list a number and describe a datetime."""
+    return value.timestamp() if isinstance(value, datetime) else value
+
+
 def _fsspec_filesystem(url: Url) -> object:
     if url.scheme in {"file", "local"}:
         raise CatalogError(
@@ -268,8 +273,8 @@ def _fsspec_filesystem(url: Url) -> object:
         else:
             return filesystem
     raise CatalogError(
-        f"headrace knows no store for {url.scheme}:// URLs: write s3://, gs://, az:// or https://, "
-        "or install fsspec with the package that it needs for this scheme."
+        f"headrace knows no store for {url.scheme}:// URLs: give one as store=, write s3://, "
+        "gs://, az:// or https://, or install fsspec with the package that it needs for this scheme."
     )
 
 
@@ -301,13 +306,14 @@ class _Fsspec:
     def _as_info(self, info: dict[str, Any]) -> ObjectInfo:
         version = next(
             (
-                f"{name} {info[name]}"
+                f"{name} {_as_number(info[name])}"
                 for name in ("ETag", "etag", "generation", "mtime", "LastModified", "created")
                 if info.get(name) is not None
             ),
             None,
         )
-        return ObjectInfo(str(info["name"]).strip("/"), int(info.get("size") or 0), version)
+        # A slash at the begin belongs to the name, as in `key`.
+        return ObjectInfo(str(info["name"]).rstrip("/"), int(info.get("size") or 0), version)
 
     async def info(self, key: str) -> ObjectInfo | None:
         try:
@@ -324,5 +330,5 @@ class _Fsspec:
     async def list_folder(self, prefix: str) -> tuple[list[ObjectInfo], list[str]]:
         found = await asyncio.to_thread(self._files.ls, prefix, detail=True)
         objects = [self._as_info(info) for info in found if info["type"] != "directory"]
-        folders = [str(info["name"]).strip("/") for info in found if info["type"] == "directory"]
+        folders = [str(info["name"]).rstrip("/") for info in found if info["type"] == "directory"]
         return objects, folders
