@@ -274,7 +274,7 @@ def _fsspec_filesystem(url: Url) -> object:
             return filesystem
     raise CatalogError(
         f"headrace knows no store for {url.scheme}:// URLs: give one as store=, write s3://, "
-        "gs://, az:// or https://, or install fsspec with the package that it needs for this scheme."
+        "gs://, az:// or https://, or install fsspec with the package that this scheme needs."
     )
 
 
