@@ -229,6 +229,11 @@ def test_an_index_beside_a_tar_is_used(folder: Path, tmp_path: Path) -> None:
         index.write_text(text, "latin-1")
         assert len(scan(tar)) == len(KINDS)
 
+    # Of another tar with members of the same sizes:
+    renamed = [one._replace(name=f"z{one.name}") for one in members]
+    index.write_text(index_text(renamed, tar.stat().st_size), "utf-8")
+    assert not any("/z" in one for one in scan(tar).ids.to_pylist())
+
 
 def test_a_preview_shows_members(folder: Path, tmp_path: Path) -> None:
     """A tar is previewed like a folder."""

@@ -27,6 +27,7 @@ INDEX_ENDING: Final = ".idx"
 
 _BLOCK: Final = 512
 _RECORD: Final = 20 * _BLOCK  # what GNU tar fills a tar up to with zeros
+_MOST_NAME: Final = 100  # bytes of a header's name
 _ZEROS: Final = bytes(_BLOCK)
 _MOST_EXTENDED: Final = 1 << 20  # bytes of a long name or of pax records; a guess
 _INDEX_BEGIN: Final = "headrace tar index 1"
@@ -239,9 +240,7 @@ def _member(
     if not is_file and not is_sparse and header.kind not in _LINKS:
         return None
     size = _size_of(header, extended)
-    name = name.lstrip("/")
-    while name.startswith("./"):
-        name = name[2:].lstrip("/")
+    name = _without_root(name)
     fault = None
     if header.kind in _LINKS:
         fault = Code.UNSUPPORTED, "it is a link: put the file itself into the tar"
@@ -255,6 +254,13 @@ def _member(
             f"the tar is cut short: it has {max(0, tar_size - content)} of the {size} bytes",
         )
     return TarMember(name, content, size, fault)
+
+
+def _without_root(name: str) -> str:
+    name = name.lstrip("/")
+    while name.startswith("./"):
+        name = name[2:].lstrip("/")
+    return name
 
 
 def parse_index(text: str, tar_size: int) -> list[TarMember] | None:
@@ -276,11 +282,17 @@ def parse_index(text: str, tar_size: int) -> list[TarMember] | None:
 
 
 def has_header(file: BinaryIO, member: TarMember) -> bool:
-    """Return whether the header of a file of this size stands before a member's content."""
+    """Return whether the header of a file of this size and name stands before its content.
+
+    A name that is long or not ASCII may stand elsewhere, and is not compared.
+    """
     file.seek(member.offset - _BLOCK)
     try:
         header = _parse(file.read(_BLOCK).ljust(_BLOCK, b"\0"))
     except _DamagedError:
+        return False
+    is_plain = member.name.isascii() and len(member.name) < _MOST_NAME
+    if is_plain and _without_root(header.name) != member.name:
         return False
     return header.kind in _REGULAR and header.size in {member.size, 0}
 
