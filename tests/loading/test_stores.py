@@ -269,6 +269,7 @@ def _load_in_child(catalog: Catalog, queue: "multiprocessing.Queue[str]") -> Non
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:RuntimeWarning")  # JAX's, if other tests imported it
 def test_a_forked_child_raises_one_sentence(bucket: Catalog) -> None:
     """The parent has read from a store, so its forked child says what to do, and does not hang."""
     bucket.windows(8_000, 0.5)[0]

@@ -24,7 +24,9 @@ def get(
     cache: DiskCache, offset: int, count: int, version: str = '"1"', url: str = "s3://b/x"
 ) -> tuple[bytes, int]:
     """Return a range, fetched if it has to be, and how many of its bytes the cache had."""
-    found = asyncio.run(cache.find(url, version, SIZE, offset, count))
+    with ThreadPoolExecutor(1) as pool:  # this thread may have a loop: Playwright's
+        search = cache.find(url, version, SIZE, offset, count)
+        found = pool.submit(asyncio.run, search).result()
     fetched = DATA[found.start : found.stop]
     if fetched:
         cache.keep(url, version, SIZE, found.start, fetched)
