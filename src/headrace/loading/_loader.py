@@ -13,6 +13,7 @@ Guarantees
 
 from __future__ import annotations
 
+import sys
 import weakref
 from contextlib import contextmanager
 from functools import partial
@@ -456,11 +457,13 @@ class Loader:
                     assert self._ledger.last_failure is not None
                     raise ReadError(self._ledger.last_failure)
         finally:
-            iteration.close()
-            self._meter.record_bytes(self._used_bytes(plan, reader))
-            if self._iteration() is iteration:
-                self._meter.stop()
-                self._newest = None
+            # At the interpreter's exit the threads have ended already, and modules are emptied.
+            if not iteration.interpreter_ends():
+                iteration.close()
+                self._meter.record_bytes(self._used_bytes(plan, reader))
+                if self._iteration() is iteration:
+                    self._meter.stop()
+                    self._newest = None
 
     def _job(self, item: WorkItem, read: ReadFunction, reader: Reader) -> Job[WorkResult]:
         """Return the job that loads a work item, with the memory that it is loaded into."""
@@ -572,6 +575,8 @@ class _Iteration:
         The iteration's threads.
     reader : Reader or None
         The iteration's open files.
+    interpreter_ends : callable
+        `sys.is_finalizing`. It is kept here because `sys` is gone when its answer is True.
     fetcher : Fetcher or None
         What fetches objects of a store.
     """
@@ -580,6 +585,7 @@ class _Iteration:
         self.prefetcher: Prefetcher[WorkResult] | None = None
         self.reader: Reader | None = None
         self.fetcher: Fetcher | None = None
+        self.interpreter_ends = sys.is_finalizing
         self._ended = False
         self._forked = False
         register_fork_listener(self)
