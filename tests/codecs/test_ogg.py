@@ -674,13 +674,10 @@ def test_mutated_files_end_in_samples_or_failures(tmp_path: Path, codec: str) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("codec", [VORBIS, OPUS])
-@pytest.mark.parametrize("seed", range(2, 6))
-def test_many_mutated_files_end_in_samples_or_failures(
-    tmp_path: Path, codec: str, seed: int
-) -> None:
+def test_many_mutated_files_end_in_samples_or_failures(tmp_path: Path, codec: str) -> None:
     """The same for more of them."""
     parts = [encoded(tmp_path, codec, n, seed=n, channels=2) for n in (300_000, 50_000)]
-    mutate(stored(tmp_path, [one for part in parts for one in part]), seed, 600, 300)
+    mutate(stored(tmp_path, [one for part in parts for one in part]), 2, 600, 300)
 
 
 @pytest.mark.slow
