@@ -32,7 +32,7 @@ from rivals import ours
 from tasks import WINDOW_S, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -76,12 +76,10 @@ class Checked:
 
 
 @dataclass
-class Entry:
-    """One loader at one task."""
+class Timings:
+    """One loader at one task: windows and seconds of each round, or why it was skipped."""
 
     skipped: str = ""
-    worst_db: float = 0.0
-    lag: float = 0.0
     windows: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
@@ -89,6 +87,19 @@ class Entry:
     def speeds(self) -> list[float]:
         """Times real time, by round."""
         return [n * WINDOW_S / s for n, s in zip(self.windows, self.seconds, strict=True)]
+
+    def ratio(self, other: Timings) -> float:
+        """Return the median of the rounds' ratios of speed."""
+        pairs = zip(self.speeds, other.speeds, strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+
+@dataclass
+class Entry(Timings):
+    """One loader at one task, and how its audio compares with headrace's."""
+
+    worst_db: float = 0.0
+    lag: float = 0.0
 
 
 # In a loader's own process
@@ -184,19 +195,20 @@ def _difference(
 
 
 class LoaderProcesses:
-    """One process for the module of each loader."""
+    """A process for each loader; those with the same value in `processes` share one."""
 
-    def __init__(self) -> None:
-        self._pools: dict[str, ProcessPoolExecutor] = {}
+    def __init__(self, processes: Mapping[str, object]) -> None:
+        self._processes = processes
+        self._pools: dict[object, ProcessPoolExecutor] = {}
 
     def ask(self, function: Callable[..., Any], name: str, *arguments: object) -> Any:
-        """Call a function of this module in the loader's process."""
-        module = RIVALS[name]
-        if module not in self._pools:
-            self._pools[module] = ProcessPoolExecutor(
+        """Call a function of a module in the loader's process."""
+        process = self._processes[name]
+        if process not in self._pools:
+            self._pools[process] = ProcessPoolExecutor(
                 1, mp_context=multiprocessing.get_context("spawn")
             )
-        return self._pools[module].submit(function, name, *arguments).result()
+        return self._pools[process].submit(function, name, *arguments).result()
 
     def close(self) -> None:
         """End the processes."""
@@ -244,15 +256,10 @@ def report(task: str, entries: dict[str, Entry]) -> None:
     for name, entry in entries.items():
         if not entry.speeds:
             continue
-        share = f"{_ratio(entry, base):6.2f}" if base and base.speeds else "     -"
+        share = f"{entry.ratio(base):6.2f}" if base and base.speeds else "     -"
         lag = f", up to {entry.lag:.2f} samples off" if abs(entry.lag) > 0.01 else ""
         ours_or = "" if name in ours.RIVALS else f"   (differs by {entry.worst_db:.0f} dB{lag})"
         print(f"  {statistics.median(entry.speeds):9,.0f} {share}  {name}{ours_or}", flush=True)
-
-
-def _ratio(one: Entry, other: Entry) -> float:
-    pairs = zip(one.speeds, other.speeds, strict=True)
-    return statistics.median(a / b for a, b in pairs)
 
 
 def table(results: dict[str, Any]) -> None:
@@ -303,7 +310,7 @@ def _lead(entries: dict[str, Entry], one: str, other: str) -> float | None:
     """Return how many times as fast `one` was; None if either was not measured."""
     if not all(name in entries and entries[name].speeds for name in (one, other)):
         return None
-    return _ratio(entries[one], entries[other])
+    return entries[one].ratio(entries[other])
 
 
 def packages() -> str:
@@ -315,6 +322,12 @@ def packages() -> str:
         except PackageNotFoundError:
             found.append(f"no {name}")
     return ", ".join(found)
+
+
+def named(names: Iterable[str], words: list[str] | None) -> list[str]:
+    """Return the names that hold one of the words; all of them without words."""
+    lower = [word.lower() for word in words or [""]]
+    return [name for name in names if any(word in name.lower() for word in lower)]
 
 
 def main() -> None:
@@ -339,12 +352,7 @@ def main() -> None:
         return
     if not arguments.folder:
         parser.error("name a folder for the corpora, or --table with a file of results.")
-
-    def chosen(names: list[str], words: list[str] | None) -> list[str]:
-        lower = [word.lower() for word in words or [""]]
-        return [name for name in names if any(word in name.lower() for word in lower)]
-
-    names = chosen(list(RIVALS), arguments.only)
+    names = named(RIVALS, arguments.only)
     results: dict[str, Any] = {
         "machine": corpus.machine(),
         "packages": packages(),
@@ -353,9 +361,9 @@ def main() -> None:
         "works": {},
     }
     print(f"{results['machine']}\n{results['packages']}", flush=True)
-    processes = LoaderProcesses()
+    processes = LoaderProcesses(RIVALS)
     try:
-        for name in chosen(list(tasks.NAMES), arguments.tasks):
+        for name in named(tasks.NAMES, arguments.tasks):
             task = tasks.make(
                 name,
                 arguments.folder,

@@ -24,14 +24,13 @@ import argparse
 import datetime as dt
 import itertools
 import json
-import multiprocessing
 import statistics
 import subprocess
 import threading
 import time
 from collections import Counter, deque
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +38,9 @@ from typing import TYPE_CHECKING, Any
 import corpus
 import numpy as np
 import soundfile
-from compare import packages
+import tasks
+from compare import LoaderProcesses, Timings, named, packages
+from tasks import WINDOW_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     Audio = NDArray[np.float32]
     Span = tuple[str, int, int]  # path, first second, seconds
 
-RATE, RATE_OUT, WINDOW_S = 48_000, 16_000, 5
+RATE, RATE_OUT = 48_000, 16_000
 MINUTE_S = 60
 DEPTH = 4  # jobs in flight for each worker
 
@@ -388,11 +389,8 @@ class Spdl(Pool):
 
 
 def rows(audio: Audio, seconds: int) -> Audio:
-    """Return windows: a decoder may give a few samples more or fewer."""
-    wanted = seconds * RATE_OUT
-    if len(audio) < wanted:
-        audio = np.pad(audio, (0, wanted - len(audio)))
-    return audio[:wanted].reshape(-1, WINDOW_S * RATE_OUT)
+    """Return the windows of a span, shape ``(count, samples)``."""
+    return tasks.rows(audio, seconds // WINDOW_S, WINDOW_S * RATE_OUT)
 
 
 LOADERS: dict[str, Callable[[], Any]] = {
@@ -509,41 +507,16 @@ def scanned_s(name: str, folder: str) -> float:
 
 
 @dataclass
-class Entry:
-    """One loader at one task."""
+class Entry(Timings):
+    """One loader at one task, and how many of its windows are wrong."""
 
-    skipped: str = ""
     wrong: int = 0
     compared: int = 0
     worst: float = 0.0
-    windows: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-
-    @property
-    def speeds(self) -> list[float]:
-        """Times real time, by round."""
-        return [n * WINDOW_S / s for n, s in zip(self.windows, self.seconds, strict=True)]
-
-
-class Processes:
-    """One process for each loader."""
-
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pools = {name: ProcessPoolExecutor(1, mp_context=context) for name in LOADERS}
-
-    def ask(self, function: Callable[..., Any], name: str, *arguments: object) -> Any:
-        """Call a function of this module in the loader's process."""
-        return self.pools[name].submit(function, name, *arguments).result()
-
-    def close(self) -> None:
-        """End the processes."""
-        for pool in self.pools.values():
-            pool.shutdown()
 
 
 def measure(
-    processes: Processes, work: Work, rounds: int, options: argparse.Namespace
+    processes: LoaderProcesses, work: Work, rounds: int, options: argparse.Namespace
 ) -> dict[str, Entry]:
     """Measure all loaders at one task."""
     entries: dict[str, Entry] = {}
@@ -619,7 +592,7 @@ def _lead(entries: dict[str, Entry]) -> str:
     if ours is None or not ours.speeds:
         return "-"
     leads = {
-        name: statistics.median(a / b for a, b in zip(ours.speeds, entry.speeds, strict=True))
+        name: ours.ratio(entry)
         for name, entry in entries.items()
         if entry is not ours and entry.speeds
     }
@@ -655,10 +628,6 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _named(names: tuple[str, ...], words: list[str] | None) -> list[str]:
-    return [one for one in names if any(word.lower() in one.lower() for word in words or [""])]
-
-
 def main() -> None:
     """Measure and print."""
     options = _options()
@@ -675,10 +644,10 @@ def main() -> None:
         "scan_s": {},
         "tasks": {},
     }
-    processes = Processes()
+    processes = LoaderProcesses(LOADERS)
     try:
-        for task in _named(TASKS, options.tasks):
-            for kind in _named(tuple(FORMATS), options.formats):
+        for task in named(TASKS, options.tasks):
+            for kind in named(FORMATS, options.formats):
                 short = task == MINUTES
                 name = f"{FORMATS[kind][0]}-{options.long_s}"
                 folder = str(options.folder / ("short" if short else "long") / name)
