@@ -82,7 +82,7 @@ def scan(
     decoder : {"auto", "ffmpeg", "libsndfile"}
         What decodes Vorbis and Opus in Ogg. ``"ffmpeg"`` reads random windows without a decode from
         the start; the scan reads the whole file, and decodes nothing. ``"libsndfile"`` decodes as
-        versions before 0.3 did: from the start of the file. ``"auto"`` is FFmpeg, except for
+        headrace 0.1 did: from the start of the file. ``"auto"`` is FFmpeg, except for
         unchanged files that `cache` has otherwise. The catalog names the decoder. Other files have
         one decoder, whatever is given here.
     workers : int or "auto"
