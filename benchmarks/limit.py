@@ -6,9 +6,10 @@ The floor is the time of `--workers` processes that share nothing and transfer n
 through its part of the windows three times: once to decode into reused memory, once to convert to
 float32 and mix, once to resample into the rows of a batch. The three times are added. Plain WAV is
 read with `preadv`, FLAC is decoded by the kernel's own decoder from the bytes of the whole file,
-and everything else by libsndfile: also Vorbis, which headrace decodes by FFmpeg. headrace runs in the same rounds with as many threads. Efficiency
-is the floor's time divided by headrace's; the median of the rounds. It can exceed 1 where steps of
-the pipeline overlap or find their bytes in a faster cache.
+and everything else by libsndfile: also Vorbis, which headrace decodes by FFmpeg. headrace runs in
+the same rounds with as many threads. Efficiency is the floor's time divided by headrace's; the
+median of the rounds. It can exceed 1 where steps of the pipeline overlap or find their bytes in a
+faster cache.
 """
 
 from __future__ import annotations
