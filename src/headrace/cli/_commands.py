@@ -118,7 +118,6 @@ def headrace_command(
     [cyan]headrace demo                             [/cyan] compare with and without threads
     [cyan]headrace scan "recordings/**/*.wav"       [/cyan] list recordings, find damaged files
     [cyan]headrace preview "recordings/**/*.wav"    [/cyan] look at windows and listen to them
-
     Exit codes: 0 success; 1 data error; 2 usage error; 130 interrupted.
     """
 

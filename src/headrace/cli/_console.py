@@ -45,18 +45,16 @@ __all__ = [
 _PIPE_COLUMNS: Final = 10_000
 """Width of a report in a pipe: the name of a file stays on one line, so that `grep` finds it."""
 
-_COMPLETION_HELP: Final = {
-    "install_completion": "Install completion with the Tab key.",
-    "show_completion": "Print the completion script.",
-}
+_COMPLETION: Final = frozenset({"install_completion", "show_completion"})
+"""Typer's own options, which docs/reference/cli.md explains."""
 
 
 def build_command_line(app: typer.Typer) -> Callable[[], object]:
-    """Return the function that runs the app, with short help for typer's own options."""
+    """Return the function that runs the app, with a help that fits a screen."""
     command = typer.main.get_command(app)
     for option in command.params:
-        if option.name in _COMPLETION_HELP and isinstance(option, typer.core.TyperOption):
-            option.help = _COMPLETION_HELP[option.name]
+        if option.name in _COMPLETION and isinstance(option, typer.core.TyperOption):
+            option.hidden = True
     return command
 
 
