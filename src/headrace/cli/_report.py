@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from headrace.failures import Failure
     from headrace.inference import Run
 
-__all__ = ["bench_report", "demo_report", "results_report", "scan_report"]
-__all__ = ["bench_report", "demo_report", "export_report", "scan_report"]
+__all__ = ["bench_report", "demo_report", "export_report", "results_report", "scan_report"]
 
 _SHOWN_FAILURES: Final = 10
 _FILE_COLUMNS: Final = 80
