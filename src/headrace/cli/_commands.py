@@ -657,8 +657,8 @@ def export_command(
     default, by_label = parse_thresholds(threshold or [])
     target = Path(_EXPORTS[to]) if output is None else output
     with errors_printed_as_sentences(json_file):
-        is_file = to in (ExportTo.CSV, ExportTo.PARQUET) or target.suffix.lower() == ".csv"
-        if is_file and to not in (ExportTo.RAVEN, ExportTo.AUDACITY):
+        is_one_csv = to is ExportTo.BIRDNET_CSV and target.suffix.lower() == ".csv"
+        if is_one_csv or to in (ExportTo.CSV, ExportTo.PARQUET):
             detections.check_new_file(target, overwrite=overwrite)
         run = headrace.load_run(results)
         limits: float | dict[str, float] | None = by_label or None
