@@ -1,9 +1,10 @@
-"""A model over an archive: its results, and what becomes of them.
+"""What a model found in recordings: `Detections`, one table of events.
 
-`Detections` (`_detections`) are events found by a model: `_scores` and `_events` make them of
-results, `_merging` joins neighbours, `_export_files` and `_hoplite` write them for other programs.
+`_result_batches` reads results in bounded memory, `_scores` and `_events` make `Detections`
+(`_detections`) of them, `_merging` joins neighbours, `_export_files` and `_hoplite` write them for
+other programs.
 
-May import `loading`, `annotations` and what stands below them.
+May import `annotations` and what stands below it.
 """
 
 from headrace._lazy import attach_names
