@@ -6,12 +6,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import numpy as np
-
 from headrace._formatting import escape_controls, format_count
 from headrace.errors import ModelError
 from headrace.failures import Code, Failure
-from headrace.windows import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from headrace.inference._outputs import Outputs
-    from headrace.windows import Windows
+    from headrace.windows import Batch, Windows
 
 __all__ = ["Model", "ModelResult", "select_rows"]
 
@@ -112,7 +109,7 @@ class Model:
             The model raised, or returned something else than a row for each window.
         """
         rows = min(rows, _TRIAL_ROWS)
-        noise = self._noise(rows)
+        noise = self._windows.noise_batch(rows)
         try:
             returned = self._call(self._prepare(noise))
         except Exception as error:
@@ -146,7 +143,7 @@ class Model:
     def _check_alive(self, batch: Any, first: Exception) -> None:  # noqa: ANN401
         """Raise `ModelError` if the model fails on noise too: no window is to blame then."""
         try:
-            self._call(self._prepare(self._noise(1)))
+            self._call(self._prepare(self._windows.noise_batch(1)))
         except Exception as error:
             raise ModelError(
                 f"{self._error(batch, first)} It also raised {_describe(error)} on noise, so the "
@@ -184,25 +181,6 @@ class Model:
             float(batch.end_s[row]),
             1,
             int(batch.index[row]),
-        )
-
-    def _noise(self, rows: int) -> Batch:
-        example = self._windows.noise_example()
-        labels, mask = example.labels, example.label_mask
-        return Batch(
-            audio=np.repeat(example.audio[None], rows, axis=0),
-            file_id=(example.file_id,) * rows,
-            offset=np.zeros(rows),
-            sample_rate=example.sample_rate,
-            path=(example.path,) * rows,
-            index=np.zeros(rows, np.int64),
-            end_s=np.full(rows, example.end_s),
-            valid_samples=np.full(rows, example.valid_samples),
-            valid=np.ones(rows, bool),
-            source=np.zeros(rows, np.int64),
-            state={},
-            labels=None if labels is None else np.repeat(labels[None], rows, axis=0),
-            label_mask=None if mask is None else np.repeat(mask[None], rows, axis=0),
         )
 
 

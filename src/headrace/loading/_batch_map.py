@@ -23,10 +23,6 @@ _GENERATOR_INDEX = -1
 0."""
 
 
-def _repeat(row: NDArray[Any] | None, count: int) -> NDArray[Any] | None:
-    return None if row is None else np.repeat(row[None], count, axis=0)
-
-
 def _arrays(batch: Batch) -> list[NDArray[Any]]:
     values = (getattr(batch, field.name) for field in fields(batch))
     return [value for value in values if isinstance(value, np.ndarray)]
@@ -96,24 +92,9 @@ class BatchMap:
 
     def _measure_extra_bytes(self, windows: Windows, batch_size: int) -> int:
         """Call the function on a batch of noise, and return the bytes of the arrays it added."""
-        example = windows.noise_example()
-        audio = np.repeat(example.audio[None], batch_size, axis=0)
-        batch = Batch(
-            audio=audio,
-            file_id=(example.file_id,) * batch_size,
-            offset=np.zeros(batch_size),
-            sample_rate=example.sample_rate,
-            path=(example.path,) * batch_size,
-            index=np.zeros(batch_size, np.int64),
-            end_s=np.full(batch_size, example.end_s),
-            valid_samples=np.full(batch_size, example.valid_samples),
-            valid=np.ones(batch_size, bool),
-            source=np.zeros(batch_size, np.int64),
-            state={},
-            labels=_repeat(example.labels, batch_size),
-            label_mask=_repeat(example.label_mask, batch_size),
-        )
-        result = self._call(batch, 0, 0, f"noise, {audio.dtype} of shape {audio.shape}")
+        batch = windows.noise_batch(batch_size)
+        noise = f"noise, {batch.audio.dtype} of shape {batch.audio.shape}"
+        result = self._call(batch, 0, 0, noise)
         known = _arrays(batch)
         return sum(
             array.nbytes

@@ -15,7 +15,7 @@ import numpy as np
 
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
-from headrace.windows._batch import AudioExample
+from headrace.windows._batch import AudioExample, Batch
 from headrace.windows._draws import Sampled, check_weights
 from headrace.windows._identity import InOrderIdentity, RecordingShardIdentity, WindowsIdentity
 from headrace.windows._labels import Labels
@@ -813,6 +813,26 @@ class Windows(Sequence[AudioExample]):
         """Return an example with noise as its audio, on which functions of windows are tried."""
         classes = None if self.labels is None else len(self.classes)
         return noise_example(self.spec, self.recordings[0], self.shape, self.dtype, classes)
+
+    def noise_batch(self, rows: int) -> Batch:
+        """Return a batch of `noise_example`, on which functions of batches are tried."""
+        example = self.noise_example()
+        labels, mask = example.labels, example.label_mask
+        return Batch(
+            audio=np.repeat(example.audio[None], rows, axis=0),
+            file_id=(example.file_id,) * rows,
+            offset=np.zeros(rows),
+            sample_rate=example.sample_rate,
+            path=(example.path,) * rows,
+            index=np.zeros(rows, np.int64),
+            end_s=np.full(rows, example.end_s),
+            valid_samples=np.full(rows, example.valid_samples),
+            valid=np.ones(rows, bool),
+            source=np.zeros(rows, np.int64),
+            state={},
+            labels=None if labels is None else np.repeat(labels[None], rows, axis=0),
+            label_mask=None if mask is None else np.repeat(mask[None], rows, axis=0),
+        )
 
     def __repr__(self) -> str:
         rate = self.spec.sample_rate
