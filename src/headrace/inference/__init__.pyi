@@ -2,7 +2,6 @@
 
 from ._apply import Application as Application
 from ._apply import OnModelError as OnModelError
-from ._apply import apply as apply
 from ._assigned_parts import AssignedParts as AssignedParts
 from ._assigned_parts import PartCounts as PartCounts
 from ._parts import PartName as PartName

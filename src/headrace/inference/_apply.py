@@ -1,4 +1,4 @@
-"""`apply`: one process's share of applying a model to windows.
+"""`Application`: one process's share of applying a model to windows.
 
 Guarantees
 ----------
@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from headrace.observe import Stats
     from headrace.windows import Batch, Windows
 
-__all__ = ["Application", "OnModelError", "apply"]
+__all__ = ["Application", "OnModelError"]
 
 OnModelError = Literal["raise", "mask"]
 
@@ -72,59 +72,8 @@ _MANY_WINDOWS: Final = 999_999_999_999
 """The most windows of a generation: names of parts have twelve digits."""
 
 
-def apply(
-    windows: Windows,
-    function: Callable[[Any], object] | None,
-    output: object,
-    *,
-    batch_size: int,
-    name: str,
-    model: Callable[[], Callable[[Any], object]] | None = None,
-    device: object = None,
-    columns: Sequence[str] = (),
-    float16: Sequence[str] = (),
-    on_error: OnModelError = "raise",
-    retry_failed: bool | None = None,
-    part_size: int | None = None,
-    workers: int | Literal["auto"] = "auto",
-    prefetch: int | Literal["auto"] = "auto",
-    memory: str | int | None = None,
-    stall_timeout_s: float | None = None,
-    progress: bool | None = None,
-) -> Run:
-    """Apply a function to all windows and keep the results: see `Windows.apply`."""
-    application = Application(
-        windows,
-        function,
-        output,
-        batch_size=batch_size,
-        name=name,
-        model=model,
-        device=device,
-        columns=columns,
-        float16=float16,
-        on_error=on_error,
-        part_size=part_size,
-        workers=workers,
-        prefetch=prefetch,
-        memory=memory,
-        stall_timeout_s=stall_timeout_s,
-    )
-    application.open()
-    work = application.work(retry_failed=retry_failed)
-    stats = None
-    try:
-        first = work.claim()
-        if first is not None:
-            with progress_bar("Applying the model", progress) as update:
-                stats = application.make_parts(work, first, update)
-    finally:
-        application.release_leases()
-    return application.run(stats)
-
-
 class Application:
-    """One call of `apply`, its arguments checked: what is applied to what, and how.
+    """One call of `Windows.apply`, its arguments checked: what is applied to what, and how.
 
     Parameters
     ----------
@@ -188,6 +137,20 @@ class Application:
         self._leases = Leases(self._folder)
         if existing is not None:
             existing.check_same(self._folder, self._identity, self._window_columns.schema)
+
+    def apply(self, *, retry_failed: bool | None, progress: bool | None) -> Run:
+        """Open the run, make what is left to this process, and return the results."""
+        self.open()
+        work = self.work(retry_failed=retry_failed)
+        stats = None
+        try:
+            first = work.claim()
+            if first is not None:
+                with progress_bar("Applying the model", progress) as update:
+                    stats = self.make_parts(work, first, update)
+        finally:
+            self.release_leases()
+        return self.run(stats)
 
     @property
     def exists(self) -> bool:
@@ -259,7 +222,8 @@ class Application:
 
     def release_leases(self) -> None:
         """Give up all leases; where that fails, they age."""
-        _release(self._leases)
+        with suppress(OSError):
+            self._leases.release_all()
 
     def run(self, stats: Stats | None = None) -> Run:
         """Return the results so far; after `open`."""
@@ -618,11 +582,3 @@ def _choose_part_size(bytes_of_row: int, batch_size: int) -> int:
     """Return the windows of a part: whole batches, limited in number and in bytes."""
     windows = max(_LEAST_PART, min(_PART_WINDOWS, _PART_BYTES // bytes_of_row))
     return max(1, windows // batch_size) * batch_size
-
-
-def _release(leases: Leases) -> None:
-    """Give up all leases; where that fails, they age."""
-    try:
-        leases.release_all()
-    except OSError:
-        return

@@ -641,9 +641,9 @@ class Windows(Sequence[AudioExample]):
         OSError
             A part cannot be written, as on a full disk. Parts before it are kept.
         """
-        from headrace.inference import apply
+        from headrace.inference import Application
 
-        return apply(
+        application = Application(
             self,
             function,
             output,
@@ -654,14 +654,13 @@ class Windows(Sequence[AudioExample]):
             columns=columns,
             float16=float16,
             on_error=on_error,
-            retry_failed=retry_failed,
             part_size=part_size,
             workers=workers,
             prefetch=prefetch,
             memory=memory,
             stall_timeout_s=stall_timeout_s,
-            progress=progress,
         )
+        return application.apply(retry_failed=retry_failed, progress=progress)
 
     @cached_property
     def coverage(self) -> Coverage:
