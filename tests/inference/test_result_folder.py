@@ -104,7 +104,7 @@ def test_results_in_a_bucket(windows: Windows, tmp_path: Path, bucket: None) -> 
 
     url = f"s3://results/{tmp_path.name}/run"
     run = windows.apply(loudness, url, batch_size=4, name="loudness", part_size=6)
-    found = headrace.load_run(obstore.store.from_url(url))
+    found = headrace.load_run(obstore.store.from_url(url, client_options={"allow_http": True}))
 
     assert sorted_rows(run.to_arrow()) == expected_loudness(windows)
     assert found.folder == url
@@ -121,6 +121,15 @@ def test_a_store_that_ignores_the_condition_is_refused(
 
     with pytest.raises(headrace.ResultsError, match=r"If-None-Match|created twice"):
         folder.prepare()
+
+
+def test_a_large_part_over_a_slow_line_is_no_timeout(bucket: None) -> None:
+    """A request may take minutes, not the 30 s after which obstore gives up by default."""
+    del bucket
+    folder = open_folder("s3://results/run")
+    assert isinstance(folder, ObjectFolder)
+
+    assert folder._store.client_options["timeout"] == "600 s"
 
 
 def test_credentials_are_not_shown() -> None:

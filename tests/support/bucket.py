@@ -47,6 +47,5 @@ def serve_bucket(name: str) -> Iterator[dict[str, str]]:
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
         }
         server.stdin.close()

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from headrace._formatting import escape_controls
 from headrace.errors import ResultsError
 from headrace.inference._owner import Owner
+from headrace.storage import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +43,10 @@ _NO_LINKS: Final = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, 
 """What link(2) reports where a file system has no hard links: EPERM on Linux, as for FAT and exFAT;
 ENOTSUP on macOS; others on network file systems; EINVAL on Windows. A permission that is missing is
 EACCES."""
+
+_TIMEOUT: Final = "600 s"
+"""For one request to a store. A part of 64 MiB takes 9 minutes at 1 Mbit/s. obstore's default of 30
+s needs 18 Mbit/s."""
 
 _URL_SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl")
 
@@ -355,7 +360,13 @@ def open_folder(output: object) -> ResultFolder:
             place = behind
         name = f"{scheme}://{place}"
         with _store_errors(name):
-            return ObjectFolder(_obstore_store().from_url(output.rstrip("/")), scheme, name)
+            try:
+                store = open_store(output.rstrip("/"), {}, {"timeout": _TIMEOUT})
+            except ModuleNotFoundError:
+                raise ResultsError(
+                    "results in a bucket need obstore: pip install 'headrace[cloud]'."
+                ) from None
+            return ObjectFolder(store, scheme, name)
     if isinstance(output, str | os.PathLike):
         return LocalFolder(output)
     if type(output).__module__.split(".")[0] == "obstore" and hasattr(output, "prefix"):
@@ -374,16 +385,6 @@ def _bucket_and_prefix(store: Any) -> str:  # noqa: ANN401  one of obstore's
     config = dict(store.config)
     bucket = config.get("bucket") or config.get("container_name")
     return f"{bucket}/{store.prefix}" if store.prefix else str(bucket)
-
-
-def _obstore_store() -> Any:  # noqa: ANN401  a module
-    try:
-        import obstore.store
-    except ModuleNotFoundError:
-        raise ResultsError(
-            "results in a bucket need obstore: pip install 'headrace[cloud]'."
-        ) from None
-    return obstore.store
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from ._places import as_place as as_place
 from ._stores import Client as Client
 from ._stores import ObjectInfo as ObjectInfo
 from ._stores import Stores as Stores
+from ._stores import open_store as open_store
 from ._tables import Cells as Cells
 from ._tables import ParquetStore as ParquetStore
 from ._tables import TableStore as TableStore

@@ -25,7 +25,7 @@ from headrace.storage._urls import HTTP, Url, parse_url
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["Client", "FetchedBytes", "ObjectInfo", "Stores", "has_changed"]
+__all__ = ["Client", "FetchedBytes", "ObjectInfo", "Stores", "has_changed", "open_store"]
 
 _OBSTORE: Final = (
     frozenset({"s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss", "adl"}) | HTTP
@@ -162,33 +162,16 @@ class Stores:
         return _Fsspec(_fsspec_filesystem(url))
 
     def _make_obstore(self, base: str) -> Client:
+        options = dict(self._options)
+        client_options = {**_TIMEOUTS, **options.pop("client_options", {})}
+        # Retries are the fetcher's: it knows the limit.
+        retry = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
         try:
-            import obstore.store
+            store = open_store(base, options, client_options, retry)
         except ImportError:
             raise StoreError(
                 f"{base} needs the package obstore: pip install 'headrace[cloud]'."
             ) from None
-        options = dict(self._options)
-        client_options: Any = {**_TIMEOUTS, **options.pop("client_options", {})}
-        endpoint = str(options.get("endpoint") or options.get("aws_endpoint") or "")
-        endpoint = endpoint or os.environ.get(
-            "AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")
-        )
-        if base.startswith("http://") or endpoint.startswith("http://"):
-            client_options.setdefault("allow_http", True)
-        config: Any = options or None
-        # Retries are the fetcher's: it knows the limit.
-        retry: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
-        try:
-            store: Any
-            if base.partition("://")[0] in HTTP:
-                store = obstore.store.HTTPStore(
-                    base, client_options=client_options, retry_config=retry
-                )
-            else:
-                store = obstore.store.from_url(
-                    base, config=config, client_options=client_options, retry_config=retry
-                )
         except Exception as error:  # noqa: BLE001  its text may quote what is secret
             raise StoreError(
                 f"No client for {base.partition('?')[0]} can be made ({type(error).__name__}): "
@@ -205,6 +188,37 @@ class Stores:
         if len(self._signed_clients) > _MOST_SIGNED:
             self._signed_clients.popitem(last=False)
         return client
+
+
+def open_store(
+    url: str,
+    options: Mapping[str, Any],
+    client_options: Mapping[str, object],
+    retry_config: Mapping[str, object] | None = None,
+) -> Any:  # noqa: ANN401  one of obstore's
+    """Return obstore's store for a URL. What is not in the options is taken from the environment.
+
+    An endpoint that begins with ``http://`` is used as it is: obstore asks for leave to do so.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        obstore is not installed.
+    Exception
+        obstore refuses the URL or an option. Its text may quote what is secret.
+    """
+    import obstore.store
+
+    endpoint = options.get("endpoint") or options.get("aws_endpoint")
+    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", ""))
+    client: Any = dict(client_options)
+    if url.startswith("http://") or str(endpoint).startswith("http://"):
+        client.setdefault("allow_http", True)
+    config: Any = dict(options) or None
+    retry: Any = retry_config
+    if url.partition("://")[0] in HTTP:
+        return obstore.store.HTTPStore(url, client_options=client, retry_config=retry)
+    return obstore.store.from_url(url, config=config, client_options=client, retry_config=retry)
 
 
 def has_changed(expected: str | None, info: ObjectInfo) -> bool:
