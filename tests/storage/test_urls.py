@@ -22,6 +22,21 @@ def test_users_passwords_queries_and_fragments_are_not_in_the_text_of_a_url() ->
     assert "word" not in repr(url)
 
 
+def test_a_container_of_azure_is_no_user() -> None:
+    """What stands before the @ of such a URL is needed to find the object; a password is not."""
+    url = "abfss://shelf@account.dfs.core.windows.net/a@b/c.wav"
+    assert parse_url(url).text == redacted(url) == url
+    for secret in ("me:word", "me@home:word"):
+        text = f"abfss://{secret}@account.dfs.core.windows.net/c.wav"
+        assert "word" not in parse_url(text).text + redacted(text)
+
+
+def test_a_password_may_have_an_at_sign() -> None:
+    """All of it is left out, and the @ of a folder is not taken for its end."""
+    url = "https://me:wo@rd@host/a@b.wav"
+    assert parse_url(url).text == redacted(url) == "https://host/a@b.wav"
+
+
 def test_question_marks_are_wildcards_in_buckets() -> None:
     """Only URLs of web servers have a query."""
     assert parse_url("s3://bucket/take?.wav").key == "take?.wav"

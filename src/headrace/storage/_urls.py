@@ -19,7 +19,11 @@ __all__ = ["Url", "is_url", "parse_url", "redacted"]
 
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")  # two letters: C:// is a drive
 _IN_TEXT: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://[^\s\"'<>(){}]+")
-_USER: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+://)[^/@]*@")
+_USER: Final = re.compile(
+    r"^(?!abfss?://[^/@:]+@[^/@]+(?:/|$))"  # not the container in container@account, of Azure
+    r"([a-z][a-z0-9+.-]+://)[^/]*@",
+    re.IGNORECASE,
+)
 
 HTTP: Final = frozenset({"http", "https"})
 
@@ -33,7 +37,7 @@ class Url:
     scheme : str
         In lower case, such as ``"s3"``.
     host : str
-        The bucket, the container, or the server.
+        The bucket, the container (``container@account`` where the URL says so), or the server.
     key : str
         What follows the slash after `host`, as it is written.
     query : str
@@ -77,7 +81,7 @@ def parse_url(text: str) -> Url:
         rest = rest.partition("#")[0]
         rest, _, query = rest.partition("?")
     host, _, key = rest.partition("/")
-    host = host.rpartition("@")[2]
+    host = _USER.sub(r"\1", f"{scheme}://{host}").removeprefix(f"{scheme}://")
     if not host and scheme not in {"memory", "file", "store"}:
         raise CatalogError(f"{redacted(text)!r} names no bucket or server: write {scheme}://NAME/.")
     return Url(scheme, host, key, query)
