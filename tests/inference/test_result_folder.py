@@ -143,10 +143,22 @@ def test_credentials_are_not_shown() -> None:
     assert "secret" not in shown
 
 
-def test_a_signed_query_is_not_in_an_error() -> None:
-    """What follows the question mark of a URL in an error of a store is left out."""
+@pytest.mark.parametrize("place", ["bucket/birdnet@2.4/run", "bucket"])
+def test_the_name_of_a_place_in_a_bucket_is_its_url(place: str) -> None:
+    """So that what `Run.folder` says can be given to `load_run`."""
+    assert open_folder(f"s3://{place}/").name == f"s3://{place}"
+
+
+def test_a_url_without_a_bucket_is_refused() -> None:
+    """The message says what to write."""
+    with pytest.raises(headrace.ResultsError, match="names no bucket"):
+        open_folder("s3:///run")
+
+
+def test_what_is_secret_in_a_url_is_not_in_an_error() -> None:
+    """What follows the question mark in an error of a store is left out, and a password."""
     error = type("GenericError", (Exception,), {"__module__": "obstore.exceptions"})
-    text = "Error performing GET https://host/a?sig=secret&x=1 in 3 ms - 403"
+    text = "Error performing GET https://me:secret@host/a?sig=secret&x=1 in 3 ms - 403"
 
     with pytest.raises(OSError, match="403") as seen, _store_errors("az://a/b"):
         raise error(text)
@@ -163,6 +175,8 @@ def test_errors_of_a_store_are_one_line(bucket: None) -> None:
         place.create("parts/a", b"")
     assert "\n" not in str(seen.value)
     assert "The specified bucket does not exist" in str(seen.value)
+    assert "xml" not in str(seen.value)
+    assert "version=" not in str(seen.value)
 
 
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:

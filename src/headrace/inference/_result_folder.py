@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from headrace._formatting import escape_controls
-from headrace.errors import ResultsError
+from headrace.errors import CatalogError, ResultsError
 from headrace.inference._owner import Owner
-from headrace.storage import open_store
+from headrace.storage import is_url, open_store, parse_url, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ _REASON: Final = re.compile("<Message>(.*?)</Message>", re.DOTALL)
 """Where the answer of a store says what is wrong."""
 
 _QUERY: Final = re.compile(r"\?[^\s,)]+")
-"""The query of a URL, which may be signed."""
+"""A query, which may be signed, also where no whole URL stands before it."""
 
 _NO_LINKS: Final = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 """What link(2) reports where a file system has no hard links: EPERM on Linux, as for FAT and exFAT;
@@ -345,20 +345,19 @@ def open_folder(output: object) -> ResultFolder:
     ResultsError
         It is none of these, or obstore is not installed.
     """
-    if isinstance(output, str) and "://" in output:
-        scheme, _, rest = output.partition("://")
-        if scheme == "file":
-            return LocalFolder(rest)
-        if scheme not in _URL_SCHEMES:
+    if isinstance(output, str) and is_url(output):
+        try:
+            url = parse_url(output.partition("?")[0])
+        except CatalogError as error:
+            raise ResultsError(str(error)) from None
+        if url.scheme == "file":
+            return LocalFolder(output.partition("://")[2])
+        if url.scheme not in _URL_SCHEMES:
             raise ResultsError(
-                f"results cannot be written to {scheme}://: give a folder, or a URL of "
+                f"results cannot be written to {url.scheme}://: give a folder, or a URL of "
                 f"{', '.join(f'{one}://' for one in _URL_SCHEMES[:4])}."
             )
-        place = rest.partition("?")[0].rstrip("/")
-        before, _, behind = place.rpartition("@")
-        if ":" in before or not scheme.startswith("abfs"):  # where it is the container of Azure
-            place = behind
-        name = f"{scheme}://{place}"
+        name = url.text.rstrip("/")
         with _store_errors(name):
             try:
                 store = open_store(output.rstrip("/"), {}, {"timeout": _TIMEOUT})
@@ -366,7 +365,7 @@ def open_folder(output: object) -> ResultFolder:
                 raise ResultsError(
                     "results in a bucket need obstore: pip install 'headrace[cloud]'."
                 ) from None
-            return ObjectFolder(store, scheme, name)
+            return ObjectFolder(store, url.scheme, name)
     if isinstance(output, str | os.PathLike):
         return LocalFolder(output)
     if type(output).__module__.split(".")[0] == "obstore" and hasattr(output, "prefix"):
@@ -402,12 +401,12 @@ def _store_errors(place: str) -> Iterator[None]:
             kind = type(error)
         elif not type(error).__module__.startswith("obstore"):
             raise
-        text = _QUERY.sub("", str(error).partition("Debug source")[0])
-        reason = _REASON.search(text)
-        first = escape_controls(text.partition("<?xml")[0].partition("\n")[0]).rstrip(": ")
-        if reason is not None:
-            first = f"{first}: {escape_controls(reason[1])}"
-        raise kind(f"the store of {place} reports: {first}") from None
+        text = str(error).partition("Debug source")[0]
+        said = text.partition("<?xml")[0].partition("\n")[0].rstrip(": ")
+        if (reason := _REASON.search(text)) is not None:
+            said = f"{said}: {reason[1]}"
+        said = escape_controls(_QUERY.sub("", redacted(said)))
+        raise kind(f"the store of {place} reports: {said}") from None
 
 
 def _sync_folder(folder: Path) -> None:
