@@ -30,6 +30,7 @@ from headrace._validation import check_choice, check_count, check_whole_number
 from headrace.errors import HeadraceWarning, ModelError, ResultsError
 from headrace.inference import Application, AssignedParts
 from headrace.loading import Loader, make_state
+from headrace.storage import is_url
 
 try:
     import ray
@@ -65,7 +66,6 @@ _MOST_FAILED_STARTS: Final = 3
 
 _REASON: Final = 500
 """The most characters of Ray's account of why a process ended."""
-
 
 _NOT_SHARED: Final = (
     "the {} is not in the output as this process sees it: give a folder that all nodes share, or a "
@@ -154,7 +154,7 @@ def apply(
         No node of the cluster is large enough for an actor. The call waits until one is added.
     """
     num_actors = check_count("num_actors", num_actors, 1, None)
-    if isinstance(output, str | os.PathLike) and "://" not in os.fspath(output):
+    if isinstance(output, str | os.PathLike) and not is_url(os.fspath(output)):
         output = Path(output).expanduser().absolute()  # actors have another working directory
     arguments: dict[str, Any] = {
         "batch_size": batch_size,

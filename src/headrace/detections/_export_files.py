@@ -21,6 +21,7 @@ import numpy as np
 
 from headrace._paths import join
 from headrace._validation import check_output_file
+from headrace.storage import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -285,7 +286,7 @@ def check_new_file(file: str | os.PathLike[str], *, overwrite: bool) -> None:
 
 
 def _check_local(path: str | os.PathLike[str]) -> None:
-    if "://" in os.fspath(path):
+    if is_url(os.fspath(path)):
         raise ValueError(
             f"{os.fspath(path)!r} is a URL: exports are written to this machine. Copy them there "
             "afterwards."
