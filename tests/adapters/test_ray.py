@@ -97,8 +97,6 @@ def test_the_content_is_that_of_a_local_run(windows: Windows, tmp_path: Path) ->
 @pytest.mark.usefixtures("cluster")
 def test_a_run_that_a_local_call_began_is_continued(windows: Windows, tmp_path: Path) -> None:
     """New recordings of the archive are added on the cluster; what is there is kept."""
-    some = windows.unordered[: len(windows) // 2]
-    some.apply(loudness, tmp_path / "results", batch_size=4, name="loudness", part_size=6)
     write(tmp_path / "new.wav", noise(8_000, seed=1), 8_000, "WAV", "PCM_16")
     first = headrace.scan(str(tmp_path / "[0-3].wav")).windows(8_000, 0.25)
     more = headrace.scan(str(tmp_path / "*.wav")).windows(8_000, 0.25)
