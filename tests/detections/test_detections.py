@@ -437,6 +437,7 @@ def test_wrong_arguments_are_refused(table: Any, arguments: dict[str, Any], mess
     [
         ({"label": None}, "and no 'label': rename one"),
         ({"start_s": [9.0]}, "must not end before it starts"),
+        ({"start_s": [-np.inf]}, "must not end before it starts"),
         ({"score": ["high"]}, "'score' cannot be a float"),
         ({"id": pa.array([None], pa.string())}, "'id' has a null"),
     ],

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
+
 from headrace._formatting import format_count
 from headrace._validation import arrow_errors_explained, check_choice
 from headrace.annotations import Annotations
@@ -168,7 +170,7 @@ class Detections:
             if columns[name].null_count and name not in _NULLABLE:
                 raise ResultsError(f"The column {name!r} has a null: remove such rows.")
         start, end = (columns[name].to_numpy() for name in ("start_s", "end_s"))
-        if not ((start <= end) & (end < float("inf"))).all():
+        if not ((-np.inf < start) & (start <= end) & (end < np.inf)).all():
             raise ResultsError("A detection must not end before it starts: remove such rows.")
         ids = dict.fromkeys([*columns["id"].unique().to_pylist(), *recordings])
         return cls._of_parts(iter([columns]), ids)
