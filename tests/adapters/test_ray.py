@@ -94,8 +94,8 @@ def test_the_content_is_that_of_a_local_run(windows: Windows, tmp_path: Path) ->
     assert apply(windows, tmp_path / "results").progress == run.progress
 
 
-@pytest.mark.usefixtures("cluster")
-def test_a_run_that_a_local_call_began_is_continued(windows: Windows, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("cluster", "archive")
+def test_a_run_that_a_local_call_began_is_continued(tmp_path: Path) -> None:
     """New recordings of the archive are added on the cluster; what is there is kept."""
     write(tmp_path / "new.wav", noise(8_000, seed=1), 8_000, "WAV", "PCM_16")
     first = headrace.scan(str(tmp_path / "[0-3].wav")).windows(8_000, 0.25)

@@ -14,6 +14,7 @@ from headrace import CatalogError, NoRecordingsError
 from headrace.catalog import _object_headers, _scan, find
 from headrace.errors import StoreError
 from headrace.storage import index_text, read_tar
+from tests.support.bucket import serve_bucket
 from tests.support.object_server import Fault, ObjectServer
 from tests.support.sounds import speechlike, write
 
@@ -272,11 +273,19 @@ def test_credentials_are_nowhere_in_what_is_kept_or_shown(
 
 def test_moto_is_scanned_and_loaded(folder: Path) -> None:
     """A second implementation of S3, with signatures, gives the same catalog and audio."""
-    from tests.support.moto_server import MotoServer
+    import obstore.store
 
-    with MotoServer() as moto:
-        moto.put_folder("shelf", folder, "data/")
-        catalog = headrace.scan("s3://shelf/data/**/*.wav", store=moto.options)
+    with serve_bucket("shelf") as environment:
+        options: dict[str, Any] = {
+            "endpoint": environment["AWS_ENDPOINT_URL"],
+            "access_key_id": "key",
+            "secret_access_key": "secret",
+            "region": "us-east-1",
+        }
+        shelf = obstore.store.from_url("s3://shelf", client_options={"allow_http": True}, **options)
+        for path in filter(Path.is_file, folder.rglob("*")):
+            shelf.put("data/" + path.relative_to(folder).as_posix(), path.read_bytes())
+        catalog = headrace.scan("s3://shelf/data/**/*.wav", store=options)
         local = headrace.scan(str(folder / "**/*.wav"))
         assert catalog.fingerprint == local.fingerprint
         pairs = zip(
