@@ -279,6 +279,10 @@ class _Driver:
         The model's name.
     left : deque of PartName
         Parts that no actor has been assigned.
+    total, done : int
+        Windows of the run, and those of the ranges that are done.
+    opened : bool
+        Whether these are known.
     """
 
     def __init__(self, application: Application, name: str, *, retry_failed: bool | None) -> None:
@@ -287,17 +291,17 @@ class _Driver:
         self.left: deque[PartName] = deque()
         self.total = self.done = 0
         self._retry_failed = retry_failed
-        self._opened = False
+        self.opened = False
 
     def is_complete(self) -> bool:
         """Return whether nothing is left of a run that exists."""
         if self.application.exists:
             self.open()
-        return self._opened and not self.left
+        return self.opened and not self.left
 
     def open(self) -> None:
         """Look what is left, once; the run must exist."""
-        if self._opened:
+        if self.opened:
             return
         if not self.application.exists:
             raise ResultsError(_NOT_SHARED.format("run that an actor created"))
@@ -305,12 +309,7 @@ class _Driver:
         work = self.application.work(retry_failed=self._retry_failed)
         self.left.extend(work.left())
         self.total, self.done = work.total, work.done
-        self._opened = True
-
-    @property
-    def opened(self) -> bool:
-        """Whether it is known what is left."""
-        return self._opened
+        self.opened = True
 
 
 class _Pool:
@@ -419,7 +418,6 @@ class _Pool:
         making = actor.making
         self._end(actor, kill=True)
         self._driver.left.extendleft(reversed(making))
-        actor.making = []
         if actor.node is None:
             self._failed_starts += 1
             if self._failed_starts >= _MOST_FAILED_STARTS:
