@@ -7,9 +7,11 @@ storage: create a file if it is absent. May import `adapters` (the frameworks th
 
 Start in `_apply` (one process's share of the work). A `Manifest` (`_manifest`) says what is applied
 to what; `_generations` which recordings the run has, and where their windows are; `_parts` what is
-in a part; `_work` what is left; `_leases` what other processes are doing. `_model` calls the user's
-function and `_outputs` turns what it returns into columns. `_result_folder` is a folder or a
-bucket, and `_background` the one thread that writes. `Run` (`_run`) reads all of it.
+in a part; `_work` what is left; `_leases` what other processes are doing, and `_owner` whether they
+run. `_model` calls the user's function, `_outputs` turns what it returns into columns, and
+`_window_columns` adds which window a row is of. `_result_folder` is a folder or a bucket, and
+`_background` the one thread that writes. `_assigned_parts` makes what a scheduler assigns instead
+of what is left. `Run` (`_run`) reads all of it.
 """
 
 from headrace._lazy import attach_names

@@ -20,6 +20,7 @@ import numpy as np
 
 from headrace._formatting import format_count
 from headrace.errors import ResultsError
+from headrace.inference._manifest import LAYOUT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -98,7 +99,7 @@ class Generation:
         for event, ids in (("vanished", self.vanished), ("returned", self.returned)):
             tables.append(pa.table({"id": ids, "event": pa.array([event] * len(ids), pa.string())}))
         table = pa.concat_tables(tables, promote_options="default")
-        metadata = {"layout": 1, "fingerprint": self.fingerprint}
+        metadata = {"layout": LAYOUT, "fingerprint": self.fingerprint}
         sink = io.BytesIO()
         pq.write_table(
             table.replace_schema_metadata({_KEY: json.dumps(metadata)}), sink, compression="zstd"

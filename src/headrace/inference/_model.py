@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -70,8 +69,8 @@ class Model:
         windows: Windows,
         *,
         on_error: Literal["raise", "mask"],
-        context: Callable[[], AbstractContextManager[object]] = nullcontext,
-        prepare: Callable[[Batch], Any] = lambda batch: batch,
+        context: Callable[[], AbstractContextManager[object]],
+        prepare: Callable[[Batch], Any],
     ) -> None:
         self._function = function
         self.outputs = outputs
