@@ -197,3 +197,54 @@ def test_incomplete_results_are_exported_with_a_warning(
     assert code == 0
     assert "2 detections of 1 label in 1 recording" in printed
     assert "3 windows are open" in errors
+
+
+def test_a_preview_shows_what_a_model_found(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows are cut as for the model and sorted by score; a saved catalog is read, too."""
+    monkeypatch.chdir(tmp_path)
+    headrace.scan(archive / "raw").save(tmp_path / "catalog.parquet")
+    for patterns in (archive / "raw", tmp_path / "catalog.parquet"):
+        monkeypatch.setattr(
+            "sys.argv",
+            ["headrace", "preview", str(patterns), "--results", str(archive / "scores"),
+             "--classes", str(archive / "names.txt"), "--threshold", "0.5", "--audio", "none",
+             "--json", "shown.json"],
+        )  # fmt: skip
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        assert exited.value.code == 0
+        shown = json.loads(Path("shown.json").read_text("utf-8"))
+        assert (shown["windows"], shown["choice"]) == (5, "highest score first")
+        assert [one["score"] for one in shown["shown"]] == pytest.approx([0.9] * 5)
+        assert shown["labels"] == {"hiss": 5, "hum": 3}
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        (["--threshold", "0.95", "--classes", "names.txt"], 1, "give a lower threshold"),
+        (["--threshold", "x"], 2, "neither a number"),
+        (["--threshold", "0.5"], 2, "need names: give as classes="),
+    ],
+)
+def test_a_preview_of_nothing_is_one_sentence(
+    archive: Path, options: list[str], code: int, sentence: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """It says what to give; no page is written."""
+    monkeypatch.chdir(tmp_path)
+    Path("names.txt").write_bytes((archive / "names.txt").read_bytes())
+    monkeypatch.setattr(
+        "sys.argv",
+        ["headrace", "preview", str(archive / "raw"), "--results", str(archive / "scores"),
+         *options],
+    )  # fmt: skip
+    with pytest.raises(SystemExit) as exited:
+        cli.main()
+    errors = capsys.readouterr().err
+    assert exited.value.code == code
+    assert sentence in " ".join(errors.replace("│", " ").split())
+    assert "Traceback" not in errors
+    assert not (tmp_path / "preview.html").exists()

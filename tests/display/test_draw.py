@@ -13,7 +13,10 @@ from headrace.display._draw import (
     WAVE_HEIGHT,
     WAVE_WIDTH,
     encode_png,
+    frequency_ticks,
+    spectrogram_height,
     spectrogram_png,
+    time_ticks,
     waveform_path,
 )
 from tests.support.sounds import noise
@@ -41,8 +44,8 @@ def _read(content: bytes) -> tuple[NDArray[np.uint8], bytes]:
     return lines[:, 1:], chunks[b"PLTE"]
 
 
-def _tone(hz: float, seconds: float = 2.0) -> NDArray[np.float32]:
-    time = np.arange(round(RATE * seconds)) / RATE
+def _tone(hz: float, seconds: float = 2.0, rate: int = RATE) -> NDArray[np.float32]:
+    time = np.arange(round(rate * seconds)) / rate
     return (0.5 * np.sin(2 * np.pi * hz * time)).astype(np.float32)
 
 
@@ -144,3 +147,58 @@ def test_a_waveform_touches_both_ends_at_full_scale() -> None:
     assert (min(y), max(y)) == (0, WAVE_HEIGHT)
     assert x[y.index(0)] == pytest.approx(0.3 * WAVE_WIDTH, abs=1)
     assert x[y.index(WAVE_HEIGHT)] == pytest.approx(0.7 * WAVE_WIDTH, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("rate", "hz"),
+    [(16_000, 300), (16_000, 1_000), (16_000, 6_000), (48_000, 12_000), (256_000, 40_000)],
+)
+def test_the_height_of_a_frequency_is_where_its_tone_is_drawn(rate: int, hz: float) -> None:
+    """The brightest row of the picture contains the height, or is next to the row that does."""
+    pixels, _ = _read(spectrogram_png(_tone(hz, 0.5, rate), rate))
+    brightest = int(np.argmax(pixels.mean(axis=1)))
+
+    row = (1 - spectrogram_height(hz, rate)) * len(pixels)
+
+    assert brightest - 1 <= row <= brightest + 2
+
+
+@given(st.integers(1_000, 600_000), st.floats(0, 1e6), st.floats(0, 1e6))
+def test_heights_are_in_the_picture_and_in_order(rate: int, one: float, other: float) -> None:
+    """A higher frequency is never lower in the picture; those outside are at its edges."""
+    low, high = (spectrogram_height(hz, rate) for hz in sorted((one, other)))
+
+    assert 0 <= low <= high <= 1
+    assert spectrogram_height(0, rate) == 0
+    assert spectrogram_height(rate / 2, rate) == 1
+
+
+@pytest.mark.parametrize("rate", [4_000, 8_000, 16_000, 22_050, 48_000, 192_000, 384_000])
+def test_axes_have_few_ticks_at_round_frequencies(rate: int) -> None:
+    """There are two to six, from the bottom up, each at the height of its frequency."""
+    ticks = list(frequency_ticks(rate))
+    hertz = [float(text.split()[0]) * (1_000 if "kHz" in text else 1) for _, text in ticks]
+
+    assert 2 <= len(ticks) <= 6
+    assert [height for height, _ in ticks] == [spectrogram_height(hz, rate) for hz in hertz]
+    assert np.all(np.diff([height for height, _ in ticks]) > 0.1)
+
+
+@pytest.mark.parametrize(
+    ("length_s", "texts"),
+    [
+        (5.0, ["0 s", "1 s", "2 s", "3 s", "4 s"]),
+        (3.0, ["0 s", "1 s", "2 s"]),
+        (0.5, ["0 s", "0.1 s", "0.2 s", "0.3 s", "0.4 s"]),
+        (0.96, ["0 s", "0.2 s", "0.4 s", "0.6 s", "0.8 s"]),
+        (60.0, ["0 s", "20 s", "40 s"]),
+    ],
+)
+def test_times_have_round_ticks(length_s: float, texts: list[str]) -> None:
+    """At most five, of which the first is at zero; the end has none."""
+    ticks = list(time_ticks(length_s))
+
+    assert [text for _, text in ticks] == texts
+    assert [place for place, _ in ticks] == pytest.approx(
+        [float(text.split()[0]) / length_s for text in texts]
+    )

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"
 MARKUP_NAME = "<b>&'quoted'.wav"
-EVENTS = [
-    ("site a/frogs.wav", 0.2, 1.1, "frog"),
-    ("site a/frogs.wav", 0.5, 0.9, "bird"),
-    ("site a/frogs.wav", 2.1, 2.6, "</script>&"),
-    (MARKUP_NAME, 0.0, 9.0, "none"),
+EVENTS: list[tuple[str, float, float, str, float | None, float | None]] = [
+    ("site a/frogs.wav", 0.2, 1.1, "frog", 500.0, 1_500.0),
+    ("site a/frogs.wav", 0.5, 0.9, "bird", 2_000.0, 3_500.0),
+    ("site a/frogs.wav", 2.1, 2.6, "</script>&", None, None),
+    (MARKUP_NAME, 0.0, 9.0, "none", None, None),
 ]
 
 
@@ -47,7 +47,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.warns(HeadraceWarning, match="1 of 6 files"):
         windows = headrace.scan(folder).windows(8_000, 1.0, tail="pad", min_tail_s=0.1)
     page = folder / "page.html"
-    columns = zip(("file", "start_s", "end_s", "label"), zip(*EVENTS, strict=True), strict=True)
+    names = ("file", "start_s", "end_s", "label", "low_hz", "high_hz")
+    columns = zip(names, zip(*EVENTS, strict=True), strict=True)
     annotations = headrace.Annotations.from_table(
         pa.table(dict(columns)), files=windows.catalog.column("id").tolist()
     )
@@ -264,6 +265,40 @@ def test_a_click_on_a_spectrogram_plays_from_there(desk: OpenedPage) -> None:
     assert _playing(desk) == "1"
 
 
+def test_what_is_ticked_is_saved_as_annotations(desk: OpenedPage, tmp_path: Path) -> None:
+    """Labels give whole events, once where windows share one; windows give their own span."""
+    page = desk.page
+    save = page.locator("#save")
+    assert save.is_disabled()
+    assert not page.locator(".tick:checked, .pick:checked").count()
+
+    for window in page.locator(".card[data-file='site a/frogs.wav']").all():
+        for tick in window.locator(".tick").all():
+            tick.check()
+    page.locator(".card", has_text=MARKUP_NAME).first.locator(".pick").check()
+    page.locator("[name=mark]").fill('not, "a" frog')
+    page.locator(".card[data-file='z.wav'] .play").first.focus()
+    page.keyboard.press("t")
+    assert save.inner_text() == "Save 6 ticked"
+    with page.expect_download() as download:
+        save.click()
+    download.value.save_as(tmp_path / download.value.suggested_filename)
+
+    saved = headrace.Annotations.read_csv(tmp_path / "annotations.csv")
+    columns = ("file", "start_s", "end_s", "label", "low_hz", "high_hz")
+    table = saved.to_arrow().select(columns).to_pylist()
+    mark = 'not, "a" frog'
+    assert saved.malformed == ()
+    assert sorted(tuple(row.values()) for row in table) == sorted(
+        [
+            *EVENTS[:3],
+            (MARKUP_NAME, 0.0, 1.0, mark, None, None),
+            ("z.wav", 0.0, 1.0, mark, None, None),
+        ],
+        key=str,
+    )
+
+
 def test_everything_works_from_the_keyboard(desk: OpenedPage) -> None:
     """Keys move, play, keep playing while moving, find, and show the list of keys."""
     page, keys = desk.page, desk.page.keyboard
@@ -382,3 +417,51 @@ def test_a_page_is_self_contained(file: Path) -> None:
     assert not re.search(r"https?://", text)
     assert "</script>&" not in text
     assert "<b>&" not in text
+
+
+@pytest.mark.parametrize(("screen", "scheme"), [("desktop", "light"), ("phone", "dark")])
+def test_a_page_of_detections_in_ultrasound(
+    browser: Browser, tmp_path: Path, screen: str, scheme: Literal["light", "dark"]
+) -> None:
+    """It has boxes, axes and scores, plays slower and sorts by score; axe finds nothing."""
+    write(tmp_path / "bat.wav", speechlike(96_000, seed=1), 192_000, "WAV", "PCM_16")
+    windows = headrace.scan(tmp_path).windows(192_000, 0.1)
+    found = headrace.Detections.from_table(
+        pa.table(
+            {
+                "id": ["bat.wav"] * 3,
+                "start_s": [0.01, 0.02, 0.25],
+                "end_s": [0.03, 0.05, 0.28],
+                "label": ["<i>Myotis</i>", "Pipistrellus", "Pipistrellus"],
+                "low_hz": [30e3, 40e3, 40e3],
+                "high_hz": [80e3, 60e3, 60e3],
+                "score": [0.6, 0.5, 0.9],
+            }
+        )
+    )
+    page = tmp_path / "page.html"
+    headrace.preview(windows, detections=found).save(page)
+    with open_page(browser, page, screen, scheme) as it:
+        assert _data(it, "score") == ["0.9", "0.6"]
+        it.page.locator("[name=sort]").select_option("doubt")
+        assert _data(it, "score") == ["0.6", "0.9"]
+        boxes = it.page.locator(".card").first.locator(".marks rect")
+        first, second = (box.bounding_box() for box in boxes.all())
+        view = it.page.locator(".view").first.bounding_box()
+        assert first is not None
+        assert second is not None
+        assert view is not None
+        assert (first["x"] - view["x"]) / view["width"] == pytest.approx(0.1, abs=0.02)
+        assert (
+            first["y"] < second["y"] < second["y"] + second["height"] < first["y"] + first["height"]
+        )
+        colours = boxes.evaluate_all("them => them.map(it => getComputedStyle(it).stroke)")
+        assert len(set(colours)) == 2
+        assert it.page.locator(".hertz").first.bounding_box() is not None
+        _watch(it)
+        it.page.locator(".view").first.click(position={"x": view["width"] / 2, "y": 20})
+        assert it.page.evaluate("window.began") == pytest.approx(0.5, abs=0.02)
+        assert it.overflow() == 0
+        assert accessibility_violations(it.page) == []
+        assert it.complaints == []
+        assert it.requests == []

@@ -1,19 +1,30 @@
 from __future__ import annotations
 
+import io
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 
 import headrace
 from headrace.display import _preview as preview_module
+from headrace.display._draw import spectrogram_height
 from headrace.dsp._levels import levels
-from headrace.errors import CatalogError, HeadraceWarning, InvalidWindowsError, ReadError
+from headrace.errors import (
+    AnnotationError,
+    CatalogError,
+    HeadraceWarning,
+    InvalidWindowsError,
+    ReadError,
+    ResultsError,
+)
 from tests.support.sounds import speechlike, write
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from headrace.windows._windows import Windows
@@ -121,7 +132,7 @@ def test_events_are_cut_to_their_windows(windows: Windows) -> None:
     )
     inside, other = shown.exhibits
 
-    assert [label for _, _, label in inside.events] == ["frog", "rain"]
+    assert [one.label for one in inside.events] == ["frog", "rain"]
     assert [one[:2] for one in inside.events] == [(0.0, pytest.approx(0.2)), (0.0, 0.5)]
     assert inside.labels == ("frog", "rain")
     assert other.events == ()
@@ -223,3 +234,107 @@ def test_mapped_windows_are_shown_before_their_functions(windows: Windows) -> No
         asked = headrace.preview(mapped, at=[(windows[0].file_id, 0.0)])
         assert asked.exhibits[0].picture
     assert "You hear what a model gets, in 16 bits." in plain.html
+
+
+def _detections(
+    windows: Windows, rows: Sequence[tuple[str, float, float, str, float | None]]
+) -> headrace.Detections:
+    """Return detections, each in the band from 1 to 2 kHz."""
+    names = ("id", "start_s", "end_s", "label", "score")
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    columns |= {"low_hz": [1_000.0] * len(rows), "high_hz": [2_000.0] * len(rows)}
+    ids = windows.catalog.column("id").tolist()
+    return headrace.Detections.from_table(pa.table(columns), recordings=ids)
+
+
+def test_detections_choose_the_windows_with_the_highest_scores(windows: Windows) -> None:
+    """Each window is shown once, at its highest score; detections without a score are last."""
+    found = _detections(
+        windows,
+        [
+            ("0.wav", 1.1, 1.2, "frog", 0.5),
+            ("0.wav", 1.3, 1.4, "bird", 0.9),
+            ("1.wav", 0.0, 0.5, "frog", 0.7),
+            ("2.wav", 0.6, 0.7, "frog", None),
+            ("3.wav", 0.2, 0.3, "frog", 0.95),
+        ],
+    )
+
+    shown = headrace.preview(windows, detections=found)
+    places = [(one.file_id, one.offset, one.score) for one in shown.exhibits]
+
+    assert places == [
+        ("3.wav", 0.0, pytest.approx(0.95)),
+        ("0.wav", 1.0, pytest.approx(0.9)),
+        ("1.wav", 0.0, pytest.approx(0.7)),
+        ("2.wav", 0.5, None),
+    ]
+    assert shown.choice == "highest score first"
+    assert shown.labels == {"frog": 4, "bird": 1}
+    assert [one["score"] for one in shown.as_json()["shown"]] == [one[2] for one in places]
+    assert _indices(headrace.preview(windows, 2, detections=found)) == _indices(shown)[:2]
+
+
+@pytest.mark.parametrize("block", [1, 5, 1 << 20])
+def test_a_detection_as_long_as_a_window_shows_that_window(
+    windows: Windows, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is where windows overlap, in every recording, and however many are searched at once."""
+    monkeypatch.setattr(preview_module, "_SEARCH_BLOCK", block)
+    overlapping = windows.catalog.windows(8_000, 0.5, hop_s=0.25)
+    examples = [overlapping[index] for index in range(0, len(overlapping), 3)]
+    rows = [
+        (one.file_id, one.offset, one.end_s, "x", 1 - 0.01 * place)
+        for place, one in enumerate(examples)
+    ]
+
+    shown = headrace.preview(overlapping, detections=_detections(overlapping, rows), audio=None)
+
+    assert _indices(shown) == [one.index for one in examples]
+
+
+def test_detections_in_no_window_or_of_no_recording_are_an_error(windows: Windows) -> None:
+    """The message says what to do."""
+    late = _detections(windows, [("0.wav", 99.0, 99.5, "x", 1.0)])
+    with pytest.raises(ResultsError, match="None of the detections is in a window: cut the"):
+        headrace.preview(windows, detections=late)
+    with pytest.raises(ResultsError, match=r"no detection to show .*: give a lower threshold"):
+        headrace.preview(windows, detections=late.filter([False]))
+    other = headrace.Detections.from_table(
+        pa.table({"id": ["z.wav"], "start_s": [0.0], "end_s": [1.0], "label": ["x"]})
+    )
+    with pytest.raises(AnnotationError, match=r"the first is 'z.wav', the catalog's first is"):
+        headrace.preview(windows, detections=other)
+
+
+def test_boxes_are_where_the_events_are(windows: Windows) -> None:
+    """In percent of the picture; labels that would overlap are in different lanes."""
+    rate = 8_000
+    found = _detections(windows, [("0.wav", 0.1, 0.3, "a", 1.0), ("0.wav", 0.2, 0.4, "b", 0.5)])
+    (one,) = headrace.preview(windows, detections=found).exhibits
+    first, second = one.boxes
+
+    assert first.x == pytest.approx(20)
+    assert first.width == pytest.approx(40)
+    assert first.y == pytest.approx(100 * (1 - spectrogram_height(2_000, rate)))
+    assert first.y + first.height == pytest.approx(100 * (1 - spectrogram_height(1_000, rate)))
+    assert (first.lane, second.lane) == (0, 1)
+
+
+def test_ultrasound_plays_slower(tmp_path: Path) -> None:
+    """Above 96 kHz ten times, or as often as asked for; the sound file has the lower rate."""
+    write(tmp_path / "bat.wav", speechlike(76_800), 192_000, "WAV", "PCM_16")
+    windows = headrace.scan(tmp_path).windows(192_000, 0.2)
+
+    cases: tuple[tuple[Any, int], ...] = (("auto", 19_200), (4, 48_000), (1, 192_000))
+    for slowdown, rate in cases:
+        page = headrace.preview(windows, slowdown=slowdown)
+        sound_file = page.exhibits[0].sound
+        assert sound_file is not None
+        _, content = sound_file
+        sound, got_rate = soundfile.read(io.BytesIO(content))
+        assert (got_rate, len(sound)) == (rate, 38_400)
+        assert ("times slower" in page.html) == (slowdown != 1)
+    assert "Spectrograms show 5 kHz to 96 kHz" in page.html
+    with pytest.raises(ValueError, match='slowdown must be "auto" or a whole number from 1 to 100'):
+        headrace.preview(windows, slowdown=0)

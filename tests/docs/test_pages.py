@@ -164,7 +164,9 @@ def test_every_command_line_runs(
 ) -> None:
     """Each command on the pages succeeds and prints something, with recordings like theirs."""
     if words[0] in ("export", "results"):  # of what another block on the page made
-        _make_results(words)
+        _make_results(words[1], words)
+    if "--results" in words:
+        _make_results(words[words.index("--results") + 1], words)
     monkeypatch.setattr(sys, "argv", ["headrace", *words, *_SHORT.get(words[0], [])])
 
     with pytest.raises(SystemExit) as ended:
@@ -174,7 +176,7 @@ def test_every_command_line_runs(
     assert capsys.readouterr().out
 
 
-def _make_results(words: list[str]) -> None:
+def _make_results(folder: str, words: list[str]) -> None:
     """Make the results that a command reads: scores if it names classes, else calls."""
 
     def model(batch: Any) -> Any:
@@ -185,7 +187,7 @@ def _make_results(words: list[str]) -> None:
 
     Path("names.txt").write_text("loud\nquiet\n", encoding="utf-8")
     windows = headrace.scan("raw_data").windows(16_000, 3.0)
-    windows.apply(model, words[1], batch_size=32, name="a stand-in", progress=False)
+    windows.apply(model, folder, batch_size=32, name="a stand-in", progress=False)
 
 
 def test_the_extras_that_are_installed_exist() -> None:

@@ -35,13 +35,13 @@ from headrace.cli._options import (
     PreviewAudio,
     ShuffleBy,
     Verify,
+    find_detections,
     load_model,
     parse_channel,
     parse_file_and_second,
     parse_thresholds,
     parse_worker_counts,
     read_annotations,
-    read_names,
 )
 from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError, ResultsError
 
@@ -96,6 +96,22 @@ HopS = Annotated[
 ]
 Channel = Annotated[
     str, typer.Option(metavar="CHANNEL", help='"mix", "all", or the number of a channel.')
+]
+Threshold = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[LABEL=]NUMBER",
+        help="Least score that counts, for all labels or for one. Can be repeated. "
+        "With LABEL= alone, other labels are left out.",
+    ),
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Names of the scores, one a line, in order."),
+]
+ResultColumn = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The column of the results. Default: the only one."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Windows per batch.")]
 Rounds = Annotated[int, typer.Option(min=1, metavar="N", help="Measured rounds.")]
@@ -402,11 +418,39 @@ def preview_command(
             "Can be repeated.",
         ),
     ] = None,
-    sample_rate: SampleRate = 16_000,
-    window_s: WindowS = 5.0,
+    results: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RESULTS",
+            help="Show what a model found, highest score first: folder or URL of apply's results.",
+        ),
+    ] = None,
+    threshold: Threshold = None,
+    classes: Classes = None,
+    column: ResultColumn = None,
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="HZ", help="Target sample rate. Default: 16000, or that of the results."
+        ),
+    ] = None,
+    window_s: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Length of a window. Default: 5, or that of the results."
+        ),
+    ] = None,
     audio: Annotated[
         PreviewAudio, typer.Option(help="Audio format of the players.")
     ] = PreviewAudio.FLAC,
+    slowdown: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Play N times slower, and lower. Default: 10 above 96 kHz, else 1.",
+        ),
+    ] = None,
     root: Root = None,
     decoder: DecodedBy = Decoder.AUTO,
     json_file: Json = None,
@@ -414,16 +458,31 @@ def preview_command(
     """Make a page to look at windows and to listen to them.
 
     Shows random windows, or the windows at the seconds that you ask for,
-    with spectrograms and players, and a summary of the archive.
+    with spectrograms and players, and a summary of the archive. PATTERN may
+    be a saved catalog (.parquet).
 
     [cyan]headrace preview "recordings/**/*.wav" -o page.html
-    headrace preview recordings --at a.wav@12.5 --at b.wav@3[/cyan]
+    headrace preview recordings --at a.wav@12.5 --at b.wav@3
+    headrace preview recordings --results results/birds --threshold 0.5[/cyan]
     """
+    parse_thresholds(threshold or [])  # refused before anything is read
     places = None if at is None else [parse_file_and_second(text) for text in at]
     with errors_printed_as_sentences(output, json_file):
         labels = read_annotations(annotations or [])
-        all_windows = catalog.scan(patterns, root=root, decoder=decoder.value).windows(
-            sample_rate=sample_rate, window_s=window_s
+        run = None if results is None else headrace.load_run(results)
+        found = None
+        if run is not None:
+            with errors_exit_with_usage_code(ResultsError):  # the options do not fit the results
+                found = find_detections(run, threshold, classes, column)
+        recordings = (
+            headrace.load_catalog(patterns[0], root)
+            if len(patterns) == 1 and patterns[0].endswith(".parquet")
+            else catalog.scan(patterns, root=root, decoder=decoder.value)
+        )
+        all_windows = recordings.windows(
+            sample_rate or (run and run.sample_rate) or 16_000,
+            window_s or (run and run.window_s) or 5.0,
+            hop_s=run.hop_s if run and window_s is None else None,
         )
         players: dict[PreviewAudio, Literal["flac", "mp3"] | None] = {
             PreviewAudio.FLAC: "flac",
@@ -438,7 +497,9 @@ def preview_command(
                 seed=seed,
                 at=places,
                 annotations=labels,
+                detections=found,
                 audio=players[audio],
+                slowdown=slowdown or "auto",
                 progress=update,
             )
         page.save(output)
@@ -601,22 +662,9 @@ def export_command(
             "Default: raven, audacity, detections.csv, birdnet.csv or detections.parquet.",
         ),
     ] = None,
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[LABEL=]NUMBER",
-            help="Least score that counts, for all labels or for one. Can be repeated. "
-            "With LABEL= alone, other labels are left out.",
-        ),
-    ] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Names of the scores, one a line, in order."),
-    ] = None,
-    column: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The column to export. Default: the only one."),
-    ] = None,
+    threshold: Threshold = None,
+    classes: Classes = None,
+    column: ResultColumn = None,
     smooth: Annotated[
         int,
         typer.Option(
@@ -654,21 +702,15 @@ def export_command(
     headrace export results/bats --to csv -o calls.csv --merge-gap-s 0.1
     headrace export results --to raven --classes names.txt --threshold 0.3[/cyan]
     """
-    default, by_label = parse_thresholds(threshold or [])
+    _, by_label = parse_thresholds(threshold or [])
     target = Path(_EXPORTS[to]) if output is None else output
     with errors_printed_as_sentences(json_file):
         is_one_csv = to is ExportTo.BIRDNET_CSV and target.suffix.lower() == ".csv"
         if is_one_csv or to in (ExportTo.CSV, ExportTo.PARQUET):
             detections.check_new_file(target, overwrite=overwrite)
         run = headrace.load_run(results)
-        limits: float | dict[str, float] | None = by_label or None
-        if default is not None:
-            limits = min([default, *by_label.values()])
-        names = None if classes is None else read_names(classes)
         with errors_exit_with_usage_code(ResultsError):  # the options do not fit the results
-            found = run.detections(threshold=limits, classes=names, column=column, smooth=smooth)
-        if default is not None and by_label:
-            found = found.above(dict.fromkeys(found.labels, default) | by_label)
+            found = find_detections(run, threshold, classes, column, smooth)
         if merge_gap_s is not None:
             found = found.merge(merge_gap_s)
         writers: dict[ExportTo, Callable[..., list[Path] | None]] = {

@@ -30,6 +30,7 @@ __all__ = [
     "PreviewAudio",
     "ShuffleBy",
     "Verify",
+    "find_detections",
     "load_model",
     "parse_channel",
     "parse_file_and_second",
@@ -210,6 +211,25 @@ def read_annotations(texts: list[str]) -> Annotations | None:
             )
         parts.append(readers[kind](files))
     return reduce(annotations.__add__, parts)
+
+
+def find_detections(
+    run: headrace.Run,
+    threshold: list[str] | None,
+    classes: Path | None,
+    column: str | None,
+    smooth: int = 1,
+) -> headrace.Detections:
+    """Return the detections of a run, as the options of `export` choose them."""
+    default, by_label = parse_thresholds(threshold or [])
+    limits: float | dict[str, float] | None = by_label or None
+    if default is not None:
+        limits = min([default, *by_label.values()])
+    names = None if classes is None else read_names(classes)
+    found = run.detections(threshold=limits, classes=names, column=column, smooth=smooth)
+    if default is not None and by_label:
+        found = found.above(dict.fromkeys(found.labels, default) | by_label)
+    return found
 
 
 def read_names(file: Path) -> list[str]:

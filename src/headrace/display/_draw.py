@@ -9,18 +9,25 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from headrace.dsp import LogMel, levels
+from headrace._formatting import format_hertz
+from headrace.dsp import LogMel, hz_to_mel, levels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 __all__ = [
+    "AUDIBLE_RATE",
     "COLOURS",
     "WAVE_HEIGHT",
     "WAVE_WIDTH",
     "encode_png",
+    "frequency_ticks",
+    "spectrogram_height",
     "spectrogram_min_hz",
     "spectrogram_png",
+    "time_ticks",
     "waveform_path",
 ]
 
@@ -31,8 +38,17 @@ WAVE_HEIGHT: Final = 100
 _MEL_BANDS: Final = 96
 _MAX_COLUMNS: Final = 320  # the width of a card in pixels
 _MIN_FFT_S: Final = 0.04  # resolves 25 Hz, which separates low calls
+_MIN_ULTRASOUND_FFT_S: Final = 0.004  # resolves 250 Hz and a bat's call, which lasts milliseconds
 _MIN_RANGE_DB: Final = 30.0  # so that steady noise does not fill the whole scale
 _MAX_RANGE_DB: Final = 80.0
+_MIN_ULTRASOUND_HZ: Final = 5_000.0
+
+AUDIBLE_RATE: Final = 96_000
+"""Hz. Above this sample rate, recordings are about ultrasound: bats and insects."""
+
+_TICK_HZ: Final = tuple(digit * 10**power for power in range(1, 6) for digit in (1, 2, 5))
+_MIN_TICK_GAP: Final = 0.16  # of the height, so that the texts of two ticks stay apart
+_TIME_TICKS: Final = 5  # at most, besides the one at zero
 
 COLOURS: Final = bytes.fromhex(
     "08051c 090722 0a0a27 0b0d2c 0c1032 0c1337 0b163d 0a1a42"
@@ -83,7 +99,38 @@ def spectrogram_min_hz(sample_rate: int) -> float:
 
     Below it are DC offset and wind, which are often louder than everything else.
     """
+    if sample_rate > AUDIBLE_RATE:
+        return _MIN_ULTRASOUND_HZ
     return min(50.0, sample_rate / 40)
+
+
+def spectrogram_height(hz: float, sample_rate: int) -> float:
+    """Return how far up in a spectrogram a frequency is: 0 is the bottom, 1 the top."""
+    bands = _n_mels(_n_fft(sample_rate))
+    low = hz_to_mel(spectrogram_min_hz(sample_rate))
+    high = hz_to_mel(sample_rate / 2)
+    # A band is as high as one of `bands` rows, and its frequency is in the middle of the row.
+    band = (hz_to_mel(max(hz, 0.0)) - low) / (high - low) * (bands + 1) - 1
+    return min(max((band + 0.5) / bands, 0.0), 1.0)
+
+
+def frequency_ticks(sample_rate: int) -> Iterator[tuple[float, str]]:
+    """Yield the height and the text of each tick of a spectrogram's axis, from the bottom up."""
+    last = 0.0
+    for hz in _TICK_HZ:
+        height = spectrogram_height(hz, sample_rate)
+        if last + _MIN_TICK_GAP <= height <= 1 - _MIN_TICK_GAP / 2 and hz < sample_rate / 2:
+            yield height, format_hertz(hz)
+            last = height
+
+
+def time_ticks(length_s: float) -> Iterator[tuple[float, str]]:
+    """Yield the place, from 0 to 1, and the text of each tick of a time axis, without its end."""
+    rough = length_s / _TIME_TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(digit * power for digit in (1, 2, 5, 10) if digit * power >= rough * (1 - 1e-9))
+    for number in range(math.ceil(length_s / step - 1e-9)):
+        yield number * step / length_s, f"{number * step:.6g} s"
 
 
 def waveform_path(audio: NDArray[np.float32]) -> str:
@@ -133,19 +180,27 @@ def _mix(audio: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _log_mel(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    n_fft = 1 << math.ceil(math.log2(max(_MIN_FFT_S * sample_rate, 16)))
+    n_fft = _n_fft(sample_rate)
     hop = min(max(len(audio) // _MAX_COLUMNS, n_fft // 8), n_fft // 2)
-    n_mels = min(_MEL_BANDS, n_fft // 8)  # fewer at low rates, where some would be empty
     mel = LogMel(
         sample_rate,
         n_fft,
         hop,
-        n_mels,
+        _n_mels(n_fft),
         fmin=spectrogram_min_hz(sample_rate),
         top_db=None,
         pad_mode="reflect",  # zeros would look like a click at each end
     )
     return mel(np.pad(audio, (0, max(0, n_fft - len(audio)))))
+
+
+def _n_fft(sample_rate: int) -> int:
+    least_s = _MIN_ULTRASOUND_FFT_S if sample_rate > AUDIBLE_RATE else _MIN_FFT_S
+    return 1 << math.ceil(math.log2(max(least_s * sample_rate, 16)))
+
+
+def _n_mels(n_fft: int) -> int:
+    return min(_MEL_BANDS, n_fft // 8)  # fewer at low rates, where some would be empty
 
 
 def _pool_columns(picture: NDArray[np.float32], columns: int) -> NDArray[np.float32]:

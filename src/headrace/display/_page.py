@@ -15,7 +15,7 @@ import numpy as np
 from headrace._formatting import format_decibels, format_duration
 from headrace._html import render
 from headrace.catalog import summarise
-from headrace.display._draw import spectrogram_min_hz
+from headrace.display._draw import frequency_ticks, spectrogram_min_hz, time_ticks
 from headrace.dsp import SILENT_DBFS, Levels
 from headrace.errors import InvalidWindowsError
 from headrace.failures import failure_to_json
@@ -44,6 +44,7 @@ _LOG_SCALE_RATIO: Final = 20.0  # longest to shortest, from which durations are 
 _MIN_BAR_PERCENT: Final = 1.5  # so that a single recording among thousands is seen
 _MAX_TABLE_ROWS: Final = 200
 _MAX_LABELS: Final = 40
+_COLOURS: Final = 8  # of boxes and labels, in page.css; more labels share them with other dashes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,6 +65,8 @@ class Preview:
         How the windows were chosen.
     audio : {"flac", "mp3"} or None
         How sound is encoded.
+    slowdown : int
+        How many times slower, and lower, it plays.
     labels : mapping of str to int
         The count of each label; empty without labels.
     counted : {"events", "windows"}
@@ -76,6 +79,7 @@ class Preview:
     failures: tuple[Failure, ...] = ()
     choice: str = "as chosen"
     audio: AudioFormat | None = "flac"
+    slowdown: int = 1
     labels: Mapping[str, int] = field(default_factory=dict)
     counted: Literal["events", "windows"] = "events"
 
@@ -93,7 +97,12 @@ class Preview:
             shown=self.exhibits,
             choice=self.choice,
             audio=self.audio,
+            slowdown=self.slowdown,
             min_hz=spectrogram_min_hz(windows.spec.sample_rate),
+            frequency_ticks=list(frequency_ticks(windows.spec.sample_rate)),
+            time_ticks=list(time_ticks(windows.spec.size / windows.spec.sample_rate)),
+            colour_of=_colours(shown_labels),
+            has_scores=any(window.score is not None for window in self.exhibits),
             summary=summarise(catalog),
             left_out_s=_left_out_s(windows),
             levels=self.levels,
@@ -136,6 +145,7 @@ class Preview:
                     "index": window.index,
                     "offset_s": window.offset,
                     "labels": list(window.labels),
+                    "score": window.score,
                     "peak_dbfs": level(window.levels.peak_dbfs),
                     "rms_dbfs": level(window.levels.rms_dbfs),
                     "clipped": window.levels.clipped,
@@ -183,6 +193,15 @@ class _Histogram:
             if count:
                 height = max(100 * count / most, _MIN_BAR_PERCENT)
                 yield (index + 0.06) * step, 0.88 * step, height
+
+
+def _colours(labels: Mapping[str, int]) -> dict[str, str]:
+    """Return the style class of each label: the most frequent ones have colours of their own."""
+    ordered = sorted(labels, key=lambda label: (-labels[label], label))
+    return {
+        label: f"c{place % _COLOURS}" + (" again" if place >= _COLOURS else "")
+        for place, label in enumerate(ordered)
+    }
 
 
 def _left_out_s(windows: Windows) -> float | None:

@@ -21,7 +21,7 @@ from headrace.errors import HeadraceWarning
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LogMel"]
+__all__ = ["LogMel", "hz_to_mel"]
 
 # Slaney's mel scale: linear up to 1 kHz, then logarithmic with 27 mel from 1 to 6.4 kHz.
 _LINEAR_HZ: Final = 200 / 3  # per mel
@@ -254,10 +254,12 @@ def _bands(
 
 def _corner_frequencies(n_mels: int, fmin: float, fmax: float, *, htk: bool) -> NDArray[np.float64]:
     """Return the corner frequencies of the triangles in Hz: shape ``(n_mels + 2,)``."""
-    return _hz(np.linspace(_mel(fmin, htk=htk), _mel(fmax, htk=htk), n_mels + 2), htk=htk)
+    low, high = hz_to_mel(fmin, htk=htk), hz_to_mel(fmax, htk=htk)
+    return _hz(np.linspace(low, high, n_mels + 2), htk=htk)
 
 
-def _mel(hz: float, *, htk: bool) -> float:
+def hz_to_mel(hz: float, *, htk: bool = False) -> float:
+    """Return a frequency on Slaney's mel scale, or HTK's."""
     if htk:
         return 2595 * math.log10(1 + hz / 700)
     if hz < _KNEE_HZ:

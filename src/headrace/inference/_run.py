@@ -142,6 +142,18 @@ class Run:
         """Sample rate of the windows in Hz; None where several cuts were concatenated."""
         return self._manifest.sample_rate
 
+    @property
+    def window_s(self) -> float | None:
+        """Length of the windows in seconds; None where several cuts were concatenated."""
+        rate = self.sample_rate
+        return None if rate is None else float(self._manifest.cut["size"] / rate)
+
+    @property
+    def hop_s(self) -> float | None:
+        """Time between the starts of windows in seconds; None where cuts were concatenated."""
+        rate = self.sample_rate
+        return None if rate is None else float(self._manifest.cut["hop"] / rate)
+
     @cached_property
     def dataset(self) -> pyarrow.dataset.Dataset:
         """The results as a `pyarrow.dataset.Dataset`, which reads only what is asked for.

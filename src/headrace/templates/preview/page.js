@@ -5,6 +5,7 @@
   const list = byId("cards");
   const cards = [...list.children];
   const tools = byId("tools").elements;
+  const slowdown = Number(list.dataset.slowdown); // of the sound, against the recording
   const player = new Audio();
   let current = null; // the card whose sound is loaded in the player
 
@@ -18,6 +19,7 @@
   const byText = new Intl.Collator("en", { numeric: true }).compare;
   const byTurn = (a, b) => number(a, "turn") - number(b, "turn");
   const byFile = (a, b) => byText(a.dataset.file, b.dataset.file) || number(a, "at") - number(b, "at");
+  const score = (card) => Number(card.dataset.score ?? -1e9); // cards without one are at one end
   const firstLabel = (card) => labelsOf.get(card)[0] ?? "\uffff"; // cards without a label sort last
   const orders = {
     chosen: byTurn,
@@ -25,6 +27,8 @@
     label: (a, b) => byText(firstLabel(a), firstLabel(b)) || byFile(a, b),
     loud: (a, b) => number(b, "rms") - number(a, "rms"),
     quiet: (a, b) => number(a, "rms") - number(b, "rms"),
+    score: (a, b) => score(b) - score(a),
+    doubt: (a, b) => score(a) - score(b),
     peak: (a, b) => number(b, "peak") - number(a, "peak") || number(b, "clipped") - number(a, "clipped"),
   };
 
@@ -86,7 +90,7 @@
     current.classList.toggle("on", playing);
     const head = current.querySelector(".head");
     head.hidden = player.ended || (!playing && !player.currentTime);
-    const length = number(current, "length");
+    const length = number(current, "length") * slowdown;
     head.style.transform = `translateX(${100 * Math.min(1, player.currentTime / length)}%)`;
     if (playing) requestAnimationFrame(show);
   }
@@ -110,7 +114,7 @@
       player.src = url;
       current = card;
     }
-    if (at !== undefined) player.currentTime = at;
+    if (at !== undefined) player.currentTime = at * slowdown;
     player.play().catch(() => {}); // rejected if another window is played before this one starts
   }
 
@@ -126,6 +130,52 @@
       play(card, ((event.clientX - box.left) / box.width) * number(card, "length"));
       card.querySelector(".play")?.focus({ preventScroll: true });
     }
+  });
+
+  // Tick, and save what is ticked as annotations
+
+  const ticked = () => list.querySelectorAll(".pick:checked, .tick:checked").length;
+  let unsaved = false;
+
+  function rowsOf(card) {
+    const labels = new Set([...card.querySelectorAll(".tick:checked")].map((tick) => tick.value));
+    const rows = JSON.parse(card.dataset.events).filter((row) => labels.has(row[2]));
+    if (card.querySelector(".pick").checked) {
+      rows.push([number(card, "at"), number(card, "stop"), tools.mark.value.trim(), null, null, null]);
+    }
+    return rows.map((row) => [card.dataset.file, ...row]);
+  }
+
+  function csv(rows) {
+    const cell = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+    return rows.map((row) => row.map((value) => cell(String(value ?? ""))).join(",")).join("\n") + "\n";
+  }
+
+  function save() {
+    const names = ["file", "start_s", "end_s", "label", "low_hz", "high_hz", "score"];
+    const rows = [...cards].sort(byFile).flatMap(rowsOf);
+    const once = new Map(rows.map((row) => [row.join("\n"), row])); // windows may overlap
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([csv([names, ...once.values()])], { type: "text/csv" }));
+    link.download = "annotations.csv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // some browsers read it later
+    unsaved = false;
+  }
+
+  function showTicks() {
+    const count = ticked();
+    byId("save").disabled = !count;
+    byId("save").textContent = count ? `Save ${count.toLocaleString("en")} ticked` : "Save ticked";
+  }
+
+  list.addEventListener("change", () => {
+    unsaved = true;
+    showTicks();
+  });
+  byId("save").addEventListener("click", save);
+  addEventListener("beforeunload", (event) => {
+    if (unsaved && ticked()) event.preventDefault(); // the browser asks whether to leave
   });
 
   // Keys
@@ -147,6 +197,7 @@
     j: () => move(1),
     k: () => move(-1),
     "/": () => tools.find.focus(),
+    t: () => (document.activeElement?.closest(".card") ?? current)?.querySelector(".pick").click(),
     "?": () => byId("help").showModal(),
     ",": () => { if (current) player.currentTime = Math.max(0, player.currentTime - 0.5); },
     ".": () => { if (current) player.currentTime += 0.5; },
@@ -167,8 +218,8 @@
       filter();
       tools.find.blur();
     }
-    if (event.target.closest("input, select")) return;
-    if (event.key === " " && !event.target.closest("button, a") && current) {
+    if (event.target.closest("input:not([type=checkbox]), select")) return;
+    if (event.key === " " && !event.target.closest("button, a, input") && current) {
       event.preventDefault();
       toggle(current);
       return;
@@ -183,4 +234,5 @@
 
   if (tools.sort.value !== "chosen") sort(); // after a reload the form keeps its values
   filter();
+  showTicks();
 })();
