@@ -143,7 +143,7 @@ class Catalog(Sequence[Recording]):
 
     def recording(self, row: int) -> Recording:
         """Return the recording in this row; rows count from 0."""
-        return Recording(*(column[row].as_py() for column in self._built_in))
+        return Recording(*[value_at(row) for value_at in self._built_in])
 
     @property
     def store(self) -> Store | Stores | None:
@@ -158,8 +158,9 @@ class Catalog(Sequence[Recording]):
         return bool(pc.any(pc.match_substring(self._table["path"], "://")).as_py())
 
     @cached_property
-    def _built_in(self) -> tuple[pa.ChunkedArray, ...]:
-        return tuple(self._table[name] for name in _table.BUILT_IN)
+    def _built_in(self) -> tuple[Callable[[int], Any], ...]:
+        """For each built-in column, the function that returns the value of a row."""
+        return tuple(_table.lookup(self._table[name]) for name in _table.BUILT_IN)
 
     @property
     def columns(self) -> tuple[str, ...]:

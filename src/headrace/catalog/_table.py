@@ -29,7 +29,7 @@ from headrace.errors import CatalogError, HeadraceError
 from headrace.storage import is_parquet_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
@@ -45,6 +45,7 @@ __all__ = [
     "fingerprint",
     "from_recordings",
     "join_columns",
+    "lookup",
     "make_column",
     "paths_under",
     "validate",
@@ -101,6 +102,18 @@ class Row(Recording):
         if name not in self.further:
             raise KeyError(f"There is no column {name!r}: there are {[*BUILT_IN, *self.further]}.")
         return self.further[name]
+
+
+def lookup(column: pa.ChunkedArray) -> Callable[[int], Any]:
+    """Return a function that returns the value of a row, as fast as Python can."""
+    import pyarrow as pa
+
+    if column.null_count == len(column):
+        return lambda row: None  # noqa: ARG005  the row does not matter
+    if column.num_chunks == 1 and column.null_count == 0 and pa.types.is_integer(column.type):
+        values: Callable[[int], Any] = column.chunk(0).to_numpy().item  # a view
+        return values
+    return lambda row: column[row].as_py()
 
 
 def each_recording(table: pa.Table) -> Iterator[Recording]:

@@ -395,9 +395,10 @@ class Prefetcher(Generic[T]):
             self._exhausted = True
             self._error = error
         else:
-            tasks = len(job.tasks) + sum(unfinished.tasks for _, unfinished in in_flight)
-            while len(self._core.threads) < min(self._workers, max(_EAGER_THREADS, tasks)):
-                self._core.start_worker()
+            if len(self._core.threads) < self._workers:
+                tasks = len(job.tasks) + sum(unfinished.tasks for _, unfinished in in_flight)
+                while len(self._core.threads) < min(self._workers, max(_EAGER_THREADS, tasks)):
+                    self._core.start_worker()
             in_flight.append((job, self._core.submit(job.tasks)))
 
     def _value_or_error(self, job: Job[T]) -> T:

@@ -52,6 +52,8 @@ def make_examples(
     ids, paths = ids_and_paths
     spec = windows.spec
     labels, mask = _labels(windows, rows, list(failed)) if with_labels else (None, None)
+    starts, indices = rows.start.tolist(), rows.index.tolist()
+    sources, valid = rows.source.tolist(), rows.valid.tolist()
     for row, samples in enumerate(audio):
         if row >= len(ids):
             samples[:] = 0
@@ -66,17 +68,17 @@ def make_examples(
                 )
             )
             continue
-        start = int(rows.start[row])
+        start = starts[row]
         yield AudioExample(
             audio=samples,
             file_id=ids[row],
             offset=start / spec.sample_rate,
             sample_rate=spec.sample_rate,
             path=paths[row],
-            index=int(rows.index[row]),
+            index=indices[row],
             end_s=(start + spec.size) / spec.sample_rate,
-            valid_samples=0 if row in failed else int(rows.valid[row]),
-            source=int(rows.source[row]),
+            valid_samples=0 if row in failed else valid[row],
+            source=sources[row],
             labels=None if labels is None else labels[row],
             label_mask=None if mask is None else mask[row],
         )

@@ -33,6 +33,10 @@ arbitrary choice."""
 
 _FILES_IN_MESSAGE: Final = 3
 
+_MAX_UNADDED: Final = 1 << 12
+"""Delivered windows that are counted in total, and not yet for each recording: adding many at once
+costs the consumer a tenth of adding each batch (40 us a batch of 32)."""
+
 
 @dataclass(slots=True, eq=False)
 class _FailureRun:
@@ -77,7 +81,9 @@ class Ledger:
         self._raise_on_failure = raise_on_failure
         self._max_failures = max_failures
         self._epoch, self._failed_in_epoch = 0, 0
-        self._delivered_by_recording = np.zeros(len(recordings), np.int64)
+        self._delivered_by_recording = np.zeros(len(recordings), np.int64)  # but for `_unadded`
+        self._unadded: list[NDArray[np.int64]] = []  # recordings of delivered windows
+        self._unadded_windows = 0
         self._failed_by_code: dict[Code, Counter[int]] = {}  # by recording
         self._runs: dict[tuple[int, Code], list[_FailureRun]] = {}  # in the order of `first`
         self._run_count = 0
@@ -91,7 +97,15 @@ class Ledger:
     def count_delivered(self, recordings: NDArray[np.int64]) -> None:
         """Count delivered windows, given the number of each window's recording."""
         self.delivered += len(recordings)
-        np.add.at(self._delivered_by_recording, recordings, 1)
+        self._unadded.append(recordings)
+        self._unadded_windows += len(recordings)
+        if self._unadded_windows >= _MAX_UNADDED:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        unadded, self._unadded, self._unadded_windows = self._unadded, [], 0
+        if unadded:
+            np.add.at(self._delivered_by_recording, np.concatenate(unadded), 1)
 
     def count_one_delivered(self, recording: int) -> None:
         """Count one delivered window."""
@@ -179,6 +193,7 @@ class Ledger:
         """Return an Arrow table with a row for each recording: see `Loader.ledger`."""
         import pyarrow as pa
 
+        self._add_up()
         by_code = {
             str(code): np.zeros_like(self._delivered_by_recording)
             for code in sorted(self._failed_by_code)

@@ -28,7 +28,6 @@ from headrace.concurrency import Prefetcher, register_fork_listener
 from headrace.errors import ClosedError, InvalidWindowsError, ReadError
 from headrace.loading._batch_map import BatchMap
 from headrace.loading._buffers import BufferPool
-from headrace.loading._collate import make_examples
 from headrace.loading._fetching import FetchTotals, check_cache, make_fetcher
 from headrace.loading._ledger import Ledger, parse_max_failures
 from headrace.loading._plan import Plan
@@ -131,15 +130,16 @@ class Loader:
         self._plan = self._make_plan()
         self._plan.check_not_empty()
         # Refers to the windows and not to the loader: a worker must not keep the loader alive.
-        self._build_batch = partial(
-            WorkResult.build_batch,
-            windows=windows,
-            on_error=on_error,
-            pad=last == "pad",
-            batch_map=checked_map,
-        )
+        self._build = partial(WorkResult.build_examples, windows=windows)
         self._buffers = None
         if batch_size is not None:
+            self._build = partial(
+                WorkResult.build_batch,
+                windows=windows,
+                on_error=on_error,
+                pad=last == "pad",
+                batch_map=checked_map,
+            )
             shape = (batch_size, *windows.shape)
             self._buffers = BufferPool(shape, self._plan.max_deliveries, windows.dtype)
         self._stall_timeout_s = check_stall_timeout(stall_timeout_s, self._plan.workers)
@@ -440,7 +440,7 @@ class Loader:
         )
         self._meter.start()
         left = n
-        undelivered = 0
+        undelivered, most_undelivered = 0, 2 * len(self.windows)
         try:
             for result in self._meter.deliveries(prefetcher):
                 self._fetched.warn_of_problem()
@@ -453,7 +453,7 @@ class Loader:
                         if left == 0:
                             return
                 undelivered += len(result.item.rows.index)
-                if undelivered >= 2 * len(self.windows):  # steps() would never end
+                if undelivered >= most_undelivered:  # steps() would never end
                     assert self._ledger.last_failure is not None
                     raise ReadError(self._ledger.last_failure)
         finally:
@@ -471,10 +471,10 @@ class Loader:
             reader.announce(group)
         if self._buffers is not None:
             buffer = self._buffers.lease()
-            return make_job(item, buffer, read, reader.exclude_stalled, self._build_batch)
+            return make_job(item, buffer, read, reader.exclude_stalled, self._build)
         shape, dtype = self.windows.shape, self.windows.dtype
         rows = [np.empty(shape, dtype) for _ in range(item.row_count)]  # each owns its memory
-        return make_job(item, rows, read, reader.exclude_stalled)
+        return make_job(item, rows, read, reader.exclude_stalled, self._build)
 
     def _deliveries(
         self, result: WorkResult, on_failure: Callable[[Failure], None] | None
@@ -491,35 +491,37 @@ class Loader:
                 on_failure(failures[row])
         self.epoch = item.epoch
         if self.batch_size is None:
-            names = result.ids_and_paths()
-            examples = make_examples(
-                self.windows, item.rows, names, result.release_rows(), failures
-            )
-            for row, example in enumerate(examples):
-                if row in failures:
-                    recording = int(item.rows.recording[row])
-                    self._ledger.count_failed(item.epoch, recording, failures[row])
-                left = item.row_count - 1 - row
-                self._position = (
-                    (item.epoch, item.stop - left * item.step) if left else item.resume_at
-                )
-                if row not in failures or self.on_error == "mask":
-                    if row not in failures and row < len(item.rows.index):
-                        self._ledger.count_one_delivered(int(item.rows.recording[row]))
-                    yield [example]
+            yield from self._examples(result)
             return
         recordings = item.rows.recording
         for row in sorted(failures):
             self._ledger.count_failed(item.epoch, int(recordings[row]), failures[row])
         self._position = item.resume_at
         assert result.batch is not None
-        delivery: list[AudioExample | Batch] = [result.batch]
+        batch: list[AudioExample | Batch] = [result.batch]
         result.batch = None
         self._ledger.count_delivered(
             np.delete(recordings, sorted(failures)) if failures else recordings
         )
-        if len(delivery[0].audio):
-            yield delivery
+        if len(batch[0].audio):
+            yield batch
+
+    def _examples(self, result: WorkResult) -> Iterator[list[AudioExample | Batch]]:
+        """Yield the single examples of a work item as `_deliveries` does."""
+        item, failures = result.item, result.failures
+        recordings = item.rows.recording.tolist()
+        for row in range(item.row_count):
+            if row in failures:
+                self._ledger.count_failed(item.epoch, recordings[row], failures[row])
+            left = item.row_count - 1 - row
+            self._position = (item.epoch, item.stop - left * item.step) if left else item.resume_at
+            delivery: list[AudioExample | Batch] = [result.examples.pop()]
+            if row not in failures:
+                if row < len(recordings):
+                    self._ledger.count_one_delivered(recordings[row])
+                yield delivery
+            elif self.on_error == "mask":
+                yield delivery
 
     # State
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from headrace.concurrency import Job, Task
-from headrace.loading._collate import collate
+from headrace.loading._collate import collate, make_examples
 from headrace.loading._reader import GroupResult
 from headrace.loading._state import make_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headrace.loading._transforming_reader import ReadFunction
     from headrace.loading._work_items import ReadGroup, WorkItem
     from headrace.observe import ReadTiming
-    from headrace.windows import Batch, Windows
+    from headrace.windows import AudioExample, Batch, Windows
 
 __all__ = ["WorkResult", "make_job"]
 
@@ -44,6 +44,8 @@ class WorkResult:
         One for each group that has been read, in any order.
     batch : Batch or None
         Set once all groups have been read; None for single examples.
+    examples : list of AudioExample
+        Single examples, the first one last: set once all groups have been read.
     rereads : dict of int to ndarray, or list of ndarray
         For each group whose read has stalled, by its first row: the memory it is read into again.
         The stalled read may still write to `memory`.
@@ -53,6 +55,7 @@ class WorkResult:
     memory: NDArray[Any] | list[NDArray[Any]]
     results: list[GroupResult] = field(default_factory=list)
     batch: Batch | None = None
+    examples: list[AudioExample] = field(default_factory=list)
     rereads: dict[int, NDArray[Any] | list[NDArray[Any]]] = field(default_factory=dict)
 
     @cached_property
@@ -90,14 +93,6 @@ class WorkResult:
             paths += result.paths
         return ids, paths
 
-    def release_rows(self) -> Iterator[NDArray[Any]]:
-        """Yield the single rows in order, keeping no reference: they belong to the consumer."""
-        rows, self.memory = self.memory, []
-        assert isinstance(rows, list)
-        rows.reverse()
-        while rows:
-            yield rows.pop()
-
     def leave_stalled_memory(self) -> None:
         """Move to memory that no stalled read may write to. The old memory stays with that read."""
         if not self.rereads:
@@ -111,6 +106,14 @@ class WorkResult:
                 reread = self.rereads[group.begin]
                 self.memory[group.begin : group.stop] = reread[group.begin : group.stop]
         self.rereads.clear()
+
+    def build_examples(self, windows: Windows) -> None:
+        """Make the examples, each of which takes over its array."""
+        rows, self.memory = self.memory, []
+        self.examples = list(
+            make_examples(windows, self.item.rows, self.ids_and_paths(), rows, self.failures)
+        )
+        self.examples.reverse()  # so that they can be popped in order
 
     def build_batch(
         self,
@@ -149,12 +152,12 @@ def make_job(
     memory: NDArray[Any] | list[NDArray[Any]],
     read: ReadFunction,
     exclude_stalled: Callable[[ReadGroup, CancellationToken], None],
-    build_batch: Callable[[WorkResult], None] | None = None,
+    build: Callable[[WorkResult], None],
 ) -> Job[WorkResult]:
     """Return the job that loads `item` into `memory`, with one task for each of its groups.
 
     Each task calls `read` and, if that stalls, `exclude_stalled`. The task that ends last calls
-    `build_batch`, so that the consumer need not. The job does not refer to the `Loader`.
+    `build`, so that the consumer need not. The job does not refer to the `Loader`.
     """
     work = WorkResult(item, memory)
     groups_left = count(len(item.groups) - 1, -1)  # `next` is atomic, whichever thread calls it
@@ -167,8 +170,7 @@ def make_job(
             work.results.append(result)
             if next(groups_left) == 0:
                 work.leave_stalled_memory()
-                if build_batch is not None:
-                    build_batch(work)
+                build(work)
 
         def retry(stalled: CancellationToken) -> Callable[[CancellationToken], GroupResult]:
             exclude_stalled(group, stalled)
@@ -182,6 +184,6 @@ def make_job(
 
         return Task(run, group.key, on_result, retry)
 
-    if build_batch is not None and not item.groups:  # a batch of padding alone
-        build_batch(work)
+    if not item.groups:  # padding alone
+        build(work)
     return Job(work, [task(group) for group in item.groups])
