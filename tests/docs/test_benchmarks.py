@@ -219,6 +219,21 @@ class TestScripts:
 
         assert 0 <= _figures(printed.splitlines()[-1])[1] <= 100
 
+    def test_python_cost(self, tmp_path: Path) -> None:
+        """Costs of deliveries, and Python's share beside the native time at two rates."""
+        printed = _run(
+            "python_cost.py", tmp_path, "--files", 2, "--seconds", 50, "--rounds", 1,
+            "--batch-size", 2,
+        )  # fmt: skip
+        deliveries, *rates = printed.splitlines()[-3:]
+
+        assert all(cost > 0 for cost in _figures(deliveries))
+        for line in rates:
+            *_, python, native, _, share = _figures(line)
+            assert python > 0
+            assert native > 0
+            assert share == pytest.approx(100 * python / native, rel=0.1)
+
     def test_train_wait(self, tmp_path: Path) -> None:
         """Both loaders have times and shares, with and without a model."""
         pytest.importorskip("torch")
