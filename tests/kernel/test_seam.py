@@ -13,7 +13,6 @@ import pytest
 import headrace
 from headrace import _kernel
 from headrace._kernel import testing
-from headrace.codecs._ffmpeg_library import FUNCTIONS as FFMPEG_FUNCTIONS
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -119,7 +118,7 @@ EXAMPLES += [
     (
         _kernel.FfmpegFormat,
         {
-            "functions": _kernel.FfmpegFunctions(dict.fromkeys(FFMPEG_FUNCTIONS, 64)),
+            "functions": _kernel.FfmpegFunctions(dict.fromkeys(_kernel.FFMPEG_FUNCTIONS, 64)),
             "demuxer": "mov",
             "codec": "aac",
             "byte_seek": True,
@@ -171,7 +170,7 @@ def test_a_stage_shows_its_tables() -> None:
         (_kernel.LibsndfileFunctions, {"seek": 0}, "must not be 0"),
         (
             _kernel.FfmpegFunctions,
-            {"addresses": dict.fromkeys(FFMPEG_FUNCTIONS, 0)},
+            {"addresses": dict.fromkeys(_kernel.FFMPEG_FUNCTIONS, 0)},
             "must not be 0",
         ),
         (_kernel.RecordingFormat, {"chunk": 0}, "chunk must be at least 1"),

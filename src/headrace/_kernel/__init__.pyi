@@ -370,6 +370,9 @@ def read_header(library: LibsndfileFunctions, *, place: Place) -> LibsndfileHead
     The reason of a failure is that of this file, however many threads open files at the same time.
     """
 
+FFMPEG_FUNCTIONS: tuple[str, ...]
+"""The names of the functions of FFmpeg's that `FfmpegFunctions` holds."""
+
 class FfmpegFunctions:
     """Addresses of FFmpeg's functions, by name.
 

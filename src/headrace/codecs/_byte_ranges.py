@@ -10,24 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from headrace import _kernel
-from headrace.codecs._formats import seeks_exactly
+from headrace.codecs._formats import SAMPLE_BYTES, seeks_exactly
 
 if TYPE_CHECKING:
     from headrace.codecs._recording import Recording
 
 __all__ = ["ByteRange", "byte_ranges"]
-
-_SAMPLE_BYTES: Final = {
-    "PCM_S8": 1,
-    "PCM_U8": 1,
-    "ULAW": 1,
-    "ALAW": 1,
-    "PCM_16": 2,
-    "PCM_24": 3,
-    "PCM_32": 4,
-    "FLOAT": 4,
-    "DOUBLE": 8,
-}
 
 _SMALL: Final = 64 << 10
 """Files up to this many bytes are read whole. A guess, as the next ones: a request of 64 KiB
@@ -81,7 +69,7 @@ def byte_ranges(
         return [ByteRange(0, size)]
     data: tuple[int, int] | None = None
     head = 0
-    width = _SAMPLE_BYTES.get(recording.subtype, 0) * recording.channels
+    width = SAMPLE_BYTES.get(recording.subtype, 0) * recording.channels
     if recording.format == "FLAC":
         head, data = _HEAD, found
     elif width and seeks_exactly(recording):

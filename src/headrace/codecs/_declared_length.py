@@ -11,6 +11,7 @@ from struct import error, unpack
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from headrace.codecs._ffmpeg import CONTAINERS, has_ogg_index
+from headrace.codecs._formats import SAMPLE_BYTES
 from headrace.codecs._mp3 import declared_frames, scan_mp3
 from headrace.codecs._recording import MAX_FRAMES
 from headrace.failures import Code, DecodeError, Failure
@@ -22,19 +23,6 @@ if TYPE_CHECKING:
     from headrace.storage import Place
 
 __all__ = ["DeclaredLength", "false_claim", "read_declared_length"]
-
-_SAMPLE_BYTES: Final = {
-    "PCM_S8": 1,
-    "PCM_U8": 1,
-    "ULAW": 1,
-    "ALAW": 1,
-    "PCM_16": 2,
-    "PCM_24": 3,
-    "PCM_32": 4,
-    "FLOAT": 4,
-    "DOUBLE": 8,
-}
-"""By sample formats whose samples all have the same size."""
 
 _DECLARED_ELSEWHERE: Final = frozenset({"MP3", "OGG"}) | CONTAINERS.keys()
 """Formats whose header declares no length: it is estimated, stands in the last page, or was found
@@ -152,7 +140,7 @@ def false_claim(
 
 
 def _read(file: BinaryIO, recording: Recording) -> DeclaredLength | None:
-    frame_bytes = _SAMPLE_BYTES.get(recording.subtype, 0) * recording.channels
+    frame_bytes = SAMPLE_BYTES.get(recording.subtype, 0) * recording.channels
     begin = file.read(12)
     if begin[:4] in _READERS:
         return _READERS[begin[:4]](file, recording, frame_bytes)

@@ -38,6 +38,7 @@ from headrace.codecs._ffmpeg_library import (
     check_major,
     decoder_major,
     import_pyav,
+    interleaved,
     library,
     packet_of,
 )
@@ -61,7 +62,6 @@ __all__ = [
     "decoder_bytes",
     "decoder_name",
     "has_ogg_index",
-    "interleaved",
     "measure",
     "measure_with_pyav",
     "raise_error",
@@ -155,7 +155,6 @@ _ID3_FOOTER: Final = 0x10  # flag: the header is repeated at the end
 _MAX_PADDING: Final = 1 << 16  # zeros behind a tag
 _MAX_CHANNELS: Final = 1024  # libsndfile's SF_MAX_CHANNELS
 
-_SCALES: Final = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0, "float64": 1.0}
 _AAC_FRAMES: Final = 1024
 """Of a packet of AAC without spectral band replication."""
 _NO_TIME: Final = -(1 << 63)
@@ -709,19 +708,3 @@ def _anchor(start: int, packets: int, place: _Place) -> _kernel.Anchor:
         time=place.time,
         check=place.check,
     )
-
-
-def interleaved(frame: _AudioFrame) -> NDArray[np.float32]:
-    """Return float32 of shape ``(frames, channels)``, rounded at most once."""
-    pcm = frame.to_ndarray()
-    pcm = pcm.T if frame.format.is_planar else pcm.reshape(-1, frame.layout.nb_channels)
-    if pcm.dtype == np.uint8:
-        pcm = (pcm.astype(np.int16) - 128) << 8
-    scale = _SCALES.get(pcm.dtype.name)
-    if scale is None:
-        raise DecodeError(
-            Code.UNSUPPORTED,
-            f"its samples have the type {pcm.dtype}: convert the file to WAV or FLAC",
-        )
-    samples: NDArray[np.float32] = (pcm if scale == 1.0 else pcm * scale).astype(np.float32)
-    return samples

@@ -26,18 +26,22 @@ from headrace.failures import Code, DecodeError
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from numpy.typing import NDArray
+
 __all__ = [
-    "FUNCTIONS",
     "MAJORS",
     "check_major",
     "decoder_major",
     "import_pyav",
+    "interleaved",
     "is_pyav_installed",
     "library",
     "packet_of",
 ]
 
-_Packet: TypeAlias = Any  # PyAV's; PyAV need not be installed
+# PyAV's types; PyAV need not be installed.
+_AudioFrame: TypeAlias = Any
+_Packet: TypeAlias = Any
 
 MAJORS: Final = {"libavformat": 62, "libavcodec": 62, "libavutil": 60}
 """FFmpeg 8: see src/kernel/sources/ffmpeg_library.h."""
@@ -48,46 +52,12 @@ SELF_CHECK: Final = Path(__file__).with_name("self_check.mka")
 SELF_CHECK_OGG: Final = Path(__file__).with_name("self_check.opus")
 """A fifth of a second of the same kind, as Opus in Ogg."""
 
+_SCALES: Final = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0, "float64": 1.0}
+"""Of the types of PyAV's samples, to full scale 1."""
+
 _RATE: Final = 48_000
 _CHANNELS: Final = 2
 """Of both files."""
-
-FUNCTIONS: Final = (
-    "avcodec_version",
-    "av_find_input_format",
-    "avformat_alloc_context",
-    "avio_alloc_context",
-    "avio_context_free",
-    "avformat_open_input",
-    "avformat_find_stream_info",
-    "avformat_close_input",
-    "av_read_frame",
-    "av_seek_frame",
-    "avcodec_find_decoder",
-    "avcodec_find_decoder_by_name",
-    "avcodec_get_name",
-    "avcodec_alloc_context3",
-    "avcodec_parameters_alloc",
-    "avcodec_parameters_free",
-    "avcodec_parameters_to_context",
-    "avcodec_open2",
-    "avcodec_free_context",
-    "avcodec_send_packet",
-    "avcodec_receive_frame",
-    "av_packet_alloc",
-    "av_packet_free",
-    "av_packet_unref",
-    "av_packet_ref",
-    "av_packet_free_side_data",
-    "av_malloc",
-    "av_free",
-    "av_frame_alloc",
-    "av_frame_free",
-    "av_dict_set",
-    "av_dict_free",
-    "av_strerror",
-)
-"""By the names of the fields of ``FfmpegFunctions`` in the header."""
 
 
 def import_pyav() -> ModuleType:
@@ -145,6 +115,22 @@ def packet_of(data: bytes) -> _Packet:
     return packet
 
 
+def interleaved(frame: _AudioFrame) -> NDArray[np.float32]:
+    """Return float32 of shape ``(frames, channels)``, rounded at most once."""
+    pcm = frame.to_ndarray()
+    pcm = pcm.T if frame.format.is_planar else pcm.reshape(-1, frame.layout.nb_channels)
+    if pcm.dtype == np.uint8:
+        pcm = (pcm.astype(np.int16) - 128) << 8
+    scale = _SCALES.get(pcm.dtype.name)
+    if scale is None:
+        raise DecodeError(
+            Code.UNSUPPORTED,
+            f"its samples have the type {pcm.dtype}: convert the file to WAV or FLAC",
+        )
+    samples: NDArray[np.float32] = (pcm if scale == 1.0 else pcm * scale).astype(np.float32)
+    return samples
+
+
 def library() -> _kernel.FfmpegFunctions | None:
     """Return the functions that the kernel calls, or None where PyAV has to decode.
 
@@ -166,7 +152,8 @@ def _library(av: ModuleType) -> _kernel.FfmpegFunctions | None:
     try:
         module = ctypes.CDLL(av._core.__file__)  # noqa: SLF001  an extension module of PyAV's
         addresses = {
-            name: ctypes.cast(getattr(module, name), ctypes.c_void_p).value for name in FUNCTIONS
+            name: ctypes.cast(getattr(module, name), ctypes.c_void_p).value
+            for name in _kernel.FFMPEG_FUNCTIONS
         }
     except (OSError, AttributeError):
         return None
@@ -184,11 +171,7 @@ def _agrees(av: ModuleType, functions: _kernel.FfmpegFunctions) -> bool:
 def _decode_with_pyav(av: ModuleType, path: Path, demuxer: str) -> bytes:
     """Return float32 with channels interleaved."""
     with av.open(str(path), format=demuxer) as file:
-        frames = [(frame.format.is_planar, frame.to_ndarray()) for frame in file.decode(audio=0)]
-    pcm = [audio.T if planar else audio.reshape(-1, _CHANNELS) for planar, audio in frames]
-    whole = np.concatenate(pcm)
-    scale = 2.0**-15 if whole.dtype == np.int16 else 1.0
-    return (whole * scale).astype(np.float32).tobytes()
+        return np.concatenate([interleaved(one) for one in file.decode(audio=0)]).tobytes()
 
 
 def _decode_mka(functions: _kernel.FfmpegFunctions) -> bytes:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXTENSIONS",
     "INEXACT",
+    "SAMPLE_BYTES",
     "WRONG",
     "decoder_bytes",
     "decodes_from_start",
@@ -37,15 +38,25 @@ EXTENSIONS: Final = (
 )
 """Extensions that a folder is searched for, in lower case."""
 
+SAMPLE_BYTES: Final = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "ULAW": 1,
+    "ALAW": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
+"""By sample formats whose samples all have the same size."""
+
 _INT16: Final = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "ALAC_16"})
 _INT32: Final = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
 
 # Where sf_seek goes to the frame that it was asked for. All other files are decoded from the start,
 # or from the decoder's current position.
 _SEEKABLE_FORMATS: Final = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC"})
-_SEEKABLE_SUBTYPES: Final = frozenset(
-    {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
-)
 
 INEXACT: Final = frozenset(
     {("AIFF", "DWVW_12"), ("AIFF", "DWVW_16"), ("AIFF", "DWVW_24"), ("PAF", "PCM_24")}
@@ -60,7 +71,7 @@ without compression, by 8 bits."""
 
 def seeks_exactly(recording: Recording) -> bool:
     """Return whether libsndfile's seeking in such a file is exact."""
-    return recording.format in _SEEKABLE_FORMATS and recording.subtype in _SEEKABLE_SUBTYPES
+    return recording.format in _SEEKABLE_FORMATS and recording.subtype in SAMPLE_BYTES
 
 
 def decodes_from_start(recording: Recording) -> bool:
@@ -104,7 +115,7 @@ def decoder_bytes(recording: Recording) -> int:
         return _ffmpeg.decoder_bytes(
             recording.format, recording.channels, recording.frames, recording.sample_rate
         )
-    if recording.format != "FLAC" and recording.subtype in _SEEKABLE_SUBTYPES:
+    if recording.format != "FLAC" and recording.subtype in SAMPLE_BYTES:
         return 64 << 10
     table = recording.frames // 512 if recording.subtype.startswith("ALAC") else 0
     if recording.format == "MP3":

@@ -17,11 +17,12 @@ import numpy as np
 
 from headrace import _kernel
 from headrace.codecs._anchors import OGG_RULES
-from headrace.codecs._ffmpeg import interleaved, raise_error
+from headrace.codecs._ffmpeg import raise_error
 from headrace.codecs._ffmpeg_library import (
     check_major,
     decoder_major,
     import_pyav,
+    interleaved,
     packet_of,
 )
 from headrace.codecs._recording import MAX_FRAMES, MAX_SAMPLE_RATE, Header

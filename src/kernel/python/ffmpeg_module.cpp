@@ -28,47 +28,20 @@ namespace {
 
 void make_functions(FfmpegFunctions* self, const nb::dict& addresses) {
   FfmpegFunctions functions{};
-  const auto set = [&](auto*& to, const char* name) {
+  set_functions(&functions, [&](const char* name) {
     const auto address = nb::cast<uintptr_t>(addresses[name]);
     if (!address) throw std::invalid_argument("the address of a function must not be 0");
-    to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(address);
-  };
-#define SET(name) set(functions.name, #name)
-  SET(avcodec_version);
-  SET(av_find_input_format);
-  SET(avformat_alloc_context);
-  SET(avio_alloc_context);
-  SET(avio_context_free);
-  SET(avformat_open_input);
-  SET(avformat_find_stream_info);
-  SET(avformat_close_input);
-  SET(av_read_frame);
-  SET(av_seek_frame);
-  SET(avcodec_find_decoder);
-  SET(avcodec_find_decoder_by_name);
-  SET(avcodec_get_name);
-  SET(avcodec_alloc_context3);
-  SET(avcodec_parameters_alloc);
-  SET(avcodec_parameters_free);
-  SET(avcodec_parameters_to_context);
-  SET(avcodec_open2);
-  SET(avcodec_free_context);
-  SET(avcodec_send_packet);
-  SET(avcodec_receive_frame);
-  SET(av_packet_alloc);
-  SET(av_packet_free);
-  SET(av_packet_unref);
-  SET(av_packet_ref);
-  SET(av_packet_free_side_data);
-  SET(av_malloc);
-  SET(av_free);
-  SET(av_frame_alloc);
-  SET(av_frame_free);
-  SET(av_dict_set);
-  SET(av_dict_free);
-  SET(av_strerror);
-#undef SET
+    return address;
+  });
   new (self) FfmpegFunctions(functions);
+}
+
+nb::tuple function_names() {
+  nb::list names;
+#define APPEND(name) names.append(#name);
+  HEADRACE_FFMPEG_FUNCTIONS(APPEND)
+#undef APPEND
+  return nb::tuple(names);
 }
 
 void make_format(PyFfmpegFormat* self, nb::object functions, const std::string& demuxer,
@@ -164,6 +137,7 @@ nb::bytes pack_index(const PacketIndex& index) {
 }  // namespace
 
 void bind_ffmpeg(nb::module_& m) {
+  m.attr("FFMPEG_FUNCTIONS") = function_names();
   nb::class_<FfmpegFunctions>(m, "FfmpegFunctions")
       .def("__init__", &make_functions, "addresses"_a);
   nb::class_<PyFfmpegFormat>(m, "FfmpegFormat")

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 namespace headrace::ffmpeg {
 
@@ -154,6 +155,29 @@ struct FfmpegFunctions {
   void (*av_dict_free)(ffmpeg::Dictionary**);
   int (*av_strerror)(int error, char* to, size_t size);
 };
+
+// The names of the fields of FfmpegFunctions.
+#define HEADRACE_FFMPEG_FUNCTIONS(EACH) \
+  EACH(avcodec_version) EACH(avformat_alloc_context) EACH(avio_alloc_context) EACH(avio_context_free) \
+  EACH(av_find_input_format) EACH(avformat_open_input) EACH(avformat_find_stream_info) \
+  EACH(avformat_close_input) EACH(av_read_frame) EACH(av_seek_frame) EACH(avcodec_find_decoder) \
+  EACH(avcodec_find_decoder_by_name) EACH(avcodec_get_name) EACH(avcodec_alloc_context3) \
+  EACH(avcodec_parameters_alloc) EACH(avcodec_parameters_free) EACH(avcodec_parameters_to_context) \
+  EACH(avcodec_open2) EACH(avcodec_free_context) EACH(avcodec_send_packet) EACH(avcodec_receive_frame) \
+  EACH(av_packet_alloc) EACH(av_packet_free) EACH(av_packet_unref) EACH(av_packet_ref) \
+  EACH(av_packet_free_side_data) EACH(av_malloc) EACH(av_free) EACH(av_frame_alloc) EACH(av_frame_free) \
+  EACH(av_dict_set) EACH(av_dict_free) EACH(av_strerror)
+
+// Set each function to the address that `address_of` gives for its name.
+template <typename AddressOf>
+void set_functions(FfmpegFunctions* functions, AddressOf address_of) {
+  const auto set = [&](auto*& to, const char* name) {
+    to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(address_of(name));
+  };
+#define SET(name) set(functions->name, #name);
+  HEADRACE_FFMPEG_FUNCTIONS(SET)
+#undef SET
+}
 
 // How FFmpeg opens recordings of one format.
 struct FfmpegFormat {

@@ -18,48 +18,13 @@ inline headrace::FfmpegFunctions functions_of(const char* library) {
     std::abort();
   }
   headrace::FfmpegFunctions functions{};
-  const auto set = [&](auto*& to, const char* name) {
+  const auto address_of = [&](const char* name) {
     void* address = dlsym(handle, name);
     if (!address) std::abort();
-    to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(address);
+    return address;
   };
-#define SET(name) set(functions.name, #name)
-  SET(avcodec_version);
-  SET(av_find_input_format);
-  SET(avformat_alloc_context);
-  SET(avio_alloc_context);
-  SET(avio_context_free);
-  SET(avformat_open_input);
-  SET(avformat_find_stream_info);
-  SET(avformat_close_input);
-  SET(av_read_frame);
-  SET(av_seek_frame);
-  SET(avcodec_find_decoder);
-  SET(avcodec_find_decoder_by_name);
-  SET(avcodec_get_name);
-  SET(avcodec_alloc_context3);
-  SET(avcodec_parameters_alloc);
-  SET(avcodec_parameters_free);
-  SET(avcodec_parameters_to_context);
-  SET(avcodec_open2);
-  SET(avcodec_free_context);
-  SET(avcodec_send_packet);
-  SET(avcodec_receive_frame);
-  SET(av_packet_alloc);
-  SET(av_packet_free);
-  SET(av_packet_unref);
-  SET(av_packet_ref);
-  SET(av_packet_free_side_data);
-  SET(av_malloc);
-  SET(av_free);
-  SET(av_frame_alloc);
-  SET(av_frame_free);
-  SET(av_dict_set);
-  SET(av_dict_free);
-  SET(av_strerror);
-#undef SET
-  void (*quiet)(int) = nullptr;
-  set(quiet, "av_log_set_level");
+  headrace::set_functions(&functions, address_of);
+  const auto quiet = reinterpret_cast<void (*)(int)>(address_of("av_log_set_level"));
   quiet(-8);  // AV_LOG_QUIET
   return functions;
 }
