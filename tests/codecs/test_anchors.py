@@ -207,6 +207,25 @@ def test_a_window_far_behind_needs_little_decoding(folder: Path, kind: str) -> N
     assert one.audio[:, : one.valid_samples].tobytes() == expected.tobytes()
 
 
+def test_damage_in_a_gap_between_windows_costs_none_of_them(folder: Path) -> None:
+    """Where going on leads into damage, the next segment is reached by its anchor."""
+    path = make(folder, "a.aac", channels=1)
+    anchor = index_of(path).anchors[1]
+    whole = whole_of(path)
+    steps = next(n for n in range(1, RATE) if anchor.start % n == 0 and anchor.start / n < RATE / 5)
+    hop = anchor.start // steps
+    copy = path.with_name("gap-" + path.name)
+    data = bytearray(path.read_bytes())
+    copy.write_bytes(data)
+    windows = scan(copy).windows(RATE, 0.01, hop / RATE, channel="all")[steps - 1 : steps + 1]
+    data[anchor.offset - 190 : anchor.offset - 10] = bytes(180)  # right before the pre-roll
+    copy.write_bytes(data)
+
+    before, behind = windows.loader(workers=0)
+    for one, start in ((before, anchor.start - hop), (behind, anchor.start)):
+        assert one.audio.tobytes() == whole[start : start + RATE // 100].T.tobytes()
+
+
 def test_a_catalog_of_an_earlier_version_keeps_its_decode(folder: Path) -> None:
     """Without an index, a recording is one uninterrupted decode, as it was when it was scanned."""
     path = make(folder, "a.m4a")

@@ -48,15 +48,12 @@ class FfmpegSource : public Source {
                                         [](int64_t f, const Anchor& anchor) { return f < anchor.start; });
     const auto segment = static_cast<size_t>(after - index_.anchors.begin());
     const bool near = frame >= position_ && (segment == segment_ || frame - position_ < sample_rate_ / NEAR);
-    if (failed_ || !near) go_to(segment);
-    while (position_ < frame) {
-      const int64_t some = std::min(frame - position_, ready());
-      if (some == 0 && !decode_packet())
-        throw DecodeError(system_failed() ? "IO" : "TRUNCATED",
-                          (system_failed() ? "the file cannot be read" : "the file is cut short or damaged") +
-                              complaint());
-      take(some);
-    }
+    if (!failed_ && near && goes_on_to(frame)) return;
+    go_to(segment);
+    if (!decodes_up_to(frame))
+      throw DecodeError(system_failed() ? "IO" : "TRUNCATED",
+                        (system_failed() ? "the file cannot be read" : "the file is cut short or damaged") +
+                            complaint());
   }
 
   std::string complaint() override { return ffmpeg_complaint(*format_.library, error_); }
@@ -80,6 +77,26 @@ class FfmpegSource : public Source {
     decoder_->sample_rate = sample_rate_;
     decoder_->channels = channels_;
     decoder_->scanned = true;
+  }
+
+  // Go on to a frame of this segment or of the next one. Return false where damage is in the way: the next one may
+  // still be reached by its anchor, as it is from anywhere else.
+  bool goes_on_to(int64_t frame) {
+    try {
+      return decodes_up_to(frame);
+    } catch (const DecodeError&) {
+      return false;
+    }
+  }
+
+  // Decode and drop everything before `frame`. Return false if decoding ends before.
+  bool decodes_up_to(int64_t frame) {
+    while (position_ < frame) {
+      const int64_t some = std::min(frame - position_, ready());
+      if (some == 0 && !decode_packet()) return false;
+      take(some);
+    }
+    return true;
   }
 
   // Go to the start of a segment.
