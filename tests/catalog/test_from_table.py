@@ -16,8 +16,10 @@ from headrace import Catalog, from_table, load_catalog
 from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError
 from tests.support import sounds
 from tests.support.deliveries import delivered_rows
+from tests.support.object_server import ObjectServer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 RATE = 16_000
@@ -284,9 +286,56 @@ def test_urls_in_a_table_are_failures_with_the_reason(folder: Path) -> None:
         catalog = from_table(pa.table({"audio": paths}))
     assert len(catalog) == 1
     assert "secret" not in repr(catalog.failures)
-    with pytest.raises(NoRecordingsError, match="its path is a URL") as caught:
-        from_table(pa.table({"audio": paths[1:]}))
-    assert "secret" not in repr((caught.value, caught.value.failures))
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[ObjectServer]:
+    """Serve the folder as a bucket."""
+    with ObjectServer() as serving:
+        serving.add_folder(folder)
+        yield serving
+
+
+@pytest.mark.parametrize("kind", ["bucket", "web", "parquet"])
+def test_urls_in_a_table_are_read_like_paths(
+    folder: Path, server: ObjectServer, kind: str, tmp_path: Path
+) -> None:
+    """Ids, order, further columns and audio are those of a table of paths."""
+    names = ["4.wav", "0.wav", "3.mp3", "1.flac", "2.ogg"]
+    base, query = ("s3://bucket", "") if kind == "bucket" else (server.url, "?sig=secret")
+    urls: Any = pa.table({"audio": [f"{base}/{one}{query}" for one in names], "n": range(5)})
+    if kind == "parquet":
+        pq.write_table(urls, tmp_path / "t.parquet")
+        urls = tmp_path / "t.parquet"
+    remote = from_table(urls, store=server.options)
+    local = from_table(pa.table({"audio": [str(folder / one) for one in names], "n": range(5)}))
+    assert remote.ids.to_pylist() == local.ids.to_pylist() == names
+    assert remote.root == base
+    assert remote.fingerprint == local.fingerprint
+    assert remote.column("n").tolist() == list(range(5))
+    assert audio_of(remote) == audio_of(local)
+    assert "secret" not in str(remote.to_arrow()) + repr(remote)
+
+
+def test_urls_of_a_table_that_cannot_be_read_are_failures(
+    folder: Path, server: ObjectServer
+) -> None:
+    """A missing object, no address and no path cost their rows only; a URL may occur twice."""
+    urls = [f"{server.url}/{name}" for name in ("0.wav", "gone.wav", "4.wav", "0.wav")]
+    with pytest.warns(DamagedWarning):
+        catalog = from_table(pa.table({"audio": [*urls, "https:///x.wav", None]}))
+    assert catalog.ids.to_pylist() == ["0", "2", "3"]
+    assert [(one.file_id, str(one.code)) for one in catalog.failures] == [
+        ("1", "MISSING"),
+        ("4", "UNSUPPORTED"),
+        ("5", "EMPTY"),
+    ]
+    local = from_table(
+        pa.table({"audio": [str(folder / name) for name in ("0.wav", "4.wav", "0.wav")]})
+    )
+    assert [one[2] for one in audio_of(catalog)] == [one[2] for one in audio_of(local)]
+    with pytest.raises(CatalogError, match="differ in their query only"):
+        from_table(pa.table({"audio": [urls[0] + "?a", urls[0] + "?b"]}))
 
 
 def test_damaged_parquet_files_are_named(tmp_path: Path) -> None:

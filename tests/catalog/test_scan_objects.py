@@ -1,8 +1,9 @@
+import base64
 import io
 import json
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -230,10 +231,11 @@ def test_a_bucket_that_cannot_be_listed_is_one_sentence(server: ObjectServer) ->
 
 
 def test_credentials_are_nowhere_in_what_is_kept_or_shown(
-    server: ObjectServer, tmp_path: Path
+    server: ObjectServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Catalogs, states, representations, errors, statistics and traces hold no secret."""
-    secrets = ("AKIASECRETNAME", "verysecretword", "querysecret")
+    """Catalogs, states, representations, errors, statistics, traces and logs hold no secret."""
+    caplog.set_level(0)
+    secrets = ["AKIASECRETNAME", "verysecretword", "querysecret", "secretuser", "sign@secret"]
     shown = []
     bucket = headrace.scan("s3://bucket/data/2025", store=server.options)
     web = headrace.scan(
@@ -242,10 +244,17 @@ def test_credentials_are_nowhere_in_what_is_kept_or_shown(
             f"{server.url}/data/top.flac?sig=querysecret",
         ]
     )
-    for catalog in (bucket, web):
+    with_password = server.url.replace("://", "://secretuser:sign%40secret@")
+    private = headrace.scan([f"{with_password}/data/top.flac"])
+    authorization = b"Basic " + base64.b64encode(b"secretuser:sign@secret")
+    assert server.requests[-1].authorization == authorization.decode()
+    said = authorization.decode().removeprefix("Basic ")
+    secrets += [said, "sign%40secret"]
+    refused = Fault(status=403, body=" ".join(secrets))
+    for catalog in (bucket, web, private):
         catalog.save(tmp_path / "catalog.parquet")
         loader = catalog.windows(8_000, 0.1).loader(batch_size=2, on_error="skip")
-        server.fault = lambda _: Fault(status=403, body="AKIASECRETNAME verysecretword querysecret")
+        server.fault = lambda _: refused
         try:
             with loader.trace(tmp_path / "trace.json"):
                 list(loader)
@@ -266,9 +275,42 @@ def test_credentials_are_nowhere_in_what_is_kept_or_shown(
             repr(catalog.__reduce__()),
             repr(catalog.store),
             repr(vars(catalog)),
+            *caplog.messages,
         ]
     for text in shown:
         assert not any(secret in text for secret in secrets)
+
+
+def test_a_password_in_a_url_is_used_or_refused(server: ObjectServer, tmp_path: Path) -> None:
+    """A web server gets it; where it would be dropped or kept, one sentence says so without it."""
+    address = server.url.removeprefix("http://")
+    server.fault = lambda asked: None if asked.authorization else Fault(status=401)
+    private = [f"http://me:hidden@{address}/data/top.flac"]
+    with pytest.raises(NoRecordingsError, match="check the credentials"):
+        headrace.scan([f"{server.url}/data/top.flac"])
+    catalog = headrace.scan(private)
+    assert catalog.windows(8_000, 0.1)[0].audio.any()
+    catalog.save(tmp_path / "c.parquet")
+    header = {"authorization": b"Basic " + base64.b64encode(b"me:hidden")}
+    store = {"client_options": {"default_headers": header}}
+    again = headrace.load_catalog(tmp_path / "c.parquet", store=store)
+    assert again.windows(8_000, 0.1)[0].audio.any()
+    server.fault = lambda _: None
+    table = catalog.to_pandas().drop(columns="id")
+    table["path"] = private
+    refused: list[tuple[Callable[[], object], str]] = [
+        (lambda: headrace.scan("s3://me:hidden@bucket/**/*.wav"), "does not take"),
+        (lambda: headrace.scan(private, store=object()), "does not take"),
+        (lambda: headrace.scan([*private, f"http://you:hidden@{address}/b.wav"]), "Two users"),
+        (lambda: headrace.scan("https://me:hid/den@host/b.wav"), "write / [?] # in it as"),
+        (lambda: headrace.scan(server.url + "/a.wav", root="http://me:hidden@host"), "not keep"),
+        (lambda: headrace.load_catalog(tmp_path / "c.parquet", "http://me:hidden@h"), "not keep"),
+        (lambda: headrace.Catalog.from_table(table), "not keep"),
+    ]
+    for call, words in refused:
+        with pytest.raises(headrace.CatalogError, match=words) as told:
+            call()
+        assert "hid" not in str(told.value)
 
 
 def test_moto_is_scanned_and_loaded(folder: Path) -> None:

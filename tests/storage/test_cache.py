@@ -169,6 +169,8 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
         DiskCache(tmp_path, 1 << 20)
     with pytest.raises(StoreError, match="cannot be used"):
         DiskCache(tmp_path / "thesis.txt", 1 << 20)
+    with pytest.raises(StoreError, match="give a folder on a local disk"):
+        DiskCache("s3://bucket/cache", 1 << 20)
 
 
 WRITERS = """

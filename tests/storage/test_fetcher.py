@@ -231,7 +231,7 @@ def test_signed_urls_are_used_and_not_shown(server: ObjectServer) -> None:
     from headrace.storage import parse_url
 
     url = parse_url(f"{server.url}/a/x.wav?X-Sig=secretword")
-    stores.remember_query(url)
+    stores.remember_secrets(url)
     fetcher = Fetcher(stores)
     assert fetcher.store.read(key(server, url.text), 0, 5) == DATA[:5]
     fetcher.close()

@@ -26,6 +26,7 @@ REASONS = {
     200: "OK",
     206: "Partial Content",
     301: "Moved Permanently",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     412: "Precondition Failed",
@@ -47,6 +48,7 @@ class Request:
     stop: int
     number: int
     """How many requests there were before."""
+    authorization: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,8 @@ class ObjectServer:
             first, _, last = headers["range"].removeprefix("bytes=").partition("-")
             start = int(first) if first else max(0, stop - int(last))
             stop = min(stop, int(last) + 1) if first and last else stop
-        request = Request(method, key, query, start, stop, len(self.requests))
+        authorization = headers.get("authorization", "")
+        request = Request(method, key, query, start, stop, len(self.requests), authorization)
         if self.log:
             self.requests.append(request)
         fault = self.fault(request) or Fault()

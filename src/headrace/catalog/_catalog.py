@@ -23,7 +23,7 @@ from headrace.catalog._damage import damaged_file_ids
 from headrace.catalog._table import Row
 from headrace.codecs import Recording
 from headrace.errors import CatalogError
-from headrace.storage import ParquetStore, Stores, TableStore, is_parquet_part, is_url
+from headrace.storage import ParquetStore, Stores, TableStore, is_parquet_part, is_url, public_url
 
 if TYPE_CHECKING:
     import os
@@ -94,10 +94,12 @@ class Catalog(Sequence[Recording]):
         if root is not None:
             has_ids = "id" in arrow.column_names  # else `root` is a part of the paths as they are
             if is_url(str(root)):
-                root = str(root).rstrip("/")
+                root = public_url(str(root))
             else:
                 root = absolute(root) if has_ids else Path(root).as_posix()
             failures = tuple(replace(one, path=join(root, one.file_id)) for one in failures)
+        if "path" in arrow.column_names:
+            _check_no_secrets(arrow["path"])
         complete, table_root = _table.validate(arrow, root)
         root = saved_root if table_root is None else table_root
         catalog = cls(complete, root, failures, _store_of(complete))
@@ -642,6 +644,17 @@ def load_catalog(
         table = _parquet.read(file)  # the paths say which files hold the parts
     catalog = Catalog.from_table(table, root)
     return replace(catalog, _store=Stores(store)) if catalog.has_urls else catalog
+
+
+def _check_no_secrets(paths: pa.ChunkedArray) -> None:
+    """Raise `CatalogError` if a URL has a user, a password or a query."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_string(paths.type) or pa.types.is_large_string(paths.type)):
+        return
+    for path in paths.filter(pc.match_substring_regex(paths, "://[^/]*@|://.*[?]")).to_pylist():
+        public_url(path)
 
 
 def _store_of(table: pa.Table) -> Store | None:

@@ -23,7 +23,7 @@ from headrace.storage import (
     list_folders,
     list_tree,
     parse_url,
-    redacted,
+    public_url,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from headrace.storage import Client, ObjectInfo, Stores, Url
 
-__all__ = ["are_urls", "find_objects"]
+__all__ = ["Addresses", "are_urls", "common_folder", "find_objects"]
 
 _HTTP: Final = frozenset({"http", "https"})
 _MAX_SHOWN: Final = 3  # keys in a message
@@ -54,6 +54,32 @@ def are_urls(patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
             "scan files and URLs separately."
         )
     return urls
+
+
+class Addresses:
+    """URLs as they were given, whose secrets are kept in the clients alone."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._queries: dict[str, str] = {}
+
+    def add(self, text: str) -> Url:
+        """Return the parts of a URL.
+
+        Raises
+        ------
+        CatalogError
+            It is none, or differs from an earlier one in its query only; or as
+            `Stores.remember_secrets`.
+        """
+        url = parse_url(text)
+        if self._queries.setdefault(url.text, url.query) != url.query:
+            raise CatalogError(
+                f"Two URLs {url.text!r} differ in their query only, which no id holds: "
+                "scan them one by one."
+            )
+        self._stores.remember_secrets(url)
+        return url
 
 
 async def find_objects(
@@ -93,24 +119,19 @@ async def find_objects(
     """
     found: dict[str, ObjectInfo | None] = {}  # by URL
     folders: list[str] = []
-    queries: dict[str, str] = {}
+    addresses = Addresses(stores)
+    top = None if root is None else public_url(root).rstrip("/")
     for text in urls:
-        url = parse_url(text)
-        if queries.setdefault(url.text, url.query) != url.query:
-            raise CatalogError(
-                f"Two URLs {url.text!r} differ in their query only, which no id holds: "
-                "scan them one by one."
-            )
-        stores.remember_query(url)
+        url = addresses.add(text)
         folder, matches = await _find_one(url, stores, extensions)
         folders.append(folder)
         found.update(matches)
-    top = _common_folder(folders) if root is None else root.rstrip("/")
+    top = common_folder(folders) if top is None else top
     prefix = join(top, "")
     for text in found:
         if not text.startswith(prefix):
             raise CatalogError(
-                f"The object {text!r} lies outside root={redacted(top)!r} and would have no id: "
+                f"The object {text!r} lies outside root={top!r} and would have no id: "
                 "give a root that contains all objects, or leave root out."
             )
     ordered = sorted(found)
@@ -232,7 +253,14 @@ async def _describe_no_match(search: Search, client: Client, top: str) -> str:
     )
 
 
-def _common_folder(folders: list[str]) -> str:
+def common_folder(folders: list[str]) -> str:
+    """Return the URL of the folder that some folders have in common.
+
+    Raises
+    ------
+    CatalogError
+        They are in several buckets or on several servers.
+    """
     urls = [parse_url(folder + "/") for folder in folders]
     if len({url.base for url in urls}) > 1:
         raise CatalogError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -15,15 +16,20 @@ from headrace.catalog import _table
 from headrace.catalog._catalog import Catalog
 from headrace.catalog._damage import check_any_usable, describe_damage
 from headrace.catalog._find import find
+from headrace.catalog._find_objects import Addresses, common_folder
 from headrace.catalog._headers import worker_count
+from headrace.catalog._objects import ScannedObjects
 from headrace.catalog._scan import check_scan_options, read_recordings
 from headrace.catalog._verify import verify_recordings
 from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError
 from headrace.failures import Code, Failure
 from headrace.storage import (
+    Fetcher,
     ParquetStore,
     Place,
+    Stores,
     is_url,
+    parse_url,
     read_cells,
     read_parquet_cells,
     redacted,
@@ -53,6 +59,8 @@ class _Rows:
     """In the table."""
     failures: list[Failure]
     columns: dict[str, pa.ChunkedArray] = field(default_factory=dict)
+    are_urls: bool = False
+    """Whether the paths of the places are URLs as they were given, with what is secret in them."""
 
     def place(self, row: int) -> Place:
         return self.places[row]
@@ -73,6 +81,7 @@ def from_table(
     decoder: Literal["auto", "ffmpeg", "libsndfile"] = "auto",
     workers: int | Literal["auto"] = "auto",
     progress: bool | None = None,
+    store: object = None,
 ) -> Catalog:
     """Make a catalog of recordings whose bytes or paths are in a table's column.
 
@@ -87,18 +96,20 @@ def from_table(
     audio : str
         The column of the recordings. It holds bytes, paths, or structs with the fields ``bytes``
         and ``path``, of which the bytes count where there are some. Relative paths begin at the
-        folder of the Parquet file, else at the current one.
+        folder of the Parquet file, else at the current one. Or all paths are URLs of single
+        objects, such as ``"s3://bucket/a.wav"`` or ``"https://host/a.wav"``.
     columns : sequence of str, optional
         Columns that the catalog gets as well. Default: all others. One that has the name of a
         catalog's own column, such as ``path``, is called ``table_path``.
-    verify, decoder, workers, progress
+    verify, decoder, workers, progress, store
         As in `scan`.
 
     Returns
     -------
     Catalog
         In the order of the table. The id of a recording is its path in the column if each row has
-        one and no two are equal: relative to their common folder, if they are absolute. Else it is
+        one and no two are equal: relative to their common folder, if they are absolute or URLs.
+        Else it is
         the number of its row, behind the name of the Parquet file.
 
     Raises
@@ -106,7 +117,8 @@ def from_table(
     NoRecordingsError
         A pattern matches nothing, or no recording can be used.
     CatalogError
-        `table` is no table, or lacks a column, or the column holds no recordings.
+        `table` is no table, or lacks a column, or the column holds no recordings; or two URLs
+        differ in their query only.
     ValueError, TypeError
         As in `scan`.
 
@@ -120,23 +132,31 @@ def from_table(
     is_files = isinstance(table, str | os.PathLike) or (
         isinstance(table, list | tuple) and all(isinstance(one, str | os.PathLike) for one in table)
     )
-    store: Store | None
+    own: Store | None
     if is_files:
-        rows, store, others = _of_parquet(table, audio, columns)
+        rows, own, others = _of_parquet(table, audio, columns)
     else:
-        rows, store, others = _of_memory(table, audio, columns)
+        rows, own, others = _of_memory(table, audio, columns)
     for name in others.column_names:
-        own = name in _table.BUILT_IN or name == "declared_frames"
-        rows.columns[f"table_{name}" if own else name] = others[name].take(
+        is_taken = name in _table.BUILT_IN or name == "declared_frames"
+        rows.columns[f"table_{name}" if is_taken else name] = others[name].take(
             np.array(rows.rows, np.int64)
         )
-    found, failures = read_recordings(rows, None, threads, progress, decoder=decoder)
+    place = Stores(store) if rows.are_urls else own
+    if isinstance(place, Stores):
+        objects = _objects(rows, Addresses(place))
+        with closing(Fetcher(place)) as fetcher:
+            found, failures = read_recordings(
+                objects, None, threads, progress, decoder=decoder, fetcher=fetcher
+            )
+    else:
+        found, failures = read_recordings(rows, None, threads, progress, decoder=decoder)
     if verify == "decode":
         found, failures = verify_recordings(
-            found, rows.root, failures, None, workers, progress, store
+            found, rows.root, failures, None, workers, progress, place
         )
     check_any_usable(found, failures)
-    catalog = Catalog(found, rows.root, failures, store)
+    catalog = Catalog(found, rows.root, failures, place)
     if failures:
         warnings.warn(describe_damage(failures, found), DamagedWarning, stacklevel=2)
     return catalog
@@ -263,7 +283,10 @@ def _of_dataset(dataset: Any) -> tuple[pa.Table, NDArray[np.int64] | None]:  # n
 
 
 def _rows(flat: _Flat, store: Store, counts: Sequence[tuple[str, int]], folder: str) -> _Rows:
-    """Return the rows that have bytes or the path of a file; the others are failures."""
+    """Return the rows that have bytes, or the path of a file; the others are failures.
+
+    If the rows have no bytes and all paths are URLs, those with URLs are returned.
+    """
     if not flat.paths:
         raise NoRecordingsError("The table has no rows: give one with recordings.")
     ids, root = _ids(flat.paths, counts)
@@ -272,14 +295,27 @@ def _rows(flat: _Flat, store: Store, counts: Sequence[tuple[str, int]], folder: 
         for name, count in counts
         for _ in range(count)
     ]
-    rows = _Rows(root or ("" if not counts[0][0] else folder), [], [], [], [])
+    are_urls = _are_urls(flat.paths) and max(flat.sizes) < 0
+    if not root and counts[0][0] and not are_urls:
+        root = folder
+    rows = _Rows(root, [], [], [], [], are_urls=are_urls)
     for number, (part, offset, size, path) in enumerate(zip(*flat, strict=True)):
         if size >= 0:
             place = Place(part, offset, size, store.native)
-        elif path and is_url(path):
-            message = "its path is a URL: scan URLs with headrace.scan, or store the bytes"
+        elif path and is_url(path) and not are_urls:
+            message = (
+                "its path is a URL, and other rows have bytes or paths of files: make a table of "
+                "the rows with URLs"
+            )
             rows.failures.append(Failure(ids[number], redacted(path), Code.UNSUPPORTED, message))
             continue
+        elif path and are_urls:
+            try:
+                parse_url(path)
+            except CatalogError as error:
+                rows.failures.append(Failure(ids[number], "", Code.UNSUPPORTED, str(error)))
+                continue
+            place = Place(path)
         elif path:
             place = Place(absolute(os.path.join(folders[number], path)))
         else:
@@ -292,11 +328,37 @@ def _rows(flat: _Flat, store: Store, counts: Sequence[tuple[str, int]], folder: 
     return rows
 
 
+def _are_urls(paths: Sequence[str | None]) -> bool:
+    given = [path for path in paths if path]
+    return bool(given) and all(map(is_url, given))
+
+
+def _objects(rows: _Rows, addresses: Addresses) -> ScannedObjects:
+    """Return rows with URLs as objects of a store, of which nothing is known yet."""
+    urls = [addresses.add(one.path).text for one in rows.places]
+    count = len(urls)
+    return ScannedObjects(
+        rows.root,
+        rows.ids,
+        urls,
+        np.full(count, -1),
+        [None] * count,
+        np.full(count, -1),
+        rows.failures,
+        rows.columns,
+    )
+
+
 def _ids(paths: Sequence[str | None], counts: Sequence[tuple[str, int]]) -> tuple[list[str], str]:
     """Return an id for each row, and the folder that they are relative to, or ``""``."""
     given = [path for path in paths if path]
-    has_urls = any(map(is_url, given))  # whose queries may be secret
-    if given and not has_urls and len(given) == len(paths) == len(set(given)):
+    if _are_urls(paths):
+        with suppress(CatalogError):  # no URLs, or of several servers
+            texts = [parse_url(path).text for path in given]
+            root = common_folder([text.rpartition("/")[0] for text in texts])
+            if len(texts) == len(paths) == len(set(texts)):
+                return [text.removeprefix(join(root, "")) for text in texts], root
+    elif len(given) == len(paths) == len(set(given)) and not any(map(is_url, given)):
         posix = [path.replace(os.sep, "/") for path in given]
         if all(os.path.isabs(path) for path in given):
             root = os.path.commonpath([os.path.dirname(path) for path in given])

@@ -26,7 +26,7 @@ class ScannedObjects:
     root : str
         URL of the folder that the ids are relative to.
     ids : list of str
-        Sorted, without duplicates.
+        Without duplicates; sorted, except for those of a table.
     urls : list of str
         By id: the object that holds the recording.
     sizes : ndarray of int64

@@ -26,12 +26,14 @@ from headrace.inference._owner import Owner
 from headrace.storage import is_url, open_store, parse_url, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
     import pyarrow.dataset
 
-__all__ = ["LocalFolder", "ObjectFolder", "ResultFolder", "open_folder"]
+    from headrace.storage import Url
+
+__all__ = ["LocalFolder", "ObjectFolder", "ResultFolder", "open_bucket", "open_folder"]
 
 _REASON: Final = re.compile("<Message>(.*?)</Message>", re.DOTALL)
 """Where the answer of a store says what is wrong."""
@@ -346,26 +348,10 @@ def open_folder(output: object) -> ResultFolder:
         It is none of these, or obstore is not installed.
     """
     if isinstance(output, str) and is_url(output):
-        try:
-            url = parse_url(output.partition("?")[0])
-        except CatalogError as error:
-            raise ResultsError(str(error)) from None
-        if url.scheme == "file":
+        if output.startswith("file://"):
             return LocalFolder(output.partition("://")[2])
-        if url.scheme not in _URL_SCHEMES:
-            raise ResultsError(
-                f"results cannot be written to {url.scheme}://: give a folder, or a URL of "
-                f"{', '.join(f'{one}://' for one in _URL_SCHEMES[:4])}."
-            )
-        name = url.text.rstrip("/")
-        with _store_errors(name):
-            try:
-                store = open_store(output.rstrip("/"), {}, {"timeout": _TIMEOUT})
-            except ModuleNotFoundError:
-                raise ResultsError(
-                    "results in a bucket need obstore: pip install 'headrace[cloud]'."
-                ) from None
-            return ObjectFolder(store, url.scheme, name)
+        url = _parse(output)
+        return ObjectFolder(open_bucket(output, {}), url.scheme, url.text.rstrip("/"))
     if isinstance(output, str | os.PathLike):
         return LocalFolder(output)
     if type(output).__module__.split(".")[0] == "obstore" and hasattr(output, "prefix"):
@@ -378,6 +364,44 @@ def open_folder(output: object) -> ResultFolder:
         f"results cannot be written to {type(output).__name__}: give a folder, a URL such as "
         "s3://bucket/results, or a store of obstore."
     )
+
+
+def open_bucket(output: str, options: Mapping[str, object]) -> Any:  # noqa: ANN401  one of obstore's
+    """Return obstore's store for the URL of a folder of results.
+
+    Raises
+    ------
+    ResultsError
+        Results cannot be written there, or obstore is not installed.
+    OSError
+        obstore refuses the URL or an option.
+    """
+    url = _parse(output)
+    with _store_errors(url.text):
+        try:
+            return open_store(output.rstrip("/"), options, {"timeout": _TIMEOUT})
+        except ModuleNotFoundError:
+            raise ResultsError(
+                "results in a bucket need obstore: pip install 'headrace[cloud]'."
+            ) from None
+
+
+def _parse(output: str) -> Url:
+    try:
+        url = parse_url(output.partition("?")[0])
+    except CatalogError as error:
+        raise ResultsError(str(error)) from None
+    if url.user:
+        raise ResultsError(
+            f"{url.text!r} was given with a user or a password, which a bucket does not take: "
+            "leave it out, and give credentials in the environment or a store of obstore."
+        )
+    if url.scheme not in _URL_SCHEMES:
+        raise ResultsError(
+            f"results cannot be written to {url.scheme}://: give a folder, or a URL of "
+            f"{', '.join(f'{one}://' for one in _URL_SCHEMES[:4])}."
+        )
+    return url
 
 
 def _bucket_and_prefix(store: Any) -> str:  # noqa: ANN401  one of obstore's

@@ -30,4 +30,5 @@ from ._tar import read_tar as read_tar
 from ._urls import Url as Url
 from ._urls import is_url as is_url
 from ._urls import parse_url as parse_url
+from ._urls import public_url as public_url
 from ._urls import redacted as redacted

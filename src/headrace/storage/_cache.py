@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Final
 
 from headrace._formatting import format_bytes
 from headrace.errors import StoreError
+from headrace.storage._urls import is_url, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +141,10 @@ class DiskCache:
     """
 
     def __init__(self, folder: str | os.PathLike[str], size: int) -> None:
+        if is_url(os.fspath(folder)):
+            raise StoreError(
+                f"cache={redacted(os.fspath(folder))!r} is a URL: give a folder on a local disk."
+            )
         self._folder = Path(folder)
         self._size = size
         self.problem: str | None = None

@@ -27,7 +27,7 @@ import sys
 import threading
 import time
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -300,7 +300,7 @@ class _Core:
             self.limit = _AutoLimit(fetches, fixed=True)
         # Only in the loop's thread:
         self._pending: OrderedDict[tuple[str, int], int] = OrderedDict()  # key, offset: bytes
-        self._heads: OrderedDict[tuple[str, int], Callable[[Any], None]] = OrderedDict()
+        self._heads: deque[tuple[str, int, Callable[[Any], None]]] = deque()
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._planned_bytes: dict[tuple[str, int], int] = {}  # held or in flight
         self._planned_total = 0
@@ -391,13 +391,13 @@ class _Core:
         self._fill()
 
     def fetch_head(self, url: str, count: int, use: Callable[[Any], None]) -> None:
-        self._heads[url, count] = use
+        self._heads.append((url, count, use))
         self._fill()
 
     def _fill(self) -> None:
         """Begin requests up to the limits."""
         while self._heads and self._limited < self.limit.limit:
-            (url, count), use = self._heads.popitem(last=False)
+            url, count, use = self._heads.popleft()
             self._limited += 1
             self._spawn((url, -1), self._fetch_head(url, count, use))
         while self._pending and self._limited < self.limit.limit:

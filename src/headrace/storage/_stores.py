@@ -11,6 +11,7 @@ Guarantees
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -107,6 +108,7 @@ class Stores:
         self._options: Mapping[str, Any] = store if isinstance(store, Mapping) else {}
         self._clients: dict[str, Client] = {}
         self._signed: dict[str, str] = {}  # URL to query
+        self._users: dict[str, str] = {}  # server to user and password
         self._signed_clients: OrderedDict[str, Client] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -115,8 +117,26 @@ class Stores:
     def __reduce__(self) -> str:
         raise TypeError("clients of a store are not pickled: they hold credentials.")
 
-    def remember_query(self, url: Url) -> None:
-        """Use the query of this URL in requests for it, as long as this object exists."""
+    def remember_secrets(self, url: Url) -> None:
+        """Use the query of this URL in requests for it, as long as this object exists.
+
+        A user and a password are used for all URLs of the server.
+
+        Raises
+        ------
+        CatalogError
+            The store does not take a user or a password, or there are two of one server.
+        """
+        if url.user:
+            if url.scheme not in HTTP or not isinstance(self._store, Mapping | None):
+                raise CatalogError(
+                    f"{url.text!r} was given with a user or a password, which such a store does "
+                    "not take: leave it out, and give credentials in the environment or as store=."
+                )
+            if self._users.setdefault(url.base, url.user) != url.user:
+                raise CatalogError(
+                    f"Two users of {url.base} were given: scan the URLs of each by themselves."
+                )
         if url.query:
             self._signed[url.text] = url.query
 
@@ -158,12 +178,21 @@ class Stores:
                 )
             return _Obstore(store)
         if url.scheme in _OBSTORE:
-            return self._make_obstore(url.base)
+            return self._make_obstore(url.base, self._users.get(url.base, ""))
         return _Fsspec(_fsspec_filesystem(url))
 
-    def _make_obstore(self, base: str) -> Client:
+    def _make_obstore(self, base: str, user: str = "") -> Client:
         options = dict(self._options)
-        client_options = {**_TIMEOUTS, **options.pop("client_options", {})}
+        given = options.pop("client_options", {})
+        if not isinstance(given, Mapping):
+            raise StoreError("client_options in store= must be a mapping of options.")
+        client_options = {**_TIMEOUTS, **given}
+        if user:  # obstore drops what stands before the server
+            name, _, password = user.partition(":")
+            words = f"{unquote(name)}:{unquote(password)}".encode()
+            headers = client_options.get("default_headers", {})
+            authorization = b"Basic " + base64.b64encode(words)
+            client_options["default_headers"] = {**headers, "authorization": authorization}
         # Retries are the fetcher's: it knows the limit.
         retry = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
         try:
@@ -183,7 +212,9 @@ class Stores:
     def _signed_client(self, url: Url, query: str) -> Client:
         folder = url.base + "/" + url.key.rpartition("/")[0]
         base = f"{folder.rstrip('/')}?{query}"
-        client = self._signed_clients.pop(base, None) or self._make_obstore(base)
+        client = self._signed_clients.pop(base, None)
+        if client is None:
+            client = self._make_obstore(base, self._users.get(url.base, ""))
         self._signed_clients[base] = client
         if len(self._signed_clients) > _MOST_SIGNED:
             self._signed_clients.popitem(last=False)
@@ -209,7 +240,7 @@ def open_store(
     """
     import obstore.store
 
-    endpoint = options.get("endpoint") or options.get("aws_endpoint")
+    endpoint = next((value for name, value in options.items() if "endpoint" in name), None)
     endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", ""))
     client: Any = dict(client_options)
     if url.startswith("http://") or str(endpoint).startswith("http://"):

@@ -3,7 +3,7 @@
 Guarantees
 ----------
 - `Url.text` and `Url.key` have no user name, password, query or fragment: they can be stored and
-  shown. What a query holds stays in `Url.query`, which is in no representation.
+  shown. These stay in `Url.user` and `Url.query`, which are in no representation.
 - `redacted` takes these parts out of every URL in a text.
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 
 from headrace.errors import CatalogError
 
-__all__ = ["Url", "is_url", "parse_url", "redacted"]
+__all__ = ["Url", "is_url", "parse_url", "public_url", "redacted"]
 
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")  # two letters: C:// is a drive
 _IN_TEXT: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://[^\s\"'<>(){}]+")
@@ -24,6 +24,8 @@ _USER: Final = re.compile(
     r"([a-z][a-z0-9+.-]+://)[^/]*@",
     re.IGNORECASE,
 )
+
+_SERVER: Final = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d*)?")  # name or address, and port
 
 HTTP: Final = frozenset({"http", "https"})
 
@@ -42,12 +44,15 @@ class Url:
         What follows the slash after `host`, as it is written.
     query : str
         Of an ``http`` or ``https`` URL: what follows the question mark. May be a signature.
+    user : str
+        What stands before the server: ``USER`` or ``USER:PASSWORD``, percent-encoded.
     """
 
     scheme: str
     host: str
     key: str
     query: str = field(default="", repr=False, compare=False)
+    user: str = field(default="", repr=False, compare=False)
 
     @property
     def text(self) -> str:
@@ -71,7 +76,7 @@ def parse_url(text: str) -> Url:
     Raises
     ------
     CatalogError
-        The URL names no bucket or server.
+        The URL names no bucket or server, or has a password that ends it too early.
     """
     match = _SCHEME.match(text)
     if match is None:
@@ -81,10 +86,35 @@ def parse_url(text: str) -> Url:
         rest = rest.partition("#")[0]
         rest, _, query = rest.partition("?")
     host, _, key = rest.partition("/")
+    before = host
     host = _USER.sub(r"\1", f"{scheme}://{host}").removeprefix(f"{scheme}://")
+    if scheme in HTTP and not _SERVER.fullmatch(host):
+        raise CatalogError(
+            f"The server in a URL that begins with {scheme}:// is none: if there is a user or a "
+            "password before it, write / ? # in it as %2F %3F %23."
+        )
     if not host and scheme not in {"memory", "file", "store"}:
         raise CatalogError(f"{redacted(text)!r} names no bucket or server: write {scheme}://NAME/.")
-    return Url(scheme, host, key, query)
+    return Url(scheme, host, key, query, before.removesuffix(host).removesuffix("@"))
+
+
+def public_url(text: str) -> str:
+    """Return a URL that may be stored, without a slash at its end. A path comes back as it is.
+
+    Raises
+    ------
+    CatalogError
+        It has a user, a password or a query.
+    """
+    if not is_url(text):
+        return text
+    url = parse_url(text)
+    if url.user or url.query:
+        raise CatalogError(
+            f"{url.text!r} was given with a user, a password or a query, which a catalog does not "
+            "keep: leave it out, and give credentials as store=, or scan the URLs."
+        )
+    return url.text.rstrip("/")
 
 
 def redacted(text: str) -> str:
