@@ -209,11 +209,14 @@ def test_what_cannot_be_packed_is_refused(catalog: Catalog, tmp_path: Path) -> N
     for options, error, message in (
         ({"format": "mp3"}, ValueError, "format must be"),
         ({"bits": 20}, ValueError, "bits must be 16 or 24"),
+        ({"bits": 24, "format": "wav"}, ValueError, "WAV is stored as float32"),
         ({"shard_size": "much"}, ValueError, "shard_size='much' is not"),
         ({"channel": 7}, InvalidWindowsError, "channel"),
     ):
         with pytest.raises(error, match=message):
             catalog.pack(tmp_path / "new", RATE, **options)
+    with pytest.raises(CatalogError, match="is a URL: packs are written to this machine"):
+        catalog.pack("s3://bucket/pack", RATE)
     for rate in (70_001, 700_000):
         with pytest.raises(InvalidWindowsError, match=f"FLAC cannot declare .* {rate} Hz"):
             catalog.pack(tmp_path / "new", rate)

@@ -511,7 +511,7 @@ class Catalog(Sequence[Recording]):
         sample_rate: int,
         *,
         format: Literal["flac", "wav"] = "flac",  # noqa: A002  what users call it
-        bits: int = 24,
+        bits: int | None = None,
         channel: Channel = "mix",
         shard_size: str | float = "1 GiB",
         workers: int | Literal["auto"] = "auto",
@@ -532,8 +532,8 @@ class Catalog(Sequence[Recording]):
             ``"wav"`` is WAV of float32: windows are the same bits as those of the originals.
             ``"flac"`` takes less space, and differs by half a step of `bits`. Samples beyond full
             scale, which lossy formats have, are clipped and counted.
-        bits : 16 or 24
-            Of a sample in FLAC.
+        bits : 16 or 24, optional
+            Of a sample in FLAC. Default: 24.
         channel : "mix", "all" or int
             As in `windows`. Of a pack with ``"mix"``, windows are the same with ``"mix"``; of one
             with ``"all"``, with ``"all"`` and with single channels.
@@ -576,7 +576,7 @@ class Catalog(Sequence[Recording]):
         return pack(
             self,
             folder,
-            PackFormat(sample_rate, format, bits, channel),
+            PackFormat.of(sample_rate, format, bits, channel),
             shard_size=shard_size,
             workers=workers,
             progress=progress,

@@ -39,8 +39,10 @@ from headrace.cli._options import (
     load_model,
     parse_channel,
     parse_file_and_second,
+    parse_store_options,
     parse_thresholds,
     parse_worker_counts,
+    place_of_results,
     read_annotations,
 )
 from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError, ResultsError
@@ -65,15 +67,25 @@ Patterns = Annotated[
     list[str],
     typer.Argument(
         metavar="PATTERN",
-        help="Glob patterns, folders or files. Quote a pattern, so that headrace expands it.",
+        help="Glob patterns, folders, files or URLs (s3://...). Quote a pattern, so that headrace "
+        "expands it.",
         show_default=False,
     ),
 ]
+StoreOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--store",
+        metavar="KEY=VALUE",
+        help="How to reach a bucket: endpoint=URL, region=NAME, skip_signature=true for a public "
+        "one. Can be repeated. Credentials come from the environment.",
+    ),
+]
 Root = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         metavar="FOLDER",
-        help="Folder that the recordings' ids are relative to. Default: their common folder.",
+        help="Folder or URL that recordings' ids are relative to. Default: their common folder.",
     ),
 ]
 DecodedBy = Annotated[
@@ -157,6 +169,7 @@ def demo_command(
         ),
     ] = None,
     rounds: Rounds = 3,
+    store: StoreOptions = None,
     json_file: Json = None,
     recordings: Annotated[int, typer.Option(min=1, hidden=True)] = 60,
     seconds: Annotated[float, typer.Option(min=1, hidden=True)] = 60.0,
@@ -174,6 +187,7 @@ def demo_command(
     """
     if data and keep:
         raise typer.BadParameter("--keep keeps the synthetic archive: omit it with --data.")
+    options = parse_store_options(store)
     with (
         errors_printed_as_sentences(json_file),
         tempfile.TemporaryDirectory(prefix="headrace-") as temporary,
@@ -184,7 +198,7 @@ def demo_command(
             folder = temporary if keep is None else keep
             archive = bench.write_archive(folder, recordings=recordings, seconds=seconds)
             patterns = [archive.pattern]
-        windows = catalog.scan(patterns).windows(sample_rate=16_000, window_s=5.0)
+        windows = catalog.scan(patterns, store=options).windows(sample_rate=16_000, window_s=5.0)
         with observe.Live() as live:
             result = bench.demo(
                 windows,
@@ -229,6 +243,7 @@ def scan_command(
         typer.Option(metavar="FILE", help="List the damaged files in FILE.csv or FILE.parquet."),
     ] = None,
     root: Root = None,
+    store: StoreOptions = None,
     decoder: DecodedBy = Decoder.AUTO,
     json_file: Json = None,
 ) -> None:
@@ -241,6 +256,7 @@ def scan_command(
     headrace scan recordings --verify decode --failures damaged.csv
     headrace scan site1 site2 --save catalog.parquet[/cyan]
     """
+    options = parse_store_options(store)
     # The report says more about damaged files than the warning does.
     with errors_printed_as_sentences(json_file, ignore=DamagedWarning):
         if failures is not None:
@@ -249,7 +265,12 @@ def scan_command(
             catalog.check_catalog_file(save)
         try:
             found = catalog.scan(
-                patterns, root=root, verify=verify.value, cache=cache, decoder=decoder.value
+                patterns,
+                root=root,
+                verify=verify.value,
+                cache=cache,
+                decoder=decoder.value,
+                store=options,
             )
         except NoRecordingsError as error:
             if failures is not None:
@@ -276,7 +297,7 @@ def pack_command(
     patterns: Patterns,
     *,
     output: Annotated[
-        Path,
+        str,
         typer.Option(
             "--output", "-o", metavar="FOLDER", help="A new folder, or a pack to be continued."
         ),
@@ -285,15 +306,18 @@ def pack_command(
     packed_as: Annotated[
         PackedAs, typer.Option("--format", help="FLAC, or WAV of float32, which keeps every bit.")
     ] = PackedAs.FLAC,
-    bits: Annotated[int, typer.Option(metavar="16|24", help="Of a sample in FLAC.")] = 24,
+    bits: Annotated[
+        int | None, typer.Option(metavar="16|24", help="Of a sample in FLAC. Default: 24.")
+    ] = None,
     channel: Channel = "mix",
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Of a shard, at most.")] = "1 GiB",
     cache: Annotated[
         Path | None,
         typer.Option(metavar="FILE.parquet", help="Update this catalog of the originals."),
     ] = None,
-    decoder: DecodedBy = Decoder.AUTO,
     root: Root = None,
+    store: StoreOptions = None,
+    decoder: DecodedBy = Decoder.AUTO,
     json_file: Json = None,
 ) -> None:
     """Decode and resample recordings once, into tar shards.
@@ -304,8 +328,9 @@ def pack_command(
     [cyan]headrace pack "recordings/**/*.mp3" -o packed --sample-rate 16000
     headrace pack recordings -o packed --sample-rate 32000 --format wav[/cyan]
     """
+    options = parse_store_options(store)
     with errors_printed_as_sentences(json_file, ignore=DamagedWarning):
-        found = catalog.scan(patterns, root=root, cache=cache, decoder=decoder.value)
+        found = catalog.scan(patterns, root=root, cache=cache, decoder=decoder.value, store=options)
         packed = found.pack(
             output,
             sample_rate,
@@ -357,6 +382,7 @@ def bench_command(
         typer.Option("--plot", metavar="FILE", help="Plot the result to FILE.html or FILE.png."),
     ] = None,
     root: Root = None,
+    store: StoreOptions = None,
     decoder: DecodedBy = Decoder.AUTO,
     json_file: Json = None,
 ) -> None:
@@ -370,10 +396,11 @@ def bench_command(
     headrace bench recordings --plot sweep.html[/cyan]
     """
     counts = parse_worker_counts(workers)
+    options = parse_store_options(store)
     with errors_printed_as_sentences(plot_file, json_file):
         if plot_file is not None:
             bench.check_plot_file(plot_file)
-        recordings = catalog.scan(patterns, root=root, decoder=decoder.value)
+        recordings = catalog.scan(patterns, root=root, decoder=decoder.value, store=options)
         windows: Windows = recordings.windows(
             sample_rate=sample_rate, window_s=window_s, hop_s=hop_s
         )
@@ -452,6 +479,7 @@ def preview_command(
         ),
     ] = None,
     root: Root = None,
+    store: StoreOptions = None,
     decoder: DecodedBy = Decoder.AUTO,
     json_file: Json = None,
 ) -> None:
@@ -467,6 +495,7 @@ def preview_command(
     """
     parse_thresholds(threshold or [])  # refused before anything is read
     places = None if at is None else [parse_file_and_second(text) for text in at]
+    options = parse_store_options(store)
     with errors_printed_as_sentences(output, json_file):
         labels = read_annotations(annotations or [])
         run = None if results is None else headrace.load_run(results)
@@ -475,9 +504,9 @@ def preview_command(
             with errors_exit_with_usage_code(ResultsError):  # the options do not fit the results
                 found = find_detections(run, threshold, classes, column)
         recordings = (
-            headrace.load_catalog(patterns[0], root)
+            headrace.load_catalog(patterns[0], root, store=options)
             if len(patterns) == 1 and patterns[0].endswith(".parquet")
-            else catalog.scan(patterns, root=root, decoder=decoder.value)
+            else catalog.scan(patterns, root=root, decoder=decoder.value, store=options)
         )
         all_windows = recordings.windows(
             sample_rate or (run and run.sample_rate) or 16_000,
@@ -527,6 +556,13 @@ def apply_command(
         str,
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder or URL of the results."),
     ],
+    output_store: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="As --store, for the bucket of the results. Can be repeated.",
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="What the model is. Default: that of --model."),
@@ -572,6 +608,7 @@ def apply_command(
         typer.Option("--cache", metavar="FILE.parquet", help="Catalog to update: see scan."),
     ] = None,
     root: Root = None,
+    store: StoreOptions = None,
     decoder: DecodedBy = Decoder.AUTO,
     json_file: Json = None,
 ) -> None:
@@ -584,8 +621,12 @@ def apply_command(
     headrace results results --watch[/cyan]
     """
     function, is_factory = load_model(model)
+    options = parse_store_options(store)
     with errors_printed_as_sentences(json_file):
-        recordings = catalog.scan(patterns, root=root, cache=catalog_file, decoder=decoder.value)
+        target = place_of_results(output, output_store, "--output-store")
+        recordings = catalog.scan(
+            patterns, root=root, cache=catalog_file, decoder=decoder.value, store=options
+        )
         windows: Windows = recordings.windows(
             sample_rate,
             window_s,
@@ -595,7 +636,7 @@ def apply_command(
         )
         run = windows.apply(
             None if is_factory else function,
-            output,
+            target,
             model=function if is_factory else None,
             batch_size=batch_size,
             name=name or f"{Path(model.rpartition(':')[0]).name}:{model.rpartition(':')[2]}",
@@ -620,6 +661,7 @@ def results_command(
         bool,
         typer.Option("--watch", help="Show them anew every two seconds until they are complete."),
     ] = False,
+    store: StoreOptions = None,
     json_file: Json = None,
 ) -> None:
     """Show how far a model is, how fast it was, and what failed.
@@ -628,7 +670,7 @@ def results_command(
     headrace results s3://bucket/results --watch[/cyan]
     """
     with errors_printed_as_sentences(json_file):
-        run = headrace.load_run(output)
+        run = headrace.load_run(place_of_results(output, store))
         if watch:
             run = cli.watch_results(run)
         print_report(run.as_json(), lambda: cli.results_report(run), json_file)
@@ -691,6 +733,7 @@ def export_command(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
+    store: StoreOptions = None,
     json_file: Json = None,
 ) -> None:
     """Write what a model found as files for other programs.
@@ -708,7 +751,7 @@ def export_command(
         is_one_csv = to is ExportTo.BIRDNET_CSV and target.suffix.lower() == ".csv"
         if is_one_csv or to in (ExportTo.CSV, ExportTo.PARQUET):
             detections.check_new_file(target, overwrite=overwrite)
-        run = headrace.load_run(results)
+        run = headrace.load_run(place_of_results(results, store))
         with errors_exit_with_usage_code(ResultsError):  # the options do not fit the results
             found = find_detections(run, threshold, classes, column, smooth)
         if merge_gap_s is not None:

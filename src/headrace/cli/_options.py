@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import sys
 from enum import StrEnum
 from functools import reduce
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 import headrace
+from headrace import inference, storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +36,10 @@ __all__ = [
     "load_model",
     "parse_channel",
     "parse_file_and_second",
+    "parse_store_options",
     "parse_thresholds",
     "parse_worker_counts",
+    "place_of_results",
     "read_annotations",
     "read_names",
 ]
@@ -187,6 +191,42 @@ def parse_file_and_second(text: str) -> tuple[str, float]:
         raise typer.BadParameter(
             f"{text!r} is not FILE@SECONDS, such as a.wav@12.5.", param_hint="--at"
         ) from None
+
+
+_SECRET = re.compile("key|secret|token|password|sas|credential", re.IGNORECASE)
+"""In names of options whose values may be secret. A few of the values are not, such as that of
+``sse_kms_key_id``; all have an environment variable."""
+
+
+def parse_store_options(texts: list[str] | None, option: str = "--store") -> dict[str, str] | None:
+    """Return the options in some ``KEY=VALUE`` by name, or None if there are none."""
+    options: dict[str, str] = {}
+    for text in texts or ():
+        name, mark, value = text.partition("=")
+        if not (name and mark and value):
+            raise typer.BadParameter(
+                f"{text!r} is not KEY=VALUE, such as endpoint=http://minio:9000.", param_hint=option
+            )
+        if _SECRET.search(name):
+            raise typer.BadParameter(
+                f"{name} is not taken from the command line, which others on this machine can "
+                "read: set the environment variable of the store, such as AWS_SECRET_ACCESS_KEY.",
+                param_hint=option,
+            )
+        options[name] = value
+    return options or None
+
+
+def place_of_results(output: str, options: list[str] | None, option: str = "--store") -> object:
+    """Return the folder or URL of results, or a store made of the URL and options."""
+    parsed = parse_store_options(options, option)
+    if parsed is None:
+        return output
+    if not storage.is_url(output):
+        raise typer.BadParameter(
+            f"{output!r} is no URL of a bucket: leave {option} out.", param_hint=option
+        )
+    return inference.open_bucket(output, parsed)
 
 
 def read_annotations(texts: list[str]) -> Annotations | None:

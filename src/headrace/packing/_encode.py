@@ -15,6 +15,7 @@ from headrace.errors import InvalidWindowsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
     from numpy.typing import NDArray
 
@@ -73,6 +74,28 @@ class PackFormat:
                 f"FLAC cannot declare a sample rate of {rate} Hz (up to 65,535 Hz, and multiples "
                 'of 10 Hz up to 655,350 Hz): pack with format="wav".'
             )
+
+    @classmethod
+    def of(
+        cls,
+        sample_rate: int,
+        container: Literal["wav", "flac"],
+        bits: int | None,
+        channel: Channel,
+    ) -> Self:
+        """Return the format for the arguments of `Catalog.pack`, in which `bits` may be left out.
+
+        Raises
+        ------
+        ValueError
+            `bits` is given for WAV; or as the class.
+        """
+        if container == "wav" and bits is not None:
+            raise ValueError(
+                f'bits={bits!r} is for format="flac": WAV is stored as float32, which keeps every '
+                "bit. Leave bits out."
+            )
+        return cls(sample_rate, container, 24 if bits is None else bits, channel)
 
     def windows(self, catalog: Catalog) -> Windows:
         """Return the pieces of all recordings, in order; the last of each is filled up.

@@ -44,7 +44,7 @@ from headrace.concurrency import Job, Prefetcher, Task
 from headrace.errors import CatalogError, DamagedWarning, HeadraceWarning
 from headrace.packing._encode import encode
 from headrace.packing._shards import ShardWriter
-from headrace.storage import Place
+from headrace.storage import Place, is_url, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,6 +114,11 @@ def pack(
     form.windows(catalog)  # refuses what cannot be cut before any work
     size = parse_bytes(shard_size, "shard_size")
     threads = available_processors() if workers == "auto" else worker_count(workers)
+    if is_url(os.fspath(folder)):
+        raise CatalogError(
+            f"{redacted(os.fspath(folder))!r} is a URL: packs are written to this machine. Give a "
+            "folder, and copy it to the bucket afterwards."
+        )
     target = Path(absolute(folder))
     try:
         target.mkdir(parents=True, exist_ok=True)
