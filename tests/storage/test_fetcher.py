@@ -1,12 +1,18 @@
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 import pytest
+from fsspec import AbstractFileSystem
+from fsspec.asyn import AsyncFileSystem
 
 from headrace.storage import Fetcher, Stores, object_key
+from headrace.storage._calls import Calls
 from tests.support.object_server import Fault, ObjectServer, first_times
 
 DATA = os.urandom(300_000)
@@ -251,3 +257,110 @@ def test_fsspec_file_systems_are_accepted() -> None:
     assert fetcher.store.read(name, 100, 50) == DATA[100:150]
     fetcher.close()
     files.rm("/shelf", recursive=True)
+
+
+class _Blocking(AbstractFileSystem):  # type: ignore[misc]  # untyped
+    """A file system whose reads block until they are let go."""
+
+    protocol = "blocking"
+    cachable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Semaphore(0)
+        self.let_go = threading.Event()
+        self.ended = threading.Event()
+
+    def info(self, path: str, **_: object) -> dict[str, object]:
+        return {"name": path, "size": len(DATA), "type": "file", "mtime": 1}
+
+    def cat_file(self, path: str, start: int, end: int, **_: object) -> bytes:
+        del path
+        self.begun.release()
+        self.let_go.wait()
+        self.ended.set()
+        return DATA[start:end]
+
+
+class _Waiting(AsyncFileSystem):  # type: ignore[misc]
+    """A file system whose coroutines wait until they are cancelled."""
+
+    protocol = "waiting"
+    cachable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Semaphore(0)
+        self.ended = threading.Event()
+
+    async def _info(self, path: str, **_: object) -> dict[str, object]:
+        return {"name": path, "size": len(DATA), "type": "file", "mtime": 1}
+
+    async def _cat_file(self, *_: object, **__: object) -> bytes:
+        self.begun.release()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.ended.set()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("kind", [_Blocking, _Waiting])
+def test_close_does_not_wait_for_fsspec(kind: type[_Blocking | _Waiting]) -> None:
+    """Requests are cancelled where that is possible, and given up where it is not."""
+    files = kind()
+    fetcher = Fetcher(Stores(files), fetches=40)
+    name = object_key("blocking://x.wav", len(DATA), "mtime 1")
+    for start in range(0, 300_000, 10_000):
+        fetcher.expect(name, start, start + 5_000)
+    for _ in range(30):
+        assert files.begun.acquire(timeout=30)
+    fetcher.close()
+    assert "headrace-fetch" not in {thread.name for thread in threading.enumerate()}
+    if isinstance(files, _Blocking):
+        assert not files.ended.is_set()
+        left = [one for one in threading.enumerate() if one.name == "headrace-call"]
+        assert len(left) == 30
+        files.let_go.set()
+        for thread in left:
+            thread.join(30)
+    assert files.ended.wait(30)
+
+
+def test_functions_that_block_are_bounded() -> None:
+    """What was given up counts until it returns; the next call begins then."""
+    calls = Calls(2)
+    let_go = threading.Event()
+
+    async def work() -> int:
+        first = [asyncio.create_task(calls.call(let_go.wait)) for _ in range(2)]
+        third = asyncio.create_task(calls.call(int, "7"))
+        await asyncio.sleep(0)
+        for task in first:
+            task.cancel()
+        await asyncio.gather(*first, return_exceptions=True)
+        done, _ = await asyncio.wait([third], timeout=0)
+        assert not done
+        let_go.set()
+        with pytest.raises(ValueError, match="invalid literal"):
+            await calls.call(int, "x")
+        return await third
+
+    with ThreadPoolExecutor(1) as pool:  # this thread may have a loop: Playwright's
+        assert pool.submit(asyncio.run, work()).result() == 7
+
+
+def test_a_process_ends_though_a_file_system_does_not_answer() -> None:
+    """The interpreter does not wait at exit for a call that never returns."""
+    program = """
+from tests.storage.test_fetcher import _Blocking, Fetcher, Stores, object_key, DATA
+files = _Blocking()
+fetcher = Fetcher(Stores(files))
+fetcher.expect(object_key("blocking://x.wav", len(DATA), "mtime 1"), 0, 5)
+files.begun.acquire()
+print("blocked")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (ended.stdout, ended.stderr) == ("blocked\n", "")

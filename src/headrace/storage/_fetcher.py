@@ -3,7 +3,8 @@
 Guarantees
 ----------
 - **One thread**, which has ended when `close` returns, with requests in flight or not. Collection
-  and the interpreter's exit close it, too. `interrupt` wakes every reader and never waits.
+  and the interpreter's exit close it, too. `interrupt` wakes every reader and never waits. (A file
+  system of fsspec without coroutines is called in further threads that nothing waits for.)
 - **Order.** Ranges that were announced are fetched in the order in which they were announced. What
   a reader is waiting for goes first.
 - **Bounds.** At most `planned_bytes` of announced ranges are held or in flight, except for those

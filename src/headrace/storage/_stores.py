@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
 from headrace.errors import CatalogError, StoreError
+from headrace.storage._calls import Calls
 from headrace.storage._urls import HTTP, Url, parse_url
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ _MOST_SIGNED: Final = 256
 """Clients that are kept for URLs with a query: each has connections of its own."""
 
 _LIST: Final = 1000  # objects that a store lists at once
+
+_MOST_CALLS: Final = 32
+"""Of functions of an fsspec file system at once, each in a thread. A guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,10 +328,20 @@ def _fsspec_filesystem(url: Url) -> object:
 
 
 class _Fsspec:
-    """A file system of fsspec, whose functions run in threads."""
+    """A file system of fsspec.
+
+    Coroutines of one that has some run in fsspec's own loop, where they can be cancelled; functions
+    of one that has none run in threads.
+    """
 
     def __init__(self, filesystem: Any) -> None:  # noqa: ANN401  not typed
         self._files = filesystem
+        self._calls = Calls(_MOST_CALLS)
+        self._has_coroutines = (
+            getattr(filesystem, "async_impl", False)
+            and not getattr(filesystem, "asynchronous", False)  # bound to a loop of the user
+            and not hasattr(filesystem, "fs")  # it may wrap one without coroutines
+        )
 
     def __repr__(self) -> str:
         return "<file system of fsspec>"
@@ -337,16 +351,18 @@ class _Fsspec:
         return str(self._files._strip_protocol(url.text))  # noqa: SLF001  what fsspec's users call
 
     async def get(self, key: str, start: int, stop: int, version: str | None) -> FetchedBytes:
-        return await asyncio.to_thread(self._get, key, start, stop, version)
-
-    def _get(self, key: str, start: int, stop: int, _version: str | None) -> FetchedBytes:
-        info = self._info(key)
+        del version  # fsspec cannot ask for one
+        info = self._as_info(await self._ask("info", key))
         if not info.size:
             return FetchedBytes(b"", info)
-        return FetchedBytes(self._files.cat_file(key, start=start, end=min(stop, info.size)), info)
+        end = min(stop, info.size)
+        return FetchedBytes(await self._ask("cat_file", key, start=start, end=end), info)
 
-    def _info(self, key: str) -> ObjectInfo:
-        return self._as_info(self._files.info(key))
+    async def _ask(self, name: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if not self._has_coroutines:
+            return await self._calls.call(getattr(self._files, name), *args, **kwargs)
+        work = getattr(self._files, f"_{name}")(*args, **kwargs)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._files.loop))
 
     def _as_info(self, info: dict[str, Any]) -> ObjectInfo:
         version = next(
@@ -362,18 +378,18 @@ class _Fsspec:
 
     async def info(self, key: str) -> ObjectInfo | None:
         try:
-            if await asyncio.to_thread(self._files.isdir, key):
+            if await self._ask("isdir", key):
                 return None
-            return await asyncio.to_thread(self._info, key)
+            return self._as_info(await self._ask("info", key))
         except FileNotFoundError:
             return None
 
     async def list_tree(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
-        found = await asyncio.to_thread(self._files.find, prefix, detail=True)
+        found = await self._ask("find", prefix, detail=True)
         yield [self._as_info(info) for info in found.values()]
 
     async def list_folder(self, prefix: str) -> tuple[list[ObjectInfo], list[str]]:
-        found = await asyncio.to_thread(self._files.ls, prefix, detail=True)
+        found = await self._ask("ls", prefix, detail=True)
         objects = [self._as_info(info) for info in found if info["type"] != "directory"]
         folders = [str(info["name"]).rstrip("/") for info in found if info["type"] == "directory"]
         return objects, folders
