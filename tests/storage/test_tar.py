@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import tarfile
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from headrace.storage import TarMember, index_text, parse_index, read_tar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
@@ -113,6 +116,46 @@ def test_sparse_members_are_refused() -> None:
         assert first.fault is not None
         assert "sparse" in first.fault[1]
         assert (second.name, second.fault) == ("b.wav", None)
+
+
+def _has_gnu_tar() -> bool:
+    program = shutil.which("tar")
+    said = program and subprocess.run([program, "--version"], capture_output=True, check=False)
+    return bool(said) and b"GNU tar" in said.stdout
+
+
+@pytest.mark.skipif(not _has_gnu_tar(), reason="needs GNU tar")
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [["gnu"], *(["posix", f"--sparse-version={version}"] for version in ("0.0", "0.1", "1.0"))],
+)
+def test_sparse_members_of_gnu_tar_cost_no_neighbour(
+    tmp_path: Path, options: list[str], *, long: bool
+) -> None:
+    """In each of its four formats, the file with holes has its own name; all else is read."""
+    folder = "d" * 90 + "/" + "e" * 90 if long else "d"
+    (tmp_path / folder).mkdir(parents=True)
+    contents = {f"{folder}/{name}.wav": bytes([number]) * 700 for number, name in enumerate("ac")}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    with (tmp_path / folder / "b.wav").open("wb") as file:
+        for position in range(0, 60 << 16, 1 << 16):  # more holes than one header has room for
+            file.seek(position)
+            file.write(b"x")
+        file.truncate(8 << 20)
+    command = ["tar", f"--format={options[0]}", *options[1:], "--sparse", "--sort=name"]
+    subprocess.run([*command, "-cf", "all.tar", folder], cwd=tmp_path, check=True)
+    tar = (tmp_path / "all.tar").read_bytes()
+    assert len(tar) < 4 << 20  # it has holes
+    listed = subprocess.run(["tar", "-tf", "all.tar"], cwd=tmp_path, capture_output=True, check=True)
+    found = read(tar)
+    names = listed.stdout.decode().split()
+    assert [one.name for one in found] == [name for name in names if not name.endswith("/")]
+    assert faults(tar) == [(f"{folder}/b.wav", "UNSUPPORTED")]
+    assert "holes (sparse)" in str(found[1].fault)
+    for one in (found[0], found[2]):
+        assert tar[one.offset : one.offset + one.size] == contents[one.name]
 
 
 @pytest.mark.parametrize(
