@@ -230,6 +230,22 @@ def test_a_bucket_that_cannot_be_listed_is_one_sentence(server: ObjectServer) ->
         headrace.scan("s3://bucket/x/*", store=7)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [("data/top.flac", "and this machine's clock"), ("data/*.flac", "clock is off: set the clock")],
+)
+def test_a_clock_that_is_off_is_one_sentence(
+    server: ObjectServer, pattern: str, words: str
+) -> None:
+    """Signed requests are refused; a HEAD request is not told why, so its message names both."""
+    server.fault = lambda _: Fault(status=403, body="<Code>RequestTimeTooSkewed</Code>")
+    try:
+        with pytest.raises((StoreError, NoRecordingsError), match=words):
+            headrace.scan(f"s3://bucket/{pattern}", store=server.options)
+    finally:
+        server.fault = lambda _: None
+
+
 def test_credentials_are_nowhere_in_what_is_kept_or_shown(
     server: ObjectServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,6 +16,7 @@ from headrace import Catalog, Windows
 from headrace.errors import StoreError
 from headrace.storage import DiskCache
 from tests.support.object_server import Fault, ObjectServer, Request, first_times
+from tests.support.slow_line import SlowLine
 from tests.support.sounds import speechlike, write
 
 KINDS = {
@@ -131,6 +132,74 @@ def test_faults_that_pass_cost_no_window(
     finally:
         server.fault = lambda _: None
     assert ours.ledger().equals(theirs.ledger())
+
+
+def _through(line: SlowLine, server: ObjectServer, **client: str) -> dict[str, object]:
+    client_options = {"allow_http": True, **client}
+    return {**server.options, "endpoint": line.endpoint, "client_options": client_options}
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_line_that_breaks_costs_no_window(
+    local: Catalog, server: ObjectServer, *, shuffled: bool
+) -> None:
+    """Scanned and loaded over a slow line that breaks two connections of three: the same bits."""
+    with SlowLine(
+        server.port,
+        latency_s=0.001,
+        bytes_per_s=20e6,
+        breaks_after=lambda number: -1 if number % 3 == 0 else 5_000 * (number % 7),
+    ) as line:
+        far = headrace.scan("s3://bucket", store=_through(line, server))
+        theirs = order_of(far, shuffled=shuffled).loader(batch_size=8, on_error="mask")
+        ours = order_of(local, shuffled=shuffled).loader(batch_size=8, on_error="mask")
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one.audio, other.audio)
+    assert line.broken > 5
+    assert theirs.ledger().equals(ours.ledger())
+
+
+def test_connections_that_fall_silent_are_replaced(local: Catalog, server: ObjectServer) -> None:
+    """A connection without a byte for `read_timeout` is given up, and its bytes asked for again."""
+    with SlowLine(
+        server.port, stalls_after=lambda number: 20_000 if number in (1, 2) else -1
+    ) as line:
+        store = _through(line, server, read_timeout="1 s")
+        far = headrace.scan("s3://bucket", store=store)
+        theirs = order_of(far, shuffled=True).loader(batch_size=8, on_error="mask")
+        ours = order_of(local, shuffled=True).loader(batch_size=8, on_error="mask")
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one.audio, other.audio)
+    assert line.stalled == 2
+    assert theirs.ledger().equals(ours.ledger())
+
+
+def test_a_line_that_is_cut_for_good_is_reported_for_every_window(
+    local: Catalog, server: ObjectServer
+) -> None:
+    """Of a run in which every connection breaks from some moment on, what arrives is right."""
+    cut = threading.Event()
+    with SlowLine(server.port, breaks_after=lambda _: 3_000 if cut.is_set() else 200_000) as line:
+        far = headrace.scan("s3://bucket/0", store=_through(line, server))
+        near = local.filter([one.startswith("0/") for one in local.ids.to_pylist()])
+        ours, theirs = (
+            one.windows(sample_rate=8_000, window_s=2.0)
+            .shuffle(seed=4)
+            .loader(batch_size=2, prefetch=1, on_error="mask", stall_timeout_s=0.2)
+            for one in (near, far)
+        )
+        for one, other in zip(ours, theirs, strict=True):
+            assert other.valid is not None
+            np.testing.assert_array_equal(one.audio[other.valid], other.audio[other.valid])
+            cut.set()
+    table = theirs.ledger()
+    expected, delivered, failed = (
+        np.array(table[name].to_pylist()) for name in ("expected", "delivered", "failed")
+    )
+    assert {str(failure.code) for failure in theirs.failures} <= {"IO", "STALLED"}
+    np.testing.assert_array_equal(expected, delivered + failed)
+    assert delivered.sum() > 0
+    assert failed.sum() > 0
 
 
 @pytest.mark.parametrize(

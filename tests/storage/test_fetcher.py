@@ -107,6 +107,18 @@ def test_an_address_that_nobody_serves_is_reported() -> None:
     assert answer == ("IO", "the store's server refuses connections: check the address")
 
 
+def test_a_server_without_an_address_is_reported() -> None:
+    """A name that cannot be resolved is tried again, and then reported."""
+    fetcher = Fetcher(Stores(), stall_timeout_s=0.3)
+    host = "a" * 64 + ".invalid"  # no resolver asks for such a name
+    answer = fetcher.store.read(object_key(f"http://{host}/x.wav", 10, None), 0, 10)
+    fetcher.close()
+    assert answer == (
+        "IO",
+        "the name of the store's server cannot be resolved: check the URL and the network",
+    )
+
+
 def test_close_does_not_wait_for_requests(server: ObjectServer, fetcher: Fetcher) -> None:
     """Readers and the thread end at once, though the server never answers."""
     server.stalled.clear()

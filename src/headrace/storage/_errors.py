@@ -27,6 +27,7 @@ _NO_RANGES: Final = re.compile(r"non-partial response")
 _REFUSED: Final = re.compile(r"connection refused|ConnectionRefused", re.IGNORECASE)
 _CLOCK: Final = re.compile(r"RequestTimeTooSkewed|RequestExpired")
 _REGION: Final = re.compile(r"incorrectly configured region|AuthorizationHeaderMalformed")
+_NO_BODY: Final = re.compile("Error performing HEAD")  # so it does not say if it was the clock
 _CREDENTIALS: Final = re.compile(
     r"credential|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|169\.254\.169\.254",
     re.IGNORECASE,
@@ -79,7 +80,10 @@ def describe_store_error(error: BaseException) -> StoreProblem:
         "PermissionError",
     }:
         said = f" (HTTP status {status})" if status else ""
-        message = f"the store does not permit it{said}: check the credentials and the permissions"
+        what = "the credentials and the permissions"
+        if _NO_BODY.search(text):
+            what = "the credentials, the permissions and this machine's clock"
+        message = f"the store does not permit it{said}: check {what}"
         return StoreProblem(Code.PERMISSION, message)
     return _describe_connection_error(names, text) if status is None else _describe_status(status)
 
