@@ -839,28 +839,57 @@ def test_a_shell_completes(words: str, wanted: str) -> None:
     assert ended.stdout.split() == [wanted]
 
 
-@pytest.mark.parametrize("environment", [{}, {"_HEADRACE_COMPLETE": "complete_bash"}])
-def test_help_and_completion_import_nothing_heavy(environment: dict[str, str]) -> None:
-    """Help and completion are fast: NumPy, pyarrow and soundfile are not imported."""
+_COMPLETE = {"_HEADRACE_COMPLETE": "complete_bash", "COMP_WORDS": "headrace pre", "COMP_CWORD": "1"}
+
+
+def _imports(arguments: list[str], heavy: str, environment: dict[str, str]) -> tuple[str, str]:
+    """Return what a command prints, and which of the heavy modules it has imported then."""
     code = (
         "import atexit, sys\n"
-        "heavy = ('numpy', 'pyarrow', 'soundfile', 'rich.progress', 'headrace.loading._loader')\n"
-        "loaded = lambda: [name for name in heavy if name in sys.modules]\n"
+        "heavy, *sys.argv[1:] = sys.argv[1:]\n"
+        "loaded = lambda: [name for name in heavy.split() if name in sys.modules]\n"
         "atexit.register(lambda: print('loaded', loaded(), file=sys.stderr))\n"
-        "sys.argv = ['headrace', '--help']\n"
         "from headrace.cli import main; main()"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "COMP_WORDS": "headrace pre", "COMP_CWORD": "1", **environment},
+        [sys.executable, "-c", code, heavy, *arguments],
+        env={**os.environ, "COLUMNS": "80", **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+    return ended.stdout, ended.stderr.splitlines()[-1]
 
-    assert "preview" in ended.stdout
-    assert ended.stderr.splitlines()[-1] == "loaded []"
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "shown"),
+    [
+        (["--help"], {}, "preview"),
+        ([], _COMPLETE, "preview"),
+        (["apply", "--help"], {}, "--model"),
+    ],
+)
+def test_help_and_completion_import_nothing_heavy(
+    arguments: list[str], environment: dict[str, str], shown: str
+) -> None:
+    """Help and completion are fast: NumPy, pyarrow and soundfile are not imported."""
+    heavy = "numpy pyarrow soundfile rich.progress headrace.loading._loader"
+    out, loaded = _imports(arguments, heavy, environment)
+
+    assert shown in out
+    assert loaded == "loaded []"
+
+
+def test_results_import_only_what_reads_footers(archive: Archive, tmp_path: Path) -> None:
+    """A look at results is fast: pandas, which pyarrow uses where it can, is not imported."""
+    windows = headrace.scan(archive.pattern).windows(16_000, 0.5)
+    windows.apply(lambda batch: batch.audio[:, 0], tmp_path / "run", batch_size=4, name="first")
+    heavy = "pandas pyarrow.compute pyarrow.dataset soundfile headrace.loading._loader"
+    out, loaded = _imports(["results", str(tmp_path / "run")], heavy, {})
+
+    assert "12 windows of 3 recordings, complete" in " ".join(out.split())
+    assert loaded == "loaded []"
 
 
 MODEL = """

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from headrace import detections
 from headrace._formatting import format_count
-from headrace.detections import Detections, write_to_hoplite
 from headrace.errors import ResultsError
 from headrace.failures import Code, Failure, failure_to_json
 from headrace.inference._generations import Generations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset
 
+    from headrace.detections import Detections
     from headrace.inference._parts import PartName
     from headrace.inference._result_folder import ResultFolder
     from headrace.observe import Stats
@@ -208,7 +209,7 @@ class Run:
         ResultsError
             There is no such column, or the arguments do not fit it.
         """
-        return Detections.from_results(
+        return detections.Detections.from_results(
             self.dataset, threshold=threshold, classes=classes, column=column, smooth=smooth
         )
 
@@ -230,7 +231,7 @@ class Run:
         ResultsError
             There is no such column, or its vectors are not as long as those of the database.
         """
-        return write_to_hoplite(self.dataset, db, column=column)
+        return detections.write_to_hoplite(self.dataset, db, column=column)
 
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
