@@ -303,6 +303,32 @@ def test_mask_finds_the_window_on_which_a_model_raises(windows: Windows, tmp_pat
     assert not mended.failures
 
 
+def test_a_model_for_one_batch_size_gets_full_batches(archive: str, tmp_path: Path) -> None:
+    """With `pad_batches`, every batch has all its rows, also where windows are lost or retried."""
+    windows = headrace.scan(archive).windows(8_000, 0.25)
+    expected = expected_loudness(windows)
+    (tmp_path / "1.wav").unlink()
+
+    def model(batch: Batch) -> dict[str, Any]:
+        assert batch.audio.shape == (5, 2_000)
+        assert len(batch.file_id) == len(batch.offset) == 5
+        if ("3.wav", 0.25) in zip(batch.file_id, batch.offset, strict=True):
+            raise RuntimeError("bad")
+        batch.audio[:] *= 1  # may be written to
+        return loudness(batch) | {"found": [[] for _ in range(5)]}
+
+    options: dict[str, Any] = {"batch_size": 5, "part_size": 7}
+    with pytest.raises(headrace.ModelError, match="on a batch of noise"):
+        apply(windows, tmp_path / "refused", model, **options)
+    run = apply(windows, tmp_path / "run", model, on_error="mask", pad_batches=True, **options)
+
+    assert sorted_rows(run.to_arrow()) == [
+        row for row in expected if row[0] != "1.wav" and row[:2] != ("3.wav", 0.25)
+    ]
+    assert {str(one.code) for one in run.failures} == {"MISSING", "MODEL"}
+    assert run.complete
+
+
 def test_a_model_that_is_broken_marks_no_window(windows: Windows, tmp_path: Path) -> None:
     """If the model also raises on noise, as after a CUDA error, no window is to blame."""
     calls = []

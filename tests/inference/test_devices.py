@@ -66,7 +66,10 @@ def test_half_precision_of_torch(windows: Windows, tmp_path: Path) -> None:
     ]
 
 
-def test_rows_of_a_batch_of_tensors_that_failed(archive: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pad_batches", [False, True])
+def test_rows_of_a_batch_of_tensors_that_failed(
+    archive: str, tmp_path: Path, *, pad_batches: bool
+) -> None:
     """Unreadable windows are taken out of the tensors, and a model is called one by one."""
     windows = headrace.scan(archive).windows(8_000, 0.25)
     expected = expected_loudness(windows)
@@ -74,13 +77,20 @@ def test_rows_of_a_batch_of_tensors_that_failed(archive: str, tmp_path: Path) ->
 
     def model(batch: Any) -> dict[str, Any]:
         assert batch.valid.all()
+        assert not pad_batches or len(batch.audio) == 7
         if ("3.wav", 0.25) in zip(batch.file_id, batch.offset.tolist(), strict=True):
             raise RuntimeError("bad")
         audio = batch.audio.numpy().astype("float64")
         return {"rms": (audio**2).mean(axis=1) ** 0.5, "first": batch.audio[:, :4]}
 
     run = windows.apply(
-        model, tmp_path / "results", batch_size=7, name="x", device="cpu", on_error="mask"
+        model,
+        tmp_path / "results",
+        batch_size=7,
+        name="x",
+        device="cpu",
+        on_error="mask",
+        pad_batches=pad_batches,
     )
 
     assert sorted_rows(run.to_arrow()) == [

@@ -88,6 +88,7 @@ def apply(
     columns: Sequence[str] = (),
     float16: Sequence[str] = (),
     on_error: OnModelError = "raise",
+    pad_batches: bool = False,
     retry_failed: bool | None = None,
     part_size: int | None = None,
     workers: int | Literal["auto"] = "auto",
@@ -132,7 +133,9 @@ def apply(
         Threads of each actor's loader. ``"auto"`` is `num_cpus`, at least 1.
     memory : str or int, optional
         Limit on each actor's loader and parts, as in `Windows.apply`.
-    device, columns, float16, on_error, retry_failed, part_size, prefetch, stall_timeout_s, progress
+    device, columns, float16, on_error, pad_batches, retry_failed, part_size, prefetch
+        As in `Windows.apply`.
+    stall_timeout_s, progress
         As in `Windows.apply`.
 
     Returns
@@ -164,6 +167,7 @@ def apply(
         "columns": columns,
         "float16": float16,
         "on_error": on_error,
+        "pad_batches": pad_batches,
         "part_size": part_size,
         "workers": _threads(num_cpus) if workers == "auto" else workers,
         "prefetch": prefetch,

@@ -99,6 +99,7 @@ class Application:
         columns: Sequence[str],
         float16: Sequence[str],
         on_error: OnModelError,
+        pad_batches: bool,
         part_size: int | None,
         workers: int | Literal["auto"],
         prefetch: int | Literal["auto"],
@@ -117,6 +118,7 @@ class Application:
         if len(windows) > _MANY_WINDOWS:
             raise InvalidWindowsError(f"a run has at most {_MANY_WINDOWS:,} windows.")
         self._function, self._factory, self._on_error = function, model, on_error
+        self._pad_batches = pad_batches
         self._memory = memory
         self._window_columns = WindowColumns(windows, _as_names("columns", columns))
         self._folder = open_folder(output)
@@ -174,11 +176,13 @@ class Application:
         manifest.check_same(self._folder, self._identity, self._window_columns.schema)
         self._outputs.fields = manifest.outputs  # of another process, where it was first
         self._manifest = manifest
+        # A batch is kept as it was, for calls one by one; and copied where rows are added to it.
+        copies = (self._on_error == "mask") + self._pad_batches
+        batch_bytes = (
+            self._batch_size * math.prod(self._windows.shape) * self._windows.dtype.itemsize
+        )
         taken = _PART_COPIES * manifest.part_size * row_bytes(manifest.schema)
-        if self._on_error == "mask":  # the batch is kept as it was, for calls one by one
-            taken += (
-                self._batch_size * math.prod(self._windows.shape) * self._windows.dtype.itemsize
-            )
+        taken += copies * batch_bytes
         self._loaders.limit(self._memory, taken)
         self._generations = Generations.update(self._folder, self._windows)
 
@@ -242,6 +246,7 @@ class Application:
             on_error=self._on_error,
             context=self._loaders.context,
             prepare=self._loaders.prepare,
+            pad_to=self._batch_size if self._pad_batches else 1,
         )
 
 

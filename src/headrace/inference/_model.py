@@ -60,6 +60,9 @@ class Model:
         Returns a context in which it is called.
     prepare : callable
         Turns a `Batch` into what the function is given, for the trial on noise.
+    pad_to : int
+        The least rows of a batch that the function is given: copies of the last row are added, and
+        what it returns for them is left out.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Model:
         on_error: Literal["raise", "mask"],
         context: Callable[[], AbstractContextManager[object]],
         prepare: Callable[[Batch], Any],
+        pad_to: int = 1,
     ) -> None:
         self._function = function
         self.outputs = outputs
@@ -78,6 +82,7 @@ class Model:
         self._on_error = on_error
         self._context = context
         self._prepare = prepare
+        self._pad_to = pad_to
 
     def __call__(self, batch: Any) -> ModelResult:  # noqa: ANN401  a Batch, or one of an adapter
         """Call the model on a batch whose rows are all valid.
@@ -97,7 +102,7 @@ class Model:
             if not masks:
                 raise self._error(batch, error) from error
             return self._one_by_one(unchanged, rows, error)
-        return ModelResult([self.outputs.convert(returned, rows)])
+        return ModelResult([self._convert(returned, rows)])
 
     def try_on_noise(self, rows: int) -> None:
         """Call the model on noise, so that what it returns is known before anything is loaded.
@@ -117,12 +122,20 @@ class Model:
                 f"the model raised {_describe(error)} on a batch of noise, {noise.audio.dtype} of "
                 f"shape {shape}, on which it is tried first."
             ) from error
-        self.outputs.convert(returned, rows)
+        self._convert(returned, rows)
         self.outputs.take_loss()
 
     def _call(self, batch: Any) -> object:  # noqa: ANN401  a Batch, or one of an adapter
+        rows = len(batch.file_id)
+        if rows < self._pad_to:
+            batch = select_rows(batch, [*range(rows), *[rows - 1] * (self._pad_to - rows)])
         with self._context():
             return self._function(batch)
+
+    def _convert(self, returned: object, rows: int) -> dict[str, pa.Array]:
+        """Return the columns of `rows` windows, of what the function returned for a full batch."""
+        columns = self.outputs.convert(returned, max(rows, self._pad_to))
+        return {name: column.slice(0, rows) for name, column in columns.items()}
 
     def _one_by_one(self, batch: Any, rows: int, first: Exception) -> ModelResult:  # noqa: ANN401
         """Call the model for each window alone; those on which it raises have failed."""
@@ -134,7 +147,7 @@ class Model:
             except Exception as error:  # noqa: BLE001  it becomes the window's failure
                 result.failures[row] = self._failure(batch, row, _describe(error))
             else:
-                result.chunks.append(self.outputs.convert(returned, 1))
+                result.chunks.append(self._convert(returned, 1))
         if not result.chunks:
             self._check_alive(batch, first)
         return result

@@ -565,6 +565,7 @@ class Windows(Sequence[AudioExample]):
         columns: Sequence[str] = (),
         float16: Sequence[str] = (),
         on_error: Literal["raise", "mask"] = "raise",
+        pad_batches: bool = False,
         retry_failed: bool | None = None,
         part_size: int | None = None,
         workers: int | Literal["auto"] = "auto",
@@ -608,6 +609,11 @@ class Windows(Sequence[AudioExample]):
             What to do if the model raises: raise `ModelError`, which names the windows; or call it
             for each window of the batch alone, and leave out those on which it raises. If it also
             raises on noise, `ModelError` is raised in any case.
+        pad_batches : bool
+            Whether every batch has exactly `batch_size` rows, for a model that is compiled for so
+            many: rows that are missing are copies of the last one, and what the function returns
+            for them is left out. Batches have fewer windows at the end of a part, and where some
+            could not be read.
         retry_failed : bool, optional
             Which windows that failed in an earlier call are tried again: all, or none. Default:
             those whose cause may pass, `STALLED`, `IO`, `PERMISSION` and `MISSING`.
@@ -654,6 +660,7 @@ class Windows(Sequence[AudioExample]):
             columns=columns,
             float16=float16,
             on_error=on_error,
+            pad_batches=pad_batches,
             part_size=part_size,
             workers=workers,
             prefetch=prefetch,
