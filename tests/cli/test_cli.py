@@ -1,3 +1,4 @@
+import inspect
 import io
 import json
 import os
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from headrace.bench._synthetic import Archive, write_archive
 from headrace.cli import _commands as cli
 from headrace.cli import _console as console
 from headrace.cli import watch_results
+from headrace.cli._options import load_model
 from headrace.errors import DamagedWarning, NoRecordingsError, ReadError
 from headrace.failures import Code, Failure
 
@@ -893,6 +896,8 @@ def test_results_import_only_what_reads_footers(archive: Archive, tmp_path: Path
 
 
 MODEL = """
+from functools import partial
+
 import numpy as np
 
 def model(batch):
@@ -910,6 +915,22 @@ module = Module()
 def broken(batch):
     raise ValueError("no weights")
 
+def optional(batch=None):
+    return model(batch)
+
+def make(path="weights"):
+    assert path == "weights"
+    return model
+
+def needy(weights, rate):
+    return model
+
+class Needy:
+    def __init__(self, weights):
+        self.weights = weights
+
+keyword = partial(make, path="weights")
+bound = partial(lambda batch, scale: model(batch), scale=1)
 number = 3
 """
 
@@ -922,7 +943,33 @@ def model(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("name", ["model", "factory", "Module", "module"])
+@pytest.mark.parametrize(
+    ("name", "is_factory"),
+    [
+        ("model", False),
+        ("factory", True),
+        ("factory()", True),
+        ("make()", True),
+        ("keyword", True),
+        ("bound", False),
+        ("Module", True),
+        ("Module()", True),
+        ("module", False),
+    ],
+)
+def test_a_model_is_a_function_of_a_batch_or_a_factory(
+    model: Path, name: str, *, is_factory: bool
+) -> None:
+    """What can only be called without a batch is a factory, and so are a class and `NAME()`."""
+    function, seen = load_model(f"{model}:{name}")
+
+    assert seen is is_factory
+    audio = np.ones((2, 3), np.float32)
+    called = function() if is_factory else function
+    assert called(SimpleNamespace(audio=audio)).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["model", "make()", "module"])
 def test_apply_keeps_results_that_results_shows(
     run: Run, archive: Archive, model: Path, tmp_path: Path, name: str
 ) -> None:
@@ -933,7 +980,7 @@ def test_apply_keeps_results_that_results_shows(
     figures = json.loads(run("results", tmp_path / "results", "--json", "-").out)
 
     assert applied.code == shown.code == 0
-    assert f"birds.py:{name} in" in applied.out
+    assert f"birds.py:{name.removesuffix('()')} in" in applied.out
     assert "12 windows of 3 recordings, complete" in " ".join(applied.out.split())
     assert shown.out == applied.out
     assert (figures["written"], figures["parts"], figures["complete"]) == (12, 3, True)
@@ -959,6 +1006,50 @@ def test_apply_takes_channels_and_tails(
     assert run("apply", *common, "--channel", "left", "-o", tmp_path / "x").code == 2
 
 
+def test_apply_has_the_arguments_of_the_library(
+    run: Run, archive: Archive, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each argument of `Windows.apply` and `Catalog.windows` has an option, and is handed on."""
+    seen: dict[str, object] = {}
+
+    def record(self: headrace.Windows, function: object, output: object, **options: object) -> None:
+        seen.update(options, function=function, output=output, shape=self.shape, count=len(self))
+        raise headrace.ResultsError("seen")
+
+    monkeypatch.setattr(headrace.Windows, "apply", record)
+    texts = "--name n --batch-size 3 --pad-batches --column path --float16 a --float16 b"
+    more = "--device cpu --workers 1 --prefetch 2 --stall-timeout-s 5 --memory 1GiB --part-size 6"
+    rest = "--on-error mask --retry-failed --sample-rate 8000 --window-s 1.5 --hop-s 1 --tail shift"
+    given = [*texts.split(), *more.split(), *rest.split(), "--channel", "0", "-o", "out"]
+    run("apply", archive.pattern, "--model", f"{model}:model", *given)
+
+    expected = {
+        "name": "n",
+        "batch_size": 3,
+        "pad_batches": True,
+        "columns": ["path"],
+        "float16": ["a", "b"],
+        "device": "cpu",
+        "workers": 1,
+        "prefetch": 2,
+        "stall_timeout_s": 5.0,
+        "memory": "1GiB",
+        "part_size": 6,
+        "on_error": "mask",
+        "retry_failed": True,
+        "model": None,
+        "output": "out",
+    }
+    assert {name: seen[name] for name in expected} == expected
+    assert (seen["shape"], seen["count"]) == ((12_000,), 6)  # from 0 s and, shifted, from 0.5 s
+    monkeypatch.undo()
+    own = {"self", "function", "output", "progress"}  # drawn if there is a terminal
+    assert {*inspect.signature(headrace.Windows.apply).parameters} - own <= {*seen}
+    options = run("apply", "--help").out
+    for name in {*inspect.signature(headrace.Catalog.windows).parameters} - {"self"}:
+        assert f"--{name.replace('_', '-')}" in options
+
+
 def test_apply_reports_recordings_that_are_gone(run: Run, archive: Archive, tmp_path: Path) -> None:
     """What failed is a table with the cause of each."""
     run("scan", archive.pattern, "--save", tmp_path / "catalog.parquet")
@@ -979,6 +1070,11 @@ def test_apply_reports_recordings_that_are_gone(run: Run, archive: Archive, tmp_
         ("birds.py", "is not FILE.py:NAME"),
         ("birds.py:other", "has no function 'other'"),
         ("birds.py:number", "has no function 'number'"),
+        ("birds.py:optional", "can be called with a batch and without: name optional() if"),
+        ("birds.py:make", "or give its parameter no default if it is the model"),
+        ("birds.py:needy", "cannot be called with one argument, the batch"),
+        ("birds.py:Needy", "cannot be called without arguments"),
+        ("birds.py:model()", "cannot be called without arguments"),
         ("fish.py:model", "there is no file"),
         ("no_such_module:model", "No module named"),
     ],

@@ -34,6 +34,7 @@ from headrace.cli._options import (
     PackedAs,
     PreviewAudio,
     ShuffleBy,
+    Tail,
     Verify,
     find_detections,
     load_model,
@@ -549,7 +550,8 @@ def apply_command(
         str,
         typer.Option(
             metavar="FILE.py:NAME",
-            help="A function of a batch, or one without arguments that returns such a function.",
+            help="A function of a batch. Or NAME(), a class, or a function without parameters: "
+            "it returns such a function.",
         ),
     ],
     output: Annotated[
@@ -570,6 +572,10 @@ def apply_command(
     sample_rate: SampleRate = 16_000,
     window_s: WindowS = 5.0,
     hop_s: HopS = None,
+    tail: Annotated[
+        Tail,
+        typer.Option(help="Audio after the last full window: fill up, overlap, or leave out."),
+    ] = Tail.PAD,
     min_tail_s: Annotated[
         float | None,
         typer.Option(
@@ -579,15 +585,32 @@ def apply_command(
     ] = None,
     channel: Channel = "mix",
     batch_size: BatchSize = 32,
+    pad_batches: Annotated[
+        bool,
+        typer.Option(
+            "--pad-batches", help="Give the model full batches only, for a fixed batch size."
+        ),
+    ] = False,
     column: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Column of the catalog to copy. Can be repeated."),
+    ] = None,
+    float16: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Model's column to store as float16. Can be repeated."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="PyTorch's device, such as cuda.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Threads that load.")
+    ] = None,
+    prefetch: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Batches that are loaded ahead.")
+    ] = None,
+    stall_timeout_s: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Give up a read that takes longer. Default: never."),
     ] = None,
     memory: Annotated[
         str | None,
@@ -631,6 +654,7 @@ def apply_command(
             sample_rate,
             window_s,
             hop_s,
+            tail=tail.value,
             min_tail_s=min_tail_s,
             channel=parse_channel(channel),  # type: ignore[arg-type]  # `windows` checks it
         )
@@ -639,18 +663,28 @@ def apply_command(
             target,
             model=function if is_factory else None,
             batch_size=batch_size,
-            name=name or f"{Path(model.rpartition(':')[0]).name}:{model.rpartition(':')[2]}",
+            name=name or _name_of(model),
             columns=column or (),
+            float16=float16 or (),
             device=device,
             workers="auto" if workers is None else workers,
+            prefetch="auto" if prefetch is None else prefetch,
+            stall_timeout_s=stall_timeout_s,
             memory=memory,
             part_size=part_size,
             on_error=on_error.value,
+            pad_batches=pad_batches,
             retry_failed=retry_failed,
         )
         print_report(run.as_json(), lambda: cli.results_report(run), json_file)
         if not run.complete:
             print_message("other processes make the last parts: see headrace results.")
+
+
+def _name_of(model: str) -> str:
+    """Return the name of a run that has none: ``birds.py:model``, wherever the file is."""
+    place, _, function = model.rpartition(":")
+    return f"{Path(place).name}:{function.removesuffix('()')}"
 
 
 @app.command("results")

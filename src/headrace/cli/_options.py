@@ -31,6 +31,7 @@ __all__ = [
     "PackedAs",
     "PreviewAudio",
     "ShuffleBy",
+    "Tail",
     "Verify",
     "find_detections",
     "load_model",
@@ -74,6 +75,14 @@ class ShuffleBy(StrEnum):
     FILE = "file"
 
 
+class Tail(StrEnum):
+    """What `apply --tail` does with the audio after the last full window."""
+
+    PAD = "pad"
+    SHIFT = "shift"
+    DROP = "drop"
+
+
 class OnError(StrEnum):
     """What `apply --on-error` does if the model raises."""
 
@@ -92,31 +101,64 @@ class PreviewAudio(StrEnum):
 def load_model(text: str) -> tuple[Callable[..., Any], bool]:
     """Return the function that ``FILE.py:NAME`` or ``MODULE:NAME`` names, and if it is a factory.
 
-    A class, or a function that can be called without arguments, is a factory: it returns the
-    function of a batch. One that takes ``*args`` is a function of a batch.
+    A factory returns the function of a batch. ``NAME()`` is one; so is a class, and a function that
+    takes no batch. One that can be called either way is refused, unless it takes ``*args``, as a
+    module of PyTorch does: that is a function of a batch.
     """
     place, _, name = text.rpartition(":")
     if not place or not name:
-        raise typer.BadParameter(
-            f"{text!r} is not FILE.py:NAME, such as birds.py:model.", param_hint="--model"
-        )
+        raise _wrong_model(f"{text!r} is not FILE.py:NAME, such as birds.py:model.")
     try:
         module = _load_file(Path(place)) if place.endswith(".py") else import_module(place)
     except Exception as error:
-        raise typer.BadParameter(
-            f"{place} cannot be imported: {type(error).__name__}: {error}", param_hint="--model"
+        raise _wrong_model(
+            f"{place} cannot be imported: {type(error).__name__}: {error}"
         ) from error
+    is_called, name = name.endswith("()"), name.removesuffix("()")
     function = getattr(module, name, None)
     if not callable(function):
-        raise typer.BadParameter(f"{place} has no function {name!r}.", param_hint="--model")
+        raise _wrong_model(f"{place} has no function {name!r}.")
+    takes_nothing, takes_batch, takes_any = _what_it_takes(function)
+    if is_called or isinstance(function, type):
+        if not takes_nothing:
+            raise _wrong_model(
+                f"{name} in {place} cannot be called without arguments: write a function without "
+                "parameters that returns the model, and name that."
+            )
+        return function, True
+    if not (takes_nothing or takes_batch):
+        raise _wrong_model(
+            f"{name} in {place} cannot be called with one argument, the batch: write a function "
+            "that takes a batch, and name that."
+        )
+    if takes_nothing and takes_batch and not takes_any:
+        raise _wrong_model(
+            f"{name} in {place} can be called with a batch and without: name {name}() if it "
+            "returns the model, or give its parameter no default if it is the model."
+        )
+    return function, not takes_batch
+
+
+def _what_it_takes(function: Callable[..., Any]) -> tuple[bool, bool, bool]:
+    """Return whether it can be called without arguments, with one, and with any number of them."""
     try:
         signature = inspect.signature(function)
-        signature.bind()
-    except (TypeError, ValueError):  # it needs a batch, or does not say what it needs
-        return function, False
+    except ValueError:  # of a compiled function that does not say
+        return isinstance(function, type), True, False
+    takes: list[bool] = []
+    for arguments in ((), (None,)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            takes.append(False)
+        else:
+            takes.append(True)
     kinds = {parameter.kind for parameter in signature.parameters.values()}
-    takes_anything = inspect.Parameter.VAR_POSITIONAL in kinds  # as a module of PyTorch does
-    return function, isinstance(function, type) or not takes_anything
+    return takes[0], takes[1], inspect.Parameter.VAR_POSITIONAL in kinds
+
+
+def _wrong_model(message: str) -> typer.BadParameter:
+    return typer.BadParameter(message, param_hint="--model")
 
 
 def _load_file(file: Path) -> ModuleType:
