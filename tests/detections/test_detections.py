@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 import headrace
 from headrace import Detections
+from headrace.detections._result_batches import count_rows, each_batch
+from headrace.detections._scores import detections_of_scores
 from headrace.errors import ResultsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CLASSES = ["Ant", "Bee", "Cat"]
@@ -189,17 +192,25 @@ def _mean_of_neighbours(
 
 
 @given(
-    st.sets(st.tuples(st.sampled_from("abc"), st.integers(0, 1), st.integers(0, 9)), max_size=40),
-    st.sampled_from([1, 3, 5, 9]),
-    st.randoms(use_true_random=False),
+    windows=st.sets(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 1), st.integers(0, 9)), max_size=40
+    ),
+    size=st.sampled_from([1, 3, 5, 9]),
+    random=st.randoms(use_true_random=False),
+    sorts=st.booleans(),
 )
 def test_smoothing_is_a_mean_over_neighbouring_windows(
-    windows: set[tuple[str, int, int]], size: int, random: Any
+    windows: set[tuple[str, int, int]], size: int, random: Any, *, sorts: bool
 ) -> None:
-    """Neighbours are of the same recording and channel, with no window missing between them."""
+    """Neighbours are of the same recording and channel, with no window missing between them.
+
+    The order of the rows does not matter.
+    """
     # The hop is the smallest distance, so that every recording gets two windows that have it.
     windows = windows | {(name, channel, k) for name, channel, _ in windows for k in (20, 21)}
     rows = [(name, channel, 3.0 * k, random.random()) for name, channel, k in sorted(windows)]
+    if not sorts:
+        random.shuffle(rows)
     names, channels, starts, scores = zip(*rows, strict=True) if rows else ((), (), (), ())
     table = pa.table({
         "id": pa.array(names, pa.string()),
@@ -215,16 +226,22 @@ def test_smoothing_is_a_mean_over_neighbouring_windows(
     assert given_ == pytest.approx(expected, abs=1e-6)
 
 
-def test_smoothing_needs_the_windows_of_a_recording_together() -> None:
-    """Rather than wrong means there is an error, which says to sort."""
-    table = window_scores([[1], [1], [1]], ["a.wav", "b.wav", "a.wav"])
-    arguments: dict[str, Any] = {"threshold": 0.5, "classes": ["x"], "smooth": 3}
+def test_smoothing_yields_a_recording_when_its_last_window_was_read() -> None:
+    """Only recordings whose windows are still to come are kept, and their parts are let go."""
+    names = ["a", "a", "b", "a", "b", "c"]
+    table = window_scores([[row / 10] for row in range(6)], names)
+    read: list[int] = []
 
-    assert len(Detections.from_results(table.sort_by("id"), **arguments)) == 3
-    with pytest.raises(
-        ResultsError, match=r"'a.wav' are in several places .* sort the results by id"
-    ):
-        Detections.from_results(table, **arguments)
+    def batches() -> Iterator[Any]:
+        for row in range(0, 6, 2):
+            read.append(row)
+            (batch,) = each_batch(table.slice(row, 2), "scores")
+            yield batch
+
+    found = detections_of_scores(batches(), ["x"], 0, "scores", 3, count_rows(table))
+    seen = [(set(columns["id"].to_pylist()), len(read)) for columns in found]
+
+    assert seen == [({"a"}, 2), ({"b"}, 3), ({"c"}, 3)]
 
 
 def _ragged(rows: list[list[dict[str, Any]] | None], **fields: pa.DataType) -> pa.Table:

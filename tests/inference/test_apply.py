@@ -406,6 +406,23 @@ def test_causes_that_may_pass_are_tried_again(archive: str, tmp_path: Path) -> N
     assert third.ledger()["written"] == third.ledger()["expected"]
 
 
+def test_scores_are_smoothed_across_retries(archive: str, tmp_path: Path) -> None:
+    """Windows that were gained later, in files of their own, are neighbours of the others."""
+    windows = headrace.scan(archive).windows(8_000, 0.25)
+    undisturbed = apply(windows, tmp_path / "undisturbed", part_size=16)
+    file, away = tmp_path / "2.wav", tmp_path / "away"
+    file.rename(away)
+    apply(windows, tmp_path / "results", part_size=16)
+    away.rename(file)
+    run = apply(windows, tmp_path / "results", part_size=16)
+    arguments: dict[str, Any] = {"column": "rms", "threshold": 0.0, "smooth": 5}
+
+    assert any("-r001" in one.name for one in (tmp_path / "results" / "parts").iterdir())
+    found, expected = (one.detections(**arguments).to_arrow() for one in (run, undisturbed))
+    keys = [("id", "ascending"), ("start_s", "ascending")]
+    assert found.sort_by(keys) == expected.sort_by(keys)
+
+
 # A growing archive
 
 

@@ -15,7 +15,7 @@ from headrace.catalog import as_table, filter_rows
 from headrace.detections import _export_files
 from headrace.detections._events import at_least, detections_of_events
 from headrace.detections._merging import merge_neighbours, sort_order
-from headrace.detections._result_batches import each_batch, find_column, results_schema
+from headrace.detections._result_batches import count_rows, each_batch, find_column, results_schema
 from headrace.detections._scores import detections_of_scores
 from headrace.errors import CatalogError, ResultsError
 
@@ -91,7 +91,8 @@ class Detections:
         smooth : int
             An odd number: each score is replaced by the mean over this many neighbouring windows of
             its recording and channel, before thresholds. Fewer at the ends; windows do not count as
-            neighbours if one between them is missing.
+            neighbours if one between them is missing. The scores of a recording are kept until all
+            its windows have been read, wherever they are in the results.
 
         Raises
         ------
@@ -108,7 +109,7 @@ class Detections:
 
         def batches() -> Iterator[Any]:
             for batch in each_batch(results, column):
-                seen.update(dict.fromkeys(batch.all_ids.to_pylist()))
+                seen.update(dict.fromkeys(batch.rows_by_id))
                 yield batch
 
         if _holds_structs(schema.field(column).type):
@@ -124,7 +125,8 @@ class Detections:
                     f"The column {column!r} holds scores: give the least that counts as threshold=."
                 )
             names = _names_of_scores(schema.field(column).type, classes, column)
-            parts = detections_of_scores(batches(), names, threshold, smooth, column)
+            total = count_rows(results) if smooth > 1 else None
+            parts = detections_of_scores(batches(), names, threshold, column, smooth, total)
         return cls._of_parts(parts, seen)
 
     @classmethod

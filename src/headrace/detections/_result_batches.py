@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ResultBatch",
+    "count_rows",
     "each_batch",
     "find_column",
     "is_list",
@@ -40,8 +42,8 @@ class ResultBatch(NamedTuple):
     ----------
     ids : Arrow array of string, shape ``(rows,)``
         Of the recordings.
-    all_ids : Arrow array of string
-        The distinct ids, also those of rows whose value is null.
+    rows_by_id : dict of str to int
+        The number of rows of each recording, also of those whose value is null.
     channel : ndarray of int32, shape ``(rows,)``
         -1 where the channel is null or there is no such column.
     start_s, end_s : ndarray of float64, shape ``(rows,)``
@@ -51,7 +53,7 @@ class ResultBatch(NamedTuple):
     """
 
     ids: pa.Array
-    all_ids: pa.Array
+    rows_by_id: dict[str, int]
     channel: NDArray[np.int32]
     start_s: NDArray[np.float64]
     end_s: NDArray[np.float64]
@@ -171,9 +173,29 @@ def each_batch(results: Any, column: str) -> Iterator[ResultBatch]:  # noqa: ANN
             yield _result_batch(batch, column)
 
 
+def count_rows(results: Any) -> Counter[str]:  # noqa: ANN401  several libraries' types
+    """Return the number of rows of each recording in all of the results."""
+    import pyarrow as pa
+
+    results, _ = results_schema(results)
+    total: Counter[str] = Counter()
+    ids = results.select(["id"]) if isinstance(results, pa.Table) else results
+    for batch in ids.to_batches() if ids is not results else results.to_batches(columns=["id"]):
+        total.update(_rows_by_id(batch["id"].cast(pa.string())))
+    return total
+
+
+def _rows_by_id(ids: pa.Array) -> dict[str, int]:
+    """Return the number of rows of each recording, in the order in which they appear."""
+    import pyarrow.compute as pc
+
+    counts = pc.value_counts(ids)
+    names, numbers = counts.field("values").to_pylist(), counts.field("counts").to_pylist()
+    return dict(zip(names, numbers, strict=True))
+
+
 def _result_batch(batch: pa.RecordBatch, column: str) -> ResultBatch:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     advice = "Give the results of Windows.apply, or columns of these types."
     with arrow_errors_explained("id, start_s and end_s of results", advice, ResultsError):
@@ -188,7 +210,7 @@ def _result_batch(batch: pa.RecordBatch, column: str) -> ResultBatch:
         raise ResultsError(
             "A window of the results has no id, start_s or end_s: remove these rows."
         )
-    all_ids = pc.unique(ids)
+    rows_by_id = _rows_by_id(ids)
     values = batch[column]
     if values.null_count:  # windows that failed
         kept = values.is_valid()
@@ -197,7 +219,7 @@ def _result_batch(batch: pa.RecordBatch, column: str) -> ResultBatch:
         )
     return ResultBatch(
         ids,
-        all_ids,
+        rows_by_id,
         channel.to_numpy(zero_copy_only=False),
         start.to_numpy(zero_copy_only=False),
         end.to_numpy(zero_copy_only=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
 from numbers import Real
@@ -47,6 +48,18 @@ class _Scored(NamedTuple):
             self.scores[rows],
         )
 
+    def copy(self) -> _Scored:
+        """Return the same windows, in memory of their own."""
+        import pyarrow as pa
+
+        return _Scored(
+            pa.concat_arrays([self.ids]),
+            self.channel.copy(),
+            self.start_s.copy(),
+            self.end_s.copy(),
+            self.scores.copy(),
+        )
+
 
 def class_thresholds(
     threshold: float | Mapping[str, float], classes: Sequence[str]
@@ -77,8 +90,9 @@ def detections_of_scores(
     batches: Iterator[ResultBatch],
     classes: Sequence[str],
     threshold: float | Mapping[str, float],
-    smooth: int,
     column: str,
+    smooth: int = 1,
+    total: Mapping[str, int] | None = None,
 ) -> Iterator[dict[str, pa.Array]]:
     """Yield the columns of the detections in scores, a part of the windows at a time.
 
@@ -90,32 +104,37 @@ def detections_of_scores(
         The names of the scores.
     threshold : float or mapping of str to float
         The least score that counts, for all classes, or for each that counts.
-    smooth : int
-        Odd number of neighbouring windows whose mean replaces each score.
     column : str
         The column's name, for messages.
+    smooth : int
+        Odd number of neighbouring windows whose mean replaces each score.
+    total : mapping of str to int, optional
+        The number of rows of each recording in all batches; needed to smooth.
 
     Raises
     ------
     ResultsError
-        The scores are not as many as the classes, or the windows of a recording are apart in the
-        results although they are to be smoothed.
+        The scores are not as many as the classes.
     """
     import pyarrow as pa
 
     limits = class_thresholds(threshold, classes)
     names = pa.array(classes, pa.string())
     scored = (
-        _Scored(
-            batch.ids,
-            batch.channel,
-            batch.start_s,
-            batch.end_s,
-            score_matrix(batch.values, len(classes), column),
+        (
+            batch.rows_by_id,
+            _Scored(
+                batch.ids,
+                batch.channel,
+                batch.start_s,
+                batch.end_s,
+                score_matrix(batch.values, len(classes), column),
+            ),
         )
         for batch in batches
     )
-    for part in _smoothed(scored, smooth) if smooth > 1 else scored:
+    parts = (part for _, part in scored) if total is None else _smoothed(scored, total, smooth)
+    for part in parts:
         rows, columns = np.nonzero(part.scores >= limits)
         channel = part.channel[rows]
         yield {
@@ -161,26 +180,26 @@ def score_matrix(values: pa.Array, size: int, column: str) -> NDArray[np.float32
     return matrix.reshape(len(values), size)
 
 
-def _smoothed(parts: Iterator[_Scored], size: int) -> Iterator[_Scored]:
-    """Yield the windows, recording by recording, with moving means of `size` scores."""
-    done: set[str] = set()
-    pending: list[_Scored] = []
-    for part in parts:
+def _smoothed(
+    parts: Iterator[tuple[Mapping[str, int], _Scored]], total: Mapping[str, int], size: int
+) -> Iterator[_Scored]:
+    """Yield the windows, recording by recording, with moving means of `size` scores.
+
+    A recording's windows may be in several places: where windows failed at first and were tried
+    again, they stand behind the others of their range.
+    """
+    left = Counter(total)
+    pending: dict[str, list[_Scored]] = {}
+    for rows_by_id, part in parts:
+        left.subtract(rows_by_id)
         for piece in _pieces_of_one_recording(part):
             name = piece.ids[0].as_py()
-            if pending and pending[0].ids[0].as_py() != name:
-                done.add(pending[0].ids[0].as_py())
-                yield _smooth_recording(_joined(pending), size)
-                pending = []
-            if name in done:
-                raise ResultsError(
-                    f"The windows of {name!r} are in several places of the results: to smooth "
-                    "scores, sort the results by id, as in "
-                    'Detections.from_results(run.to_arrow().sort_by("id"), ...).'
-                )
-            pending.append(piece)
-    if pending:
-        yield _smooth_recording(_joined(pending), size)
+            # A copy, if the recording goes on: a view would keep the whole part in memory.
+            pending.setdefault(name, []).append(piece.copy() if left[name] else piece)
+        for name in rows_by_id:
+            if not left[name] and name in pending:
+                yield _smooth_recording(_joined(pending.pop(name)), size)
+    assert not pending
 
 
 def _pieces_of_one_recording(part: _Scored) -> Iterator[_Scored]:
