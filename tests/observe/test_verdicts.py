@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
+import threading
+from collections import deque
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,23 @@ def pattern(tmp_path: Path) -> str:
     for number in range(4):
         write(tmp_path / f"{number}.wav", noise(16_000 * 2, seed=number), 16_000, "WAV", "PCM_16")
     return str(tmp_path / "*.wav")
+
+
+class SignallingQueue(deque[Any]):
+    """A queue that sets an event when three tasks or more wait in it."""
+
+    def __init__(self, tasks: Iterable[Any]) -> None:
+        super().__init__(tasks)
+        self.has_three = threading.Event()
+        self.signal()
+
+    def append(self, task: Any) -> None:
+        super().append(task)
+        self.signal()
+
+    def signal(self) -> None:
+        if len(self) >= 3:
+            self.has_three.set()
 
 
 def longest(seconds: dict[str, float], among: Iterable[str]) -> str:
@@ -128,11 +146,12 @@ def test_one_long_file_that_is_decoded_from_its_start_is_counted(
         running = loader._iteration()
         assert running is not None
         assert running.prefetcher is not None
-        behind = running.prefetcher._core.waiting_by_key
-        until = time.monotonic() + 20  # so that a failure does not hang
-        while group.begin == 0 and len(behind[group.key]) < 3:
-            assert time.monotonic() < until, "the other groups do not wait"
-            time.sleep(1e-3)
+        core = running.prefetcher._core
+        if group.begin == 0:
+            with core.lock:
+                queue = SignallingQueue(core.waiting_by_key[group.key])
+                core.waiting_by_key[group.key] = queue
+            assert queue.has_three.wait(20), "the other groups do not wait"
         return read(self, group, *rest, **more)
 
     if subtype == "VORBIS":
