@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    accelerate = pytest.importorskip("accelerate")
+accelerate = pytest.importorskip("accelerate")
 
 from headrace.adapters.torch import TorchLoader
 
@@ -18,9 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace import Windows
-
-# Warnings of Accelerate and of what it imports are ignored; ours are errors.
-pytestmark = pytest.mark.filterwarnings("ignore", "error::headrace.HeadraceWarning")
 
 EPOCHS = 3
 

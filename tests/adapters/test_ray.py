@@ -41,10 +41,8 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.slow,  # Ray takes ten seconds to start
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # of its own settings
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # its log files and sockets
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    # Ray Data reads its own outdated settings.
+    pytest.mark.filterwarnings("ignore:`use_.*` is deprecated:DeprecationWarning:ray.data.context"),
 ]
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
