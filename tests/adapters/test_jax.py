@@ -13,6 +13,7 @@ from tests.support.sounds import call_annotations
 jax = pytest.importorskip("jax")
 
 from headrace.adapters.jax import JaxBatch, JaxLoader
+from headrace.errors import InvalidWindowsError
 
 if TYPE_CHECKING:
     from headrace import Loader, Windows
@@ -175,6 +176,20 @@ def test_state_is_of_the_last_batch_handed_out(windows: Windows, loader: Loader)
         second.load_state_dict(first.state_dict())
         seen += [index.tolist() for (index,) in second.steps(16 - stop)]
         assert seen == straight
+
+
+def test_several_processes_need_shards(
+    windows: Windows, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With several processes, windows that are not sharded raise."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(
+        InvalidWindowsError, match=r"there are 2 ranks, .*after jax\.distributed is"
+    ):
+        next(iter(JaxLoader(loader)))
+    sharded = windows.shard(1, 2).loader(batch_size=5, workers=0, last="pad")
+    with JaxLoader(sharded, ("valid",)) as batches:
+        assert sum(int(valid.sum()) for (valid,) in batches) == 19
 
 
 def test_a_device_may_be_named(loader: Loader) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from headrace.errors import ReadError
+from headrace.errors import InvalidWindowsError, ReadError
 from tests.support.sounds import call_annotations
 
 torch = pytest.importorskip("torch")
@@ -446,10 +446,30 @@ def test_it_implements_torchdatas_stateful(windows: Windows) -> None:
         batches.close()
 
 
+def test_several_ranks_need_shards(windows: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several ranks, windows that are not sharded raise, unless ``shard(0, 1)`` says so."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    unsharded = TorchLoader(windows.loader(batch_size=5, workers=0), ("index",))
+
+    error = pytest.raises(
+        InvalidWindowsError, match=r"there are 2 ranks, .*: call windows\.shard\(\)"
+    )
+    with error:
+        next(iter(unsharded))
+    with error:
+        next(unsharded.steps(1))
+    for mine, count in ((windows.shard(), 19), (windows.shard(0, 1), 38)):
+        with TorchLoader(mine.loader(batch_size=5, workers=0), ("index",)) as batches:
+            assert sum(len(index) for (index,) in batches) == count
+
+
 # The windows one by one
 
 
-@pytest.mark.filterwarnings("ignore:.*fork")  # of threads, JAX's among them
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:RuntimeWarning")  # JAX's, if other tests imported it
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_dataset_feeds_a_data_loader(windows: Windows, workers: int) -> None:
     """PyTorch's `DataLoader` collates its items to the same audio, in processes too."""

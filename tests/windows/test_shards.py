@@ -1,7 +1,9 @@
+from __future__ import annotations
+
 import subprocess
 import sys
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,15 @@ from hypothesis import strategies as st
 from headrace.errors import InvalidWindowsError
 from headrace.windows._shards import Remainder, Shard, assign_ranks, detect_rank
 
+if TYPE_CHECKING:
+    from headrace import Windows
+
 LAUNCHERS = {
     "torchrun": ("RANK", "WORLD_SIZE"),
     "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
     "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     "MPICH": ("PMI_RANK", "PMI_SIZE"),
+    "MVAPICH": ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
 }
 
 
@@ -118,7 +124,62 @@ def test_the_rank_comes_from_the_launcher(names: tuple[str, str]) -> None:
     rank, world = names
 
     assert detect_rank({rank: "3", world: "8"}) == (3, 8)
-    assert detect_rank({rank: "3"}) == detect_rank({world: "8"}) == detect_rank({}) == (0, 1)
+    assert detect_rank({rank: "0"}) is detect_rank({world: "1"}) is detect_rank({}) is None
+
+
+@pytest.mark.parametrize("names", LAUNCHERS.values(), ids=LAUNCHERS)
+def test_half_of_a_rank_is_refused(names: tuple[str, str]) -> None:
+    """A rank without a world size, or the reverse, is an error: not all windows on every rank."""
+    rank, world = names
+
+    with pytest.raises(InvalidWindowsError, match=f"^{world}=8 is set, but the rank is not known"):
+        detect_rank({world: "8"})
+    with pytest.raises(InvalidWindowsError, match=f"^{rank}=3 is set, but the world size is not"):
+        detect_rank({rank: "3"})
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank"),
+    [
+        ({"LOCAL_RANK": "1"}, 1),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, 1),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, 3),
+        ({"LOCAL_RANK": "0", "GROUP_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, 2),
+        # An interactive step of Slurm, in which Lightning starts the processes.
+        ({"LOCAL_RANK": "1", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, 1),
+        # The variables of an outer program with as many processes.
+        ({"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "4"}, 2),
+    ],
+)
+def test_the_rank_on_the_node_is_enough(variables: dict[str, str], rank: int) -> None:
+    """Without RANK, as under Lightning's launcher, the rank follows from the other variables."""
+    assert detect_rank({"WORLD_SIZE": "4", **variables}) == (rank, 4)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"WORLD_SIZE": "4", "LOCAL_RANK": "1", "NODE_RANK": "1"},  # how many are on a node?
+        {"WORLD_SIZE": "4", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"},
+        {"LOCAL_RANK": "1"},
+    ],
+)
+def test_a_rank_that_does_not_follow_is_refused(variables: dict[str, str]) -> None:
+    """Variables from which no rank follows are an error that says what to do."""
+    with pytest.raises(InvalidWindowsError, match=r"is not known: call shard after .* initialised"):
+        detect_rank(variables)
+
+
+def test_a_shard_of_one_process_knows_whether_it_is_alone(
+    windows: Windows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a rank that was found or given is certain."""
+    monkeypatch.setattr("headrace.windows._windows.detect_rank", lambda: None)
+    assert windows.share.assumed
+    assert windows.shard().share.assumed
+    assert not windows.shard(0, 1).share.assumed
+    monkeypatch.setattr("headrace.windows._windows.detect_rank", lambda: (0, 1))
+    assert not windows.shard().share.assumed
 
 
 def test_a_step_of_slurm_counts_its_own_tasks() -> None:
@@ -130,7 +191,7 @@ def test_a_step_of_slurm_counts_its_own_tasks() -> None:
 
 def test_a_batch_script_of_slurm_is_one_process() -> None:
     """Started by sbatch without srun, the world size is 1, however many tasks the job has."""
-    assert detect_rank({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_NPROCS": "8"}) == (0, 1)
+    assert detect_rank({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_NPROCS": "8"}) is None
 
 
 @pytest.mark.parametrize(("rank", "world"), [("8", "8"), ("-1", "8"), ("x", "8"), ("0", "")])
@@ -175,8 +236,23 @@ def test_a_process_that_imports_ray_train_is_no_worker(monkeypatch: pytest.Monke
 
     monkeypatch.setitem(sys.modules, "ray.train", SimpleNamespace(get_context=raises))
 
-    assert detect_rank({}) == (0, 1)
+    assert detect_rank({}) is None
     assert detect_rank({"RANK": "2", "WORLD_SIZE": "3"}) == (2, 3)
+
+
+def test_an_initialised_jax_says_the_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rank is that of jax.distributed, if it is initialised."""
+    running = True
+    jax = SimpleNamespace(
+        distributed=SimpleNamespace(is_initialized=lambda: running),
+        process_index=lambda: 1,
+        process_count=lambda: 4,
+    )
+    monkeypatch.setitem(sys.modules, "jax", jax)
+
+    assert detect_rank({}) == (1, 4)
+    running = False
+    assert detect_rank({}) is None
 
 
 def test_torch_is_not_imported_to_detect_the_rank() -> None:

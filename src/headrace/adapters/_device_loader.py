@@ -21,9 +21,10 @@ from collections import deque
 from dataclasses import dataclass
 from dataclasses import fields as fields_of
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 from headrace._validation import check_whole_number
+from headrace.errors import InvalidWindowsError
 from headrace.loading import make_state, read_state
 from headrace.windows import Batch
 
@@ -188,6 +189,9 @@ class DeviceLoader(ABC, Generic[T]):
         The loader's `memory` has no room for `ahead` more batches.
     """
 
+    _distributed: ClassVar[str] = ""
+    """The framework's module for several ranks, for `_world_size` over 1."""
+
     def __init__(
         self,
         loader: Loader,
@@ -212,6 +216,10 @@ class DeviceLoader(ABC, Generic[T]):
         self._epoch_offset = 0  # epochs here minus the epochs that a framework counts
         self._pending: deque[_Pending[T]] = deque()
         self._unfinished: deque[Transfer[T]] = deque()  # handed out, but not done
+
+    def _world_size(self) -> int:
+        """Return the number of ranks of the framework; 1 if it is not distributed."""
+        return 1
 
     @abstractmethod
     def _transfer(self, batch: Batch) -> Transfer[T]:
@@ -250,13 +258,25 @@ class DeviceLoader(ABC, Generic[T]):
         """Yield the batches of windows that are named list by list: see `Loader.take`."""
         return self._run(lambda: self.loader.take(indices, on_failure))
 
+    def _check_sharded(self) -> None:
+        """Raise `InvalidWindowsError` if several ranks would all load all windows."""
+        world = self._world_size()
+        if world > 1 and self.loader.windows.share.assumed:
+            raise InvalidWindowsError(
+                f"there are {world} ranks, and these windows are not sharded, so that every rank "
+                f"would load all of them: call windows.shard() after {self._distributed} is "
+                "initialised, or shard(0, 1) if every rank should load all windows."
+            )
+
     def _begin_epoch(self) -> Iterator[Any]:
+        self._check_sharded()
         if self._epoch is not None and self._epoch != self.loader.epoch:
             # Prefetching took the loader into a later epoch than that of the last batch.
             self.loader.load_state_dict(make_state(self.loader.windows, self._epoch + 1, 0))
         return iter(self.loader)
 
     def _begin_steps(self, n: int | None) -> Iterator[Any]:
+        self._check_sharded()
         self.loader.load_state_dict(self._state)  # the loader is ahead of the last batch
         return self.loader.steps(n)
 

@@ -81,7 +81,8 @@ class JaxLoader(DeviceLoader[Any]):
     """A loader's batches as JAX arrays of fixed shapes.
 
     Each ``iter()`` is the next epoch, also after a ``break``; only `load_state_dict` resumes inside
-    an epoch.
+    an epoch. Where JAX has several processes and the windows are not sharded, ``iter()`` and
+    `steps` raise `InvalidWindowsError` when the first batch is requested.
 
     Parameters
     ----------
@@ -113,6 +114,8 @@ class JaxLoader(DeviceLoader[Any]):
         The loader's `memory` has no room for `ahead` more batches.
     """
 
+    _distributed = "jax.distributed"
+
     def __init__(
         self,
         loader: Loader,
@@ -137,6 +140,9 @@ class JaxLoader(DeviceLoader[Any]):
         super().__init__(loader, fields, ahead)
         self.sharding = sharding
         self.device = device
+
+    def _world_size(self) -> int:
+        return int(jax.process_count())
 
     def _transfer(self, batch: Batch) -> Transfer[Any]:
         values = {

@@ -104,7 +104,9 @@ class TorchLoader(DeviceLoader[Any]):
     """A loader's batches as tensors; for a plain loop, Lightning, and Accelerate.
 
     Each ``iter()`` is the next epoch, also after a ``break``; only `load_state_dict` resumes inside
-    an epoch. `state_dict` and `load_state_dict` implement torchdata's protocol `Stateful`.
+    an epoch. `state_dict` and `load_state_dict` implement torchdata's protocol `Stateful`. Where
+    torch.distributed has several ranks and the windows are not sharded, ``iter()`` and `steps`
+    raise `InvalidWindowsError` when the first batch is requested.
 
     Parameters
     ----------
@@ -129,6 +131,8 @@ class TorchLoader(DeviceLoader[Any]):
         The loader's `memory` has no room for `ahead` more batches.
     """
 
+    _distributed = "torch.distributed"
+
     def __init__(
         self,
         loader: Loader,
@@ -148,6 +152,12 @@ class TorchLoader(DeviceLoader[Any]):
     def batch_sampler(self) -> SimpleNamespace:
         """Has `set_epoch` where Lightning looks for it: at ``batch_sampler.sampler``."""
         return SimpleNamespace(sampler=self)
+
+    def _world_size(self) -> int:
+        distributed = torch.distributed
+        if distributed.is_available() and distributed.is_initialized():
+            return int(distributed.get_world_size())
+        return 1
 
     def _transfer(self, batch: Batch) -> Transfer[Any]:
         values = self._field_values(batch)

@@ -84,7 +84,7 @@ class Windows(Sequence[AudioExample]):
         self.recordings: Recordings = chosen.recordings
         self._set = chosen
         self._order = order
-        self.share = share or Shard()
+        self.share = share or Shard(assumed=True)
         self._sharded = share is not None
 
     @property
@@ -256,10 +256,10 @@ class Windows(Sequence[AudioExample]):
         Parameters
         ----------
         rank, world : int
-            The rank, from 0, and the world size. ``"auto"`` takes them from torch.distributed if it
-            is initialised, else from Ray Train in one of its workers, else from the environment
-            variables of torchrun, srun, Open MPI or MPICH. Without any of these, the rank is 0 of
-            1.
+            The rank, from 0, and the world size. ``"auto"`` takes them from torch.distributed or
+            jax.distributed if it is initialised, else from Ray Train in one of its workers, else
+            from the environment variables of torchrun, Accelerate, Lightning, srun, Open MPI, MPICH
+            or MVAPICH. Without any of these, the rank is 0 of 1.
         remainder : {"drop", "repeat", "mask"}
             What is done with the last windows of an epoch if they are fewer than ranks, so that all
             ranks take the same number of steps: leave them out, fill up with the epoch's first
@@ -274,24 +274,32 @@ class Windows(Sequence[AudioExample]):
         ------
         InvalidWindowsError
             The rank is out of range, there are fewer windows or recordings than ranks, or the
-            windows are a shard already.
+            windows are a shard already. With ``"auto"``: the variables say that there are several
+            ranks, and not which one this is.
         """
         if self._sharded:
             raise InvalidWindowsError(
                 "these windows are a shard and cannot be sharded again: shard once, last."
             )
+        assumed = False
         if rank == "auto":
             if world is not None:
                 raise InvalidWindowsError(
                     'rank="auto" also finds the world size: leave world out, or give both numbers.'
                 )
-            rank, world = detect_rank()
+            found = detect_rank()
+            assumed = found is None
+            rank, world = found or (0, 1)
         elif world is None:
             raise InvalidWindowsError(
                 f"rank {rank} needs the world size too: give shard(rank, world)."
             )
         share = Shard(
-            check_whole_number("rank", rank), check_whole_number("world", world, 1), remainder, by
+            check_whole_number("rank", rank),
+            check_whole_number("world", world, 1),
+            remainder,
+            by,
+            assumed=assumed,
         )
         view = self._derive(self._set, self._order, share)
         if by == "recording":
