@@ -13,14 +13,14 @@ from headrace.failures import Code, Failure
 FAILURE = Failure("a.wav", "/data/a.wav", Code.IO, "a disk error", 1.0, 2.0, windows=3, index=7)
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "MemoryBudgetError": ("the message", 4_096),
-    "ReadError": (FAILURE,),
+    "ReadError": (FAILURE, "Give up."),
 }
 """Arguments of the classes that take more than a sentence, or something else."""
 
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "MemoryBudgetError": {"needed": 4_096},
     "NoRecordingsError": {"failures": (FAILURE,)},
-    "ReadError": {"failure": FAILURE},
+    "ReadError": {"failure": FAILURE, "advice": "Give up."},
 }
 
 
@@ -39,7 +39,7 @@ def test_errors_survive_pickling(name: str, again: Any) -> None:
     other = again(error)
 
     assert type(other) is type(error)
-    assert str(other) == (str(FAILURE) if name == "ReadError" else "the message")
+    assert str(other) == (f"{FAILURE}. Give up." if name == "ReadError" else "the message")
     assert vars(other) == ATTRIBUTES.get(name, {})
 
 

@@ -1,10 +1,16 @@
 import math
+from typing import Any
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace._formatting import (
+    brief,
+    brief_list,
     escape_controls,
     format_bytes,
     format_count,
@@ -110,3 +116,60 @@ def test_an_escaped_name_is_one_line_of_visible_text(name: str) -> None:
     assert len(escaped.splitlines()) <= 1
     assert "\x1b" not in escaped
     escaped.encode()
+
+
+ANYTHING = st.recursive(
+    st.none() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+)
+
+
+@given(ANYTHING)
+def test_a_value_is_shown_on_one_line(value: Any) -> None:
+    """Whatever the value is, its text is one line of at most 120 characters."""
+    text = brief(value)
+
+    assert text.isprintable()
+    assert len(text) <= 120
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["mix", 1.5, None, ["a", "b"], {"a": 0.5}, ("one", 2), b"x"],
+    ids=repr,
+)
+def test_a_short_value_is_shown_whole(value: Any) -> None:
+    """A value that fits on a line is shown as Python writes it."""
+    assert brief(value) == repr(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 10**6,
+        list(range(10**6)),
+        dict.fromkeys(range(10**4), "x" * 500),
+        np.arange(10**6).reshape(1000, 1000),
+        pd.DataFrame({"a": range(10**4), "b": "x" * 300}),
+        pa.table({name: [1] for name in map(str, range(300))}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_large_value_is_cut_short(value: Any) -> None:
+    """Texts, collections, arrays and tables of any size are shown on a line."""
+    text = brief(value)
+
+    assert text.isprintable()
+    assert 20 < len(text) <= 120
+
+
+def test_names_are_listed_while_they_fit() -> None:
+    """A list of names says how many names did not fit."""
+    assert brief_list(["id", "path"]) == "id, path"
+    assert brief_list([]) == ""
+    names = [f"column_{number}" for number in range(5_000)]
+    text = brief_list(names)
+    assert len(text) < 270
+    shown = text.count("column_")
+    assert text.startswith("column_0, column_1, ")
+    assert text.endswith(f" and {5_000 - shown:,} more")

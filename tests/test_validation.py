@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from headrace import Annotations, Catalog
+from headrace import Annotations, Catalog, LogMel, concat, scan
 from headrace._validation import (
     arrow_errors_explained,
     check_output_file,
@@ -383,3 +383,47 @@ def test_the_argument_with_a_wrong_number_of_bytes_is_named() -> None:
     """Who gives a wrong size of the cache is not told of memory."""
     with pytest.raises(ValueError, match=r"^cache_size='much' is not an amount"):
         parse_bytes("much", "cache_size")
+
+
+MANY: Any = list(range(100_000))
+COLUMNS: Any = {f"c{number}": [0] for number in range(5_000)}
+CATALOG = fake_catalog([10_000] * 2)
+WINDOWS = CATALOG.windows(1_000, 1.0)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        partial(CATALOG.windows, MANY),
+        partial(CATALOG.windows, 1_000, MANY),
+        partial(CATALOG.windows, 1_000, 1.0, tail=MANY),
+        partial(CATALOG.windows, 1_000, 1.0, channel=MANY),
+        partial(CATALOG.split, dict.fromkeys(MANY, 1)),
+        partial(WINDOWS.shuffle, MANY),
+        partial(WINDOWS.shuffle, 0, MANY),
+        partial(WINDOWS.shard, MANY, 2),
+        partial(WINDOWS.shard, 0, 1, remainder=MANY),
+        partial(WINDOWS.map, lambda audio: audio, out=MANY),
+        partial(WINDOWS.loader, batch_size=MANY),
+        partial(WINDOWS.loader, memory=MANY),
+        partial(WINDOWS.loader, last=MANY),
+        partial(WINDOWS.loader, workers=1, stall_timeout_s=MANY),
+        partial(WINDOWS.loader, on_error="skip", max_failures=MANY),
+        partial(WINDOWS.loader(batch_size=2).load_state_dict, {"version": MANY}),
+        partial(concat, [WINDOWS, MANY]),
+        partial(scan, MANY),
+        partial(scan, "*.wav", verify=MANY),
+        partial(scan, "*.wav", workers=MANY),
+        partial(LogMel, MANY),
+        partial(fake_catalog([9], **COLUMNS).column, "site"),
+    ],
+)
+def test_an_error_shows_a_line_of_an_argument(call: Callable[[], object]) -> None:
+    """A huge argument is refused with a short sentence, not with all that it holds."""
+    with pytest.raises((ValueError, TypeError)) as caught:
+        call()
+
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert len(message) < 350

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import unicodedata
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
+    "brief",
+    "brief_list",
     "escape_controls",
     "format_bytes",
     "format_count",
@@ -25,6 +31,47 @@ _CONTROLS: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 characters, lone surrogates, and separators of lines and paragraphs."""
 _JOINERS: Final = "\u200c\u200d"
 """Format characters that words of some languages are spelled with."""
+
+_LINE: Final = 120
+"""The most characters of a value that a message shows: one line."""
+
+_NAMES: Final = 240
+"""The most characters of a list of names: a catalog's built-in columns take half of them."""
+
+
+class _Brief(reprlib.Repr):
+    """`repr` that looks at a few elements of a collection only, however large it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxlong = self.maxother = _LINE
+        self.maxlist = self.maxtuple = self.maxset = self.maxdict = 6
+
+
+_BRIEF: Final = _Brief()
+
+
+def brief(value: object) -> str:
+    """Return the `repr` of a value for a message: at most one line, cut in the middle."""
+    text = " ".join(_BRIEF.repr(value).split())
+    if len(text) <= _LINE:
+        return text
+    half = (_LINE - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
+
+
+def brief_list(names: Iterable[object]) -> str:
+    """Return names, separated by commas: those that fit, and how many more there are."""
+    texts = [str(name) for name in names]
+    shown: list[str] = []
+    length = 0
+    for text in texts:
+        length += len(text) + 2
+        if shown and length > _NAMES:
+            break
+        shown.append(text if len(text) <= _LINE else f"{text[: _LINE - 3]}...")
+    more = len(texts) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
 def escape_controls(text: str) -> str:

@@ -11,6 +11,7 @@ from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, SupportsIndex, TypeVar
 
+from headrace._formatting import brief
 from headrace.errors import CatalogError, HeadraceError, InvalidWindowsError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
         `value` is not one of `choices`.
     """
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {brief(value)}.")
 
 
 def check_count(name: str, value: int | T, minimum: int, automatic: T) -> int | T:
@@ -79,7 +80,7 @@ def check_count(name: str, value: int | T, minimum: int, automatic: T) -> int | 
     if number is not None and number >= minimum:
         return number
     raise ValueError(
-        f"{name} must be a whole number from {minimum} up, or {automatic!r}, not {value!r}."
+        f"{name} must be a whole number from {minimum} up, or {automatic!r}, not {brief(value)}."
     )
 
 
@@ -95,7 +96,7 @@ def check_whole_number(name: str, value: object, minimum: int | None = None) -> 
     if number is not None and (minimum is None or number >= minimum):
         return number
     limit = "" if minimum is None else f" from {minimum} up"
-    raise InvalidWindowsError(f"{name} must be a whole number{limit}, not {value!r}.")
+    raise InvalidWindowsError(f"{name} must be a whole number{limit}, not {brief(value)}.")
 
 
 def _as_int(value: object) -> int | None:
@@ -126,7 +127,7 @@ def check_stall_timeout(value: float | None, workers: int) -> float | None:
     if isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf:
         return float(value)
     raise ValueError(
-        f"stall_timeout_s must be a positive number of seconds, or None, not {value!r}."
+        f"stall_timeout_s must be a positive number of seconds, or None, not {brief(value)}."
     )
 
 
@@ -145,7 +146,7 @@ def parse_bytes(memory: str | float, name: str = "memory") -> int:
         amount = float(memory) if isinstance(memory, Real) else 0.0
     if not 1 <= amount < 1 << 63:
         raise ValueError(
-            f"{name}={memory!r} is not an amount of bytes: "
+            f"{name}={brief(memory)} is not an amount of bytes: "
             'write "1 GiB", "500 MB", or a number of bytes.'
         )
     return int(amount)

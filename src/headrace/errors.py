@@ -116,14 +116,17 @@ class ReadError(HeadraceError, OSError):
     ----------
     failure : Failure
         The file, the time span and the cause.
+    advice : str
+        How to go on, as a sentence; may be empty.
     """
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, advice: str = "") -> None:
         super().__init__(failure)
         self.failure = failure
+        self.advice = advice
 
     def __str__(self) -> str:
-        return str(self.failure)
+        return f"{self.failure}. {self.advice}" if self.advice else str(self.failure)
 
 
 class TooManyFailuresError(HeadraceError, OSError):

@@ -164,7 +164,7 @@ class TestFilter:
         assert all(isinstance(row, Recording) for row in rows)
         assert [row["site"] for row in rows] == ["A", "B", None]
         assert [row.duration_s for row in rows] == [1.0, 2.0, 3.0]
-        with pytest.raises(KeyError, match=r"no column 'sight': there are .*'site'"):
+        with pytest.raises(KeyError, match=r"no column 'sight': there are .*, site\."):
             rows[0]["sight"]
 
     def test_a_wrong_mask_is_refused(self, catalog: Catalog) -> None:

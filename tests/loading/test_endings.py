@@ -332,6 +332,8 @@ def test_a_damaged_file_raises_in_order(
     with _nothing_left(), pytest.raises(ReadError, match=r"2\.wav") as caught:
         consume()
 
+    assert str(caught.value).startswith(str(caught.value.failure))
+    assert 'To go on without such windows, give the loader on_error="mask"' in str(caught.value)
     index = caught.value.failure.index
     size = loader.batch_size or 1
     assert delivered == list(range(index // size * size))

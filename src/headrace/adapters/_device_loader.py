@@ -23,6 +23,7 @@ from dataclasses import fields as fields_of
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast
 
+from headrace._formatting import brief
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
 from headrace.loading import make_state, read_state
@@ -77,7 +78,7 @@ def check_fields(fields: Sequence[str] | None, known: Sequence[str], owner: str)
     if isinstance(fields, str):
         raise ValueError(f'fields must be names, as in ("{fields}",), not one string.')  # noqa: TRY004
     if unknown := [name for name in fields or () if name not in known]:
-        raise ValueError(f"{owner} has no {unknown[0]!r}: fields are {', '.join(known)}.")
+        raise ValueError(f"{owner} has no {brief(unknown[0])}: fields are {', '.join(known)}.")
     return tuple(known if fields is None else fields)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace.annotations._columns import (
     RENAMABLE,
     Malformed,
@@ -101,7 +102,9 @@ class Annotations:
             Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
         if not quality or set(quality) - set("LMH"):
-            raise AnnotationError(f'quality must consist of "L", "M" and "H", not {quality!r}.')
+            raise AnnotationError(
+                f'quality must consist of "L", "M" and "H", not {brief(quality)}.'
+            )
         return cls._from_parsed(read_label_files(files, anuraset_parser(quality), ".txt"))
 
     @classmethod

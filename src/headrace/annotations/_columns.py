@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from headrace._formatting import format_count
+from headrace._formatting import brief, brief_list, format_count
 from headrace._validation import arrow_errors_explained
 from headrace.catalog import as_table, filter_rows
 from headrace.errors import AnnotationError, CatalogError, HeadraceWarning
@@ -121,7 +121,7 @@ def events_of_table(
     import pyarrow.compute as pc
 
     if isinstance(files, str):
-        raise AnnotationError(f"files= takes several names: for one, use files=[{files!r}].")
+        raise AnnotationError(f"files= takes several names: for one, use files=[{brief(files)}].")
     with arrow_errors_explained("files= must contain names", "Give strings.", AnnotationError):
         further_files = pa.array(files, pa.string()).to_pylist()
 
@@ -214,7 +214,7 @@ def find_columns(names: Mapping[str, str | None], header: list[str], source: str
     AnnotationError
         A column is missing, or there seem to be times that are not named.
     """
-    has = f"{source or 'The table'} has the columns {', '.join(header) or '(none)'}"
+    has = f"{source or 'The table'} has the columns {brief_list(header) or '(none)'}"
     found = {name: column for name, column in names.items() if column in header}
     for name, column in names.items():
         if column is None or name in found:

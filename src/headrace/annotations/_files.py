@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from headrace._formatting import brief_list
 from headrace._paths import join
 from headrace._validation import arrow_errors_explained
 from headrace.annotations._columns import COLUMNS, Malformed, find_columns
@@ -230,7 +231,7 @@ def raven_parser(label: str | None) -> Callable[[ParsedLabels, str], None]:
             if name not in header:
                 raise AnnotationError(
                     f"{labels.source} is not a Raven selection table with a column {name!r}: its "
-                    f"columns are {', '.join(name for name in header if name) or 'none'}. Give "
+                    f"columns are {brief_list(name for name in header if name) or 'none'}. Give "
                     "Raven selection tables, and as label= a column that all of them have."
                 )
         label_column = label or next((name for name in _RAVEN_LABELS if name in header), "")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace._validation import arrow_errors_explained
 from headrace.codecs import EXTENSIONS
 from headrace.errors import AnnotationError, HeadraceWarning
@@ -76,7 +77,7 @@ def match(references: Sequence[str], catalog: Catalog, by: MatchBy = "path") -> 
     if callable(by):
         return _match_ids([by(reference) for reference in references], catalog)
     if by not in ("path", "stem"):
-        raise AnnotationError(f'by must be "path", "stem" or a function, not {by!r}.')
+        raise AnnotationError(f'by must be "path", "stem" or a function, not {brief(by)}.')
     rows = _match_ids(references, catalog)
     remaining = np.flatnonzero(rows < 0)
     if len(remaining):

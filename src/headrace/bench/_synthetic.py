@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import soundfile
 
+from headrace._formatting import brief
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -179,7 +181,7 @@ def write_archive(
         ("seed", seed, 0),
     ):
         if value < minimum:
-            raise ValueError(f"{name}={value!r} is too small: give at least {minimum}.")
+            raise ValueError(f"{name}={brief(value)} is too small: give at least {minimum}.")
 
     folder = Path(folder)
     frames = round(seconds * sample_rate)

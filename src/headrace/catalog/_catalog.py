@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, cast, over
 import numpy as np
 
 from headrace._apportion import apportion
-from headrace._formatting import format_count
+from headrace._formatting import brief, brief_list, format_count
 from headrace._paths import absolute, join
 from headrace._validation import arrow_errors_explained, check_whole_number
 from headrace.catalog import _parquet, _table
@@ -206,7 +206,9 @@ class Catalog(Sequence[Recording]):
             There is no such column.
         """
         if name not in self.columns:
-            raise CatalogError(f"There is no column {name!r}: there are {', '.join(self.columns)}.")
+            raise CatalogError(
+                f"There is no column {name!r}: there are {brief_list(self.columns)}."
+            )
         values: NDArray[Any] = self._table[name].to_numpy()
         return values
 
@@ -460,8 +462,8 @@ class Catalog(Sequence[Recording]):
             shares = np.array([math.nan])
         if not (shares > 0).all() or not math.isclose(shares.sum(), 1.0, abs_tol=1e-9):
             raise CatalogError(
-                f"The shares must be positive numbers that sum to 1, not {dict(parts)!r}: to leave "
-                "recordings out, give them a part of their own."
+                f"The shares must be positive numbers that sum to 1, not {brief(dict(parts))}: to "
+                "leave recordings out, give them a part of their own."
             )
         seed = check_whole_number("seed", seed)
         if by == "recording" and by in self.columns:
@@ -470,7 +472,7 @@ class Catalog(Sequence[Recording]):
                 "to keep each recording together, or rename the column to split by it."
             )
         if by != "recording" and by not in self.columns:
-            raise CatalogError(f"There is no column {by!r}: there are {', '.join(self.columns)}.")
+            raise CatalogError(f"There is no column {by!r}: there are {brief_list(self.columns)}.")
         column = self.ids if by == "recording" else self._table[by]
         what = f"The recordings cannot be split by {by!r}, which is {column.type}"
         with arrow_errors_explained(what, "Give a column of texts or numbers."):

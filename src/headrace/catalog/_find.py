@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from wcmatch import fnmatch
 
-from headrace._formatting import format_count
+from headrace._formatting import brief, format_count
 from headrace._paths import absolute, join
 from headrace.codecs import EXTENSIONS
 from headrace.errors import CatalogError, NoRecordingsError
@@ -252,7 +252,7 @@ def as_list(
     for pattern in patterns:
         text = os.fspath(pattern) if isinstance(pattern, os.PathLike) else pattern
         if not isinstance(text, str):
-            raise TypeError(f"A pattern must be a string or a path, not {pattern!r}.")
+            raise TypeError(f"A pattern must be a string or a path, not {brief(pattern)}.")
         if not text:
             raise NoRecordingsError(
                 "An empty pattern matches nothing: give a glob, a file or a folder."
@@ -272,7 +272,7 @@ def _parse_pattern(pattern: str, extensions: frozenset[str]) -> Search:
     folder = absolute(folder)
     if ".." in rest:
         raise CatalogError(
-            f"The pattern {pattern!r} has '..' after a wildcard: remove the '..', and the "
+            f"The pattern {brief(pattern)} has '..' after a wildcard: remove the '..', and the "
             "component before it."
         )
     if not rest and not os.path.isdir(folder):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from headrace._formatting import brief, brief_list
 from headrace._paths import absolute, join
 from headrace.catalog import _table
 from headrace.catalog._catalog import Catalog
@@ -175,7 +176,8 @@ def _of_memory(
         table, order = _of_dataset(table)
     elif isinstance(table, dict):
         raise CatalogError(
-            f"Give one table, not {len(table)}: for example that of {next(iter(table), None)!r}."
+            f"Give one table, not {len(table)}: for example that of "
+            f"{brief(next(iter(table), None))}."
         )
     whole = _table.as_table(table)
     others = whole.select(_further(whole.column_names, audio, columns, "The table"))
@@ -234,10 +236,10 @@ def _further(
     names: Sequence[str], audio: str, columns: Sequence[str] | None, what: str
 ) -> list[str]:
     if isinstance(columns, str):
-        raise TypeError(f"columns must be a list of names, not {columns!r}.")
+        raise TypeError(f"columns must be a list of names, not {brief(columns)}.")
     for name in [audio, *(columns or ())]:
         if name not in names:
-            raise CatalogError(f"{what} has no column {name!r}: it has {list(names)}.")
+            raise CatalogError(f"{what} has no column {name!r}: it has {brief_list(names)}.")
     return list(columns) if columns is not None else [name for name in names if name != audio]
 
 

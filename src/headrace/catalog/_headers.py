@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from headrace._cpu_count import available_processors
+from headrace._formatting import brief
 from headrace._progress import progress_bar
 from headrace.codecs import probe
 from headrace.concurrency import Job, Prefetcher, Task
@@ -90,7 +91,9 @@ def worker_count(workers: int | Literal["auto"]) -> int:
     if workers == "auto":
         return min(32, 4 * available_processors())
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
-        raise ValueError(f'workers must be "auto" or a number of threads from 0, not {workers!r}.')
+        raise ValueError(
+            f'workers must be "auto" or a number of threads from 0, not {brief(workers)}.'
+        )
     return workers
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace.catalog import _parquet, _table
 from headrace.catalog._catalog import Catalog
 from headrace.catalog._damage import check_any_usable, describe_damage
@@ -168,9 +169,9 @@ def check_scan_options(verify: str, decoder: str) -> None:
         A value is not one of those that it takes.
     """
     if verify not in ("headers", "decode"):
-        raise ValueError(f'verify must be "headers" or "decode", not {verify!r}.')
+        raise ValueError(f'verify must be "headers" or "decode", not {brief(verify)}.')
     if decoder not in ("auto", "ffmpeg", "libsndfile"):
-        raise ValueError(f'decoder must be "auto", "ffmpeg" or "libsndfile", not {decoder!r}.')
+        raise ValueError(f'decoder must be "auto", "ffmpeg" or "libsndfile", not {brief(decoder)}.')
 
 
 def _load_cache(cache: str | os.PathLike[str] | None) -> tuple[pa.Table | None, str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from headrace._formatting import brief, brief_list
 from headrace._paths import join
 from headrace._validation import arrow_errors_explained
 from headrace.codecs import (
@@ -100,7 +101,9 @@ class Row(Recording):
         if name in BUILT_IN:
             return getattr(self, name)
         if name not in self.further:
-            raise KeyError(f"There is no column {name!r}: there are {[*BUILT_IN, *self.further]}.")
+            raise KeyError(
+                f"There is no column {name!r}: there are {brief_list([*BUILT_IN, *self.further])}."
+            )
         return self.further[name]
 
 
@@ -219,7 +222,8 @@ def validate(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | 
         missing.insert(0, "id (or path)")
     if missing:
         raise CatalogError(
-            f"The table is not a catalog: it has no column {', '.join(missing)}. It has {names}."
+            f"The table is not a catalog: it has no column {', '.join(missing)}. It has "
+            f"{brief_list(names)}."
         )
     columns = {name: _cast(table, name, type_) for name, type_ in BUILT_IN.items() if name in names}
     if "id" not in columns:
@@ -445,7 +449,8 @@ def make_column(name: str, values: object, ids: pa.ChunkedArray) -> pa.ChunkedAr
         table = as_table(values)
         if name not in table.column_names:
             raise CatalogError(
-                f"The table given as {name}= has no column {name!r}: it has {table.column_names}."
+                f"The table given as {name}= has no column {name!r}: it has "
+                f"{brief_list(table.column_names)}."
             )
         wanted = [column for column in table.column_names if column in ("id", name)]
         return join_columns(table.select(wanted), ids)[name]
@@ -471,7 +476,9 @@ def join_columns(table: pa.Table, ids: pa.ChunkedArray) -> dict[str, pa.ChunkedA
     import pyarrow.compute as pc
 
     if "id" not in table.column_names:
-        raise CatalogError(f"The table has no column id to join on: it has {table.column_names}.")
+        raise CatalogError(
+            f"The table has no column id to join on: it has {brief_list(table.column_names)}."
+        )
     keys = _cast(table, "id", "string")
     repeated = _find_repeated(keys)
     if repeated is not None:
@@ -537,8 +544,8 @@ def with_columns(table: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.
 
 def _unknown_ids_error(what: str, first_unknown: object, first_known: str) -> CatalogError:
     return CatalogError(
-        f"{what} has no id that is in the catalog: its first is {first_unknown!r}, the catalog's "
-        f"first is {first_known!r}. Give ids as catalog.ids has them."
+        f"{what} has no id that is in the catalog: its first is {brief(first_unknown)}, the "
+        f"catalog's first is {first_known!r}. Give ids as catalog.ids has them."
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from headrace._formatting import brief_list
 from headrace._validation import arrow_errors_explained
 from headrace.catalog import as_table
 from headrace.errors import CatalogError, ResultsError
@@ -76,7 +77,7 @@ def results_schema(results: Any) -> tuple[Any, pa.Schema]:  # noqa: ANN401  seve
     schema: pa.Schema = results.schema
     if missing := [name for name in _ROWS_OF_SCHEMA if name not in schema.names]:
         raise ResultsError(
-            f"The results have the columns {', '.join(schema.names) or '(none)'}, and no "
+            f"The results have the columns {brief_list(schema.names) or '(none)'}, and no "
             f"{', '.join(missing)}: give the results of Windows.apply, or a table with a row for "
             "each window and these columns."
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace.detections._result_batches import is_list
 from headrace.errors import ResultsError
 
@@ -74,15 +75,16 @@ def class_thresholds(
     if isinstance(threshold, Mapping):
         if unknown := [name for name in threshold if name not in set(classes)]:
             raise ResultsError(
-                f"threshold= has {unknown[0]!r}, which is not one of the {len(classes)} classes, "
-                f"such as {classes[0] if classes else None!r}: name classes as they are written."
+                f"threshold= has {brief(unknown[0])}, which is not one of the {len(classes)} "
+                f"classes, such as {classes[0] if classes else None!r}: name classes as they are "
+                "written."
             )
         values = [threshold.get(name, np.inf) for name in classes]
     else:
         values = [threshold] * len(classes)
     for value in values:
         if not isinstance(value, Real) or isinstance(value, bool) or np.isnan(float(value)):
-            raise ResultsError(f"A threshold must be a number, not {value!r}.")
+            raise ResultsError(f"A threshold must be a number, not {brief(value)}.")
     return np.array(values, np.float32)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
 
-from headrace._formatting import format_count
+from headrace._formatting import brief, format_count
 from headrace.annotations import match, report_unmatched
 from headrace.display._draw import AUDIBLE_RATE
 from headrace.display._encode import AudioFormat
@@ -122,7 +122,7 @@ def preview(
     >>> headrace.preview(windows, n=200, seed=1).save("preview.html")
     """
     if audio not in (None, *get_args(AudioFormat)):
-        raise ValueError(f'audio must be "flac", "mp3" or None, not {audio!r}.')
+        raise ValueError(f'audio must be "flac", "mp3" or None, not {brief(audio)}.')
     slower = _check_slowdown(slowdown, windows.spec.sample_rate)
     cut = copy(windows)
     cut.transforms = ()
@@ -177,7 +177,7 @@ def preview(
 
 def _check_n(n: int) -> int:
     if not isinstance(n, int | np.integer) or n < 1:
-        raise ValueError(f"n must be a whole number from 1 up, not {n!r}.")
+        raise ValueError(f"n must be a whole number from 1 up, not {brief(n)}.")
     return int(n)
 
 
@@ -187,7 +187,7 @@ def _check_slowdown(slowdown: int | Literal["auto"], sample_rate: int) -> int:
     if not isinstance(slowdown, int | np.integer) or not 1 <= slowdown <= _MAX_SLOWDOWN:
         raise ValueError(
             f'slowdown must be "auto" or a whole number from 1 to {_MAX_SLOWDOWN}, not '
-            f"{slowdown!r}."
+            f"{brief(slowdown)}."
         )
     return int(slowdown)
 

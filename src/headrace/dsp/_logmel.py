@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace.errors import HeadraceWarning
 
 if TYPE_CHECKING:
@@ -101,22 +102,24 @@ class LogMel:
         for name, minimum in (("sample_rate", 1), ("n_fft", 2), ("hop", 1), ("n_mels", 1)):
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or value < minimum:
-                raise ValueError(f"{name} must be a whole number from {minimum} up, not {value!r}.")
+                raise ValueError(
+                    f"{name} must be a whole number from {minimum} up, not {brief(value)}."
+                )
         top = self.sample_rate / 2 if self.fmax is None else self.fmax
         if not 0 <= self.fmin < top <= self.sample_rate / 2:
             raise ValueError(
-                f"fmin={self.fmin!r} and fmax={self.fmax!r} must be between 0 and half of "
-                f"sample_rate={self.sample_rate}, fmin below fmax."
+                f"fmin={brief(self.fmin)} and fmax={brief(self.fmax)} must be between 0 and half "
+                f"of sample_rate={self.sample_rate}, fmin below fmax."
             )
         if not self.power > 0 or not (self.top_db is None or self.top_db >= 0):
             raise ValueError(
-                f"power={self.power!r} must be positive, and top_db={self.top_db!r} must be None "
-                "or from 0 up."
+                f"power={brief(self.power)} must be positive, and top_db={brief(self.top_db)} must "
+                "be None or from 0 up."
             )
         if self.norm not in ("slaney", None) or self.pad_mode not in ("constant", "reflect"):
             raise ValueError(
-                f'norm={self.norm!r} must be "slaney" or None, and pad_mode={self.pad_mode!r} '
-                '"constant" or "reflect".'
+                f'norm={brief(self.norm)} must be "slaney" or None, and '
+                f'pad_mode={brief(self.pad_mode)} "constant" or "reflect".'
             )
         empty = int(np.sum(~self.filters.any(axis=1)))
         if empty:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from headrace._formatting import brief, brief_list
 from headrace.errors import ModelError
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Outputs:
             if name not in schema.names:
                 raise ModelError(
                     f"float16 names the column {name!r}, and the model returns "
-                    f"{', '.join(schema.names)}."
+                    f"{brief_list(schema.names)}."
                 )
             type_ = schema.field(name).type
             inner = type_.value_type if pa.types.is_fixed_size_list(type_) else type_
@@ -162,8 +163,8 @@ class Outputs:
         assert self.fields is not None
         if {*schema.names} != {*self.fields.names}:
             raise ModelError(
-                f"the model returned the columns {', '.join(schema.names)}, and these results have "
-                f"{', '.join(self.fields.names)}."
+                f"the model returned the columns {brief_list(schema.names)}, and these results "
+                f"have {brief_list(self.fields.names)}."
             )
         for field in schema:
             before = self.fields.field(field.name)
@@ -277,7 +278,7 @@ def _detections(name: str, value: Any) -> pa.Array:  # noqa: ANN401  lists of li
     rows = [[] if row is None else row for row in value]
     if wrong := [row for row in rows if not isinstance(row, list | tuple | np.ndarray)]:
         raise ModelError(
-            f"the model returned {wrong[0]!r} for a window in {name!r}: return a list of "
+            f"the model returned {brief(wrong[0])} for a window in {name!r}: return a list of "
             "detections for each window, as before."
         )
     plain = [[_detection(name, one) for one in row] for row in rows]
@@ -295,13 +296,13 @@ def _detection(name: str, one: Any) -> dict[str, Any]:  # noqa: ANN401  a dict o
         one = dict(zip(map(str, one.dtype.names), one.item(), strict=True))
     if not isinstance(one, Mapping):
         raise ModelError(
-            f"the model returned {one!r} in {name!r}: a detection is a dict with "
+            f"the model returned {brief(one)} in {name!r}: a detection is a dict with "
             f"{', '.join(_DETECTION_FIELDS)}."
         )
     fields = {_ALIASES.get(key, str(key)): value for key, value in one.items()}
     if unknown := [key for key in fields if key not in _DETECTION_FIELDS]:
         raise ModelError(
-            f"the model returned a detection with {unknown[0]!r} in {name!r}: a detection has "
+            f"the model returned a detection with {brief(unknown[0])} in {name!r}: a detection has "
             f"{', '.join(_DETECTION_FIELDS)}."
         )
     if missing := [key for key in _REQUIRED_FIELDS if fields.get(key) is None]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from headrace._formatting import brief_list
 from headrace._validation import arrow_errors_explained
 from headrace.errors import CatalogError, ResultsError
 
@@ -58,10 +59,10 @@ class WindowColumns:
                 raise ResultsError(f"the results have a column {name!r} anyway: leave it out.")
             if missing := [one for one in catalogs if name not in one.columns]:
                 raise ResultsError(
-                    f"the catalog has no column {name!r}: it has {', '.join(missing[0].columns)}."
+                    f"the catalog has no column {name!r}: it has {brief_list(missing[0].columns)}."
                 )
         if len(set(columns)) < len(columns):
-            raise ResultsError(f"columns has a name twice: {', '.join(columns)}.")
+            raise ResultsError(f"columns has a name twice: {brief_list(columns)}.")
         timed = all(_RECORDED_AT in one.columns for one in catalogs)
         wanted = [*columns, *((_RECORDED_AT,) if timed and _RECORDED_AT not in columns else ())]
         self._table = pa.concat_tables(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace._validation import check_whole_number
 from headrace.errors import TransformError
 from headrace.windows import Batch, generator, takes_rng
@@ -50,7 +51,7 @@ class BatchMap:
 
     def __init__(self, function: Function, seed: int, rank: int) -> None:
         if not callable(function):
-            raise ValueError(f"batch_map must be a function, not {function!r}.")  # noqa: TRY004
+            raise ValueError(f"batch_map must be a function, not {brief(function)}.")  # noqa: TRY004
         self._function = function
         self._takes_rng = takes_rng(function)
         self._seed = check_whole_number("seed", seed)

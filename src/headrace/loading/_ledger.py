@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from headrace._formatting import escape_controls
+from headrace._formatting import brief, escape_controls
 from headrace.errors import ReadError, TooManyFailuresError
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ _FILES_IN_MESSAGE: Final = 3
 _MAX_UNADDED: Final = 1 << 12
 """Delivered windows that are counted in total, and not yet for each recording: adding many at once
 costs the consumer a tenth of adding each batch (40 us a batch of 32)."""
+
+_HOW_TO_GO_ON: Final = (
+    'To go on without such windows, give the loader on_error="mask" or "skip": loader.failures '
+    "then lists them."
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -134,7 +139,7 @@ class Ledger:
         self._failed_by_code.setdefault(failure.code, Counter())[recording] += 1
         self._add_to_runs(recording, failure)
         if self._raise_on_failure:
-            raise ReadError(failure)
+            raise ReadError(failure, _HOW_TO_GO_ON)
         if self._max_failures is not None and self._failed_in_epoch > self._max_failures:
             raise TooManyFailuresError(
                 f"{self._failed_in_epoch:,} windows of epoch {epoch} could not be read, and "
@@ -260,5 +265,5 @@ def parse_max_failures(
         return int(max_failures * windows)
     raise ValueError(
         "max_failures must be a number of windows, or a fraction from 0 to less than 1, not "
-        f"{max_failures!r}."
+        f"{brief(max_failures)}."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headrace._formatting import format_count
+from headrace._formatting import brief, format_count
 from headrace.errors import StateError
 from headrace.windows import WindowsIdentity
 
@@ -23,9 +23,6 @@ __all__ = ["make_state", "read_state"]
 _VERSION = 3
 _LAST_VERSION_OF_SENTENCES = 2
 """Up to this version, states stored sentences; headrace 0.1.0 was the last release to write one."""
-
-_SHOWN_CHARACTERS = 200
-"""Of something that is not a state, in the error message: enough to recognise it."""
 
 
 def make_state(windows: Windows, epoch: int, position: int) -> dict[str, Any]:
@@ -70,11 +67,8 @@ def read_state(windows: Windows, state: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _not_a_state(state: object) -> StateError:
-    text = repr(state)
-    if len(text) > _SHOWN_CHARACTERS:
-        text = f"{text[:_SHOWN_CHARACTERS]}..."
     return StateError(
-        f"this is not a state of a loader: {text}. Pass what Loader.state_dict returned."
+        f"this is not a state of a loader: {brief(state)}. Pass what Loader.state_dict returned."
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace.errors import InvalidWindowsError
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ class PackFormat:
 
     def __post_init__(self) -> None:
         if self.container not in ("wav", "flac"):
-            raise ValueError(f'format must be "flac" or "wav", not {self.container!r}.')
+            raise ValueError(f'format must be "flac" or "wav", not {brief(self.container)}.')
         if self.bits not in _FLAC_BITS:
-            raise ValueError(f"bits must be 16 or 24, not {self.bits!r}.")
+            raise ValueError(f"bits must be 16 or 24, not {brief(self.bits)}.")
         rate = self.sample_rate
         stored = rate <= _MOST_FLAC_HZ or (rate <= 10 * _MOST_FLAC_HZ and rate % 10 == 0)
         if self.container == "flac" and not stored:

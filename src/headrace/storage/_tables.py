@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from headrace import _kernel
+from headrace._formatting import brief_list
 from headrace.errors import CatalogError
 from headrace.failures import Code, DecodeError
 
@@ -283,7 +284,9 @@ def read_parquet_cells(file: str, column: str) -> list[Cells]:
     with pq.ParquetFile(file) as parquet:
         schema = parquet.schema_arrow
         if column not in schema.names:
-            raise CatalogError(f"{file!r} has no column {column!r}: it has {schema.names}.")
+            raise CatalogError(
+                f"{file!r} has no column {column!r}: it has {brief_list(schema.names)}."
+            )
         kind = schema.field(column).type
         leaf = column
         if pa.types.is_struct(kind) and "bytes" in {field.name for field in kind}:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace._validation import arrow_errors_explained, check_whole_number
 from headrace.catalog import as_table
 from headrace.errors import CatalogError, HeadraceWarning, InvalidWindowsError
@@ -76,7 +77,7 @@ def cut_at_times(
     rate = spec.sample_rate
     if not 0 <= jitter_s * rate < _MAX_JITTER:
         raise InvalidWindowsError(
-            f"jitter_s must be 0 or more seconds, less than 2^31 samples, not {jitter_s!r}."
+            f"jitter_s must be 0 or more seconds, less than 2^31 samples, not {brief(jitter_s)}."
         )
     recording, at_s = _read_times(catalog, table)
     start = np.rint(at_s * rate).astype(np.int64) - spec.size // 2

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, get_args, get_or
 
 import numpy as np
 
-from headrace._formatting import format_count
+from headrace._formatting import brief, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -501,7 +501,7 @@ def _from_json(plain: object, expected: Any) -> Any:  # noqa: ANN401  a field of
             return tuple(_from_json(one, int) for one in plain)
     elif int in options and not isinstance(plain, bool) and isinstance(plain, SupportsIndex):
         return index(plain)  # also NumPy's integers, which some checkpoints hold
-    raise ValueError(f"{plain!r} is not of type {expected}")
+    raise ValueError(f"{brief(plain)} is not of type {expected}")
 
 
 def _check_names(plain: Mapping[str, Any], names: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from headrace._formatting import brief, brief_list
 from headrace.annotations import format_first, match, report_unmatched
 from headrace.errors import AnnotationError, HeadraceWarning
 from headrace.windows._geometry import Geometry
@@ -176,7 +177,7 @@ class Labels:
         """Make the labels of `windows`, which are all of one `catalog`: see `Windows.label`."""
         if unannotated not in get_args(Unannotated):
             raise AnnotationError(
-                f'unannotated must be "error", "negative" or "mask", not {unannotated!r}.'
+                f'unannotated must be "error", "negative" or "mask", not {brief(unannotated)}.'
             )
         names, ignored = _check_classes(annotations, classes, ignore)
         spec = windows.spec
@@ -240,9 +241,9 @@ class Labels:
         for one in labels:
             if one.classes != first.classes:
                 raise AnnotationError(
-                    f"labels of windows that are joined must have the same classes, not {first!r} "
-                    f"and {one!r}: call windows.label(annotations, classes=[...]) with the same "
-                    "classes for all."
+                    f"labels of windows that are joined must have the same classes, not "
+                    f"{brief(first)} and {brief(one)}: call windows.label(annotations, "
+                    "classes=[...]) with the same classes for all."
                 )
         tables = {id(one): one for one in labels}  # slices share one
         content = {key: one._content for key, one in tables.items()}
@@ -289,12 +290,14 @@ def _check_classes(
     """
     for name, given in (("classes", classes), ("ignore", ignore)):
         if isinstance(given, str):
-            raise AnnotationError(f"{name} is a list of labels, not {given!r}: give [{given!r}].")
+            raise AnnotationError(
+                f"{name} is a list of labels, not {brief(given)}: give [{brief(given)}]."
+            )
     ignored = set(ignore)
     if missing := sorted(ignored - set(annotations.labels)):
         raise AnnotationError(
-            f"ignore={missing!r}: there are no such labels. There are: "
-            f"{', '.join(annotations.labels) or 'none'}."
+            f"ignore={brief(missing)}: there are no such labels. There are: "
+            f"{brief_list(annotations.labels) or 'none'}."
         )
     if classes is None:
         names = tuple(one for one in annotations.labels if one not in ignored)
@@ -303,7 +306,7 @@ def _check_classes(
     if not names or len(set(names)) < len(names) or ignored & set(names):
         raise AnnotationError(
             f"classes must be one or more labels, each once, and none that is ignored, not "
-            f"{names!r}. The labels are: {', '.join(annotations.labels) or 'none'}."
+            f"{brief(names)}. The labels are: {brief_list(annotations.labels) or 'none'}."
         )
     unused = [one for one in names if one not in annotations.labels]
     others = [one for one in annotations.labels if one not in names and one not in ignored]
@@ -394,13 +397,13 @@ def _needed_samples(
     if min_overlap_s is not None:
         if not 0 <= min_overlap_s * spec.sample_rate <= spec.size:
             raise AnnotationError(
-                f"min_overlap_s={min_overlap_s!r} must be between 0 and a window's "
+                f"min_overlap_s={brief(min_overlap_s)} must be between 0 and a window's "
                 f"{spec.size / spec.sample_rate:g} s."
             )
         rules.append(np.full(len(length), round(min_overlap_s * spec.sample_rate)))
     if min_fraction is not None:
         if not 0 <= min_fraction <= 1:
-            raise AnnotationError(f"min_fraction={min_fraction!r} must be between 0 and 1.")
+            raise AnnotationError(f"min_fraction={brief(min_fraction)} must be between 0 and 1.")
         most = np.minimum(length, spec.size)
         rules.append(np.ceil(min_fraction * most - 1e-6))  # 1e-6: rounding errors
     need = np.min(rules, axis=0) if rules else np.ones(len(length))

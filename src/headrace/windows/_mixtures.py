@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace._apportion import apportion
+from headrace._formatting import brief
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
 from headrace.windows._draws import Mixed, check_weights
@@ -122,7 +123,7 @@ def _concatenate(given: list[Windows], participle: str) -> ConcatenatedSet:
     for number, one in enumerate(given):
         if not isinstance(one, Windows):
             raise InvalidWindowsError(
-                f"only Windows can be {participle}, but number {number} is {one!r}."
+                f"only Windows can be {participle}, but number {number} is {brief(one)}."
             )
         one._check_unordered(participle)
         first = given[0]

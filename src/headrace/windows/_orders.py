@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
 from headrace.windows._draws import Mixed, Sampled
@@ -262,7 +263,9 @@ class Shuffle:
 
     def __post_init__(self) -> None:
         if self.by not in ("window", "file", "block"):
-            raise InvalidWindowsError(f'by must be "window", "file" or "block", not {self.by!r}.')
+            raise InvalidWindowsError(
+                f'by must be "window", "file" or "block", not {brief(self.by)}.'
+            )
         if self.by == "block":
             if self.block is None:
                 raise InvalidWindowsError(
@@ -271,7 +274,7 @@ class Shuffle:
             check_whole_number("block", self.block, 1)
         elif self.block is not None:
             raise InvalidWindowsError(
-                f'block is only used with by="block", not with by={self.by!r}: leave it out.'
+                f'block is only used with by="block", not with by={brief(self.by)}: leave it out.'
             )
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace.errors import InvalidWindowsError
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ class Shard:
             )
         if self.remainder not in get_args(Remainder):
             raise InvalidWindowsError(
-                f'remainder must be "drop", "repeat" or "mask", not {self.remainder!r}.'
+                f'remainder must be "drop", "repeat" or "mask", not {brief(self.remainder)}.'
             )
         if self.by not in ("window", "recording"):
-            raise InvalidWindowsError(f'by must be "window" or "recording", not {self.by!r}.')
+            raise InvalidWindowsError(f'by must be "window" or "recording", not {brief(self.by)}.')
 
     @property
     def step(self) -> int:

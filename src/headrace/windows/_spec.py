@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Literal, get_args
 
+from headrace._formatting import brief
 from headrace.errors import InvalidWindowsError
 
 __all__ = ["Channel", "Coverage", "Tail", "WindowSpec"]
@@ -50,15 +51,18 @@ class WindowSpec:
             value = getattr(self, name)
             if not isinstance(value, int) or value < minimum:
                 raise InvalidWindowsError(
-                    f"{name} must be a whole number from {minimum} up, not {value!r}."
+                    f"{name} must be a whole number from {minimum} up, not {brief(value)}."
                 )
         if self.tail not in get_args(Tail):
-            raise InvalidWindowsError(f'tail must be "pad", "shift" or "drop", not {self.tail!r}.')
+            raise InvalidWindowsError(
+                f'tail must be "pad", "shift" or "drop", not {brief(self.tail)}.'
+            )
         if isinstance(self.channel, bool) or not (
             self.channel in ("mix", "all") or (isinstance(self.channel, int) and self.channel >= 0)
         ):
             raise InvalidWindowsError(
-                f'channel must be "mix", "all" or a channel\'s index from 0, not {self.channel!r}.'
+                f'channel must be "mix", "all" or a channel\'s index from 0, '
+                f"not {brief(self.channel)}."
             )
 
     @classmethod
@@ -94,7 +98,7 @@ class WindowSpec:
         rate = int(_check_number("sample_rate", sample_rate))
         if rate != sample_rate or rate < 1:
             raise InvalidWindowsError(
-                f"sample_rate must be a positive whole number of Hz, not {sample_rate!r}."
+                f"sample_rate must be a positive whole number of Hz, not {brief(sample_rate)}."
             )
         window_s = _check_number("window_s", window_s)
         hop_s = window_s if hop_s is None else _check_number("hop_s", hop_s)
@@ -102,12 +106,13 @@ class WindowSpec:
         for name, seconds in (("window_s", window_s), ("hop_s", hop_s)):
             if 2 * seconds * rate < 1:  # rounds to no sample
                 raise InvalidWindowsError(
-                    f"{name}={seconds!r} is less than one sample at {rate} Hz: give more seconds."
+                    f"{name}={brief(seconds)} is less than one sample at {rate} Hz: give more "
+                    "seconds."
                 )
         for name, seconds in (("window_s", window_s), ("hop_s", hop_s), ("min_tail_s", min_tail_s)):
             if seconds * rate > _MAX_SAMPLES:
                 raise InvalidWindowsError(
-                    f"{name}={seconds!r} is more than 2^44 samples at {rate} Hz: give less."
+                    f"{name}={brief(seconds)} is more than 2^44 samples at {rate} Hz: give less."
                 )
         if isinstance(channel, Integral) and not isinstance(channel, bool):
             channel = int(channel)  # it may be a NumPy integer
@@ -123,7 +128,7 @@ class WindowSpec:
 
 def _check_number(name: str, value: float) -> float:
     if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-        raise InvalidWindowsError(f"{name} must be a finite number from 0 up, not {value!r}.")
+        raise InvalidWindowsError(f"{name} must be a finite number from 0 up, not {brief(value)}.")
     return float(value)
 
 

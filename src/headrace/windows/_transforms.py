@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError, TransformError
 from headrace.windows._batch import AudioExample
@@ -165,7 +166,7 @@ class Transform:
                 "map needs one function: map(fn), or map(factory=make) where make() returns it."
             )
         if on not in ("audio", "example"):
-            raise InvalidWindowsError(f'on must be "audio" or "example", not {on!r}.')
+            raise InvalidWindowsError(f'on must be "audio" or "example", not {brief(on)}.')
         transform = cls(source, factory is not None, on, check_whole_number("seed", seed), index)
         if out is not None:
             try:
@@ -173,7 +174,7 @@ class Transform:
                 shape, dtype = tuple(int(n) for n in shape), np.dtype(dtype)
             except (TypeError, ValueError):
                 raise InvalidWindowsError(
-                    f"out must be (shape, dtype), as ((64, 501), np.float32), not {out!r}."
+                    f"out must be (shape, dtype), as ((64, 501), np.float32), not {brief(out)}."
                 ) from None
         else:
             result = transform.try_on(example)
