@@ -18,6 +18,7 @@ from .dsp import kernel_info as kernel_info
 from .errors import AnnotationError as AnnotationError
 from .errors import CatalogError as CatalogError
 from .errors import ClosedError as ClosedError
+from .errors import DamagedWarning as DamagedWarning
 from .errors import HeadraceError as HeadraceError
 from .errors import HeadraceWarning as HeadraceWarning
 from .errors import InvalidWindowsError as InvalidWindowsError

@@ -67,7 +67,7 @@ def test_malformed_rows_are_skipped_and_reported() -> None:
     assert warned[0].filename == __file__
     assert event_rows(annotations, "file") == [("a",)]
     assert [one.line for one in annotations.malformed] == [1, 2, 3, 4, 5]
-    assert repr(annotations).endswith("in 1 files, 5 malformed lines>")
+    assert repr(annotations).endswith("in 1 file, 5 malformed lines>")
 
 
 @pytest.mark.parametrize(("table", "message"), [

@@ -73,8 +73,8 @@ def test_a_page_has_the_figures_and_the_recommendation(measured: SweepResult) ->
     assert "workers=2: " in text
     assert measured.verdict.split(";")[0] in text
     descriptions = re.findall(r'<svg[^>]* aria-label="([^"]+)"', text)
-    assert descriptions[0] == "0 workers: 100; 1 workers: 91; 2 workers: 200"
-    assert descriptions[1] == "0 workers: 100%; 1 workers: 82%; 2 workers: 90%"
+    assert descriptions[0] == "0 workers: 100; 1 worker: 91; 2 workers: 200"
+    assert descriptions[1] == "0 workers: 100%; 1 worker: 82%; 2 workers: 90%"
     assert "decoding 6 ms" in descriptions[2]
     assert "waiting for files or a processor 4.75 ms" in descriptions[2]
     assert "src=" not in text

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +272,20 @@ def test_joined_windows_keep_their_labels(tmp_path: Path) -> None:
         InvalidWindowsError, match=r"either all or none .* must be labelled, but number 1 is not"
     ):
         headrace.concat([sources[0], three_recordings(tmp_path / "one").windows(8_000, 0.25)])
+
+
+@pytest.mark.parametrize("sources", [2, 16, 20_000])
+def test_a_mixture_has_a_small_state_and_a_short_text(sources: int) -> None:
+    """However many sources, the state is under a kilobyte of JSON and `repr` is one line."""
+    catalog = fake_catalog([10_000] * 20_000)
+    cut = catalog.windows(1_000, 1.0, hop_s=0.5)
+    each = len(cut) // sources
+    parts = [cut[first : first + each] for first in range(0, sources * each, each)]
+    mixture = headrace.mix(parts, n=2**52, seed=2**62).shard(998, 999)
+    loader = mixture.loader(batch_size=4, workers=0)
+    state = {**loader.state_dict(), "epoch": 10**6, "position": 2**52}
+
+    assert len(json.dumps(state)) < 1_000
+    for text in (repr(mixture), repr(loader)):
+        assert len(text) < 250
+        assert text.isprintable()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headrace._formatting import brief
+from headrace._formatting import brief, format_count
 from headrace.annotations._columns import (
     RENAMABLE,
     Malformed,
@@ -302,8 +302,13 @@ class Annotations:
         return int(self._table.num_rows)
 
     def __repr__(self) -> str:
-        malformed = f", {len(self.malformed)} malformed lines" if self.malformed else ""
-        what = f"{len(self):,} events of {len(self.labels)} labels in {len(self.files):,} files"
+        malformed = (
+            f", {format_count(len(self.malformed), 'malformed line')}" if self.malformed else ""
+        )
+        what = (
+            f"{format_count(len(self), 'event')} of {format_count(len(self.labels), 'label')} in "
+            f"{format_count(len(self.files), 'file')}"
+        )
         return f"<Annotations: {what}{malformed}>"
 
     @cached_property

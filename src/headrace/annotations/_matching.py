@@ -213,12 +213,14 @@ def report_unmatched(
     sentences = []
     if left_over.files:
         sentences.append(
-            f"{len(left_over.files)} of {len(references)} annotated files are not recordings of "
+            f"{len(left_over.files)} of {len(references)} annotated files "
+            f"{'is not a recording' if len(left_over.files) == 1 else 'are not recordings'} of "
             f"the catalog ({format_first(left_over.files)})"
         )
     if warn_of_recordings and left_over.recordings:
         sentences.append(
-            f"{len(left_over.recordings)} of {len(catalog)} recordings are not annotated "
+            f"{len(left_over.recordings)} of {len(catalog)} recordings "
+            f"{'is' if len(left_over.recordings) == 1 else 'are'} not annotated "
             f"({format_first(left_over.recordings)})"
         )
     if sentences:

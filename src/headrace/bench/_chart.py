@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from headrace._formatting import format_count
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -135,7 +137,7 @@ def _line_chart(
     return Chart(
         title=title,
         description="; ".join(
-            f"{row.workers} workers: {number_format.format(median)}"
+            f"{format_count(row.workers, 'worker')}: {number_format.format(median)}"
             for row, median in zip(rows, medians, strict=True)
         ),
         lines=(*_grid(), Line("median", points), *ranges),
@@ -164,7 +166,7 @@ def _bar_chart(title: str, result: SweepResult) -> Chart:
     return Chart(
         title=title,
         description="; ".join(
-            f"{row.workers} workers: "
+            f"{format_count(row.workers, 'worker')}: "
             + ", ".join(f"{name} {ms:.3g} ms" for name, ms in part.items() if ms)
             for row, part in zip(rows, parts, strict=True)
         ),

@@ -489,8 +489,9 @@ class Catalog(Sequence[Recording]):
             values = groups.dictionary.to_pylist()
         if len(values) < len(shares):
             raise CatalogError(
-                f"{len(values)} values of {by!r} cannot be split into {len(shares)} parts, because "
-                "groups stay together: give fewer parts, or split by a column with more values."
+                f"{format_count(len(values), 'value')} of {by!r} cannot be split into "
+                f"{len(shares)} parts, because groups stay together: give fewer parts, or split by "
+                "a column with more values."
             )
         hashes = b"".join(
             hashlib.blake2b(f"headrace:split:{seed}:{value}".encode(), digest_size=8).digest()
@@ -689,7 +690,7 @@ def _unpickle(stream: bytes, store: Store | None = None) -> Catalog:
 def _describe_contents(table: pa.Table, failures: Sequence[Failure]) -> str:
     """Return how many recordings a catalog's table has, and their sample rates and formats."""
     seconds = float(np.sum(table["frames"].to_numpy() / table["sample_rate"].to_numpy()))
-    parts = [f"{len(table):,} recordings", f"{seconds / 3600:,.3g} h"]
+    parts = [format_count(len(table), "recording"), f"{seconds / 3600:,.3g} h"]
     if len(table):
         for columns, template in ((["sample_rate"], "{:,} Hz"), (["format", "subtype"], "{} {}")):
             groups = table.group_by(columns).aggregate([([], "count_all")]).to_pylist()
@@ -700,10 +701,10 @@ def _describe_contents(table: pa.Table, failures: Sequence[Failure]) -> str:
             parts.append(_most_common(Counter(counts)))
     files = len(damaged_file_ids(failures))
     in_files = "" if files == len(failures) else f" in {format_count(files, 'damaged file')}"
-    parts.append(f"{len(failures):,} failures{in_files}")
+    parts.append(format_count(len(failures), "failure") + in_files)
     further = table.column_names[len(_table.BUILT_IN) :]
     if further:
-        parts.append(f"columns {', '.join(further)}")
+        parts.append(f"columns {brief_list(further)}")
     return "; ".join(parts)
 
 

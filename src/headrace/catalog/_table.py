@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from headrace._formatting import brief, brief_list
+from headrace._formatting import brief, brief_list, format_count
 from headrace._paths import join
 from headrace._validation import arrow_errors_explained
 from headrace.codecs import (
@@ -456,7 +456,8 @@ def make_column(name: str, values: object, ids: pa.ChunkedArray) -> pa.ChunkedAr
         return join_columns(table.select(wanted), ids)[name]
     if len(values) != len(ids):
         raise CatalogError(
-            f"{name}= has {len(values)} values for {len(ids)} recordings: give one for each."
+            f"{name}= has {format_count(len(values), 'value')} for "
+            f"{format_count(len(ids), 'recording')}: give one for each."
         )
     with arrow_errors_explained(
         f"The values of {name!r} cannot be one column", "Give values of one type."
@@ -525,7 +526,8 @@ def filter_rows(
         )
     if len(bools) != len(table):
         raise error(
-            f"The mask has {len(bools)} values for {len(table)} {noun}s: give one for each."
+            f"The mask has {format_count(len(bools), 'value')} for "
+            f"{format_count(len(table), noun)}: give one for each."
         )
     return table.filter(bools.cast(pa.bool_()))
 

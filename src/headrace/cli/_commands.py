@@ -17,7 +17,7 @@ import typer
 
 import headrace
 from headrace import bench, catalog, cli, detections, observe
-from headrace._formatting import format_bytes, format_duration
+from headrace._formatting import format_bytes, format_count, format_duration
 from headrace._progress import progress_bar
 from headrace.cli._console import (
     build_command_line,
@@ -210,10 +210,11 @@ def demo_command(
             )
         count = len(windows.catalog)
         source = (
-            f"{count:,} recordings, {format_duration(windows.coverage.audio_s)} of audio"
+            f"{format_count(count, 'recording')}, "
+            f"{format_duration(windows.coverage.audio_s)} of audio"
             if data
-            else f"{count:,} synthetic recordings, {format_duration(archive.audio_s)} of audio"
-            + (f", kept in {keep}" if keep else "")
+            else f"{format_count(count, 'synthetic recording')}, "
+            f"{format_duration(archive.audio_s)} of audio" + (f", kept in {keep}" if keep else "")
         )
         print_report(result.as_json(), lambda: cli.demo_report(result, source), json_file)
 
@@ -284,7 +285,7 @@ def scan_command(
             found.save(save)
         print_report(summary.as_json(), lambda: cli.scan_report(summary), json_file)
         if save is not None:
-            print_message(f"saved {len(found):,} recordings in {save}.")
+            print_message(f"saved {format_count(len(found), 'recording')} in {save}.")
         if summary.failures:
             count = summary.damaged
             are = "files are damaged and were" if count > 1 else "file is damaged and was"
@@ -536,8 +537,8 @@ def preview_command(
         size = output.stat().st_size
         if json_file != "-":
             typer.echo(
-                f"{output}: {len(page.exhibits):,} of {len(all_windows):,} windows, {page.choice}; "
-                f"{format_bytes(size)}. Open it in a browser."
+                f"{output}: {len(page.exhibits):,} of {format_count(len(all_windows), 'window')}, "
+                f"{page.choice}; {format_bytes(size)}. Open it in a browser."
             )
         write_json({"page": str(output), "bytes": size, **page.as_json()}, json_file)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from headrace._formatting import format_decibels, format_duration
+from headrace._formatting import format_count, format_decibels, format_duration
 from headrace._html import render
 from headrace.catalog import summarise
 from headrace.display._draw import frequency_ticks, spectrogram_min_hz, time_ticks
@@ -160,8 +160,8 @@ class Preview:
 
     def __repr__(self) -> str:
         return (
-            f"<Preview: {len(self.exhibits):,} of {len(self.windows):,} windows, {self.choice}; "
-            f"{sum(failure.windows for failure in self.failures):,} could not be read>"
+            f"<Preview: {len(self.exhibits):,} of {format_count(len(self.windows), 'window')}, "
+            f"{self.choice}; {sum(one.windows for one in self.failures):,} could not be read>"
         )
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from headrace._formatting import format_bytes
+from headrace._formatting import format_bytes, format_count
 from headrace._progress import stderr_is_interactive
 from headrace.observe._stats import MIN_WAIT_SHARE
 
@@ -61,7 +61,7 @@ def format_status(position: str, now: Stats, before: Stats | None = None) -> str
     consumer_waits = share >= MIN_WAIT_SHARE
     waiting = f"the consumer waits {share:.0%}" if consumer_waits else "the loader waits"
     return (
-        f"{position}: {now.windows:,} windows, {recent.windows_per_s:,.0f}/s, "
+        f"{position}: {format_count(now.windows, 'window')}, {recent.windows_per_s:,.0f}/s, "
         f"{recent.times_real_time:,.0f} times real time\n"
         f"{format_bytes(now.peak_bytes)} of at most {format_bytes(now.memory_bound)}, "
         f"{now.failed:,} failed, {waiting}"

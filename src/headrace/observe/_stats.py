@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headrace._formatting import format_bytes
+from headrace._formatting import format_bytes, format_count
 
 __all__ = ["GIL_WAITS_OFTEN", "MIN_WAIT_SHARE", "Stats", "separate_blocked"]
 
@@ -231,7 +231,7 @@ class Stats:
         audio = f"({self.audio_s:,.1f} s of audio)"
         speed = f"{self.times_real_time:,.0f} x real time"
         peak = f"peak {format_bytes(self.peak_bytes)} of at most {format_bytes(self.memory_bound)}"
-        workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
+        workers = format_count(self.workers, "worker")
         rows = {
             "windows": f"{self.expected:,} expected = {self.windows:,} delivered {audio} + "
             f"{self.failed:,} failed",
@@ -251,8 +251,8 @@ class Stats:
 
     def __repr__(self) -> str:
         return (
-            f"<Stats: {self.windows:,} windows in {self.wall_s:.2f} s, {self.failed:,} failed, "
-            f"{self.times_real_time:,.0f} x real time. {self.verdict}>"
+            f"<Stats: {format_count(self.windows, 'window')} in {self.wall_s:.2f} s, "
+            f"{self.failed:,} failed, {self.times_real_time:,.0f} x real time. {self.verdict}>"
         )
 
     def _repr_html_(self) -> str:

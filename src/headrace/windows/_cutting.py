@@ -51,11 +51,11 @@ def cut_recordings(
             f'longest has {longest:.3f} s): give a smaller window_s, or tail="pad".'
         )
     if len(windowless):
-        first = catalog[int(windowless[0])]
+        first, few = catalog[int(windowless[0])], len(windowless) == 1
         warnings.warn(
-            f"{len(windowless)} of {len(catalog)} recordings have no window, because they are "
-            f"shorter than {window_s} s: the first is {first.id} with {first.duration_s:.3f} s. "
-            'Give tail="pad" to keep them.',
+            f"{len(windowless)} of {len(catalog)} recordings {'has' if few else 'have'} no window, "
+            f"because {'it is' if few else 'they are'} shorter than {window_s} s: the first is "
+            f'{first.id} with {first.duration_s:.3f} s. Give tail="pad" to keep them.',
             HeadraceWarning,
             stacklevel=3,
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headrace._formatting import format_count
 from headrace.errors import InvalidWindowsError
 from headrace.windows._identity import SampleIdentity, digest_arrays, mix_identity
 from headrace.windows._permutation import (
@@ -32,6 +33,9 @@ __all__ = ["Mixed", "Sampled", "check_weights"]
 
 _MAX_ITEMS = 1 << 32
 """The limit of `draw_below`."""
+
+_SHOWN_COUNTS = 8
+"""A mixture of more sources is described by their number, so that its `repr` stays one line."""
 
 
 def check_weights(weights: ArrayLike, n: int, of: str) -> NDArray[np.float64]:
@@ -202,6 +206,8 @@ class Mixed:
     @property
     def description(self) -> str:
         """What was done to the windows, for `repr`."""
+        if len(self.counts) > _SHOWN_COUNTS:
+            return f"mixed {format_count(self.n, 'window')} of {len(self.counts):,} sources"
         return f"mixed {' : '.join(map(str, self.counts))}"
 
     @cached_property

@@ -301,7 +301,7 @@ class SampleIdentity(IdentityPart):
 
     def describe(self) -> str:
         """Return a description for people."""
-        return f"{self.n:,} draws by weight (digest {self.weights}), seed {self.seed}"
+        return f"{format_count(self.n, 'draw')} by weight (digest {self.weights}), seed {self.seed}"
 
 
 @dataclass(frozen=True, slots=True)

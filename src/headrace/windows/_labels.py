@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from headrace._formatting import brief, brief_list
+from headrace._formatting import brief, brief_list, format_count
 from headrace.annotations import format_first, match, report_unmatched
 from headrace.errors import AnnotationError, HeadraceWarning
 from headrace.windows._geometry import Geometry
@@ -195,9 +195,11 @@ class Labels:
         begin, length, whole = _event_samples(table, spec.sample_rate)
         late = (recording >= 0) & (begin >= samples[recording])
         if late.any():
+            one = late.sum() == 1
             warnings.warn(
-                f"{late.sum()} of {len(late)} events begin after the end of their recording and "
-                f"are left out: the first in {catalog[int(recording[late.argmax()])].id} at "
+                f"{late.sum()} of {len(late)} events {'begins' if one else 'begin'} after the end "
+                f"of {'its' if one else 'their'} recording and {'is' if one else 'are'} left out: "
+                f"the first in {catalog[int(recording[late.argmax()])].id} at "
                 f"{table['start_s'][int(late.argmax())].as_py():g} s. Check that the labels "
                 "belong to these recordings.",
                 HeadraceWarning,
@@ -312,9 +314,10 @@ def _check_classes(
     others = [one for one in annotations.labels if one not in names and one not in ignored]
     if unused and others:  # perhaps a misspelt class; without others, only a rare one
         warnings.warn(
-            f"{len(unused)} of {len(names)} classes are not the label of any event "
-            f"({format_first(unused)}), while {len(others)} labels are not a class "
-            f"({format_first(others)}).",
+            f"{len(unused)} of {len(names)} classes {'is' if len(unused) == 1 else 'are'} not the "
+            f"label of any event ({format_first(unused)}), while "
+            f"{format_count(len(others), 'label')} {'is' if len(others) == 1 else 'are'} not a "
+            f"class ({format_first(others)}).",
             HeadraceWarning,
             stacklevel=4,
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from headrace._formatting import format_count
 from headrace.catalog import Recordings
 from headrace.errors import InvalidWindowsError
 from headrace.windows._geometry import Geometry
@@ -313,7 +314,7 @@ class ConcatenatedSet(WindowSet):
     @property
     def description(self) -> str:
         """The number of sets."""
-        return f"of {len(self.sets)} sources"
+        return f"of {format_count(len(self.sets), 'source')}"
 
     def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
         """Return where the windows at `places` are in this epoch."""

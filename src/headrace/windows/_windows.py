@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from headrace._formatting import format_count
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
 from headrace.windows._batch import AudioExample, Batch
@@ -855,7 +856,8 @@ class Windows(Sequence[AudioExample]):
         maps = "".join(f", {transform}" for transform in self.transforms)
         return (
             f"<Windows: {len(self):,} of {self.spec.size / rate:g} s {self._set.description} at "
-            f"{rate} Hz from {len(self.recordings):,} recordings, channel={self.spec.channel!r}"
+            f"{rate} Hz from {format_count(len(self.recordings), 'recording')}, "
+            f"channel={self.spec.channel!r}"
             f"{order}{share}{maps}>"
         )
 
