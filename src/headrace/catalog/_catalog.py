@@ -20,6 +20,8 @@ from headrace._paths import absolute, join
 from headrace._validation import arrow_errors_explained, check_whole_number
 from headrace.catalog import _parquet, _table
 from headrace.catalog._damage import damaged_file_ids
+from headrace.catalog._headers import worker_count
+from headrace.catalog._metadata import MetadataOptions, read_metadata
 from headrace.catalog._table import Row
 from headrace.codecs import Recording
 from headrace.errors import CatalogError
@@ -27,6 +29,7 @@ from headrace.storage import ParquetStore, Stores, TableStore, is_parquet_part, 
 
 if TYPE_CHECKING:
     import os
+    from datetime import tzinfo
 
     import pandas as pd
     import pyarrow as pa
@@ -315,6 +318,65 @@ class Catalog(Sequence[Recording]):
             )
             new[name] = _table.make_column(name, given, ids)
         return self._view(_table.with_columns(self._table, new))
+
+    def with_metadata(
+        self,
+        *,
+        tz: str | tzinfo | None = None,
+        time_pattern: str | None = None,
+        workers: int | Literal["auto"] = "auto",
+        progress: bool | None = None,
+    ) -> Catalog:
+        r"""Return the same catalog with columns of when, where and with what recordings were made.
+
+        They are read from GUANO, WAMD, the comment of AudioMoths and ``bext`` in WAV and FLAC
+        files, and from the names of files. ``scan(..., metadata=True)`` does the same while it
+        reads the headers. Columns of these names are replaced:
+
+        - ``recorded_at``: when the recording began, in UTC, to the microsecond.
+        - ``recorded_from``: what says so: ``"guano"``, ``"wamd"``, ``"audiomoth"``, ``"bext"`` or
+          ``"name"``. The first of these that has a time with a zone; else the first with a time.
+        - ``latitude``, ``longitude``: degrees (WGS 84).
+        - ``device``: model and serial number. ``gain``: as the recorder describes it.
+        - ``temperature_c``: degrees Celsius.
+        - ``metadata_conflict``: what sources disagree about, and what they say.
+
+        What is not known is null.
+
+        Parameters
+        ----------
+        tz : str or tzinfo, optional
+            The time zone of times that name none, as those in most names: of the IANA database
+            (``"Europe/Berlin"``), or an offset from UTC (``"+01:00"``). Of an hour that occurs
+            twice, when clocks are set back, the first one is taken.
+        time_pattern : str, optional
+            A regular expression that finds the time in an id, if names are not as the usual
+            recorders write them. With the named groups ``date`` and ``time``
+            (``r"(?P<date>\d{8})-(?P<time>\d{4})"``), or ``year``, ``month``, ``day``, ``hour``,
+            ``minute`` and perhaps ``second``. A group ``zone`` is optional.
+        workers : int or "auto"
+            Threads; 0 reads in the calling thread.
+        progress : bool, optional
+            Whether to draw a progress bar on standard error. Default: if that is a terminal.
+
+        Raises
+        ------
+        ValueError, TypeError
+            There is no such zone, or `time_pattern` or `workers` is not as described.
+
+        Warns
+        -----
+        HeadraceWarning
+            Recordings have no time, or one without a zone; sources disagree; or a header cannot be
+            read.
+        """
+        options = MetadataOptions.create(tz, time_pattern)
+        found, reader = read_metadata(
+            self._table, self._store, options, workers=worker_count(workers), progress=progress
+        )
+        reader.warn(stacklevel=3)
+        columns = {name: found[name] for name in found.column_names}
+        return self._view(options.mark(_table.with_columns(self._table, columns)))
 
     def windows(
         self,

@@ -9,7 +9,7 @@ Guarantees
   before it returns: each thread stops after its current header, or within a file that has to be
   decoded to find its length. If the generator is dropped without `close`, the threads end when it
   is collected: use `contextlib.closing`.
-- Threads call only `codecs.probe`, and share nothing.
+- Threads call only `codecs.probe` and `inspect`, and share nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     import numpy as np
     import pyarrow as pa
@@ -104,6 +104,7 @@ def read_headers(
     workers: int = 0,
     progress: bool | None = None,
     ogg_by_libsndfile: bool = False,
+    inspect: Callable[[Place, Recording], None] | None = None,
 ) -> Generator[Recording | Failure | None]:
     """Read the header of each file.
 
@@ -120,6 +121,8 @@ def read_headers(
         Whether to draw a progress bar on standard error. Default: if that is a terminal.
     ogg_by_libsndfile : bool
         As in `probe`.
+    inspect : callable, optional
+        Called by the threads with each recording that was read, and where it is.
 
     Yields
     ------
@@ -138,7 +141,10 @@ def read_headers(
             unchanged = known is not None and files.is_unchanged(
                 row, *(int(values[row]) for values in known)
             )
-            header = None if unchanged else read(files.place(row), ids[row], cancelled)
+            place = files.place(row)
+            header = None if unchanged else read(place, ids[row], cancelled)
+            if inspect is not None and header is not None and not isinstance(header, Failure):
+                inspect(place, header)
             headers.append(header)
 
     def job(rows: range) -> Job[list[Recording | Failure | None]]:

@@ -25,7 +25,7 @@ from headrace.failures import Code, Failure
 from headrace.storage import ObjectInfo, Place, StoreProblem, object_key
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -72,6 +72,7 @@ def read_object_headers(
     workers: int = 0,
     progress: bool | None = None,
     ogg_by_libsndfile: bool = False,
+    inspect: Callable[[Place, Recording], None] | None = None,
 ) -> Generator[Recording | Failure | None]:
     """Read the header of each object.
 
@@ -84,7 +85,7 @@ def read_object_headers(
     known : two int64 arrays, shape ``(len(objects.ids),)``, and a list, optional
         Size, offset (-1 for a whole object) and version of each recording when it was read before;
         a size of -1 for one that was not.
-    workers, progress, ogg_by_libsndfile
+    workers, progress, ogg_by_libsndfile, inspect
         As in `read_headers`.
 
     Yields
@@ -92,7 +93,9 @@ def read_object_headers(
     Recording, Failure or None
         None for an object that has the size and the version given by `known`.
     """
-    reader = _HeadReader(objects, fetcher, known, ogg_by_libsndfile=ogg_by_libsndfile)
+    reader = _HeadReader(
+        objects, fetcher, known, ogg_by_libsndfile=ogg_by_libsndfile, inspect=inspect
+    )
     count = len(objects.ids)
     batches = (range(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH))
     prefetcher = Prefetcher(
@@ -121,11 +124,13 @@ class _HeadReader:
         known: tuple[NDArray[np.int64], NDArray[np.int64], list[str | None]] | None,
         *,
         ogg_by_libsndfile: bool,
+        inspect: Callable[[Place, Recording], None] | None,
     ) -> None:
         self._objects = objects
         self._fetcher = fetcher
         self._known = known
         self._ogg_by_libsndfile = ogg_by_libsndfile
+        self._inspect = inspect
         self._waiting: set[_Head] = set()
 
     def job(self, rows: range) -> Job[list[Recording | Failure | None]]:
@@ -204,6 +209,8 @@ class _HeadReader:
                 version=head.version,
                 believe_flac=head.size > _SMALL,
             )
+            if self._inspect is not None and not isinstance(header, Failure):
+                self._inspect(place, header)
         finally:
             self._fetcher.release(key, start, start + count)
         if isinstance(header, Failure):

@@ -1,20 +1,50 @@
-"""`ScannedObjects`: the objects of a scan, and members of tars among them."""
+"""Objects of a store: those of a scan, with members of tars among them, and their places."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from headrace.storage import Place
+from headrace.codecs import place_of
+from headrace.storage import Place, Stores, is_url
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from headrace.codecs import Recording
     from headrace.failures import Failure
+    from headrace.storage import Fetcher, Store
 
-__all__ = ["ScannedObjects"]
+__all__ = ["ScannedObjects", "place_in"]
+
+
+def place_in(
+    recording: Recording, store: Store | Stores | None, fetcher: Fetcher | None, source: int = 0
+) -> Place:
+    """Return where the bytes of a recording are.
+
+    Parameters
+    ----------
+    recording : Recording
+        The recording.
+    store : Store or Stores, optional
+        Its catalog's.
+    fetcher : Fetcher, optional
+        What fetches objects, if there are any.
+    source : int
+        The number of the catalog's `Stores` among those of the fetcher.
+    """
+    if fetcher is not None and is_url(recording.path):
+        return fetcher.place(
+            recording.path,
+            recording.size,
+            recording.version,
+            offset=recording.offset,
+            source=source,
+        )
+    return place_of(recording, None if isinstance(store, Stores) else store)
 
 
 @dataclass(frozen=True, slots=True)

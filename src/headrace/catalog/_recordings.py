@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headrace.codecs import place_of
-from headrace.storage import Stores, is_url
+from headrace.catalog._objects import place_in
+from headrace.storage import Stores
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,17 +68,8 @@ class Recordings:
 
     def place(self, number: int, recording: Recording, fetcher: Fetcher | None) -> Place:
         """Return where the bytes of recording `number` are."""
-        catalog = self.source(number)
-        if fetcher is not None and is_url(recording.path):
-            return fetcher.place(
-                recording.path,
-                recording.size,
-                recording.version,
-                offset=recording.offset,
-                source=catalog,
-            )
-        store = self.catalogs[catalog].store
-        return place_of(recording, None if isinstance(store, Stores) else store)
+        source = self.source(number)
+        return place_in(recording, self.catalogs[source].store, fetcher, source)
 
     @cached_property
     def held_bytes(self) -> int:

@@ -22,6 +22,7 @@ from headrace.catalog._damage import check_any_usable, describe_damage
 from headrace.catalog._find import find
 from headrace.catalog._find_objects import are_urls, find_objects
 from headrace.catalog._headers import Listed, read_headers, worker_count
+from headrace.catalog._metadata import MetadataOptions, MetadataReader
 from headrace.catalog._object_headers import read_object_headers
 from headrace.catalog._object_tars import open_object_tars
 from headrace.catalog._objects import ScannedObjects
@@ -34,6 +35,7 @@ from headrace.storage import Fetcher, Stores, is_url
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Generator, Iterable, Sequence
+    from datetime import tzinfo
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -53,6 +55,9 @@ def scan(
     workers: int | Literal["auto"] = "auto",
     progress: bool | None = None,
     store: object = None,
+    metadata: bool = False,
+    tz: str | tzinfo | None = None,
+    time_pattern: str | None = None,
 ) -> Catalog:
     """Find recordings and read their headers in threads.
 
@@ -95,6 +100,11 @@ def scan(
         ``region``, ``skip_signature`` for a public bucket, ...), a store of obstore, or a file
         system of fsspec. Default: what obstore finds in the environment, such as
         ``AWS_ACCESS_KEY_ID``. It is kept in memory with the catalog, and neither saved nor pickled.
+    metadata : bool
+        Whether to add the columns of `Catalog.with_metadata`. With `cache`, those of unchanged
+        files are kept, unless `tz` or `time_pattern` has changed.
+    tz, time_pattern
+        As in `Catalog.with_metadata`.
 
     Returns
     -------
@@ -110,7 +120,8 @@ def scan(
         A file lies outside `root`, the patterns have no common folder, or `cache` is a file other
         than a catalog.
     ValueError, TypeError
-        `verify`, `decoder` or `workers` has another value, or a pattern is not a string or path.
+        `verify`, `decoder` or `workers` has another value, a pattern is not a string or path, there
+        is no such zone, or `time_pattern` is not as described.
     StoreError
         A store cannot be listed, or its package is missing.
     OSError, MemoryError
@@ -121,10 +132,11 @@ def scan(
     DamagedWarning
         Some files are damaged.
     HeadraceWarning
-        The cache is damaged. It has been renamed.
+        The cache is damaged. It has been renamed. Or metadata are missing or contradictory.
     """
     threads = worker_count(workers)
     check_scan_options(verify, decoder)
+    wanted = _metadata_options(tz, time_pattern, metadata=metadata)
     earlier, warning = _load_cache(cache)
     if warning:
         warnings.warn(warning, HeadraceWarning, stacklevel=2)
@@ -141,9 +153,17 @@ def scan(
             files = open_object_tars(found, fetcher)
         keep = None
         if cache is not None and fetcher is not None:
-            keep = partial(_save_part, cache=cache, root=files.root, earlier=earlier)
+            keep = partial(_save_part, cache=cache, root=files.root, earlier=earlier, wanted=wanted)
+        reader = None if wanted is None else MetadataReader(wanted)
         table, failures = read_recordings(
-            files, earlier, threads, progress, decoder=decoder, fetcher=fetcher, keep=keep
+            files,
+            earlier,
+            threads,
+            progress,
+            decoder=decoder,
+            fetcher=fetcher,
+            keep=keep,
+            metadata=reader,
         )
     if verify == "decode":
         table, failures = verify_recordings(
@@ -157,7 +177,27 @@ def scan(
         catalog.save(cache)
     if catalog.failures:
         warnings.warn(describe_damage(catalog.failures, table), DamagedWarning, stacklevel=2)
+    if reader is not None:
+        reader.warn(stacklevel=3)
     return catalog
+
+
+def _metadata_options(
+    tz: str | tzinfo | None, time_pattern: str | None, *, metadata: bool
+) -> MetadataOptions | None:
+    """Return the options of the columns that are wanted, or None if none are.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An option is wrong, or of no use.
+    """
+    if metadata:
+        return MetadataOptions.create(tz, time_pattern)
+    for name, value in (("tz", tz), ("time_pattern", time_pattern)):
+        if value is not None:
+            raise ValueError(f"{name}= is about the times of metadata: give metadata=True, too.")
+    return None
 
 
 def check_scan_options(verify: str, decoder: str) -> None:
@@ -210,6 +250,7 @@ def read_recordings(
     decoder: Literal["auto", "ffmpeg", "libsndfile"],
     fetcher: Fetcher | None = None,
     keep: Callable[[pa.Table, Sequence[Failure]], None] | None = None,
+    metadata: MetadataReader | None = None,
 ) -> tuple[pa.Table, tuple[Failure, ...]]:
     """Read the headers of new and changed files, and take those of other files from `earlier`.
 
@@ -228,6 +269,8 @@ def read_recordings(
     keep : callable, optional
         Called if reading is interrupted, by Ctrl-C or an error, with the recordings and the
         failures that have been found.
+    metadata : MetadataReader, optional
+        What makes the columns of metadata, if they are wanted.
 
     Returns
     -------
@@ -244,25 +287,17 @@ def read_recordings(
     failures = list(files.failures)
     unchanged = np.zeros(len(files.ids), bool)
     usable = np.zeros(len(files.ids), bool)
-    headers: Generator[Recording | Failure | None]
-    known = None if earlier is None or rows is None else _sizes_and_times(earlier, rows, decoder)
-    if fetcher is not None and isinstance(files, ScannedObjects):
-        headers = read_object_headers(
-            files,
-            fetcher,
-            known=None if known is None else (known[0], known[2], _versions(earlier, rows)),
-            workers=workers,
-            progress=progress,
-            ogg_by_libsndfile=decoder == "libsndfile",
-        )
-    else:
-        headers = read_headers(
-            files,
-            known=known,
-            workers=workers,
-            progress=progress,
-            ogg_by_libsndfile=decoder == "libsndfile",
-        )
+    headers = _read_headers(
+        files,
+        earlier,
+        rows,
+        workers=workers,
+        progress=progress,
+        decoder=decoder,
+        fetcher=fetcher,
+        metadata=metadata,
+    )
+
     try:
         with closing(headers):
             for index, header in enumerate(headers):
@@ -276,21 +311,69 @@ def read_recordings(
                 failures += header.defects
                 recordings.append(header)
                 if len(recordings) == _table.ROWS_AT_ONCE:
-                    tables.append(_table.from_recordings(recordings))
+                    tables.append(_table_of(recordings, metadata))
                     recordings.clear()
     except BaseException:
         if keep is not None:
-            keep(pa.concat_tables([*tables, _table.from_recordings(recordings)]), failures)
+            keep(pa.concat_tables([*tables, _table_of(recordings, metadata)]), failures)
         raise
-    table = pa.concat_tables([*tables, _table.from_recordings(recordings)])
+    table = pa.concat_tables([*tables, _table_of(recordings, metadata)])
     if earlier is not None and rows is not None:
         failures += _failures_of_unchanged(files, earlier, rows, unchanged)
         table = _add_unchanged(table, earlier, files, rows=rows, unchanged=unchanged, usable=usable)
     table = _table.with_columns(
         table, {name: column.filter(usable) for name, column in files.columns.items()}
     )
+    if metadata is not None:
+        table = metadata.options.mark(table)
     failures.sort(key=lambda failure: failure.file_id)
     return table, tuple(failures)
+
+
+def _table_of(recordings: Sequence[Recording], metadata: MetadataReader | None) -> pa.Table:
+    """Return a table of recordings that were read, with their metadata, if they are wanted."""
+    table = _table.from_recordings(recordings)
+    if metadata is None:
+        return table
+    return _table.with_columns(table, metadata.columns([one.id for one in recordings]))
+
+
+def _read_headers(
+    files: Listed,
+    earlier: pa.Table | None,
+    rows: NDArray[np.int64] | None,
+    *,
+    workers: int,
+    progress: bool | None,
+    decoder: Literal["auto", "ffmpeg", "libsndfile"],
+    fetcher: Fetcher | None,
+    metadata: MetadataReader | None,
+) -> Generator[Recording | Failure | None]:
+    """Return what reads the headers: see `read_recordings`. `rows` are those in `earlier`."""
+    known = None
+    made = metadata is None or (earlier is not None and metadata.options.made(earlier))
+    if earlier is not None and rows is not None and made:
+        known = _sizes_and_times(earlier, rows, decoder)
+    inspect = None if metadata is None else metadata.read
+    ogg_by_libsndfile = decoder == "libsndfile"
+    if fetcher is not None and isinstance(files, ScannedObjects):
+        return read_object_headers(
+            files,
+            fetcher,
+            known=None if known is None else (known[0], known[2], _versions(earlier, rows)),
+            workers=workers,
+            progress=progress,
+            ogg_by_libsndfile=ogg_by_libsndfile,
+            inspect=inspect,
+        )
+    return read_headers(
+        files,
+        known=known,
+        workers=workers,
+        progress=progress,
+        ogg_by_libsndfile=ogg_by_libsndfile,
+        inspect=inspect,
+    )
 
 
 def _save_part(
@@ -300,6 +383,7 @@ def _save_part(
     cache: str | os.PathLike[str],
     root: str,
     earlier: pa.Table | None,
+    wanted: MetadataOptions | None,
 ) -> None:
     """Save what a scan that is interrupted has read, beside what the cache had."""
     import pyarrow as pa
@@ -317,6 +401,8 @@ def _save_part(
         )
         table = pa.concat_tables([others, new], promote_options="default")
         kept += [one for one in known if one.file_id not in new_ids]
+    if wanted is not None and (earlier is None or wanted.made(earlier)):
+        table = wanted.mark(table)
     if new_ids:
         _parquet.write(_parquet.with_metadata(table, root, tuple(kept)), cache)
 
@@ -355,17 +441,19 @@ def _add_unchanged(
     """Return the new rows and the unchanged rows of `earlier`, in the order of `files`."""
     import pyarrow as pa
 
-    kept = earlier.select(list(_table.BUILT_IN)).take(rows[unchanged])
+    from_headers = new.column_names  # the columns of metadata are among them, if they are wanted
+    kept = earlier.select(from_headers if unchanged.any() else list(_table.BUILT_IN))
+    kept = kept.take(rows[unchanged])
     ids = pa.chunked_array([pa.array(files.ids, pa.string()).take(np.flatnonzero(unchanged))])
     kept = kept.set_column(0, "id", ids)
     paths = pa.array(files.paths(), pa.string()).take(np.flatnonzero(unchanged))
     kept = kept.set_column(1, "path", pa.chunked_array([paths]))
     indices = np.concatenate([np.flatnonzero(unchanged), np.flatnonzero(usable & ~unchanged)])
-    table = pa.concat_tables([kept, new]).take(np.argsort(indices))
+    table = pa.concat_tables([kept, new] if len(kept) else [new]).take(np.argsort(indices))
     rows_of_usable = pa.array(rows[usable], mask=rows[usable] < 0)
     rows_of_unchanged = pa.array(rows[usable], mask=~unchanged[usable])
     for name in earlier.column_names:
-        if name not in _table.BUILT_IN:
+        if name not in from_headers:
             # The declared length is that of the unchanged file. A user's column describes the
             # recording, so it is kept when the file changes.
             kept_rows = rows_of_unchanged if name == DECLARED else rows_of_usable

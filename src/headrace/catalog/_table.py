@@ -233,11 +233,11 @@ def validate(table: pa.Table, root: str | None = None) -> tuple[pa.Table, str | 
     elif "path" not in columns:
         raise CatalogError("The table has no column path: give the folder of the files as root=.")
     _add_optional(columns, len(table))
-    further = {name: table[name] for name in names if name not in BUILT_IN}
     complete = _from_columns(columns)
     _check_values(complete)
-    for name, column in further.items():
-        complete = complete.append_column(name, column)
+    for name in names:
+        if name not in BUILT_IN:  # with the metadata of the field
+            complete = complete.append_column(table.schema.field(name), table[name])
     return complete, root
 
 

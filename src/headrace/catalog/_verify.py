@@ -22,11 +22,11 @@ from headrace import _kernel
 from headrace._cpu_count import available_processors
 from headrace._progress import progress_bar
 from headrace.catalog import _parquet
+from headrace.catalog._objects import place_in
 from headrace.catalog._table import each_recording, with_columns
 from headrace.codecs import (
     false_claim,
     libsndfile_functions,
-    place_of,
     read_declared_length,
     source_format,
 )
@@ -188,19 +188,11 @@ def _jobs(
 ) -> Iterator[Job[list[_Verdict]]]:
     library = libsndfile_functions()
 
-    def place(recording: Recording) -> Place:
-        if fetcher is not None:
-            return fetcher.place(
-                recording.path, recording.size, recording.version, offset=recording.offset
-            )
-        assert not isinstance(store, Stores)
-        return place_of(recording, store)
-
     def decode(
         recordings: list[Recording], verdicts: list[_Verdict], cancelled: CancellationToken
     ) -> None:
         for recording in recordings:
-            verdict = _decoded(recording, place(recording), library, cancelled)
+            verdict = _decoded(recording, place_in(recording, store, fetcher), library, cancelled)
             if verdict is None:
                 break
             verdicts.append(verdict)

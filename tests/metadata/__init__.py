@@ -1,0 +1,1 @@
+"""Tests of what recorders write into headers and names."""
