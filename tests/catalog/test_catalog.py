@@ -4,6 +4,7 @@ import pickle
 import runpy
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -221,6 +222,33 @@ class TestWithColumns:
 
         assert more.column("n").tolist() == [2, 4, 6]
         assert more.columns[-2:] == ("n", "m")
+
+    def test_times_with_and_without_zone_are_not_mixed(self, catalog: Catalog) -> None:
+        """Arrow would take the ones without a zone for UTC, and shift them silently."""
+        naive = datetime(2024, 5, 1, 6)  # noqa: DTZ001
+        aware = datetime(2024, 5, 1, 6, tzinfo=timezone(timedelta(hours=2)))
+        mixed = [aware, None, naive]
+        by_id = dict(zip(catalog.ids.to_pylist(), mixed, strict=True))
+        frame = pd.DataFrame({"id": catalog.ids.to_pylist(), "at": pd.Series(mixed, dtype=object)})
+        for columns in (
+            {"at": mixed},
+            {"at": np.array(mixed, object)},
+            {"at": by_id},
+            {"at": lambda row: by_id[row.id]},
+            {"at": frame},
+        ):
+            with pytest.raises(CatalogError, match=r"'at' has times with a zone, such as 2024.*"):
+                catalog.with_columns(**columns)
+        with pytest.raises(CatalogError, match="give all of them a zone, or none"):
+            catalog.with_columns(frame)
+        for good in ([aware, None, aware], [naive, None, naive]):
+            assert catalog.with_columns(at=good).to_arrow()["at"].null_count == 1
+            assert (
+                catalog.with_columns(frame.assign(at=pd.Series([*good[:2], pd.NaT], dtype=object)))
+                .to_arrow()["at"]
+                .null_count
+                == 2
+            )
 
     @pytest.mark.parametrize("name", ["id", "path", "frames", "mtime_ns"])
     def test_what_the_header_says_cannot_be_replaced(self, catalog: Catalog, name: str) -> None:

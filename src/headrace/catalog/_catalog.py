@@ -297,8 +297,9 @@ class Catalog(Sequence[Recording]):
         Raises
         ------
         CatalogError
-            The name is that of a built-in column, the values cannot be one column, an id occurs
-            twice in a table, or none of its ids is in the catalog.
+            The name is that of a built-in column, the values cannot be one column, some times have
+            a zone and others have none, an id occurs twice in a table, or none of its ids is in the
+            catalog.
         """
         ids = self._table["id"]
         new: dict[str, pa.ChunkedArray] = {}

@@ -7,10 +7,12 @@ A catalog may have a million rows, so nothing here makes a Python object for eac
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -30,7 +32,7 @@ from headrace.errors import CatalogError, HeadraceError
 from headrace.storage import is_parquet_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import pyarrow as pa
 
@@ -135,7 +137,7 @@ def each_row(table: pa.Table) -> Iterator[Row]:
             yield Row(*values, further={name: column[index] for name, column in further.items()})
 
 
-def as_table(source: object) -> pa.Table:
+def as_table(source: Any) -> pa.Table:  # noqa: ANN401  a table of several libraries
     """Return an Arrow table made from a pandas, polars or Arrow one.
 
     Raises
@@ -152,6 +154,9 @@ def as_table(source: object) -> pa.Table:
     elif pandas is not None and isinstance(source, pandas.DataFrame):
         if "id" not in source.columns and source.index.name == "id":
             source = source.reset_index()
+        for place, (name, type_) in enumerate(source.dtypes.items()):
+            if type_.kind == "O":
+                _check_zones(str(name), source.iloc[:, place])
         with arrow_errors_explained("The pandas DataFrame cannot be an Arrow table", _TABLE_RULES):
             table = pa.Table.from_pandas(source, preserve_index=False)
         table = table.replace_schema_metadata(None)
@@ -459,11 +464,36 @@ def make_column(name: str, values: object, ids: pa.ChunkedArray) -> pa.ChunkedAr
             f"{name}= has {format_count(len(values), 'value')} for "
             f"{format_count(len(ids), 'recording')}: give one for each."
         )
+    if not isinstance(values, pa.Array | pa.ChunkedArray):
+        _check_zones(name, values)
     with arrow_errors_explained(
         f"The values of {name!r} cannot be one column", "Give values of one type."
     ):
         column = values if isinstance(values, pa.ChunkedArray) else pa.array(values)
     return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+
+
+def _check_zones(name: str, values: Iterable[object]) -> None:
+    """Check that all of some values are times with a zone, or none is: Arrow would shift some.
+
+    Raises
+    ------
+    CatalogError
+        Some times have a zone and others have none.
+    """
+    examples: dict[bool, datetime] = {}
+    for value in values:
+        if not isinstance(value, datetime):
+            if value is None or (isinstance(value, float) and math.isnan(value)):
+                continue
+            return  # a column of other values
+        if value == value:  # noqa: PLR0124  pandas' NaT is none
+            examples.setdefault(value.tzinfo is not None, value)
+    if len(examples) > 1:
+        raise CatalogError(
+            f"The column {name!r} has times with a zone, such as {examples[True]}, and without, "
+            f"such as {examples[False]}: give all of them a zone, or none."
+        )
 
 
 def join_columns(table: pa.Table, ids: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
