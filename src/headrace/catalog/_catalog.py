@@ -208,10 +208,7 @@ class Catalog(Sequence[Recording]):
         CatalogError
             There is no such column.
         """
-        if name not in self.columns:
-            raise CatalogError(
-                f"There is no column {name!r}: there are {brief_list(self.columns)}."
-            )
+        _table.check_column(self.columns, name)
         values: NDArray[Any] = self._table[name].to_numpy()
         return values
 
@@ -534,8 +531,8 @@ class Catalog(Sequence[Recording]):
                 'by="recording" is ambiguous, because there is a column "recording": use by="id" '
                 "to keep each recording together, or rename the column to split by it."
             )
-        if by != "recording" and by not in self.columns:
-            raise CatalogError(f"There is no column {by!r}: there are {brief_list(self.columns)}.")
+        if by != "recording":
+            _table.check_column(self.columns, by)
         column = self.ids if by == "recording" else self._table[by]
         what = f"The recordings cannot be split by {by!r}, which is {column.type}"
         with arrow_errors_explained(what, "Give a column of texts or numbers."):

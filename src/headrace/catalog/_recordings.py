@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headrace._validation import arrow_errors_explained
 from headrace.catalog._objects import place_in
+from headrace.catalog._table import check_column
 from headrace.storage import Stores
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -105,6 +109,26 @@ class Recordings:
     def frames(self) -> NDArray[np.int64]:
         """Number of frames of each recording: int64, shape ``(len(recordings),)``."""
         return np.concatenate([catalog.frames for catalog in self.catalogs])
+
+    def table(self, names: Iterable[str]) -> pa.Table:
+        """Return columns of the catalogs, with a row for each recording.
+
+        Raises
+        ------
+        CatalogError
+            A catalog has no such column, or it has another type in another catalog.
+        """
+        import pyarrow as pa
+
+        wanted = list(names)
+        for catalog in self.catalogs:
+            for name in wanted:
+                check_column(catalog.columns, name)
+        tables = [one.to_arrow().select(wanted) for one in self.catalogs]
+        with arrow_errors_explained(
+            f"The columns {', '.join(wanted)} differ between catalogs", "Give them one type."
+        ):
+            return pa.concat_tables([one.replace_schema_metadata(None) for one in tables])
 
     def ids(self, numbers: NDArray[np.int64]) -> pa.ChunkedArray:
         """Return the ids of the recordings with these numbers, as an Arrow array of strings."""

@@ -41,6 +41,7 @@ __all__ = [
     "ROWS_AT_ONCE",
     "Row",
     "as_table",
+    "check_column",
     "distinct_kinds",
     "each_recording",
     "each_row",
@@ -119,6 +120,18 @@ def lookup(column: pa.ChunkedArray) -> Callable[[int], Any]:
         values: Callable[[int], Any] = column.chunk(0).to_numpy().item  # a view
         return values
     return lambda row: column[row].as_py()
+
+
+def check_column(names: Sequence[str], name: str) -> None:
+    """Check that `name` is one of the `names` of columns.
+
+    Raises
+    ------
+    CatalogError
+        It is not.
+    """
+    if name not in names:
+        raise CatalogError(f"There is no column {name!r}: there are {brief_list(names)}.")
 
 
 def each_recording(table: pa.Table) -> Iterator[Recording]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from headrace._formatting import brief_list
-from headrace._validation import arrow_errors_explained
-from headrace.errors import CatalogError, ResultsError
+from headrace.errors import ResultsError
+from headrace.windows import as_utc, start_times
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,10 +64,8 @@ class WindowColumns:
             raise ResultsError(f"columns has a name twice: {brief_list(columns)}.")
         timed = all(_RECORDED_AT in one.columns for one in catalogs)
         wanted = [*columns, *((_RECORDED_AT,) if timed and _RECORDED_AT not in columns else ())]
-        self._table = pa.concat_tables(
-            [one.to_arrow().select(wanted).replace_schema_metadata(None) for one in catalogs]
-        )
-        self._recorded_at = _as_utc(self._table[_RECORDED_AT]) if timed else None
+        self._table = windows.recordings.table(wanted)
+        self._recorded_at = as_utc(self._table[_RECORDED_AT]) if timed else None
         self.columns = columns
         fields = [
             ("id", pa.string()),
@@ -84,7 +81,6 @@ class WindowColumns:
     def table(self, places: NDArray[np.int64]) -> pa.Table:
         """Return a row for each of the windows at these places of the set."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         rows = self._windows.rows(places)
         spec = self._windows.spec
@@ -98,26 +94,7 @@ class WindowColumns:
             "end_s": (rows.start + spec.size) / spec.sample_rate,
         }
         if self._recorded_at is not None:
-            microseconds = pa.array(np.rint(start_s * 1e6).astype(np.int64)).cast("duration[us]")
-            columns["start_utc"] = pc.add(self._recorded_at.take(recordings), microseconds)
+            columns["start_utc"] = start_times(self._recorded_at, rows, spec.sample_rate)
         for name in self.columns:
             columns[name] = self._table[name].take(recordings)
         return pa.table(columns, schema=self.schema)
-
-
-def _as_utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return times in UTC to the microsecond; times without a zone are in UTC."""
-    import pyarrow as pa
-
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        with suppress(pa.ArrowInvalid):  # not all texts have a zone
-            return column.cast(pa.timestamp("us", "UTC"))
-
-    with arrow_errors_explained(
-        "The column recorded_at does not hold times", "Give timestamps in UTC.", CatalogError
-    ):
-        if not pa.types.is_timestamp(column.type):
-            column = column.cast(pa.timestamp("us"))
-        if column.type.tz is None:
-            column = column.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-        return column.cast(pa.timestamp("us", "UTC"))

@@ -8,10 +8,10 @@ the only calls upwards, to `loading`.
 
 Start in `_windows` (the class). A `WindowSet` (`_window_sets`) says where each window is: cut by
 `_cutting` and `_geometry` as a `WindowSpec` (`_spec`) says, joined by `_mixtures`. An order
-(`_orders`, `_draws`, on the hashes of `_permutation`) says which window comes when, and a
-`Shard` (`_shards`) which rank reads it. `_labels` (on `_intervals`) and `_transforms` add targets
-and functions. `_identity` has the fields that a saved state compares, and `_batch` what a loader
-delivers.
+(`_orders`, `_draws`, on the hashes of `_permutation`) says which window comes when, and a `Shard`
+(`_shards`) which rank reads it. `_times` says when windows begin. `_labels` (on `_intervals`) and
+`_transforms` add targets and functions. `_identity` has the fields that a saved state compares, and
+`_batch` what a loader delivers.
 """
 
 from headrace._lazy import attach_names

@@ -15,18 +15,29 @@ import numpy as np
 
 from headrace._formatting import format_count
 from headrace._validation import check_whole_number
-from headrace.errors import InvalidWindowsError
+from headrace.errors import CatalogError, InvalidWindowsError
+from headrace.metadata import parse_zone
 from headrace.windows._batch import AudioExample, Batch
 from headrace.windows._draws import Sampled, check_weights
 from headrace.windows._identity import InOrderIdentity, RecordingShardIdentity, WindowsIdentity
 from headrace.windows._labels import Labels
 from headrace.windows._orders import Shuffle, resolve_order
 from headrace.windows._shards import Shard, detect_rank
+from headrace.windows._times import (
+    RECORDED_AT,
+    as_utc,
+    begins_between,
+    parse_time_of_day,
+    start_times,
+    start_us,
+    sun_elevations,
+)
 from headrace.windows._transforms import Transform, noise_example
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import time, tzinfo
 
     import pyarrow as pa
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -53,10 +64,10 @@ class Windows(Sequence[AudioExample]):
 
     `Catalog.windows`, `Catalog.windows_at`, `concat` and `mix` return them. Indexing with an
     integer decodes that window in the calling thread. Methods return new `Windows`. Call them in
-    this sequence: first those that choose a *set* (slice, `take`, `filter`, `concat`), then at most
-    one *order* (`shuffle`, `sample`, `mix`), then at most one `shard`. `label` and `map` may be
-    called at any point. A window's index
-    is its place in the set, whatever the order and the shard.
+    this sequence: first those that choose a *set* (slice, `take`, `filter`, `during`, `sun`,
+    `concat`), then at most one *order* (`shuffle`, `sample`, `mix`), then at most one `shard`.
+    `label` and `map` may be called at any point. A window's index is its place in the set, whatever
+    the order and the shard.
 
     Attributes
     ----------
@@ -189,6 +200,82 @@ class Windows(Sequence[AudioExample]):
                 f"shape {keep.shape}: for indices, use take."
             )
         return self._derive(self._set.taken(np.flatnonzero(keep)))
+
+    def during(self, start: str | time, end: str | time, *, tz: str | tzinfo) -> Windows:
+        """Return the windows that begin at some hours of the day, in local time.
+
+        The catalog has a column ``recorded_at``, as `scan` adds it with ``metadata=True``. Summer
+        time is taken into account. 8 bytes for each window.
+
+        Parameters
+        ----------
+        start, end : str or time
+            ``"05:00"``, ``"07:30"``: half-open. If `start` is later than `end`, the hours from
+            `start` to midnight and from midnight to `end`.
+        tz : str or tzinfo
+            The time zone: a name of the IANA database (``"Europe/Berlin"``), or an offset from UTC
+            (``"+01:00"``).
+
+        Raises
+        ------
+        InvalidWindowsError
+            `start` or `end` is no time of day, it is not known when a recording was made, or the
+            windows already have an order.
+        ValueError
+            There is no such zone.
+        """
+        span = parse_time_of_day("start", start), parse_time_of_day("end", end)
+        zone = parse_zone(tz)
+        if zone is None:
+            raise InvalidWindowsError('tz must be a time zone, such as "Europe/Berlin", not None.')
+        self._check_unordered("filtered")
+        moments = start_us(self.recordings, self._all_rows(), self.spec.sample_rate)
+        return self.filter(begins_between(moments, *span, zone))
+
+    def sun(
+        self,
+        elevation: tuple[float, float],
+        *,
+        rising: bool | None = None,
+        position: tuple[float, float] | None = None,
+    ) -> Windows:
+        """Return the windows that begin while the sun stands at some height.
+
+        ``sun((-6, 6), rising=True)`` is from civil dawn until the sun stands 6 degrees high. The
+        catalog has columns ``recorded_at``, ``latitude`` and ``longitude``, as `scan` adds them
+        with ``metadata=True``. Needs ``pip install 'headrace[field]'``. 8 bytes for each window.
+
+        Parameters
+        ----------
+        elevation : tuple of float
+            Lowest and highest elevation in degrees, half-open: of the middle of the sun above the
+            horizon, without refraction. Negative before sunrise and after sunset.
+        rising : bool, optional
+            Only while the sun is rising, or only while it is setting. Default: both.
+        position : tuple of float, optional
+            Latitude and longitude in degrees of all recordings, instead of the columns.
+
+        Raises
+        ------
+        InvalidWindowsError
+            An argument is not as described, it is not known when or where a recording was made,
+            astral is not installed, or the windows already have an order.
+        """
+        try:
+            low, high = map(float, elevation)
+        except (TypeError, ValueError):
+            low, high = 0.0, 0.0
+        if not low < high:
+            raise InvalidWindowsError(
+                f"elevation must be the lowest and the highest degrees, such as (-6, 6), not "
+                f"{elevation!r}."
+            )
+        self._check_unordered("filtered")
+        rows = self._all_rows()
+        moments = start_us(self.recordings, rows, self.spec.sample_rate)
+        degrees, is_rising = sun_elevations(self.recordings, rows, moments, position)
+        keep = (low <= degrees) & (degrees < high)
+        return self.filter(keep if rising is None else keep & (is_rising == rising))
 
     def shuffle(
         self,
@@ -691,26 +778,58 @@ class Windows(Sequence[AudioExample]):
         """
         return self._set.coverage(range(len(self._set)))
 
-    def table(self) -> pa.Table:
+    def table(self, columns: Iterable[str] | None = None) -> pa.Table:
         """Return an Arrow table with a row for each window of the unshuffled set.
 
         Columns: ``index`` (int64), ``id`` of the recording (string), and ``start``, ``end`` (int64,
         in samples at `spec.sample_rate`, half-open; the end may be after that of the recording).
         Concatenated and mixed windows also have ``source`` (int64). Windows with a jitter are those
         of epoch 0.
+
+        Parameters
+        ----------
+        columns : iterable of str, optional
+            Columns of the catalog to add. Then, also if there are none, the table has ``start_s``
+            and ``end_s`` (float64, seconds), and if the catalog has a column ``recorded_at``,
+            ``start_at`` (when the window begins, in UTC; null if that is not known).
+
+        Raises
+        ------
+        CatalogError
+            A catalog has no such column, the table has a column of that name anyway, or
+            ``recorded_at`` does not hold times.
         """
         import pyarrow as pa
 
-        rows = self.rows(np.arange(len(self._set), dtype=np.int64))
-        columns = {
+        if isinstance(columns, str):
+            raise CatalogError(f"columns= takes several names: for one, use columns=[{columns!r}].")
+        rows = self._all_rows()
+        table = {
             "index": rows.index,
             "id": self.recordings.ids(rows.recording),
             "start": rows.start,
             "end": rows.start + self.spec.size,
         }
         if self._set.has_sources:
-            columns["source"] = rows.source
-        return pa.table(columns)
+            table["source"] = rows.source
+        if columns is None:
+            return pa.table(table)
+        rate, recordings = self.spec.sample_rate, pa.array(rows.recording)
+        table["start_s"], table["end_s"] = rows.start / rate, table["end"] / rate
+        if all(RECORDED_AT in one.columns for one in self.recordings.catalogs):
+            recorded_at = as_utc(self.recordings.table([RECORDED_AT])[RECORDED_AT])
+            table["start_at"] = start_times(recorded_at, rows, rate)
+        further = self.recordings.table(dict.fromkeys(columns))
+        for name in further.column_names:
+            if name in table:
+                raise CatalogError(
+                    f"The table of windows has a column {name!r} anyway: leave it out."
+                )
+            table[name] = further[name].take(recordings)
+        return pa.table(table)
+
+    def _all_rows(self) -> WindowRows:
+        return self.rows(np.arange(len(self._set), dtype=np.int64))
 
     def rows(self, index: NDArray[np.int64], epoch: int = 0) -> WindowRows:
         """Return where windows are in an epoch.
