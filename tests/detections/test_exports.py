@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import headrace
 from headrace import Annotations, Detections
+from headrace.annotations._export_files import file_names
 from headrace.detections import write_to_hoplite
-from headrace.detections._export_files import file_names
 from headrace.errors import ResultsError
 from tests.support.catalogs import fake_catalog
 

@@ -1,8 +1,8 @@
 """What a model found in recordings: `Detections`, one table of events.
 
 `_result_batches` reads results in bounded memory, `_scores` and `_events` make `Detections`
-(`_detections`) of them, `_merging` joins neighbours, `_export_files` and `_hoplite` write them for
-other programs.
+(`_detections`) of them, `_merging` joins neighbours, `_hoplite` writes to a perch-hoplite database.
+Files for other programs are written by `annotations`.
 
 May import `annotations` and what stands below it.
 """

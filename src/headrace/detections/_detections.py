@@ -10,10 +10,17 @@ import numpy as np
 
 from headrace._formatting import format_count
 from headrace._validation import arrow_errors_explained, check_choice
-from headrace.annotations import Annotations
+from headrace.annotations import (
+    Annotations,
+    at_least,
+    write_audacity,
+    write_birdnet,
+    write_csv,
+    write_parquet,
+    write_raven,
+)
 from headrace.catalog import as_table, filter_rows
-from headrace.detections import _export_files
-from headrace.detections._events import at_least, detections_of_events
+from headrace.detections._events import detections_of_events
 from headrace.detections._merging import merge_neighbours, sort_order
 from headrace.detections._result_batches import count_rows, each_batch, find_column, results_schema
 from headrace.detections._scores import detections_of_scores
@@ -263,7 +270,7 @@ class Detections:
             A threshold is not a number.
         """
         labels, scores = (self._table[name].combine_chunks() for name in ("label", "score"))
-        return self.filter(at_least(threshold, labels, scores))
+        return self.filter(at_least(threshold, labels, scores, error=ResultsError))
 
     def merge(self, gap_s: float = 0.0, *, score: Literal["max", "mean"] = "max") -> Detections:
         """Join neighbouring detections of one recording, channel and label to events.
@@ -304,7 +311,7 @@ class Detections:
     def to_annotations(self) -> Annotations:
         """Return the detections as annotations, whose annotated files are `recordings`.
 
-        `Windows.label` makes targets of them. Scores and channels are not kept.
+        `Windows.label` makes targets of them, of scores if asked to. Channels are not kept.
         """
         named = Annotations.from_table(self._table, file="id", files=self.recordings)
         return replace(named, matched=True)
@@ -349,7 +356,7 @@ class Detections:
         OSError
             The system cannot write a file.
         """
-        return _export_files.write_raven(
+        return write_raven(
             self._table, self.recordings, folder, root=root, band_hz=band_hz, overwrite=overwrite
         )
 
@@ -378,9 +385,7 @@ class Detections:
         OSError
             The system cannot write a file.
         """
-        return _export_files.write_audacity(
-            self._table, self.recordings, folder, overwrite=overwrite
-        )
+        return write_audacity(self._table, self.recordings, folder, overwrite=overwrite)
 
     def to_csv(self, file: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write one CSV file with the columns of `to_arrow` and a header.
@@ -401,7 +406,7 @@ class Detections:
         OSError
             The system cannot write it.
         """
-        _export_files.write_csv(self._table, file, overwrite=overwrite)
+        write_csv(self._table, file, overwrite=overwrite)
 
     def to_birdnet_csv(
         self, file: str | os.PathLike[str], *, overwrite: bool = False
@@ -433,7 +438,7 @@ class Detections:
         OSError
             The system cannot write a file.
         """
-        return _export_files.write_birdnet(self._table, self.recordings, file, overwrite=overwrite)
+        return write_birdnet(self._table, self.recordings, file, overwrite=overwrite)
 
     def to_parquet(self, file: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write one Parquet file with the table of `to_arrow`.
@@ -454,7 +459,7 @@ class Detections:
         OSError
             The system cannot write it.
         """
-        _export_files.write_parquet(self._table, file, overwrite=overwrite)
+        write_parquet(self._table, file, overwrite=overwrite)
 
 
 def _holds_structs(type_: Any) -> bool:  # noqa: ANN401  an Arrow type

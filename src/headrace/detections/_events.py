@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from headrace._validation import arrow_errors_explained
-from headrace.detections._scores import class_thresholds
+from headrace.annotations import at_least
 from headrace.errors import ResultsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
     from headrace.detections._result_batches import ResultBatch
 
-__all__ = ["at_least", "detections_of_events"]
+__all__ = ["detections_of_events"]
 
 _FIELDS: Final = "start_s, end_s, and label (or class, its number)"
 _TYPES: Final = {
@@ -92,7 +91,7 @@ def detections_of_events(
             yield columns
             continue
         scores = columns.get("score", pa.nulls(len(rows), pa.float32()))
-        kept = pa.array(at_least(threshold, columns["label"], scores, classes))
+        kept = pa.array(at_least(threshold, columns["label"], scores, classes, error=ResultsError))
         yield {name: values.filter(kept) for name, values in columns.items()}
 
 
@@ -106,41 +105,6 @@ def _check_fields(type_: pa.DataType, column: str) -> set[str]:
             f"{', '.join(sorted(fields))}, and no {', '.join(missing)}: give each {_FIELDS}."
         )
     return fields
-
-
-def at_least(
-    threshold: float | Mapping[str, float],
-    labels: pa.Array,
-    scores: pa.Array,
-    classes: Sequence[str] | None = None,
-) -> Any:  # noqa: ANN401  an ndarray of bool
-    """Return for each detection whether its score reaches the threshold of its label; null: no.
-
-    Parameters
-    ----------
-    threshold : float or mapping of str to float
-        For all labels, or for each that counts.
-    labels, scores : Arrow array
-        Of the detections.
-    classes : sequence of str, optional
-        All labels that may occur. Default: those in `labels` and `threshold`.
-
-    Raises
-    ------
-    ResultsError
-        A threshold is not a number, or is for a label that is not in `classes`.
-    """
-    encoded = labels.dictionary_encode(null_encoding="encode")
-    present = encoded.dictionary.to_pylist()
-    known = list(classes) if classes is not None else [*present, *_names(threshold)]
-    limits = dict(zip(known, class_thresholds(threshold, known).tolist(), strict=True))
-    limit_of_code = np.array([limits.get(label, np.inf) for label in present], np.float32)
-    codes = encoded.indices.to_numpy(zero_copy_only=False)
-    return scores.cast("double").to_numpy(zero_copy_only=False) >= limit_of_code[codes]
-
-
-def _names(threshold: float | Mapping[str, float]) -> list[str]:
-    return [*threshold] if isinstance(threshold, Mapping) else []
 
 
 def _labels(values: pa.Array, field: str, classes: Sequence[str] | None) -> pa.Array:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from itertools import pairwise
-from numbers import Real
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from headrace._formatting import brief
+from headrace.annotations import class_thresholds
 from headrace.detections._result_batches import is_list
 from headrace.errors import ResultsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from headrace.detections._result_batches import ResultBatch
 
-__all__ = ["class_thresholds", "detections_of_scores", "score_matrix"]
+__all__ = ["detections_of_scores", "score_matrix"]
 
 _GAP: Final = 1.5
 """Windows whose starts are further apart than this many hops are no neighbours: between one hop
@@ -62,32 +60,6 @@ class _Scored(NamedTuple):
         )
 
 
-def class_thresholds(
-    threshold: float | Mapping[str, float], classes: Sequence[str]
-) -> NDArray[np.float32]:
-    """Return the least score that counts for each class: infinity for classes not in a mapping.
-
-    Raises
-    ------
-    ResultsError
-        A threshold is not a number, or a mapping names something else than a class.
-    """
-    if isinstance(threshold, Mapping):
-        if unknown := [name for name in threshold if name not in set(classes)]:
-            raise ResultsError(
-                f"threshold= has {brief(unknown[0])}, which is not one of the {len(classes)} "
-                f"classes, such as {classes[0] if classes else None!r}: name classes as they are "
-                "written."
-            )
-        values = [threshold.get(name, np.inf) for name in classes]
-    else:
-        values = [threshold] * len(classes)
-    for value in values:
-        if not isinstance(value, Real) or isinstance(value, bool) or np.isnan(float(value)):
-            raise ResultsError(f"A threshold must be a number, not {brief(value)}.")
-    return np.array(values, np.float32)
-
-
 def detections_of_scores(
     batches: Iterator[ResultBatch],
     classes: Sequence[str],
@@ -120,7 +92,7 @@ def detections_of_scores(
     """
     import pyarrow as pa
 
-    limits = class_thresholds(threshold, classes)
+    limits = class_thresholds(threshold, classes, ResultsError)
     names = pa.array(classes, pa.string())
     scored = (
         (

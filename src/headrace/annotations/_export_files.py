@@ -1,4 +1,4 @@
-"""Write detections as files for other programs: Raven, Audacity, BirdNET-Analyzer, CSV, Parquet.
+"""Write events as files for other programs: Raven, Audacity, BirdNET-Analyzer, CSV, Parquet.
 
 Names of files follow the recordings' ids. They are checked before the first file is written; each
 file appears under its name only when it is complete.
@@ -120,7 +120,7 @@ def write_raven(
     band_hz: tuple[float, float] | None,
     overwrite: bool,
 ) -> list[Path]:
-    """Write the files of `Detections.to_raven`."""
+    """Write the files of `Detections.to_raven` and `Annotations.to_raven`."""
     has_bands = band_hz is not None or table["low_hz"].null_count < len(table)
     band = ("Low Freq (Hz)", "High Freq (Hz)") if has_bands else ()
     low, high = band_hz or (None, None)
@@ -167,7 +167,7 @@ def write_raven(
 def write_audacity(
     table: pa.Table, ids: Sequence[str], folder: str | os.PathLike[str], *, overwrite: bool
 ) -> list[Path]:
-    """Write the files of `Detections.to_audacity`."""
+    """Write the files of `Detections.to_audacity` and `Annotations.to_audacity`."""
 
     def text(_: str, rows: list[_Row]) -> str:
         lines = []
@@ -206,7 +206,7 @@ def write_birdnet(
 
 
 def write_csv(table: pa.Table, file: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Write the file of `Detections.to_csv`."""
+    """Write the file of `Detections.to_csv` and `Annotations.to_csv`."""
     from pyarrow import csv as arrow_csv
 
     with _new_file(file, overwrite=overwrite) as temporary:
@@ -215,7 +215,7 @@ def write_csv(table: pa.Table, file: str | os.PathLike[str], *, overwrite: bool)
 
 
 def write_parquet(table: pa.Table, file: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Write the file of `Detections.to_parquet`."""
+    """Write the file of `Detections.to_parquet` and `Annotations.to_parquet`."""
     from pyarrow import parquet
 
     with _new_file(file, overwrite=overwrite) as temporary:
@@ -231,7 +231,7 @@ def _write_folder(
     *,
     overwrite: bool,
 ) -> list[Path]:
-    """Write a file for each recording: what `text` returns for its id and its detections."""
+    """Write a file for each recording: what `text` returns for its id and its events."""
     _check_local(folder)
     base = Path(folder)
     if base.exists() and not base.is_dir():
@@ -249,7 +249,7 @@ def _write_folder(
 
 
 def _by_recording(table: pa.Table, ids: Sequence[str]) -> Iterator[tuple[str, list[_Row]]]:
-    """Yield each recording's id and its detections, in the order of `ids`."""
+    """Yield each recording's id and its events, in the order of `ids`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
