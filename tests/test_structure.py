@@ -144,6 +144,7 @@ def test_the_public_names_are_these() -> None:
         "ResultsError",
         "Run",
         "RunProgress",
+        "Split",
         "StateError",
         "Stats",
         "StoreError",

@@ -3,6 +3,7 @@
 from . import adapters as adapters
 from .annotations import Annotations as Annotations
 from .catalog import Catalog as Catalog
+from .catalog import Split as Split
 from .catalog import from_table as from_table
 from .catalog import load_catalog as load_catalog
 from .catalog import scan as scan

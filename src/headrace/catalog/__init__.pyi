@@ -1,6 +1,7 @@
 """The names that the other packages may use."""
 
 from ._catalog import Catalog as Catalog
+from ._catalog import Split as Split
 from ._catalog import load_catalog as load_catalog
 from ._damage import check_any_usable as check_any_usable
 from ._damage import describe_codes as describe_codes
@@ -13,6 +14,7 @@ from ._headers import worker_count as worker_count
 from ._parquet import check_catalog_file as check_catalog_file
 from ._recordings import Recordings as Recordings
 from ._scan import scan as scan
+from ._split import group_rows as group_rows
 from ._summary import Kind as Kind
 from ._summary import Summary as Summary
 from ._summary import summarise as summarise

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, cast, over
 
 import numpy as np
 
-from headrace._apportion import apportion
-from headrace._formatting import brief, brief_list, format_count
+from headrace._formatting import brief_list, format_count
 from headrace._paths import absolute, join
 from headrace._validation import arrow_errors_explained, check_whole_number
-from headrace.catalog import _parquet, _table
+from headrace.catalog import _parquet, _split, _table
 from headrace.catalog._damage import damaged_file_ids
 from headrace.catalog._headers import worker_count
 from headrace.catalog._metadata import MetadataOptions, read_metadata
@@ -35,11 +32,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from headrace.catalog._split import Balance
     from headrace.failures import Failure
     from headrace.storage import Store
     from headrace.windows import Channel, Tail, Windows
 
-__all__ = ["Catalog", "Row", "load_catalog"]
+__all__ = ["Catalog", "Row", "Split", "load_catalog"]
 
 _MAX_SHOWN: Final = 3  # sample rates and formats in a repr
 
@@ -479,8 +477,15 @@ class Catalog(Sequence[Recording]):
         )
 
     def split(
-        self, parts: Mapping[str, float], by: str = "recording", *, seed: int = 0
-    ) -> dict[str, Catalog]:
+        self,
+        parts: Mapping[str, Any] | Sequence[str],
+        by: str = "recording",
+        *,
+        before: object = None,
+        balance: Balance = "groups",
+        stratify: str | pa.Table | pd.DataFrame | None = None,
+        seed: int = 0,
+    ) -> Split:
         """Split into catalogs that share no recording, or no value of a column.
 
         Windows of one recording, site or animal resemble each other, and overlapping windows
@@ -489,84 +494,65 @@ class Catalog(Sequence[Recording]):
 
         Parameters
         ----------
-        parts : mapping of str to float
-            Name and share of each part; the shares sum to 1. They apply to the number of groups,
-            to the nearest, and every part gets at least one group.
+        parts : mapping of str to float or to a list, or list of str
+            The name of each part, and its share or the values of `by` that it has. The shares sum
+            to 1, and are shares of what no part names. They apply to the number of groups, to the
+            nearest, unless `balance` or `stratify` is given; every part gets at least one group.
+            If no part has a share, the values that none names are a further part, ``"rest"``.
+            With `before`, a list of names.
         by : str
             ``"recording"``, or a column: recordings with the same value form a group, which stays
             together. If a column is called ``"recording"``, use ``"id"`` to split by recording.
+        before : time, number or text, or several, optional
+            Split at this value of the column `by`, such as ``by="recorded_at"``: the first part has
+            what is before it, and the last part what is not before the last one. Times are texts as
+            ``"2024-05-01T00:00Z"``, or `datetime.datetime`.
+        balance : {"groups", "duration"}
+            What the shares are of: the number of groups, or seconds of audio.
+        stratify : str or table, optional
+            Labels, of which each part gets its share as far as groups allow: a column with a label
+            or a list of labels for each recording; or a table with the columns ``id`` (or ``file``)
+            and ``label``, such as ``annotations.match(catalog).to_arrow()``.
         seed : int
             Groups are sorted by a hash of (seed, value), and the sorted list is cut into parts. So
             adding recordings to known groups changes nothing, and a new group moves few others.
+            With `balance` or `stratify`, the hash only decides between groups of one size, and a
+            new group may move all others.
 
         Returns
         -------
-        dict of str to Catalog
-            In the order of `parts`; each in the order of the catalog.
+        Split
+            A dict of names to catalogs, in the order of `parts`; each in the order of the catalog.
+            Printing it shows the hours and the labels of each part.
 
         Raises
         ------
         CatalogError
-            The shares are not positive numbers that sum to 1, there is no such column, its type
-            cannot be grouped, a value is missing, there are fewer groups than parts, or `by` is
-            ambiguous.
+            The shares are not positive numbers that sum to 1, there is no such column or value, its
+            type cannot be grouped or compared with `before`, a value is missing, there are fewer
+            groups than parts, or `by` is ambiguous.
         InvalidWindowsError
             The seed is not a whole number.
-        """
-        import pyarrow as pa
-        import pyarrow.compute as pc
 
-        try:
-            shares = np.array([float(parts[name]) for name in parts])
-        except (TypeError, ValueError):
-            shares = np.array([math.nan])
-        if not (shares > 0).all() or not math.isclose(shares.sum(), 1.0, abs_tol=1e-9):
-            raise CatalogError(
-                f"The shares must be positive numbers that sum to 1, not {brief(dict(parts))}: to "
-                "leave recordings out, give them a part of their own."
-            )
+        Warns
+        -----
+        HeadraceWarning
+            A part has less than half of its share of the audio.
+        """
         seed = check_whole_number("seed", seed)
-        if by == "recording" and by in self.columns:
-            raise CatalogError(
-                'by="recording" is ambiguous, because there is a column "recording": use by="id" '
-                "to keep each recording together, or rename the column to split by it."
+        if before is None:
+            rows = _split.split_by_shares(
+                self._table,
+                cast("Mapping[str, Any]", parts),
+                by,
+                balance=balance,
+                stratify=stratify,
+                seed=seed,
             )
-        if by != "recording":
-            _table.check_column(self.columns, by)
-        column = self.ids if by == "recording" else self._table[by]
-        what = f"The recordings cannot be split by {by!r}, which is {column.type}"
-        with arrow_errors_explained(what, "Give a column of texts or numbers."):
-            if pa.types.is_dictionary(column.type):  # may contain values that no row has
-                column = column.cast(column.type.value_type)
-            column = column.combine_chunks()
-        if column.null_count:
-            row = pc.index(pc.is_null(column), value=True).as_py()
-            raise CatalogError(
-                f"The column {by!r} has no value for {self[row].id}: fill it, or filter."
-            )
-        with arrow_errors_explained(what, "Give a column of texts or numbers."):
-            groups = column.dictionary_encode()
-            values = groups.dictionary.to_pylist()
-        if len(values) < len(shares):
-            raise CatalogError(
-                f"{format_count(len(values), 'value')} of {by!r} cannot be split into "
-                f"{len(shares)} parts, because groups stay together: give fewer parts, or split by "
-                "a column with more values."
-            )
-        hashes = b"".join(
-            hashlib.blake2b(f"headrace:split:{seed}:{value}".encode(), digest_size=8).digest()
-            for value in values
-        )
-        counts = apportion(shares, len(values))
-        while (counts == 0).any():
-            counts[counts.argmax()] -= 1
-            counts[(counts == 0).argmax()] += 1
-        part_of_value = np.empty(len(values), np.int64)
-        part_of_value[np.argsort(np.frombuffer(hashes, "<u8"), kind="stable")] = np.repeat(
-            np.arange(len(shares)), counts
-        )
-        part_of_row = part_of_value[groups.indices.to_numpy()]
-        return {name: self.filter(part_of_row == part) for part, name in enumerate(parts)}
+        else:
+            rows = _split.split_by_time(self._table, parts, by, before)
+        split = {name: self.filter(rows.of_row == number) for number, name in enumerate(rows.names)}
+        return Split(split, _split.table_of_parts(self._table, rows))
 
     def pack(
         self,
@@ -673,6 +659,32 @@ class Catalog(Sequence[Recording]):
 
     def _view(self, table: pa.Table) -> Catalog:
         return Catalog(table, self.root, self.failures, self._store)
+
+
+class Split(dict[str, Catalog]):
+    """The parts of a catalog, by name: see `Catalog.split`. Printing it shows how large they are.
+
+    Parameters
+    ----------
+    parts : mapping of str to Catalog
+    table : Arrow table
+        See `table`.
+    """
+
+    def __init__(self, parts: Mapping[str, Catalog], table: pa.Table) -> None:
+        super().__init__(parts)
+        self._parts_table = table
+
+    def table(self) -> pa.Table:
+        """Return an Arrow table with a row for each part.
+
+        Columns: ``part``, ``share`` (null without one), ``recordings``, ``groups``, ``hours``, and
+        with `stratify` the number of times that the part has each label, as ``label NAME``.
+        """
+        return self._parts_table
+
+    def __repr__(self) -> str:
+        return _split.describe_parts(self._parts_table)
 
 
 def load_catalog(
