@@ -19,6 +19,7 @@ IMPORTS_IN_FUNCTIONS = {
     ("catalog._catalog", "Catalog.pack"): {"packing"},
     ("catalog._catalog", "Catalog.windows"): {"windows"},
     ("catalog._catalog", "Catalog.windows_at"): {"windows"},
+    ("catalog._catalog", "Catalog.crops"): {"windows"},
     ("observe._stats", "Stats._repr_html_"): {"display"},
     ("windows._batch", "AudioExample._repr_html_"): {"display"},
     ("windows._windows", "Windows.__getitem__"): {"loading"},

@@ -22,7 +22,7 @@ from tests.support.sounds import noise, write
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from headrace import AudioExample, Batch, Windows
+    from headrace import AudioExample, Batch, Catalog, Windows
     from headrace.windows._shards import Remainder
 
 __all__ = [
@@ -43,6 +43,11 @@ def _at(one: Windows) -> Windows:
     return one.catalog.windows_at(table, 8_000, 0.25, jitter_s=0.1, seed=4)
 
 
+def _sited(one: Windows) -> Catalog:
+    """Return the catalog with the sites of its recordings."""
+    return one.catalog.with_columns(site=["x", "y", "y"])
+
+
 KINDS: dict[str, Callable[[Windows, Windows], Windows]] = {
     "in order": lambda one, _: one,
     "shuffled": lambda one, _: one.shuffle(3),
@@ -52,6 +57,11 @@ KINDS: dict[str, Callable[[Windows, Windows], Windows]] = {
     "taken": lambda one, _: one.take([3, 3, 0, 8, 2, 5, 1]).shuffle(1),
     "filtered": lambda one, _: one.filter([i % 3 != 1 for i in range(len(one))]),
     "at times": lambda one, _: _at(one).shuffle(2),
+    "sampled once": lambda one, _: one.sample(
+        [1, 2, 3] * 3 + [0] * (len(one) - 9), 7, 5, replacement=False
+    ),
+    "crops": lambda one, _: one.catalog.crops(8_000, 0.25, 2, seed=5).shuffle(2),
+    "balanced crops": lambda one, _: _sited(one).crops(8_000, 0.25, 2, "site", seed=5),
     "concatenated": lambda one, two: headrace.concat([two, one[2:7]]).shuffle(9, by="file"),
     "mixed": lambda one, two: headrace.mix([one, two], weights=[2, 1], n=13, seed=6),
 }

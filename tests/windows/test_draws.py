@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from headrace._apportion import apportion
 from headrace.errors import InvalidWindowsError
-from headrace.windows._draws import Mixed, Sampled, _AliasTable, check_weights
+from headrace.windows._draws import Mixed, Sampled, SampledOnce, _AliasTable, check_weights
 from headrace.windows._permutation import draw_below
+from tests.support.catalogs import fake_catalog
 from tests.support.order_statistics import all_integers, chi_square_bound
 
 
@@ -208,3 +209,86 @@ def test_mixtures_never_change() -> None:
     assert items.tolist() == [0, 3, 1, 4, 4, 2, 1, 7, 6, 6]
     items = Mixed((20, 300, 5_000), (3, 3, 4), 1).epoch(2)(all_integers(10))
     assert items.tolist() == [226, 4199, 15, 94, 838, 0, 18, 263, 1881, 4638]
+
+
+# Without replacement
+
+
+@given(
+    weights=st.one_of(
+        st.none(), st.lists(st.sampled_from([0, 1e-300, 0.1, 3, 1e300]), min_size=8).filter(any)
+    ),
+    data=st.data(),
+)
+@settings(deadline=None)
+def test_no_item_is_drawn_twice(weights: list[float] | None, data: st.DataObject) -> None:
+    """In an epoch all draws are different items, and none has the weight 0."""
+    items = 8 if weights is None else len(weights)
+    checked = None if weights is None else check_weights(weights, items, "window")
+    drawable = range(8) if checked is None else np.flatnonzero(checked).tolist()
+    n = data.draw(st.integers(1, len(drawable)))
+    order = SampledOnce(checked, items, n, seed=3)
+    drawn = order.epoch(data.draw(st.integers(0, 9)))(all_integers(n)).tolist()
+
+    assert len(set(drawn)) == n
+    assert set(drawn) <= set(drawable)
+
+
+@pytest.mark.parametrize("weights", [[1.0, 2.0, 5.0], [1.0, 1.0, 1.0]])
+def test_each_draw_leaves_the_weights_of_the_others(weights: list[float]) -> None:
+    """Pairs are as frequent as if one item was drawn after the other, over 5,000 epochs."""
+    order = SampledOnce(check_weights(weights, 3, "window"), 3, 2, seed=1)
+    pairs = Counter(frozenset(order.epoch(e)(all_integers(2)).tolist()) for e in range(5_000))
+    total = sum(weights)
+    statistic = 0.0
+    for pair in (frozenset(one) for one in ((0, 1), (0, 2), (1, 2))):
+        a, b = (weights[item] for item in pair)
+        expected = 5_000 * a * b / total * (1 / (total - a) + 1 / (total - b))
+        statistic += (pairs[pair] - expected) ** 2 / expected
+
+    assert statistic < chi_square_bound(2)
+
+
+def test_equal_weights_need_no_table_over_the_items() -> None:
+    """Without weights, a billion items are sampled without a table, and differ by epoch."""
+    order = SampledOnce(None, 10**9, 1_000, seed=0)
+    items = [order.epoch(epoch)(all_integers(1_000)) for epoch in (0, 1)]
+
+    assert order.nbytes == 0
+    assert len(set(items[0].tolist()) | set(items[1].tolist())) > 1_990
+    for some in items:
+        counts = np.bincount(some // 10**8, minlength=10)
+        assert np.sum((counts - 100) ** 2 / 100) < chi_square_bound(9)
+
+
+def test_draws_without_replacement_never_change() -> None:
+    """A saved position means the same window in every version: these values never change."""
+    weights = check_weights([1, 2, 3, 4, 5], 5, "window")
+
+    assert SampledOnce(weights, 5, 4, 1).epoch(2)(all_integers(4)).tolist() == [2, 1, 3, 4]
+    assert SampledOnce(None, 5, 4, 1).epoch(2)(all_integers(4)).tolist() == [1, 0, 4, 3]
+
+
+@pytest.mark.parametrize(
+    ("weights", "n", "sentence"),
+    [
+        (None, 4, "4 windows cannot be drawn without replacement from 3: give n=3 or less, or"),
+        ([1, 0, 1], 3, "3 windows cannot be drawn without replacement from 2 with a positive"),
+    ],
+)
+def test_more_draws_than_items_are_one_sentence(weights: Any, n: int, sentence: str) -> None:
+    """The error says how many may be drawn."""
+    with pytest.raises(InvalidWindowsError, match=sentence):
+        fake_catalog([3_000]).windows(1_000, 1.0).sample(weights, n, replacement=False)
+
+
+def test_all_windows_are_sampled_equally_without_weights() -> None:
+    """sample(n=...) draws with equal weights, and sample(replacement=False) is a permutation."""
+    windows = fake_catalog([10_000]).windows(1_000, 1.0)
+    drawn = windows.sample(n=20_000).order.epoch(0)(all_integers(20_000))
+    counts = np.bincount(drawn, minlength=10)
+    once = windows.sample(replacement=False).order.epoch(0)(all_integers(10))
+
+    assert np.sum((counts - 2_000) ** 2 / 2_000) < chi_square_bound(9)
+    assert sorted(once.tolist()) == list(range(10))
+    assert "sampled without replacement" in repr(windows.sample(n=2, replacement=False))

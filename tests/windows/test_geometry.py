@@ -40,7 +40,8 @@ def _cut(spec: WindowSpec, frames: int, rate: int) -> _Cut:
             if len(new) < spec.min_tail:
                 break
         starts.append(start)
-    return _Cut(samples, starts)
+    audible = [start for start in starts if min(spec.size, samples - start) >= spec.min_audio]
+    return _Cut(samples, audible)
 
 
 @st.composite
@@ -53,6 +54,7 @@ def _specs(draw: st.DrawFn) -> WindowSpec:
         hop=draw(st.one_of(st.just(size), st.integers(1, 45))),
         tail=draw(st.sampled_from(["pad", "shift", "drop"])),
         min_tail=draw(st.integers(0, size + 2)),
+        min_audio=draw(st.one_of(st.just(0), st.integers(0, size))),
     )
 
 
@@ -193,6 +195,14 @@ def test_a_tail_of_exactly_min_tail_is_a_window_and_one_sample_less_is_not() -> 
 
     assert apart.counts.tolist() == [1, 2, 2, 2]
     assert overlapping.counts.tolist() == [1, 2, 2, 3]
+
+
+def test_min_audio_also_holds_for_short_recordings() -> None:
+    """A window of less audio is left out, whether the recording is short or it is the last one."""
+    spec = WindowSpec.from_seconds(1_000, 0.1, min_tail_s=0.0, min_audio_s=0.05)
+    frames = [5, 49, 50, 100, 149, 150, 249]
+
+    assert _geometry(spec, frames, [1_000] * 7).counts.tolist() == [0, 0, 1, 1, 1, 2, 2]
 
 
 def test_an_archive_without_windows_is_all_left_out() -> None:

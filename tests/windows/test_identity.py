@@ -28,6 +28,8 @@ CUTS: tuple[dict[str, Any], ...] = (
     {"hop_s": 0.05},
     {"tail": "shift"},
     {"channel": 0},
+    {"min_audio_s": 0.01},
+    {"min_audio_s": 0.02},
 )
 CHOICES: tuple[Callable[[Windows], Windows], ...] = (
     lambda w: w,
@@ -40,6 +42,9 @@ CHOICES: tuple[Callable[[Windows], Windows], ...] = (
     lambda w: headrace.concat([w[:2], w[2:]]),
     lambda w: headrace.concat([w, w, w[1:]]),
     lambda w: headrace.concat([w, w])[1:],
+    lambda w: w.catalog.crops(1_000, 0.1, 3),
+    lambda w: w.catalog.crops(1_000, 0.1, 2),
+    lambda w: w.catalog.crops(1_000, 0.1, 3, seed=1),
     lambda w: w.catalog.windows_at({"id": ["r0", "r1"], "at_s": [0.1, 0.05]}, 1_000, 0.1),
     lambda w: w.catalog.windows_at({"id": ["r0", "r1"], "at_s": [0.2, 0.05]}, 1_000, 0.1),
     lambda w: w.catalog.windows_at(
@@ -60,6 +65,11 @@ ORDERS: tuple[Callable[[Windows], Windows], ...] = (
     lambda w: w.sample(np.arange(len(w)) + 1),
     lambda w: w.sample(np.ones(len(w)), n=1_000),
     lambda w: w.sample(np.ones(len(w)), seed=1),
+    lambda w: w.sample(n=2, replacement=False),
+    lambda w: w.sample(n=1, replacement=False),
+    lambda w: w.sample(np.ones(len(w)), n=2, replacement=False),
+    lambda w: w.sample(np.arange(len(w)) + 1, n=2, replacement=False),
+    lambda w: w.sample(n=2, seed=1, replacement=False),
     lambda w: headrace.mix([w, w[1:]], n=12),
     lambda w: headrace.mix([w, w[1:]], n=12, weights=[1, 2]),
     lambda w: headrace.mix([w, w[1:]], n=12, seed=1),
@@ -84,10 +94,10 @@ def _build(recipe: Recipe) -> Windows:
 def _canonical(recipe: Recipe) -> Recipe:
     """Return a recipe that is the same for two that build the same windows.
 
-    Windows at given times do not depend on the cut of the windows whose catalog they use.
+    Crops and windows at given times do not depend on the cut of the windows whose catalog they use.
     """
     recordings, cut, choice, order = recipe
-    return recordings, 0 if choice >= len(CHOICES) - 4 else cut, choice, order
+    return recordings, 0 if choice >= len(CHOICES) - 7 else cut, choice, order
 
 
 @settings(max_examples=150, deadline=None)
@@ -242,3 +252,25 @@ def test_the_stored_fields_never_change() -> None:
         "seed": 5,
     }
     assert windows.fingerprint == "5a2411c8cf4866378de1ed2a58ec1c32"
+    once = windows.sample([1, 2, 3, 4, 5], n=2, seed=5, replacement=False)
+    crops = windows.catalog.with_columns(site=["a", "b"]).crops(1_000, 0.1, 3, "site", seed=7)
+    audible = windows.catalog.windows(1_000, 0.1, min_audio_s=0.08)
+    assert once.identity.to_json()["order"] == {
+        "kind": "sample_once",
+        "n": 2,
+        "weights": "0f2a2ebb240c86cfde662604324c5384",
+        "seed": 5,
+    }
+    assert crops.identity.to_json()["choice"] == {"kind": "crops", "per_recording": 3, "seed": 7}
+    assert crops.identity.to_json()["order"] == {
+        "kind": "balanced",
+        "values": 2,
+        "n": 6,
+        "digest": "6c326150674acda8f82b60b2271c62fa",
+        "seed": 7,
+    }
+    assert audible.identity.to_json()["cut"] == {
+        **windows.identity.to_json()["cut"],
+        "kind": "cut_with_min_audio",
+        "min_audio": 80,
+    }

@@ -5,8 +5,8 @@ them if asked to (`_verify`). `Catalog` (`_catalog`) is the immutable table of t
 (`_table`), saved as Parquet (`_parquet`); `_split` divides it into parts. A bad file never affects
 other files: it becomes a failure of the catalog (`_damage`, `_failure_files`).
 
-May import `codecs` and what is below it. Only `Catalog.windows` and `windows_at`
-call upwards.
+May import `codecs` and what is below it. Only `Catalog.windows`, `windows_at` and
+`crops` call upwards.
 """
 
 from headrace._lazy import attach_names

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import pyarrow as pa
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from headrace.catalog._split import Balance
     from headrace.failures import Failure
@@ -382,6 +382,7 @@ class Catalog(Sequence[Recording]):
         *,
         tail: Tail = "pad",
         min_tail_s: float | None = None,
+        min_audio_s: float = 0.0,
         channel: Channel = "mix",
     ) -> Windows:
         """Cut the recordings into windows of one length; reads no audio.
@@ -400,7 +401,10 @@ class Catalog(Sequence[Recording]):
             the audio.
         min_tail_s : float, optional
             With ``"pad"``, the least remaining audio (s) that gets a window. Default: a quarter of
-            `window_s`.
+            `window_s`. A short recording has a window in any case.
+        min_audio_s : float
+            The least audio (s) that a window has: windows with more padding are left out, also
+            those of short recordings.
         channel : "mix", "all" or int
             The mean of all channels, all channels, or the channel with this number, from 0.
 
@@ -412,7 +416,8 @@ class Catalog(Sequence[Recording]):
         Warns
         -----
         HeadraceWarning
-            Some recordings are shorter than a window and have none.
+            Some recordings are shorter than a window, or than `min_audio_s`, and have none; or are
+            of ultrasound, of which `sample_rate` keeps less than a quarter.
         """
         from headrace.windows import cut_recordings
 
@@ -423,6 +428,70 @@ class Catalog(Sequence[Recording]):
             hop_s,
             tail=tail,
             min_tail_s=min_tail_s,
+            min_audio_s=min_audio_s,
+            channel=channel,
+        )
+
+    def crops(
+        self,
+        sample_rate: int | None = 16_000,
+        window_s: float = 5.0,
+        per_recording: int = 1,
+        weights: str | ArrayLike | None = None,
+        seed: int = 0,
+        *,
+        min_audio_s: float = 0.0,
+        channel: Channel = "mix",
+    ) -> Windows:
+        """Return windows at random places of their recordings, new in every epoch.
+
+        The places are uniform over all places of a recording that a window fits in. A recording
+        that is shorter than a window is filled up with zeros. A place is a hash of (seed, epoch,
+        window), so that neither workers nor a resume change it. Reads no audio.
+
+        Parameters
+        ----------
+        sample_rate, window_s, channel
+            As in `windows`.
+        per_recording : int
+            Windows of each recording in an epoch. With `weights`, the windows of an epoch are as
+            many, and are distributed by weight.
+        weights : str or sequence of float, optional
+            The name of a column: all its values are equally often in an epoch, to one window. The
+            recordings of a value come in random order, and none comes again before all others
+            have, across epochs too. Or a weight for each recording, not negative, by which they
+            are drawn with replacement. In both cases the windows have their order: they cannot be
+            shuffled or sampled. Default: each recording has as many windows, one recording after
+            the other; `Windows.shuffle` them.
+        seed : int
+            Seed of the places and the draws.
+        min_audio_s : float
+            Recordings with less audio (s) than this are left out.
+
+        Raises
+        ------
+        CatalogError
+            There is no column `weights`, it has no value for a recording, or values that cannot be
+            classes.
+        InvalidWindowsError
+            The recordings cannot be cut into such windows, the weights are invalid, or an epoch has
+            fewer windows than the column has values.
+
+        Warns
+        -----
+        HeadraceWarning
+            As in `windows`.
+        """
+        from headrace.windows import crop_recordings
+
+        return crop_recordings(
+            self,
+            sample_rate,
+            window_s,
+            per_recording=per_recording,
+            weights=weights,
+            min_audio_s=min_audio_s,
+            seed=seed,
             channel=channel,
         )
 

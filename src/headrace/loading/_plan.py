@@ -379,7 +379,7 @@ class Plan:
         for begin in range(0, total, stride):
             end = min(begin + stride, total)
             at = position + begin * share.step
-            ahead = self.windows.rows(order(share.positions(at, end - begin, positions)), epoch)
+            ahead = self.windows.rows_at(share.positions(at, end - begin, positions), epoch, order)
             for first in range(begin, end, self.item_rows):
                 stop = min(first + self.item_rows, total)
                 rows = ahead[first - begin : stop - begin]

@@ -32,7 +32,7 @@ def read_one(windows: Windows, position: int) -> AudioExample:
     """
     share = windows.share
     places = share.positions(position * share.step, 1, windows.positions)
-    rows = windows.rows(windows._first_epoch(places))  # noqa: SLF001  serves Windows.__getitem__
+    rows = windows.first_epoch_rows(places)
     audio = np.empty(windows.shape, windows.dtype)
     if not len(places):  # a row of padding
         return next(make_examples(windows, rows, ([], []), [audio]))

@@ -1,4 +1,4 @@
-"""Cut the recordings of a catalog: `Catalog.windows` and `Catalog.windows_at`."""
+"""Cut the recordings of a catalog: `Catalog.windows`, `windows_at` and `crops`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headrace._apportion import apportion
 from headrace._formatting import brief
 from headrace._validation import arrow_errors_explained, check_whole_number
-from headrace.catalog import as_table
+from headrace.catalog import as_table, group_rows
 from headrace.errors import CatalogError, HeadraceWarning, InvalidWindowsError
+from headrace.windows._draws import Balanced, Sampled, check_weights
 from headrace.windows._geometry import Geometry
 from headrace.windows._spec import Channel, Tail, WindowSpec
-from headrace.windows._window_sets import CutWindows, WindowsAtTimes
+from headrace.windows._window_sets import Crops, CutWindows, WindowsAtTimes
 from headrace.windows._windows import Windows
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from headrace.catalog import Catalog
 
-__all__ = ["cut_at_times", "cut_recordings"]
+__all__ = ["crop_recordings", "cut_at_times", "cut_recordings"]
 
 _MAX_JITTER = 1 << 31
 """In samples. A jitter is drawn from twice as many numbers, and `draw_below` allows 2^32."""
+
+
+_HEARD_RATE = 96_000
+"""Recordings of more than this rate (Hz) are made for ultrasound. Those of less are of what people
+hear, too, of which models of speech and birds take a part on purpose."""
+
+_MOST_LOST = 4
+"""A target rate that keeps less than one part in this many of the frequencies is reported. A
+choice: 192 kHz at 48 kHz keeps just enough."""
 
 
 def cut_recordings(
@@ -38,28 +49,112 @@ def cut_recordings(
     *,
     tail: Tail,
     min_tail_s: float | None,
+    min_audio_s: float,
     channel: Channel,
 ) -> Windows:
     """Cut the recordings into windows of one length: see `Catalog.windows`."""
-    spec = _make_spec(catalog, sample_rate, window_s, hop_s, tail, min_tail_s, channel)
+    spec = _make_spec(catalog, sample_rate, window_s, hop_s, tail, min_tail_s, min_audio_s, channel)
     geometry = Geometry.from_frames(spec, catalog.frames, catalog.sample_rates)
-    windowless = np.flatnonzero(geometry.counts == 0)
-    if len(windowless) == len(geometry.counts):
+    windowless = geometry.counts == 0
+    if windowless.all() and not (tail == "pad" and min_audio_s):
         longest = int(geometry.samples.max(initial=0)) / spec.sample_rate
         raise InvalidWindowsError(
             f"none of the {len(catalog)} recordings is as long as a window of {window_s} s (the "
             f'longest has {longest:.3f} s): give a smaller window_s, or tail="pad".'
         )
-    if len(windowless):
-        first, few = catalog[int(windowless[0])], len(windowless) == 1
-        warnings.warn(
-            f"{len(windowless)} of {len(catalog)} recordings {'has' if few else 'have'} no window, "
-            f"because {'it is' if few else 'they are'} shorter than {window_s} s: the first is "
-            f'{first.id} with {first.duration_s:.3f} s. Give tail="pad" to keep them.',
-            HeadraceWarning,
-            stacklevel=3,
-        )
+    if tail == "pad":
+        _report_short(catalog, windowless, f"min_audio_s={min_audio_s}", "Give a smaller one")
+    else:
+        _report_short(catalog, windowless, f"{window_s} s", 'Give tail="pad"')
     return Windows(CutWindows(catalog, geometry))
+
+
+def crop_recordings(
+    catalog: Catalog,
+    sample_rate: int | None,
+    window_s: float,
+    *,
+    per_recording: int,
+    weights: str | ArrayLike | None,
+    min_audio_s: float,
+    seed: int,
+    channel: Channel,
+) -> Windows:
+    """Return windows at random places of their recordings: see `Catalog.crops`."""
+    spec = _make_spec(catalog, sample_rate, window_s, None, "pad", 0.0, min_audio_s, channel)
+    per_recording = check_whole_number("per_recording", per_recording, 1)
+    seed = check_whole_number("seed", seed)
+    samples = Geometry.from_frames(spec, catalog.frames, catalog.sample_rates).samples
+    _report_short(
+        catalog, samples < spec.min_audio, f"min_audio_s={min_audio_s}", "Give a smaller one"
+    )
+    crops = Crops(catalog, spec, samples, per_recording, seed)
+    if weights is None:
+        return Windows(crops)
+    if isinstance(weights, str):
+        return Windows(crops, _balance(catalog, crops, weights, seed))
+    values = check_weights(weights, len(catalog), "recording")[crops.recording]
+    if not values.any():
+        raise InvalidWindowsError(
+            "the weights of all recordings that are long enough are zero: give at least one of "
+            "them a positive weight, or a smaller min_audio_s."
+        )
+    return Windows(crops, Sampled(values, len(crops), seed))
+
+
+def _balance(catalog: Catalog, crops: Crops, name: str, seed: int) -> Balanced:
+    """Return draws of crops in which all values of a column are equally frequent.
+
+    Raises
+    ------
+    CatalogError
+        There is no such column, it holds no classes, or it has no value for a recording.
+    InvalidWindowsError
+        There are more values than crops.
+    """
+    import pyarrow as pa
+
+    groups = group_rows(catalog.to_arrow(), name)
+    if pa.types.is_floating(groups.distinct.type):
+        raise CatalogError(
+            f"The column {name!r} holds decimal numbers, which are no classes to balance: for "
+            f"weights, give weights=catalog.column({name!r})."
+        )
+    present, value = np.unique(groups.numbers[crops.recording], return_inverse=True)
+    if len(present) > len(crops):
+        each = -(-len(present) * crops.per_recording // len(crops))
+        raise InvalidWindowsError(
+            f"the {len(present)} values of {name!r} cannot all be drawn in an epoch of "
+            f"{len(crops)} crops: give per_recording={each}."
+        )
+    counts = apportion(np.ones(len(present)), len(crops))
+    return Balanced(value.astype(np.int64), counts, seed)
+
+
+def _report_short(catalog: Catalog, short: NDArray[np.bool_], than: str, advice: str) -> None:
+    """Warn of recordings that are shorter than a limit and have no window.
+
+    Raises
+    ------
+    InvalidWindowsError
+        All are.
+    """
+    count = int(np.count_nonzero(short))
+    if count == len(short):
+        longest = float((catalog.frames / catalog.sample_rates).max())
+        raise InvalidWindowsError(
+            f"all {len(short)} recordings are shorter than {than} (the longest has {longest:.3f} "
+            "s): give less."
+        )
+    if count:
+        first, one = catalog[int(short.argmax())], count == 1
+        warnings.warn(
+            f"{count} of {len(short)} recordings {'has' if one else 'have'} no window, because "
+            f"{'it is' if one else 'they are'} shorter than {than}: the first is {first.id} with {first.duration_s:.3f} s. {advice} to keep "
+            "them.",
+            HeadraceWarning,
+            stacklevel=4,
+        )
 
 
 def cut_at_times(
@@ -73,7 +168,7 @@ def cut_at_times(
     channel: Channel,
 ) -> Windows:
     """Return windows around given times: see `Catalog.windows_at`."""
-    spec = _make_spec(catalog, sample_rate, window_s, None, "pad", 0.0, channel)
+    spec = _make_spec(catalog, sample_rate, window_s, None, "pad", 0.0, 0.0, channel)
     rate = spec.sample_rate
     if not 0 <= jitter_s * rate < _MAX_JITTER:
         raise InvalidWindowsError(
@@ -94,6 +189,7 @@ def _make_spec(
     hop_s: float | None,
     tail: Tail,
     min_tail_s: float | None,
+    min_audio_s: float,
     channel: Channel,
 ) -> WindowSpec:
     """Return the spec, checked against the recordings."""
@@ -107,10 +203,28 @@ def _make_spec(
         hop_s,
         tail=tail,
         min_tail_s=min_tail_s,
+        min_audio_s=min_audio_s,
         channel=channel,
     )
     _check_channels(catalog, channel)
+    _report_lost_frequencies(catalog, spec.sample_rate)
     return spec
+
+
+def _report_lost_frequencies(catalog: Catalog, sample_rate: int) -> None:
+    """Warn of recordings of ultrasound of which the target rate keeps only a small part."""
+    rates = catalog.sample_rates
+    lost = (rates > _HEARD_RATE) & (rates > _MOST_LOST * sample_rate)
+    if not lost.any():
+        return
+    highest = int(rates.max())
+    warnings.warn(
+        f"at sample_rate={sample_rate}, windows keep the frequencies up to {sample_rate / 2:g} Hz, "
+        f"and {np.count_nonzero(lost)} of {len(rates)} recordings have up to {highest / 2:g} Hz: "
+        f"give sample_rate={highest} or None to keep what they were recorded for.",
+        HeadraceWarning,
+        stacklevel=5,
+    )
 
 
 def _native_rate(catalog: Catalog) -> int:

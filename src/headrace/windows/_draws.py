@@ -13,7 +13,13 @@ import numpy as np
 
 from headrace._formatting import format_count
 from headrace.errors import InvalidWindowsError
-from headrace.windows._identity import SampleIdentity, digest_arrays, mix_identity
+from headrace.windows._identity import (
+    BalancedIdentity,
+    SampleIdentity,
+    SampleOnceIdentity,
+    digest_arrays,
+    mix_identity,
+)
 from headrace.windows._permutation import (
     STEP,
     Permutation,
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
     from headrace.windows._identity import LargeMixIdentity, MixIdentity
     from headrace.windows._permutation import EpochOrder
 
-__all__ = ["Mixed", "Sampled", "check_weights"]
+__all__ = ["Balanced", "Draws", "Mixed", "Sampled", "SampledOnce", "check_weights"]
 
 _MAX_ITEMS = 1 << 32
 """The limit of `draw_below`."""
@@ -163,6 +169,77 @@ class Sampled:
         return order
 
 
+class SampledOnce:
+    """`n` draws without replacement in every epoch.
+
+    With weights, an item is drawn as if one draw followed the other, each in proportion to the
+    weights of the items that are left. This is done for a whole epoch at once: the items with the
+    smallest of the numbers e / weight are drawn, where e is exponentially distributed (Efraimidis
+    and Spirakis, 2006). Logarithms of these are compared, because a quotient might overflow. What
+    is drawn then comes in random order.
+
+    Parameters
+    ----------
+    weights : ndarray of float64, shape ``(items,)``, or None
+        As `check_weights` returns them; None if all are equal.
+    items : int
+        Number of items.
+    n : int
+        Draws in an epoch.
+    seed : int
+
+    Raises
+    ------
+    InvalidWindowsError
+        There are fewer items with a positive weight than draws.
+    """
+
+    jumps = True
+    verb = "sample"
+    participle = "sampled"
+    description = "sampled without replacement"
+
+    def __init__(self, weights: NDArray[np.float64] | None, items: int, n: int, seed: int) -> None:
+        drawable = items if weights is None else int(np.count_nonzero(weights))
+        if n > drawable:
+            positive = "" if weights is None else " with a positive weight"
+            raise InvalidWindowsError(
+                f"{n} windows cannot be drawn without replacement from {drawable}{positive}: give "
+                f"n={drawable} or less, or replacement=True."
+            )
+        self.n = n
+        self.seed = seed
+        self._items = items
+        self._weights = weights
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights, of what an epoch's draws need, and of the draws."""
+        if self._weights is None:
+            return Permutation.table_bytes(self._items)
+        return 5 * self._weights.nbytes + 8 * self.n + Permutation.table_bytes(self.n)
+
+    @property
+    def identity(self) -> SampleOnceIdentity:
+        """The fields that decide the draws."""
+        digest = "" if self._weights is None else digest_arrays(self._weights)
+        return SampleOnceIdentity(self.n, digest, self.seed)
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the draws of `epoch`; with weights, computed with a table over all items."""
+        key = epoch_key(self.seed, epoch, "once")
+        if self._weights is None:  # the first draws of a permutation
+            return Permutation(self._items, key)
+        hashes = scramble(np.arange(self._items, dtype=np.uint64) * STEP, key)
+        uniform = ((hashes >> np.uint64(11)) + 0.5) * 2.0**-53
+        with np.errstate(divide="ignore"):  # a weight of 0 sorts last
+            numbers = np.log(-np.log(uniform)) - np.log(self._weights)
+        # Sorted by item: another rounding of a logarithm then changes the order of no draws.
+        drawn = np.sort(np.argpartition(numbers, self.n - 1)[: self.n])
+        permutation = Permutation(self.n, epoch_key(self.seed, epoch, "once in order"))
+        return lambda positions: drawn[permutation(positions)]
+
+
 @dataclass(frozen=True, eq=False)
 class Mixed:
     """Items of several sources at random positions, a fixed number of each source in an epoch.
@@ -243,3 +320,59 @@ class Mixed:
             return self._first_items[source] + permute_each(sizes[source], keys, place)
 
         return order
+
+
+class Balanced:
+    """Items of several values, each value equally often in every epoch, up to one item.
+
+    It is a mixture (`Mixed`) with a source for each value: no item of a value is repeated before
+    all others of that value have been drawn once.
+
+    Parameters
+    ----------
+    value : ndarray of int64, shape ``(items,)``
+        The number of each item's value, from 0 without gaps.
+    counts : ndarray of int64, shape ``(values,)``
+        Items of each value in an epoch.
+    seed : int
+    """
+
+    jumps = True
+    verb = "draw"
+    participle = "balanced"
+
+    def __init__(self, value: NDArray[np.int64], counts: NDArray[np.int64], seed: int) -> None:
+        self._items = np.argsort(value, kind="stable")
+        self._value = value
+        sizes = np.bincount(value, minlength=len(counts))
+        self._mixed = Mixed(tuple(sizes.tolist()), tuple(counts.tolist()), seed)
+
+    @property
+    def n(self) -> int:
+        """Positions of an epoch."""
+        return self._mixed.n
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tables."""
+        return self._items.nbytes + self._value.nbytes + self._mixed.nbytes
+
+    @property
+    def identity(self) -> BalancedIdentity:
+        """The fields that decide the draws."""
+        values = len(self._mixed.sizes)
+        return BalancedIdentity(values, self.n, digest_arrays(self._value), self._mixed.seed)
+
+    @property
+    def description(self) -> str:
+        """What was done to the windows, for `repr`."""
+        return f"balanced over {format_count(len(self._mixed.sizes), 'value')}"
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the order of `epoch`."""
+        mixed = self._mixed.epoch(epoch)
+        return lambda positions: self._items[mixed(positions)]
+
+
+Draws = Sampled | SampledOnce | Mixed | Balanced
+"""Orders whose positions are draws: an item may be at several of them, or at none."""

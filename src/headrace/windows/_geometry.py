@@ -74,6 +74,9 @@ class Geometry:
             more = covered < samples
         else:
             more = np.zeros(len(samples), bool)
+        if spec.min_audio:
+            start = full * spec.hop if spec.tail == "pad" else np.maximum(samples - spec.size, 0)
+            more &= samples - start >= spec.min_audio
         return cls(spec, samples, full + more)
 
     @cached_property

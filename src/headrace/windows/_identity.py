@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AllWindows",
+    "AudibleCutIdentity",
+    "BalancedIdentity",
     "BlockShuffleIdentity",
     "ChoiceIdentity",
     "ConcatenationIdentity",
+    "CropsIdentity",
     "CutIdentity",
     "CutsIdentity",
     "FileShuffleIdentity",
@@ -45,6 +48,7 @@ __all__ = [
     "RecordingShardIdentity",
     "RecordingsIdentity",
     "SampleIdentity",
+    "SampleOnceIdentity",
     "SetIdentity",
     "SeveralCutsIdentity",
     "SliceIdentity",
@@ -131,6 +135,20 @@ class CutIdentity(IdentityPart):
 
 
 @dataclass(frozen=True, slots=True)
+class AudibleCutIdentity(CutIdentity):
+    """How recordings are cut where a window needs `min_audio` samples of audio."""
+
+    kind: ClassVar[str] = "cut_with_min_audio"
+
+    min_audio: int
+
+    def describe(self) -> str:
+        """Return a description for people."""
+        cut = CutIdentity.describe(self)
+        return f"{cut}, with at least {format_count(self.min_audio, 'sample')} of audio"
+
+
+@dataclass(frozen=True, slots=True)
 class SeveralCutsIdentity(IdentityPart):
     """How recordings are cut where the sources of a concatenation differ in it."""
 
@@ -182,6 +200,29 @@ class TimesIdentity(IdentityPart):
         """Return a description for people."""
         jitter = f", jitter {self.jitter:,} samples, seed {self.seed}" if self.jitter else ""
         return f"{format_count(self.count, 'window')} at given times (digest {self.digest}){jitter}"
+
+
+@dataclass(frozen=True, slots=True)
+class CropsIdentity(IdentityPart):
+    """Windows at places that are drawn anew in each epoch.
+
+    Attributes
+    ----------
+    per_recording : int
+        Windows of each recording.
+    seed : int
+        Seed of the places.
+    """
+
+    kind: ClassVar[str] = "crops"
+
+    per_recording: int
+    seed: int
+
+    def describe(self) -> str:
+        """Return a description for people."""
+        crops = format_count(self.per_recording, "random crop")
+        return f"{crops} of each recording, seed {self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +346,41 @@ class SampleIdentity(IdentityPart):
 
 
 @dataclass(frozen=True, slots=True)
+class SampleOnceIdentity(IdentityPart):
+    """`n` draws without replacement; the weights are stored as a digest, ``""`` for equal ones."""
+
+    kind: ClassVar[str] = "sample_once"
+
+    n: int
+    weights: str
+    seed: int
+
+    def describe(self) -> str:
+        """Return a description for people."""
+        weights = f"by weight (digest {self.weights}) " if self.weights else ""
+        return f"{self.n:,} draws {weights}without replacement, seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class BalancedIdentity(IdentityPart):
+    """Draws of some values equally often; which window has which value is stored as a digest."""
+
+    kind: ClassVar[str] = "balanced"
+
+    values: int
+    n: int
+    digest: str
+    seed: int
+
+    def describe(self) -> str:
+        """Return a description for people."""
+        return (
+            f"{self.n:,} windows balanced over {format_count(self.values, 'value')} (digest "
+            f"{self.digest}), seed {self.seed}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class MixIdentity(IdentityPart):
     """A mixture of few sources: the windows of each source in an epoch."""
 
@@ -352,14 +428,23 @@ class RecordingShardIdentity(IdentityPart):
         return f"{self.of.describe()}, sharded by recording, rank {self.rank} of {self.world}"
 
 
-CutsIdentity = CutIdentity | SeveralCutsIdentity
-ChoiceIdentity = AllWindows | TimesIdentity | SliceIdentity | TakenIdentity | ConcatenationIdentity
+CutsIdentity = CutIdentity | AudibleCutIdentity | SeveralCutsIdentity
+ChoiceIdentity = (
+    AllWindows
+    | TimesIdentity
+    | CropsIdentity
+    | SliceIdentity
+    | TakenIdentity
+    | ConcatenationIdentity
+)
 OrderIdentity = (
     InOrderIdentity
     | WindowShuffleIdentity
     | FileShuffleIdentity
     | BlockShuffleIdentity
     | SampleIdentity
+    | SampleOnceIdentity
+    | BalancedIdentity
     | MixIdentity
     | LargeMixIdentity
     | RecordingShardIdentity

@@ -15,7 +15,7 @@ import numpy as np
 from headrace._formatting import brief
 from headrace._validation import check_whole_number
 from headrace.errors import InvalidWindowsError
-from headrace.windows._draws import Mixed, Sampled
+from headrace.windows._draws import Draws
 from headrace.windows._identity import (
     BlockShuffleIdentity,
     FileShuffleIdentity,
@@ -318,7 +318,7 @@ class Shuffle:
 
 
 def resolve_order(
-    windows: WindowSet, order: Shuffle | Sampled | Mixed | None, shard: Shard
+    windows: WindowSet, order: Shuffle | Draws | None, shard: Shard
 ) -> tuple[Order, int]:
     """Return the order of positions as places in the set, and the number of positions.
 
@@ -331,7 +331,7 @@ def resolve_order(
     """
     n = len(windows)
     by_recording = shard.by == "recording" and shard.world > 1
-    if isinstance(order, Sampled | Mixed):
+    if isinstance(order, Draws):
         if by_recording:
             raise InvalidWindowsError(
                 f"{order.participle} windows cannot be sharded by recording, because each draw may "

@@ -22,6 +22,7 @@ __all__ = [
     "EpochOrder",
     "Permutation",
     "draw_below",
+    "draw_below_each",
     "epoch_key",
     "permute_each",
     "scramble",
@@ -83,6 +84,31 @@ def draw_below(n: int, counters: NDArray[np.int64], key: int) -> NDArray[np.int6
     many = np.uint64(n)
     # The upper 64 of the 96 bits of hash * n; the upper half of those is the number.
     return (((hashes >> _32) * many + ((hashes & _LOW_32) * many >> _32)) >> _32).astype(np.int64)
+
+
+def draw_below_each(
+    n: NDArray[np.int64], counters: NDArray[np.int64], key: int
+) -> NDArray[np.int64]:
+    """Return a number in [0, n) for each n and counter, uniform to one in 2^64 / n.
+
+    Parameters
+    ----------
+    n : ndarray of int64, shape ``(numbers,)``
+        Each from 1 up.
+    counters : ndarray of int64, shape ``(numbers,)``
+    key : int
+        64 bits; equal n, counters and keys give equal numbers.
+    """
+    hashes = scramble(counters.astype(np.uint64) * STEP, key)
+    many = n.astype(np.uint64)
+    # The upper 64 of the 128 bits of hash * n, from the products of 32-bit halves.
+    high, low = hashes >> _32, hashes & _LOW_32
+    many_high, many_low = many >> _32, many & _LOW_32
+    first, second = high * many_low, low * many_high
+    middle = (low * many_low >> _32) + (first & _LOW_32) + (second & _LOW_32)
+    top = high * many_high + (first >> _32) + (second >> _32) + (middle >> _32)
+    numbers: NDArray[np.int64] = top.astype(np.int64)
+    return numbers
 
 
 class Permutation:

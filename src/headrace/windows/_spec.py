@@ -37,6 +37,8 @@ class WindowSpec:
         window.
     channel : "mix", "all" or int
         The mean of all channels, all channels, or the index of one.
+    min_audio : int
+        A window with fewer samples of audio than this is left out; the rest of it would be zeros.
     """
 
     sample_rate: int
@@ -45,14 +47,21 @@ class WindowSpec:
     tail: Tail = "pad"
     min_tail: int = 0
     channel: Channel = "mix"
+    min_audio: int = 0
 
     def __post_init__(self) -> None:
-        for name, minimum in (("sample_rate", 1), ("size", 1), ("hop", 1), ("min_tail", 0)):
+        minima = {"sample_rate": 1, "size": 1, "hop": 1, "min_tail": 0, "min_audio": 0}
+        for name, minimum in minima.items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < minimum:
                 raise InvalidWindowsError(
                     f"{name} must be a whole number from {minimum} up, not {brief(value)}."
                 )
+        if self.min_audio > self.size:
+            raise InvalidWindowsError(
+                f"min_audio={self.min_audio} is more than a window's {self.size} samples, so that "
+                "no window would be left: give less."
+            )
         if self.tail not in get_args(Tail):
             raise InvalidWindowsError(
                 f'tail must be "pad", "shift" or "drop", not {brief(self.tail)}.'
@@ -75,6 +84,7 @@ class WindowSpec:
         tail: Tail = "pad",
         min_tail_s: float | None = None,
         channel: Channel = "mix",
+        min_audio_s: float = 0.0,
     ) -> WindowSpec:
         """Make a spec from seconds, rounded to whole samples at `sample_rate`.
 
@@ -89,6 +99,8 @@ class WindowSpec:
             See the attributes.
         min_tail_s : float, optional
             Seconds; default: a quarter of `window_s`.
+        min_audio_s : float
+            Seconds, at most `window_s`.
 
         Raises
         ------
@@ -103,6 +115,12 @@ class WindowSpec:
         window_s = _check_number("window_s", window_s)
         hop_s = window_s if hop_s is None else _check_number("hop_s", hop_s)
         min_tail_s = window_s / 4 if min_tail_s is None else _check_number("min_tail_s", min_tail_s)
+        min_audio_s = _check_number("min_audio_s", min_audio_s)
+        if min_audio_s > window_s:
+            raise InvalidWindowsError(
+                f"min_audio_s={min_audio_s!r} is more than window_s={window_s!r}, so that no "
+                "window would be left: give less."
+            )
         for name, seconds in (("window_s", window_s), ("hop_s", hop_s)):
             if 2 * seconds * rate < 1:  # rounds to no sample
                 raise InvalidWindowsError(
@@ -123,6 +141,7 @@ class WindowSpec:
             tail=tail,
             min_tail=round(min_tail_s * rate),
             channel=channel,
+            min_audio=round(min_audio_s * rate),
         )
 
 

@@ -1,8 +1,8 @@
 """Sets of windows: which recording, first sample and valid samples are at each place of a set.
 
-The sets are the windows that recordings are cut into, windows at given times, a slice of a set,
-chosen windows of a set, and several sets one after the other. All are pure and vectorised. They
-store nothing for each window, except for windows that were given one by one.
+The sets are the windows that recordings are cut into, windows at given times, random crops, a slice
+of a set, chosen windows of a set, and several sets one after the other. All are pure and
+vectorised. They store nothing for each window, except for windows that were given one by one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from headrace.errors import InvalidWindowsError
 from headrace.windows._geometry import Geometry
 from headrace.windows._identity import (
     AllWindows,
+    AudibleCutIdentity,
+    CropsIdentity,
     CutIdentity,
     RecordingsIdentity,
     SetIdentity,
@@ -30,7 +32,7 @@ from headrace.windows._identity import (
     digest_arrays,
 )
 from headrace.windows._intervals import concatenate_ranges
-from headrace.windows._permutation import draw_below, epoch_key
+from headrace.windows._permutation import draw_below, draw_below_each, epoch_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConcatenatedSet",
+    "Crops",
     "CutWindows",
     "Runs",
     "WindowRows",
@@ -136,8 +139,24 @@ class WindowSet(ABC):
         """How the set was made, for `repr`."""
 
     @abstractmethod
-    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
-        """Return where the windows at `places` are in this epoch."""
+    def locate(
+        self,
+        places: NDArray[np.int64],
+        epoch: int = 0,
+        draws: NDArray[np.int64] | None = None,
+    ) -> WindowRows:
+        """Return where the windows at `places` are in this epoch.
+
+        Parameters
+        ----------
+        places : ndarray of int64, shape ``(rows,)``
+            Places in the set.
+        epoch : int
+            The epoch.
+        draws : ndarray of int64, shape ``(rows,)``, optional
+            The number of each draw, where an order may draw a place several times in an epoch:
+            each draw is then a random crop of its own.
+        """
 
     def sliced(self, places: range) -> WindowSet:
         """Return the set of the windows at a range of places."""
@@ -178,8 +197,8 @@ class WindowSet(ABC):
         del places
         raise InvalidWindowsError(
             "coverage is only known for all windows of one catalog or a slice of neighbouring "
-            "ones, not for slices with a step, windows taken one by one or at given times, or "
-            "several sets."
+            "ones, not for slices with a step, windows taken one by one or at given times, "
+            "random crops, or several sets."
         )
 
 
@@ -206,9 +225,14 @@ class _Slice(WindowSet):
         """The description of the base set."""
         return self._base.description
 
-    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
+    def locate(
+        self,
+        places: NDArray[np.int64],
+        epoch: int = 0,
+        draws: NDArray[np.int64] | None = None,
+    ) -> WindowRows:
         """Return where the windows at `places` are in this epoch."""
-        rows = self._base.locate(self._chosen.start + places * self._chosen.step, epoch)
+        rows = self._base.locate(self._chosen.start + places * self._chosen.step, epoch, draws)
         rows.index = places
         return rows
 
@@ -254,9 +278,14 @@ class _Taken(WindowSet):
         """The size and the description of the base set."""
         return f"taken from {len(self._base):,} {self._base.description}"
 
-    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
+    def locate(
+        self,
+        places: NDArray[np.int64],
+        epoch: int = 0,
+        draws: NDArray[np.int64] | None = None,
+    ) -> WindowRows:
         """Return where the windows at `places` are in this epoch."""
-        rows = self._base.locate(self._places[places], epoch)
+        rows = self._base.locate(self._places[places], epoch, draws)
         rows.index = places
         return rows
 
@@ -316,13 +345,19 @@ class ConcatenatedSet(WindowSet):
         """The number of sets."""
         return f"of {format_count(len(self.sets), 'source')}"
 
-    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
+    def locate(
+        self,
+        places: NDArray[np.int64],
+        epoch: int = 0,
+        draws: NDArray[np.int64] | None = None,
+    ) -> WindowRows:
         """Return where the windows at `places` are in this epoch."""
         source = np.searchsorted(self.first, places, side="right") - 1
         located = WindowRows(places, source, *(np.empty(len(places), np.int64) for _ in range(3)))
         for number in np.unique(source).tolist():
             one, here = self.sets[number], source == number
-            found = one.locate(places[here] - self.first[number], epoch)
+            numbers = None if draws is None else draws[here]
+            found = one.locate(places[here] - self.first[number], epoch, numbers)
             located.recording[here] = one.recordings.numbers_in(self.recordings, found.recording)
             located.start[here], located.valid[here] = found.start, found.valid
         return located
@@ -368,9 +403,14 @@ class CutWindows(WindowSet):
         """The hop and the tail."""
         return f"every {self.spec.hop / self.spec.sample_rate:g} s (tail={self.spec.tail!r})"
 
-    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
+    def locate(
+        self,
+        places: NDArray[np.int64],
+        epoch: int = 0,
+        draws: NDArray[np.int64] | None = None,
+    ) -> WindowRows:
         """Return where the windows at `places` are: the same in every epoch."""
-        del epoch
+        del epoch, draws
         return WindowRows(places, np.zeros(len(places), np.int64), *self.geometry.locate(places))
 
     def runs(self) -> Runs:
@@ -438,8 +478,14 @@ class WindowsAtTimes(WindowSet):
         jitter = self._jitter / self.spec.sample_rate
         return "at given times" + (f" with a jitter of up to {jitter:g} s" if jitter else "")
 
-    def locate(self, places: NDArray[np.int64], epoch: int = 0) -> WindowRows:
+    def locate(
+        self,
+        places: NDArray[np.int64],
+        epoch: int = 0,
+        draws: NDArray[np.int64] | None = None,
+    ) -> WindowRows:
         """Return where the windows at `places` are in this epoch."""
+        del draws
         start, samples = self._start[places], self._samples[places]
         if self._jitter:
             key = epoch_key(self._seed, epoch, "jitter")
@@ -454,12 +500,103 @@ class WindowsAtTimes(WindowSet):
         )
 
 
+class Crops(WindowSet):
+    """Windows at random places of their recordings, which are new in every epoch.
+
+    The places of a recording are uniform over all that a window fits in. A recording that is not
+    longer than a window has one place, its start.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        The recordings.
+    spec : WindowSpec
+        Sample rate, length and channel, and the audio that a recording needs.
+    samples : ndarray of int64, shape ``(recordings,)``
+        Samples of each recording at the target rate.
+    per_recording : int
+        Windows of each recording.
+    seed : int
+        Seed of the places, which are hashes of (seed, epoch, place in the set) or, where an order
+        may draw a window several times, of (seed, epoch, number of the draw).
+
+    Attributes
+    ----------
+    per_recording : int
+        As given.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        spec: WindowSpec,
+        samples: NDArray[np.int64],
+        per_recording: int,
+        seed: int,
+    ) -> None:
+        self.recordings = Recordings(catalog)
+        self.spec = spec
+        self.overlap = spec.size
+        self._samples = samples
+        self._recording: NDArray[np.int64] | None = None  # None: all recordings
+        if spec.min_audio and samples.min(initial=spec.size) < spec.min_audio:
+            self._recording = np.flatnonzero(samples >= spec.min_audio)
+        self.per_recording = per_recording
+        self._seed = seed
+
+    @property
+    def recording(self) -> NDArray[np.int64]:
+        """Number of each window's recording: int64, shape ``(windows,)``."""
+        return self._recording_of(np.arange(len(self), dtype=np.int64))
+
+    def __len__(self) -> int:
+        recordings = self._samples if self._recording is None else self._recording
+        return len(recordings) * self.per_recording
+
+    @property
+    def identity(self) -> SetIdentity:
+        """The recordings, the length, and the seed."""
+        return SetIdentity(
+            _recordings_identity(self.recordings),
+            _cut_identity(self.spec),
+            CropsIdentity(self.per_recording, self._seed),
+        )
+
+    @property
+    def description(self) -> str:
+        """That the places are random."""
+        return "cropped at random"
+
+    def _recording_of(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        number = places // self.per_recording
+        return number if self._recording is None else self._recording[number]
+
+    def locate(
+        self,
+        places: NDArray[np.int64],
+        epoch: int = 0,
+        draws: NDArray[np.int64] | None = None,
+    ) -> WindowRows:
+        """Return where the windows at `places` are in this epoch."""
+        recording = self._recording_of(places)
+        samples = self._samples[recording]
+        starts = np.maximum(samples - self.spec.size, 0) + 1
+        counters = places if draws is None else draws
+        start = draw_below_each(starts, counters, epoch_key(self._seed, epoch, "crop"))
+        return WindowRows(
+            places,
+            np.zeros(len(places), np.int64),
+            recording,
+            start,
+            np.minimum(self.spec.size, samples - start),
+        )
+
+
 def _recordings_identity(recordings: Recordings) -> RecordingsIdentity:
     (catalog,) = recordings.catalogs
     return RecordingsIdentity(len(catalog), 1, catalog.fingerprint)
 
 
 def _cut_identity(spec: WindowSpec) -> CutIdentity:
-    return CutIdentity(
-        spec.sample_rate, spec.size, spec.hop, spec.tail, spec.min_tail, spec.channel
-    )
+    cut = (spec.sample_rate, spec.size, spec.hop, spec.tail, spec.min_tail, spec.channel)
+    return AudibleCutIdentity(*cut, spec.min_audio) if spec.min_audio else CutIdentity(*cut)

@@ -18,7 +18,7 @@ from headrace._validation import check_whole_number
 from headrace.errors import CatalogError, InvalidWindowsError
 from headrace.metadata import parse_zone
 from headrace.windows._batch import AudioExample, Batch
-from headrace.windows._draws import Sampled, check_weights
+from headrace.windows._draws import Draws, Sampled, SampledOnce, check_weights
 from headrace.windows._identity import InOrderIdentity, RecordingShardIdentity, WindowsIdentity
 from headrace.windows._labels import Labels
 from headrace.windows._orders import Shuffle, resolve_order
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from headrace.catalog import Catalog, Recordings
     from headrace.inference import Run
     from headrace.loading import Loader
-    from headrace.windows._draws import Mixed
     from headrace.windows._identity import OrderIdentity
     from headrace.windows._labels import Unannotated
     from headrace.windows._orders import Order
@@ -62,7 +61,7 @@ __all__ = ["Windows"]
 class Windows(Sequence[AudioExample]):
     """Fixed-length windows of recordings, at one sample rate.
 
-    `Catalog.windows`, `Catalog.windows_at`, `concat` and `mix` return them. Indexing with an
+    `Catalog.windows`, `windows_at`, `crops`, `concat` and `mix` return them. Indexing with an
     integer decodes that window in the calling thread. Methods return new `Windows`. Call them in
     this sequence: first those that choose a *set* (slice, `take`, `filter`, `during`, `sun`,
     `concat`), then at most one *order* (`shuffle`, `sample`, `mix`), then at most one `shard`.
@@ -89,7 +88,7 @@ class Windows(Sequence[AudioExample]):
     def __init__(
         self,
         chosen: WindowSet,
-        order: Shuffle | Sampled | Mixed | None = None,
+        order: Shuffle | Draws | None = None,
         share: Shard | None = None,
     ) -> None:
         self.spec: WindowSpec = chosen.spec
@@ -306,30 +305,49 @@ class Windows(Sequence[AudioExample]):
         self._check_unordered("shuffled again" if isinstance(self._order, Shuffle) else "shuffled")
         return self._derive(self._set, order)
 
-    def sample(self, weights: ArrayLike, n: int | None = None, seed: int = 0) -> Windows:
-        """Return `n` draws with replacement in every epoch, in proportion to weights.
+    def sample(
+        self,
+        weights: ArrayLike | None = None,
+        n: int | None = None,
+        seed: int = 0,
+        *,
+        replacement: bool = True,
+    ) -> Windows:
+        """Return `n` draws in every epoch, in proportion to weights.
 
-        A draw is a hash of (seed, epoch, position). The table of the weights has 16 bytes for each
-        window.
+        Every epoch has new draws. With replacement, a draw is a hash of (seed, epoch, position),
+        and the table of the weights has 16 bytes for each window. Of `Catalog.crops`, each draw is
+        a crop of its own, also where a recording is drawn several times.
 
         Parameters
         ----------
-        weights : sequence of float
-            One for each window, not negative. They need not sum to 1.
+        weights : sequence of float, optional
+            One for each window, not negative. They need not sum to 1. Default: all are equal.
         n : int, optional
             Draws in an epoch. Default: the number of windows.
         seed : int
             Seed of the draws.
+        replacement : bool
+            Whether a window may be drawn several times in an epoch. Without replacement, a window
+            is drawn at most once: after each draw, the others keep their weights. Then the tables
+            of the weights have 40 bytes for each window, and none if all are equal.
 
         Raises
         ------
         InvalidWindowsError
-            The weights are invalid, or the windows already have an order.
+            The weights are invalid, the windows already have an order, or there are fewer windows
+            with a positive weight than draws without replacement.
         """
         self._check_unordered("sampled")
-        values = check_weights(weights, len(self), "window")
         n = len(self) if n is None else check_whole_number("n", n, 1)
-        return self._derive(self._set, Sampled(values, n, check_whole_number("seed", seed)))
+        seed = check_whole_number("seed", seed)
+        if not replacement:
+            once = None if weights is None else check_weights(weights, len(self), "window")
+            return self._derive(self._set, SampledOnce(once, len(self), n, seed))
+        values = check_weights(
+            np.ones(len(self)) if weights is None else weights, len(self), "window"
+        )
+        return self._derive(self._set, Sampled(values, n, seed))
 
     def shard(
         self,
@@ -527,7 +545,7 @@ class Windows(Sequence[AudioExample]):
         """Return the number of windows of each class.
 
         The windows are those of the unshuffled set, whatever the order and the shard: each sampled
-        or mixed window counts once, and those of all ranks count.
+        or mixed window counts once, and those of all ranks count. Crops are those of epoch 0.
 
         Raises
         ------
@@ -542,7 +560,8 @@ class Windows(Sequence[AudioExample]):
         The weight of a window is the sum over its classes of 1 / (number of windows of that class).
         If no window has two classes, all classes are drawn equally often. Windows without any class
         count as one more class. Windows whose classes are all
-        unknown have the weight 0.
+        unknown have the weight 0. Crops are those of epoch 0: their weights hold for all epochs if
+        labels are of whole recordings.
 
         Returns
         -------
@@ -783,8 +802,8 @@ class Windows(Sequence[AudioExample]):
 
         Columns: ``index`` (int64), ``id`` of the recording (string), and ``start``, ``end`` (int64,
         in samples at `spec.sample_rate`, half-open; the end may be after that of the recording).
-        Concatenated and mixed windows also have ``source`` (int64). Windows with a jitter are those
-        of epoch 0.
+        Concatenated and mixed windows also have ``source`` (int64). Windows with a jitter and crops
+        are those of epoch 0.
 
         Parameters
         ----------
@@ -839,9 +858,28 @@ class Windows(Sequence[AudioExample]):
         index : ndarray of int64, shape ``(rows,)``
             Places in the unshuffled set.
         epoch : int
-            Matters only for windows with a jitter.
+            Matters only for windows with a jitter, and for crops.
         """
         return self._set.locate(index, epoch)
+
+    def rows_at(self, positions: NDArray[np.int64], epoch: int, order: EpochOrder) -> WindowRows:
+        """Return where the windows at some positions of an epoch's order are.
+
+        Parameters
+        ----------
+        positions : ndarray of int64, shape ``(rows,)``
+            Positions in `order`.
+        epoch : int
+            The epoch.
+        order : EpochOrder
+            ``windows.order.epoch(epoch)``, computed once for many calls.
+        """
+        draws = positions if isinstance(self._order, Draws) else None
+        return self._set.locate(order(positions), epoch, draws)
+
+    def first_epoch_rows(self, positions: NDArray[np.int64]) -> WindowRows:
+        """Return where the windows at some positions of epoch 0 are: what indexing returns."""
+        return self.rows_at(positions, 0, self._first_epoch)
 
     @cached_property
     def _resolved(self) -> tuple[Order, int]:
@@ -995,7 +1033,7 @@ class Windows(Sequence[AudioExample]):
     def _derive(
         self,
         chosen: WindowSet,
-        order: Shuffle | Sampled | Mixed | None = None,
+        order: Shuffle | Draws | None = None,
         share: Shard | None = None,
     ) -> Windows:
         view = Windows(chosen, order, share)
