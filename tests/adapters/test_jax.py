@@ -61,6 +61,20 @@ def test_batches_equal_the_loaders(windows: Windows, loader: Loader) -> None:
         assert len(batch) == 5
 
 
+def test_columns_are_those_of_the_batch(windows: Windows) -> None:
+    """Columns stay NumPy arrays, with the values of each row, those of added rows too."""
+    site = [f"S{row}" for row in range(len(windows.catalog))]
+    sited = windows.catalog.with_columns(site=site, number=list(range(len(site))))
+    how: dict[str, Any] = {"batch_size": 5, "last": "pad", "columns": ["site", "number"]}
+    loader = sited.windows(8_000, 0.25).loader(**how)
+    plain = list(loader)
+
+    for batch, expected in zip(JaxLoader(loader), plain, strict=True):
+        for name in ("site", "number"):
+            np.testing.assert_array_equal(batch.columns[name], expected.columns[name])
+    assert plain[-1].columns["site"].tolist()[-2:] == ["", ""]
+
+
 def test_labels_are_arrays(windows: Windows) -> None:
     """Labels and their mask are JAX arrays."""
     labelled = windows.label(call_annotations())

@@ -6,10 +6,12 @@ import gc
 import pickle
 from collections import deque
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from headrace.errors import InvalidWindowsError, ReadError
@@ -133,6 +135,40 @@ def test_labels_are_tensors(labelled: Windows) -> None:
     for item, example in zip(Dataset(labelled), labelled, strict=True):
         assert example.labels is not None
         assert item["labels"].tolist() == example.labels.tolist()
+
+
+def test_columns_are_tensors_and_lists(windows: Windows) -> None:
+    """Numbers and bools are tensors of the column's type; texts, times and nulls are lists."""
+    count = len(windows.catalog)
+    moment = datetime(2024, 5, 1, 4, 30, tzinfo=UTC)
+    catalog = windows.catalog.with_columns(
+        text=[f"word {row}" for row in range(count)],
+        number=list(range(count)),
+        gain=[None, *[0.5] * (count - 1)],
+        night=[True] * count,
+        at=[moment] * count,
+        exact=pa.array([moment] * count, pa.timestamp("ns", "UTC")),
+    )
+    names = ["text", "number", "gain", "night", "at", "exact"]
+    loader = catalog.windows(8_000, 0.25).loader(batch_size=5, columns=names)
+    plain = list(loader)
+    seen = []
+    for batch, expected in zip(TorchLoader(loader), plain, strict=True):
+        columns = batch.columns
+        assert columns["text"] == expected.columns["text"].tolist()
+        assert columns["number"].dtype is torch.int64
+        assert columns["gain"].dtype is torch.float64
+        assert columns["night"].dtype is torch.bool
+        assert columns["number"].tolist() == expected.columns["number"].tolist()
+        assert columns["at"] == columns["exact"] == [moment.replace(tzinfo=None)] * len(batch)
+        seen += columns["number"].tolist()
+    (fields, *_) = TorchLoader(loader, fields=("audio", "columns"))
+
+    assert sorted(set(seen)) == list(range(count))
+    assert fields[1]["text"] == plain[0].columns["text"].tolist()
+    assert next(iter(TorchLoader(windows.loader(batch_size=5)))).columns == {}
+    with pytest.raises(ValueError, match=r"these batches have no columns: .*columns=\[...\]"):
+        TorchLoader(windows.loader(batch_size=5), fields=("audio", "columns"))
 
 
 def test_a_missing_device_raises(loader: Loader) -> None:

@@ -208,6 +208,11 @@ class DeviceLoader(ABC, Generic[T]):
         self.loader = loader
         self.fields = None if fields is None else tuple(fields)
         self._fields = check_fields(fields, _BATCH_FIELDS, "a batch")
+        if fields is not None and "columns" in self._fields and not loader.columns:
+            raise ValueError(
+                "these batches have no columns: leave them out of fields, or name the catalog's "
+                "columns in windows.loader(columns=[...])."
+            )
         self.ahead = check_whole_number("ahead", ahead, 0)
         loader.lend(self.ahead, allocate)
         self._state: Mapping[str, Any] = loader.state_dict()

@@ -11,7 +11,7 @@ Guarantees
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headrace.adapters._device_loader import DEVICE_FIELDS, CompletedTransfer, DeviceLoader
@@ -52,7 +52,7 @@ class JaxBatch:
         As in `Batch`.
     valid : Array of bool, shape ``(batch,)``
         False for rows that hold no window.
-    file_id, path, offset, end_s, index, valid_samples, source, sample_rate, state
+    file_id, path, offset, end_s, index, valid_samples, source, sample_rate, state, columns
         As in `Batch`: NumPy arrays, tuples and numbers on the CPU.
     """
 
@@ -69,6 +69,7 @@ class JaxBatch:
     source: NDArray[np.int64]
     sample_rate: int
     state: Mapping[str, Any]
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.audio, self.file_id, self.offset))

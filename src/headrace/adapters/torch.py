@@ -11,7 +11,7 @@ Guarantees
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from dataclasses import fields as fields_of
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -70,6 +70,9 @@ class TorchBatch:
         As in `Batch`.
     valid : Tensor of bool, shape ``(batch,)``
         False for rows that hold no window.
+    columns : mapping of str to Tensor or list
+        As in `Batch`: numbers and bools are tensors on the CPU, texts and others are lists. Times
+        are `datetime.datetime`, in UTC.
     file_id, path, offset, end_s, index, valid_samples, source, sample_rate, state
         As in `Batch`: NumPy arrays, tuples and numbers on the CPU.
     """
@@ -87,6 +90,7 @@ class TorchBatch:
     source: NDArray[np.int64]
     sample_rate: int
     state: Mapping[str, Any]
+    columns: Mapping[str, torch.Tensor | list[Any]] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """Return this batch with its tensors on `device`, copied as `torch.Tensor.to` does."""
@@ -164,6 +168,8 @@ class TorchLoader(DeviceLoader[Any]):
         for name, value in values.items():
             if isinstance(value, np.ndarray) and (self.fields or name in DEVICE_FIELDS):
                 values[name] = _as_tensor(value)
+        if "columns" in values:
+            values["columns"] = _as_torch_columns(values["columns"])
         if self._cuda is not None:
             return _CudaTransfer(self._cuda, values, self._pack)
         return CompletedTransfer(self._pack(_to_device(values, self.device)))
@@ -180,10 +186,11 @@ def inference_mode() -> AbstractContextManager[Any]:
 
 def as_tensors(batch: Batch, device: torch.device | str) -> TorchBatch:
     """Return a batch as tensors on a device."""
-    values = {field.name: getattr(batch, field.name) for field in fields_of(batch)}
+    values = {one.name: getattr(batch, one.name) for one in fields_of(batch)}
     for name in DEVICE_FIELDS:
         if values[name] is not None:
             values[name] = _as_tensor(values[name])
+    values["columns"] = _as_torch_columns(values["columns"])
     return TorchBatch(**_to_device(values, torch.device(device)))
 
 
@@ -272,7 +279,7 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
     """
 
     def __init__(self, windows: Windows, fields: Sequence[str] | None = None) -> None:
-        known = [field.name for field in fields_of(AudioExample)]
+        known = [one.name for one in fields_of(AudioExample) if one.name != "columns"]
         self.windows = windows
         self.fields = None if fields is None else tuple(fields)
         self._fields = check_fields(fields, known, "an example")
@@ -308,6 +315,21 @@ def _as_tensor(array: NDArray[Any]) -> torch.Tensor:
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()
     return torch.from_numpy(array)
+
+
+def _as_torch_columns(
+    columns: Mapping[str, NDArray[Any]],
+) -> dict[str, torch.Tensor | list[Any]]:
+    """Return a batch's columns as tensors of numbers and bools, and lists of others."""
+    values: dict[str, torch.Tensor | list[Any]] = {}
+    for name, column in columns.items():
+        if column.dtype.kind in "biuf":
+            values[name] = _as_tensor(column)
+        elif column.dtype.kind in "mM":  # of nanoseconds, NumPy would make a list of numbers
+            values[name] = column.astype(f"{column.dtype.kind}8[us]").tolist()
+        else:
+            values[name] = column.tolist()
+    return values
 
 
 def _to_device(

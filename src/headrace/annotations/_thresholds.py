@@ -39,7 +39,8 @@ def class_thresholds(
         if unknown := [name for name in threshold if name not in set(classes)]:
             raise error(
                 f"threshold= has {brief(unknown[0])}, which is not one of the {len(classes)} "
-                f"classes, such as {classes[0] if classes else None!r}: name classes as they are written."
+                f"classes, such as {classes[0] if classes else None!r}: name classes as they are "
+                "written."
             )
         values = [threshold.get(name, np.inf) for name in classes]
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from headrace.windows import Batch, generator, takes_rng
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from headrace.loading._catalog_columns import CatalogColumns
     from headrace.windows import Function, Windows
 
 __all__ = ["BatchMap"]
@@ -72,7 +73,12 @@ class BatchMap:
 
     @classmethod
     def try_on_noise(
-        cls, function: Function | None, seed: int, windows: Windows, batch_size: int | None
+        cls,
+        function: Function | None,
+        seed: int,
+        windows: Windows,
+        batch_size: int | None,
+        columns: CatalogColumns,
     ) -> BatchMap | None:
         """Return the map of the user's function after a trial on noise, or None without one.
 
@@ -88,12 +94,15 @@ class BatchMap:
         if batch_size is None:
             raise ValueError("batch_map works on batches: give batch_size, or use windows.map.")
         batch_map = cls(function, seed, windows.share.rank)
-        batch_map.extra_bytes = batch_map._measure_extra_bytes(windows, batch_size)
+        batch_map.extra_bytes = batch_map._measure_extra_bytes(windows, batch_size, columns)
         return batch_map
 
-    def _measure_extra_bytes(self, windows: Windows, batch_size: int) -> int:
+    def _measure_extra_bytes(
+        self, windows: Windows, batch_size: int, columns: CatalogColumns
+    ) -> int:
         """Call the function on a batch of noise, and return the bytes of the arrays it added."""
-        batch = windows.noise_batch(batch_size)
+        first_recording = np.zeros(batch_size, np.int64)
+        batch = replace(windows.noise_batch(batch_size), columns=columns.rows(first_recording))
         noise = f"noise, {batch.audio.dtype} of shape {batch.audio.shape}"
         result = self._call(batch, 0, 0, noise)
         known = _arrays(batch)

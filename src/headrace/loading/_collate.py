@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from headrace.loading._catalog_columns import CatalogColumns
     from headrace.windows import WindowRows, Windows
 
 __all__ = ["collate", "make_examples"]
@@ -27,6 +28,7 @@ def make_examples(
     failed: Collection[int] = (),
     *,
     with_labels: bool = True,
+    columns: CatalogColumns | None = None,
 ) -> Iterator[AudioExample]:
     """Yield an example for each array of `audio`.
 
@@ -44,6 +46,8 @@ def make_examples(
         Rows that could not be read. They have no valid samples.
     with_labels : bool
         Whether to look up the labels.
+    columns : CatalogColumns, optional
+        The columns of the catalog to look up.
 
     Yields
     ------
@@ -54,10 +58,14 @@ def make_examples(
     labels, mask = _labels(windows, rows, list(failed)) if with_labels else (None, None)
     starts, indices = rows.start.tolist(), rows.index.tolist()
     sources, valid = rows.source.tolist(), rows.valid.tolist()
+    values = {} if columns is None else columns.rows(rows.recording, padding_rows=1)
     for row, samples in enumerate(audio):
         if row >= len(ids):
             samples[:] = 0
-            padding = AudioExample(samples, "", 0.0, spec.sample_rate, "", -1, 0.0, 0)
+            padding = AudioExample(
+                *(samples, "", 0.0, spec.sample_rate, "", -1, 0.0, 0),
+                columns={name: column[-1] for name, column in values.items()},
+            )
             yield (
                 padding
                 if windows.labels is None
@@ -81,6 +89,7 @@ def make_examples(
             source=sources[row],
             labels=None if labels is None else labels[row],
             label_mask=None if mask is None else mask[row],
+            columns={name: column[row] for name, column in values.items()},
         )
 
 
@@ -94,6 +103,7 @@ def collate(
     *,
     drop_failed: bool,
     padding_rows: int,
+    columns: CatalogColumns | None = None,
 ) -> Batch:
     """Return the batch of `rows`, whose audio is in the first rows of `buffer`.
 
@@ -116,10 +126,13 @@ def collate(
         as not valid.
     padding_rows : int
         Rows of zeros to append.
+    columns : CatalogColumns, optional
+        The columns of the catalog to look up.
     """
     rate = windows.spec.sample_rate
     ids, paths = ids_and_paths
     index, source, start, samples = rows.index, rows.source, rows.start, rows.valid.copy()
+    recording = rows.recording
     valid = np.ones(len(index), bool)
     bad = sorted(failed)
     valid[bad], samples[bad] = False, 0
@@ -128,8 +141,8 @@ def collate(
         good = np.flatnonzero(valid)
         for to, row in enumerate(good):  # in rising order: no row is overwritten before it moves
             buffer[to] = buffer[row]
-        index, source, start, samples, valid = (
-            a[good] for a in (index, source, start, samples, valid)
+        index, source, recording, start, samples, valid = (
+            a[good] for a in (index, source, recording, start, samples, valid)
         )
         ids, paths = [ids[i] for i in good], [paths[i] for i in good]
         if labels is not None and mask is not None:
@@ -160,6 +173,7 @@ def collate(
         state=state,
         labels=labels,
         label_mask=mask,
+        columns={} if columns is None else columns.rows(recording, padding_rows),
     )
 
 

@@ -28,6 +28,7 @@ from headrace.concurrency import Prefetcher, register_fork_listener
 from headrace.errors import ClosedError, InvalidWindowsError, ReadError
 from headrace.loading._batch_map import BatchMap
 from headrace.loading._buffers import BufferPool
+from headrace.loading._catalog_columns import CatalogColumns
 from headrace.loading._fetching import FetchTotals, check_cache, make_fetcher
 from headrace.loading._ledger import Ledger, parse_max_failures
 from headrace.loading._plan import Plan
@@ -40,7 +41,7 @@ from headrace.observe import Live, Meter, record_trace
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Self
 
@@ -96,6 +97,7 @@ class Loader:
         max_failures: float | None = None,
         stall_timeout_s: float | None = None,
         batch_map: Function | None = None,
+        columns: Sequence[str] = (),
         seed: int = 0,
         fetches: int | Literal["auto"] = "auto",
         cache: str | os.PathLike[str] | None = None,
@@ -116,7 +118,8 @@ class Loader:
         self.epoch = 0
         self.last = last
         self.on_error = on_error
-        checked_map = BatchMap.try_on_noise(batch_map, seed, windows, batch_size)
+        self._columns = CatalogColumns(windows.recordings, columns)
+        checked_map = BatchMap.try_on_noise(batch_map, seed, windows, batch_size, self._columns)
         self._make_plan = partial(
             Plan,
             windows,
@@ -125,12 +128,13 @@ class Loader:
             prefetch=prefetch,
             memory=None if memory is None else parse_bytes(memory),
             last=last,
+            columns=self._columns,
             extra_batch_bytes=checked_map.extra_bytes if checked_map else 0,
         )
         self._plan = self._make_plan()
         self._plan.check_not_empty()
         # Refers to the windows and not to the loader: a worker must not keep the loader alive.
-        self._build = partial(WorkResult.build_examples, windows=windows)
+        self._build = partial(WorkResult.build_examples, windows=windows, columns=self._columns)
         self._buffers = None
         if batch_size is not None:
             self._build = partial(
@@ -139,6 +143,7 @@ class Loader:
                 on_error=on_error,
                 pad=last == "pad",
                 batch_map=checked_map,
+                columns=self._columns,
             )
             shape = (batch_size, *windows.shape)
             self._buffers = BufferPool(shape, self._plan.max_deliveries, windows.dtype)
@@ -163,6 +168,11 @@ class Loader:
         self._position = (0, 0)  # epoch, and position after the last delivery
         self._newest: weakref.ref[_Iteration] | None = None
         self._closed = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The catalog's columns that are delivered with the windows."""
+        return self._columns.names
 
     @property
     def workers(self) -> int:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from headrace.loading._catalog_columns import CatalogColumns
     from headrace.windows import WindowRows, Windows
 
 __all__ = ["Plan", "ScratchSize", "chunk_outputs"]
@@ -134,6 +135,8 @@ class Plan:
         Limit on `memory_bound`, in bytes.
     last : {"keep", "drop", "pad"}
         What happens to a last batch that is not full.
+    columns : CatalogColumns, optional
+        The columns of the catalog that are delivered.
     extra_batch_bytes : int
         Bytes of a batch that are outside its buffer.
     lent_batches : int
@@ -165,11 +168,13 @@ class Plan:
         prefetch: int | Literal["auto"],
         memory: int | None,
         last: Literal["keep", "drop", "pad"],
+        columns: CatalogColumns | None = None,
         extra_batch_bytes: int = 0,
         lent_batches: int = 0,
     ) -> None:
         self.windows = windows
         self._memory = memory
+        self._columns = columns
         self._extra_batch_bytes = extra_batch_bytes
         self._lent_batches = lent_batches
         self.batch_size = batch_size
@@ -224,8 +229,9 @@ class Plan:
     @property
     def delivery_bytes(self) -> int:
         """Bytes of a batch, or of a single example."""
-        rows = (self.row_bytes + self.windows.label_row_bytes) * (self.batch_size or 1)
-        return rows + self._extra_batch_bytes
+        row = self.row_bytes + self.windows.label_row_bytes
+        row += 0 if self._columns is None else self._columns.row_bytes
+        return row * (self.batch_size or 1) + self._extra_batch_bytes
 
     def check_not_empty(self) -> None:
         """Raise `InvalidWindowsError` if an epoch has no deliveries."""
@@ -356,9 +362,10 @@ class Plan:
 
     @cached_property
     def table_bytes(self) -> int:
-        """Bytes of the resamplers' coefficients, the order and the labels."""
+        """Bytes of the resamplers' coefficients, the order, the labels and the columns."""
         target = self.windows.spec.sample_rate
         tables = sum(table_bytes(rate, target) for rate in {one.sample_rate for one in self.kinds})
+        tables += 0 if self._columns is None else self._columns.nbytes
         return tables + self.windows.order.nbytes + self.windows.label_bytes
 
     def deliveries(self, position: int = 0) -> int:

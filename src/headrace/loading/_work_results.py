@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headrace.concurrency import CancellationToken
     from headrace.failures import Failure
     from headrace.loading._batch_map import BatchMap
+    from headrace.loading._catalog_columns import CatalogColumns
     from headrace.loading._transforming_reader import ReadFunction
     from headrace.loading._work_items import ReadGroup, WorkItem
     from headrace.observe import ReadTiming
@@ -107,11 +108,18 @@ class WorkResult:
                 self.memory[group.begin : group.stop] = reread[group.begin : group.stop]
         self.rereads.clear()
 
-    def build_examples(self, windows: Windows) -> None:
+    def build_examples(self, windows: Windows, *, columns: CatalogColumns) -> None:
         """Make the examples, each of which takes over its array."""
         rows, self.memory = self.memory, []
         self.examples = list(
-            make_examples(windows, self.item.rows, self.ids_and_paths(), rows, self.failures)
+            make_examples(
+                windows,
+                self.item.rows,
+                self.ids_and_paths(),
+                rows,
+                self.failures,
+                columns=columns,
+            )
         )
         self.examples.reverse()  # so that they can be popped in order
 
@@ -122,6 +130,7 @@ class WorkResult:
         on_error: Literal["raise", "skip", "mask"],
         pad: bool,
         batch_map: BatchMap | None,
+        columns: CatalogColumns,
     ) -> None:
         """Collate the batch, which takes over the buffer, and call the user's `batch_map`."""
         item, buffer, self.memory = self.item, self.memory, []
@@ -136,6 +145,7 @@ class WorkResult:
             make_state(windows, *item.resume_at),
             drop_failed=on_error == "skip",
             padding_rows=len(buffer) - len(item.rows.index) if fill else item.padding_rows,
+            columns=columns,
         )
         if batch_map is None or not len(self.batch.audio):
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headrace._formatting import format_count
@@ -46,6 +46,8 @@ class AudioExample:
         1 for each of the windows' ``classes`` that is present, else 0; None without labels.
     label_mask : ndarray of bool, shape ``(classes,)``, or None
         True for the classes whose presence is known; all False for a failed window.
+    columns : mapping of str to object
+        The recording's values of the columns that `Windows.loader` was given, by name.
     """
 
     audio: NDArray[np.float32]
@@ -59,6 +61,7 @@ class AudioExample:
     source: int = 0
     labels: NDArray[np.float32] | None = None
     label_mask: NDArray[np.bool_] | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.audio, self.file_id, self.offset))
@@ -101,6 +104,11 @@ class Batch:
         The state from which a loader resumes after this batch: see `Loader.load_state_dict`.
     labels, label_mask : ndarray of float32 and of bool, shape ``(batch, classes)``, or None
         As in `AudioExample`: multi-hot rows, and which of their values are known.
+    columns : mapping of str to ndarray of shape ``(batch,)``
+        The values of the columns that `Windows.loader` was given, by name, for each row. Numbers
+        have the column's dtype, or float64 with NaN if it has nulls; times are datetime64, in UTC;
+        texts and others are objects, and null is None. Added rows have 0, NaN, False, ``""`` or
+        None.
     """
 
     audio: NDArray[np.float32]
@@ -116,6 +124,7 @@ class Batch:
     state: Mapping[str, Any]
     labels: NDArray[np.float32] | None = None
     label_mask: NDArray[np.bool_] | None = None
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.audio, self.file_id, self.offset))

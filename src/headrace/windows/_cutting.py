@@ -150,8 +150,8 @@ def _report_short(catalog: Catalog, short: NDArray[np.bool_], than: str, advice:
         first, one = catalog[int(short.argmax())], count == 1
         warnings.warn(
             f"{count} of {len(short)} recordings {'has' if one else 'have'} no window, because "
-            f"{'it is' if one else 'they are'} shorter than {than}: the first is {first.id} with {first.duration_s:.3f} s. {advice} to keep "
-            "them.",
+            f"{'it is' if one else 'they are'} shorter than {than}: the first is {first.id} with "
+            f"{first.duration_s:.3f} s. {advice} to keep them.",
             HeadraceWarning,
             stacklevel=4,
         )

@@ -587,6 +587,7 @@ class Windows(Sequence[AudioExample]):
         max_failures: float | None = None,
         stall_timeout_s: float | None = None,
         batch_map: Function | None = None,
+        columns: Sequence[str] = (),
         seed: int = 0,
         fetches: int | Literal["auto"] = "auto",
         cache: str | os.PathLike[str] | None = None,
@@ -623,8 +624,12 @@ class Windows(Sequence[AudioExample]):
             ``batch_map(batch)``, which the workers call on each whole batch. It returns a `Batch`,
             or None if it worked in place. If it has an argument ``rng``, it is called with a random
             generator keyed by (seed, epoch, position of the batch).
+        columns : sequence of str
+            Columns of the catalog, such as ``["site", "text"]``: `Batch.columns` and
+            `AudioExample.columns` have their values for each window. Of several catalogs, a column
+            that one does not have is null for its recordings.
         seed : int
-            Seed of that `rng`.
+            Seed of `rng`.
         fetches : int or "auto"
             For recordings in an object store: most requests in flight. ``"auto"`` adapts to the
             store's latency and bandwidth.
@@ -646,6 +651,8 @@ class Windows(Sequence[AudioExample]):
             `memory` is less than the smallest loader of this batch size needs.
         TransformError
             `batch_map` raised on noise, or did not return a batch.
+        CatalogError
+            There is no such column, or catalogs have it with types that do not fit together.
         ValueError
             An argument is not as described above.
         """
@@ -662,6 +669,7 @@ class Windows(Sequence[AudioExample]):
             max_failures=max_failures,
             stall_timeout_s=stall_timeout_s,
             batch_map=batch_map,
+            columns=columns,
             seed=seed,
             fetches=fetches,
             cache=cache,
