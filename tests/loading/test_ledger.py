@@ -1,21 +1,23 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace import Code, Failure, ReadError, TooManyFailuresError
+from headrace import Code, Failure, ReadError, TooManyFailuresError, scan
 from headrace.catalog._recordings import Recordings
 from headrace.loading import _ledger
 from headrace.loading._ledger import Ledger, parse_max_failures
 from tests.support.catalogs import fake_catalog
+from tests.support.sounds import noise, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 CATALOG = fake_catalog([10_000, 10_000])
 CODES = (Code.TRUNCATED, Code.IO)
@@ -66,7 +68,7 @@ def test_neighbours_that_fail_with_one_code_are_one_failure(
 def test_the_table_adds_up(indices: list[tuple[int, Code]], delivered: list[int]) -> None:
     """For each file, expected = delivered + failed, and failed is the sum over the codes."""
     ledger = ledger_of(indices)
-    ledger.count_delivered(np.array(delivered, np.int64))
+    ledger.count_delivered(np.array(delivered, np.int64), np.full(len(delivered), 7))
 
     table = ledger.table()
 
@@ -78,6 +80,27 @@ def test_the_table_adds_up(indices: list[tuple[int, Code]], delivered: list[int]
         assert one["failed"] == sum(one.get(str(code), 0) for code in CODES)
     assert set(table.column_names[4:]) == {str(code) for _, code in indices}
     assert ledger.expected == len(delivered) + len(indices)
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("remainder", ["drop", "mask"])
+def test_statistics_count_audio_and_no_padding(
+    tmp_path: Path, batch_size: int | None, remainder: Any
+) -> None:
+    """`audio_s` is the audio before the recordings' ends: no padding, failed or added rows."""
+    for name, seconds in (("a", 1.3), ("b", 2.0), ("c", 0.2)):
+        write(tmp_path / f"{name}.wav", noise(round(8_000 * seconds)), 8_000, "WAV", "PCM_16")
+    catalog = scan(tmp_path)
+    with (tmp_path / "b.wav").open("r+b") as file:
+        file.truncate(44 + 2 * 12_000)  # neither of its windows can be read
+    windows = catalog.windows(8_000, 1.0).shard(0, 1, remainder=remainder)
+    loader = windows.loader(batch_size=batch_size, on_error="mask", workers=1, last="keep")
+    for _ in range(2):
+        list(loader)
+    stats = loader.stats()
+
+    assert (stats.windows, stats.failed) == (6, 4)
+    assert stats.audio_s == pytest.approx(2 * (1.3 + 0.2))
 
 
 def test_the_number_of_listed_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

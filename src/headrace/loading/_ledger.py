@@ -72,6 +72,8 @@ class Ledger:
     ----------
     delivered, failed : int
         Number of windows.
+    delivered_samples : int
+        Samples of audio in the delivered windows, without padding, at the windows' rate.
     last_failure : Failure or None
         The newest failure.
     """
@@ -80,6 +82,7 @@ class Ledger:
         self, recordings: Recordings, *, raise_on_failure: bool, max_failures: int | None
     ) -> None:
         self.delivered = 0
+        self.delivered_samples = 0
         self.failed = 0
         self.last_failure: Failure | None = None
         self._recordings = recordings
@@ -99,9 +102,10 @@ class Ledger:
         """Windows that have been delivered or have failed."""
         return self.delivered + self.failed
 
-    def count_delivered(self, recordings: NDArray[np.int64]) -> None:
-        """Count delivered windows, given the number of each window's recording."""
+    def count_delivered(self, recordings: NDArray[np.int64], samples: NDArray[np.int64]) -> None:
+        """Count delivered windows, given the recording and the samples of audio of each."""
         self.delivered += len(recordings)
+        self.delivered_samples += int(samples.sum())
         self._unadded.append(recordings)
         self._unadded_windows += len(recordings)
         if self._unadded_windows >= _MAX_UNADDED:
@@ -112,9 +116,10 @@ class Ledger:
         if unadded:
             np.add.at(self._delivered_by_recording, np.concatenate(unadded), 1)
 
-    def count_one_delivered(self, recording: int) -> None:
-        """Count one delivered window."""
+    def count_one_delivered(self, recording: int, samples: int) -> None:
+        """Count one delivered window, with its samples of audio."""
         self.delivered += 1
+        self.delivered_samples += samples
         self._delivered_by_recording[recording] += 1
 
     def restart_epoch(self) -> None:

@@ -305,11 +305,10 @@ class Loader:
         running = self._iteration()
         if running is not None and running.reader is not None:
             meter.record_bytes(self._used_bytes(self._plan, running.reader))
-        spec, delivered = self.windows.spec, self._ledger.delivered
         return meter.stats(
-            windows=delivered,
+            windows=self._ledger.delivered,
             failed=self._ledger.failed,
-            audio_s=delivered * spec.size / spec.sample_rate,
+            audio_s=self._ledger.delivered_samples / self.windows.spec.sample_rate,
             workers=self.workers,
             memory_bound=self.memory_bound,
             kept_bytes=kept_bytes,
@@ -510,16 +509,17 @@ class Loader:
         assert result.batch is not None
         batch: list[AudioExample | Batch] = [result.batch]
         result.batch = None
-        self._ledger.count_delivered(
-            np.delete(recordings, sorted(failures)) if failures else recordings
-        )
+        samples = item.rows.valid
+        if failed := sorted(failures):
+            recordings, samples = np.delete(recordings, failed), np.delete(samples, failed)
+        self._ledger.count_delivered(recordings, samples)
         if len(batch[0].audio):
             yield batch
 
     def _examples(self, result: WorkResult) -> Iterator[list[AudioExample | Batch]]:
         """Yield the single examples of a work item as `_deliveries` does."""
         item, failures = result.item, result.failures
-        recordings = item.rows.recording.tolist()
+        recordings, samples = item.rows.recording.tolist(), item.rows.valid.tolist()
         for row in range(item.row_count):
             if row in failures:
                 self._ledger.count_failed(item.epoch, recordings[row], failures[row])
@@ -528,7 +528,7 @@ class Loader:
             delivery: list[AudioExample | Batch] = [result.examples.pop()]
             if row not in failures:
                 if row < len(recordings):
-                    self._ledger.count_one_delivered(recordings[row])
+                    self._ledger.count_one_delivered(recordings[row], samples[row])
                 yield delivery
             elif self.on_error == "mask":
                 yield delivery

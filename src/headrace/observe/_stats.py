@@ -59,7 +59,7 @@ class Stats:
     failed : int
         Windows that could not be read or transformed. `expected` is delivered plus failed.
     audio_s : float
-        Seconds of audio in the windows delivered.
+        Seconds of audio in the windows delivered, without padding.
     wall_s : float
         Seconds during which an iteration was under way: the length of the run.
     wait_s : float
