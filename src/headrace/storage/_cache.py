@@ -73,7 +73,7 @@ class CachedRange:
         The range.
     start, stop : int
         Bytes of the object to fetch; empty if the cache has all.
-    pieces : list of (int, bytes)
+    pieces : list of (int, memoryview)
         What the cache has: offset in the object, and bytes.
     """
 
@@ -81,7 +81,7 @@ class CachedRange:
     count: int
     start: int
     stop: int
-    pieces: list[tuple[int, bytes]]
+    pieces: list[tuple[int, memoryview]]
 
     @property
     def cached_bytes(self) -> int:
@@ -94,8 +94,11 @@ class CachedRange:
         if self.start <= self.offset and self.offset + self.count <= self.stop:
             begin = self.offset - self.start
             return memoryview(fetched)[begin : begin + self.count]
+        if self.start == self.stop and len(self.pieces) == 1:
+            at, piece = self.pieces[0]
+            return piece[self.offset - at : self.offset - at + self.count]
         whole = bytearray(self.count)
-        for at, piece in [*self.pieces, (self.start, fetched)]:
+        for at, piece in [*self.pieces, (self.start, memoryview(fetched))]:
             low, high = max(at, self.offset), min(at + len(piece), self.offset + self.count)
             if low < high:
                 part = memoryview(piece)[low - at : high - at]
@@ -208,16 +211,15 @@ class DiskCache:
 
     def _find(self, url: str, version: str, size: int, offset: int, count: int) -> CachedRange:
         first, last = offset // BLOCK, (offset + count - 1) // BLOCK
-        pieces: list[tuple[int, bytes]] = []
+        blocks = range(first, last + 1)
+        pieces: list[tuple[int, memoryview]] = []
         missing: list[int] = []
         try:
             with self._entry(url, version, size, create=False) as entry:
-                for block in range(first, last + 1):
-                    piece = None if entry is None else self._read(entry, block, size)
-                    if piece is None:
-                        missing.append(block)
-                    else:
-                        pieces.append((block * BLOCK, piece))
+                if entry is None:
+                    missing = [*blocks]
+                else:
+                    pieces, missing = self._read(entry, blocks, size)
         except OSError as error:
             self._note(error)
             return CachedRange(offset, count, offset, offset + count, [])
@@ -228,19 +230,41 @@ class DiskCache:
             start, stop = max(start, offset), min(stop, offset + count)
         return CachedRange(offset, count, start, stop, pieces)
 
-    def _read(self, entry: _Entry, block: int, size: int) -> bytes | None:
-        checksum = entry.blocks.get(block)
-        if checksum is None:
-            return None
-        count = min(BLOCK, size - block * BLOCK)
+    def _read(
+        self, entry: _Entry, blocks: range, size: int
+    ) -> tuple[list[tuple[int, memoryview]], list[int]]:
+        """Return the bytes of blocks that are there and right, joined, and the other blocks."""
+        checksums = [entry.blocks.get(block) for block in blocks]
+        if None in checksums and not any(checksums):
+            return [], [*blocks]
+        begin, stop = blocks.start * BLOCK, min(size, blocks.stop * BLOCK)
+        whole = memoryview(bytearray(stop - begin))
         try:
-            piece = os.pread(entry.data, count, block * BLOCK)
+            got = os.preadv(entry.data, [whole], begin)  # once: holes cost little
         except OSError:
-            return None
-        if len(piece) == count and zlib.crc32(piece) == checksum:
-            return piece
-        entry.blocks.pop(block, None)
-        return None
+            return [], [*blocks]
+        pieces: list[tuple[int, memoryview]] = []
+        missing: list[int] = []
+        joined = 0  # bytes of the piece that is being joined
+        for block, checksum in zip(blocks, checksums, strict=True):
+            at = block * BLOCK - begin
+            count = min(BLOCK, stop - begin - at)
+            is_right = (
+                checksum is not None
+                and at + count <= got
+                and zlib.crc32(whole[at : at + count]) == checksum
+            )
+            if is_right:
+                joined += count
+                continue
+            missing.append(block)
+            entry.blocks.pop(block, None)
+            if joined:
+                pieces.append((begin + at - joined, whole[at - joined : at]))
+            joined = 0
+        if joined:
+            pieces.append((stop - joined, whole[len(whole) - joined :]))
+        return pieces, missing
 
     def _keep(self, url: str, version: str, size: int, offset: int, data: memoryview) -> None:
         try:
