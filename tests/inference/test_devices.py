@@ -47,6 +47,37 @@ def test_a_torch_model_gets_tensors_in_inference_mode(windows: Windows, tmp_path
     assert [row[2] for row in sorted_rows(table)] == pytest.approx([row[2] for row in expected])
 
 
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda:1", r'device="cuda:1" needs CUDA, but torch.cuda.is_available\(\) is False'),
+        ("mps", r'device="mps" cannot be used here: choose another device, .* \(.+\)'),
+        ("gpu", r"device='gpu' is not the name of a device of PyTorch, such as \"cpu\""),
+    ],
+)
+def test_a_device_that_is_absent_is_named_before_the_model_is_made(
+    windows: Windows, tmp_path: Path, device: str, message: str
+) -> None:
+    """It is an error in one sentence, and no blame on the model. A complete run needs none."""
+    if device != "gpu" and (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        pytest.skip("there is one")
+    made: list[int] = []
+
+    def factory() -> Any:
+        made.append(1)
+        return lambda batch: batch.audio[:, 0]
+
+    options: dict[str, Any] = {"model": factory, "batch_size": 4, "name": "x"}
+    with pytest.raises(ValueError, match=message):
+        windows.apply(output=tmp_path / "results", device=device, **options)
+    assert not made
+    run = windows.apply(output=tmp_path / "results", device="cpu", **options)
+    again = windows.apply(output=tmp_path / "results", device=device, **options)
+    assert again.progress == run.progress
+    with windows.loader(batch_size=4) as loader, pytest.raises(ValueError, match=message):
+        headrace.adapters.torch.TorchLoader(loader, device=device)
+
+
 def test_half_precision_of_torch(windows: Windows, tmp_path: Path) -> None:
     """NumPy has no bfloat16: it becomes float32. Half precision stays."""
     table = windows.apply(

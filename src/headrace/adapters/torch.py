@@ -130,7 +130,7 @@ class TorchLoader(DeviceLoader[Any]):
     ------
     ValueError
         The loader yields single examples, a field is not one of a batch, `ahead` is not a whole
-        number from 0, or `device` is a CUDA device and none is available.
+        number from 0, or PyTorch cannot use `device` here.
     MemoryBudgetError
         The loader's `memory` has no room for `ahead` more batches.
     """
@@ -144,8 +144,10 @@ class TorchLoader(DeviceLoader[Any]):
         device: torch.device | str | None = None,
         ahead: int = 2,
     ) -> None:
-        self.device = torch.device("cpu" if device is None else device)
+        self.device = _parse_device("cpu" if device is None else device)
         self._cuda = _CudaDevice(self.device) if self.device.type == "cuda" else None
+        if self._cuda is None:
+            _check_usable(self.device)
         ahead = check_whole_number("ahead", ahead, 0)
         if self._cuda is None:  # there is nothing to copy ahead
             super().__init__(loader, fields, 0)
@@ -184,6 +186,43 @@ def inference_mode() -> AbstractContextManager[Any]:
     return context
 
 
+def check_device(device: torch.device | str) -> None:
+    """Check that PyTorch can make tensors on a device.
+
+    Raises
+    ------
+    ValueError
+        It cannot; the message says why.
+    """
+    _check_usable(_parse_device(device))
+
+
+def _parse_device(device: torch.device | str) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(
+            f"device={device!r} is not the name of a device of PyTorch, such as "
+            '"cpu", "cuda", "cuda:1" or "mps".'
+        ) from None
+
+
+def _check_usable(device: torch.device) -> None:
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f'device="{device}" needs CUDA, but torch.cuda.is_available() is False: choose '
+            "another device, or install PyTorch with CUDA."
+        )
+    try:
+        torch.zeros(1).to(device)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+        raise ValueError(
+            f'device="{device}" cannot be used here: choose another device, or install what '
+            f"PyTorch needs for it. ({reason})"
+        ) from error
+
+
 def as_tensors(batch: Batch, device: torch.device | str) -> TorchBatch:
     """Return a batch as tensors on a device."""
     values = {one.name: getattr(batch, one.name) for one in fields_of(batch)}
@@ -198,11 +237,7 @@ class _CudaDevice:
     """A CUDA device, and the stream on which copies to it run."""
 
     def __init__(self, device: torch.device) -> None:
-        if not torch.cuda.is_available():
-            raise ValueError(
-                f'device="{device}" needs CUDA, but torch.cuda.is_available() is False: choose '
-                "another device, or install PyTorch with CUDA."
-            )
+        _check_usable(device)
         self.device = device
         self.stream = torch.cuda.Stream(device)
 

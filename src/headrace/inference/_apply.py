@@ -234,6 +234,7 @@ class Application:
         return Run(self._folder, self._manifest, self._generations, stats=stats)
 
     def _make_model(self) -> Model:
+        self._loaders.check_device()
         called = self._function if self._factory is None else self._factory()
         if not callable(called):
             raise ModelError(
@@ -314,6 +315,11 @@ class _Loaders:
         if device is not None:
             self.context = adapters.torch.inference_mode
             self.prepare = lambda batch: adapters.torch.as_tensors(batch, device)
+
+    def check_device(self) -> None:
+        """Raise `ValueError` if PyTorch cannot use the device here."""
+        if self._device is not None:
+            adapters.torch.check_device(self._device)
 
     def limit(self, memory: str | int | None, part_bytes: int) -> None:
         """Leave `part_bytes` of `memory` to the results; the loader may take the rest.

@@ -723,7 +723,8 @@ class Windows(Sequence[AudioExample]):
             ``model()`` returns the function. It is called at most once, and not if nothing is left.
         device : torch.device or str, optional
             Batches are `adapters.torch.TorchBatch` with tensors on this device, and the function
-            is called in PyTorch's inference mode.
+            is called in PyTorch's inference mode. Checked before the model is made; not needed if
+            nothing is left.
         columns : sequence of str
             Columns of the catalog to copy to the results.
         float16 : sequence of str
