@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -202,6 +203,37 @@ def test_good_windows_are_delivered_and_lost_ones_are_in_the_ledger(
     stats = loader.stats()
     assert (stats.expected, stats.delivered, stats.failed) == (len(windows), len(seen), len(gone))
     assert masked == (len(gone) if on_error == "mask" else 0)
+
+
+def test_apply_has_a_result_or_a_cause_for_every_window(archive: Archive, tmp_path: Path) -> None:
+    """Good windows have a row, others the cause that a loader reports, and nothing is open."""
+
+    def digests(batch: headrace.Batch) -> list[str]:
+        return [hashlib.sha256(audio).hexdigest() for audio in batch.audio]
+
+    run = archive.windows.apply(digests, tmp_path, batch_size=16, name="sha256", part_size=100)
+    loader = archive.windows.loader(batch_size=16, on_error="skip")
+    good = {row.index for row in delivered_rows(loader)}
+
+    rows = {
+        (row["id"], row["start_s"]): row["output"]
+        for row in run.to_arrow(["id", "start_s", "output"]).to_pylist()
+    }
+    table = archive.windows.table().to_pylist()
+    assert rows == {
+        (table[index]["id"], table[index]["start"] / RATE): hashlib.sha256(
+            archive.audio[index]
+        ).hexdigest()
+        for index in good
+    }
+    lost = {index: (one.file_id, one.code) for index, one in lost_windows(run.failures)}
+    assert lost == {index: (one.file_id, one.code) for index, one in lost_windows(loader.failures)}
+    assert len({code for _, code in lost.values()}) >= 5
+    assert (run.progress.written, run.progress.failed, run.progress.open) == (
+        len(good),
+        len(table) - len(good),
+        0,
+    )
 
 
 def test_max_failures_stops_a_run(archive: Archive) -> None:
