@@ -43,6 +43,7 @@ pytestmark = [
     pytest.mark.slow,  # Ray takes ten seconds to start
     # Ray Data reads its own outdated settings.
     pytest.mark.filterwarnings("ignore:`use_.*` is deprecated:DeprecationWarning:ray.data.context"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
 ]
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
