@@ -1062,6 +1062,7 @@ def test_apply_reports_recordings_that_are_gone(run: Run, archive: Archive, tmp_
 
     assert shown.code == 0
     assert re.search(rf"MISSING +{re.escape(recordings[1].id)} +the file does not exist", shown.out)
+    assert "Apply the model again to try 4 failed windows again" in shown.out
 
 
 @pytest.mark.parametrize(

@@ -649,6 +649,23 @@ def test_a_full_disk(windows: Windows, tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted_rows(run.to_arrow()) == expected_loudness(windows)
 
 
+def test_a_lease_that_cannot_be_deleted(
+    windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leases are hints: where a store does not delete them, the run is complete all the same."""
+
+    def delete(self: LocalFolder, name: str) -> None:
+        if name.startswith("leases/"):
+            raise OSError(f"the store of {self.name} reports: 503")
+
+    monkeypatch.setattr(LocalFolder, "delete", delete)
+    run = apply(windows, tmp_path / "results")
+
+    assert sorted_rows(run.to_arrow()) == expected_loudness(windows)
+    assert run.complete
+    assert len(list((tmp_path / "results" / "leases").iterdir())) == run.progress.parts
+
+
 def test_a_damaged_part(windows: Windows, tmp_path: Path) -> None:
     """A part that cannot be read is named, and is made anew when it is deleted."""
     apply(windows, tmp_path / "results")

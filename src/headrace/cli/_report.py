@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from headrace import inference
 from headrace._formatting import escape_controls, format_bytes, format_count, format_duration
 from headrace.bench import CLOSE_ENOUGH
 from headrace.catalog import describe_codes
@@ -103,6 +104,10 @@ def results_report(run: Run) -> RenderableType:
         hidden = len(run.failures) - _SHOWN_FAILURES
         if hidden > 0:
             parts.append(Text(f"  and {hidden:,} more: --json FILE lists all.", style="dim"))
+        passing = sum(one.windows for one in run.failures if one.code in inference.PASSING)
+        if passing:
+            again = f"Apply the model again to try {format_count(passing, 'failed window')} again"
+            parts.append(Text(f"\n{again}: the cause may pass."))
     return Group(*parts)
 
 

@@ -480,7 +480,8 @@ class _Share:
                     "correct the cause, and call apply again."
                 )
                 raise OSError(message) from error
-        self._leases.release(part.name.stem)
+        with suppress(OSError):  # a hint, which ages
+            self._leases.release(part.name.stem)
         self._work.mark_done(part)
 
     def _rows(self, made: _PartInTheMaking) -> pa.Table:
