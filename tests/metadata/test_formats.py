@@ -10,7 +10,7 @@ import guano
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.metadata import Facts, read_facts
@@ -285,6 +285,7 @@ def test_flac_may_keep_the_chunks_of_a_wav_file(tmp_path: Path) -> None:
     assert soundfile.info(tmp_path / "b.flac").frames == 800  # still a FLAC file
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=400), st.integers(0, 400))
 def test_damaged_headers_give_no_error(
     tmp_path_factory: pytest.TempPathFactory, noise: bytes, cut: int

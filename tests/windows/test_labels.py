@@ -630,5 +630,5 @@ def test_annotations_without_any_event_have_classes_that_are_given() -> None:
     labelled = _windows().label(_annotations(), ["A"])
     assert labelled.label_counts() == {"A": 0}
     np.testing.assert_allclose(labelled.balanced_weights(), 1 / 8)
-    with pytest.raises(AnnotationError, match=r"none that is ignored, .* The labels are: none"):
+    with pytest.raises(AnnotationError, match="There are no events, so that no class is known"):
         _windows().label(_annotations())

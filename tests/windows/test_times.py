@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import concat
@@ -110,6 +110,7 @@ def test_wrong_columns_are_refused() -> None:
     assert fake_catalog([10]).windows(None, 0.01).table([]).column_names[-1] == "end_s"
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.times().map(lambda one: one.replace(tzinfo=None)),
     st.times().map(lambda one: one.replace(tzinfo=None)),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from headrace._formatting import brief, format_count
+from headrace.annotations import _export_files
+from headrace.annotations._birdnet import Names, birdnet_parser
 from headrace.annotations._columns import (
     RENAMABLE,
     Malformed,
@@ -29,11 +32,12 @@ from headrace.annotations._files import (
     read_parquet_table,
 )
 from headrace.annotations._matching import Unmatched, match, report_unmatched, unmatched
-from headrace.errors import AnnotationError
+from headrace.annotations._thresholds import at_least
+from headrace.errors import AnnotationError, HeadraceWarning
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
     import pyarrow as pa
@@ -64,12 +68,16 @@ class Annotations:
     matched : bool
         Whether `files` are ids of a catalog. `Windows.label` then compares ids only, and does not
         warn of files that are not among its recordings.
+    unlabelled : str
+        A sentence on a table that has events and no known column of labels, and what to write;
+        ``""`` if there is none.
     """
 
     _table: pa.Table
     files: tuple[str, ...]
     malformed: tuple[Malformed, ...] = ()
     matched: bool = False
+    unlabelled: str = ""
 
     # Readers
 
@@ -108,34 +116,76 @@ class Annotations:
         return cls._from_parsed(read_label_files(files, anuraset_parser(quality), ".txt"))
 
     @classmethod
-    def read_raven(cls, files: Files, *, label: str | None = None) -> Annotations:
+    def read_raven(
+        cls, files: Files, *, label: str | None = None, score: str | None = None
+    ) -> Annotations:
         """Read Raven selection tables.
 
         A selection's rows for several views are one event. ``Begin Path`` or ``Begin File`` names
         the recording, and ``File Offset (s)`` gives the time in it; without them, a table is about
-        the recording with its own name. A selection without a label is an event without a label.
+        the recording with its own name. If ``Begin Path`` is that of another computer, and a file
+        of its name is beside the table, that one is meant. A selection without a label is an event
+        without a label. ``Quality`` is kept.
 
         Parameters
         ----------
         files : str, path, or several
             Files, globs, or folders (all ``.txt`` files below them).
         label : str, optional
-            The column of labels. Default: the first of ``Annotation``, ``Species`` and ``Label``
-            that the table has.
+            The column of labels. Default: the first of ``Annotation``, ``Species``, ``Label`` and
+            ``Common Name`` that the table has.
+        score : str, optional
+            The column of scores. Default: the first of ``Score`` and ``Confidence`` that the table
+            has.
 
         Raises
         ------
         NoRecordingsError, CatalogError
             A pattern matches nothing, or patterns have no common folder.
         AnnotationError
-            A file has no columns of times, or no column `label`.
+            A file has no columns of times, or no column `label` or `score`.
+
+        Warns
+        -----
+        HeadraceWarning
+            Some lines are malformed, or a file cannot be read; they are in `malformed`. Or a table
+            has no column of labels that is known.
+        """
+        return cls._from_parsed(read_label_files(files, raven_parser(label, score), ".txt"))
+
+    @classmethod
+    def read_birdnet(cls, files: Files, *, names: Names = "common") -> Annotations:
+        """Read what BirdNET found: results of BirdNET-Analyzer, or CSV of the package birdnet.
+
+        Of BirdNET-Analyzer: Raven selection tables (``X.BirdNET.selection.table.txt``), CSV,
+        Kaleidoscope's CSV, Audacity labels, and the combined tables. The score is kept: see
+        `above`. A detection that several tables have, as CSV and as selection table, counts once.
+        A table without a column of files is about the recording with its name; so is one whose
+        files are of another computer, if the recording is beside the table.
+
+        Parameters
+        ----------
+        files : str, path, or several
+            Files, globs, or folders (all ``.txt`` and ``.csv`` files below them).
+        names : {"common", "scientific", "both"}
+            What the labels are: ``Eurasian Blackbird``, ``Turdus merula``, or
+            ``Turdus merula_Eurasian Blackbird``. Selection tables have only the first.
+
+        Raises
+        ------
+        NoRecordingsError, CatalogError
+            A pattern matches nothing, or patterns have no common folder.
+        AnnotationError
+            A file is none of these tables, or does not have these names.
 
         Warns
         -----
         HeadraceWarning
             Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
-        return cls._from_parsed(read_label_files(files, raven_parser(label), ".txt"))
+        if names not in get_args(Names):
+            raise AnnotationError(f'names must be "common", "scientific" or "both", not {names!r}.')
+        return cls._from_parsed(read_label_files(files, birdnet_parser(names), ".txt", ".csv"))
 
     @classmethod
     def read_audacity(cls, files: Files) -> Annotations:
@@ -171,15 +221,19 @@ class Annotations:
         low_hz: str | None = "low_hz",
         high_hz: str | None = "high_hz",
         quality: str | None = "quality",
+        score: str | None = "score",
         delimiter: str = ",",
     ) -> Annotations:
         """Read tables of comma-separated values, with a header.
+
+        In a table with times, a row with nothing but a file is an annotated recording without
+        events.
 
         Parameters
         ----------
         files : str, path, or several
             Files, globs, or folders (all ``.csv`` files below them).
-        file, start_s, end_s, label, low_hz, high_hz, quality : str or None
+        file, start_s, end_s, label, low_hz, high_hz, quality, score : str or None
             The table's names of these columns. Without times, labels are of whole recordings.
         delimiter : str
             The character between values.
@@ -196,7 +250,7 @@ class Annotations:
         HeadraceWarning
             Some lines are malformed, or a file cannot be read; they are in `malformed`.
         """
-        names = _column_names(file, start_s, end_s, label, low_hz, high_hz, quality)
+        names = _column_names(file, start_s, end_s, label, low_hz, high_hz, quality, score)
         parser = csv_parser(names, delimiter)
         return cls._from_parsed(
             read_label_files(files, parser, ".csv", named_like_recordings=False)
@@ -238,15 +292,19 @@ class Annotations:
         low_hz: str | None = "low_hz",
         high_hz: str | None = "high_hz",
         quality: str | None = "quality",
+        score: str | None = "score",
         files: Iterable[str] = (),
     ) -> Annotations:
         """Create annotations from an Arrow table or a pandas DataFrame.
+
+        In a table with times, a row with nothing but a file is an annotated recording without
+        events.
 
         Parameters
         ----------
         table : Arrow table or pandas DataFrame
             A row for each event.
-        file, start_s, end_s, label, low_hz, high_hz, quality : str or None
+        file, start_s, end_s, label, low_hz, high_hz, quality, score : str or None
             The table's names of these columns. Without times, labels are of whole recordings.
         files : iterable of str
             Further annotated files, which have no events.
@@ -262,7 +320,7 @@ class Annotations:
         HeadraceWarning
             Some rows have no file or impossible times; they are in `malformed`.
         """
-        names = _column_names(file, start_s, end_s, label, low_hz, high_hz, quality)
+        names = _column_names(file, start_s, end_s, label, low_hz, high_hz, quality, score)
         annotations = cls(*events_of_table(table, names, files))
         warn_of_malformed(annotations.malformed, 3)
         return annotations
@@ -294,7 +352,11 @@ class Annotations:
     @classmethod
     def _from_parsed(cls, labels: ParsedLabels) -> Annotations:
         warn_of_malformed(labels.malformed, 4)
-        return cls(make_table(labels.columns), tuple(labels.files), tuple(labels.malformed))
+        if labels.unlabelled:
+            warnings.warn(labels.unlabelled, HeadraceWarning, stacklevel=3)
+        table = make_table(labels.columns)
+        malformed = tuple(labels.malformed)
+        return cls(table, tuple(labels.files), malformed, unlabelled=labels.unlabelled)
 
     # Content
 
@@ -322,8 +384,9 @@ class Annotations:
         """Return an Arrow table with a row for each event.
 
         Columns: ``file`` (as the labels name it), ``start_s``, ``end_s`` (half-open; 0 and infinity
-        for labels of whole recordings), ``label``, ``low_hz``, ``high_hz``, ``quality`` (null if
-        unknown), ``source`` and ``line`` (the label file, and the line in it).
+        for labels of whole recordings), ``label``, ``low_hz``, ``high_hz``, ``quality``, ``score``
+        (float32; these are null if unknown), ``source`` and ``line`` (the label file, and the line
+        in it).
         """
         return self._table
 
@@ -345,9 +408,25 @@ class Annotations:
         AnnotationError
             The mask does not have a bool for each event.
         """
-        return Annotations(
-            filter_events(self._table, mask), self.files, self.malformed, self.matched
-        )
+        return replace(self, _table=filter_events(self._table, mask))
+
+    def above(self, threshold: float | Mapping[str, float]) -> Annotations:
+        """Return the events whose score is at least a threshold; all files stay annotated.
+
+        Events without a score are left out.
+
+        Parameters
+        ----------
+        threshold : float or mapping of str to float
+            For all labels, or for each that counts: ``{"Eurasian Blackbird": 0.7}``.
+
+        Raises
+        ------
+        AnnotationError
+            A threshold is not a number.
+        """
+        labels, scores = (self._table[name].combine_chunks() for name in ("label", "score"))
+        return self.filter(at_least(threshold, labels, scores))
 
     def __add__(self, other: Annotations) -> Annotations:
         """Return the events and files of both, one after the other."""
@@ -358,6 +437,7 @@ class Annotations:
             tuple(dict.fromkeys([*self.files, *other.files])),
             self.malformed + other.malformed,
             self.matched and other.matched,
+            self.unlabelled or other.unlabelled,
         )
 
     # Matching to recordings
@@ -396,7 +476,7 @@ class Annotations:
         table = self._table.filter(pa.array(row_of_event >= 0))
         table = table.set_column(0, "file", ids.take(pa.array(row_of_event[row_of_event >= 0])))
         files = ids.take(pa.array(np.unique(rows[rows >= 0]))).to_pylist()
-        return Annotations(table, tuple(files), self.malformed, matched=True)
+        return replace(self, _table=table, files=tuple(files), matched=True)
 
     def unmatched(self, catalog: Catalog, by: MatchBy = "path") -> Unmatched:
         """Return the annotated files without a recording, and the recordings not annotated.
@@ -412,6 +492,139 @@ class Annotations:
             A file name may mean two recordings.
         """
         return unmatched(self.files, catalog, match(self.files, catalog, by))
+
+    # Files for other programs
+
+    def to_raven(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Write a Raven selection table for each annotated file, also for those without events.
+
+        `read_raven` reads the same events from it, with quality and score. Tabs and line breaks in
+        labels become spaces.
+
+        Parameters
+        ----------
+        folder : str or path
+            Created if absent. The table of ``site/a.wav`` is ``site/a.wav.selections.txt``.
+        root : str or path, optional
+            Of annotations that are matched, the catalog's root: ``Begin Path`` is then the path of
+            the recording, so that Raven finds it. Default: the file as the labels name it.
+        overwrite : bool
+            Replace existing files.
+
+        Returns
+        -------
+        list of Path
+            The tables, in the order of `files`.
+
+        Raises
+        ------
+        AnnotationError
+            Labels of whole recordings have no end that could be written.
+        FileExistsError
+            One of the files exists; nothing has been written.
+        OSError
+            The system cannot write a file.
+        """
+        return _export_files.write_raven(
+            self._spans(), self.files, folder, root=root, band_hz=None, overwrite=overwrite
+        )
+
+    def to_audacity(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
+        """Write an Audacity label track for each annotated file, also for those without events.
+
+        With frequencies. `read_audacity` reads the same events from it. Tabs and line breaks in
+        labels become spaces. Scores and qualities are not written.
+
+        Parameters
+        ----------
+        folder : str or path
+            Created if absent. The track of ``site/a.wav`` is ``site/a.wav.txt``.
+        overwrite : bool
+            Replace existing files.
+
+        Returns
+        -------
+        list of Path
+            The tracks, in the order of `files`.
+
+        Raises
+        ------
+        AnnotationError, FileExistsError, OSError
+            As in `to_raven`.
+        """
+        return _export_files.write_audacity(self._spans(), self.files, folder, overwrite=overwrite)
+
+    def to_csv(self, file: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write one CSV file with the columns of `to_arrow`, but for ``source`` and ``line``.
+
+        `read_csv` reads the same events and annotated files from it: a file without events has a
+        row of its own.
+
+        Parameters
+        ----------
+        file : str or path
+            The file to write.
+        overwrite : bool
+            Replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            The file exists.
+        OSError
+            The system cannot write it.
+        """
+        _export_files.write_csv(self._with_empty_files(), file, overwrite=overwrite)
+
+    def to_parquet(self, file: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write one Parquet file with the table that `to_csv` writes; for `read_parquet`.
+
+        Parameters
+        ----------
+        file : str or path
+            The file to write.
+        overwrite : bool
+            Replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            The file exists.
+        OSError
+            The system cannot write it.
+        """
+        _export_files.write_parquet(self._with_empty_files(), file, overwrite=overwrite)
+
+    def _spans(self) -> pa.Table:
+        """Return the events as `Detections` have them, for the writers."""
+        import pyarrow as pa
+
+        endless = np.isinf(self._table["end_s"].to_numpy())
+        if endless.any():
+            raise AnnotationError(
+                f"{int(endless.sum())} labels are of whole recordings, and have no end to write: "
+                "use to_csv, or leave them out with filter."
+            )
+        names = ["id" if name == "file" else name for name in self._table.column_names]
+        table = self._table.rename_columns(names)
+        return table.append_column("channel", pa.nulls(len(table), pa.int32()))
+
+    def _with_empty_files(self) -> pa.Table:
+        """Return the events, and a row for each file without any."""
+        import pyarrow as pa
+
+        table = self._table.drop_columns(["source", "line"])
+        has_events = np.zeros(len(self.files), bool)
+        has_events[self.file_numbers] = True
+        empty = [file for file, has in zip(self.files, has_events, strict=True) if not has]
+        rows = pa.table({"file": pa.array(empty, pa.string())})
+        return pa.concat_tables([table, rows], promote_options="default")
 
     @cached_property
     def file_numbers(self) -> NDArray[np.int64]:

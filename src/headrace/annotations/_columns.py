@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 __all__ = [
     "COLUMNS",
@@ -40,12 +41,13 @@ COLUMNS: Final = {
     "low_hz": "double",
     "high_hz": "double",
     "quality": "string",
+    "score": "float",
     "source": "string",
     "line": "int64",
 }
 """Columns of annotations, in order, and their Arrow types."""
 
-RENAMABLE: Final = ("file", "start_s", "end_s", "label", "low_hz", "high_hz", "quality")
+RENAMABLE: Final = ("file", "start_s", "end_s", "label", "low_hz", "high_hz", "quality", "score")
 """Columns that may have another name in a user's table."""
 
 _MAX_SHOWN: Final = 3  # malformed lines in a warning
@@ -144,16 +146,27 @@ def events_of_table(
     start, end = (candidates[name].to_numpy() for name in ("start_s", "end_s"))
     has_file = candidates["file"].is_valid().to_numpy()
     is_event = (start >= 0) & (start < math.inf) & (start <= end) & has_file
+    # A row with nothing but a file is an annotated file without events.
+    is_file = has_file & ("start_s" in found) & _all_null(candidates, found.keys() - {"file"})
     shown = candidates.select([*found]).rename_columns([*found.values()])
     malformed = tuple(
         Malformed(
             "", row, str(shown.slice(row, 1).to_pylist()[0]), "no file, or not 0 <= start <= end"
         )
-        for row in np.flatnonzero(~is_event).tolist()
+        for row in np.flatnonzero(~is_event & ~is_file).tolist()
     )
-    events = candidates.filter(pa.array(is_event))
-    all_files = dict.fromkeys([*pc.unique(events["file"]).to_pylist(), *further_files])
+    events = candidates.filter(pa.array(is_event & ~is_file))
+    of_rows = pc.unique(candidates["file"].filter(pa.array(is_event | is_file))).to_pylist()
+    all_files = dict.fromkeys([*of_rows, *further_files])
     return events, tuple(all_files), malformed
+
+
+def _all_null(table: pa.Table, names: Iterable[str]) -> NDArray[np.bool_]:
+    """Return the rows in which these columns are null; none if there are no columns."""
+    rows = np.full(len(table), bool(names := list(names)))
+    for name in names:
+        rows &= table[name].is_null(nan_is_null=True).to_numpy()
+    return rows
 
 
 def _find_source_columns(table: pa.Table) -> dict[str, str]:

@@ -121,9 +121,14 @@ def write_raven(
     overwrite: bool,
 ) -> list[Path]:
     """Write the files of `Detections.to_raven` and `Annotations.to_raven`."""
-    has_bands = band_hz is not None or table["low_hz"].null_count < len(table)
+    has_bands = band_hz is not None or any(
+        table[name].null_count < len(table) for name in ("low_hz", "high_hz")
+    )
     band = ("Low Freq (Hz)", "High Freq (Hz)") if has_bands else ()
     low, high = band_hz or (None, None)
+    names = set(table.column_names)
+    has_quality = "quality" in names and table["quality"].null_count < len(table)
+    quality = ("Quality",) if has_quality else ()
     header = (
         "Selection",
         "View",
@@ -135,6 +140,7 @@ def write_raven(
         "File Offset (s)",
         "Annotation",
         "Score",
+        *quality,
     )
     folder_of_audio = None if root is None else os.fspath(root)
 
@@ -155,8 +161,9 @@ def write_raven(
                 *(limits if band else ()),
                 path,
                 _number(row["start_s"]),
-                _one_line(row["label"] or ""),
+                _quoted(_one_line(row["label"] or "")),
                 _score(row["score"]),
+                *([_quoted(_one_line(row["quality"] or ""))] if quality else []),
             ]
             lines.append("\t".join(fields))
         return "\n".join(lines) + "\n"
@@ -173,7 +180,7 @@ def write_audacity(
         lines = []
         for row in rows:
             times = f"{_number(row['start_s'])}\t{_number(row['end_s'])}"
-            lines.append(f"{times}\t{_one_line(row['label'] or '')}\n")
+            lines.append(f"{times}\t{_quoted(_one_line(row['label'] or ''))}\n")
             band = row["low_hz"], row["high_hz"]
             if band != (None, None):  # Audacity writes -1 for a limit that is not set
                 limits = ("-1" if hz is None else _number(hz) for hz in band)
@@ -315,6 +322,13 @@ def _number(value: float | None) -> str:
 def _score(value: float | None) -> str:
     """Return the shortest decimal text that is this float32."""
     return "" if value is None else np.format_float_positional(np.float32(value), trim="0")
+
+
+def _quoted(text: str) -> str:
+    """Return `text` in quotes if it has quotes at both ends, which readers would take away."""
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return '"' + text.replace('"', '""') + '"'
+    return text
 
 
 def _one_line(text: str) -> str:

@@ -6,6 +6,7 @@ file still counts as annotated. An empty table is an annotated recording without
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
@@ -30,19 +31,45 @@ if TYPE_CHECKING:
 __all__ = [
     "ParsedLabels",
     "anuraset_parser",
+    "beside",
     "csv_parser",
     "parse_audacity",
     "raven_parser",
     "read_label_files",
     "read_parquet_table",
+    "split_rows",
+    "unquote",
 ]
 
-_ENDINGS: Final = re.compile(r"(\.Table\.\d+)?(\.selections)?\.[^./]*$")
-"""What Raven appends to a recording's name, or any one extension."""
+_ENDINGS: Final = re.compile(
+    r"(\.Table\.\d+)?(\.selections)?"
+    r"(\.BirdNET\.(selection\.table|results|results\.kaleidoscope|results\.r))?\.[^./]*$"
+)
+"""What Raven or BirdNET-Analyzer appends to a recording's name, or any one extension."""
 
-_RAVEN_LABELS: Final = ("Annotation", "Species", "Label")
+_RAVEN_LABELS: Final = ("Annotation", "Species", "Label", "Common Name")
 """Columns to try if no label column is named. Raven has no fixed name; "Annotation" is the example
-in its manual, and "Species" is the most common in public data sets."""
+in its manual, "Species" is the most common in public data sets, and the last is BirdNET's."""
+
+_RAVEN_SCORES: Final = ("Score", "Confidence")
+
+_RAVEN_OWN: Final = frozenset(
+    {
+        "Selection",
+        "View",
+        "Channel",
+        "Begin Time (s)",
+        "End Time (s)",
+        "Low Freq (Hz)",
+        "High Freq (Hz)",
+        "Begin Path",
+        "Begin File",
+        "File Offset (s)",
+        "Quality",
+        *_RAVEN_SCORES,
+    }
+)
+"""Columns of selection tables that hold no labels."""
 
 _ANURASET_FIELDS: Final = 3  # start, end, label
 _AUDACITY_FIELDS: Final = 2  # start and end; the label may be empty
@@ -67,6 +94,8 @@ class ParsedLabels:
     default_file : str
         The recording that lines without a file of their own are about. A parser sets it to ``""``
         if every line has one.
+    unlabelled : str
+        A sentence on a table with events and without a column of labels; ``""`` if there is none.
     """
 
     columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
@@ -74,6 +103,7 @@ class ParsedLabels:
     malformed: list[Malformed] = field(default_factory=list)
     source: str = ""
     default_file: str = ""
+    unlabelled: str = ""
 
     def skip_line(self, line: int, text: str, message: str) -> None:
         """Skip a malformed line."""
@@ -88,6 +118,7 @@ class ParsedLabels:
         band: tuple[Any, Any] = (None, None),
         quality: str | None = None,
         file: str | None = None,
+        score: str | None = None,
     ) -> bool:
         """Add an event, or skip the line if its times are invalid; return whether it was added."""
         try:
@@ -101,7 +132,8 @@ class ParsedLabels:
         file = self.default_file if file is None else file
         self.files[file] = None
         low_hz, high_hz = map(_parse_hz, band)
-        values = (file, start, end, label, low_hz, high_hz, quality, self.source, line)
+        number = _parse_score(score)
+        values = (file, start, end, label, low_hz, high_hz, quality, number, self.source, line)
         for column, value in zip(self.columns.values(), values, strict=True):
             column.append(value)
         return True
@@ -118,11 +150,19 @@ def _parse_hz(value: str | None) -> float | None:
     return hz if 0 <= hz < math.inf else None
 
 
+def _parse_score(value: str | None) -> float | None:
+    """Return a score, or None if the text is no number."""
+    try:
+        score = float(value or "")
+    except ValueError:
+        return None
+    return None if math.isnan(score) else score
+
+
 def read_label_files(
     files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     parse: Callable[[ParsedLabels, str], None],
-    extension: str,
-    *,
+    *extensions: str,
     named_like_recordings: bool = True,
 ) -> ParsedLabels:
     """Read label files one after the other.
@@ -131,10 +171,10 @@ def read_label_files(
     ----------
     files : str, path, or several
         Files, globs, or folders. A pattern that does not spell out an extension matches files with
-        `extension`.
+        `extensions`.
     parse : function
         Adds the events in the text of one file to a `ParsedLabels`.
-    extension : str
+    *extensions : str
         In lower case, such as ``".txt"``.
     named_like_recordings : bool
         Whether each file is about the recording with its name: its path relative to the common
@@ -147,7 +187,7 @@ def read_label_files(
     AnnotationError
         A file does not have this format at all.
     """
-    found = find(files, extensions=frozenset({extension}))
+    found = find(files, extensions=frozenset(extensions))
     labels = ParsedLabels()
     for failure in found.failures:
         labels.source = failure.path
@@ -167,13 +207,47 @@ def read_label_files(
 
 
 def _read_text(file: Path) -> str:
-    """Return a file's text: UTF-8, or else the encoding of old Windows programs."""
+    """Return a file's text: UTF-8, UTF-16, or else the encoding of old Windows programs."""
     raw = file.read_bytes()
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode(_encoding(raw))
     except UnicodeDecodeError:
         text = raw.decode("cp1252", "replace")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _encoding(raw: bytes) -> str:
+    """Return the encoding that a byte order mark names, or that zeros between letters show."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if raw[1:4:2] == b"\0\0":
+        return "utf-16-le"
+    if raw[0:4:2] == b"\0\0":
+        return "utf-16-be"
+    return "utf-8-sig"
+
+
+def unquote(field: str) -> str:
+    """Return a value without the quotes around it, which R and spreadsheets write."""
+    field = field.strip()
+    inner = field[1:-1]
+    is_quoted = len(field) > 1 and field[0] == field[-1] == '"'
+    if is_quoted and '"' not in inner.replace('""', ""):
+        return inner.replace('""', '"').strip()
+    return field
+
+
+def beside(source: str, reference: str) -> str:
+    """Return the recording that a label file names, or one of its name beside the label file.
+
+    A table that was made on another computer names a path there. If nothing is at that path here,
+    a file with the same name in the folder of the table is meant.
+    """
+    name = reference.replace("\\", "/").rpartition("/")[2]
+    if name in (reference, "") or Path(reference).exists():
+        return reference
+    here = Path(source).parent / name
+    return here.as_posix() if here.exists() else reference
 
 
 def anuraset_parser(quality: str) -> Callable[[ParsedLabels, str], None]:
@@ -217,24 +291,28 @@ def parse_audacity(labels: ParsedLabels, text: str) -> None:
             labels.skip_line(number, line, "not start, end and label, separated by tabs")
             last_added = False
             continue
-        label = "\t".join(fields[2:]).strip() or None
+        label = unquote("\t".join(fields[2:])) or None
         last_added = labels.add_event(number, line, (fields[0], fields[1]), label)
 
 
-def raven_parser(label: str | None) -> Callable[[ParsedLabels, str], None]:
-    """Return a parser of Raven's selection tables, with labels in the column `label`."""
+def raven_parser(
+    label: str | None, score: str | None = None
+) -> Callable[[ParsedLabels, str], None]:
+    """Return a parser of Raven's selection tables, with labels and scores in these columns."""
 
     def parse(labels: ParsedLabels, text: str) -> None:
         lines = text.split("\n")
-        header = [name.strip() for name in lines[0].split("\t")]
-        for name in ("Begin Time (s)", "End Time (s)", *([label] if label else [])):
+        header = [unquote(name) for name in lines[0].split("\t")]
+        named = [name for name in (label, score) if name]
+        for name in ("Begin Time (s)", "End Time (s)", *named):
             if name not in header:
                 raise AnnotationError(
                     f"{labels.source} is not a Raven selection table with a column {name!r}: its "
                     f"columns are {brief_list(name for name in header if name) or 'none'}. Give "
-                    "Raven selection tables, and as label= a column that all of them have."
+                    "Raven selection tables, and as label= and score= columns that all have."
                 )
         label_column = label or next((name for name in _RAVEN_LABELS if name in header), "")
+        score_column = score or next((name for name in _RAVEN_SCORES if name in header), "")
         event_rows: dict[tuple[str | None, ...], int] = {}
         rows_with_file = rows_without_file = 0
         for number, line in enumerate(lines[1:], 2):
@@ -242,11 +320,20 @@ def raven_parser(label: str | None) -> Callable[[ParsedLabels, str], None]:
                 continue
             # A row may be shorter or longer than the header. Empty cells are left out.
             fields = zip(header, line.split("\t"), strict=False)
-            row = {name: value for name, field in fields if (value := field.strip())}
+            row = {name: value for name, field in fields if (value := unquote(field))}
             file = row.get("Begin Path") or row.get("Begin File")
+            file = beside(labels.source, file) if file else None
             rows_with_file += file is not None
             rows_without_file += file is None
-            _add_selection(labels, number, line, row, file, row.get(label_column), event_rows)
+            values = (row.get(label_column), row.get(score_column))
+            _add_selection(labels, number, line, row, file, values, event_rows)
+        if not label_column and (rows_with_file or rows_without_file):
+            others = [name for name in header if name and name not in _RAVEN_OWN]
+            labels.unlabelled = (
+                f"{labels.source} has no column {', '.join(_RAVEN_LABELS)}, and its further "
+                f"columns are {', '.join(others) or 'none'}: name that of the labels, such as "
+                f"label={(others or ['Species'])[0]!r}."
+            )
         if rows_with_file and not rows_without_file:  # the table's name is not a recording's
             labels.default_file = ""
 
@@ -259,12 +346,13 @@ def _add_selection(
     text: str,
     row: Mapping[str, str],
     file: str | None,
-    label: str | None,
+    values: tuple[str | None, str | None],
     event_rows: dict[tuple[str | None, ...], int],
 ) -> None:
     """Add a row of a selection table as an event, or as another view of an event before it.
 
-    Raven writes a row for each view of a selection. `event_rows` maps selections to their events.
+    `values` are label and score. Raven writes a row for each view of a selection. `event_rows` maps
+    selections to their events.
     """
     begin, end = row.get("Begin Time (s)"), row.get("End Time (s)")
     times: tuple[Any, Any] = (begin, end)
@@ -281,7 +369,8 @@ def _add_selection(
             labels.columns["low_hz"][event_rows[key]] = _parse_hz(band[0])
             labels.columns["high_hz"][event_rows[key]] = _parse_hz(band[1])
         return
-    if labels.add_event(line, text, times, label, band, file=file):
+    label, score = values
+    if labels.add_event(line, text, times, label, band, row.get("Quality"), file, score):
         event_rows[key] = len(labels.columns["line"]) - 1
 
 
@@ -291,7 +380,7 @@ def csv_parser(
     """Return a parser of tables with a header; `names` maps `COLUMNS` to the table's names."""
 
     def parse(labels: ParsedLabels, text: str) -> None:
-        rows = _split_rows(text, delimiter)
+        rows = split_rows(text, delimiter)
         _, first = next(rows, (1, []))
         header = [name.strip() for name in ([first] if isinstance(first, str) else first)]
         found = find_columns(names, header, labels.source)
@@ -314,15 +403,17 @@ def csv_parser(
             if "file" not in row:
                 labels.skip_line(line, raw, "no file")
                 continue
+            if len(row) == 1 and "start_s" in index:  # nothing but a file: it has no events
+                labels.files[row["file"]] = None
+                continue
             band = row.get("low_hz"), row.get("high_hz")
-            labels.add_event(
-                line, raw, times, row.get("label"), band, row.get("quality"), row["file"]
-            )
+            further = row.get("quality"), row["file"], row.get("score")
+            labels.add_event(line, raw, times, row.get("label"), band, *further)
 
     return parse
 
 
-def _split_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+def split_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
     """Yield the line number of each row's first line, and its fields, or the line if malformed.
 
     A quote that is not closed makes only its own line malformed, and not the lines that follow.

@@ -206,8 +206,8 @@ def report_unmatched(
     if len(rows) and len(catalog) and not np.any(rows >= 0):
         raise AnnotationError(
             f"None of {len(rows)} annotated files is a recording of the catalog: the first is "
-            f"{references[0]!r}, the catalog's first is {catalog[0].id!r}. If folders differ, use "
-            'annotations.match(catalog, by="stem"), or give a function.'
+            f"{references[0]!r}, the catalog's first is {catalog[0].id!r}. "
+            + _other_ways(references, catalog)
         )
     left_over = unmatched(references, catalog, rows)
     sentences = []
@@ -230,6 +230,24 @@ def report_unmatched(
             HeadraceWarning,
             stacklevel=stacklevel,
         )
+
+
+def _other_ways(references: Sequence[str], catalog: Catalog) -> str:
+    """Return a sentence on how references that do not match by path may match."""
+    try:
+        found = int(np.count_nonzero(match(references, catalog, "stem") >= 0))
+    except AnnotationError:  # a name may mean two recordings
+        found = 0
+    if found:
+        return (
+            f"Without folders and extensions, {found} of {len(references)} are: use "
+            'annotations.match(catalog, by="stem").'
+        )
+    return (
+        "Their names differ, too: give annotations.match a function that returns the id for a "
+        "file, as in by=lambda file: ...; or if these are no names of recordings, name another "
+        "column as file= where they are read."
+    )
 
 
 def _components(reference: str) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["concatenate_ranges", "constant_spans"]
+__all__ = ["concatenate_ranges", "constant_spans", "largest_in_spans"]
 
 
 def constant_spans(
@@ -48,6 +48,43 @@ def constant_spans(
     place, entry = entries[:, np.argsort(entries[0], kind="stable")]
     counts = np.bincount(place, minlength=len(span))
     return span, np.append(0, np.cumsum(counts)), entry.astype(np.int32)
+
+
+def largest_in_spans(
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    values: NDArray[np.float32],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """Return `constant_spans` of intervals with values, and the largest value of each entry.
+
+    Parameters
+    ----------
+    begins, ends, classes
+        As in `constant_spans`.
+    values : ndarray of float32, shape ``(intervals,)``
+        The value of each interval.
+
+    Returns
+    -------
+    span, first, entries
+        As in `constant_spans`.
+    largest : ndarray of float32, shape ``(entries,)``
+        Of the intervals of the entry's class in its span.
+    """
+    pairs = np.stack([classes.astype(np.float64), -values.astype(np.float64)], axis=1)
+    # Sorted by class, the largest value first: so an entry's pair is less than those after it.
+    distinct, pair = np.unique(pairs, axis=0, return_inverse=True)
+    span, first, entries = constant_spans(begins, ends, pair.reshape(-1).astype(np.int64))
+    place = np.repeat(np.arange(len(span)), np.diff(first))
+    order = np.lexsort((entries, place))
+    place, entries = place[order], entries[order]
+    number, value = distinct[entries, 0].astype(np.int32), -distinct[entries, 1]
+    is_first = np.append(True, (place[1:] != place[:-1]) | (number[1:] != number[:-1]))
+    is_first = is_first[: len(place)]
+    counts = np.bincount(place[is_first], minlength=len(span))
+    first = np.append(0, np.cumsum(counts))
+    return span, first, number[is_first], value[is_first].astype(np.float32)
 
 
 def concatenate_ranges(first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from headrace._formatting import brief, brief_list, format_count
 from headrace.annotations import format_first, match, report_unmatched
-from headrace.errors import AnnotationError, HeadraceWarning
+from headrace.errors import AnnotationError, HeadraceWarning, InvalidWindowsError
 from headrace.windows._geometry import Geometry
-from headrace.windows._intervals import concatenate_ranges, constant_spans
+from headrace.windows._intervals import concatenate_ranges, constant_spans, largest_in_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -38,13 +38,17 @@ if TYPE_CHECKING:
 
     Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
-__all__ = ["Labels", "Unannotated"]
+__all__ = ["Labels", "Targets", "Unannotated"]
 
 Unannotated = Literal["error", "negative", "mask"]
+Targets = Literal["presence", "score"]
 
 _ROWS_AT_ONCE = 1 << 16
 """Windows that are counted in one step: a few megabytes, and enough to hide the cost of NumPy's
 calls."""
+
+_SPARSE_ROWS = 1 << 12
+"""Windows that are dense at once while a sparse matrix is made."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,6 +76,8 @@ class Labels:
     """Indices into `classes`. The number of classes stands for "not all classes are known"."""
     _end: int
     """Where the line ends."""
+    _value: NDArray[np.float32] | None = None
+    """The target of each entry in `_class`; None if all of them are 1."""
 
     def __repr__(self) -> str:
         return f"<Labels: {len(self.classes)} classes, {format_first(self.classes)}>"
@@ -79,13 +85,17 @@ class Labels:
     @property
     def nbytes(self) -> int:
         """Bytes of the tables."""
-        return sum(one.nbytes for one in (self._base, self._span, self._first, self._class))
+        return sum(one.nbytes for one in self._tables)
+
+    @property
+    def _tables(self) -> tuple[NDArray[Any], ...]:
+        values = () if self._value is None else (self._value,)
+        return self._base, self._span, self._first, self._class, *values
 
     @property
     def _content(self) -> tuple[int | bytes, ...]:
         """What two `Labels` that label all windows alike have in common."""
-        tables = (self._base, self._span, self._first, self._class)
-        return self._size, self._end, *(one.tobytes() for one in tables)
+        return self._size, self._end, *(one.tobytes() for one in self._tables)
 
     @property
     def row_bytes(self) -> int:
@@ -105,20 +115,83 @@ class Labels:
         Returns
         -------
         labels : ndarray of float32, shape ``(rows, classes)``
-            1 where an event of the class counts in the window, else 0.
+            1, or the highest score, where an event of the class counts in the window, else 0.
         mask : ndarray of bool, shape ``(rows, classes)``
             True where it is known whether an event of the class is present.
         """
-        row, number = self._pairs(recording, start)
+        row, entry = self._entries(recording, start)
+        number = self._class[entry]
         classes = len(self.classes)
         named = number < classes
         labels = np.zeros((len(recording), classes), np.float32)
-        labels[row[named], number[named]] = 1
+        labels[row[named], number[named]] = 1 if self._value is None else self._value[entry[named]]
         mask = np.ones(labels.shape, bool)
         if not named.all():
-            uncertain = row[~named]  # there, only the classes that were labelled are known
-            mask[uncertain] = labels[uncertain] > 0
+            mask[row[~named]] = False  # there, only the classes that were labelled are known
+            mask[row[named], number[named]] = True
         return labels, mask
+
+    def matrix(self, windows: WindowSet) -> NDArray[np.float32]:
+        """Return the labels of all windows: see `Windows.label_matrix`."""
+        matrix = np.empty((len(windows), len(self.classes)), np.float32)
+        for begin in range(0, len(windows), _ROWS_AT_ONCE):
+            end = min(begin + _ROWS_AT_ONCE, len(windows))
+            rows = windows.locate(np.arange(begin, end, dtype=np.int64))
+            labels, mask = self.rows(rows.recording, rows.start)
+            labels[~mask] = np.nan
+            matrix[begin:end] = labels
+        return matrix
+
+    def sparse_matrix(self, windows: WindowSet) -> Any:  # noqa: ANN401  scipy is not typed
+        """Return the labels of all windows as SciPy's ``csr_array``.
+
+        Raises
+        ------
+        InvalidWindowsError
+            SciPy is not installed.
+        """
+        try:
+            from scipy.sparse import csr_array, vstack
+        except ModuleNotFoundError:
+            raise InvalidWindowsError(
+                "a sparse matrix needs the package scipy: pip install scipy, or give sparse=False."
+            ) from None
+        parts = [csr_array((0, len(self.classes)), dtype=np.float32)]
+        for begin in range(0, len(windows), _SPARSE_ROWS):
+            end = min(begin + _SPARSE_ROWS, len(windows))
+            rows = windows.locate(np.arange(begin, end, dtype=np.int64))
+            labels, mask = self.rows(rows.recording, rows.start)
+            labels[~mask] = np.nan
+            parts.append(csr_array(labels))
+        return vstack(parts, format="csr")
+
+    def count_windows_by(
+        self, windows: WindowSet, group: NDArray[np.int64], groups: int
+    ) -> NDArray[np.int64]:
+        """Return the number of windows of each group of recordings and each class.
+
+        Parameters
+        ----------
+        windows : WindowSet
+            The windows.
+        group : ndarray of int64, shape ``(recordings,)``
+            The group of each recording.
+        groups : int
+            Number of groups.
+
+        Returns
+        -------
+        ndarray of int64, shape ``(groups, classes)``
+        """
+        width = len(self.classes) + 1
+        totals = np.zeros(groups * width, np.int64)
+        for begin in range(0, len(windows), _ROWS_AT_ONCE):
+            end = min(begin + _ROWS_AT_ONCE, len(windows))
+            rows = windows.locate(np.arange(begin, end, dtype=np.int64))
+            row, number = self._pairs(rows.recording, rows.start)
+            at = group[rows.recording[row]] * width + number
+            totals += np.bincount(at, minlength=len(totals))
+        return totals.reshape(groups, width)[:, :-1]
 
     def count_windows(self, windows: WindowSet) -> dict[str, int]:
         """Return the number of windows of each class: see `Windows.label_counts`."""
@@ -154,12 +227,17 @@ class Labels:
 
     def _pairs(self, recording: NDArray[np.int64], start: NDArray[np.int64]) -> Pairs:
         """Return the (row, class) pairs of some windows, each pair once, sorted by row."""
+        row, entry = self._entries(recording, start)
+        return row, self._class[entry].astype(np.int64)
+
+    def _entries(self, recording: NDArray[np.int64], start: NDArray[np.int64]) -> Pairs:
+        """Return the (row, index in `_class`) pairs of some windows, sorted by row."""
         at = self._base[recording] + np.maximum(start, -self._size)
         span = np.searchsorted(self._span, at, side="right") - 1
         first = self._first[span]
         counts = self._first[span + 1] - first
         row = np.repeat(np.arange(len(recording)), counts)
-        return row, self._class[concatenate_ranges(first, counts)].astype(np.int64)
+        return row, concatenate_ranges(first, counts)
 
     @classmethod
     def from_annotations(
@@ -173,12 +251,15 @@ class Labels:
         min_fraction: float | None,
         unannotated: Unannotated,
         ignore: Iterable[str],
+        targets: Targets,
     ) -> Labels:
         """Make the labels of `windows`, which are all of one `catalog`: see `Windows.label`."""
         if unannotated not in get_args(Unannotated):
             raise AnnotationError(
                 f'unannotated must be "error", "negative" or "mask", not {brief(unannotated)}.'
             )
+        if targets not in get_args(Targets):
+            raise AnnotationError(f'targets must be "presence" or "score", not {targets!r}.')
         names, ignored = _check_classes(annotations, classes, ignore)
         spec = windows.spec
         file_rows = match(annotations.files, catalog, _as_id if annotations.matched else "path")
@@ -221,7 +302,11 @@ class Labels:
         begins = np.concatenate([begins, base[unknown] - spec.size])
         ends = np.concatenate([ends, base[unknown] + samples[unknown] + 1])
         numbers = np.concatenate([number[good], np.full(len(unknown), len(names))])
-        return cls(names, spec.size, base, *constant_spans(begins, ends, numbers), end)
+        if targets == "presence":
+            return cls(names, spec.size, base, *constant_spans(begins, ends, numbers), end)
+        scores = np.append(_scores(table)[good], np.zeros(len(unknown), np.float32))
+        span, first_entry, entries, values = largest_in_spans(begins, ends, numbers, scores)
+        return cls(names, spec.size, base, span, first_entry, entries, end, values)
 
     @classmethod
     def join(cls, labels: Sequence[Labels], numbers: Sequence[NDArray[np.int64]]) -> Labels:
@@ -264,6 +349,13 @@ class Labels:
             base[some] = moved
         parts = list(zip(distinct, shift, entries, strict=False))
         firsts = [one._first[:-1] + at for one, _, at in parts]
+        values = None
+        if any(one._value is not None for one in distinct):
+            ones = (np.ones(len(one._class), np.float32) for one in distinct)
+            pairs = zip(distinct, ones, strict=True)
+            values = np.concatenate(
+                [own if one._value is None else one._value for one, own in pairs]
+            )
         return cls(
             first.classes,
             first._size,
@@ -272,6 +364,7 @@ class Labels:
             np.append(np.concatenate(firsts), entries[-1]),
             np.concatenate([one._class for one in distinct]),
             shift[-1],
+            values,
         )
 
 
@@ -300,6 +393,13 @@ def _check_classes(
         raise AnnotationError(
             f"ignore={brief(missing)}: there are no such labels. There are: "
             f"{brief_list(annotations.labels) or 'none'}."
+        )
+    if classes is None and not annotations.labels:
+        if not len(annotations):
+            raise AnnotationError("There are no events, so that no class is known: give classes=.")
+        raise AnnotationError(
+            f"None of the {len(annotations)} events has a label, so that there is no class. "
+            + (annotations.unlabelled or "Name the column of labels where they are read.")
         )
     if classes is None:
         names = tuple(one for one in annotations.labels if one not in ignored)
@@ -381,6 +481,26 @@ def _event_samples(
     begin = np.minimum(np.rint(start * rate), farthest).astype(np.int64)
     stop = np.minimum(np.rint(np.where(whole, start, end) * rate), farthest).astype(np.int64)
     return begin, np.maximum(stop - begin, 1), whole
+
+
+def _scores(table: pa.Table) -> NDArray[np.float32]:
+    """Return the score of each event; 1 where it has none.
+
+    Raises
+    ------
+    AnnotationError
+        A score is no target: it is not between 0 and 1.
+    """
+    import pyarrow.compute as pc
+
+    scores: NDArray[np.float32] = pc.fill_null(table["score"], 1.0).to_numpy()
+    wrong = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
+    if len(wrong):
+        raise AnnotationError(
+            f"The score {scores[wrong[0]]:g} of an event in {table['file'][int(wrong[0])]} is not "
+            'between 0 and 1, so that it is no target: use targets="presence".'
+        )
+    return scores.astype(np.float32)
 
 
 def _needed_samples(

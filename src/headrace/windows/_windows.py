@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from headrace._formatting import format_count
-from headrace._validation import check_whole_number
+from headrace._validation import arrow_errors_explained, check_whole_number
 from headrace.errors import CatalogError, InvalidWindowsError
 from headrace.metadata import parse_zone
 from headrace.windows._batch import AudioExample, Batch
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from headrace.inference import Run
     from headrace.loading import Loader
     from headrace.windows._identity import OrderIdentity
-    from headrace.windows._labels import Unannotated
+    from headrace.windows._labels import Targets, Unannotated
     from headrace.windows._orders import Order
     from headrace.windows._permutation import EpochOrder
     from headrace.windows._shards import Remainder
@@ -475,6 +475,7 @@ class Windows(Sequence[AudioExample]):
         min_fraction: float | None = None,
         unannotated: Unannotated = "error",
         ignore: Iterable[str] = (),
+        targets: Targets = "presence",
     ) -> Windows:
         """Return the same windows, with labels in their batches and examples.
 
@@ -500,6 +501,9 @@ class Windows(Sequence[AudioExample]):
         ignore : iterable of str
             Labels that are not classes. In a window in which such an event counts, or an event
             without a label, only the classes of its other events are known.
+        targets : {"presence", "score"}
+            What stands for a class whose event counts in a window: 1, or the highest score of these
+            events, between 0 and 1. An event without a score has 1.
 
         Raises
         ------
@@ -523,6 +527,7 @@ class Windows(Sequence[AudioExample]):
             min_fraction=min_fraction,
             unannotated=unannotated,
             ignore=ignore,
+            targets=targets,
         )
         return view
 
@@ -541,18 +546,67 @@ class Windows(Sequence[AudioExample]):
         """Bytes of the tables that labels are computed from."""
         return 0 if self.labels is None else self.labels.nbytes
 
-    def label_counts(self) -> dict[str, int]:
-        """Return the number of windows of each class.
+    @overload
+    def label_counts(self, by: None = None) -> dict[str, int]: ...
+    @overload
+    def label_counts(self, by: str) -> dict[Any, dict[str, int]]: ...
+    def label_counts(self, by: str | None = None) -> dict[str, int] | dict[Any, dict[str, int]]:
+        """Return the number of windows of each class; no audio is read.
 
         The windows are those of the unshuffled set, whatever the order and the shard: each sampled
         or mixed window counts once, and those of all ranks count. Crops are those of epoch 0.
+
+        Parameters
+        ----------
+        by : str, optional
+            A column of the catalog. The result is then a mapping from each of its values, sorted,
+            to the numbers of the windows of these recordings.
 
         Raises
         ------
         InvalidWindowsError
             The windows have no labels.
+        CatalogError
+            There is no such column, or its values cannot be grouped.
         """
-        return self._require_labels().count_windows(self._set)
+        labels = self._require_labels()
+        if by is None:
+            return labels.count_windows(self._set)
+        column = self.recordings.table([by])[by]
+        with arrow_errors_explained(
+            f"The recordings cannot be grouped by {by!r}", "Give a column of texts or numbers."
+        ):
+            encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+            values = encoded.dictionary.to_pylist()
+        group = encoded.indices.to_numpy().astype(np.int64)
+        counts = labels.count_windows_by(self._set, group, len(values))
+        order = sorted(range(len(values)), key=lambda one: (values[one] is None, values[one]))
+        return {
+            values[one]: dict(zip(labels.classes, counts[one].tolist(), strict=True))
+            for one in order
+        }
+
+    def label_matrix(self, *, sparse: bool = False) -> Any:  # noqa: ANN401  SciPy's, if sparse
+        """Return the labels of all windows as one matrix; no audio is read.
+
+        Parameters
+        ----------
+        sparse : bool
+            Whether to return a ``csr_array`` of SciPy instead of an array of NumPy.
+
+        Returns
+        -------
+        ndarray or csr_array of float32, shape ``(windows, classes)``
+            As the labels of batches, in the order of the unshuffled set. NaN where it is not known
+            whether the class is present.
+
+        Raises
+        ------
+        InvalidWindowsError
+            The windows have no labels, or SciPy is not installed.
+        """
+        labels = self._require_labels()
+        return labels.sparse_matrix(self._set) if sparse else labels.matrix(self._set)
 
     def balanced_weights(self) -> NDArray[np.float64]:
         """Return weights for `sample` by which rare classes are drawn as often as common ones.
