@@ -321,6 +321,22 @@ def test_scan_caches_what_it_decoded(run: Run, archive: Archive, tmp_path: Path)
     assert catalog.load_catalog(kept).column("declared_frames").tolist() == [44_100] * 3
 
 
+def test_scan_reads_metadata(run: Run, archive: Archive, tmp_path: Path) -> None:
+    """The report says from when to when; the saved catalog has the columns."""
+    saved = tmp_path / "a.parquet"
+    result = run("scan", archive.pattern, "--metadata", "--tz", "+01:00", "--save", saved)
+    assert result.code == 0, result.err
+    count = len(headrace.load_catalog(saved))
+    pattern = rf"time known of {count}, from 20\d\d-\d\d-\d\d \d\d:\d\d to .* UTC; place of 0"
+    assert re.search(pattern, result.out)
+    assert headrace.load_catalog(saved).to_arrow()["recorded_at"].null_count == 0
+    result = run("scan", archive.pattern, "--metadata", "--json", "-")
+    assert json.loads(result.out)["recorded"]["timed"] == 0
+    assert "give tz=" in result.err
+    for options in (["--tz", "Europe/Berlin"], ["--metadata", "--tz", "Berlin"]):
+        assert run("scan", archive.pattern, *options).code == 2
+
+
 def test_scan_groups_recordings_by_kind(run: Run, tmp_path: Path) -> None:
     """Each format, sample rate and number of channels has its own row."""
     soundfile.write(tmp_path / "a.wav", [0.0] * 800, 8_000, subtype="PCM_16")
@@ -709,6 +725,27 @@ def test_preview_shows_labels(run: Run, archive: Archive, tmp_path: Path) -> Non
     assert result.code == 0, result.err
     options = re.findall(r'<option value="=[^"]+">([^<]+)', page.read_text("utf-8"))
     assert options == ["FROGGY (1)", "rain (1)"]
+
+
+def test_preview_takes_the_column_and_the_way_of_matching(
+    run: Run, archive: Archive, tmp_path: Path
+) -> None:
+    """Labels in a column with another name, of files in other folders."""
+    page = tmp_path / "page.html"
+    name = next((archive.folder / "raw_data").rglob("*.wav")).name
+    table = tmp_path / "table.csv"
+    table.write_text(f"file,start_s,end_s,what\nelsewhere/{name},0,1,rain\n", "utf-8")
+    options = ("preview", archive.pattern, "-o", page, "--annotations", f"csv:{table}")
+
+    result = run(*options, "--label-column", "what")
+    assert result.code == 1
+    assert 'by="stem"' in result.err
+    result = run(*options, "--label-column", "what", "--match", "stem")
+    assert result.code == 0, result.err
+    assert re.findall(r'<option value="=[^"]+">([^<]+)', page.read_text("utf-8")) == ["rain (1)"]
+    result = run(*options[:-1], f"birdnet:{table}", "--label-column", "what")
+    assert result.code == 2
+    assert "labels of birdnet are in no column" in result.err
 
 
 def test_preview_shows_the_windows_asked_for(run: Run, archive: Archive, tmp_path: Path) -> None:

@@ -193,3 +193,41 @@ def test_a_real_csv_file() -> None:
     first = [one for one in windows if one.offset < 10]
     assert [one.labels.tolist() for one in first if one.labels is not None] == [[1.0]] * len(first)
     assert windows.label_counts() == {"Common Cuckoo": len(first)}
+
+
+@real
+def test_metadata_of_recorders_in_the_field() -> None:
+    """GUANO with a position, the AudioMoth's comment before and behind the samples, and names."""
+    with pytest.warns(HeadraceWarning):
+        catalog = headrace.scan(AUDIO, metadata=True, tz="America/New_York")
+    table = catalog.to_arrow()
+    assert table["metadata_conflict"].null_count == len(table)
+    names = ("recorded_at", "recorded_from", "latitude", "longitude", "device", "temperature_c")
+    rows = {
+        file_id: [str(row[name]) for name in names]
+        for file_id, row in zip(
+            table["id"].to_pylist(), table.select(names).to_pylist(), strict=True
+        )
+    }
+    assert rows["field/242A2604603691DD_20250503_031300.WAV"] == [
+        *("2025-05-03 03:13:00+00:00", "guano", "52.146196", "4.474776"),
+        *("AudioMoth 242A2604603691DD", "13.1"),
+    ]
+    assert rows["field/audiomoth_gps.wav"] == [
+        *("2024-05-28 10:00:00+00:00", "audiomoth", "None", "None"),
+        *("AudioMoth 243B1F026488F56E", "12.8"),
+    ]
+    assert rows["field/1min.wav"][:2] == ["2018-05-04 09:32:00+00:00", "audiomoth"]
+    assert rows["field/metadata.wav"][:2] == ["2020-04-04 10:25:00+00:00", "audiomoth"]
+    assert rows["indices/S4A03895_20190522_223000.wav"] == [
+        *("2019-05-23 02:30:00+00:00", "name", "None", "None", "SM4 S4A03895", "None")
+    ]
+    assert rows["events/CHE_02_20190101_183410.wav"][0] == "2019-01-01 23:34:10+00:00"
+    assert rows["field/rugr_drum.wav"] == ["None"] * 6
+    windows = catalog.filter(lambda row: row["recorded_at"] is not None).windows(16_000, 5.0)
+    dawn = windows.during("05:00", "06:00", tz="America/New_York")
+    assert {name.partition("/")[2] for name in dawn.table()["id"].to_pylist()} == {
+        "1min.wav",
+        "S4A03895_20190522_050000.wav",
+        "S4A03895_20190522_053000.wav",
+    }

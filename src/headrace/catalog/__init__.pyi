@@ -13,9 +13,11 @@ from ._from_table import from_table as from_table
 from ._headers import worker_count as worker_count
 from ._parquet import check_catalog_file as check_catalog_file
 from ._recordings import Recordings as Recordings
+from ._scan import check_metadata_options as check_metadata_options
 from ._scan import scan as scan
 from ._split import group_rows as group_rows
 from ._summary import Kind as Kind
+from ._summary import Recorded as Recorded
 from ._summary import Summary as Summary
 from ._summary import summarise as summarise
 from ._table import BUILT_IN as BUILT_IN

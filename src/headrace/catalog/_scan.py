@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from headrace.codecs import Recording
 
-__all__ = ["check_scan_options", "read_recordings", "scan"]
+__all__ = ["check_metadata_options", "check_scan_options", "read_recordings", "scan"]
 
 
 def scan(
@@ -136,7 +136,7 @@ def scan(
     """
     threads = worker_count(workers)
     check_scan_options(verify, decoder)
-    wanted = _metadata_options(tz, time_pattern, metadata=metadata)
+    wanted = check_metadata_options(tz, time_pattern, metadata=metadata)
     earlier, warning = _load_cache(cache)
     if warning:
         warnings.warn(warning, HeadraceWarning, stacklevel=2)
@@ -182,7 +182,7 @@ def scan(
     return catalog
 
 
-def _metadata_options(
+def check_metadata_options(
     tz: str | tzinfo | None, time_pattern: str | None, *, metadata: bool
 ) -> MetadataOptions | None:
     """Return the options of the columns that are wanted, or None if none are.

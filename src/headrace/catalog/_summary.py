@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from headrace.catalog._damage import count_partly_usable, damaged_file_ids
+from headrace.catalog._metadata import METADATA
 from headrace.failures import failure_to_json
 
 if TYPE_CHECKING:
@@ -44,6 +45,26 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """When and where recordings were made, as far as their metadata say.
+
+    Attributes
+    ----------
+    timed, placed, conflicts : int
+        Number of recordings whose time and whose position is known, and of those whose sources
+        disagree.
+    first, last : str or None
+        When the first and the last of them began, in UTC, in ISO 8601; None if no time is known.
+    """
+
+    timed: int
+    placed: int
+    conflicts: int
+    first: str | None
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The contents of a catalog.
 
@@ -63,6 +84,8 @@ class Summary:
         What is wrong with the damaged files.
     partly : int
         Number of damaged files that can be used in part.
+    recorded : Recorded or None
+        None if the catalog has no metadata.
     """
 
     root: str
@@ -72,6 +95,7 @@ class Summary:
     kinds: tuple[Kind, ...]
     failures: tuple[Failure, ...]
     partly: int
+    recorded: Recorded | None = None
 
     @property
     def damaged(self) -> int:
@@ -80,12 +104,14 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as values for `json.dump`."""
+        recorded = {} if self.recorded is None else {"recorded": asdict(self.recorded)}
         return {
             "root": self.root,
             "recordings": self.recordings,
             "audio_s": self.audio_s,
             "bytes": self.bytes,
             "kinds": [asdict(kind) for kind in self.kinds],
+            **recorded,
             "damaged": self.damaged,
             "partly": self.partly,
             "failures": [failure_to_json(one, _FAILURE_FIELDS) for one in self.failures],
@@ -120,4 +146,19 @@ def summarise(catalog: Catalog) -> Summary:
         kinds=ordered,
         failures=tuple(catalog.failures),
         partly=count_partly_usable(catalog.failures, catalog.to_arrow()),
+        recorded=_recorded(catalog),
+    )
+
+
+def _recorded(catalog: Catalog) -> Recorded | None:
+    import pyarrow.compute as pc
+
+    if not all(name in catalog.columns for name in METADATA):
+        return None
+    table = catalog.to_arrow().select([*METADATA])
+    known = {name: len(table) - table[name].null_count for name in METADATA}
+    ends = pc.min_max(table["recorded_at"]).as_py()
+    first, last = (None if one is None else one.isoformat() for one in ends.values())
+    return Recorded(
+        known["recorded_at"], known["latitude"], known["metadata_conflict"], first, last
     )

@@ -31,6 +31,7 @@ from headrace.cli._console import (
 from headrace.cli._options import (
     Decoder,
     ExportTo,
+    MatchBy,
     OnError,
     PackedAs,
     PreviewAudio,
@@ -245,6 +246,18 @@ def scan_command(
         Path | None,
         typer.Option(metavar="FILE", help="List the damaged files in FILE.csv or FILE.parquet."),
     ] = None,
+    metadata: Annotated[
+        bool,
+        typer.Option("--metadata", help="Read when, where and with what recordings were made."),
+    ] = False,
+    tz: Annotated[
+        str | None,
+        typer.Option(metavar="ZONE", help="Zone of times that name none: Europe/Berlin, +01:00."),
+    ] = None,
+    time_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Finds the time in ids, in groups date and time."),
+    ] = None,
     root: Root = None,
     store: StoreOptions = None,
     decoder: DecodedBy = Decoder.AUTO,
@@ -257,6 +270,7 @@ def scan_command(
 
     [cyan]headrace scan "recordings/**/*.wav"
     headrace scan recordings --verify decode --failures damaged.csv
+    headrace scan recordings --metadata --tz Europe/Berlin --save a.parquet
     headrace scan site1 site2 --save catalog.parquet[/cyan]
     """
     options = parse_store_options(store)
@@ -267,6 +281,8 @@ def scan_command(
         if save is not None:
             catalog.check_catalog_file(save)
         try:
+            with errors_exit_with_usage_code(ValueError):
+                catalog.check_metadata_options(tz, time_pattern, metadata=metadata)
             found = catalog.scan(
                 patterns,
                 root=root,
@@ -274,6 +290,9 @@ def scan_command(
                 cache=cache,
                 decoder=decoder.value,
                 store=options,
+                metadata=metadata,
+                tz=tz,
+                time_pattern=time_pattern,
             )
         except NoRecordingsError as error:
             if failures is not None:
@@ -444,10 +463,18 @@ def preview_command(
         list[str] | None,
         typer.Option(
             metavar="KIND:FILES",
-            help="Labels to show. KIND is anuraset, audacity, csv, parquet or raven. "
+            help="Labels to show. KIND is anuraset, audacity, birdnet, csv, parquet or raven. "
             "Can be repeated.",
         ),
     ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of labels in csv, parquet and raven files."),
+    ] = None,
+    match: Annotated[
+        MatchBy,
+        typer.Option(help="Match labels to recordings by path, or by name alone."),
+    ] = MatchBy.PATH,
     results: Annotated[
         str | None,
         typer.Option(
@@ -500,7 +527,7 @@ def preview_command(
     places = None if at is None else [parse_file_and_second(text) for text in at]
     options = parse_store_options(store)
     with errors_printed_as_sentences(output, json_file):
-        labels = read_annotations(annotations or [])
+        labels = read_annotations(annotations or [], label_column)
         run = None if results is None else headrace.load_run(results)
         found = None
         if run is not None:
@@ -516,6 +543,8 @@ def preview_command(
             window_s or (run and run.window_s) or 5.0,
             hop_s=run.hop_s if run and window_s is None else None,
         )
+        if labels is not None and match is MatchBy.STEM:
+            labels = labels.match(all_windows.catalog, by="stem")
         players: dict[PreviewAudio, Literal["flac", "mp3"] | None] = {
             PreviewAudio.FLAC: "flac",
             PreviewAudio.MP3: "mp3",

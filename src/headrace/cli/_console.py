@@ -117,7 +117,7 @@ def errors_printed_as_sentences(
 
 
 @contextmanager
-def errors_exit_with_usage_code(kind: type[HeadraceError]) -> Iterator[None]:
+def errors_exit_with_usage_code(kind: type[Exception]) -> Iterator[None]:
     """End with exit code 2 where an error that is usually about data is about an argument."""
     try:
         yield

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
     from headrace.annotations import Annotations
 
+_LABELLED_BY_COLUMN = ("csv", "parquet", "raven")
+
 __all__ = [
     "Decoder",
     "ExportTo",
+    "MatchBy",
     "OnError",
     "PackedAs",
     "PreviewAudio",
@@ -271,14 +274,25 @@ def place_of_results(output: str, options: list[str] | None, option: str = "--st
     return inference.open_bucket(output, parsed)
 
 
-def read_annotations(texts: list[str]) -> Annotations | None:
-    """Return the annotations of all files in ``KIND:FILES``, or None if `texts` is empty."""
+class MatchBy(StrEnum):
+    """How `preview --match` finds the recording of a label file."""
+
+    PATH = "path"
+    STEM = "stem"
+
+
+def read_annotations(texts: list[str], label_column: str | None = None) -> Annotations | None:
+    """Return the annotations of all files in ``KIND:FILES``, or None if `texts` is empty.
+
+    `label_column` is the column of labels, where it can be chosen.
+    """
     if not texts:
         return None
     annotations = headrace.Annotations
-    readers: dict[str, Callable[[str], Annotations]] = {
+    readers: dict[str, Callable[..., Annotations]] = {
         "anuraset": annotations.read_anuraset,
         "audacity": annotations.read_audacity,
+        "birdnet": annotations.read_birdnet,
         "csv": annotations.read_csv,
         "parquet": annotations.read_parquet,
         "raven": annotations.read_raven,
@@ -291,7 +305,15 @@ def read_annotations(texts: list[str]) -> Annotations | None:
                 f"{text!r} is not KIND:FILES, where KIND is one of {', '.join(readers)}.",
                 param_hint="--annotations",
             )
-        parts.append(readers[kind](files))
+        if label_column is None:
+            parts.append(readers[kind](files))
+        elif kind in _LABELLED_BY_COLUMN:
+            parts.append(readers[kind](files, label=label_column))
+        else:
+            raise typer.BadParameter(
+                f"labels of {kind} are in no column that could be chosen: leave it out.",
+                param_hint="--label-column",
+            )
     return reduce(annotations.__add__, parts)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from headrace.bench import Demo, SweepResult, WorkerResult
-    from headrace.catalog import Summary
+    from headrace.catalog import Recorded, Summary
     from headrace.detections import Detections
     from headrace.failures import Failure
     from headrace.inference import Run
@@ -56,6 +56,8 @@ def scan_report(summary: Summary) -> RenderableType:
             format_duration(kind.longest_s),
         )
     parts: list[RenderableType] = [head, _indented(formats)]
+    if summary.recorded is not None:
+        parts.append(Text(_describe_recorded(summary.recorded)))
     if summary.failures:
         causes = describe_codes(summary.failures)
         parts.append(
@@ -69,6 +71,14 @@ def scan_report(summary: Summary) -> RenderableType:
                 Text(f"  and {hidden:,} more: use --failures FILE to list all.", style="dim")
             )
     return Group(*parts)
+
+
+def _describe_recorded(recorded: Recorded) -> str:
+    """Return a line on when and where recordings were made."""
+    first, last = (str(one)[:16].replace("T", " ") for one in (recorded.first, recorded.last))
+    when = f", from {first} to {last} UTC" if recorded.timed else ""
+    conflicts = f", sources of {recorded.conflicts:,} disagree" if recorded.conflicts else ""
+    return f"time known of {recorded.timed:,}{when}; place of {recorded.placed:,}{conflicts}"
 
 
 def results_report(run: Run) -> RenderableType:
