@@ -1026,9 +1026,13 @@ def test_apply_keeps_results_that_results_shows(
 def test_apply_takes_channels_and_tails(
     run: Run, archive: Archive, model: Path, tmp_path: Path
 ) -> None:
-    """`--channel` and `--min-tail-s` are those of `Catalog.windows`."""
+    """`--channel`, `--min-tail-s` and `--min-audio-s` are those of `Catalog.windows`."""
     common = (archive.pattern, "--model", f"{model}:model", "--window-s", 1.5)
-    for name, options in (("short", ()), ("whole", ("--min-tail-s", 1.5, "--channel", 0))):
+    for name, options in (
+        ("short", ()),
+        ("whole", ("--min-tail-s", 1.5, "--channel", 0)),
+        ("audible", ("--min-audio-s", 0.6)),
+    ):
         result = run("apply", *common, *options, "-o", tmp_path / name)
         assert result.code == 0
     recordings = headrace.scan(archive.pattern)
@@ -1036,10 +1040,11 @@ def test_apply_takes_channels_and_tails(
     for name, windows in (
         ("short", recordings.windows(16_000, 1.5)),
         ("whole", recordings.windows(16_000, 1.5, min_tail_s=1.5, channel=0)),
+        ("audible", recordings.windows(16_000, 1.5, min_audio_s=0.6)),
     ):
         table = headrace.load_run(tmp_path / name).to_arrow()
         assert len(table) == len(windows)
-        assert {*table["channel"].to_pylist()} == {None if name == "short" else 0}
+        assert {*table["channel"].to_pylist()} == {0 if name == "whole" else None}
     assert run("apply", *common, "--channel", "left", "-o", tmp_path / "x").code == 2
 
 

@@ -614,6 +614,10 @@ def apply_command(
             help="Least audio at a recording's end that gets a window. Default: a quarter of one.",
         ),
     ] = None,
+    min_audio_s: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="Least audio of a window, in short recordings too."),
+    ] = 0.0,
     channel: Channel = "mix",
     batch_size: BatchSize = 32,
     pad_batches: Annotated[
@@ -687,6 +691,7 @@ def apply_command(
             hop_s,
             tail=tail.value,
             min_tail_s=min_tail_s,
+            min_audio_s=min_audio_s,
             channel=parse_channel(channel),  # type: ignore[arg-type]  # `windows` checks it
         )
         run = windows.apply(
