@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from headrace.catalog._catalog import Catalog
 from headrace.codecs._recording import Recording
-from headrace.errors import CatalogError
+from headrace.errors import CatalogError, HeadraceWarning
 from tests.support.catalog_tables import FAILURES, table, three_recordings
 from tests.support.catalogs import fake_catalog
 
@@ -253,8 +253,9 @@ class TestWithColumns:
     @pytest.mark.parametrize("name", ["id", "path", "frames", "mtime_ns"])
     def test_what_the_header_says_cannot_be_replaced(self, catalog: Catalog, name: str) -> None:
         """Neither a keyword nor a table can do it."""
+        column: Any = {name: [1, 2, 3]}
         with pytest.raises(CatalogError, match=f"{name!r} is what the header says"):
-            catalog.with_columns(**{name: [1, 2, 3]})
+            catalog.with_columns(**column)
         if name != "id":
             with pytest.raises(CatalogError, match=f"{name!r} is what the header says"):
                 catalog.with_columns(pa.table({"id": ["a.wav"], name: [1]}))
@@ -284,6 +285,60 @@ class TestWithColumns:
     def test_an_empty_mapping_is_a_column_of_nulls(self, catalog: Catalog) -> None:
         """It is not an error that nothing is known."""
         assert catalog.with_columns(site={}).to_arrow()["site"].null_count == 3
+
+    @pytest.mark.parametrize(
+        "table",
+        [
+            pa.table({"site": ["B", "A"], "biome": ["reef", "marsh"]}),
+            pd.DataFrame({"site": pd.Categorical(["B", "A"]), "biome": ["reef", "marsh"]}),
+        ],
+    )
+    def test_a_table_is_joined_on_any_column(self, catalog: Catalog, table: Any) -> None:
+        """A row for each site gives its values to all recordings of the site."""
+        sited = catalog.with_columns(site=["A", "B", "A"])
+        expected = ["marsh", "reef", "marsh"]
+
+        assert sited.with_columns(table, on="site").column("biome").tolist() == expected
+        assert sited.with_columns(biome=table, on="site").column("biome").tolist() == expected
+        of_site = {"A": "marsh", "B": "reef"}
+        assert sited.with_columns(biome=of_site, on="site").column("biome").tolist() == expected
+        coded = sited.with_columns(site=pa.array(["A", "B", "A"]).dictionary_encode())
+        assert coded.with_columns(table, on="site").column("biome").tolist() == expected
+        with pytest.raises(CatalogError, match="no column 'sight': there are id, path"):
+            sited.with_columns(table, on="sight")
+        with pytest.raises(CatalogError, match="has no column site to join on: it has biome"):
+            sited.with_columns(pa.table({"biome": ["reef"]}), on="site")
+
+    @pytest.mark.parametrize(
+        "values",
+        [{"A": 1}, {}, pa.table({"site": ["A"], "x": [1]})],
+    )
+    def test_recordings_without_a_row_may_be_an_error(self, catalog: Catalog, values: Any) -> None:
+        """They are null, or are warned of at the caller's line, or raise, as `missing` says."""
+        sited = catalog.with_columns(site=["A", "B", None])
+        message = r"no row for . of 3 recordings: the first is ..wav \(site '.'\)\. Add the rows"
+
+        first = 1 if len(values) else None
+        assert sited.with_columns(x=values, on="site").to_arrow()["x"].to_pylist()[0] == first
+        with pytest.warns(HeadraceWarning, match=message) as caught:
+            warned = sited.with_columns(x=values, on="site", missing="warn")
+        assert caught[0].filename == __file__
+        assert warned.to_arrow()["x"].to_pylist() == [first, None, None]
+        with pytest.raises(CatalogError, match=message):
+            sited.with_columns(x=values, on="site", missing="raise")
+        if isinstance(values, pa.Table):
+            with pytest.warns(HeadraceWarning, match=message) as caught:
+                sited.with_columns(values, on="site", missing="warn")
+            assert caught[0].filename == __file__
+        choices: Any = "drop"
+        with pytest.raises(ValueError, match="missing must be one of null, warn, raise"):
+            sited.with_columns(x=values, missing=choices)
+
+    def test_nothing_is_missing_where_all_rows_have_values(self, catalog: Catalog) -> None:
+        """With a value for each recording, `missing` changes nothing."""
+        ids = catalog.ids.to_pylist()
+        more = catalog.with_columns(x=dict.fromkeys(ids, 1), y=[1, None, 3], missing="raise")
+        assert more.to_arrow()["y"].to_pylist() == [1, None, 3]
 
     def test_ids_are_those_of_the_table(self, catalog: Catalog) -> None:
         """They are an Arrow array, for joins; slices have their own."""

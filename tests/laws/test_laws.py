@@ -108,6 +108,7 @@ def selections(draw: st.DrawFn, windows: Windows) -> Windows:
             [
                 windows.take(places),
                 windows.take(places).shuffle(seed, by="file"),
+                windows.shuffle(seed, by="file", interleave=2),
                 windows.sample([1 + i % 3 for i in range(len(windows))], 40, seed),
                 at,
                 headrace.concat([at, windows.take(places)]).shuffle(seed, by="block", block=3),

@@ -214,6 +214,17 @@ def test_shuffled_windows_have_no_key() -> None:
     assert sorted(key for key in _keys(by_file) if key is not None) == [0, 1]
 
 
+def test_interleaved_files_stay_open() -> None:
+    """All files that the order reads in turn may be open at once, and the bound includes them."""
+    windows = _windows([400, 300, 200], kinds=(VORBIS,))
+    plain = _plan(windows.shuffle(3, by="file"), batch_size=9, workers=2)
+    interleaved = _plan(windows.shuffle(3, by="file", interleave=20), batch_size=9, workers=2)
+
+    assert plain.open_files == 6
+    assert interleaved.open_files == 24
+    assert interleaved.memory_bound - plain.memory_bound >= 18 * plain.stream_bytes
+
+
 # Pure
 
 

@@ -89,7 +89,7 @@ def test_a_category_that_no_recording_has_is_no_group() -> None:
     site = pa.array(["A", "B", "C", "C"]).dictionary_encode()
     rest = fake_catalog([100] * 4, site=site).filter([False, False, True, True])
 
-    with pytest.raises(CatalogError, match="1 values of 'site' cannot be split into 2 parts"):
+    with pytest.raises(CatalogError, match="1 value of 'site' cannot be split into 2 parts"):
         rest.split({"a": 0.5, "b": 0.5}, by="site")
 
 
@@ -134,7 +134,7 @@ def test_categories_that_no_recording_has_are_no_groups(sites: Any, tmp_path: Pa
         ({}, "recording", "positive numbers that sum to 1"),
         ({"a": 1}, "sites", "There is no column 'sites': there are id, "),
         ({"a": 1}, "gap", "The column 'gap' has no value for r1: fill it, or filter"),
-        ({"a": 0.5, "b": 0.5}, "site", "1 values of 'site' cannot be split into 2 parts"),
+        ({"a": 0.5, "b": 0.5}, "site", "1 value of 'site' cannot be split into 2 parts"),
     ],
 )
 def test_what_cannot_be_split_is_one_sentence(parts: Any, by: str, sentence: str) -> None:
@@ -289,4 +289,43 @@ def test_an_invalid_table_of_times_is_one_sentence(changed: dict[str, Any], sent
 def test_an_invalid_jitter_is_refused(jitter_s: float) -> None:
     """A jitter that is negative, too large or not a number is an error."""
     with pytest.raises(InvalidWindowsError, match="jitter_s must be 0 or more seconds"):
+        fake_catalog([400, 300]).windows_at(TIMES, 1_000, 0.1, jitter_s=jitter_s)
+
+
+def test_each_row_may_have_a_jitter_of_its_own() -> None:
+    """A number, a column and an array of the same jitter give the same windows in every epoch."""
+    catalog = fake_catalog([4_000])
+    count = 200
+    times = {"id": ["r0"] * count, "at_s": [2.0] * count}
+    each = [0.0 if row % 2 else 0.005 * (row % 8) for row in range(count)]
+    alone = catalog.windows_at({**times, "spread": each}, 1_000, 0.1, jitter_s="spread")
+    array = catalog.windows_at(times, 1_000, 0.1, jitter_s=each)
+    index = np.arange(count, dtype=np.int64)
+
+    assert alone.fingerprint == array.fingerprint
+    largest = np.zeros(count)
+    for epoch in range(30):
+        moved = alone.rows(index, epoch).start - (2_000 - 50)
+        np.testing.assert_array_equal(moved, array.rows(index, epoch).start - (2_000 - 50))
+        assert (np.abs(moved) <= np.rint(np.array(each) * 1_000)).all()
+        largest = np.maximum(largest, np.abs(moved))
+    for width in (10, 20, 30):  # samples: windows of the same jitter reach its end
+        assert largest[np.rint(np.array(each) * 1_000) == width].max() == width
+    same = [catalog.windows_at(times, 1_000, 0.1, jitter_s=j) for j in (0.02, [0.02] * count)]
+    assert same[0].fingerprint == same[1].fingerprint != alone.fingerprint
+    np.testing.assert_array_equal(same[0].rows(index, 3).start, same[1].rows(index, 3).start)
+
+
+@pytest.mark.parametrize(
+    ("jitter_s", "message"),
+    [
+        ([0.1, 0.2, 0.3], r"the shape \(3,\) for 4 rows: give one number, one for each row"),
+        ([0.1, 0.2, -0.3, 0.1], r"less than 2\^31 samples, not -0.3 in row 2"),
+        ("spread", "no column 'spread' for jitter_s: it has id, at_s"),
+        ("id", "The column id is not a number of seconds"),
+    ],
+)
+def test_an_invalid_jitter_of_rows_is_refused(jitter_s: Any, message: str) -> None:
+    """Another number of rows, a negative number and a missing column are errors."""
+    with pytest.raises((InvalidWindowsError, CatalogError), match=message):
         fake_catalog([400, 300]).windows_at(TIMES, 1_000, 0.1, jitter_s=jitter_s)

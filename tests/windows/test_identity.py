@@ -59,6 +59,8 @@ ORDERS: tuple[Callable[[Windows], Windows], ...] = (
     lambda w: w.shuffle(0),
     lambda w: w.shuffle(1),
     lambda w: w.shuffle(0, by="file"),
+    lambda w: w.shuffle(0, by="file", interleave=2),
+    lambda w: w.shuffle(0, by="file", interleave=3),
     lambda w: w.shuffle(0, by="block", block=2),
     lambda w: w.shuffle(0, by="block", block=3),
     lambda w: w.sample(np.ones(len(w))),

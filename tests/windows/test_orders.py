@@ -1,4 +1,5 @@
 import tracemalloc
+from collections import deque
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from headrace.windows._orders import (
     ByFile,
     ByWindow,
     InOrder,
+    Interleaved,
     OrderOfPlaces,
     OrderOfRuns,
 )
@@ -299,6 +301,67 @@ def test_by_file_is_new_in_every_epoch() -> None:
         for epoch in (0, 1)
     }
     assert len(orders) == 4
+
+
+def _rounds_of_lanes(files: list[list[int]], lanes: int) -> list[list[int]]:
+    """Return the items of each round, read from so many files at once, file by file."""
+    waiting = deque(files)
+    reading = [deque(waiting.popleft()) for _ in range(min(lanes, len(files)))]
+    rounds = []
+    while reading:
+        rounds.append([lane.popleft() for lane in reading])
+        for lane in reading:
+            if not lane and waiting:
+                lane.extend(waiting.popleft())
+        reading = [lane for lane in reading if lane]
+    return rounds
+
+
+@given(counts=st.lists(st.integers(0, 7), max_size=40), lanes=st.integers(1, 50), seed=SEEDS)
+@settings(deadline=None)
+def test_interleaved_files_are_read_in_turn(counts: list[int], lanes: int, seed: int) -> None:
+    """Each round has the next window of every open file, as a simulation with queues has it."""
+    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    items = Interleaved(bounds, lanes, seed).epoch(4)(all_integers(int(bounds[-1]))).tolist()
+    files = np.flatnonzero(counts)
+    permutation = Permutation(len(files), epoch_key(seed, 4, f"interleave {lanes}"))
+    shuffled = files[permutation(all_integers(len(files)))].tolist()
+
+    rounds = _rounds_of_lanes([list(range(*bounds[f : f + 2])) for f in shuffled], lanes)
+
+    place = 0
+    for expected in rounds:
+        # In a round, the files take turns in a random order.
+        assert sorted(items[place : place + len(expected)]) == sorted(expected)
+        place += len(expected)
+    assert place == len(items)
+
+
+@given(counts=st.lists(st.integers(1, 7), min_size=1, max_size=40), data=st.data())
+@settings(deadline=None)
+def test_interleaving_is_the_same_wherever_it_is_asked(
+    counts: list[int], data: st.DataObject
+) -> None:
+    """A subset of positions has the items that all positions have."""
+    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    n = int(bounds[-1])
+    some = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=20)), np.int64)
+
+    order = Interleaved(bounds, 5, seed=3)
+
+    np.testing.assert_array_equal(order.epoch(4)(some), order.epoch(4)(all_integers(n))[some])
+
+
+def test_interleaving_is_new_in_every_epoch_and_never_changes() -> None:
+    """The order differs between epochs and seeds, and is the same in every version."""
+    bounds = np.array([0, 2, 3, 7, 8, 10], np.int64)
+    orders = [
+        Interleaved(bounds, 3, seed).epoch(epoch)(all_integers(10)).tolist()
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    ]
+    assert len(set(map(tuple, orders))) == 4
+    assert orders[0] == [2, 3, 8, 9, 0, 4, 1, 5, 7, 6]
 
 
 # Inverses, and a key for each position

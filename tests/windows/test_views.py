@@ -183,6 +183,8 @@ def test_what_was_given_may_be_changed_later() -> None:
         (lambda w: w.shuffle(by="block"), "needs the number of windows in a block: give block="),
         (lambda w: w.shuffle(by="block", block=0), "block must be a whole number from 1 up, not 0"),
         (lambda w: w.shuffle(block=3), 'block is only used with by="block"'),
+        (lambda w: w.shuffle(interleave=3), 'interleave is only used with by="file"'),
+        (lambda w: w.shuffle(by="file", interleave=0), "interleave must be a whole number from 1"),
         (lambda w: w.sample([1] * 9), r"weights of shape \(9,\) for 10 windows"),
         (lambda w: w.sample([1] * 10, n=0), "n must be a whole number from 1 up, not 0"),
         (lambda w: w.sample([1] * 10, seed=0.5), "seed must be a whole number, not 0.5"),

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, cast, get_args, overload
 
 import numpy as np
 
 from headrace._formatting import brief_list, format_count
 from headrace._paths import absolute, join
-from headrace._validation import arrow_errors_explained, check_whole_number
+from headrace._validation import arrow_errors_explained, check_choice, check_whole_number
 from headrace.catalog import _parquet, _split, _table
 from headrace.catalog._damage import damaged_file_ids
 from headrace.catalog._headers import worker_count
@@ -276,6 +276,9 @@ class Catalog(Sequence[Recording]):
         self,
         table: pa.Table | pd.DataFrame | None = None,
         /,
+        *,
+        on: str = "id",
+        missing: Literal["null", "warn", "raise"] = "null",
         **columns: Callable[[Row], Any] | Mapping[str, Any] | Any,  # noqa: ANN401
     ) -> Catalog:
         """Return the same catalog with columns added, or replaced.
@@ -283,23 +286,41 @@ class Catalog(Sequence[Recording]):
         Parameters
         ----------
         table : Arrow table or pandas DataFrame, optional
-            With a column ``id``; all its other columns are joined on that.
+            With the column `on`; all its other columns are joined on that.
+        on : str
+            The column by whose values tables and mappings are joined: ``"id"``, or another column
+            of the catalog, such as ``"site"`` for a table with a row for each site.
+        missing : {"null", "warn", "raise"}
+            What to do if a table or a mapping has no row for some recordings: their values become
+            null; or they do, with a warning; or raise.
         **columns
             Values of the column with that name: a function of a `Row` (a `Recording` that also has
-            ``row["site"]``); a mapping from id; a table with the columns ``id`` and that name; or
-            an array or list with a value for each row. Rows whose id has no value become null.
+            ``row["site"]``); a mapping from a value of `on`, such as an id; a table with the
+            columns `on` and that name; or an array or list with a value for each row. Columns that
+            are called ``on`` or ``missing`` can be given in a table.
 
         Raises
         ------
         CatalogError
             The name is that of a built-in column, the values cannot be one column, some times have
-            a zone and others have none, an id occurs twice in a table, or none of its ids is in the
-            catalog.
+            a zone and others have none, a value of `on`
+            occurs twice in a table, none of them is in the catalog, or the catalog has no column
+            `on`. With ``missing="raise"``: a recording has no row.
+        ValueError
+            `missing` has another value.
+
+        Warns
+        -----
+        HeadraceWarning
+            With ``missing="warn"``: some recordings have no row.
         """
-        ids = self._table["id"]
+        check_choice("missing", missing, get_args(_table.Missing))
+        if on not in self.columns:
+            raise CatalogError(f"There is no column {on!r}: there are {brief_list(self.columns)}.")
+        keys = _table.JoinKeys(on, self._table[on], self.ids, missing)
         new: dict[str, pa.ChunkedArray] = {}
         if table is not None:
-            new = _table.join_columns(_table.as_table(table), ids)
+            new = _table.join_columns(_table.as_table(table), keys)
         for name in (*new, *columns):
             if name in _table.BUILT_IN:
                 raise CatalogError(
@@ -312,7 +333,7 @@ class Catalog(Sequence[Recording]):
                 if callable(values)
                 else values
             )
-            new[name] = _table.make_column(name, given, ids)
+            new[name] = _table.make_column(name, given, keys)
         return self._view(_table.with_columns(self._table, new))
 
     def with_metadata(
@@ -501,7 +522,7 @@ class Catalog(Sequence[Recording]):
         sample_rate: int | None = 16_000,
         window_s: float = 5.0,
         *,
-        jitter_s: float = 0.0,
+        jitter_s: float | str | ArrayLike = 0.0,
         seed: int = 0,
         channel: Channel = "mix",
     ) -> Windows:
@@ -519,8 +540,9 @@ class Catalog(Sequence[Recording]):
             ignored.
         sample_rate, window_s, channel
             As in `windows`.
-        jitter_s : float
-            Largest distance (s) that a window is moved by, in either direction. It differs in every
+        jitter_s : float, sequence of float, or str
+            Largest distance (s) that a window is moved by, in either direction: one number for all
+            windows, one for each row, or the column that has them. The distance differs in every
             epoch and is a hash of (seed, epoch, row). `Windows.table` and indexing use epoch 0.
         seed : int
             Seed of the jitter.

@@ -10,10 +10,11 @@ import hashlib
 import math
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from headrace.codecs import (
     decoder_name,
     libsndfile_names,
 )
-from headrace.errors import CatalogError, HeadraceError
+from headrace.errors import CatalogError, HeadraceError, HeadraceWarning
 from headrace.storage import is_parquet_part
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILT_IN",
     "ROWS_AT_ONCE",
+    "JoinKeys",
+    "Missing",
     "Row",
     "as_table",
     "check_column",
@@ -55,6 +58,9 @@ __all__ = [
     "validate",
     "with_columns",
 ]
+
+Missing = Literal["null", "warn", "raise"]
+"""What is done for recordings that a table has no row for."""
 
 BUILT_IN: Final = {
     "id": "string",
@@ -320,7 +326,7 @@ def _decoders_of(seek_points: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.array([decoder_name(one) for one in seek_points.to_pylist()], pa.string())
 
 
-def _cast(table: pa.Table, name: str, type_: str) -> pa.ChunkedArray:
+def _cast(table: pa.Table, name: str, type_: str | pa.DataType) -> pa.ChunkedArray:
     import pyarrow.compute as pc
 
     with arrow_errors_explained(f"The column {name} cannot be of type {type_}", "Convert it."):
@@ -431,31 +437,96 @@ def _find_repeated(ids: pa.ChunkedArray) -> str | None:
     return repeated
 
 
-def make_column(name: str, values: object, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a new column for the rows with these ids.
+@dataclass(frozen=True, slots=True)
+class JoinKeys:
+    """The values by which tables and mappings are joined to the rows of a catalog.
+
+    Attributes
+    ----------
+    name : str
+        The column that has them.
+    values : Arrow array
+        One for each row; null is a row without a value.
+    ids : Arrow array of string
+        The ids of the rows, for messages.
+    missing : {"null", "warn", "raise"}
+        What to do for rows that a table or a mapping has nothing for.
+    """
+
+    name: str
+    values: pa.ChunkedArray
+    ids: pa.ChunkedArray
+    missing: Missing = "null"
+
+    def check(
+        self, what: str, found: Sequence[bool] | pa.Array, first_other: object, stacklevel: int
+    ) -> None:
+        """Check whether `what` has something for each row.
+
+        Parameters
+        ----------
+        what : str
+            The table or the mapping.
+        found : sequence of bool
+            Whether it has something for each row.
+        first_other : object
+            Its first key, for the message; None if it is empty.
+        stacklevel : int
+            Of the warning, counted from this function.
+
+        Raises
+        ------
+        CatalogError
+            It has nothing for any row; or for one, with ``missing="raise"``.
+        """
+        rows = np.flatnonzero(~np.asarray(found, bool))
+        if not len(rows):
+            return
+        if len(rows) == len(self.ids) and first_other is not None:
+            raise CatalogError(
+                f"{what} has no {self.name} that is in the catalog: its first is "
+                f"{brief(first_other)}, the catalog's first is {self.values[0].as_py()!r}. Give "
+                + ("ids as catalog.ids has them." if self.name == "id" else "the catalog's values.")
+            )
+        if self.missing == "null":
+            return
+        first = int(rows[0])
+        where = "" if self.name == "id" else f" ({self.name} {self.values[first].as_py()!r})"
+        message = (
+            f"{what} has no row for {len(rows):,} of {format_count(len(self.ids), 'recording')}: "
+            f"the first is {self.ids[first].as_py()}{where}. Add the rows, or give "
+            'missing="null" for null.'
+        )
+        if self.missing == "raise":
+            raise CatalogError(message)
+        warnings.warn(message, HeadraceWarning, stacklevel=stacklevel)
+
+
+def make_column(name: str, values: object, keys: JoinKeys) -> pa.ChunkedArray:
+    """Return a new column for the rows with these keys.
 
     Parameters
     ----------
     name : str
         Name of the column, for messages and to take it from a table.
     values : mapping, table, or sequence
-        Mapping from id to value; a table with columns ``id`` and `name`, joined on id; or values
-        in the order of the rows.
-    ids : Arrow array of string
-        The ids of the rows, in order.
+        Mapping from a key to a value; a table with columns for the key and `name`; or values in
+        the order of the rows.
+    keys : JoinKeys
+        Those of the rows, in order.
 
     Raises
     ------
     CatalogError
-        The values cannot be one column, none of their ids is in `ids`, or an id occurs twice.
+        The values cannot be one column, or see `join_columns`.
     """
     import pyarrow as pa
 
     if isinstance(values, Mapping):
-        keys = ids.to_pylist()
-        if len(keys) and values and not any(key in values for key in keys):
-            raise _unknown_ids_error(f"{name}=", next(iter(values)), keys[0])
-        values = [values.get(key) for key in keys]
+        wanted = keys.values.to_pylist()
+        found = [key in values for key in wanted]
+        keys.check(f"{name}=", found, next(iter(values), None), stacklevel=4)
+        values = [values.get(key) for key in wanted]
     elif isinstance(values, str | bytes) or hasattr(values, "to_frame"):
         raise CatalogError(
             f"{name}= must be a function, a mapping from id, a table with a column id, or one "
@@ -470,12 +541,13 @@ def make_column(name: str, values: object, ids: pa.ChunkedArray) -> pa.ChunkedAr
                 f"The table given as {name}= has no column {name!r}: it has "
                 f"{brief_list(table.column_names)}."
             )
-        wanted = [column for column in table.column_names if column in ("id", name)]
-        return join_columns(table.select(wanted), ids)[name]
-    if len(values) != len(ids):
+        columns = [column for column in table.column_names if column in (keys.name, name)]
+        return join_columns(table.select(columns), keys, stacklevel=5)[name]
+    count = len(keys.ids)
+    if len(values) != count:
         raise CatalogError(
             f"{name}= has {format_count(len(values), 'value')} for "
-            f"{format_count(len(ids), 'recording')}: give one for each."
+            f"{format_count(count, 'recording')}: give one for each."
         )
     if not isinstance(values, pa.Array | pa.ChunkedArray):
         _check_zones(name, values)
@@ -509,28 +581,38 @@ def _check_zones(name: str, values: Iterable[object]) -> None:
         )
 
 
-def join_columns(table: pa.Table, ids: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
-    """Return the columns of `table`, except id, for rows with these ids; null for other ids.
+def join_columns(
+    table: pa.Table, keys: JoinKeys, stacklevel: int = 4
+) -> dict[str, pa.ChunkedArray]:
+    """Return the other columns of `table` for the rows with these keys; null for other keys.
 
     Raises
     ------
     CatalogError
-        The table has no column id, contains an id twice, or contains none of `ids`.
+        The table has no column of that name, has a key twice, has none of the keys, or lacks some
+        with ``missing="raise"``.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    if "id" not in table.column_names:
+    name = keys.name
+    if name not in table.column_names:
         raise CatalogError(
-            f"The table has no column id to join on: it has {brief_list(table.column_names)}."
+            f"The table has no column {name} to join on: it has {brief_list(table.column_names)}."
         )
-    keys = _cast(table, "id", "string")
-    repeated = _find_repeated(keys)
+    wanted = keys.values
+    if pa.types.is_dictionary(wanted.type):
+        wanted = wanted.cast(wanted.type.value_type)
+    given = _cast(table, name, wanted.type)
+    repeated = _find_repeated(given)
     if repeated is not None:
-        raise CatalogError(f"The table has the id {repeated!r} twice: keep one row for each id.")
-    rows = pc.index_in(ids, value_set=keys)
-    if len(keys) and len(ids) and rows.null_count == len(ids):
-        raise _unknown_ids_error("The table", keys[0].as_py(), ids[0].as_py())
-    return {name: table[name].take(rows) for name in table.column_names if name != "id"}
+        raise CatalogError(
+            f"The table has the {name} {repeated!r} twice: keep one row for each {name}."
+        )
+    rows = pc.index_in(wanted, value_set=given, skip_nulls=True)
+    first = given[0].as_py() if len(given) else None
+    keys.check("The table", pc.is_valid(rows), first, stacklevel)
+    return {other: table[other].take(rows) for other in table.column_names if other != name}
 
 
 def filter_rows(
@@ -585,13 +667,6 @@ def with_columns(table: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.
             else table.set_column(index, name, column)
         )
     return table
-
-
-def _unknown_ids_error(what: str, first_unknown: object, first_known: str) -> CatalogError:
-    return CatalogError(
-        f"{what} has no id that is in the catalog: its first is {brief(first_unknown)}, the "
-        f"catalog's first is {first_known!r}. Give ids as catalog.ids has them."
-    )
 
 
 def fingerprint(table: pa.Table) -> str:

@@ -336,9 +336,11 @@ class Plan:
     def open_files(self) -> int:
         """The most open files: one for each worker, and as many idle ones and two more.
 
-        An idle file is kept open so that its decoder can continue with a later window.
+        An idle file is kept open so that its decoder can continue with a later window. If the order
+        draws from several files in turn, all of them are kept open.
         """
-        return 2 * max(1, self.workers) + 2
+        workers = max(1, self.workers)
+        return workers + max(workers, self.windows.files_at_once) + 2
 
     def kept_frames(self, recording: Recording) -> int:
         """Return how many decoded frames a stream of `recording` keeps, where it cannot seek.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headrace._apportion import apportion
-from headrace._formatting import brief
+from headrace._formatting import brief, brief_list, format_count
 from headrace._validation import arrow_errors_explained, check_whole_number
 from headrace.catalog import as_table, group_rows
 from headrace.errors import CatalogError, HeadraceWarning, InvalidWindowsError
@@ -163,20 +163,17 @@ def cut_at_times(
     sample_rate: int | None,
     window_s: float,
     *,
-    jitter_s: float,
+    jitter_s: float | str | ArrayLike,
     seed: int,
     channel: Channel,
 ) -> Windows:
     """Return windows around given times: see `Catalog.windows_at`."""
     spec = _make_spec(catalog, sample_rate, window_s, None, "pad", 0.0, 0.0, channel)
     rate = spec.sample_rate
-    if not 0 <= jitter_s * rate < _MAX_JITTER:
-        raise InvalidWindowsError(
-            f"jitter_s must be 0 or more seconds, less than 2^31 samples, not {brief(jitter_s)}."
-        )
-    recording, at_s = _read_times(catalog, table)
+    arrow = _as_table_of_times(table)
+    recording, at_s = _read_times(catalog, arrow)
     start = np.rint(at_s * rate).astype(np.int64) - spec.size // 2
-    jitter = round(jitter_s * rate)
+    jitter = np.rint(_read_jitter(jitter_s, arrow, rate) * rate).astype(np.int64)
     return Windows(
         WindowsAtTimes(catalog, spec, recording, start, jitter, check_whole_number("seed", seed))
     )
@@ -253,9 +250,64 @@ def _check_channels(catalog: Catalog, channel: object) -> None:
         )
 
 
-def _read_times(
-    catalog: Catalog, table: pa.Table | pd.DataFrame | Mapping[str, Any]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _as_table_of_times(table: pa.Table | pd.DataFrame | Mapping[str, Any]) -> pa.Table:
+    """Return the user's table as an Arrow table.
+
+    Raises
+    ------
+    CatalogError
+        It is not a table.
+    """
+    import pyarrow as pa
+
+    with arrow_errors_explained(
+        "The table of times cannot be read", "Give columns of one length, each of one type."
+    ):
+        return pa.table(dict(table)) if isinstance(table, Mapping) else as_table(table)
+
+
+def _read_jitter(
+    jitter_s: float | str | ArrayLike, table: pa.Table, rate: int
+) -> NDArray[np.float64]:
+    """Return the jitter of each row, in seconds.
+
+    Raises
+    ------
+    CatalogError
+        There is no such column, or it does not hold seconds.
+    InvalidWindowsError
+        The numbers are not as `Catalog.windows_at` needs them.
+    """
+    given: Any = jitter_s
+    if isinstance(given, str):
+        if given not in table.column_names:
+            raise CatalogError(
+                f"The table of times has no column {given!r} for jitter_s: it has "
+                f"{brief_list(table.column_names)}."
+            )
+        with arrow_errors_explained(
+            f"The column {given} is not a number of seconds: {table[given].type}", "Give numbers."
+        ):
+            given = table[given].cast("float64").to_numpy()
+    try:
+        values = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        values = np.array(np.nan)
+    if values.ndim and values.shape != (len(table),):
+        raise InvalidWindowsError(
+            f"jitter_s has the shape {values.shape} for {format_count(len(table), 'row')}: give "
+            "one number, one for each row, or the name of a column."
+        )
+    wrong = np.atleast_1d(~((values >= 0) & (values * rate < _MAX_JITTER)))  # NaN too
+    if wrong.any():
+        which = f"{values[wrong.argmax()]} in row {wrong.argmax()}" if values.ndim else brief(given)
+        raise InvalidWindowsError(
+            f"jitter_s must be 0 or more seconds, less than 2^31 samples, not {which}."
+        )
+    return np.broadcast_to(values, len(table))
+
+
+def _read_times(catalog: Catalog, arrow: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return each row's recording and its time in seconds.
 
     Raises
@@ -263,19 +315,14 @@ def _read_times(
     CatalogError
         See `Catalog.windows_at`.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    with arrow_errors_explained(
-        "The table of times cannot be read", "Give columns of one length, each of one type."
-    ):
-        arrow = pa.table(dict(table)) if isinstance(table, Mapping) else as_table(table)
     names = arrow.column_names
     needed = ["id", "at_s"] if "at_s" in names else ["id", "start_s", "end_s"]
     if missing := [name for name in needed if name not in names]:
         raise CatalogError(
             f"The table of times has no column {', '.join(missing)}: it needs id, and at_s or both "
-            f"start_s and end_s. It has {names}."
+            f"start_s and end_s. It has {brief_list(names)}."
         )
     times = []
     for name in needed[1:]:

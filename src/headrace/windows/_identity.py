@@ -42,6 +42,7 @@ __all__ = [
     "FileShuffleIdentity",
     "IdentityPart",
     "InOrderIdentity",
+    "InterleavedShuffleIdentity",
     "LargeMixIdentity",
     "MixIdentity",
     "OrderIdentity",
@@ -317,6 +318,20 @@ class FileShuffleIdentity(IdentityPart):
 
 
 @dataclass(frozen=True, slots=True)
+class InterleavedShuffleIdentity(IdentityPart):
+    """Files shuffled, windows drawn from several at once, the windows of each file in order."""
+
+    kind: ClassVar[str] = "shuffle_files_interleaved"
+
+    interleave: int
+    seed: int
+
+    def describe(self) -> str:
+        """Return a description for people."""
+        return f"shuffled by file, {self.interleave:,} at once, seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
 class BlockShuffleIdentity(IdentityPart):
     """Blocks of `block` neighbouring windows of a file shuffled, each block in order."""
 
@@ -441,6 +456,7 @@ OrderIdentity = (
     InOrderIdentity
     | WindowShuffleIdentity
     | FileShuffleIdentity
+    | InterleavedShuffleIdentity
     | BlockShuffleIdentity
     | SampleIdentity
     | SampleOnceIdentity

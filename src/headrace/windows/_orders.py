@@ -7,6 +7,7 @@ set, an order and a shard.
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -19,14 +20,16 @@ from headrace.windows._draws import Draws
 from headrace.windows._identity import (
     BlockShuffleIdentity,
     FileShuffleIdentity,
+    InterleavedShuffleIdentity,
     WindowShuffleIdentity,
 )
-from headrace.windows._permutation import Permutation, epoch_key
+from headrace.windows._permutation import STEP, Permutation, epoch_key, permute_each, scramble
 from headrace.windows._shards import assign_ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from headrace.windows._identity import OrderIdentity
     from headrace.windows._permutation import EpochOrder
     from headrace.windows._shards import Shard
     from headrace.windows._window_sets import WindowSet
@@ -36,6 +39,7 @@ __all__ = [
     "ByFile",
     "ByWindow",
     "InOrder",
+    "Interleaved",
     "Order",
     "OrderOfPlaces",
     "OrderOfRuns",
@@ -118,6 +122,90 @@ class ByFile:
             return self.bounds[shuffled[place]] + (positions - begins[place])
 
         return order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interleaved:
+    """Files shuffled, windows drawn from several files at once, the windows of each file in order.
+
+    There are as many lanes as files that are read at once. A lane reads one file after the other.
+    When its file ends, it takes the next one of the shuffled files. In every round, each lane that
+    still has a file gives one window, and the lanes take turns in a random order. So a lane is busy
+    from the first round to its last one without a gap. That is why a position needs only the sum of
+    each lane: lane j takes part in the first ``lengths[j]`` rounds.
+
+    Attributes
+    ----------
+    bounds : ndarray of int64, shape ``(files + 1,)``
+        The items of file f are ``bounds[f] .. bounds[f + 1] - 1``.
+    lanes : int
+        Files that are read at once.
+    seed : int
+    """
+
+    bounds: NDArray[np.int64]
+    lanes: int
+    seed: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the bounds, of the files by lane, and of the lanes."""
+        return 3 * self.bounds.nbytes + 32 * min(self.lanes, len(self.bounds))
+
+    def epoch(self, epoch: int) -> EpochOrder:
+        """Return the order of `epoch`: tables over the files, nothing for each window."""
+        files = np.flatnonzero(np.diff(self.bounds))
+        lanes = max(1, min(self.lanes, len(files)))
+        key = epoch_key(self.seed, epoch, f"interleave {self.lanes}")
+        shuffled = files[Permutation(len(files), key)(np.arange(len(files), dtype=np.int64))]
+        sizes = np.diff(self.bounds)[shuffled]
+        lane, begin, lengths = _assign_lanes(sizes, lanes)
+        # Lanes from the longest to the shortest: those that take part in a round come first.
+        rank = np.empty(lanes, np.int64)
+        longest_first = np.argsort(-lengths, kind="stable")
+        rank[longest_first] = np.arange(lanes)
+        lengths = lengths[longest_first]
+        base = np.cumsum(np.append(0, lengths))
+        place = base[rank[lane]] + begin  # of each file's first window, lane after lane
+        by_place = np.argsort(place)
+        place, file = place[by_place], shuffled[by_place]
+        # Stage i: the rounds in which exactly i + 1 of the lanes take part, the last stage first.
+        rounds = np.append(0, lengths[::-1])
+        taking_part = np.arange(lanes, 0, -1)
+        positions_before = np.cumsum(np.append(0, np.diff(rounds) * taking_part))
+        turn_key = epoch_key(self.seed, epoch, "turn")
+
+        def order(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+            stage = np.searchsorted(positions_before, positions, side="right") - 1
+            count = taking_part[stage]
+            later, turn = np.divmod(positions - positions_before[stage], count)
+            number = rounds[stage] + later
+            keys = scramble(number.astype(np.uint64) * STEP, turn_key)
+            at = base[permute_each(count, keys, turn)] + number
+            found = np.searchsorted(place, at, side="right") - 1
+            items: NDArray[np.int64] = self.bounds[file[found]] + (at - place[found])
+            return items
+
+        return order
+
+
+def _assign_lanes(
+    sizes: NDArray[np.int64], lanes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return each file's lane and first round, and the rounds of each lane.
+
+    A file goes to the lane that is free first; of several, to the first of them.
+    """
+    lane, begin = np.empty(len(sizes), np.int64), np.empty(len(sizes), np.int64)
+    free = [(0, number) for number in range(lanes)]  # already a heap
+    for index, size in enumerate(sizes.tolist()):
+        at, number = free[0]
+        lane[index], begin[index] = number, at
+        heapq.heapreplace(free, (at + size, number))
+    lengths = np.empty(lanes, np.int64)
+    for at, number in free:
+        lengths[number] = at
+    return lane, begin, lengths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,11 +343,14 @@ class Shuffle:
         What is shuffled.
     block : int or None
         Windows in a block.
+    interleave : int or None
+        Files that are read at once.
     """
 
     seed: int
     by: Literal["window", "file", "block"] = "window"
     block: int | None = None
+    interleave: int | None = None
 
     def __post_init__(self) -> None:
         if self.by not in ("window", "file", "block"):
@@ -276,6 +367,13 @@ class Shuffle:
             raise InvalidWindowsError(
                 f'block is only used with by="block", not with by={brief(self.by)}: leave it out.'
             )
+        if self.interleave is not None:
+            if self.by != "file":
+                raise InvalidWindowsError(
+                    f'interleave is only used with by="file", not with by={brief(self.by)}: leave '
+                    "it out."
+                )
+            check_whole_number("interleave", self.interleave, 1)
 
     @property
     def jumps(self) -> bool:
@@ -295,13 +393,17 @@ class Shuffle:
     @property
     def description(self) -> str:
         """What was done to the windows, for `repr`."""
+        if self.interleave is not None:
+            return f"shuffled by file, {self.interleave} at once"
         return f"shuffled by {self.by}" + (f" of {self.block}" if self.by == "block" else "")
 
     @property
-    def identity(self) -> WindowShuffleIdentity | FileShuffleIdentity | BlockShuffleIdentity:
+    def identity(self) -> OrderIdentity:
         """The fields that decide the order."""
         if self.by == "window":
             return WindowShuffleIdentity(self.seed)
+        if self.interleave is not None:
+            return InterleavedShuffleIdentity(self.interleave, self.seed)
         if self.by == "file":
             return FileShuffleIdentity(self.seed)
         assert self.block is not None
@@ -311,6 +413,8 @@ class Shuffle:
         """Return the order of `n` windows; those between two of the `bounds` are of one file."""
         if self.by == "window":
             return ByWindow(n, self.seed)
+        if self.interleave is not None:
+            return Interleaved(bounds, self.interleave, self.seed)
         if self.by == "file":
             return ByFile(bounds, self.seed)
         assert self.block is not None

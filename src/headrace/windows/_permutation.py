@@ -69,19 +69,21 @@ def scramble(values: NDArray[np.uint64], key: int | NDArray[np.uint64]) -> NDArr
     return z ^ (z >> np.uint64(31))
 
 
-def draw_below(n: int, counters: NDArray[np.int64], key: int) -> NDArray[np.int64]:
+def draw_below(
+    n: int | NDArray[np.int64], counters: NDArray[np.int64], key: int
+) -> NDArray[np.int64]:
     """Return a number in [0, n) for each counter, uniform to one in 2^32.
 
     Parameters
     ----------
-    n : int
+    n : int, or ndarray of int64 with one for each counter
         Up to 2^32, so that products of two 32-bit halves fit into 64 bits.
     counters : ndarray of int64
     key : int
         64 bits; equal counters and keys give equal numbers.
     """
     hashes = scramble(counters.astype(np.uint64) * STEP, key)
-    many = np.uint64(n)
+    many = np.asarray(n).astype(np.uint64)
     # The upper 64 of the 96 bits of hash * n; the upper half of those is the number.
     return (((hashes >> _32) * many + ((hashes & _LOW_32) * many >> _32)) >> _32).astype(np.int64)
 

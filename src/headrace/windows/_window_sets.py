@@ -435,8 +435,8 @@ class WindowsAtTimes(WindowSet):
         Sample rate, length and channel.
     recording, start : ndarray of int64, shape ``(windows,)``
         Recording and first sample of each window; a start may lie outside the recording.
-    jitter : int
-        Largest number of samples by which a window is moved to either side, anew in each epoch.
+    jitter : ndarray of int64, shape ``(windows,)``
+        Largest number of samples by which each window is moved to either side, anew in each epoch.
     seed : int
         Seed of the jitter, which is a hash of (seed, epoch, place).
     """
@@ -447,7 +447,7 @@ class WindowsAtTimes(WindowSet):
         spec: WindowSpec,
         recording: NDArray[np.int64],
         start: NDArray[np.int64],
-        jitter: int,
+        jitter: NDArray[np.int64],
         seed: int,
     ) -> None:
         self.recordings = Recordings(catalog)
@@ -456,7 +456,10 @@ class WindowsAtTimes(WindowSet):
         samples = Geometry.from_frames(spec, catalog.frames, catalog.sample_rates).samples
         self._samples = samples[recording]
         self._recording, self._start = recording, start
-        self._jitter, self._seed = jitter, seed
+        self._seed = seed
+        self._most = int(jitter.max(initial=0))
+        # One number if all are the same, which takes no memory for each window.
+        self._each = None if (jitter == self._most).all() else jitter
 
     def __len__(self) -> int:
         return len(self._start)
@@ -464,18 +467,19 @@ class WindowsAtTimes(WindowSet):
     @property
     def identity(self) -> SetIdentity:
         """The recordings, the length, and a digest of the times."""
-        digest = digest_arrays(self._recording, self._start)
-        seed = self._seed if self._jitter else 0
+        each = () if self._each is None else (self._each,)
+        digest = digest_arrays(self._recording, self._start, *each)
+        seed = self._seed if self._most else 0
         return SetIdentity(
             _recordings_identity(self.recordings),
             _cut_identity(self.spec),
-            TimesIdentity(len(self), digest, self._jitter, seed),
+            TimesIdentity(len(self), digest, self._most, seed),
         )
 
     @property
     def description(self) -> str:
         """That the windows are at given times, and the jitter."""
-        jitter = self._jitter / self.spec.sample_rate
+        jitter = self._most / self.spec.sample_rate
         return "at given times" + (f" with a jitter of up to {jitter:g} s" if jitter else "")
 
     def locate(
@@ -487,9 +491,10 @@ class WindowsAtTimes(WindowSet):
         """Return where the windows at `places` are in this epoch."""
         del draws
         start, samples = self._start[places], self._samples[places]
-        if self._jitter:
+        if self._most:
             key = epoch_key(self._seed, epoch, "jitter")
-            start = start + draw_below(2 * self._jitter + 1, places, key) - self._jitter
+            jitter = self._most if self._each is None else self._each[places]
+            start = start + draw_below(2 * jitter + 1, places, key) - jitter
         start = np.clip(start, 0, np.maximum(0, samples - self.spec.size))
         return WindowRows(
             places,

@@ -282,6 +282,7 @@ class Windows(Sequence[AudioExample]):
         by: Literal["window", "file", "block"] = "window",
         *,
         block: int | None = None,
+        interleave: int | None = None,
     ) -> Windows:
         """Return the same windows in a random order that is new in every epoch.
 
@@ -295,13 +296,18 @@ class Windows(Sequence[AudioExample]):
             codecs that decode from the start of the file at each seek.
         block : int, optional
             With ``by="block"``, windows in a block. The last block of a file may be shorter.
+        interleave : int, optional
+            With ``by="file"``, how many files are read at once: windows are drawn from them in
+            turn, each file's windows in order. So a batch has windows of that many recordings, and
+            every file is still read from its beginning to its end.
 
         Raises
         ------
         InvalidWindowsError
-            The windows already have an order, or `by` and `block` do not fit together.
+            The windows already have an order, or `by`, `block` and `interleave` do not fit
+            together.
         """
-        order = Shuffle(check_whole_number("seed", seed), by, block)
+        order = Shuffle(check_whole_number("seed", seed), by, block, interleave)
         self._check_unordered("shuffled again" if isinstance(self._order, Shuffle) else "shuffled")
         return self._derive(self._set, order)
 
@@ -988,6 +994,11 @@ class Windows(Sequence[AudioExample]):
     def jumps(self) -> bool:
         """Whether neighbours in the order are mostly from different files."""
         return self._order is not None and self._order.jumps
+
+    @property
+    def files_at_once(self) -> int:
+        """How many files the order reads in turn, each from its beginning to its end."""
+        return (self._order.interleave or 1) if isinstance(self._order, Shuffle) else 1
 
     @property
     def overlap(self) -> int:
