@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import headrace
 from headrace import Code, Failure, ReadError, TooManyFailuresError, scan
 from headrace.catalog._recordings import Recordings
 from headrace.loading import _ledger
@@ -162,3 +163,90 @@ def test_any_other_limit_is_rejected(most: float) -> None:
         parse_max_failures(most, 20, raise_on_failure=False)
     with pytest.raises(ValueError, match="stops at the first"):
         parse_max_failures(3, 20, raise_on_failure=True)
+
+
+# What a run reports of its losses
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> headrace.Windows:
+    """Return 12 windows of 3 recordings, of which one is gone since the scan."""
+    for number in range(3):
+        write(tmp_path / f"{number}.wav", noise(8_000, seed=number), 8_000, "WAV", "PCM_16")
+    catalog = headrace.scan(tmp_path)
+    (tmp_path / "1.wav").unlink()
+    return catalog.windows(8_000, 0.25)
+
+
+@pytest.mark.parametrize("batch_size", [None, 4, 12])
+@pytest.mark.parametrize("on_error", ["skip", "mask"])
+def test_losses_are_logged_once_an_epoch(
+    damaged: headrace.Windows,
+    caplog: pytest.LogCaptureFixture,
+    batch_size: int | None,
+    on_error: Literal["skip", "mask"],
+) -> None:
+    """One warning for each epoch says how many windows were lost, why, and where to look."""
+    with damaged.loader(batch_size=batch_size, workers=1, on_error=on_error) as loader:
+        for epoch in range(3):
+            for _ in loader:
+                pass
+            assert len(caplog.records) == epoch + 1
+
+    messages = [record.getMessage() for record in caplog.records]
+    for epoch, message in enumerate(messages):
+        assert message.startswith(
+            f"4 windows of epoch {epoch} could not be read or transformed (4 MISSING). The first: "
+        )
+        assert message.endswith("[MISSING]. loader.failures lists all of them.")
+    assert {(one.name, one.levelname) for one in caplog.records} == {("headrace", "WARNING")}
+
+
+def test_losses_of_an_unfinished_epoch_are_logged(
+    damaged: headrace.Windows, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are reported when the next epoch begins to lose windows, or when the loader ends."""
+    with damaged.loader(batch_size=4, workers=0, on_error="mask") as loader:
+        for _ in range(2):
+            for batch in loader:
+                if not batch.valid.all():
+                    break
+        assert [record.getMessage()[:20] for record in caplog.records] == ["4 windows of epoch 0"]
+    assert [record.getMessage()[:20] for record in caplog.records[1:]] == ["4 windows of epoch 1"]
+
+
+def test_nothing_is_logged_without_losses_or_where_they_are_reported(
+    damaged: headrace.Windows, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Good windows, errors that raise, and failures that are given to a function log nothing."""
+    with damaged[:4].loader(batch_size=2, on_error="mask") as loader:
+        list(loader)
+    with damaged.loader(batch_size=4) as raising, pytest.raises(ReadError):
+        list(raising)
+    with damaged.loader(batch_size=4, on_error="mask") as loader:
+        told: list[Failure] = []
+        list(loader.take([np.arange(12)], told.append))
+    assert len(told) == 4
+    assert not caplog.records
+
+
+def test_a_resumed_loader_says_since_when_it_counts(damaged: headrace.Windows) -> None:
+    """A state holds no counts, so figures and ledger name the position that they begin at."""
+    with damaged.loader(batch_size=4, workers=0, on_error="mask") as loader:
+        next(iter(loader))
+        state = loader.state_dict()
+        assert loader.stats().since == (0, 0)
+        assert "since" not in str(loader.stats())
+    with damaged.loader(batch_size=4, workers=0, on_error="mask") as resumed:
+        resumed.load_state_dict(state)
+        list(resumed)
+        stats, table = resumed.stats(), resumed.ledger()
+
+    assert (stats.since, stats.windows, stats.failed) == ((0, 4), 4, 4)
+    assert "4 failed, since epoch 0, position 4" in str(stats)
+    assert "4 failed, since epoch 0, position 4" in repr(stats)
+    assert table.schema.metadata == {b"since_epoch": b"0", b"since_position": b"4"}
+    with damaged.loader(batch_size=4, workers=0, on_error="mask") as loader:
+        list(loader)
+        loader.load_state_dict(state)
+        assert loader.stats().since == (0, 0)  # it has counted from the beginning

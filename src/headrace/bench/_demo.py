@@ -11,12 +11,12 @@ import numpy as np
 
 from headrace.bench._worker_sweep import sweep
 from headrace.errors import ReadError
+from headrace.loading import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from headrace.bench._worker_sweep import SweepResult
-    from headrace.loading import Loader
     from headrace.windows import Batch, Windows
 
 __all__ = ["Demo", "StandInModel", "demo"]
@@ -165,7 +165,8 @@ def demo(
 def _time_loading(windows: Windows, batch_size: int) -> tuple[float, Batch]:
     """Return the median seconds to load a batch in the calling thread, and a batch."""
     times: list[float] = []
-    with windows.loader(batch_size=batch_size, workers=0, on_error="skip") as loader:
+    loading = Loader(windows, batch_size=batch_size, workers=0, on_error="skip", log_losses=False)
+    with loading as loader:
         batches = iter(loader)
         before = perf_counter()
         batch = next(batches, None)

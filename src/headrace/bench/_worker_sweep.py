@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from headrace._cpu_count import available_processors
 from headrace.errors import ReadError
+from headrace.loading import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from headrace.loading import Loader
     from headrace.observe import Stats
     from headrace.windows import Batch, Windows
 
@@ -267,12 +267,14 @@ def sweep(
         raise ValueError(f"rounds={rounds} is invalid: give at least 1.")
     loaders = [
         partial(
-            windows.loader,
+            Loader,
+            windows,
             batch_size=batch_size,
             workers=count,
             prefetch=prefetch,
             memory=memory,
             on_error="skip",
+            log_losses=False,
         )
         for count in counts
     ]

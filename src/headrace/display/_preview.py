@@ -18,6 +18,7 @@ from headrace.display._page import Preview
 from headrace.display._previewed_window import Event, PreviewedWindow
 from headrace.dsp import Levels, levels
 from headrace.errors import CatalogError, InvalidWindowsError, ReadError, ResultsError
+from headrace.loading import Loader
 from headrace.windows import InOrder
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def _read_first(
     windows: Windows, n: int, workers: int | Literal["auto"], failures: list[Failure]
 ) -> Generator[AudioExample]:
     """Yield those of the first `n` windows that can be read; append the others to `failures`."""
-    with windows.loader(workers=workers, on_error="mask") as loader:
+    with Loader(windows, workers=workers, on_error="mask", log_losses=False) as loader:
         for example in loader.steps(n):
             if example.valid_samples:
                 yield example

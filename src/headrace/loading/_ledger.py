@@ -1,5 +1,9 @@
 """`Ledger`: counts every window: expected = delivered + failed, for each recording and in total.
 
+It counts from `Ledger.since` on: a saved state holds a position, and no counts.
+
+Once an epoch, the logger ``headrace`` reports the windows that failed in it.
+
 Its memory does not grow with each failed window. Counts take 8 bytes for each recording, and 8 more
 for each failure code that occurs. Neighbouring windows that fail with the same code are one
 `Failure`.
@@ -7,6 +11,7 @@ for each failure code that occurs. Neighbouring windows that fail with the same 
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -15,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from headrace._formatting import brief, escape_controls
+from headrace._formatting import brief, escape_controls, format_count
 from headrace.errors import ReadError, TooManyFailuresError
 
 if TYPE_CHECKING:
@@ -36,6 +41,11 @@ _FILES_IN_MESSAGE: Final = 3
 _MAX_UNADDED: Final = 1 << 12
 """Delivered windows that are counted in total, and not yet for each recording: adding many at once
 costs the consumer a tenth of adding each batch (40 us a batch of 32)."""
+
+_SINCE: Final = ("since_epoch", "since_position")
+"""The metadata of a ledger's table that say where counting began."""
+
+_LOGGER: Final = logging.getLogger("headrace")
 
 _HOW_TO_GO_ON: Final = (
     'To go on without such windows, give the loader on_error="mask" or "skip": loader.failures '
@@ -76,6 +86,8 @@ class Ledger:
         Samples of audio in the delivered windows, without padding, at the windows' rate.
     last_failure : Failure or None
         The newest failure.
+    since : (int, int)
+        Epoch, and position in it, of the first window that was counted.
     """
 
     def __init__(
@@ -85,10 +97,13 @@ class Ledger:
         self.delivered_samples = 0
         self.failed = 0
         self.last_failure: Failure | None = None
+        self.since = (0, 0)
         self._recordings = recordings
         self._raise_on_failure = raise_on_failure
         self._max_failures = max_failures
         self._epoch, self._failed_in_epoch = 0, 0
+        self._unreported: Counter[str] = Counter()  # failures of the epoch by code
+        self._first_unreported: Failure | None = None
         self._delivered_by_recording = np.zeros(len(recordings), np.int64)  # but for `_unadded`
         self._unadded: list[NDArray[np.int64]] = []  # recordings of delivered windows
         self._unadded_windows = 0
@@ -122,12 +137,42 @@ class Ledger:
         self.delivered_samples += samples
         self._delivered_by_recording[recording] += 1
 
-    def restart_epoch(self) -> None:
+    def resume(self, epoch: int, position: int) -> None:
         """Count the epoch's failures from 0 again: the loader resumes from a saved state."""
+        self.report_losses()
         self._failed_in_epoch = 0
+        if not self.expected:
+            self.since = (epoch, position)
 
-    def count_failed(self, epoch: int, recording: int, failure: Failure) -> None:
+    def report_losses(self) -> None:
+        """Log the failures since the last report, if there are any."""
+        if self._first_unreported is None:
+            return
+        codes = ", ".join(f"{count:,} {code}" for code, count in self._unreported.most_common())
+        _LOGGER.warning(
+            "%s of epoch %d could not be read or transformed (%s). The first: %s. loader.failures "
+            "lists all of them.",
+            format_count(self._unreported.total(), "window"),
+            self._epoch,
+            codes,
+            self._first_unreported,
+        )
+        self._unreported.clear()
+        self._first_unreported = None
+
+    def count_failed(
+        self, epoch: int, recording: int, failure: Failure, *, logged: bool = True
+    ) -> None:
         """Count one failed window.
+
+        Parameters
+        ----------
+        epoch, recording : int
+            Of the window.
+        failure : Failure
+            Why it failed.
+        logged : bool
+            Whether it is logged; otherwise it is reported in another way.
 
         Raises
         ------
@@ -137,6 +182,7 @@ class Ledger:
             More windows of the epoch have failed than `max_failures`.
         """
         if epoch != self._epoch:
+            self.report_losses()
             self._epoch, self._failed_in_epoch = epoch, 0
         self.failed += 1
         self._failed_in_epoch += 1
@@ -145,6 +191,9 @@ class Ledger:
         self._add_to_runs(recording, failure)
         if self._raise_on_failure:
             raise ReadError(failure, _HOW_TO_GO_ON)
+        if logged:
+            self._unreported[str(failure.code)] += 1
+            self._first_unreported = self._first_unreported or failure
         if self._max_failures is not None and self._failed_in_epoch > self._max_failures:
             raise TooManyFailuresError(
                 f"{self._failed_in_epoch:,} windows of epoch {epoch} could not be read, and "
@@ -219,6 +268,8 @@ class Ledger:
                 "failed": failed,
                 **by_code,
             }
+        ).replace_schema_metadata(
+            {name: str(value) for name, value in zip(_SINCE, self.since, strict=True)}
         )
 
     def _summary(self) -> str:

@@ -66,8 +66,9 @@ OnError = Literal["raise", "skip", "mask"]
 class Loader:
     """An iterable over windows that are loaded ahead, within a memory bound.
 
-    Made by `Windows.loader`, which documents the parameters. Each ``iter()`` begins the next epoch,
-    also after a ``break``. Only `load_state_dict` resumes within an epoch.
+    Made by `Windows.loader`, which documents the parameters. (With ``log_losses=False``, failures
+    are not logged.) Each ``iter()`` begins the next epoch, also after a ``break``. Only
+    `load_state_dict` resumes within an epoch.
 
     Attributes
     ----------
@@ -102,6 +103,7 @@ class Loader:
         fetches: int | Literal["auto"] = "auto",
         cache: str | os.PathLike[str] | None = None,
         cache_size: str | int | None = None,
+        log_losses: bool = True,
     ) -> None:
         check_choice("last", last, get_args(Last))
         check_choice("on_error", on_error, get_args(OnError))
@@ -168,6 +170,7 @@ class Loader:
         self._position = (0, 0)  # epoch, and position after the last delivery
         self._newest: weakref.ref[_Iteration] | None = None
         self._closed = False
+        self._log_losses = log_losses
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -205,9 +208,11 @@ class Loader:
     def ledger(self) -> pa.Table:
         """Return the windows of each recording, delivered and failed, as an Arrow table.
 
-        Counts all iterations. There is a row for each recording of the catalog, in its order, with
-        the columns ``id``, ``expected`` (windows that were due so far), ``delivered``, ``failed``,
-        and one column with the number of failures for each `Code` that occurred. Always
+        Counts all iterations of this loader. After a resume in a new process, what came before is
+        not included: the table's metadata ``since_epoch`` and ``since_position`` say where counting
+        began, as `Stats.since` does. There is a row for each recording of the catalog, in its
+        order, with the columns ``id``, ``expected`` (windows that were due so far), ``delivered``,
+        ``failed``, and one column with the number of failures for each `Code` that occurred. Always
         expected = delivered + failed.
         """
         return self._ledger.table()
@@ -312,6 +317,7 @@ class Loader:
             workers=self.workers,
             memory_bound=self.memory_bound,
             kept_bytes=kept_bytes,
+            since=self._ledger.since,
             **self._fetched.totals(),
         )
 
@@ -494,17 +500,26 @@ class Loader:
         consumer refers to it.
         """
         item = result.item
-        failures = result.failures
         if on_failure is not None:
-            for row in sorted(failures):
-                on_failure(failures[row])
+            for row in sorted(result.failures):
+                on_failure(result.failures[row])
+        logged = self._log_losses and on_failure is None
         self.epoch = item.epoch
         if self.batch_size is None:
-            yield from self._examples(result)
-            return
+            yield from self._examples(result, logged=logged)
+        else:
+            yield from self._batch(result, logged=logged)
+        if item.ends_epoch:
+            self._ledger.report_losses()
+
+    def _batch(self, result: WorkResult, *, logged: bool) -> Iterator[list[AudioExample | Batch]]:
+        """Yield the batch of a work item, unless it is empty: see `_deliveries`."""
+        item, failures = result.item, result.failures
         recordings = item.rows.recording
         for row in sorted(failures):
-            self._ledger.count_failed(item.epoch, int(recordings[row]), failures[row])
+            self._ledger.count_failed(
+                item.epoch, int(recordings[row]), failures[row], logged=logged
+            )
         self._position = item.resume_at
         assert result.batch is not None
         batch: list[AudioExample | Batch] = [result.batch]
@@ -516,13 +531,15 @@ class Loader:
         if len(batch[0].audio):
             yield batch
 
-    def _examples(self, result: WorkResult) -> Iterator[list[AudioExample | Batch]]:
+    def _examples(
+        self, result: WorkResult, *, logged: bool
+    ) -> Iterator[list[AudioExample | Batch]]:
         """Yield the single examples of a work item as `_deliveries` does."""
         item, failures = result.item, result.failures
         recordings, samples = item.rows.recording.tolist(), item.rows.valid.tolist()
         for row in range(item.row_count):
             if row in failures:
-                self._ledger.count_failed(item.epoch, recordings[row], failures[row])
+                self._ledger.count_failed(item.epoch, recordings[row], failures[row], logged=logged)
             left = item.row_count - 1 - row
             self._position = (item.epoch, item.stop - left * item.step) if left else item.resume_at
             delivery: list[AudioExample | Batch] = [result.examples.pop()]
@@ -554,12 +571,13 @@ class Loader:
         self._end_iteration()
         self._resume_at = self._position = resume_at
         self.epoch = resume_at[0]
-        self._ledger.restart_epoch()
+        self._ledger.resume(*resume_at)
 
     def close(self) -> None:
         """End the current iteration and join its threads. May be called again."""
         self._closed = True
         self._end_iteration()
+        self._ledger.report_losses()
 
     def __enter__(self) -> Self:
         return self

@@ -152,6 +152,7 @@ class Meter:
         workers: int,
         memory_bound: int,
         kept_bytes: int,
+        since: tuple[int, int] = (0, 0),
         store_requests: int = 0,
         store_bytes: int = 0,
         cache_bytes: int = 0,
@@ -187,4 +188,5 @@ class Meter:
             memory_bound=memory_bound,
             peak_bytes=self.peak_bytes,
             kept_bytes=kept_bytes,
+            since=since,
         )

@@ -89,6 +89,9 @@ class Stats:
         Bytes that loading may take at most, and the most that it has taken.
     kept_bytes : int
         Bytes of batches that the consumer keeps beyond those that `memory_bound` counts.
+    since : (int, int)
+        Epoch, and position in it, from which on windows are counted. Not ``(0, 0)`` after a resume:
+        a saved state holds no counts.
     """
 
     windows: int
@@ -112,6 +115,7 @@ class Stats:
     store_requests: int = 0
     store_bytes: int = 0
     cache_bytes: int = 0
+    since: tuple[int, int] = (0, 0)
 
     @property
     def delivered(self) -> int:
@@ -227,6 +231,11 @@ class Stats:
             )
         return f"{idle}: raise prefetch, or run fewer other threads."
 
+    @property
+    def _since_text(self) -> str:
+        epoch, position = self.since
+        return f", since epoch {epoch}, position {position:,}" if any(self.since) else ""
+
     def __str__(self) -> str:
         audio = f"({self.audio_s:,.1f} s of audio)"
         speed = f"{self.times_real_time:,.0f} x real time"
@@ -234,7 +243,7 @@ class Stats:
         workers = format_count(self.workers, "worker")
         rows = {
             "windows": f"{self.expected:,} expected = {self.windows:,} delivered {audio} + "
-            f"{self.failed:,} failed",
+            f"{self.failed:,} failed{self._since_text}",
             "speed": f"{self.windows_per_s:,.1f} windows/s, {speed}",
             "run": f"{self.wall_s:.2f} s, of which the consumer waited {self.wait_s:.2f} s",
             workers: self.work,
@@ -252,7 +261,8 @@ class Stats:
     def __repr__(self) -> str:
         return (
             f"<Stats: {format_count(self.windows, 'window')} in {self.wall_s:.2f} s, "
-            f"{self.failed:,} failed, {self.times_real_time:,.0f} x real time. {self.verdict}>"
+            f"{self.failed:,} failed{self._since_text}, {self.times_real_time:,.0f} x real time. "
+            f"{self.verdict}>"
         )
 
     def _repr_html_(self) -> str:

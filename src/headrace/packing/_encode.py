@@ -13,6 +13,7 @@ import numpy as np
 
 from headrace._formatting import brief
 from headrace.errors import InvalidWindowsError
+from headrace.loading import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,7 +153,7 @@ def encode(
     windows = form.windows(catalog)
     channels = windows.audio_shape[0] if form.channel == "all" else 1
     samples = -(-recording.frames * form.sample_rate // recording.sample_rate)
-    loader = windows.loader(batch_size=None, workers=0, on_error="skip")
+    loader = Loader(windows, workers=0, on_error="skip", log_losses=False)
     left = samples
 
     def pieces() -> Iterator[NDArray[np.float32]]:
