@@ -552,6 +552,88 @@ def test_a_dataset_is_a_sequence_that_pickles_small(windows: Windows) -> None:
         dataset[len(dataset)]
 
 
+def shifted(audio: Any, rng: Any) -> Any:
+    """Add a random number to the audio."""
+    return audio + rng.random(dtype="float32")
+
+
+@pytest.fixture
+def augmented(windows: Windows) -> Windows:
+    """Return the first 12 windows, with a random function and a jitter."""
+    ids = windows.catalog.ids.to_pylist()
+    times = {"id": [ids[row % len(ids)] for row in range(12)], "at_s": [0.5] * 12}
+    return windows.catalog.windows_at(times, 8_000, 0.25, jitter_s=0.2).map(shifted, seed=4)
+
+
+def _epoch_of(batches: Any) -> dict[int, tuple[float, bytes]]:
+    """Return the offset and the audio of each window."""
+    return {
+        int(index): (float(offset), audio.numpy().tobytes())
+        for audios, indices, offsets in batches
+        for audio, index, offset in zip(audios, indices, offsets, strict=True)
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:RuntimeWarning")  # JAX's, if other tests imported it
+@pytest.mark.parametrize("workers", [0, 2])
+def test_augmentation_is_that_of_the_epoch(augmented: Windows, workers: int) -> None:
+    """After `set_epoch`, windows are those of a loader in that epoch, in lasting workers too."""
+    dataset = Dataset(augmented, ("audio", "index", "offset"))
+    batches = torch.utils.data.DataLoader(
+        dataset, batch_size=5, num_workers=workers, persistent_workers=workers > 0
+    )
+    loader = augmented.loader(batch_size=12, workers=0)
+
+    seen = []
+    for epoch in range(2):
+        dataset.set_epoch(epoch)
+        seen.append(_epoch_of(batches))
+        (batch,) = loader
+        expected = zip(batch.index, batch.offset, batch.audio, strict=True)
+        assert seen[-1] == {int(i): (float(at), one.tobytes()) for i, at, one in expected}
+    assert all(seen[0][index] != seen[1][index] for index in range(12))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:RuntimeWarning")  # JAX's, if other tests imported it
+@pytest.mark.parametrize("workers", [0, 2])
+def test_augmentation_is_new_without_set_epoch(augmented: Windows, workers: int) -> None:
+    """Two epochs differ, and PyTorch's seed repeats both; the windows are the same."""
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        dataset = Dataset(augmented, ("audio", "index", "offset"))
+        batches = torch.utils.data.DataLoader(dataset, batch_size=5, num_workers=workers)
+        runs.append([_epoch_of(batches) for _ in range(2)])
+
+    assert runs[0] == runs[1]
+    assert runs[0][0].keys() == runs[0][1].keys() == set(range(12))
+    assert all(runs[0][0][index] != runs[0][1][index] for index in range(12))
+
+
+def test_windows_without_augmentation_take_no_random_numbers(windows: Windows) -> None:
+    """PyTorch's generator is left alone, and `set_epoch` changes nothing."""
+    dataset, before = Dataset(windows, ("audio",)), torch.get_rng_state()
+    first = dataset[-1][0]
+    dataset.set_epoch(3)
+
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(dataset[len(dataset) - 1][0], first)
+    with pytest.raises(InvalidWindowsError, match="epoch must be a whole number from 0 up"):
+        dataset.set_epoch(-1)
+
+
+def test_a_copy_of_a_dataset_keeps_its_epoch(augmented: Windows) -> None:
+    """Pickled or copied, it has the epoch that was set, and changes it on its own."""
+    dataset = Dataset(augmented, ("audio",))
+    dataset.set_epoch(7)
+    for again in (pickle.loads(pickle.dumps(dataset)), copy.copy(dataset)):
+        assert torch.equal(again[3][0], dataset[3][0])
+        again.set_epoch(8)
+        assert not torch.equal(again[3][0], dataset[3][0])
+
+
 def test_a_window_that_cannot_be_read_is_an_error(windows: Windows, tmp_path: Path) -> None:
     """A dataset raises for a window that cannot be read."""
     for path in tmp_path.glob("*.wav"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as fields_of
+from multiprocessing.context import get_spawning_popen
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -26,6 +27,7 @@ from headrace.adapters._device_loader import (
     check_fields,
     select_fields,
 )
+from headrace.loading import read_one
 from headrace.windows import AudioExample
 
 try:
@@ -51,6 +53,12 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "TorchBatch", "TorchLoader"]
 
 FieldValues: TypeAlias = dict[str, Any]
+
+_NOT_SET = -1
+"""In place of an epoch: `Dataset.set_epoch` has not been called."""
+
+_FIRST_UNCOUNTED_EPOCH = 1 << 62
+"""Until `Dataset.set_epoch` is called, random numbers are those of epochs from this one on."""
 T = TypeVar("T")
 
 
@@ -298,6 +306,11 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
     threads, and its pickle is as small as that of its windows. To keep a model busy, use a
     `TorchLoader`.
 
+    Augmentation (functions of `Windows.map` with an argument ``rng``, and jitter) is new in every
+    epoch. If `set_epoch` is called before each epoch, it is that of a `Loader` in that epoch,
+    whatever the number of processes. Until it is called, augmentation follows PyTorch's random
+    numbers: it is new at each request, and `torch.manual_seed` repeats it.
+
     Parameters
     ----------
     windows : Windows
@@ -318,6 +331,8 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
         self.windows = windows
         self.fields = None if fields is None else tuple(fields)
         self._fields = check_fields(fields, known, "an example")
+        # In shared memory, so that a `DataLoader`'s persistent workers see what `set_epoch` wrote.
+        self._epoch = torch.full((1,), _NOT_SET).share_memory_() if windows.is_random else None
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -335,7 +350,10 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
             A field of `fields` is None: the windows have no labels.
         """
         required = self.fields is not None
-        example = self.windows[int(index)]
+        count = len(self.windows)
+        if not -count <= index < count:
+            raise IndexError(f"there is no window {index}: there are {count}.")
+        example = read_one(self.windows, int(index) % count, self._random_epoch())
         values = select_fields(example, self._fields, required=required, owners="these examples")
         item = {
             name: _as_tensor(value) if isinstance(value, np.ndarray) else value
@@ -343,6 +361,40 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
             if value is not None
         }
         return item if self.fields is None else tuple(item.values())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Use the augmentation of `epoch` from now on, in this process and its workers.
+
+        Raises
+        ------
+        InvalidWindowsError
+            The epoch is not a whole number from 0.
+        """
+        epoch = check_whole_number("epoch", epoch, 0)
+        if self._epoch is not None:
+            self._epoch[0] = epoch
+
+    def _random_epoch(self) -> int:
+        """Return the epoch whose random numbers the next window has."""
+        if self._epoch is None:
+            return 0
+        epoch = int(self._epoch[0])
+        if epoch != _NOT_SET:
+            return epoch
+        # Beyond every epoch that a program counts, so that no epoch of a loader is repeated.
+        return _FIRST_UNCOUNTED_EPOCH + int(torch.randint(_FIRST_UNCOUNTED_EPOCH, ()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the shared number only if a process is being started."""
+        state = dict(self.__dict__)
+        if self._epoch is not None and get_spawning_popen() is None:
+            state["_epoch"] = int(self._epoch[0])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self._epoch, int):
+            self._epoch = torch.full((1,), self._epoch).share_memory_()
 
 
 def _as_tensor(array: NDArray[Any]) -> torch.Tensor:

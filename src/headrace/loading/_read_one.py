@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["read_one"]
 
 
-def read_one(windows: Windows, position: int) -> AudioExample:
+def read_one(windows: Windows, position: int, epoch: int = 0) -> AudioExample:
     """Return the window at a position of the shard's first epoch, read in this thread.
+
+    Parameters
+    ----------
+    windows : Windows
+        The windows.
+    position : int
+        From 0; the order is that of epoch 0.
+    epoch : int
+        The epoch of the random numbers: those of jitter and of transforms.
 
     Raises
     ------
@@ -32,7 +41,7 @@ def read_one(windows: Windows, position: int) -> AudioExample:
     """
     share = windows.share
     places = share.positions(position * share.step, 1, windows.positions)
-    rows = windows.first_epoch_rows(places)
+    rows = windows.first_epoch_rows(places, epoch)
     audio = np.empty(windows.shape, windows.dtype)
     if not len(places):  # a row of padding
         return next(make_examples(windows, rows, ([], []), [audio]))
@@ -40,7 +49,7 @@ def read_one(windows: Windows, position: int) -> AudioExample:
     fetcher = make_fetcher(windows.recordings, plan)
     reader = Reader(plan, fetcher=fetcher)
     try:
-        group = ReadGroup(rows, 0, 1, windows.spec.size, None)
+        group = ReadGroup(rows, 0, 1, windows.spec.size, None, epoch)
         reader.announce(group)
         read = read_function(reader, windows, tolerant=False)
         result = read(group, [audio], CancellationToken())

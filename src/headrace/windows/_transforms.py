@@ -186,6 +186,11 @@ class Transform:
             )
         return replace(transform, shape=shape, dtype=dtype)
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the function takes random numbers, or may do so."""
+        return self.factory or takes_rng(self.source)
+
     def try_on(self, example: AudioExample) -> NDArray[Any]:
         """Return the function's output for `example`.
 

@@ -118,12 +118,15 @@ class WindowSet(ABC):
         Largest number of samples that two neighbouring windows may share.
     has_sources : bool
         Whether several sets were concatenated, so that `WindowRows.source` has a meaning.
+    moves : bool
+        Whether windows are at other places in other epochs.
     """
 
     recordings: Recordings
     spec: WindowSpec
     overlap: int
     has_sources: bool = False
+    moves: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -207,7 +210,7 @@ class _Slice(WindowSet):
 
     def __init__(self, base: WindowSet, chosen: range) -> None:
         self.recordings, self.spec, self.overlap = base.recordings, base.spec, base.overlap
-        self.has_sources = base.has_sources
+        self.has_sources, self.moves = base.has_sources, base.moves
         self._base, self._chosen = base, chosen
 
     def __len__(self) -> int:
@@ -260,7 +263,7 @@ class _Taken(WindowSet):
 
     def __init__(self, base: WindowSet, places: NDArray[np.int64]) -> None:
         self.recordings, self.spec, self.overlap = base.recordings, base.spec, base.spec.size
-        self.has_sources = base.has_sources
+        self.has_sources, self.moves = base.has_sources, base.moves
         self._base, self._places = base, places
 
     def __len__(self) -> int:
@@ -307,6 +310,7 @@ class ConcatenatedSet(WindowSet):
 
     def __init__(self, sets: Sequence[WindowSet]) -> None:
         self.sets = tuple(sets)
+        self.moves = any(one.moves for one in sets)
         self.recordings = Recordings(*(c for one in sets for c in one.recordings.catalogs))
         specs = {one.spec for one in sets}
         self.spec = sets[0].spec
@@ -458,6 +462,7 @@ class WindowsAtTimes(WindowSet):
         self._recording, self._start = recording, start
         self._seed = seed
         self._most = int(jitter.max(initial=0))
+        self.moves = self._most > 0
         # One number if all are the same, which takes no memory for each window.
         self._each = None if (jitter == self._most).all() else jitter
 

@@ -946,9 +946,12 @@ class Windows(Sequence[AudioExample]):
         draws = positions if isinstance(self._order, Draws) else None
         return self._set.locate(order(positions), epoch, draws)
 
-    def first_epoch_rows(self, positions: NDArray[np.int64]) -> WindowRows:
-        """Return where the windows at some positions of epoch 0 are: what indexing returns."""
-        return self.rows_at(positions, 0, self._first_epoch)
+    def first_epoch_rows(self, positions: NDArray[np.int64], epoch: int = 0) -> WindowRows:
+        """Return where the windows at some positions of epoch 0 are: what indexing returns.
+
+        Another `epoch` is that of the random numbers: of jitter and crops.
+        """
+        return self.rows_at(positions, epoch, self._first_epoch)
 
     @cached_property
     def _resolved(self) -> tuple[Order, int]:
@@ -994,6 +997,14 @@ class Windows(Sequence[AudioExample]):
     def jumps(self) -> bool:
         """Whether neighbours in the order are mostly from different files."""
         return self._order is not None and self._order.jumps
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a window is different in another epoch: it has a jitter, or a random transform.
+
+        A factory counts as random, because its functions are not known.
+        """
+        return self._set.moves or any(one.is_random for one in self.transforms)
 
     @property
     def files_at_once(self) -> int:
