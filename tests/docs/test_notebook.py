@@ -85,7 +85,7 @@ def test_it_runs_and_shows_what_it_says(run: Callable[[str], tuple[Any, Any]]) -
     assert 0 < max(found["by_headrace"]) <= found["prefetch"]
     assert {len(found[name]) for name in ("unbounded", "bounded", "by_headrace")} == {300}
     assert 0 < found["peak"] <= found["memory_bound"]
-    assert found["recommended"] in found["swept"]
+    assert found["recommended"] in [*found["swept"], None]  # None: the noise decided
     assert len(found["losses"]) == 3 * -(-300 // 16)
     assert found["losses"] == pytest.approx(found["plain_losses"], rel=1e-4)
     assert found["losses"][-1] < 0.5 * found["losses"][0]

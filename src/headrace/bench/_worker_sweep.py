@@ -11,6 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from headrace._cpu_count import available_processors
+from headrace._formatting import format_count
 from headrace.errors import ReadError
 from headrace.loading import Loader
 
@@ -27,6 +28,12 @@ CLOSE_ENOUGH: Final = 0.05
 
 Rounds on a quiet machine differ by about as much. Of equally fast numbers the smallest is
 recommended, because each worker takes memory.
+
+Whether the rounds tell is decided as in a sign test (Dixon and Mood, 1946). In every round, a
+number is within this share of the round's fastest, or it is not. Only if all rounds agree does it
+count as fast, or as slow. For a number just on the border, each round is a coin toss, and n rounds
+agree by chance with probability 2^(1 - n): 6 % for 5 rounds, 25 % for 3. Numbers are compared within
+a round only, so that a machine that slows down does not decide.
 """
 
 
@@ -109,23 +116,49 @@ class SweepResult:
         return max(self.rows, key=lambda row: row.windows_per_s)
 
     @property
-    def recommended(self) -> int:
-        """The smallest number of workers within `CLOSE_ENOUGH` of the fastest.
+    def recommended(self) -> int | None:
+        """The smallest number of workers within `CLOSE_ENOUGH` of the fastest in every round.
 
-        0 is recommended only if nothing else was measured: it never loads while the model runs.
+        None if the noise decides: a number is so in some rounds only, and no smaller one in all. 0
+        is recommended only if nothing else was measured: it never loads while the model runs.
         """
-        threaded = [row for row in self.rows if row.workers] or list(self.rows)
-        enough = (1 - CLOSE_ENOUGH) * max(row.windows_per_s for row in threaded)
-        return next(row.workers for row in threaded if row.windows_per_s >= enough)
+        row, rounds = self._first_fast
+        return row.workers if all(rounds) else None
+
+    @property
+    def _threaded(self) -> tuple[WorkerResult, ...]:
+        """The rows that may be recommended."""
+        return tuple(row for row in self.rows if row.workers) or self.rows
+
+    @property
+    def _first_fast(self) -> tuple[WorkerResult, list[bool]]:
+        """The smallest number that is fast in any round, and in which rounds it is.
+
+        If a number has more rounds than others, those are left out.
+        """
+        rates = [[run.windows_per_s for run in row.runs] for row in self._threaded]
+        enough = [(1 - CLOSE_ENOUGH) * max(in_round) for in_round in zip(*rates, strict=False)]
+        for row, own in zip(self._threaded, rates, strict=True):
+            rounds = [rate >= least for rate, least in zip(own, enough, strict=False)]
+            if any(rounds):
+                return row, rounds
+        raise AssertionError("the fastest of a round is fast in that round")
 
     @property
     def reason(self) -> str:
         """The recommendation and its reason, in a sentence or two."""
-        threaded = [row for row in self.rows if row.workers]
-        if not threaded:
+        if not any(row.workers for row in self.rows):
             return "Only the plain loader was measured: add other numbers of workers."
-        chosen = next(row for row in threaded if row.workers == self.recommended)
+        threaded = self._threaded
+        chosen, rounds = self._first_fast
         fastest = max(threaded, key=lambda row: row.windows_per_s)
+        if not all(rounds):
+            return (
+                "No number of workers is recommended, because the differences are within the "
+                f"noise: {format_count(chosen.workers, 'worker')} came within {CLOSE_ENOUGH:.0%} of "
+                f"the fastest in {sum(rounds)} of {format_count(len(rounds), 'round')}. Stop other "
+                "programs, or measure more rounds."
+            )
         if len(threaded) == 1:
             why = "no other threaded loader was measured"
         elif chosen is not fastest:
@@ -137,7 +170,7 @@ class SweepResult:
         elif chosen is threaded[-1] and chosen.workers <= self.processors:
             why = "the fastest and the largest number measured, so more may be faster still"
         else:
-            why = f"the fastest, on {self.processors} processors"
+            why = f"the fastest, on {format_count(self.processors, 'processor')}"
         plain = next((row for row in self.rows if not row.workers), None)
         if plain is not None:
             gain = chosen.windows_per_s / plain.windows_per_s
@@ -146,13 +179,14 @@ class SweepResult:
 
     @property
     def verdict(self) -> str:
-        """The verdict on the last run with the recommended number of workers."""
-        row = next(row for row in self.rows if row.workers == self.recommended)
-        return row.runs[-1].verdict
+        """The verdict on the last run of the number that is, or might be, recommended."""
+        return self._first_fast[0].runs[-1].verdict
 
     @property
     def noise_warning(self) -> str:
-        """A warning if the rounds differ too much for the recommendation, else empty."""
+        """A warning if the rounds differ much, or if there is one round only; else empty."""
+        if len(self.rows[0].runs) == 1 and len(self._threaded) > 1:
+            return "One round does not show the noise: measure 3 or more to compare the numbers."
         widest = max(row.spread for row in self.rows)
         if widest <= 2 * CLOSE_ENOUGH:
             return ""
@@ -209,7 +243,7 @@ def sweep(
     windows: Windows,
     workers: Iterable[int] | None = None,
     *,
-    rounds: int = 3,
+    rounds: int = 5,
     batch_size: int = 32,
     prefetch: int | Literal["auto"] = "auto",
     memory: str | int | None = None,

@@ -386,7 +386,7 @@ def bench_command(
             "exceeds the processors.",
         ),
     ] = None,
-    rounds: Rounds = 3,
+    rounds: Rounds = 5,
     max_windows: Annotated[
         int, typer.Option(min=1, metavar="N", help="Use at most the first N windows.")
     ] = 2_000,

@@ -219,7 +219,8 @@ def bench_report(measured: SweepResult) -> RenderableType:
             style="bold" if chosen else "",
         )
     table.columns[-1].justify = "left"
-    recommendation = Text(measured.reason, style="green")
+    style = "yellow" if measured.recommended is None else "green"
+    recommendation = Text(measured.reason, style=style)
     without_model = Text(
         "Measured without a model. A model that runs on the processor leaves less of it to the "
         "loader; a model on an accelerator does not.",
