@@ -95,6 +95,7 @@ def write(
     bitrate: int,
     rate: int = 48_000,
     options: dict[str, str] | None = None,
+    muxer_options: dict[str, str] | None = None,
 ) -> None:
     """Encode audio of shape ``(frames, channels)``."""
     import av
@@ -105,7 +106,7 @@ def write(
                 file.write(audio[begin : begin + rate])
         return
     layout = "mono" if audio.shape[1] == 1 else "stereo"
-    with av.open(str(path), "w", format=container) as out:
+    with av.open(str(path), "w", format=container, options=muxer_options or {}) as out:
         track: Any = out.add_stream(codec, rate=rate, options=options or {})
         track.codec_context.layout = layout
         if bitrate:

@@ -148,10 +148,10 @@ class FetchedStore(ByteStore):
     def most_held_bytes(self) -> int:
         """The maximum of `held_bytes` so far."""
 
-def byte_range(seek_points: bytes, start: int, stop: int, size: int) -> tuple[int, int] | None:
+def byte_ranges(seek_points: bytes, start: int, stop: int, size: int) -> list[tuple[int, int]]:
     """Return about which bytes ``[begin, end)`` frames ``[start, stop)`` are decoded from.
 
-    `size` is that of the file. None if the seek points do not tell. Not on Windows.
+    In order. `size` is that of the file. Empty if the seek points do not tell. Not on Windows.
     """
 
 class Place:
@@ -516,8 +516,70 @@ class PacketIndex:
     def frames(self) -> int: ...
     @property
     def anchors(self) -> list[Anchor]: ...
+    @property
+    def has_table(self) -> bool:
+        """Whether it says where the sizes of all packets stand in the file."""
     def pack(self) -> bytes:
         """Return it in a few bytes."""
+
+class Mp4Scan:
+    """What the tables of an MP4 file say; ``src/kernel/sources/mp4_scan.h`` explains it."""
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name."""
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def packed_index(self) -> bytes:
+        """The packed `PacketIndex`, with a table."""
+
+def scan_mp4(
+    library: FfmpegFunctions,
+    *,
+    place: Place,
+    aac: tuple[float, int, bool],
+    alac: tuple[float, int, bool],
+) -> Mp4Scan | tuple[str, str] | None:
+    """Read the tables of an MP4 file with AAC or ALAC, without the GIL; not on Windows.
+
+    `aac` and `alac` are rules: seconds between anchors, packets of a pre-roll, whether the codec
+    forgets. None if the tables do not prove what a decode would give; code and message if the file
+    cannot be read.
+    """
+
+def index_mp4(
+    *,
+    packets: Sequence[tuple[int, int, bool]],
+    skip: int,
+    packet_frames: int,
+    last_frames: int,
+    sample_rate: int,
+    extradata: bytes,
+    rule: tuple[float, int, bool],
+    moov: bytes,
+    moov_offset: int,
+    file_size: int,
+    decoder_major: int,
+) -> bytes | None:
+    """Return the packed index of a track whose packets FFmpeg has listed, or None.
+
+    `packets` has their offset, size and whether FFmpeg drops what they give; `moov` is the content
+    of that atom. ``src/kernel/sources/mp4_table.h`` explains the rest.
+    """
+
+def read_aac_config(extradata: bytes) -> tuple[int, int, bool] | None:
+    """Return sample rate, channels, and whether spectral band replication is ruled out.
+
+    None if it is not plain AAC of low complexity.
+    """
+
+def read_alac_config(extradata: bytes) -> tuple[int, int, int] | None:
+    """Return sample rate, channels and frames of a packet, or None beyond stereo."""
 
 def unpack_packet_index(packed: bytes) -> PacketIndex | None:
     """Return what `PacketIndex.pack` packed, or None if the bytes are not that."""

@@ -67,22 +67,25 @@ def byte_ranges(
     size = recording.size
     if size <= _SMALL:
         return [ByteRange(0, size)]
-    data: tuple[int, int] | None = None
+    data: list[tuple[int, int]] = []
     head = 0
     width = SAMPLE_BYTES.get(recording.subtype, 0) * recording.channels
     if recording.format == "FLAC":
-        head, data = _HEAD, found
+        head, data = _HEAD, [] if found is None else [found]
     elif width and seeks_exactly(recording):
         # What is no sample: the header, and whatever stands behind the samples.
         extra = max(0, size - recording.frames * width)
         head = extra if extra <= _SMALL else _HEAD
         if extra <= 1 << 20:
-            data = (start * width, min(size, extra + stop * width))
+            data = [(start * width, min(size, extra + stop * width))]
     elif recording.seek_points:
-        data = _kernel.byte_range(recording.seek_points, start, stop, size)
+        data = _kernel.byte_ranges(recording.seek_points, start, stop, size)
     ranges = [ByteRange(0, head, is_head=True)] if head else []
-    if data is None or data[0] >= data[1]:
-        return ranges
-    if ranges and data[0] - head <= _GAP:
-        return [ByteRange(0, max(head, data[1]))]
-    return [*ranges, ByteRange(*data)]
+    for begin, end in data:
+        if begin >= end:
+            continue
+        if ranges and begin - ranges[-1].stop <= _GAP:
+            ranges[-1] = ByteRange(ranges[-1].start, max(ranges[-1].stop, end))
+        else:
+            ranges.append(ByteRange(begin, end))
+    return ranges

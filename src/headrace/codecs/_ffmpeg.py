@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 import numpy as np
 
 from headrace import _kernel
+from headrace.codecs import _mp4
 from headrace.codecs._anchors import (
     DECODER,
     LONG_AAC,
@@ -257,6 +258,8 @@ def measure(path: str | Place, cancelled: Callable[[], bool] = lambda: False) ->
     functions = library()
     if functions is None and not place.is_whole_file:
         raise DecodeError(Code.UNSUPPORTED, _WHOLE_FILES_ONLY)
+    if container == _mp4.CONTAINER and (found := _mp4.scan_tables(place)):
+        return found
     if functions is None:
         return measure_with_pyav(place.path, container, cancelled)
     walk = _kernel.FfmpegWalk(functions, place=place.native, demuxer=CONTAINERS[container])

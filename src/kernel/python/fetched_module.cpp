@@ -1,7 +1,9 @@
 // Binds FetchedStore: bytes that Python fetches, and native readers wait for.
 #include <Python.h>
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <cstdint>
 #include <memory>
@@ -72,11 +74,12 @@ nb::object read_some(const PyFetchedStore& self, const std::string& key, int64_t
   return nb::bytes(data.data(), data.size());
 }
 
-nb::object find_byte_range(const nb::bytes& seek_points, int64_t start, int64_t stop, int64_t size) {
-  ByteRange range;
-  if (!byte_range(std::string(seek_points.c_str(), seek_points.size()), start, stop, size, &range))
-    return nb::none();
-  return nb::make_tuple(range.begin, range.end);
+std::vector<std::pair<int64_t, int64_t>> find_byte_ranges(const nb::bytes& seek_points, int64_t start,
+                                                          int64_t stop, int64_t size) {
+  std::vector<std::pair<int64_t, int64_t>> found;
+  for (const ByteRange& one : byte_ranges(std::string(seek_points.c_str(), seek_points.size()), start, stop, size))
+    found.emplace_back(one.begin, one.end);
+  return found;
 }
 
 }  // namespace
@@ -136,7 +139,7 @@ void bind_fetched(nb::module_& m) {
       .def_prop_ro("held_bytes", &plain<&FetchedStore::held_bytes>)
       .def_prop_ro("most_held_bytes", &plain<&FetchedStore::most_held_bytes>)
       .def("read", &read_some, "key"_a, "offset"_a, "count"_a);
-  m.def("byte_range", &find_byte_range, "seek_points"_a, "start"_a, "stop"_a, "size"_a);
+  m.def("byte_ranges", &find_byte_ranges, "seek_points"_a, "start"_a, "stop"_a, "size"_a);
 }
 
 }  // namespace headrace

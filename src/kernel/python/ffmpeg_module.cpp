@@ -1,12 +1,18 @@
 // Binds what has to do with FFmpeg: its functions, the walk over a file (not on Windows), and the index.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "python/bindings.h"
 #include "python/text.h"
@@ -15,9 +21,11 @@
 #include "sources/ffmpeg_library.h"
 #ifndef _WIN32
 #include "sources/ffmpeg_source.h"
+#include "sources/mp4_scan.h"
 #include "sources/ogg_index.h"
 #include "sources/ogg_source.h"
 #endif
+#include "sources/mp4_table.h"
 #include "sources/packet_index.h"
 
 namespace nb = nanobind;
@@ -134,6 +142,39 @@ nb::bytes pack_index(const PacketIndex& index) {
   return nb::bytes(packed.data(), packed.size());
 }
 
+// Seconds between anchors, packets of a pre-roll, whether the codec forgets.
+using PyRule = std::tuple<double, int64_t, bool>;
+
+AnchorRule rule_of(const PyRule& rule) {
+  const auto& [spacing_s, pre_roll, forgets] = rule;
+  if (!(spacing_s > 0) || pre_roll < 1)
+    throw std::invalid_argument("spacing must be positive, and the pre-roll at least 1");
+  return {spacing_s, pre_roll, 0, forgets};
+}
+
+#ifndef _WIN32
+nb::object scan_mp4_file(const FfmpegFunctions& library, const PyPlace& place, const PyRule& aac,
+                         const PyRule& alac) {
+  const AnchorRule aac_rule = rule_of(aac), alac_rule = rule_of(alac);
+  std::optional<Mp4Scan> scan;
+  const nb::object error = error_of([&] { scan = scan_mp4(place.plain, library, aac_rule, alac_rule); });
+  if (!error.is_none()) return error;
+  return scan ? nb::cast(std::move(*scan)) : nb::none();
+}
+#endif
+
+nb::object index_listed_packets(const std::vector<std::tuple<int64_t, int32_t, bool>>& packets, int64_t skip,
+                                int64_t packet_frames, int64_t last_frames, int sample_rate,
+                                const nb::bytes& extradata, const PyRule& rule, const nb::bytes& moov,
+                                int64_t moov_offset, int64_t file_size, int64_t decoder_major) {
+  Mp4Track track{{}, skip, packet_frames, last_frames, sample_rate, {extradata.c_str(), extradata.size()}};
+  for (const auto& [offset, size, dropped] : packets) track.packets.push_back({offset, size, dropped});
+  auto index = index_mp4(track, rule_of(rule), moov.c_str(), moov_offset, static_cast<int64_t>(moov.size()), file_size);
+  if (!index) return nb::none();
+  index->decoder_major = decoder_major;
+  return pack_index(*index);
+}
+
 }  // namespace
 
 void bind_ffmpeg(nb::module_& m) {
@@ -168,7 +209,7 @@ void bind_ffmpeg(nb::module_& m) {
       .def(
           "__init__",
           [](Anchor* self, int64_t start, int64_t packets, int64_t offset, int64_t ordinal, int64_t time,
-             uint16_t check) { new (self) Anchor{start, packets, {offset, ordinal, time, check}}; },
+             uint16_t check) { new (self) Anchor{start, packets, {offset, ordinal, time, check}, 0}; },
           nb::kw_only(), "start"_a, "packets"_a, "offset"_a, "ordinal"_a, "time"_a, "check"_a)
       .def_ro("start", &Anchor::start)
       .def_ro("packets", &Anchor::packets)
@@ -181,7 +222,7 @@ void bind_ffmpeg(nb::module_& m) {
           "__init__",
           [](PacketIndex* self, int64_t decoder_major, int64_t pre_roll, bool forgets, int64_t frames,
              const std::vector<Anchor>& anchors) {
-            new (self) PacketIndex{decoder_major, pre_roll, forgets, frames, anchors};
+            new (self) PacketIndex{decoder_major, pre_roll, forgets, frames, anchors, std::nullopt};
           },
           nb::kw_only(), "decoder_major"_a, "pre_roll"_a, "forgets"_a, "frames"_a, "anchors"_a)
       .def_ro("decoder_major", &PacketIndex::decoder_major)
@@ -189,7 +230,30 @@ void bind_ffmpeg(nb::module_& m) {
       .def_ro("forgets", &PacketIndex::forgets)
       .def_ro("frames", &PacketIndex::frames)
       .def_ro("anchors", &PacketIndex::anchors)
+      .def_prop_ro("has_table", [](const PacketIndex& self) { return self.table.has_value(); })
       .def("pack", &pack_index);
+  m.def("index_mp4", &index_listed_packets, nb::kw_only(), "packets"_a, "skip"_a, "packet_frames"_a,
+        "last_frames"_a, "sample_rate"_a, "extradata"_a, "rule"_a, "moov"_a, "moov_offset"_a, "file_size"_a,
+        "decoder_major"_a);
+  m.def("read_aac_config", [](const nb::bytes& extradata) -> std::optional<std::tuple<int, int, bool>> {
+    const auto config = read_aac_config({extradata.c_str(), extradata.size()});
+    if (!config) return std::nullopt;
+    return std::make_tuple(config->sample_rate, config->channels, config->no_sbr);
+  });
+  m.def("read_alac_config", [](const nb::bytes& extradata) -> std::optional<std::tuple<int, int, int64_t>> {
+    const auto config = read_alac_config({extradata.c_str(), extradata.size()});
+    if (!config) return std::nullopt;
+    return std::make_tuple(config->sample_rate, config->channels, config->packet_frames);
+  });
+#ifndef _WIN32
+  m.def("scan_mp4", &scan_mp4_file, "library"_a, nb::kw_only(), "place"_a, "aac"_a, "alac"_a);
+  nb::class_<Mp4Scan>(m, "Mp4Scan")
+      .def_ro("codec", &Mp4Scan::codec)
+      .def_ro("sample_rate", &Mp4Scan::sample_rate)
+      .def_ro("channels", &Mp4Scan::channels)
+      .def_prop_ro("frames", [](const Mp4Scan& self) { return self.index.frames; })
+      .def_prop_ro("packed_index", [](const Mp4Scan& self) { return pack_index(self.index); });
+#endif
   m.def("unpack_packet_index", [](const nb::bytes& packed) -> nb::object {
     PacketIndex index;
     if (!unpack(packed.c_str(), packed.size(), &index)) return nb::none();

@@ -29,6 +29,21 @@ ByteRange of_mp3(const Mp3Index& index, int64_t start, int64_t stop) {
   return {offset(first / Mp3Index::EVERY), std::min(end, std::max(index.end, offset(point + 1)))};
 }
 
+// The sizes and the packets of whole segments.
+std::vector<ByteRange> of_table(const PacketIndex& index, int64_t start, int64_t stop) {
+  const SizeTable& table = *index.table;
+  const auto segment_of = [&](int64_t frame) {
+    return static_cast<size_t>(std::upper_bound(index.anchors.begin(), index.anchors.end(), frame,
+                                                [](int64_t at, const Anchor& anchor) { return at < anchor.start; }) -
+                               index.anchors.begin());
+  };
+  const size_t first = segment_of(start), last = segment_of(std::max(start, stop - 1));
+  const auto [begin, end] = table.sizes(index.packets_of(first).first, index.packets_of(last).second);
+  return {{begin, end},
+          {first ? index.anchors[first - 1].place.offset : table.offset,
+           last < index.anchors.size() ? index.anchors[last].stop : table.stop}};
+}
+
 ByteRange of_packets(const PacketIndex& index, int64_t start, int64_t stop, int64_t size) {
   const auto behind = [&](int64_t frame) {
     return std::upper_bound(index.anchors.begin(), index.anchors.end(), frame,
@@ -48,19 +63,21 @@ ByteRange of_packets(const PacketIndex& index, int64_t start, int64_t stop, int6
 
 }  // namespace
 
-bool byte_range(const std::string& seek_points, int64_t start, int64_t stop, int64_t size, ByteRange* range) {
-  if (seek_points.empty()) return false;
+std::vector<ByteRange> byte_ranges(const std::string& seek_points, int64_t start, int64_t stop, int64_t size) {
+  if (seek_points.empty()) return {};
   Mp3Index mp3;
   PacketIndex packets;
+  std::vector<ByteRange> ranges;
   if (seek_points[0] == PacketIndex::TAG && unpack(seek_points.data(), seek_points.size(), &packets))
-    *range = of_packets(packets, start, stop, size);
+    ranges = packets.table ? of_table(packets, start, stop) : std::vector{of_packets(packets, start, stop, size)};
   else if (unpack(seek_points.data(), seek_points.size(), &mp3))
-    *range = of_mp3(mp3, start, stop);
-  else
-    return false;
-  range->begin = std::max<int64_t>(0, std::min(range->begin, size));
-  range->end = std::max(range->begin, std::min(range->end, size));
-  return true;
+    ranges = {of_mp3(mp3, start, stop)};
+  for (ByteRange& range : ranges) {
+    range.begin = std::max<int64_t>(0, std::min(range.begin, size));
+    range.end = std::max(range.begin, std::min(range.end, size));
+  }
+  std::sort(ranges.begin(), ranges.end(), [](const ByteRange& a, const ByteRange& b) { return a.begin < b.begin; });
+  return ranges;
 }
 
 }  // namespace headrace

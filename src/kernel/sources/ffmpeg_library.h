@@ -58,6 +58,12 @@ struct Packet {  // AVPacket
   int64_t duration, pos;
 };
 
+struct IndexEntry {  // AVIndexEntry
+  int64_t pos, timestamp;
+  int flags : 2, size : 30;
+  int min_distance;
+};
+
 struct ChannelLayout {  // AVChannelLayout
   int order, nb_channels;
   uint64_t mask;
@@ -94,6 +100,8 @@ constexpr int SEEK_FORCE = 0x20000;             // AVSEEK_FORCE: a flag to be ig
 constexpr int AUDIO = 1;                        // AVMEDIA_TYPE_AUDIO
 constexpr int DISCARD_ALL = 48;                 // AVDISCARD_ALL
 constexpr int SEEK_BACKWARD = 1, SEEK_BYTE = 2;  // AVSEEK_FLAG_*
+constexpr int INDEX_DISCARD = 2;                // AVINDEX_DISCARD_FRAME
+constexpr int SKIP_SAMPLES = 11;                // AV_PKT_DATA_SKIP_SAMPLES
 constexpr int64_t NO_TIMESTAMP = INT64_MIN;     // AV_NOPTS_VALUE
 constexpr int END_OF_FILE = -0x20464F45;        // AVERROR_EOF
 
@@ -129,6 +137,8 @@ struct FfmpegFunctions {
   void (*avformat_close_input)(ffmpeg::FormatContext**);
   int (*av_read_frame)(ffmpeg::FormatContext*, ffmpeg::Packet*);
   int (*av_seek_frame)(ffmpeg::FormatContext*, int stream, int64_t to, int flags);
+  int (*avformat_index_get_entries_count)(const ffmpeg::Stream*);
+  const ffmpeg::IndexEntry* (*avformat_index_get_entry)(ffmpeg::Stream*, int number);
   // libavcodec
   const ffmpeg::Codec* (*avcodec_find_decoder)(int id);
   const ffmpeg::Codec* (*avcodec_find_decoder_by_name)(const char* name);
@@ -146,6 +156,7 @@ struct FfmpegFunctions {
   void (*av_packet_unref)(ffmpeg::Packet*);
   int (*av_packet_ref)(ffmpeg::Packet* to, const ffmpeg::Packet* from);
   void (*av_packet_free_side_data)(ffmpeg::Packet*);
+  const uint8_t* (*av_packet_get_side_data)(const ffmpeg::Packet*, int type, size_t* size);
   // libavutil
   void* (*av_malloc)(size_t size);
   void (*av_free)(void*);
@@ -160,12 +171,13 @@ struct FfmpegFunctions {
 #define HEADRACE_FFMPEG_FUNCTIONS(EACH) \
   EACH(avcodec_version) EACH(avformat_alloc_context) EACH(avio_alloc_context) EACH(avio_context_free) \
   EACH(av_find_input_format) EACH(avformat_open_input) EACH(avformat_find_stream_info) \
-  EACH(avformat_close_input) EACH(av_read_frame) EACH(av_seek_frame) EACH(avcodec_find_decoder) \
-  EACH(avcodec_find_decoder_by_name) EACH(avcodec_get_name) EACH(avcodec_alloc_context3) \
-  EACH(avcodec_parameters_alloc) EACH(avcodec_parameters_free) EACH(avcodec_parameters_to_context) \
-  EACH(avcodec_open2) EACH(avcodec_free_context) EACH(avcodec_send_packet) EACH(avcodec_receive_frame) \
-  EACH(av_packet_alloc) EACH(av_packet_free) EACH(av_packet_unref) EACH(av_packet_ref) \
-  EACH(av_packet_free_side_data) EACH(av_malloc) EACH(av_free) EACH(av_frame_alloc) EACH(av_frame_free) \
+  EACH(avformat_close_input) EACH(av_read_frame) EACH(av_seek_frame) EACH(avformat_index_get_entries_count) \
+  EACH(avformat_index_get_entry) EACH(avcodec_find_decoder) EACH(avcodec_find_decoder_by_name) \
+  EACH(avcodec_get_name) EACH(avcodec_alloc_context3) EACH(avcodec_parameters_alloc) \
+  EACH(avcodec_parameters_free) EACH(avcodec_parameters_to_context) EACH(avcodec_open2) \
+  EACH(avcodec_free_context) EACH(avcodec_send_packet) EACH(avcodec_receive_frame) EACH(av_packet_alloc) \
+  EACH(av_packet_free) EACH(av_packet_unref) EACH(av_packet_ref) EACH(av_packet_free_side_data) \
+  EACH(av_packet_get_side_data) EACH(av_malloc) EACH(av_free) EACH(av_frame_alloc) EACH(av_frame_free) \
   EACH(av_dict_set) EACH(av_dict_free) EACH(av_strerror)
 
 // Set each function to the address that `address_of` gives for its name.

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "sources/decode_error.h"
+#include "sources/table_packets.h"
 
 namespace headrace {
 namespace {
@@ -15,6 +16,71 @@ constexpr int64_t NEAR = 4;
 // Packets of a pre-roll at most: as many as codecs/_anchors.py allows.
 constexpr int64_t MOST_PRE_ROLL = 200;
 
+// The packets of a recording, from any segment on.
+class SegmentPackets {
+ public:
+  virtual ~SegmentPackets() = default;
+  // Make the first packet of a segment's pre-roll the next one. Throws DecodeError.
+  virtual void seek(size_t segment) = 0;
+  // Give the next packet. Return false where there is none: `error` is FFmpeg's code, or 0 if they have ended.
+  virtual bool next(ffmpeg::Packet* packet) = 0;
+  virtual int error() const = 0;
+  // Where the packet stands that `next` gave.
+  virtual PacketPlace place() const = 0;
+  // Whether the packet that `next` gave is the first of the pre-roll of the anchor's segment.
+  virtual bool is_at(const Anchor& anchor, const ffmpeg::Packet* packet) const = 0;
+  virtual std::unique_ptr<FfmpegDecoder> new_decoder() const = 0;
+};
+
+// By FFmpeg's demuxer.
+class DemuxedPackets : public SegmentPackets {
+ public:
+  DemuxedPackets(const Place& place, const FfmpegFormat& format, const PacketIndex& index)
+      : library_(*format.library), index_(index), file_(place, format) {}
+
+  void seek(size_t segment) override {
+    if (segment)
+      file_.seek(index_.anchors[segment - 1].place, index_.packets_of(segment).first);
+    else
+      file_.rewind();
+  }
+  bool next(ffmpeg::Packet* packet) override { return file_.next(packet); }
+  int error() const override { return file_.error(); }
+  PacketPlace place() const override { return file_.place(); }
+  bool is_at(const Anchor& anchor, const ffmpeg::Packet* packet) const override {
+    return file_.is_at(anchor.place, packet);
+  }
+  std::unique_ptr<FfmpegDecoder> new_decoder() const override {
+    return std::make_unique<FfmpegDecoder>(file_, library_);
+  }
+
+ private:
+  const FfmpegFunctions& library_;
+  const PacketIndex& index_;
+  FfmpegFile file_;
+};
+
+// By the table of their sizes.
+class ListedPackets : public SegmentPackets {
+ public:
+  ListedPackets(const Place& place, const FfmpegFormat& format, const PacketIndex& index)
+      : format_(format), index_(index), packets_(open_bytes(place), index) {}
+
+  void seek(size_t segment) override { packets_.seek(segment); }
+  bool next(ffmpeg::Packet* packet) override { return packets_.next(packet); }
+  int error() const override { return packets_.error() || packets_.ended() ? packets_.error() : ffmpeg::END_OF_FILE; }
+  PacketPlace place() const override { return {}; }
+  bool is_at(const Anchor&, const ffmpeg::Packet*) const override { return true; }
+  std::unique_ptr<FfmpegDecoder> new_decoder() const override {
+    return std::make_unique<FfmpegDecoder>(format_.codec.c_str(), index_.table->extradata, *format_.library);
+  }
+
+ private:
+  const FfmpegFormat& format_;
+  const PacketIndex& index_;
+  TablePackets packets_;
+};
+
 class FfmpegSource : public Source {
  public:
   FfmpegSource(const SourceSpec& spec, PacketIndex index)
@@ -22,9 +88,14 @@ class FfmpegSource : public Source {
         index_(std::move(index)),
         sample_rate_(spec.format.sample_rate),
         channels_(spec.format.channels),
-        file_(spec.place, format_),
         packet_(*format_.library),
-        history_(*format_.library, index_.pre_roll) {}
+        history_(*format_.library, index_.pre_roll),
+        skip_(skipped_of(0)) {
+    if (index_.table)
+      packets_ = std::make_unique<ListedPackets>(spec.place, format_, index_);
+    else
+      packets_ = std::make_unique<DemuxedPackets>(spec.place, format_, index_);
+  }
 
   int64_t read(void* to, int64_t frames) override {
     auto* out = static_cast<float*>(to);
@@ -56,10 +127,25 @@ class FfmpegSource : public Source {
                             complaint());
   }
 
+  int64_t resume(int64_t frame) override {
+    for (size_t segment = 1; segment <= index_.anchors.size(); ++segment) {
+      if (index_.anchors[segment - 1].start <= frame) continue;
+      try {
+        go_to(segment);
+        if (decode_packet()) return position_;
+      } catch (const DecodeError&) {  // then the next one may do
+      }
+    }
+    return -1;
+  }
+
   std::string complaint() override { return ffmpeg_complaint(*format_.library, error_); }
   bool system_failed() override { return is_system_error(error_); }
 
  private:
+  // Frames that the decode of a segment gives before the first one of the recording.
+  int64_t skipped_of(size_t segment) const { return segment == 0 && index_.table ? index_.table->skip : 0; }
+
   // Frames that are decoded and not yet taken.
   int64_t ready() const { return static_cast<int64_t>(pcm_.size()) / channels_ - taken_; }
 
@@ -73,7 +159,7 @@ class FfmpegSource : public Source {
 
   void replace_decoder() {
     decoder_.reset();
-    decoder_ = std::make_unique<FfmpegDecoder>(file_, *format_.library);
+    decoder_ = packets_->new_decoder();
     decoder_->sample_rate = sample_rate_;
     decoder_->channels = channels_;
     decoder_->scanned = true;
@@ -108,25 +194,23 @@ class FfmpegSource : public Source {
     history_.clear();
     replace_decoder();
     segment_ = segment;
-    packets_ = 0;
+    segment_packets_ = 0;
     leads_on_ = false;
-    if (segment == 0) {
-      file_.rewind();
-      position_ = 0;
-    } else {
-      int64_t before = 0;
-      for (size_t i = 0; i < segment; ++i) before += index_.anchors[i].packets;
-      const Anchor& anchor = index_.anchors[segment - 1];
-      file_.seek(anchor.place, before - index_.pre_roll);
+    skip_ = skipped_of(segment);
+    position_ = 0;
+    packets_->seek(segment);
+    if (segment) {
       for (int64_t i = 0; i < index_.pre_roll; ++i) {
-        if (!file_.next(packet_.get())) {
-          error_ = file_.error();
-          throw DecodeError("TRUNCATED", "the file is cut short or damaged" + complaint());
+        if (!packets_->next(packet_.get())) {
+          error_ = packets_->error();
+          throw DecodeError(system_failed() ? "IO" : "TRUNCATED",
+                            (system_failed() ? "the file cannot be read" : "the file is cut short or damaged") +
+                                complaint());
         }
-        history_.add(packet_.get(), file_.place());
+        history_.add(packet_.get(), packets_->place());
       }
       history_.feed(decoder_.get(), index_.pre_roll);
-      position_ = anchor.start;
+      position_ = index_.anchors[segment - 1].start;
     }
     failed_ = false;
   }
@@ -146,7 +230,7 @@ class FfmpegSource : public Source {
       return true;
     }
     ++segment_;
-    packets_ = 0;
+    segment_packets_ = 0;
     if (!index_.forgets) {
       replace_decoder();
       history_.feed(decoder_.get(), index_.pre_roll);
@@ -158,37 +242,48 @@ class FfmpegSource : public Source {
   bool decode_packet() {
     if (failed_) return false;
     if (!decoder_) replace_decoder();
-    if (has_next() && packets_ == next_anchor().packets && !begin_next()) return false;
-    if (file_.next(packet_.get())) {
+    if (has_next() && segment_packets_ == next_anchor().packets && !begin_next()) return false;
+    if (packets_->next(packet_.get())) {
       // The packets that the next segment rolls from, if they are those that they were at the scan.
-      if (has_next() && packets_ >= next_anchor().packets - index_.pre_roll) {
-        if (packets_ == next_anchor().packets - index_.pre_roll)
-          leads_on_ = file_.is_at(next_anchor().place, packet_.get());
-        if (!index_.forgets) history_.add(packet_.get(), file_.place());
+      if (has_next() && segment_packets_ >= next_anchor().packets - index_.pre_roll) {
+        if (segment_packets_ == next_anchor().packets - index_.pre_roll)
+          leads_on_ = packets_->is_at(next_anchor(), packet_.get());
+        if (!index_.forgets) history_.add(packet_.get(), packets_->place());
       }
-      ++packets_;
+      ++segment_packets_;
       error_ = decoder_->decode(packet_.get(), &pcm_);
       failed_ = error_ != 0;
+      drop_skipped();
       return !failed_;
     }
-    error_ = file_.error();
+    error_ = packets_->error();
     failed_ = true;
     if (!error_ && segment_ == index_.anchors.size()) decoder_->decode(nullptr, &pcm_);
     return ready() > 0;
   }
 
+  void drop_skipped() {
+    const int64_t some = std::min(skip_, ready());
+    skip_ -= some;
+    taken_ += some;
+    if (ready() > 0) return;
+    pcm_.clear();
+    taken_ = 0;
+  }
+
   const FfmpegFormat format_;
   const PacketIndex index_;
   const int sample_rate_, channels_;
-  FfmpegFile file_;
+  std::unique_ptr<SegmentPackets> packets_;
   PacketPointer packet_;
   PacketHistory history_;
   std::unique_ptr<FfmpegDecoder> decoder_;
   std::vector<float> pcm_;
   int64_t taken_ = 0;     // frames of `pcm_` that have been taken
+  int64_t skip_ = 0;      // frames to drop before the next one
   int64_t position_ = 0;  // of the next frame
   size_t segment_ = 0;
-  int64_t packets_ = 0;  // packets of the segment that have been decoded
+  int64_t segment_packets_ = 0;  // packets of the segment that have been decoded
   bool leads_on_ = false;  // whether the next segment's pre-roll is where the scan found it
   bool failed_ = false;    // whether nothing more can be decoded from here
   int error_ = 0;

@@ -20,14 +20,6 @@ namespace headrace {
 // Open a recording that has a PacketIndex in its `seek_points`. Throws DecodeError.
 std::unique_ptr<Source> open_ffmpeg(const SourceSpec& spec);
 
-// Where anchors are placed in recordings of one codec.
-struct AnchorRule {
-  double spacing_s;   // seconds of audio in a segment, at least
-  int64_t pre_roll;   // packets of a pre-roll, at least; from 1 on
-  double pre_roll_s;  // seconds of a pre-roll, at least
-  bool forgets;       // see PacketIndex
-};
-
 // The last packets that were read.
 class PacketHistory {
  public:

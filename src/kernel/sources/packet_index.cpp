@@ -5,9 +5,69 @@
 namespace headrace {
 namespace {
 
-constexpr char VERSION = 1;  // of the packed form
+constexpr char VERSION = 1, VERSION_WITH_TABLE = 2;  // of the packed form
 constexpr int64_t MOST = int64_t{1} << 60;
 constexpr int64_t MOST_PRE_ROLL = 1 << 10;
+constexpr int64_t MOST_EXTRADATA = 1 << 16;
+
+void put_check(std::string* packed, uint16_t check) {
+  packed->push_back(static_cast<char>(check & 255));
+  packed->push_back(static_cast<char>(check >> 8));
+}
+
+bool take_check(Unpacker* from, uint16_t* check) {
+  int64_t low = 0, high = 0;
+  if (!from->take_byte(&low) || !from->take_byte(&high)) return false;
+  *check = static_cast<uint16_t>(low | high << 8);
+  return true;
+}
+
+void put_table(std::string* packed, const PacketIndex& index) {
+  const SizeTable& table = *index.table;
+  for (const int64_t value : {table.place, table.packets, table.offset, table.stop - table.offset, table.skip,
+                              static_cast<int64_t>(table.extradata.size())})
+    put(packed, static_cast<uint64_t>(value));
+  *packed += table.extradata;
+  put_check(packed, table.check);
+  for (const Anchor& anchor : index.anchors) put(packed, static_cast<uint64_t>(anchor.stop - anchor.place.offset));
+  put(packed, table.jumps.size());
+  PacketJump last{0, table.offset};
+  for (const PacketJump& jump : table.jumps) {
+    put(packed, static_cast<uint64_t>(jump.packet - last.packet));
+    put(packed, static_cast<uint64_t>(jump.offset - last.offset));
+    last = jump;
+  }
+}
+
+bool take_table(Unpacker* from, size_t size, PacketIndex* index) {
+  SizeTable& table = index->table.emplace();
+  int64_t count = 0, length = 0, byte = 0;
+  if (!from->take(MOST, &table.place) || !from->take(MOST, &table.packets) || !from->take(MOST, &table.offset) ||
+      !from->take(MOST, &length) || !from->take(MOST, &table.skip) || !from->take(MOST_EXTRADATA, &count))
+    return false;
+  table.stop = table.offset + length;
+  for (int64_t i = 0; i < count; ++i) {
+    if (!from->take_byte(&byte)) return false;
+    table.extradata.push_back(static_cast<char>(byte));
+  }
+  if (!take_check(from, &table.check)) return false;
+  int64_t before = 0;
+  for (Anchor& anchor : index->anchors) {
+    before += anchor.packets;
+    if (before >= table.packets || !from->take(MOST, &length)) return false;
+    anchor.stop = anchor.place.offset + length;
+  }
+  if (!from->take(static_cast<int64_t>(size), &count)) return false;
+  PacketJump last{0, table.offset};
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t packets = 0;
+    if (!from->take(MOST, &packets) || !from->take(MOST, &length) || packets < 1) return false;
+    last = {last.packet + packets, last.offset + length};
+    if (last.packet >= table.packets || last.offset > MOST) return false;
+    table.jumps.push_back(last);
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -17,8 +77,16 @@ uint16_t packet_check(const unsigned char* data, int64_t size) {
   return static_cast<uint16_t>(hash ^ hash >> 16);
 }
 
+std::pair<int64_t, int64_t> PacketIndex::packets_of(size_t segment) const {
+  int64_t begin = 0;
+  for (size_t i = 0; i < segment; ++i) begin += anchors[i].packets;
+  const int64_t stop = segment < anchors.size() ? begin + anchors[segment].packets : table ? table->packets : -1;
+  return {segment ? begin - pre_roll : 0, stop};
+}
+
 std::string pack(const PacketIndex& index) {
-  std::string packed{PacketIndex::TAG, VERSION, static_cast<char>(index.forgets)};
+  std::string packed{PacketIndex::TAG, index.table ? VERSION_WITH_TABLE : VERSION,
+                     static_cast<char>(index.forgets)};
   for (const int64_t value : {index.decoder_major, index.pre_roll, index.frames,
                               static_cast<int64_t>(index.anchors.size())})
     put(&packed, static_cast<uint64_t>(value));
@@ -38,14 +106,15 @@ std::string pack(const PacketIndex& index) {
                      (anchor.place.time == PacketPlace::NO_TIME));
     if (anchor.place.time != PacketPlace::NO_TIME)
       put_change(anchor.place.time, &last.place.time, &distance.place.time);
-    packed.push_back(static_cast<char>(anchor.place.check & 255));
-    packed.push_back(static_cast<char>(anchor.place.check >> 8));
+    put_check(&packed, anchor.place.check);
   }
+  if (index.table) put_table(&packed, index);
   return packed + checksum(packed.data(), packed.size());
 }
 
 bool unpack(const char* packed, size_t size, PacketIndex* index) {
-  if (size < 7 || packed[0] != PacketIndex::TAG || packed[1] != VERSION || (packed[2] & ~1)) return false;
+  if (size < 7 || packed[0] != PacketIndex::TAG || (packed[2] & ~1)) return false;
+  if (packed[1] != VERSION && packed[1] != VERSION_WITH_TABLE) return false;
   size -= 4;
   if (checksum(packed, size) != std::string(packed + size, 4)) return false;
   index->forgets = packed[2] & 1;
@@ -83,12 +152,11 @@ bool unpack(const char* packed, size_t size, PacketIndex* index) {
       if (!take_change(&last.place.time, &distance.place.time)) return false;
       anchor.place.time = last.place.time;
     }
-    if (!from.take_byte(&value)) return false;
-    anchor.place.check = static_cast<uint16_t>(value);
-    if (!from.take_byte(&value)) return false;
-    anchor.place.check = static_cast<uint16_t>(anchor.place.check | value << 8);
+    if (!take_check(&from, &anchor.place.check)) return false;
     index->anchors.push_back(anchor);
   }
+  index->table.reset();
+  if (packed[1] == VERSION_WITH_TABLE && !take_table(&from, size, index)) return false;
   return from.done();
 }
 

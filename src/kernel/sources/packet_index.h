@@ -4,13 +4,18 @@
 // an anchor: the place in the file of the packet that stands `pre_roll` packets before the segment's first one.
 // A decoder that is new at that place, and whose output is thrown away up to the segment, gives the segment.
 //
+// If the container has a table of the sizes of all packets, the index says where that is, and where packets do not
+// follow each other. So each packet is found without the container's demuxer.
+//
 // Guarantees: unpack() accepts only what pack() can give.
 //
 // Units: `start` and `frames` are PCM frames; `offset` is bytes; `time` is in the time base of the track.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace headrace {
@@ -28,7 +33,30 @@ struct PacketPlace {
 struct Anchor {
   int64_t start = 0;    // the first frame of the segment
   int64_t packets = 0;  // packets of the segment before this one
-  PacketPlace place;    // of the first packet of the pre-roll
+  PacketPlace place;    // of the first packet of the pre-roll; with a SizeTable, `check` is of sizes
+  int64_t stop = 0;     // where the segment before this one ends in the file; only with a SizeTable
+};
+
+// A packet that does not begin where the one before it ends.
+struct PacketJump {
+  int64_t packet, offset;  // its number, and its place in the file
+};
+
+// Where the sizes of a track's packets stand: 32 bits each, the highest first.
+struct SizeTable {
+  int64_t place = 0;    // of the first size in the file
+  int64_t packets = 0;  // how many there are
+  int64_t offset = 0;   // of the first packet
+  int64_t stop = 0;     // the end of the last one
+  int64_t skip = 0;     // frames that a decode gives before the first one of the recording
+  uint16_t check = 0;   // a hash of the sizes of the first segment
+  std::string extradata;           // what the decoder has to know
+  std::vector<PacketJump> jumps;   // in order
+
+  // The bytes where the sizes of the packets [first, stop) stand.
+  std::pair<int64_t, int64_t> sizes(int64_t first, int64_t stop_packet) const {
+    return {place + 4 * first, place + 4 * stop_packet};
+  }
 };
 
 struct PacketIndex {
@@ -39,6 +67,18 @@ struct PacketIndex {
   bool forgets = false;       // whether a decoder after its pre-roll gives what one decode in one go gives
   int64_t frames = 0;         // of the recording
   std::vector<Anchor> anchors;
+  std::optional<SizeTable> table;
+
+  // The packets [first, stop) of a segment, with its pre-roll.
+  std::pair<int64_t, int64_t> packets_of(size_t segment) const;
+};
+
+// Where anchors are placed in recordings of one codec.
+struct AnchorRule {
+  double spacing_s;   // seconds of audio in a segment, at least
+  int64_t pre_roll;   // packets of a pre-roll, at least; from 1 on
+  double pre_roll_s;  // seconds of a pre-roll, at least
+  bool forgets;       // see PacketIndex
 };
 
 // Hash the bytes of a packet.
