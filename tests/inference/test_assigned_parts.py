@@ -28,6 +28,7 @@ def opened(windows: Windows, output: Path, function: Any = loudness, **options: 
         "columns": (),
         "float16": (),
         "on_error": "raise",
+        "pad_batches": False,
         "part_size": 6,
         "workers": 1,
         "prefetch": "auto",
