@@ -641,7 +641,7 @@ def apply_command(
         int | None, typer.Option(min=0, metavar="N", help="Threads that load.")
     ] = None,
     prefetch: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Batches that are loaded ahead.")
+        int | None, typer.Option(min=1, metavar="N", help="Batches that are loaded ahead.")
     ] = None,
     stall_timeout_s: Annotated[
         float | None,
