@@ -151,6 +151,14 @@ def test_tables_beside_recordings_are_about_them(tmp_path: Path) -> None:
         assert event_rows(matched, "file", "label", "score") == [("a.wav", "Great Tit", 0.5)]
 
 
+def test_paths_relative_to_a_folder_are_not_looked_for(tmp_path: Path) -> None:
+    """``S1/a.wav`` is not the ``a.wav`` beside a table of another site."""
+    (tmp_path / "a.wav").write_bytes(recorder_wav(frames=72_000))
+    row = selection(1, 0.0, 0.0, "Great Tit", "0.5", "S1/a.wav")
+    write(tmp_path, {"a.BirdNET.selection.table.txt": TABLE + row})
+    assert Annotations.read_birdnet(tmp_path).files == ("S1/a.wav",)
+
+
 def test_combined_selection_tables_have_times_in_each_file(tmp_path: Path) -> None:
     """Begin times count from the first file; the offset counts in the file."""
     text = (

@@ -65,6 +65,15 @@ def test_times_that_disagree_are_reported(header: datetime, name: datetime, *, a
     assert row.metadata_conflict == expected
 
 
+@pytest.mark.parametrize("year", [1, 1899, 2200, 9999])
+def test_impossible_times_are_no_times(year: int) -> None:
+    """They are neither taken, nor compared, nor converted."""
+    wrong = NOON.replace(year=year)
+    for time in (wrong, wrong.replace(tzinfo=AHEAD)):
+        row = combine([Facts("guano", time), Facts("name", NOON.replace(tzinfo=UTC))], BERLIN)
+        assert (row.recorded_from, row.metadata_conflict) == ("name", None)
+
+
 def test_other_facts_that_disagree_are_reported() -> None:
     """Positions that are far from each other, and serial numbers."""
     row = combine(

@@ -9,6 +9,7 @@ Audacity labels with a score; the combined tables of each; and birdnet's CSV, wh
 from __future__ import annotations
 
 import re
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from headrace.annotations._files import beside, split_rows, unquote
@@ -70,12 +71,13 @@ def birdnet_parser(names: Names) -> Callable[[ParsedLabels, str], None]:
             labels.default_file = ""
             return
         has_files, file = True, None
+        found = cache(partial(beside, labels.source))  # a table may have thousands of rows
         own_name = labels.default_file
         labels.default_file = named.get(own_name, own_name)
         for line, raw, row in _rows(labels, text, names):
             file = _file(row)
             has_files &= file is not None
-            file = labels.default_file if file is None else beside(labels.source, file)
+            file = labels.default_file if file is None else found(file)
             label = _label(row, names)
             if label == _NO_CALL:
                 labels.files[file] = None
@@ -114,7 +116,7 @@ def _rows(labels: ParsedLabels, text: str, names: Names) -> Iterator[tuple[int, 
         for column in reversed(columns)
         if column in header
     }
-    _check_header(labels, first, index, names)
+    _check_header(labels, header, index, names)
     last = len(header) - 1
     for number, found in split_rows(text, delimiter):
         if number == 1:
@@ -143,8 +145,10 @@ def _audacity_rows(labels: ParsedLabels, text: str) -> Iterator[tuple[int, str, 
             labels.skip_line(number, line, "not start, end, label and score")
 
 
-def _check_header(labels: ParsedLabels, header: str, index: dict[str, int], names: Names) -> None:
-    has = f"{labels.source} has the columns {header.strip()!r}"
+def _check_header(
+    labels: ParsedLabels, header: list[str], index: dict[str, int], names: Names
+) -> None:
+    has = f"{labels.source} has the columns {', '.join(header)}"
     needed = ("start", "score")
     if any(name not in index for name in needed) or not index.keys() & {"end", "duration"}:
         raise AnnotationError(

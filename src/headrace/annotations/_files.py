@@ -13,6 +13,7 @@ import math
 import os
 import re
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,6 +71,9 @@ _RAVEN_OWN: Final = frozenset(
     }
 )
 """Columns of selection tables that hold no labels."""
+
+_ABSOLUTE: Final = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
+"""Paths of any system that begin at its root."""
 
 _ANURASET_FIELDS: Final = 3  # start, end, label
 _AUDACITY_FIELDS: Final = 2  # start and end; the label may be empty
@@ -244,7 +248,7 @@ def beside(source: str, reference: str) -> str:
     a file with the same name in the folder of the table is meant.
     """
     name = reference.replace("\\", "/").rpartition("/")[2]
-    if name in (reference, "") or Path(reference).exists():
+    if not name or not _ABSOLUTE.match(reference) or Path(reference).exists():
         return reference
     here = Path(source).parent / name
     return here.as_posix() if here.exists() else reference
@@ -314,6 +318,7 @@ def raven_parser(
         label_column = label or next((name for name in _RAVEN_LABELS if name in header), "")
         score_column = score or next((name for name in _RAVEN_SCORES if name in header), "")
         event_rows: dict[tuple[str | None, ...], int] = {}
+        found = cache(partial(beside, labels.source))  # a table may have thousands of rows
         rows_with_file = rows_without_file = 0
         for number, line in enumerate(lines[1:], 2):
             if not line.strip():
@@ -322,7 +327,7 @@ def raven_parser(
             fields = zip(header, line.split("\t"), strict=False)
             row = {name: value for name, field in fields if (value := unquote(field))}
             file = row.get("Begin Path") or row.get("Begin File")
-            file = beside(labels.source, file) if file else None
+            file = found(file) if file else None
             rows_with_file += file is not None
             rows_without_file += file is None
             values = (row.get(label_column), row.get(score_column))

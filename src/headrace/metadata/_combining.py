@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,9 @@ __all__ = ["Metadata", "combine"]
 
 _SAME_TIME: Final = timedelta(seconds=2)
 """Recorders write a header and a name at moments that differ by a second."""
+
+_YEARS: Final = range(1900, 2200)
+"""Of times that can be meant; others cannot be converted between zones, either."""
 
 _SAME_DEGREES: Final = 0.01
 """About a kilometre: one source may have a rounded position, or one of another fix."""
@@ -74,6 +77,7 @@ def combine(facts: Sequence[Facts], zone: tzinfo | None) -> Metadata:
     zone : tzinfo, optional
         The zone of times that name none.
     """
+    facts = [_without_impossible_time(one) for one in facts]
     timed = [one for one in facts if one.time is not None]
     aware = [one for one in timed if one.time is not None and one.time.tzinfo is not None]
     chosen = next(iter([*aware, *timed]), None)
@@ -100,6 +104,13 @@ def combine(facts: Sequence[Facts], zone: tzinfo | None) -> Metadata:
         local=local,
         occurrence=occurrence,
     )
+
+
+def _without_impossible_time(facts: Facts) -> Facts:
+    """Return the facts without a time that damaged bytes, or a clock that was not set, gave."""
+    if facts.time is not None and facts.time.year not in _YEARS:
+        return replace(facts, time=None)
+    return facts
 
 
 def _conflicts(facts: Sequence[Facts], chosen: Facts | None, zone: tzinfo | None) -> str:
