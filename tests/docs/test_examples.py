@@ -91,6 +91,21 @@ def test_torch() -> None:
 
 
 @pytest.mark.slow
+@needs_torch
+def test_focal_recordings() -> None:
+    """Each way is trained and tested on the same recordings, and the means are of its rows."""
+    printed = _run("train_focal.py", "--seeds", 1, "--steps", 12, "--test-recordings", 3)
+    rows = re.findall(r"^seed 0  ([a-z ]+?) +([\d.]+)   (.+)$", printed, re.MULTILINE)
+
+    assert [way for way, *_ in rows] == ["all windows", "balanced windows", "balanced crops"]
+    for way, mean, each in rows:
+        precisions = [float(one) for one in each.split()]
+        assert len(precisions) == 4
+        assert 0 < float(mean) == pytest.approx(np.nanmean(precisions), abs=0.001)
+        assert re.search(rf"^  {way} +{mean}$", printed, re.MULTILINE)
+
+
+@pytest.mark.slow
 @needs_jax
 def test_jax() -> None:
     """Training in JAX does the same."""
