@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import socket
@@ -71,6 +72,13 @@ def apply(
     """Apply a model on the cluster in small parts."""
     arguments: dict[str, Any] = {"batch_size": 4, "name": "loudness", "part_size": 6}
     return headrace.adapters.ray.apply(windows, factory, output, **{**arguments, **options})
+
+
+def test_apply_has_the_arguments_of_a_local_call() -> None:
+    """All of them but the function: actors make the model by a factory."""
+    local = {*inspect.signature(headrace.Windows.apply).parameters} - {"self", "function", "model"}
+
+    assert local <= {*inspect.signature(headrace.adapters.ray.apply).parameters}
 
 
 @pytest.mark.usefixtures("cluster")
