@@ -477,7 +477,7 @@ def test_wrong_choices_are_refused() -> None:
             found.merge(gap_s)
     with pytest.raises(ValueError, match="score must be one of max, mean"):
         found.merge(score="median")  # type: ignore[arg-type]
-    with pytest.raises(ResultsError, match="2 values for 1 detections"):
+    with pytest.raises(ResultsError, match="2 values for 1 detection:"):
         found.filter([True, False])
     with pytest.raises(ResultsError, match="takes several ids"):
         Detections.from_table(found.to_arrow(), recordings="b.wav")

@@ -32,8 +32,8 @@ recommended, because each worker takes memory.
 Whether the rounds tell is decided as in a sign test (Dixon and Mood, 1946). In every round, a
 number is within this share of the round's fastest, or it is not. Only if all rounds agree does it
 count as fast, or as slow. For a number just on the border, each round is a coin toss, and n rounds
-agree by chance with probability 2^(1 - n): 6 % for 5 rounds, 25 % for 3. Numbers are compared within
-a round only, so that a machine that slows down does not decide.
+agree by chance with probability 2^(1 - n): 6 % for 5 rounds, 25 % for 3. Numbers are compared
+within a round only, so that a machine that slows down does not decide.
 """
 
 
@@ -155,8 +155,8 @@ class SweepResult:
         if not all(rounds):
             return (
                 "No number of workers is recommended, because the differences are within the "
-                f"noise: {format_count(chosen.workers, 'worker')} came within {CLOSE_ENOUGH:.0%} of "
-                f"the fastest in {sum(rounds)} of {format_count(len(rounds), 'round')}. Stop other "
+                f"noise: {format_count(chosen.workers, 'worker')} came within {CLOSE_ENOUGH:.0%} "
+                f"of the fastest in {sum(rounds)} of {format_count(len(rounds), 'round')}. Stop other "
                 "programs, or measure more rounds."
             )
         if len(threaded) == 1:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from headrace._apportion import apportion
-from headrace._formatting import format_count
+from headrace._formatting import brief, brief_list, format_count
 from headrace._validation import arrow_errors_explained, check_choice
 from headrace.catalog._table import as_table
 from headrace.errors import CatalogError, HeadraceWarning
@@ -139,7 +139,7 @@ def _groups(column: pa.Array) -> Groups:
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
     if name not in table.column_names:
         raise CatalogError(
-            f"There is no column {name!r}: there are {', '.join(table.column_names)}."
+            f"There is no column {name!r}: there are {brief_list(table.column_names)}."
         )
     return table[name]
 
@@ -227,8 +227,8 @@ def _check_shares(shares: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[s
         texts = any(isinstance(share, str) for share in shares.values())
         lists = " Values of the column stand in a list." if texts else ""
         raise CatalogError(
-            f"The shares must be positive numbers that sum to 1, not {dict(shares)!r}: to leave "
-            f"recordings out, give them a part of their own.{lists}"
+            f"The shares must be positive numbers that sum to 1, not {brief(dict(shares))}: to "
+            f"leave recordings out, give them a part of their own.{lists}"
         )
     return values
 
@@ -247,12 +247,13 @@ def _named_groups(
             number = numbers.get(plain)
             if number is None:
                 raise CatalogError(
-                    f"No recording has {by}={plain!r}, which the part {name!r} names: "
+                    f"No recording has {by}={brief(plain)}, which the part {name!r} names: "
                     f"there are {_listed([*numbers])}."
                 )
             if part_of_group[number] >= 0:
                 raise CatalogError(
-                    f"{by}={plain!r} is named twice, and can be in one part only: leave one out."
+                    f"{by}={brief(plain)} is named twice, and can be in one part only: "
+                    "leave one out."
                 )
             part_of_group[number] = names.index(name)
     return part_of_group
@@ -344,7 +345,7 @@ def split_by_time(
     if isinstance(parts, str | Mapping) or len(parts) != len(limits) + 1:
         raise CatalogError(
             f"before= needs a list of names of parts, one more than its "
-            f"{format_count(len(limits), 'limit')}, not {parts!r}: as in "
+            f"{format_count(len(limits), 'limit')}, not {brief(parts)}: as in "
             'catalog.split(["train", "test"], by="recorded_at", before="2024-05-01T00:00Z").'
         )
     names = tuple(parts)
@@ -354,7 +355,7 @@ def split_by_time(
     times = groups.distinct
     cuts = [_as_limit(one, times.type, by) for one in limits]
     if any(_is_before(late, early) for early, late in pairwise(cuts)):
-        raise CatalogError(f"The limits of before= must rise, unlike {limits!r}: sort them.")
+        raise CatalogError(f"The limits of before= must rise, unlike {brief(limits)}: sort them.")
     import pyarrow.compute as pc
 
     part_of_group = np.zeros(len(groups), np.int64)
@@ -401,24 +402,24 @@ def _as_limit(limit: object, type_: pa.DataType, by: str) -> pa.Scalar:
                 moment = datetime.fromisoformat(limit)
             except ValueError:
                 raise CatalogError(
-                    f"before={limit!r} is not a time: give one as 2024-05-01T00:00Z."
+                    f"before={brief(limit)} is not a time: give one as 2024-05-01T00:00Z."
                 ) from None
         elif isinstance(limit, date) and not isinstance(limit, datetime):
             moment = datetime(limit.year, limit.month, limit.day)  # noqa: DTZ001  checked below
         if isinstance(moment, datetime) and (moment.tzinfo is None) != (type_.tz is None):
             has, lacks = ("no", "with one") if type_.tz is None else ("a", "without one")
             raise CatalogError(
-                f"The times of {by!r} have {has} time zone, and before={limit!r} is {lacks}: give "
-                f"{'a time without zone' if type_.tz is None else 'one as 2024-05-01T00:00Z'}."
+                f"The times of {by!r} have {has} time zone, and before={brief(limit)} is {lacks}: "
+                f"give {'a time without zone' if type_.tz is None else 'one as 2024-05-01T00:00Z'}."
             )
         if not isinstance(moment, datetime):
             raise CatalogError(
-                f"before={limit!r} cannot be compared with {by!r}, which holds times: give one as "
-                "2024-05-01T00:00Z."
+                f"before={brief(limit)} cannot be compared with {by!r}, which holds times: give one "
+                "as 2024-05-01T00:00Z."
             )
         limit = moment
     with arrow_errors_explained(
-        f"before={limit!r} cannot be compared with {by!r}, which is {type_}",
+        f"before={brief(limit)} cannot be compared with {by!r}, which is {type_}",
         "Give a limit of that type.",
     ):
         return pa.scalar(limit, type_)

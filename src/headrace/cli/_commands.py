@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-import headrace
+import headrace.annotations
 from headrace import bench, catalog, cli, observe
 from headrace._formatting import format_bytes, format_count, format_duration
 from headrace._progress import progress_bar
-from headrace.annotations import check_new_file
 from headrace.cli._console import (
     build_command_line,
     errors_exit_with_usage_code,
@@ -820,7 +819,7 @@ def export_command(
     with errors_printed_as_sentences(json_file):
         is_one_csv = to is ExportTo.BIRDNET_CSV and target.suffix.lower() == ".csv"
         if is_one_csv or to in (ExportTo.CSV, ExportTo.PARQUET):
-            check_new_file(target, overwrite=overwrite)
+            headrace.annotations.check_new_file(target, overwrite=overwrite)
         run = headrace.load_run(place_of_results(results, store))
         with errors_exit_with_usage_code(ResultsError):  # the options do not fit the results
             found = find_detections(run, threshold, classes, column, smooth)
