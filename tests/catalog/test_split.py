@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.annotations import Annotations
 from headrace.catalog._catalog import Catalog
 from headrace.errors import CatalogError, HeadraceWarning
 from tests.support.catalogs import fake_catalog
@@ -230,9 +231,12 @@ def test_labels_may_be_a_column_or_a_table() -> None:
     rows = [(f"r{i}", one) for i, one in enumerate(names) if one]
     events = pa.table({"file": [row for row, _ in rows], "label": [one for _, one in rows]})
     parts = {"x": 0.5, "y": 0.5}
-    splits = [catalog.split(parts, stratify=one) for one in ("label", "lists", events)]
+    annotations = Annotations.from_table(events).match(
+        catalog.filter([n is not None for n in names])
+    )
+    splits = [catalog.split(parts, stratify=one) for one in ("label", "lists", events, annotations)]
 
-    assert _ids(splits[0]) == _ids(splits[1]) == _ids(splits[2])
+    assert _ids(splits[0]) == _ids(splits[1]) == _ids(splits[2]) == _ids(splits[3])
     assert splits[2].table()["label a"].to_pylist() == [2, 2]
     assert sorted(splits[2].table()["label b"].to_pylist()) == [1, 2]
 
@@ -250,6 +254,21 @@ def test_labels_that_cannot_be_used_are_one_sentence(stratify: Any, sentence: st
     """The error names what is missing."""
     with pytest.raises(CatalogError, match=sentence):
         _sited().split({"a": 0.5, "b": 0.5}, stratify=stratify)
+
+
+def test_labels_are_counted_where_no_part_has_a_share() -> None:
+    """Named parts and parts by time have label counts, too; a balance of theirs is an error."""
+    catalog = fake_catalog([100] * 4, year=[1, 2, 3, 4], label=["x", "x", "y", None])
+    by_time = catalog.split(["old", "new"], by="year", before=3, stratify="label")
+    named = catalog.split({"old": [1, 2]}, by="year", stratify="label")
+
+    for split in (by_time, named):
+        assert split.table()["label x"].to_pylist() == [2, 0]
+        assert split.table()["label y"].to_pylist() == [0, 1]
+    with pytest.raises(CatalogError, match="balance='duration' is about shares, and before= has"):
+        catalog.split(["old", "new"], by="year", before=3, balance="duration")
+    with pytest.raises(CatalogError, match='balance="duration" is about the parts that have a sh'):
+        catalog.split({"old": [1, 2]}, by="year", balance="duration")
 
 
 def test_an_unknown_balance_is_one_sentence() -> None:

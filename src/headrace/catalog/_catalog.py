@@ -574,7 +574,7 @@ class Catalog(Sequence[Recording]):
         *,
         before: object = None,
         balance: Balance = "groups",
-        stratify: str | pa.Table | pd.DataFrame | None = None,
+        stratify: object = None,
         seed: int = 0,
     ) -> Split:
         """Split into catalogs that share no recording, or no value of a column.
@@ -600,10 +600,11 @@ class Catalog(Sequence[Recording]):
             ``"2024-05-01T00:00Z"``, or `datetime.datetime`.
         balance : {"groups", "duration"}
             What the shares are of: the number of groups, or seconds of audio.
-        stratify : str or table, optional
-            Labels, of which each part gets its share as far as groups allow: a column with a label
-            or a list of labels for each recording; or a table with the columns ``id`` (or ``file``)
-            and ``label``, such as ``annotations.match(catalog).to_arrow()``.
+        stratify : str, Annotations or table, optional
+            Labels, of which each part with a share gets its share as far as groups allow, and which
+            are counted in `Split.table`: a column with a label or a list of labels for each
+            recording, annotations that were matched with this catalog, or a table with the columns
+            ``id`` and ``label``.
         seed : int
             Groups are sorted by a hash of (seed, value), and the sorted list is cut into parts. So
             adding recordings to known groups changes nothing, and a new group moves few others.
@@ -641,7 +642,11 @@ class Catalog(Sequence[Recording]):
                 seed=seed,
             )
         else:
-            rows = _split.split_by_time(self._table, parts, by, before)
+            if balance != "groups":
+                raise CatalogError(
+                    f"balance={balance!r} is about shares, and before= has none: leave it out."
+                )
+            rows = _split.split_by_time(self._table, parts, by, before=before, stratify=stratify)
         split = {name: self.filter(rows.of_row == number) for number, name in enumerate(rows.names)}
         return Split(split, _split.table_of_parts(self._table, rows))
 

@@ -173,6 +173,10 @@ def split_by_shares(
         if isinstance(values, Sequence | AbstractSet | np.ndarray) and not isinstance(values, str)
     }
     shares = _check_shares({name: parts[name] for name in parts if name not in named}, parts)
+    if balance == "duration" and not shares:
+        raise CatalogError(
+            'balance="duration" is about the parts that have a share, and none has: leave it out.'
+        )
     groups = group_rows(table, by)
     labels, label_rows = _labels(table, stratify)
     names = [*parts]
@@ -336,7 +340,12 @@ def _by_size(
 
 
 def split_by_time(
-    table: pa.Table, parts: Sequence[str] | Mapping[str, Any], by: str, before: object
+    table: pa.Table,
+    parts: Sequence[str] | Mapping[str, Any],
+    by: str,
+    *,
+    before: object,
+    stratify: object,
 ) -> PartRows:
     """Return the parts of a catalog's rows by a column of times: see `Catalog.split`."""
     limits = (
@@ -366,8 +375,7 @@ def split_by_time(
         (None,) * len(names),
         part_of_group[groups.numbers],
         groups,
-        None,
-        np.zeros(0, np.int64),
+        *_labels(table, stratify),
     )
     for number, name in enumerate(names):
         if not (result.of_row == number).any():
@@ -446,7 +454,8 @@ def _labels(table: pa.Table, stratify: object) -> tuple[Groups | None, NDArray[n
             rows = pc.list_parent_indices(column).to_numpy().astype(np.int64)
             column = pc.list_flatten(column)
     else:
-        given = as_table(stratify)
+        to_arrow = getattr(stratify, "to_arrow", None)  # annotations have it, and are above
+        given = as_table(stratify if to_arrow is None else to_arrow())
         key = "id" if "id" in given.column_names else "file"
         if missing := [one for one in (key, "label") if one not in given.column_names]:
             raise CatalogError(
@@ -459,7 +468,7 @@ def _labels(table: pa.Table, stratify: object) -> tuple[Groups | None, NDArray[n
         if not pc.any(known).as_py():
             raise CatalogError(
                 f"The table given as stratify= has no {key} that is an id of the catalog: match "
-                "annotations first, as in annotations.match(catalog).to_arrow()."
+                "annotations first, as in stratify=annotations.match(catalog)."
             )
         rows = found.filter(known).to_numpy().astype(np.int64)
         column = given["label"].filter(known).combine_chunks()
