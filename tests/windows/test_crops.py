@@ -255,7 +255,7 @@ def test_more_recordings_call_no_more_functions(weights: str | None) -> None:
     per_recording=st.integers(1, 3),
     seed=st.integers(0, 5),
 )
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_all_values_of_a_column_are_equally_frequent(
     sizes: list[int], per_recording: int, seed: int
 ) -> None:
