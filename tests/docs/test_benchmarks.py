@@ -309,6 +309,16 @@ class TestScripts:
         assert (events, classes) == (300, 4)
         assert labels > 300
 
+    def test_metadata_scale(self) -> None:
+        """All times are known, and a twelfth of the windows of a day is in two of its hours."""
+        printed = _run("metadata_scale.py", "--files", 20, "--hours", 24)
+
+        known, files, windows, dawn, *_ = _figures(printed.splitlines()[-1])
+        assert known == files == 20
+        assert windows == 24 * 720
+        assert dawn * 12 == windows
+        assert printed.count(" s ") >= 4
+
     def test_imports(self) -> None:
         """Each import has a time and a ratio to the base."""
         rows = [row for row in _run("imports.py", "--rounds", 1).splitlines() if " ms " in row]

@@ -5,18 +5,20 @@ Times are those of the catalog's column ``recorded_at``, plus the window's start
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from headrace._formatting import format_count
 from headrace._validation import arrow_errors_explained
 from headrace.errors import CatalogError, InvalidWindowsError
 from headrace.metadata import utc_offsets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import tzinfo
 
     import pyarrow as pa
@@ -27,18 +29,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RECORDED_AT",
+    "Begins",
+    "Sun",
     "as_utc",
     "begins_between",
     "parse_time_of_day",
     "start_times",
-    "start_us",
-    "sun_elevations",
 ]
 
 RECORDED_AT: Final = "recorded_at"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE_US: Final = 60_000_000
+_GRID_US: Final = 10 * _MINUTE_US
+_NODES: Final = (-1, 0, 1, 2)  # the ends of a cell of the grid, and one node beyond each
 _DAY_US: Final = 24 * 60 * _MINUTE_US
 
 
@@ -83,27 +87,54 @@ def start_times(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    offsets = np.rint(rows.start / sample_rate * 1e6).astype(np.int64)
     recorded = recorded_at.take(pa.array(rows.recording))
-    return pc.add(recorded, pa.array(offsets).cast("duration[us]"))
+    return pc.add(recorded, pa.array(_microseconds(rows, sample_rate)).cast("duration[us]"))
 
 
-def start_us(recordings: Recordings, rows: WindowRows, sample_rate: int) -> NDArray[np.int64]:
-    """Return when windows begin, in microseconds since 1970 in UTC.
+class Begins:
+    """When windows of some recordings begin.
+
+    Parameters
+    ----------
+    recordings : Recordings
+        Their catalogs have the column ``recorded_at``.
+    sample_rate : int
+        Hz, of the windows.
 
     Raises
     ------
     InvalidWindowsError
-        That is not known of a window.
+        A catalog does not have the column.
+    CatalogError
+        The column does not hold times.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
-    recorded_at = as_utc(_columns(recordings, RECORDED_AT)[RECORDED_AT])
-    times = start_times(recorded_at, rows, sample_rate)
-    _check_known(recordings, rows, pc.is_null(times).to_numpy(), RECORDED_AT)
-    microseconds: NDArray[np.int64] = times.cast(pa.int64()).to_numpy()
-    return microseconds
+    def __init__(self, recordings: Recordings, sample_rate: int) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        self._recordings = recordings
+        self._rate = sample_rate
+        recorded_at = as_utc(_columns(recordings, RECORDED_AT)[RECORDED_AT])
+        self._unknown = recorded_at.is_null().to_numpy()
+        self._us = pc.fill_null(recorded_at.cast(pa.int64()), 0).to_numpy()
+
+    def us(self, rows: WindowRows) -> NDArray[np.int64]:
+        """Return when windows begin, in microseconds since 1970 in UTC.
+
+        Raises
+        ------
+        InvalidWindowsError
+            That is not known of a window.
+        """
+        _check_known(self._recordings, rows, self._unknown, RECORDED_AT)
+        microseconds: NDArray[np.int64] = self._us[rows.recording]
+        return microseconds + _microseconds(rows, self._rate)
+
+
+def _microseconds(rows: WindowRows, sample_rate: int) -> NDArray[np.int64]:
+    """Return how long after their recordings windows begin."""
+    return np.rint(rows.start / sample_rate * 1e6).astype(np.int64)
 
 
 def _columns(recordings: Recordings, *names: str) -> pa.Table:
@@ -127,11 +158,12 @@ def _columns(recordings: Recordings, *names: str) -> pa.Table:
 def _check_known(
     recordings: Recordings, rows: WindowRows, unknown: NDArray[np.bool_], name: str
 ) -> None:
-    if unknown.any():
-        numbers = np.unique(rows.recording[unknown])
+    """Raise `InvalidWindowsError` if a window is of a recording of which something is unknown."""
+    without = unknown[rows.recording]
+    if without.any():
         raise InvalidWindowsError(
-            f"{format_count(len(numbers), 'recording')} of these windows have no {name}, such as "
-            f"{recordings[int(numbers[0])].id}: leave them out first, with "
+            f"recordings of these windows have no {name}, such as "
+            f"{recordings[int(rows.recording[without.argmax()])].id}: leave them out first, with "
             f'catalog.filter(lambda row: row["{name}"] is not None).'
         )
 
@@ -177,82 +209,104 @@ def begins_between(
     return (start <= of_day) | (of_day < end)
 
 
-def sun_elevations(
-    recordings: Recordings,
-    rows: WindowRows,
-    moments_us: NDArray[np.int64],
-    position: tuple[float, float] | None,
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return how high the sun stands when windows begin, and whether it is rising.
+class Sun:
+    """How high the sun stands at some recordings.
 
-    The elevation is computed by astral once a minute, and interpolated between: it differs by less
-    than a thousandth of a degree, and by 0.06 where the sun passes the zenith.
+    astral computes the elevation every ten minutes. Its sine is interpolated between by a cubic
+    polynomial, which differs by less than a thousandth of a degree, and by 0.02 where the sun
+    passes the zenith.
 
     Parameters
     ----------
     recordings : Recordings
         Their catalogs have the columns ``latitude`` and ``longitude``, without `position`.
-    rows : WindowRows
-        Where the windows are.
-    moments_us : ndarray of int64
-        When they begin, as `start_us` returns it.
     position : tuple of float, optional
         Latitude and longitude of all recordings.
-
-    Returns
-    -------
-    degrees : ndarray of float64
-        Of the middle of the sun above the horizon, without refraction.
-    rising : ndarray of bool
-        Whether it is higher a minute later.
 
     Raises
     ------
     InvalidWindowsError
-        The position of a recording is not known, or astral is not installed.
+        A catalog does not have the columns, they hold no degrees, `position` is none, or astral is
+        not installed.
     """
-    places = _positions(recordings, rows, position)
-    distinct, place = np.unique(places, axis=0, return_inverse=True)
-    place = place.reshape(-1)
-    degrees = np.zeros(len(moments_us))
-    rising = np.zeros(len(moments_us), bool)
-    for number, (latitude, longitude) in enumerate(distinct):
-        here = np.flatnonzero(place == number)
-        minute, part = np.divmod(moments_us[here], _MINUTE_US)
-        known, at = np.unique(np.concatenate([minute, minute + 1]), return_inverse=True)
-        elevation = _elevations(known, float(latitude), float(longitude))[at]
-        first, second = elevation[: len(here)], elevation[len(here) :]
-        degrees[here] = first + (second - first) * (part / _MINUTE_US)
-        rising[here] = second > first
-    return degrees, rising
+
+    def __init__(self, recordings: Recordings, position: tuple[float, float] | None) -> None:
+        self._recordings = recordings
+        places = _positions(recordings, position)
+        self._unknown: NDArray[np.bool_] = np.any(np.isnan(places), axis=1)
+        distinct, place = np.unique(places, axis=0, return_inverse=True)
+        self._place = place.reshape(-1)
+        self._skies = [_sky(latitude, longitude) for latitude, longitude in distinct.tolist()]
+        self._sines: list[dict[int, float]] = [{} for _ in self._skies]
+
+    def elevations(self, rows: WindowRows, moments_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return how high the sun stands at windows: the degrees of its middle, without refraction.
+
+        Parameters
+        ----------
+        rows : WindowRows
+            Where the windows are.
+        moments_us : ndarray of int64
+            When, in microseconds since 1970 in UTC.
+
+        Raises
+        ------
+        InvalidWindowsError
+            The position of a recording is not known.
+        """
+        _check_known(self._recordings, rows, self._unknown, "latitude")
+        place = self._place[rows.recording]
+        degrees = np.zeros(len(moments_us))
+        for number in np.unique(place).tolist():
+            here = np.flatnonzero(place == number)
+            degrees[here] = self._at_place(number, moments_us[here])
+        return degrees
+
+    def is_rising(self, rows: WindowRows, moments_us: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether the sun stands higher a minute later; see `elevations`."""
+        now, later = (self.elevations(rows, moments_us + after) for after in (0, _MINUTE_US))
+        return later > now
+
+    def _at_place(self, place: int, moments_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        cell, part = np.divmod(moments_us, _GRID_US)
+        cells, at = np.unique(cell, return_inverse=True)
+        sines, sky = self._sines[place], self._skies[place]
+        for node in np.unique(np.add.outer(cells, _NODES)).tolist():
+            if node not in sines:
+                moment = _EPOCH + timedelta(microseconds=node * _GRID_US)
+                sines[node] = math.sin(math.radians(sky(moment)))
+        nodes = np.array([[sines[one + node] for node in _NODES] for one in cells.tolist()])
+        before, first, second, after = nodes.reshape(-1, len(_NODES))[at.reshape(-1)].T
+        x = part / _GRID_US
+        # Lagrange's polynomials for nodes at -1, 0, 1 and 2.
+        sine = first * ((x + 1) * (x - 1) * (x - 2) / 2)
+        sine -= second * ((x + 1) * x * (x - 2) / 2)
+        sine -= before * (x * (x - 1) * (x - 2) / 6)
+        sine += after * ((x + 1) * x * (x - 1) / 6)
+        degrees: NDArray[np.float64] = np.degrees(np.arcsin(np.clip(sine, -1, 1)))
+        return degrees
 
 
-def _positions(
-    recordings: Recordings, rows: WindowRows, position: tuple[float, float] | None
-) -> NDArray[np.float64]:
-    """Return latitude and longitude of each window, shape ``(windows, 2)``."""
+def _positions(recordings: Recordings, position: tuple[float, float] | None) -> NDArray[np.float64]:
+    """Return latitude and longitude of each recording, shape ``(recordings, 2)``."""
     if position is not None:
         latitude, longitude = position
         if not (abs(latitude) <= 90 and abs(longitude) <= 180):  # noqa: PLR2004  degrees
             raise InvalidWindowsError(
                 f"position={position!r} must be latitude and longitude in degrees."
             )
-        return np.broadcast_to(np.array([latitude, longitude], float), (len(rows.recording), 2))
+        return np.broadcast_to(np.array([latitude, longitude], float), (len(recordings), 2))
     names = ("latitude", "longitude")
     table = _columns(recordings, *names)
     with arrow_errors_explained(
         "latitude and longitude are not numbers", "Give degrees.", InvalidWindowsError
     ):
         columns = [table[name].cast("double").to_numpy() for name in names]
-    places = np.stack([column[rows.recording] for column in columns], axis=1)
-    _check_known(recordings, rows, np.isnan(places).any(axis=1), "latitude")
-    return places
+    return np.stack(columns, axis=1)
 
 
-def _elevations(
-    minutes: NDArray[np.int64], latitude: float, longitude: float
-) -> NDArray[np.float64]:
-    """Return how high the sun stands at a place, in degrees, in these minutes since 1970."""
+def _sky(latitude: float, longitude: float) -> Callable[[datetime], float]:
+    """Return what tells how high the sun stands at a place, in degrees."""
     try:
         from astral import Observer
         from astral.sun import elevation
@@ -261,5 +315,4 @@ def _elevations(
             "where the sun is needs the package astral: pip install 'headrace[field]'."
         ) from None
     observer = Observer(latitude, longitude)
-    moments = (_EPOCH + timedelta(minutes=int(minute)) for minute in minutes)
-    return np.array([elevation(observer, moment, with_refraction=False) for moment in moments])
+    return partial(elevation, observer, with_refraction=False)

@@ -25,12 +25,12 @@ from headrace.windows._orders import Shuffle, resolve_order
 from headrace.windows._shards import Shard, detect_rank
 from headrace.windows._times import (
     RECORDED_AT,
+    Begins,
+    Sun,
     as_utc,
     begins_between,
     parse_time_of_day,
     start_times,
-    start_us,
-    sun_elevations,
 )
 from headrace.windows._transforms import Transform, noise_example
 
@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from headrace.windows._window_sets import Runs, WindowRows, WindowSet
 
 __all__ = ["Windows"]
+
+_ROWS_AT_ONCE = 1 << 16
+"""Windows that are filtered in one step: a few megabytes."""
 
 
 class Windows(Sequence[AudioExample]):
@@ -228,8 +231,8 @@ class Windows(Sequence[AudioExample]):
         if zone is None:
             raise InvalidWindowsError('tz must be a time zone, such as "Europe/Berlin", not None.')
         self._check_unordered("filtered")
-        moments = start_us(self.recordings, self._all_rows(), self.spec.sample_rate)
-        return self.filter(begins_between(moments, *span, zone))
+        begins = Begins(self.recordings, self.spec.sample_rate)
+        return self._filter_rows(lambda rows: begins_between(begins.us(rows), *span, zone))
 
     def sun(
         self,
@@ -270,11 +273,25 @@ class Windows(Sequence[AudioExample]):
                 f"{elevation!r}."
             )
         self._check_unordered("filtered")
-        rows = self._all_rows()
-        moments = start_us(self.recordings, rows, self.spec.sample_rate)
-        degrees, is_rising = sun_elevations(self.recordings, rows, moments, position)
-        keep = (low <= degrees) & (degrees < high)
-        return self.filter(keep if rising is None else keep & (is_rising == rising))
+        begins = Begins(self.recordings, self.spec.sample_rate)
+        sun = Sun(self.recordings, position)
+
+        def keep(rows: WindowRows) -> NDArray[np.bool_]:
+            moments = begins.us(rows)
+            degrees = sun.elevations(rows, moments)
+            inside = (low <= degrees) & (degrees < high)
+            return inside if rising is None else inside & (sun.is_rising(rows, moments) == rising)
+
+        return self._filter_rows(keep)
+
+    def _filter_rows(self, keep: Callable[[WindowRows], NDArray[np.bool_]]) -> Windows:
+        """Return the windows that `keep` keeps; it is called with some of them at a time."""
+        count = len(self._set)
+        mask = np.zeros(count, bool)
+        for begin in range(0, count, _ROWS_AT_ONCE):
+            end = min(begin + _ROWS_AT_ONCE, count)
+            mask[begin:end] = keep(self.rows(np.arange(begin, end, dtype=np.int64)))
+        return self.filter(mask)
 
     def shuffle(
         self,
@@ -891,7 +908,7 @@ class Windows(Sequence[AudioExample]):
 
         if isinstance(columns, str):
             raise CatalogError(f"columns= takes several names: for one, use columns=[{columns!r}].")
-        rows = self._all_rows()
+        rows = self.rows(np.arange(len(self._set), dtype=np.int64))
         table = {
             "index": rows.index,
             "id": self.recordings.ids(rows.recording),
@@ -915,9 +932,6 @@ class Windows(Sequence[AudioExample]):
                 )
             table[name] = further[name].take(recordings)
         return pa.table(table)
-
-    def _all_rows(self) -> WindowRows:
-        return self.rows(np.arange(len(self._set), dtype=np.int64))
 
     def rows(self, index: NDArray[np.int64], epoch: int = 0) -> WindowRows:
         """Return where windows are in an epoch.
