@@ -154,6 +154,35 @@ def test_a_transform_that_holds_the_gil_is_named(
     assert f"transforms {transform_s:.2f} s" in str(stats)
 
 
+@pytest.mark.parametrize(
+    ("queued", "known", "unless"),
+    [(0.0, True, False), (0.2, True, False), (0.21, False, False), (None, True, True)],
+)
+def test_a_machine_short_of_processors_is_not_a_transform_that_holds_the_gil(
+    queued: float | None, *, known: bool, unless: bool
+) -> None:
+    """If transforms waited for a processor, the verdict says that, and blames no transform."""
+    stats = replace(
+        STATS,
+        decode_s=1.0,
+        resample_s=0.5,
+        other_s=0.1,
+        wait_s=15.0,
+        transform_s=38.0,
+        gil_waits=0.9,
+        queued=queued,
+    )
+
+    assert ("mostly with a transform that holds the GIL" in stats.verdict) == known
+    assert ("unless the machine lacks processors" in stats.verdict) == unless
+    if not known:
+        assert stats.verdict.endswith(
+            "mostly with transforms, and waited for a processor 21% of that time: the machine is "
+            "short of processors, so that it is not known whether a transform holds the GIL. Stop "
+            "other programs, or use fewer workers."
+        )
+
+
 def test_a_wait_for_the_first_delivery_names_no_cause() -> None:
     """Nothing can be ready before the first delivery, whatever the number of workers."""
     begun = replace(STATS, wait_s=1.0, first_wait_s=0.9)

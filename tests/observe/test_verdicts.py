@@ -105,6 +105,25 @@ def test_a_slow_transform_is_named(pattern: str, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts these waits")
+def test_a_machine_short_of_processors_is_named(pattern: str) -> None:
+    """Four workers on one processor, with a transform without the GIL: no transform is blamed."""
+    done = subprocess.run(
+        [sys.executable, "-m", slow_runs.__name__, "processors", pattern],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+
+    assert found["queued"] > 0.5
+    assert "mostly with a transform that holds the GIL" not in found["verdict"]
+    assert longest(found["plot"], found["plot"]) == "transforms"
+
+
+@pytest.mark.slow
 def test_a_slow_consumer_is_named(pattern: str) -> None:
     """The verdict says that the loader waited, and names no work of the loader."""
     found = slow_runs.diagnose("consumer", pattern)

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -57,6 +59,12 @@ def spin(audio: NDArray[np.float32]) -> NDArray[np.float32]:
     return audio
 
 
+def parallel(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Be slow on a processor, without the GIL."""
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 4_000)
+    return audio
+
+
 def _nothing() -> None:
     """Do no work with a batch; unlike `time.sleep(0)`, this never releases the GIL."""
 
@@ -83,6 +91,9 @@ def diagnose(name: str, pattern: str) -> dict[str, Any]:
         windows = windows.map(sleepy)
     if name == "gil":
         windows = windows.map(spin)
+    if name == "processors":  # four workers on one processor
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        windows, how["workers"] = windows.map(parallel), 4
     works: dict[str, Callable[[], None]] = {
         "consumer": partial(time.sleep, 0.02),
         "model": _Model(),
@@ -90,7 +101,7 @@ def diagnose(name: str, pattern: str) -> dict[str, Any]:
     work = works.get(name, _nothing)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
-        with windows.loader(workers=2, **how) as loader, loader.trace(file):
+        with windows.loader(**{"workers": 2, **how}) as loader, loader.trace(file):
             for _ in loader.steps(6 * len(loader)):
                 work()
         events = json.loads(file.read_text("utf-8"))
@@ -98,7 +109,8 @@ def diagnose(name: str, pattern: str) -> dict[str, Any]:
     for event in events["traceEvents"]:
         if event["ph"] == "X" and event["name"] != "read":
             seconds[event["name"]] += event["dur"] / 1e6
-    measured = sweep(windows, [2], rounds=1, **how, consume=lambda _: work(), least_s=0.3)
+    workers = [how.pop("workers", 2)]
+    measured = sweep(windows, workers, rounds=1, **how, consume=lambda _: work(), least_s=0.3)
     return {
         "verdict": loader.stats().verdict,
         "verdict in the trace": events["otherData"]["verdict"],
@@ -106,6 +118,7 @@ def diagnose(name: str, pattern: str) -> dict[str, Any]:
         "page": sweep_page(measured),
         "plot": measured.rows[0].runs[0].parts,
         "wait_share": measured.rows[0].wait_share,
+        "queued": loader.stats().queued,
     }
 
 

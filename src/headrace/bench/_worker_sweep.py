@@ -156,8 +156,8 @@ class SweepResult:
             return (
                 "No number of workers is recommended, because the differences are within the "
                 f"noise: {format_count(chosen.workers, 'worker')} came within {CLOSE_ENOUGH:.0%} "
-                f"of the fastest in {sum(rounds)} of {format_count(len(rounds), 'round')}. Stop other "
-                "programs, or measure more rounds."
+                f"of the fastest in {sum(rounds)} of {format_count(len(rounds), 'round')}. Stop "
+                "other programs, or measure more rounds."
             )
         if len(threaded) == 1:
             why = "no other threaded loader was measured"

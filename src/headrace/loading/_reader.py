@@ -12,12 +12,14 @@ Guarantees
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING
 
 from headrace import _kernel
@@ -26,7 +28,7 @@ from headrace.dsp import kernel_info, resampler
 from headrace.failures import Code, Failure
 from headrace.loading._announcer import Announcer
 from headrace.loading._plan import chunk_outputs
-from headrace.observe import ReadTiming
+from headrace.observe import ReadTiming, seconds_queued
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +46,10 @@ __all__ = ["GroupResult", "ReadCancelledError", "Reader"]
 
 _CACHE_BYTES = 1 << 21
 """Bytes of the cache of `_kernel.RecordingFile` objects: half a KiB each, plus seek points."""
+
+_SAMPLED = 4
+"""In one of so many groups, the wait for a processor is measured. That releases the GIL, which a
+busy thread may then keep for milliseconds. An arbitrary choice."""
 
 _STALLED = "a read did not return within stall_timeout_s. Check the disk or network."
 
@@ -66,6 +72,8 @@ class GroupResult:
         By row of the work item. These rows hold zeros.
     timing : ReadTiming
         When it was read, and where the time went.
+    sampled : bool
+        Whether waits for a processor are measured.
     """
 
     begin: int = 0
@@ -73,14 +81,21 @@ class GroupResult:
     paths: list[str] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     timing: ReadTiming = field(default_factory=ReadTiming)
+    sampled: bool = False
 
     @contextmanager
     def transforming(self) -> Iterator[None]:
         """Count the time inside the ``with`` as time of transforms."""
+        timing = self.timing
         began = time.perf_counter()
+        queued_s = seconds_queued() if self.sampled else math.nan
         yield
-        thread = threading.current_thread().name
-        self.timing.add_transform(thread, began, time.perf_counter())
+        queued_s = seconds_queued() - queued_s if self.sampled else math.nan
+        ended = time.perf_counter()
+        if not math.isnan(queued_s):
+            timing.sampled_s += ended - began
+            timing.queued_s += queued_s
+        timing.add_transform(threading.current_thread().name, began, ended)
 
 
 class Reader:
@@ -141,6 +156,8 @@ class Reader:
         self._fetcher = fetcher
         self._announcer = None if fetcher is None else Announcer(plan, fetcher, self._native)
         self._stalled_recordings: set[int] = set()
+        self._samples = plan.workers > 0
+        self._groups = count()
         points = max(map(seek_point_bytes, plan.kinds), default=0)
         self._recording = lru_cache(maxsize=max(64, _CACHE_BYTES // (512 + points)))(
             self._recording_at
@@ -235,7 +252,8 @@ class Reader:
             file=paths[0] if paths else "",
             windows=len(paths),
         )
-        return GroupResult(group.begin, ids, paths, failures, timing)
+        sampled = self._samples and next(self._groups) % _SAMPLED == 0
+        return GroupResult(group.begin, ids, paths, failures, timing, sampled=sampled)
 
     def exclude_stalled(self, group: ReadGroup, stalled: CancellationToken) -> None:
         """Do not read the recording again on which the read with the token `stalled` hangs."""

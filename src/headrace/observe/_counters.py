@@ -70,6 +70,8 @@ class Meter:
     _groups: int = 0
     _gil_waits: int = 0
     _chained: int = 0
+    _sampled_s: float = 0.0
+    _queued_s: float = 0.0
     _busy_s: float = 0.0
     _blocked_s: float = 0.0
     _last_tick: float | None = None  # while the clock runs: when it was last read
@@ -99,6 +101,8 @@ class Meter:
             self._store_s += timing.store_s
             self._groups += 1
             self._gil_waits += timing.gil_s > GIL_WAIT_S
+            self._sampled_s += timing.sampled_s
+            self._queued_s += timing.queued_s
             self._busy_s += timing.busy_s
             self._blocked_s += timing.blocked_s
 
@@ -172,6 +176,7 @@ class Meter:
             blocked_s=max(0.0, self._blocked_s),
             gil_waits=self._gil_waits / self._groups if self._groups else 0.0,
             chained=self._chained / self._groups if self._groups else 0.0,
+            queued=self._queued_s / self._sampled_s if self._sampled_s else None,
             store_s=self._store_s,
             other_s=max(
                 0.0,

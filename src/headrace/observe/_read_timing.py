@@ -37,6 +37,9 @@ class ReadTiming:
         `decode_s`.
     gil_s : float
         Time from the end of the native code until Python let the thread continue.
+    sampled_s, queued_s : float
+        Of some groups: the time in transforms, and how much of it the thread waited for a
+        processor. 0 for the other groups.
     transforms : list of (str, float, float)
         Thread, begin and end of each call of the transforms.
     file : str
@@ -57,6 +60,8 @@ class ReadTiming:
     transform_s: float = 0.0
     gil_s: float = 0.0
     store_s: float = 0.0
+    sampled_s: float = 0.0
+    queued_s: float = 0.0
     transforms: list[tuple[str, float, float]] = field(default_factory=list)
     file: str = ""
     windows: int = 0

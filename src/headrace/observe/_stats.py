@@ -32,6 +32,12 @@ GIL_WAITS_OFTEN = 0.1
 two workers and a transform that holds the GIL it was 0.15 to 0.88 in short runs; with a transform
 that sleeps it was 0.00."""
 
+_QUEUED_OFTEN = 0.2
+"""From this share of the time in transforms on, waits for a processor mean that the machine is
+short of them. With ten times as many busy threads as processors it was 0.3 to 0.9, and waits for
+the GIL were as frequent with transforms that release it as with those that hold it. 0.2 is a
+guess."""
+
 _CHAINED_OFTEN = 0.5
 """From this share of the groups of reads on, waits for another group of the same recording explain
 why workers were idle. With one long recording at a time it was 0.9 and more; 0.5 is a guess."""
@@ -83,6 +89,10 @@ class Stats:
     chained : float
         Share of the groups of reads that had to wait, although a worker was free, for another
         group of the same recording, because its format is decoded from the start.
+    queued : float or None
+        Share of the time in transforms in which a worker waited for a processor, measured in some
+        of the groups of reads. None where it is not known: without workers or transforms, and on
+        other systems than Linux.
     workers : int
         Threads that load; 0: the consumer's thread loads.
     memory_bound, peak_bytes : int
@@ -116,6 +126,7 @@ class Stats:
     store_bytes: int = 0
     cache_bytes: int = 0
     since: tuple[int, int] = (0, 0)
+    queued: float | None = None
 
     @property
     def delivered(self) -> int:
@@ -200,11 +211,7 @@ class Stats:
         longest = max(parts, key=lambda name: parts[name])
         waited = f"The consumer waited for the loader {share} of the run"
         if longest == "transforms" and self.workers > 1 and self.gil_waits > GIL_WAITS_OFTEN:
-            return (
-                f"{waited}; {workers} busy {busy:.0%} of it, mostly with a transform that holds "
-                "the GIL, so that only one worker at a time runs it: more workers do not help. "
-                "Work on whole arrays, or on whole batches (batch_map)."
-            )
+            return f"{waited}; {workers} busy {busy:.0%} of it, mostly with {self._slow_transform}"
         if busy > _BUSY and longest in _ADVICE:
             return (
                 f"{waited}; {workers} loading {busy:.0%} of it, but "
@@ -235,6 +242,21 @@ class Stats:
     def _since_text(self) -> str:
         epoch, position = self.since
         return f", since epoch {epoch}, position {position:,}" if any(self.since) else ""
+
+    @property
+    def _slow_transform(self) -> str:
+        """What workers wait for that have a slow transform and often wait for the GIL."""
+        if self.queued is not None and self.queued > _QUEUED_OFTEN:
+            return (
+                f"transforms, and waited for a processor {self.queued:.0%} of that time: the "
+                "machine is short of processors, so that it is not known whether a transform holds "
+                "the GIL. Stop other programs, or use fewer workers."
+            )
+        unless = ", unless the machine lacks processors" if self.queued is None else ""
+        return (
+            "a transform that holds the GIL, so that only one worker at a time runs it: more "
+            f"workers do not help. Work on whole arrays, or on whole batches (batch_map){unless}."
+        )
 
     def __str__(self) -> str:
         audio = f"({self.audio_s:,.1f} s of audio)"
