@@ -456,9 +456,9 @@ def test_batch_map_needs_batches(windows: Windows) -> None:
     with pytest.raises(ValueError, match=r"give batch_size, or use windows\.map"):
         windows.loader(batch_map=mixup)
     with pytest.raises(ValueError, match="batch_map must be a function"):
-        windows.loader(batch_size=2, batch_map=3)  # type: ignore[arg-type]
+        windows.loader(batch_size=2, batch_map=3)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="seed must be a whole number"):
-        windows.loader(batch_size=2, batch_map=mixup, seed=0.5)  # type: ignore[arg-type]
+        windows.loader(batch_size=2, batch_map=mixup, seed=0.5)  # type: ignore[call-overload]
 
 
 def test_a_batch_map_that_fails_later_names_the_batch(windows: Windows) -> None:

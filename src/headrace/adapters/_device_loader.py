@@ -43,6 +43,7 @@ __all__ = [
     "DEVICE_FIELDS",
     "CompletedTransfer",
     "DeviceLoader",
+    "Item",
     "Transfer",
     "check_fields",
     "select_fields",
@@ -51,6 +52,13 @@ __all__ = [
 DEVICE_FIELDS = ("audio", "labels", "label_mask", "valid")
 """The fields of a batch that a model needs. The others identify the windows. They stay NumPy
 arrays, because not every device supports their 64-bit numbers."""
+
+if TYPE_CHECKING:
+    import typing_extensions  # of type checkers: they have it without the package
+
+    Item = typing_extensions.TypeVar("Item", default=Any)
+else:
+    Item = TypeVar("Item")
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -195,7 +203,7 @@ class DeviceLoader(ABC, Generic[T]):
 
     def __init__(
         self,
-        loader: Loader,
+        loader: Loader[Batch],
         fields: Sequence[str] | None,
         ahead: int,
         allocate: Allocate | None = None,

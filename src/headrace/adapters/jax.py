@@ -12,9 +12,9 @@ Guarantees
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from headrace.adapters._device_loader import DEVICE_FIELDS, CompletedTransfer, DeviceLoader
+from headrace.adapters._device_loader import DEVICE_FIELDS, CompletedTransfer, DeviceLoader, Item
 
 try:
     import jax
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from headrace.adapters._device_loader import Transfer
     from headrace.loading import Loader
-    from headrace.windows import Batch
+    from headrace.windows import Batch, MaybeNone
 
 __all__ = ["JaxBatch", "JaxLoader"]
 
@@ -57,8 +57,8 @@ class JaxBatch:
     """
 
     audio: jax.Array
-    labels: jax.Array | None = None
-    label_mask: jax.Array | None = None
+    labels: jax.Array | MaybeNone = None
+    label_mask: jax.Array | MaybeNone = None
     valid: jax.Array
     file_id: tuple[str, ...]
     path: tuple[str, ...]
@@ -78,7 +78,7 @@ class JaxBatch:
         return len(self.audio)
 
 
-class JaxLoader(DeviceLoader[Any]):
+class JaxLoader(DeviceLoader[Item]):
     """A loader's batches as JAX arrays of fixed shapes.
 
     Each ``iter()`` is the next epoch, also after a ``break``; only `load_state_dict` resumes inside
@@ -117,9 +117,29 @@ class JaxLoader(DeviceLoader[Any]):
 
     _distributed = "jax.distributed"
 
+    @overload
+    def __init__(
+        self: JaxLoader[JaxBatch],
+        loader: Loader[Batch],
+        fields: None = None,
+        *,
+        sharding: jax.sharding.Sharding | None = None,
+        device: jax.Device | None = None,
+        ahead: int = 2,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JaxLoader[tuple[Any, ...]],
+        loader: Loader[Batch],
+        fields: Sequence[str],
+        *,
+        sharding: jax.sharding.Sharding | None = None,
+        device: jax.Device | None = None,
+        ahead: int = 2,
+    ) -> None: ...
     def __init__(
         self,
-        loader: Loader,
+        loader: Loader[Batch],
         fields: Sequence[str] | None = None,
         *,
         sharding: jax.sharding.Sharding | None = None,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from dataclasses import fields as fields_of
 from multiprocessing.context import get_spawning_popen
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from headrace.adapters._device_loader import (
     DEVICE_FIELDS,
     CompletedTransfer,
     DeviceLoader,
+    Item,
     check_fields,
     select_fields,
 )
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     from headrace.adapters._device_loader import Transfer
     from headrace.loading import Loader
-    from headrace.windows import Batch, Windows
+    from headrace.windows import Batch, MaybeNone, Windows
 
 __all__ = ["Dataset", "TorchBatch", "TorchLoader"]
 
@@ -86,8 +87,8 @@ class TorchBatch:
     """
 
     audio: torch.Tensor
-    labels: torch.Tensor | None = None
-    label_mask: torch.Tensor | None = None
+    labels: torch.Tensor | MaybeNone = None
+    label_mask: torch.Tensor | MaybeNone = None
     valid: torch.Tensor
     file_id: tuple[str, ...]
     path: tuple[str, ...]
@@ -98,7 +99,7 @@ class TorchBatch:
     source: NDArray[np.int64]
     sample_rate: int
     state: Mapping[str, Any]
-    columns: Mapping[str, torch.Tensor | list[Any]] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """Return this batch with its tensors on `device`, copied as `torch.Tensor.to` does."""
@@ -112,7 +113,7 @@ class TorchBatch:
         return len(self.audio)
 
 
-class TorchLoader(DeviceLoader[Any]):
+class TorchLoader(DeviceLoader[Item]):
     """A loader's batches as tensors; for a plain loop, Lightning, and Accelerate.
 
     Each ``iter()`` is the next epoch, also after a ``break``; only `load_state_dict` resumes inside
@@ -145,9 +146,25 @@ class TorchLoader(DeviceLoader[Any]):
 
     _distributed = "torch.distributed"
 
+    @overload
+    def __init__(
+        self: TorchLoader[TorchBatch],
+        loader: Loader[Batch],
+        fields: None = None,
+        device: torch.device | str | None = None,
+        ahead: int = 2,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: TorchLoader[tuple[Any, ...]],
+        loader: Loader[Batch],
+        fields: Sequence[str],
+        device: torch.device | str | None = None,
+        ahead: int = 2,
+    ) -> None: ...
     def __init__(
         self,
-        loader: Loader,
+        loader: Loader[Batch],
         fields: Sequence[str] | None = None,
         device: torch.device | str | None = None,
         ahead: int = 2,

@@ -422,8 +422,8 @@ def _as_limit(limit: object, type_: pa.DataType, by: str) -> pa.Scalar:
             )
         if not isinstance(moment, datetime):
             raise CatalogError(
-                f"before={brief(limit)} cannot be compared with {by!r}, which holds times: give one "
-                "as 2024-05-01T00:00Z."
+                f"before={brief(limit)} cannot be compared with {by!r}, which holds times: "
+                "give one as 2024-05-01T00:00Z."
             )
         limit = moment
     with arrow_errors_explained(

@@ -303,7 +303,7 @@ class _Loaders:
         self._windows = windows
         self._device = device
         self._memory: int | None = None
-        self._arguments = {
+        self._arguments: dict[str, Any] = {
             "batch_size": batch_size,
             "workers": workers,
             "prefetch": prefetch,
@@ -344,15 +344,16 @@ class _Loaders:
             ) from None
         self._memory = given - part_bytes
 
-    def make(self) -> tuple[Loader, Any]:
+    def make(self) -> tuple[Loader[Batch], Any]:
         """Return a loader, and what its batches are taken from."""
         loader = self._make_loader(self._memory)
         if self._device is None:
             return loader, loader
         return loader, adapters.torch.TorchLoader(loader, device=self._device)
 
-    def _make_loader(self, memory: int | None) -> Loader:
-        return self._windows.loader(memory=memory, **self._arguments)  # type: ignore[arg-type]
+    def _make_loader(self, memory: int | None) -> Loader[Batch]:
+        loader: Loader[Batch] = self._windows.loader(memory=memory, **self._arguments)
+        return loader
 
 
 class _Share:

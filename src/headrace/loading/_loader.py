@@ -18,7 +18,7 @@ import weakref
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -59,16 +59,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Loader"]
 
+if TYPE_CHECKING:
+    import typing_extensions  # of type checkers: they have it without the package
+
+    Item_co = typing_extensions.TypeVar("Item_co", default=Any, covariant=True)
+else:
+    Item_co = TypeVar("Item_co", covariant=True)
+
 Last = Literal["keep", "drop", "pad"]
 OnError = Literal["raise", "skip", "mask"]
 
 
-class Loader:
+class Loader(Generic[Item_co]):
     """An iterable over windows that are loaded ahead, within a memory bound.
 
     Made by `Windows.loader`, which documents the parameters. (With ``log_losses=False``, failures
     are not logged.) Each ``iter()`` begins the next epoch, also after a ``break``. Only
     `load_state_dict` resumes within an epoch.
+
+    For type checkers, ``Loader[Batch]`` yields batches, and ``Loader[AudioExample]`` examples.
 
     Attributes
     ----------
@@ -344,7 +353,7 @@ class Loader:
 
     # Iterating
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Item_co]:
         """Begin the next epoch, or resume within the one that `load_state_dict` restored.
 
         An unfinished iteration of this loader is ended: using it again raises `ClosedError`.
@@ -355,7 +364,7 @@ class Loader:
             self.epoch, position = self.epoch + 1, 0
         return self._begin(iter([(self.epoch, position)]), None)
 
-    def steps(self, n: int | None) -> Iterator[Any]:
+    def steps(self, n: int | None) -> Iterator[Item_co]:
         """Yield `n` deliveries from after the last one, across epochs.
 
         Parameters
@@ -377,7 +386,7 @@ class Loader:
         self,
         indices: Iterable[NDArray[np.int64]],
         on_failure: Callable[[Failure], None] | None = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[Item_co]:
         """Yield the deliveries of windows that are named list by list, while others are loaded.
 
         A list is taken from `indices` when there is room to load more. So the next list may depend

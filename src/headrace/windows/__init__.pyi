@@ -2,6 +2,7 @@
 
 from ._batch import AudioExample as AudioExample
 from ._batch import Batch as Batch
+from ._batch import MaybeNone as MaybeNone
 from ._cutting import crop_recordings as crop_recordings
 from ._cutting import cut_at_times as cut_at_times
 from ._cutting import cut_recordings as cut_recordings

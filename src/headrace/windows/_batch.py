@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from headrace._formatting import format_count
 
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["AudioExample", "Batch"]
+__all__ = ["AudioExample", "Batch", "MaybeNone"]
+
+MaybeNone: TypeAlias = Any
+"""For type checkers: None, where a program nearly always knows that it is not, as with labels of
+windows that it has labelled itself. (typeshed uses the same alias.)"""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -59,8 +63,8 @@ class AudioExample:
     end_s: float
     valid_samples: int
     source: int = 0
-    labels: NDArray[np.float32] | None = None
-    label_mask: NDArray[np.bool_] | None = None
+    labels: NDArray[np.float32] | MaybeNone = None
+    label_mask: NDArray[np.bool_] | MaybeNone = None
     columns: Mapping[str, Any] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Any]:
@@ -122,8 +126,8 @@ class Batch:
     source: NDArray[np.int64]
     valid: NDArray[np.bool_]
     state: Mapping[str, Any]
-    labels: NDArray[np.float32] | None = None
-    label_mask: NDArray[np.bool_] | None = None
+    labels: NDArray[np.float32] | MaybeNone = None
+    label_mask: NDArray[np.bool_] | MaybeNone = None
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -59,6 +59,24 @@ __all__ = ["Windows"]
 
 _ROWS_AT_ONCE = 1 << 16
 """Windows that are filtered in one step: a few megabytes."""
+
+
+class LoaderOptions(TypedDict, total=False):
+    """The arguments of `Windows.loader` that do not decide what it yields, for type checkers."""
+
+    workers: int | Literal["auto"]
+    prefetch: int | Literal["auto"]
+    memory: str | int | None
+    last: Literal["keep", "drop", "pad"]
+    on_error: Literal["raise", "skip", "mask"]
+    max_failures: float | None
+    stall_timeout_s: float | None
+    batch_map: Function | None
+    seed: int
+    fetches: int | Literal["auto"]
+    cache: str | os.PathLike[str] | None
+    cache_size: str | int | None
+    columns: Sequence[str]
 
 
 class Windows(Sequence[AudioExample]):
@@ -652,6 +670,16 @@ class Windows(Sequence[AudioExample]):
         """
         return self._require_labels().balanced_weights(self._set)
 
+    @overload
+    def loader(self, *, batch_size: int, **options: Unpack[LoaderOptions]) -> Loader[Batch]: ...
+    @overload
+    def loader(
+        self, *, batch_size: None = None, **options: Unpack[LoaderOptions]
+    ) -> Loader[AudioExample]: ...
+    @overload
+    def loader(
+        self, *, batch_size: int | None, **options: Unpack[LoaderOptions]
+    ) -> Loader[Any]: ...
     def loader(
         self,
         *,
@@ -669,7 +697,7 @@ class Windows(Sequence[AudioExample]):
         fetches: int | Literal["auto"] = "auto",
         cache: str | os.PathLike[str] | None = None,
         cache_size: str | int | None = None,
-    ) -> Loader:
+    ) -> Loader[Any]:
         """Return a `Loader` of these windows: threads, memory, progress and state.
 
         Parameters
