@@ -12,7 +12,7 @@ import pytest
 
 import headrace
 from headrace import _kernel
-from headrace.codecs import _ffmpeg, _ffmpeg_library, _native
+from headrace.codecs import _ffmpeg, _ffmpeg_library, _mp4, _native
 from headrace.codecs._anchors import AnchorRule, anchor_rule
 from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
@@ -67,6 +67,7 @@ def pyav_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the kernel call no function of FFmpeg's."""
     monkeypatch.setattr(_native, "library", lambda: None)
     monkeypatch.setattr(_ffmpeg, "library", lambda: None)
+    monkeypatch.setattr(_mp4, "library", lambda: None)
 
 
 def make(folder: Path, kind: str, signal: str = "medley", channels: int = 2) -> Path:
@@ -157,6 +158,40 @@ def test_pyav_gives_the_same_index_and_samples(
     assert only(path) == native
     assert only(path).seek_points == native.seek_points
     assert whole_of(path).tobytes() == samples.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["a.m4a", "a.aac", "a.wma", "opus.webm", "mp3.mka"])
+def test_pyav_loses_the_same_windows(
+    folder: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Of a file that was damaged after the scan, in every order; what it delivers is the same."""
+    path = make(folder, kind, channels=1)
+    copy = path.with_name("lost-" + path.name)
+    data = bytearray(path.read_bytes())
+    copy.write_bytes(data)
+    windows = scan(copy).windows(RATE, 0.25, channel="all")
+    middle = index_of(path).anchors[0].offset + 2_000
+    data[middle : middle + 3_000] = b"\xff" * 3_000
+    copy.write_bytes(data)
+
+    def outcome(workers: int, seed: int | None) -> tuple[dict[int, bytes], list[Code]]:
+        view = windows if seed is None else windows.shuffle(seed=seed)
+        loader = view.loader(workers=workers, on_error="skip")
+        had = {one.index: one.audio.tobytes() for one in loader}
+        return had, sorted(one.code for one in loader.failures for _ in range(one.windows))
+
+    native = outcome(0, None)
+    whole = whole_of(path)
+    assert native[1]
+    start, stop = (round(middle / len(data) * len(whole)) + n * RATE for n in (-1, 1))
+    for number, audio in native[0].items():  # what is delivered is at its place
+        frames = slice(number * RATE // 4, (number + 1) * RATE // 4)
+        if frames.stop < start or (frames.start > stop and frames.stop <= len(whole)):
+            assert audio == whole[frames, 0].tobytes()
+    assert outcome(2, 1) == native
+    request.getfixturevalue("pyav_only")
+    assert outcome(0, None) == native
+    assert outcome(2, 1) == native
 
 
 @pytest.mark.parametrize("kind", ["aac.caf", *RARE_KINDS])

@@ -505,6 +505,7 @@ class PacketIndex:
         forgets: bool,
         frames: int,
         anchors: Sequence[Anchor],
+        continuous: bool = False,
     ) -> None: ...
     @property
     def decoder_major(self) -> int: ...
@@ -516,6 +517,9 @@ class PacketIndex:
     def frames(self) -> int: ...
     @property
     def anchors(self) -> list[Anchor]: ...
+    @property
+    def continuous(self) -> bool:
+        """Whether each packet's time stamp is where the packet before it ended."""
     @property
     def has_table(self) -> bool:
         """Whether it says where the sizes of all packets stand in the file."""
@@ -795,7 +799,7 @@ class SourceFormat:
         If they may be WAV files of plain samples, which the kernel reads itself.
     opener : callable, optional
         If Python decodes them: returns a stream for a path, or for a path and seek points if there
-        are some. They are of float32 and do not seek.
+        are some. They are of float32, and seek if their attribute ``seekable`` is true.
     ffmpeg : FfmpegFormat, optional
         If the kernel calls FFmpeg for those that have a `PacketIndex` in their seek points.
 

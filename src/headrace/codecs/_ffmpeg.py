@@ -18,8 +18,11 @@ from __future__ import annotations
 
 import math
 import os
+from bisect import bisect_right
 from collections import deque
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -163,6 +166,10 @@ _WHOLE_FILES_ONLY: Final = (
     "this version of PyAV decodes whole files only: unpack it, or install PyAV with FFmpeg 8"
 )
 """As src/kernel/sources/open_source.cpp says it."""
+_NEAR: Final = 4
+_STEPS_BACK_S: Final = (0, 1, 10)
+_PACKETS_NEAR: Final = 4096
+"""As in src/kernel/sources/ffmpeg_source.cpp and ffmpeg_file.cpp."""
 _MEASURED_AT_ONCE: Final = 1 << 14
 """Frames: how often a scan checks whether it is cancelled."""
 
@@ -351,6 +358,7 @@ def measure_with_pyav(
             forgets=walk.rule.forgets,
             frames=total,
             anchors=anchors,
+            continuous=walk.continuous,
         )
         return Header(
             container, stream.codec, stream.sample_rate, stream.channels, total, index.pack()
@@ -377,6 +385,8 @@ class Stream:
     ----------
     complaint : str
         FFmpeg's reason, in brackets, if decoding stopped before the end of the file; else ``""``.
+    seekable : bool
+        Whether it can seek: it has an index.
 
     Raises
     ------
@@ -394,6 +404,9 @@ class Stream:
         seek_points: bytes | None = None,
     ) -> None:
         self._scanned = bool(codec)
+        self._index: _kernel.PacketIndex | None = None
+        self._segment = self._position = 0
+        self._is_moved = False  # whether packets have been read
         self.codec = codec
         self.sample_rate = sample_rate
         self.channels = channels
@@ -401,16 +414,17 @@ class Stream:
         self._av = import_pyav()
         self._path = path
         self._demuxer = CONTAINERS[container]
+        self._by_byte = container in BYTE_SEEK
         self._rest: NDArray[np.float32] = np.empty((0, max(1, channels)), np.float32)
         self._opened: list[_Container] = []
         try:
-            index = None if seek_points is None else self._unpack(seek_points)
+            self._index = None if seek_points is None else self._unpack(seek_points)
             self.container = self._open()
             self.track = self._select_track(self.container)
             self._frames = (
                 _decode_frames(self.container, self.track)
-                if index is None
-                else _decode_segments(self.container, self.track, index, self.open_decoder)
+                if self._index is None
+                else self._decode_from(self._index, 0)
             )
         except BaseException:
             self.close()
@@ -505,6 +519,40 @@ class Stream:
         frames = np.frombuffer(out, np.float32).reshape(-1, self.channels)
         return self._advance(len(frames), frames)
 
+    @property
+    def seekable(self) -> bool:
+        return self._index is not None
+
+    def seek(self, frame: int) -> None:
+        """Make `frame` the next one that `read` gives. Only if the stream is seekable.
+
+        Raises
+        ------
+        DecodeError
+            The frame cannot be reached.
+        """
+        assert self._index is not None
+        segment = bisect_right([anchor.start for anchor in self._index.anchors], frame)
+        ahead = frame - self._position
+        near = ahead >= 0 and (segment == self._segment or ahead < self.sample_rate // _NEAR)
+        if near and self._goes_on_by(ahead):
+            return
+        self._rest = self._rest[:0]
+        self._position = self._index.anchors[segment - 1].start if segment else 0
+        self._segment = segment
+        self.complaint = ""
+        self._frames = self._decode_from(self._index, segment)
+        ahead = frame - self._position
+        if self.skip(ahead) < ahead:
+            raise DecodeError(Code.TRUNCATED, f"the file is cut short or damaged{self.complaint}")
+
+    def _goes_on_by(self, frames: int) -> bool:
+        """Skip frames; return false where damage is in the way, and an anchor may lead past it."""
+        try:
+            return self.skip(frames) == frames
+        except DecodeError:
+            return False
+
     def skip(self, frames: int) -> int:
         """Decode and discard `frames` frames; returns and raises as `read` does."""
         return self._advance(frames, None)
@@ -519,7 +567,117 @@ class Stream:
                 out[done : done + count] = self._rest[:count]
             self._rest = self._rest[count:]
             done += count
+            self._position += count
         return done
+
+    def _decode_from(self, index: _kernel.PacketIndex, segment: int) -> Iterator[_AudioFrame]:
+        """Yield the frames from the start of a segment on, each segment by a decoder of its own.
+
+        Ends where a segment does not end where it did at the scan.
+        """
+        anchors = index.anchors
+        history: deque[_Packet] = deque(maxlen=index.pre_roll)
+        packets = _in_turn(self._packets_from(index, segment), continuous=index.continuous)
+        if segment:
+            history.extend(islice(packets, index.pre_roll))
+        decoder = self._decoder_behind(history)
+        position = anchors[segment - 1].start if segment else 0
+        count, leads_on = 0, False
+        for packet in packets:
+            if segment < len(anchors) and count == anchors[segment].packets:
+                if position != anchors[segment].start:
+                    return
+                segment, count = segment + 1, 0
+                self._segment = segment
+                if not leads_on:
+                    yield from self._decode_from(index, segment)
+                    return
+                if not index.forgets:
+                    decoder = self._decoder_behind(history)
+            if segment < len(anchors) and count == anchors[segment].packets - index.pre_roll:
+                leads_on = _is_at(index, anchors[segment], packet)
+            frames = decoder.decode(packet)
+            position += sum(frame.samples for frame in frames)
+            yield from frames
+            history.append(packet)
+            count += 1
+        if segment == len(anchors):
+            yield from decoder.decode(None)
+
+    def _decoder_behind(self, history: Iterable[_Packet]) -> _CodecContext:
+        """Return a decoder that is new at the first of these packets."""
+        decoder = self.open_decoder() if self._is_moved else self.track.codec_context
+        _discard(decoder, history)
+        return decoder
+
+    def _packets_from(self, index: _kernel.PacketIndex, segment: int) -> Iterator[_Packet]:
+        """Yield the packets from the first one of a segment's pre-roll on."""
+        if segment:
+            anchor = index.anchors[segment - 1]
+            before = sum(one.packets for one in index.anchors[:segment]) - index.pre_roll
+            for seek in self._seeks(index, anchor, before):
+                found = None
+                with suppress(self._av.FFmpegError):
+                    seek()
+                    packets = self.container.demux(self.track)
+                    found = self._find(index, anchor, islice(packets, _PACKETS_NEAR))
+                if found is not None:
+                    yield found
+                    yield from packets
+                    return
+        self._rewind()
+        packets = self.container.demux(self.track)
+        if segment:
+            packet = next(islice(packets, before, None), None)
+            if packet is None or not packet.size or not _is_at(index, anchor, packet):
+                raise DecodeError(
+                    Code.CHANGED,
+                    "the file's packets are not where they were when it was scanned: scan again",
+                )
+            yield packet
+        yield from packets
+
+    def _seeks(
+        self, index: _kernel.PacketIndex, anchor: _kernel.Anchor, before: int
+    ) -> Iterator[Callable[[], None]]:
+        """Yield ways to come near to an anchor; `before` is how many packets precede it."""
+        self._is_moved = True
+        if self._by_byte:
+            yield partial(self.container.seek, anchor.offset, unsupported_byte_offset=True)
+            return
+        time, base = anchor.time, self.track.time_base
+        if index.has_table and before < len(self.track.index_entries):
+            time = self.track.index_entries[before].timestamp
+        if time != _NO_TIME and base:
+            for back in _STEPS_BACK_S:
+                yield partial(self.container.seek, time - int(back / base), stream=self.track)
+
+    def _find(
+        self, index: _kernel.PacketIndex, anchor: _kernel.Anchor, packets: Iterator[_Packet]
+    ) -> _Packet | None:
+        """Return the first packet of an anchor's pre-roll, if it is among these."""
+        ordinal, offset = 0, -1
+        for packet in packets:
+            if not packet.size:
+                return None
+            ordinal = ordinal + 1 if packet.pos == offset else 0
+            offset = packet.pos
+            time = packet.pts if packet.dts is None else packet.dts
+            alike = ordinal == anchor.ordinal if self._by_byte else time == anchor.time
+            if (alike or index.has_table) and _is_at(index, anchor, packet):
+                return packet
+            if self._by_byte and offset is not None and offset > anchor.offset:
+                return None
+        return None
+
+    def _rewind(self) -> None:
+        """Begin again with the first packet."""
+        if self._is_moved:
+            self.close()
+            self._opened.clear()
+            self.container = self._open()
+            self.track = self._select_track(self.container)
+        self._is_moved = True
 
     def _change_error(self, now: str, then: str) -> DecodeError:
         if self._scanned:
@@ -571,27 +729,44 @@ def _decode_frames(container: _Container, track: _AudioStream) -> Iterator[_Audi
         yield from packet.decode()
 
 
-def _decode_segments(
-    container: _Container,
-    track: _AudioStream,
-    index: _kernel.PacketIndex,
-    open_decoder: Callable[[], _CodecContext],
-) -> Iterator[_AudioFrame]:
-    """Yield the frames of each segment, in order."""
-    history: deque[_Packet] = deque(maxlen=index.pre_roll)
-    decoder = track.codec_context
-    lengths = [anchor.packets for anchor in index.anchors]
-    packets = segment = 0
-    for packet in container.demux(track):
-        last = not packet.size
-        if not last and segment < len(lengths) and packets == lengths[segment]:
-            segment, packets = segment + 1, 0
-            if not index.forgets:
-                decoder = open_decoder()
-                _discard(decoder, history)
-        yield from decoder.decode(None if last else packet)
-        history.append(packet)
-        packets += 1
+def _follows(packet: _Packet, before: _Packet | None) -> bool:
+    """Return whether a packet's time stamp is where the one before it ended.
+
+    True if that cannot be told: as ``FfmpegFile::follows``.
+    """
+    if before is None or not before.duration or not packet.time_base:
+        return True
+    time, then = (one.pts if one.dts is None else one.dts for one in (packet, before))
+    base = packet.time_base
+    tolerance = max(2, base.denominator // (400 * base.numerator))
+    if time is None or then is None or before.duration <= 2 * tolerance:
+        return True
+    return bool(abs(time - then - before.duration) <= tolerance)
+
+
+def _in_turn(packets: Iterator[_Packet], *, continuous: bool) -> Iterator[_Packet]:
+    """Yield packets, but for the empty one at the end.
+
+    Raises
+    ------
+    DecodeError
+        Some are lost: demuxers go on behind damage with a later one.
+    """
+    before: _Packet | None = None
+    for packet in packets:
+        if not packet.size:
+            return
+        if continuous and not _follows(packet, before):
+            raise DecodeError(Code.TRUNCATED, "the file is cut short or damaged: packets are lost")
+        before = packet
+        yield packet
+
+
+def _is_at(index: _kernel.PacketIndex, anchor: _kernel.Anchor, packet: _Packet) -> bool:
+    """Return whether a packet is where the scan found the one of an anchor, and the same."""
+    if packet.pos != anchor.offset:
+        return False
+    return index.has_table or _kernel.packet_check(bytes(packet)) == anchor.check
 
 
 def _discard(decoder: _CodecContext, packets: Iterable[_Packet]) -> None:
@@ -612,6 +787,8 @@ class _Walk:
         self._anchors = anchors
         self.rule = anchor_rule(stream.codec)
         self.pre_roll = self.rule.pre_roll
+        self.continuous = True
+        """Whether each packet's time stamp is where the packet before it ended."""
 
     def frames(self) -> Iterator[_AudioFrame]:
         """Yield the frames of the whole file."""
@@ -619,8 +796,11 @@ class _Walk:
         decoder = stream.track.codec_context
         history: deque[tuple[_Packet, _Place]] = deque(maxlen=1 + MOST_PRE_ROLL)
         total = segment_start = segment_packets = 0
+        before: _Packet | None = None
         for packets, packet in enumerate(stream.container.demux(stream.track)):
             last = not packet.size
+            self.continuous = self.continuous and (last or _follows(packet, before))
+            before = packet
             rate = stream.sample_rate
             due = rate and not last and total - segment_start >= self.rule.spacing_s * rate
             if due and not self._anchors:
@@ -631,8 +811,8 @@ class _Walk:
             if due and segment_packets >= self.pre_roll:
                 place = _anchor_place([place for _, place in history], self.pre_roll)
             if place is not None:
-                before = [old for old, _ in list(history)[-self.pre_roll :]]
-                fresh = None if self.rule.forgets else self._try(packet, before, frames)
+                rolled = [old for old, _ in list(history)[-self.pre_roll :]]
+                fresh = None if self.rule.forgets else self._try(packet, rolled, frames)
                 if self.rule.forgets or fresh is not None:
                     self._anchors.append(_anchor(total, segment_packets, place))
                     segment_start, segment_packets = total, 0

@@ -195,12 +195,16 @@ class OggStream:
     ----------
     complaint : str
         The reason, in brackets, if decoding stopped before the end of the recording; else ``""``.
+    seekable : bool
+        False: it gives frames in order.
 
     Raises
     ------
     DecodeError
         The file cannot be opened, or is not what was scanned.
     """
+
+    seekable: Final = False
 
     def __init__(
         self, path: str, codec: str, sample_rate: int, channels: int, seek_points: bytes

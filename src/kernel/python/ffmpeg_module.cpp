@@ -221,15 +221,17 @@ void bind_ffmpeg(nb::module_& m) {
       .def(
           "__init__",
           [](PacketIndex* self, int64_t decoder_major, int64_t pre_roll, bool forgets, int64_t frames,
-             const std::vector<Anchor>& anchors) {
-            new (self) PacketIndex{decoder_major, pre_roll, forgets, frames, anchors, std::nullopt};
+             const std::vector<Anchor>& anchors, bool continuous) {
+            new (self) PacketIndex{decoder_major, pre_roll, forgets, frames, anchors, continuous, std::nullopt};
           },
-          nb::kw_only(), "decoder_major"_a, "pre_roll"_a, "forgets"_a, "frames"_a, "anchors"_a)
+          nb::kw_only(), "decoder_major"_a, "pre_roll"_a, "forgets"_a, "frames"_a, "anchors"_a,
+          "continuous"_a = false)
       .def_ro("decoder_major", &PacketIndex::decoder_major)
       .def_ro("pre_roll", &PacketIndex::pre_roll)
       .def_ro("forgets", &PacketIndex::forgets)
       .def_ro("frames", &PacketIndex::frames)
       .def_ro("anchors", &PacketIndex::anchors)
+      .def_ro("continuous", &PacketIndex::continuous)
       .def_prop_ro("has_table", [](const PacketIndex& self) { return self.table.has_value(); })
       .def("pack", &pack_index);
   m.def("index_mp4", &index_listed_packets, nb::kw_only(), "packets"_a, "skip"_a, "packet_frames"_a,

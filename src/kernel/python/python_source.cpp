@@ -44,6 +44,10 @@ class PythonSource : public Source {
     PyObject* last = spec.seek_points.empty() ? nullptr : points.ptr();
     stream_ = call_python([&] { return PyObject_CallFunctionObjArgs(opener, path.ptr(), last, nullptr); });
     if (!stream_) throw_raised();
+    const nb::object seekable = nb::steal(
+        call_python([&] { return PyObject_GetAttrString(stream_, "seekable"); }));
+    if (!seekable.is_valid()) PyErr_Clear();  // a stream without the attribute gives frames in order
+    seekable_ = seekable.is_valid() && seekable.ptr() == Py_True;
   }
   ~PythonSource() override {
     const WithGil held;
@@ -70,14 +74,20 @@ class PythonSource : public Source {
       complaint_ = nb::cast<std::string>(nb::borrow(stream_).attr("complaint"));
     return count;
   }
-  bool seekable() const override { return false; }
-  void seek(int64_t) override { throw std::logic_error("a Python stream does not seek"); }
+  bool seekable() const override { return seekable_; }
+  void seek(int64_t frame) override {
+    const WithGil held;
+    const nb::object done = nb::steal(
+        call_python([&] { return PyObject_CallMethod(stream_, "seek", "L", static_cast<long long>(frame)); }));
+    if (!done.is_valid()) throw_raised();
+  }
   std::string complaint() override { return complaint_; }
   bool system_failed() override { return false; }
 
  private:
   const int64_t frame_bytes_;
   PyObject* stream_ = nullptr;
+  bool seekable_ = false;
   std::string complaint_;
 };
 

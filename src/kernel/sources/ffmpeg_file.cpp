@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -172,6 +174,7 @@ void FfmpegFile::open() {
   last_offset_ = -1;
   ordinal_ = read_ = 0;
   has_found_ = false;
+  last_time_ = PacketPlace::NO_TIME;
   error_ = 0;
 }
 
@@ -181,7 +184,20 @@ void FfmpegFile::rewind() {
   open();
 }
 
+bool FfmpegFile::follows_last(const Packet* packet) const {
+  const Rational& base = track_->time_base;
+  const int64_t time = packet->dts == NO_TIMESTAMP ? packet->pts : packet->dts;
+  if (time == NO_TIMESTAMP || last_time_ == PacketPlace::NO_TIME || base.num <= 0 || base.den <= 0) return true;
+  // Time stamps are rounded, to a millisecond in some containers.
+  const int64_t tolerance = std::max<int64_t>(2, base.den / (400 * static_cast<int64_t>(base.num)));
+  if (last_duration_ <= 2 * tolerance || last_duration_ > INT32_MAX) return true;
+  constexpr int64_t MOST = int64_t{1} << 60;
+  if (time > MOST || time < -MOST || last_time_ > MOST || last_time_ < -MOST) return true;
+  return std::abs(time - last_time_ - last_duration_) <= tolerance;
+}
+
 bool FfmpegFile::next(Packet* packet) {
+  follows_ = true;
   if (has_found_) {
     has_found_ = false;
     std::swap(*packet, *found_.get());
@@ -197,6 +213,9 @@ bool FfmpegFile::next(Packet* packet) {
     }
     ++read_;
     if (packet->stream_index != track_->index) continue;
+    follows_ = follows_last(packet);
+    last_time_ = packet->dts == NO_TIMESTAMP ? packet->pts : packet->dts;
+    last_duration_ = packet->duration;
     ordinal_ = packet->pos == last_offset_ ? ordinal_ + 1 : 0;
     last_offset_ = packet->pos;
     place_ = {packet->pos, ordinal_, packet->dts == NO_TIMESTAMP ? packet->pts : packet->dts, 0};
@@ -229,6 +248,7 @@ bool FfmpegFile::find(const PacketPlace& place, bool from_start, int64_t number)
 }
 
 void FfmpegFile::seek(const PacketPlace& place, int64_t number) {
+  last_time_ = PacketPlace::NO_TIME;
   const bool timed = place.time != PacketPlace::NO_TIME;
   if (format_.byte_seek) {
     last_offset_ = -1;
@@ -239,6 +259,7 @@ void FfmpegFile::seek(const PacketPlace& place, int64_t number) {
       const int64_t time = place.time - back * track_->time_base.den / track_->time_base.num;
       if (library_.av_seek_frame(context_, track_->index, time, SEEK_BACKWARD) < 0) continue;
       last_offset_ = -1;
+      last_time_ = PacketPlace::NO_TIME;
       ++read_;
       if (find(place, false, number)) return;
     }

@@ -74,6 +74,9 @@ class FfmpegFile {
   // Where the packet that `next` gave stands; without a check, which takes time.
   const PacketPlace& place() const { return place_; }
 
+  // Whether the time stamp of that packet is where the packet before it ended; true if that cannot be told.
+  bool follows() const { return follows_; }
+
   // Whether `packet`, which `next` gave, is the one at `place`, if as many packets stand before it.
   bool is_at(const PacketPlace& place, const ffmpeg::Packet* packet) const;
 
@@ -94,6 +97,7 @@ class FfmpegFile {
   int open_input();
   void close();
   bool find(const PacketPlace& place, bool from_start, int64_t number);
+  bool follows_last(const ffmpeg::Packet* packet) const;
 
   const FfmpegFormat& format_;
   const FfmpegFunctions& library_;
@@ -105,6 +109,8 @@ class FfmpegFile {
   PacketPlace place_;
   PacketPointer found_;    // the packet that a seek has read
   bool has_found_ = false;
+  int64_t last_time_ = PacketPlace::NO_TIME, last_duration_ = 0;
+  bool follows_ = true;
   int64_t last_offset_ = -1, ordinal_ = 0, read_ = 0;
   int error_ = 0;
 };

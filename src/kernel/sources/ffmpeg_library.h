@@ -104,6 +104,7 @@ constexpr int INDEX_DISCARD = 2;                // AVINDEX_DISCARD_FRAME
 constexpr int SKIP_SAMPLES = 11;                // AV_PKT_DATA_SKIP_SAMPLES
 constexpr int64_t NO_TIMESTAMP = INT64_MIN;     // AV_NOPTS_VALUE
 constexpr int END_OF_FILE = -0x20464F45;        // AVERROR_EOF
+constexpr int INVALID_DATA = -0x41444E49;       // AVERROR_INVALIDDATA
 
 // enum AVSampleFormat
 enum SampleFormat { U8, S16, S32, FLT, DBL, U8P, S16P, S32P, FLTP, DBLP };

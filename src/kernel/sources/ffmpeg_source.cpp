@@ -39,13 +39,19 @@ class DemuxedPackets : public SegmentPackets {
       : library_(*format.library), index_(index), file_(place, format) {}
 
   void seek(size_t segment) override {
+    skips_ = false;
     if (segment)
       file_.seek(index_.anchors[segment - 1].place, index_.packets_of(segment).first);
     else
       file_.rewind();
   }
-  bool next(ffmpeg::Packet* packet) override { return file_.next(packet); }
-  int error() const override { return file_.error(); }
+  bool next(ffmpeg::Packet* packet) override {
+    if (!file_.next(packet)) return false;
+    // Where packets are damaged, demuxers go on with a later one.
+    skips_ = index_.continuous && !file_.follows();
+    return !skips_;
+  }
+  int error() const override { return skips_ ? ffmpeg::INVALID_DATA : file_.error(); }
   PacketPlace place() const override { return file_.place(); }
   bool is_at(const Anchor& anchor, const ffmpeg::Packet* packet) const override {
     return file_.is_at(anchor.place, packet);
@@ -58,6 +64,7 @@ class DemuxedPackets : public SegmentPackets {
   const FfmpegFunctions& library_;
   const PacketIndex& index_;
   FfmpegFile file_;
+  bool skips_ = false;
 };
 
 // By the table of their sizes.
@@ -329,6 +336,7 @@ void PacketHistory::feed(FfmpegDecoder* decoder, int64_t count) const {
 FfmpegWalk::FfmpegWalk(const Place& place, const FfmpegFormat& format)
     : format_(format), library_(*format.library), file_(place, format_), packet_(library_) {
   index_.decoder_major = library_.avcodec_version() >> 16;
+  index_.continuous = true;
 }
 
 void FfmpegWalk::set_rules(const AnchorRule& rule, const AnchorRule& rule_of_long_packets) {
@@ -409,6 +417,7 @@ int64_t FfmpegWalk::advance(int64_t frames) {
     error_ = more ? 0 : file_.error();
     ended_ = !more;
     if (error_) break;
+    index_.continuous = index_.continuous && (!more || file_.follows());
     const bool due = more && anchor_is_due();
     if (due && index_.anchors.empty()) set_pre_roll();
     error_ = due && place_is_unique() ? decode_at_anchor() : decode(decoder_.get(), more);

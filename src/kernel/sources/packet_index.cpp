@@ -86,7 +86,7 @@ std::pair<int64_t, int64_t> PacketIndex::packets_of(size_t segment) const {
 
 std::string pack(const PacketIndex& index) {
   std::string packed{PacketIndex::TAG, index.table ? VERSION_WITH_TABLE : VERSION,
-                     static_cast<char>(index.forgets)};
+                     static_cast<char>(index.forgets | index.continuous << 1)};
   for (const int64_t value : {index.decoder_major, index.pre_roll, index.frames,
                               static_cast<int64_t>(index.anchors.size())})
     put(&packed, static_cast<uint64_t>(value));
@@ -113,11 +113,12 @@ std::string pack(const PacketIndex& index) {
 }
 
 bool unpack(const char* packed, size_t size, PacketIndex* index) {
-  if (size < 7 || packed[0] != PacketIndex::TAG || (packed[2] & ~1)) return false;
+  if (size < 7 || packed[0] != PacketIndex::TAG || (packed[2] & ~3)) return false;
   if (packed[1] != VERSION && packed[1] != VERSION_WITH_TABLE) return false;
   size -= 4;
   if (checksum(packed, size) != std::string(packed + size, 4)) return false;
   index->forgets = packed[2] & 1;
+  index->continuous = packed[2] & 2;
   Unpacker from(packed + 3, size - 3);
   int64_t count = 0, change = 0, value = 0;
   if (!from.take(1 << 16, &index->decoder_major) || !from.take(MOST_PRE_ROLL, &index->pre_roll) ||

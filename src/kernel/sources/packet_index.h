@@ -67,6 +67,7 @@ struct PacketIndex {
   bool forgets = false;       // whether a decoder after its pre-roll gives what one decode in one go gives
   int64_t frames = 0;         // of the recording
   std::vector<Anchor> anchors;
+  bool continuous = false;    // whether each packet's time stamp is where the one before it ended
   std::optional<SizeTable> table;
 
   // The packets [first, stop) of a segment, with its pre-roll.
