@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +20,13 @@ from headrace.codecs._recording import Recording
 from headrace.failures import Code, Failure
 from tests.support.ffmpeg_files import (
     KINDS,
+    PROGRAM_KINDS,
     RARE_KINDS,
     aac_in_caf,
     plain_decode,
     uninterrupted_decode,
     write,
+    write_by_program,
 )
 from tests.support.native_fuzzing import fuzz
 from tests.support.sounds import medley
@@ -207,6 +210,27 @@ def test_rare_containers_keep_the_laws(
         muxer, encoder, bitrate, rate = RARE_KINDS[kind]
         channels = 2 if rate == RATE else 1
         write(path, sound("medley", channels)[: 11 * rate], muxer, encoder, bitrate, rate)
+    check_the_laws(path, rate, request)
+
+
+@pytest.mark.parametrize("kind", PROGRAM_KINDS)
+def test_what_other_programs_encode_keeps_the_laws(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """DTS, MLP, Speex, G.723.1; and Musepack and HE-AAC, where their encoders are installed."""
+    rate, channels, seconds, command = PROGRAM_KINDS[kind]
+    program = command.split()[0]
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    path = tmp_path / kind
+    write_by_program(path, medley(seconds * rate, channels).astype(np.float32), command, rate)
+    if kind.startswith(("he.", "two.")):  # its header is not in every packet of 2,048 frames
+        assert index_of(path).pre_roll * 2_048 > 1.9 * rate
+    check_the_laws(path, rate, request)
+
+
+def check_the_laws(path: Path, rate: int, request: pytest.FixtureRequest) -> None:
+    """Fail unless a recording is what its anchors say, in every order and by PyAV, too."""
     whole = whole_of(path)
     index = index_of(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
 
     from headrace import _kernel
 
-__all__ = ["KINDS", "RARE_KINDS", "aac_in_caf", "plain_decode", "uninterrupted_decode", "write"]
+__all__ = [
+    "KINDS",
+    "PROGRAM_KINDS",
+    "RARE_KINDS",
+    "aac_in_caf",
+    "plain_decode",
+    "uninterrupted_decode",
+    "write",
+    "write_by_program",
+]
 
 KINDS = {  # muxer, encoder, bits a second
     "a.m4a": ("ipod", "aac", 64_000),
@@ -55,7 +65,25 @@ RARE_KINDS = {  # muxer, encoder, bits a second; rate
     "a.eac3": ("eac3", "eac3", 96_000, 48_000),
     "a.amr": ("amr", "libopencore_amrnb", 12_200, 8_000),
     "a.rm": ("rm", "real_144", 0, 8_000),
+    "ms.avi": ("avi", "adpcm_ms", 0, 48_000),
+    "g726.wav": ("wav", "g726", 0, 8_000),
+    "nelly.flv": ("flv", "nellymoser", 0, 22_050),
 }
+
+PROGRAM_KINDS = {  # sample rate, channels, seconds; the program, and what stands before its output
+    "a.dts": (48_000, 2, 11, "ffmpeg -v error -i {wav} -c:a dca -strict -2 -b:a 768k"),
+    "mlp.mka": (48_000, 1, 7, "ffmpeg -v error -i {wav} -c:a mlp -strict -2"),
+    "g723.mka": (8_000, 1, 11, "ffmpeg -v error -i {wav} -c:a g723_1 -b:a 6300"),
+    "a.spx": (16_000, 1, 11, "ffmpeg -v error -i {wav} -c:a libspeex"),
+    "a.mpc": (48_000, 2, 21, "mpcenc --silent --quality 5 {wav}"),
+    "he.m4a": (48_000, 1, 46, "fdkaac -S -p 5 -b 32000 {wav} -o"),
+    "two.m4a": (48_000, 2, 46, "fdkaac -S -p 29 -b 32000 {wav} -o"),
+    "he.aac": (48_000, 1, 46, "fdkaac -S -p 5 -b 32000 -f 2 {wav} -o"),
+    "he.latm": (48_000, 1, 46, "fdkaac -S -p 5 -b 32000 -f 10 {wav} -o"),
+    "eld.m4a": (48_000, 2, 11, "fdkaac -S -p 39 -b 64000 {wav} -o"),
+}
+"""What PyAV has no encoder for. The last six need Debian's packages musepack-tools and, of its
+section non-free, fdkaac."""
 
 
 def aac_in_caf(path: Path, audio: NDArray[np.float32], rate: int = 48_000) -> None:
@@ -121,6 +149,15 @@ def write(
         for frame in turned.resample(None):
             out.mux(track.encode(frame))
         out.mux(track.encode(None))
+
+
+def write_by_program(path: Path, audio: NDArray[np.float32], command: str, rate: int) -> None:
+    """Encode audio of shape ``(frames, channels)`` by one of `PROGRAM_KINDS`."""
+    wav = path.with_name(f"{path.name}-source.wav")
+    soundfile.write(wav, audio, rate, subtype="PCM_16")
+    arguments = [one.format(wav=wav) for one in command.split()]
+    subprocess.run([*arguments, str(path)], check=True, stdin=subprocess.DEVNULL)
+    wav.unlink()
 
 
 def _as_float32(frame: Any) -> NDArray[np.float32]:

@@ -79,6 +79,13 @@ _RULES: Final = {
     "amr_wb": AnchorRule(2.0, 4, 0.3),
     "ra_144": AnchorRule(4.0, 4, 1.0),
     "aac": AnchorRule(4.0, 4),  # a new decoder costs as much as decoding 1.5 s
+    "aac_latm": AnchorRule(4.0, 4),
+    # Their predictors forget slowly: after a tenth of a second, steady tones still differ audibly.
+    "adpcm_g722": AnchorRule(2.0, 4, 0.5),
+    "adpcm_g726": AnchorRule(2.0, 4, 1.0),
+    "adpcm_g726le": AnchorRule(2.0, 4, 1.0),
+    "g723_1": AnchorRule(4.0, 4, 2.0),
+    "speex": AnchorRule(4.0, 4, 2.0),
     "mp3": AnchorRule(5.0, 4, 0.6),  # its reservoir of 511 bytes spans half a second at 8 kbps
     "opus": AnchorRule(4.0, 4, 0.32),
     # A packet may begin with the end of a frame of the one before it, and last a third of a second.
@@ -95,7 +102,8 @@ without being decoded. Those of Opus are dense, because a random window is decod
 
 LONG_AAC: Final = AnchorRule(20.0, 4, 2.0)
 """AAC whose packets have 2,048 frames carries spectral band replication, whose header need not be
-in every packet. There was no encoder to measure it with."""
+in every packet: before it the upper half of the spectrum is missing. An encoder was seen to write
+it in every tenth packet."""
 
 
 def anchor_rule(codec: str) -> AnchorRule:

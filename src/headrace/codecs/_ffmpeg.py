@@ -159,6 +159,7 @@ _ID3_FOOTER: Final = 0x10  # flag: the header is repeated at the end
 _MAX_PADDING: Final = 1 << 16  # zeros behind a tag
 _MAX_CHANNELS: Final = 1024  # libsndfile's SF_MAX_CHANNELS
 
+_AAC: Final = frozenset({"aac", "aac_latm"})
 _AAC_FRAMES: Final = 1024
 """Of a packet of AAC without spectral band replication."""
 _NO_TIME: Final = -(1 << 63)
@@ -820,7 +821,7 @@ class _Walk:
                     decoder, frames = fresh
             for frame in frames:
                 total += frame.samples
-                if not self._anchors and stream.codec == "aac" and frame.samples > _AAC_FRAMES:
+                if not self._anchors and stream.codec in _AAC and frame.samples > _AAC_FRAMES:
                     self.rule = LONG_AAC
                 yield frame
             if not last:

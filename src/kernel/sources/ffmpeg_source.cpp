@@ -16,6 +16,9 @@ constexpr int64_t NEAR = 4;
 // Packets of a pre-roll at most: as many as codecs/_anchors.py allows.
 constexpr int64_t MOST_PRE_ROLL = 200;
 
+// AAC, whose packets may turn out to be long ones; the second name is that of a stream that carries its own headers.
+bool is_aac(const std::string& codec) { return codec == "aac" || codec == "aac_latm"; }
+
 // The packets of a recording, from any segment on.
 class SegmentPackets {
  public:
@@ -344,7 +347,7 @@ void FfmpegWalk::set_rules(const AnchorRule& rule, const AnchorRule& rule_of_lon
   rule_of_long_packets_ = rule_of_long_packets;
   index_.pre_roll = rule.pre_roll;
   index_.forgets = rule.forgets;
-  const bool by_time = rule.pre_roll_s > 0 || codec() == "aac";
+  const bool by_time = rule.pre_roll_s > 0 || is_aac(codec());
   // One more, to compare the first with the one before it.
   history_ = std::make_unique<PacketHistory>(library_, 1 + (by_time ? MOST_PRE_ROLL : rule.pre_roll));
   decoder_ = std::make_unique<FfmpegDecoder>(file_, library_);
@@ -427,7 +430,7 @@ int64_t FfmpegWalk::advance(int64_t frames) {
     sample_rate_ = decoder_->sample_rate;
     channels_ = decoder_->channels;
     index_.frames += packet_frames_;
-    if (index_.anchors.empty() && codec() == "aac" && decoder_->longest > 1024)
+    if (index_.anchors.empty() && is_aac(codec()) && decoder_->longest > 1024)
       rule_ = rule_of_long_packets_;
     if (error_) ended_ = true;
   }
