@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["UpdateProgress", "progress_bar", "stderr_is_interactive"]
+__all__ = ["UpdateProgress", "announce", "progress_bar", "stderr_is_interactive"]
 
 
 class UpdateProgress(Protocol):
@@ -23,6 +24,23 @@ class UpdateProgress(Protocol):
 def stderr_is_interactive() -> bool:
     """Return whether standard error is a terminal, and this is not CI."""
     return sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("CI")
+
+
+def announce(sentence: str, show: bool | None = None) -> None:
+    """Say what is about to be done: to the log ``headrace``, or else where a bar is drawn.
+
+    Parameters
+    ----------
+    sentence : str
+        What is shown.
+    show : bool, optional
+        As in `progress_bar`.
+    """
+    log = logging.getLogger("headrace")
+    if log.isEnabledFor(logging.INFO):
+        log.info(sentence)
+    elif (stderr_is_interactive() if show is None else show) and sys.stderr is not None:
+        sys.stderr.write(sentence + "\n")
 
 
 @contextmanager

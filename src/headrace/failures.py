@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from headrace._formatting import escape_controls
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 __all__ = [
+    "TEMPORARY",
     "Code",
     "DecodeError",
     "Failure",
@@ -53,6 +54,10 @@ class Code(StrEnum):
     """A function given to `Windows.map` raised an error that the window may have caused."""
     MODEL = "MODEL"
     """A model given to `Windows.apply` raised an error that the window may have caused."""
+
+
+TEMPORARY: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION, Code.STALLED})
+"""Failures of the disk or the network. They say nothing about the recording."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import headrace
 from headrace import CatalogError, NoRecordingsError
+from headrace._formatting import format_bytes
 from headrace.catalog import _object_headers, _scan, find
+from headrace.cli import app
 from headrace.errors import StoreError
 from headrace.storage import index_text, read_tar
 from tests.support.bucket import serve_bucket
-from tests.support.object_server import Fault, ObjectServer
+from tests.support.object_server import Fault, ObjectServer, Request
 from tests.support.sounds import speechlike, write
 
 NAMES = [
@@ -424,3 +427,81 @@ def test_a_scan_that_is_interrupted_goes_on_where_it_was(
         assert len([one for one in server.requests if one.method == "GET"]) == 30
         assert len(catalog) == 80
         assert catalog.column("site").tolist() == ["A"] * 10 + [None] * 70
+
+
+@pytest.fixture(scope="module")
+def medleys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of recordings that a scan reads in three ways."""
+    top = tmp_path_factory.mktemp("medleys")
+    write(top / "a.wav", speechlike(100_000), 8_000, "WAV", "PCM_16")
+    write(top / "b.mp3", speechlike(300_000, seed=1), 16_000, "MP3", "MPEG_LAYER_III")
+    write(top / "c.ogg", speechlike(480_000, seed=2), 16_000, "OGG", "VORBIS")
+    write(top / "d.flac", speechlike(4_000, seed=3), 8_000, "FLAC", "PCM_16")
+    assert (top / "b.mp3").stat().st_size > 64 << 10
+    assert (top / "c.ogg").stat().st_size > 96 << 10
+    return top
+
+
+def test_a_scan_says_what_it_will_read(
+    medleys: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before the first request for an object, with the bytes; what is known is not read."""
+    sizes = {path.name: path.stat().st_size for path in medleys.iterdir()}
+    nbytes = format_bytes((16 << 10) + sizes["b.mp3"] + (96 << 10) + sizes["d.flac"])
+    reads = "1 by their first bytes, 1 by their first and last bytes, 2 whole"
+    said: list[int] = []
+    cache = tmp_path / "catalog.parquet"
+    with ObjectServer() as server, caplog.at_level("INFO", "headrace"):
+        server.add_folder(medleys)
+
+        def listen(_: Request) -> None:
+            said.append(len(caplog.records))
+
+        server.fault = listen
+        headrace.scan("s3://bucket", store=server.options, cache=cache)
+        headrace.scan("s3://bucket", store=server.options, cache=cache)
+    assert set(said) == {1}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Reading 4 objects: {reads}; about {nbytes}.",
+        "Nothing is read; 4 are known.",
+    ]
+
+
+def test_the_command_line_says_what_a_scan_will_read(
+    medleys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On standard error, whether that is a terminal or not; a disk cache is filled."""
+    with ObjectServer() as server:
+        server.add_folder(medleys)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+        given = ["--disk-cache", str(tmp_path / "kept"), "--disk-cache-size", "1 GiB"]
+        result = CliRunner().invoke(app, ["scan", "s3://bucket", *given])
+    assert result.exit_code == 0
+    assert "headrace: Reading 4 objects: 1 by their first bytes" in result.stderr
+    assert (tmp_path / "kept" / "CACHE").exists()
+
+
+def test_a_scan_feeds_the_disk_cache_of_loaders(medleys: Path, tmp_path: Path) -> None:
+    """What was read whole is not fetched again, neither by a loader nor by the next scan."""
+    cache: dict[str, Any] = {"disk_cache": tmp_path / "kept", "disk_cache_size": "100 MB"}
+    with ObjectServer() as server:
+        server.add_folder(medleys)
+        catalog = headrace.scan("s3://bucket", store=server.options, **cache)
+        server.requests.clear()
+        windows = catalog.filter(lambda row: row.format == "MP3").windows(8_000, 1.0)
+        loader = windows.loader(cache=tmp_path / "kept", cache_size="100 MB")
+        ours = [window.audio for window in loader]
+        headrace.scan("s3://bucket/b.mp3", store=server.options, **cache)
+        assert [one for one in server.requests if one.method == "GET"] == []
+        url = f"{server.url}/d.flac"
+        headrace.scan(url, **cache)
+        server.requests.clear()
+        headrace.scan(url, **cache, verify="decode")
+        assert len(server.requests) == 1  # its size and version are asked for
+    local = headrace.scan(str(medleys / "*.mp3"))
+    for one, other in zip(ours, local.windows(8_000, 1.0).loader(), strict=True):
+        assert (one == other.audio).all()
+    with pytest.raises(ValueError, match="disk_cache= and disk_cache_size= belong together"):
+        headrace.scan("s3://bucket", disk_cache=tmp_path)

@@ -615,6 +615,14 @@ class OggWalk:
     ) -> None: ...
     def advance(self, bytes: int) -> bool:
         """Go on for so many bytes or a few more; return False at the end of the file. No GIL."""
+    @property
+    def can_skip(self) -> bool:
+        """Whether the end of the file may tell how long it is: its pages so far are in order."""
+    def skip_to(self, offset: int) -> None:
+        """Go on at this byte, or at the first page behind it. There is no index then."""
+    @property
+    def is_continuous(self) -> bool:
+        """At the end, after `skip_to`: whether the last pages go on from the first ones."""
     def packed_index(self, *, decoder_major: int) -> bytes:
         """Return the packed `OggIndex`."""
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, cast, get_args, overload
@@ -18,6 +18,7 @@ from headrace._validation import arrow_errors_explained, check_choice, check_who
 from headrace.catalog import _parquet, _split, _table
 from headrace.catalog._damage import damaged_file_ids
 from headrace.catalog._headers import worker_count
+from headrace.catalog._indexes import Indexes
 from headrace.catalog._metadata import MetadataOptions, read_metadata
 from headrace.catalog._table import Row
 from headrace.codecs import Recording
@@ -61,6 +62,7 @@ class Catalog(Sequence[Recording]):
     root: str = ""
     failures: tuple[Failure, ...] = ()
     _store: Store | Stores | None = None
+    _indexes: Indexes = field(default_factory=Indexes)
 
     @classmethod
     def from_table(
@@ -146,7 +148,12 @@ class Catalog(Sequence[Recording]):
 
     def recording(self, row: int) -> Recording:
         """Return the recording in this row; rows count from 0."""
-        return Recording(*[value_at(row) for value_at in self._built_in])
+        return self._indexes.complete(Recording(*[value_at(row) for value_at in self._built_in]))
+
+    @property
+    def indexes(self) -> Indexes:
+        """Indexes that were made when recordings were read: for headrace itself."""
+        return self._indexes
 
     @property
     def store(self) -> Store | Stores | None:
@@ -159,6 +166,15 @@ class Catalog(Sequence[Recording]):
         import pyarrow.compute as pc
 
         return bool(pc.any(pc.match_substring(self._table["path"], "://")).as_py())
+
+    @cached_property
+    def has_put_off(self) -> bool:
+        """Whether a scan has put off the index of some recording."""
+        import pyarrow.compute as pc
+
+        of_ogg = pc.equal(self._table["format"], "OGGS")
+        lacking = pc.and_(of_ogg, pc.is_null(self._table["seek_points"]))
+        return bool(pc.any(lacking).as_py())
 
     @cached_property
     def _built_in(self) -> tuple[Callable[[int], Any], ...]:
@@ -729,7 +745,8 @@ class Catalog(Sequence[Recording]):
 
     def to_arrow(self) -> pa.Table:
         """Return all columns as an Arrow table; root and failures are in its metadata."""
-        return _parquet.with_metadata(self._table, self.root, self.failures)
+        table = self._indexes.filled(self._table)
+        return _parquet.with_metadata(table, self.root, self.failures)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return all columns as a pandas DataFrame; needs pandas."""
@@ -754,7 +771,7 @@ class Catalog(Sequence[Recording]):
         _parquet.write(self.to_arrow(), file)
 
     def _view(self, table: pa.Table) -> Catalog:
-        return Catalog(table, self.root, self.failures, self._store)
+        return Catalog(table, self.root, self.failures, self._store, self._indexes)
 
 
 class Split(dict[str, Catalog]):

@@ -18,8 +18,9 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from headrace._progress import progress_bar
-from headrace.codecs import probe
+from headrace._progress import announce, progress_bar
+from headrace.catalog._scan_reads import ScanReads
+from headrace.codecs import SMALL_FILE, ends_of, probe
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Code, Failure
 from headrace.storage import ObjectInfo, Place, StoreProblem, object_key
@@ -40,12 +41,6 @@ __all__ = ["read_object_headers"]
 _OBJECTS_AHEAD: Final = 512
 _BATCH: Final = 8
 """Objects per task."""
-
-_HEAD: Final = 16 << 10
-"""Bytes that are fetched first: more than most headers of WAV and FLAC have. A guess."""
-
-_SMALL: Final = 64 << 10
-"""Objects up to this many bytes are fetched whole."""
 
 _EMPTY: Final = "the file has 0 bytes"
 _CLOSED: Final = StoreProblem(Code.IO, "the scan was ended")
@@ -72,6 +67,7 @@ def read_object_headers(
     workers: int = 0,
     progress: bool | None = None,
     ogg_by_libsndfile: bool = False,
+    from_ends: bool = True,
     inspect: Callable[[Place, Recording], None] | None = None,
 ) -> Generator[Recording | Failure | None]:
     """Read the header of each object.
@@ -87,6 +83,8 @@ def read_object_headers(
         a size of -1 for one that was not.
     workers, progress, ogg_by_libsndfile, inspect
         As in `read_headers`.
+    from_ends : bool
+        As in `probe`.
 
     Yields
     ------
@@ -94,9 +92,15 @@ def read_object_headers(
         None for an object that has the size and the version given by `known`.
     """
     reader = _HeadReader(
-        objects, fetcher, known, ogg_by_libsndfile=ogg_by_libsndfile, inspect=inspect
+        objects,
+        fetcher,
+        known,
+        ogg_by_libsndfile=ogg_by_libsndfile,
+        from_ends=from_ends,
+        inspect=inspect,
     )
     count = len(objects.ids)
+    announce(str(reader.reads()), progress)
     batches = (range(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH))
     prefetcher = Prefetcher(
         map(reader.job, batches),
@@ -124,14 +128,27 @@ class _HeadReader:
         known: tuple[NDArray[np.int64], NDArray[np.int64], list[str | None]] | None,
         *,
         ogg_by_libsndfile: bool,
+        from_ends: bool,
         inspect: Callable[[Place, Recording], None] | None,
     ) -> None:
+        self._from_ends = from_ends
         self._objects = objects
         self._fetcher = fetcher
         self._known = known
         self._ogg_by_libsndfile = ogg_by_libsndfile
         self._inspect = inspect
         self._waiting: set[_Head] = set()
+
+    def reads(self) -> ScanReads:
+        """Return what will be read."""
+        reads = ScanReads()
+        sizes = self._objects.sizes.tolist()
+        for row, (name, size) in enumerate(zip(self._objects.ids, sizes, strict=True)):
+            if self._is_unchanged(row, size, self._objects.versions[row]):
+                reads.unchanged += 1
+            else:
+                reads.add(name, size, all_of_ogg=not self._from_ends)
+        return reads
 
     def job(self, rows: range) -> Job[list[Recording | Failure | None]]:
         """Return the job that reads the headers of some objects."""
@@ -154,11 +171,12 @@ class _HeadReader:
         head = _Head(self._objects.urls[row], self._objects.ids[row], size, version, offset)
         if size < 0:
             self._waiting.add(head)
-            self._fetcher.expect_head(head.url, _SMALL, head.answer.put)
+            self._fetcher.expect_head(head.url, SMALL_FILE, head.answer.put)
         elif size > 0:
             start = max(0, offset)
             key = object_key(head.url, start + size, version)
-            self._fetcher.expect(key, start, start + _head_bytes(size))
+            for first, stop in _ranges(head.file_id, size):
+                self._fetcher.expect(key, start + first, start + stop)
         return head
 
     def _is_unchanged(self, row: int, size: int, version: str | None) -> bool:
@@ -181,7 +199,7 @@ class _HeadReader:
             headers.append(None if head is None else self._read(row, head, cancelled))
 
     def _read(self, row: int, head: _Head, token: CancellationToken) -> Recording | Failure | None:
-        count = _head_bytes(head.size)
+        ranges = _ranges(head.file_id, head.size)
         if head.size < 0:
             answer = head.answer.get()
             self._waiting.discard(head)
@@ -190,7 +208,7 @@ class _HeadReader:
                     answer = StoreProblem(Code.EMPTY, _EMPTY)
                 return Failure(head.file_id, head.url, answer.code, answer.message)
             head.size, head.version = answer.size, answer.version
-            count = min(_SMALL, head.size)
+            ranges = [(0, min(SMALL_FILE, head.size))]
         if head.size == 0:
             return Failure(head.file_id, head.url, Code.EMPTY, _EMPTY)
         start = max(0, head.offset)
@@ -207,17 +225,20 @@ class _HeadReader:
                 token,
                 ogg_by_libsndfile=self._ogg_by_libsndfile,
                 version=head.version,
-                believe_flac=head.size > _SMALL,
+                from_ends=self._from_ends and head.size > SMALL_FILE,
             )
             if self._inspect is not None and not isinstance(header, Failure):
                 self._inspect(place, header)
         finally:
-            self._fetcher.release(key, start, start + count)
+            for first, stop in ranges:
+                self._fetcher.release(key, start + first, start + stop)
         if isinstance(header, Failure):
             return replace(header, path=head.url)
         defects = tuple(replace(one, path=head.url) for one in header.defects)
         return replace(header, path=head.url, defects=defects)
 
 
-def _head_bytes(size: int) -> int:
-    return size if size <= _SMALL else _HEAD
+def _ranges(name: str, size: int) -> list[tuple[int, int]]:
+    """Return the bytes of an object that its header is likely to need."""
+    ends = ends_of(name, size)
+    return [(0, ends.head), *([(size - ends.tail, size)] if ends.tail else [])]

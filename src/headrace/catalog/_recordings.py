@@ -10,10 +10,11 @@ import numpy as np
 from headrace._validation import arrow_errors_explained
 from headrace.catalog._objects import place_in
 from headrace.catalog._table import check_column
+from headrace.codecs import lacks_index
 from headrace.storage import Stores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -69,6 +70,22 @@ class Recordings:
         if len(self.catalogs) == 1:
             return 0
         return int(np.searchsorted(self._first_numbers, number, side="right")) - 1
+
+    def lacks_index(self, number: int) -> bool:
+        """Return whether the index of a recording has to be made before it is read."""
+        return self._have_put_off and lacks_index(self[number])
+
+    @cached_property
+    def _have_put_off(self) -> bool:
+        return any(catalog.has_put_off for catalog in self.catalogs)
+
+    def make_index(
+        self, number: int, fetcher: Fetcher | None, cancelled: Callable[[], bool]
+    ) -> None:
+        """Read recording `number` from begin to end, for its index; raises `DecodeError`."""
+        recording = self[number]
+        place = self.place(number, recording, fetcher)
+        self.catalogs[self.source(number)].indexes.make(recording, place, cancelled)
 
     def place(self, number: int, recording: Recording, fetcher: Fetcher | None) -> Place:
         """Return where the bytes of recording `number` are."""

@@ -27,10 +27,10 @@ from headrace.catalog._object_headers import read_object_headers
 from headrace.catalog._object_tars import open_object_tars
 from headrace.catalog._objects import ScannedObjects
 from headrace.catalog._tars import open_tars
-from headrace.catalog._verify import DECLARED, TEMPORARY, verify_recordings
+from headrace.catalog._verify import DECLARED, verify_recordings
 from headrace.errors import DamagedWarning, HeadraceWarning, NoRecordingsError
-from headrace.failures import Failure
-from headrace.storage import Fetcher, Stores, is_url
+from headrace.failures import TEMPORARY, Failure
+from headrace.storage import DiskCache, Fetcher, Stores, check_cache, is_url
 
 if TYPE_CHECKING:
     import os
@@ -58,6 +58,8 @@ def scan(
     metadata: bool = False,
     tz: str | tzinfo | None = None,
     time_pattern: str | None = None,
+    disk_cache: str | os.PathLike[str] | None = None,
+    disk_cache_size: str | int | None = None,
 ) -> Catalog:
     """Find recordings and read their headers in threads.
 
@@ -105,6 +107,11 @@ def scan(
         files are kept, unless `tz` or `time_pattern` has changed.
     tz, time_pattern
         As in `Catalog.with_metadata`.
+    disk_cache : str or path, optional
+        Folder that keeps what is fetched from a store. A loader that is given it as its ``cache=``
+        does not fetch that again.
+    disk_cache_size : int or str
+        The most bytes in that folder: a number, or such as ``"200 GiB"``.
 
     Returns
     -------
@@ -120,8 +127,9 @@ def scan(
         A file lies outside `root`, the patterns have no common folder, or `cache` is a file other
         than a catalog.
     ValueError, TypeError
-        `verify`, `decoder` or `workers` has another value, a pattern is not a string or path, there
-        is no such zone, or `time_pattern` is not as described.
+        `verify`, `decoder`, `workers` or `disk_cache_size` has another value, only one of
+        `disk_cache` and `disk_cache_size` is given, a pattern is not a string or path, there is no
+        such zone, or `time_pattern` is not as described.
     StoreError
         A store cannot be listed, or its package is missing.
     OSError, MemoryError
@@ -132,9 +140,11 @@ def scan(
     DamagedWarning
         Some files are damaged.
     HeadraceWarning
-        The cache is damaged. It has been renamed. Or metadata are missing or contradictory.
+        The cache is damaged. It has been renamed. Or the disk cache cannot be used, or metadata are
+        missing or contradictory.
     """
     threads = worker_count(workers)
+    cache_bytes = check_cache(disk_cache, disk_cache_size, "disk_cache")
     check_scan_options(verify, decoder)
     wanted = check_metadata_options(tz, time_pattern, metadata=metadata)
     earlier, warning = _load_cache(cache)
@@ -148,7 +158,8 @@ def scan(
         if stores is None:
             files = open_tars(find(patterns, root))
         else:
-            fetcher = stack.enter_context(closing(Fetcher(stores)))
+            fetcher = Fetcher(stores, cache=_disk_cache(disk_cache, cache_bytes))
+            stack.enter_context(closing(fetcher))
             found = fetcher.run(find_objects(urls, stores, None if root is None else str(root)))
             files = open_object_tars(found, fetcher)
         keep = None
@@ -164,10 +175,21 @@ def scan(
             fetcher=fetcher,
             keep=keep,
             metadata=reader,
+            with_indexes=verify == "decode",
         )
+        problem = None if fetcher is None else fetcher.problem
+    if problem is not None:
+        warnings.warn(problem[0].upper() + problem[1:], HeadraceWarning, stacklevel=2)
     if verify == "decode":
         table, failures = verify_recordings(
-            table, files.root, failures, cache, workers, progress, stores
+            table,
+            files.root,
+            failures,
+            cache,
+            workers,
+            progress,
+            stores,
+            None if stores is None else _disk_cache(disk_cache, cache_bytes),
         )
     check_any_usable(table, failures)
     catalog = Catalog(table, files.root, failures, stores)
@@ -198,6 +220,10 @@ def check_metadata_options(
         if value is not None:
             raise ValueError(f"{name}= is about the times of metadata: give metadata=True, too.")
     return None
+
+
+def _disk_cache(folder: str | os.PathLike[str] | None, size: int | None) -> DiskCache | None:
+    return None if folder is None or size is None else DiskCache(folder, size)
 
 
 def check_scan_options(verify: str, decoder: str) -> None:
@@ -251,6 +277,7 @@ def read_recordings(
     fetcher: Fetcher | None = None,
     keep: Callable[[pa.Table, Sequence[Failure]], None] | None = None,
     metadata: MetadataReader | None = None,
+    with_indexes: bool = False,
 ) -> tuple[pa.Table, tuple[Failure, ...]]:
     """Read the headers of new and changed files, and take those of other files from `earlier`.
 
@@ -271,6 +298,8 @@ def read_recordings(
         failures that have been found.
     metadata : MetadataReader, optional
         What makes the columns of metadata, if they are wanted.
+    with_indexes : bool
+        Do not put off the index of a recording.
 
     Returns
     -------
@@ -296,6 +325,7 @@ def read_recordings(
         decoder=decoder,
         fetcher=fetcher,
         metadata=metadata,
+        with_indexes=with_indexes,
     )
 
     try:
@@ -348,12 +378,13 @@ def _read_headers(
     decoder: Literal["auto", "ffmpeg", "libsndfile"],
     fetcher: Fetcher | None,
     metadata: MetadataReader | None,
+    with_indexes: bool,
 ) -> Generator[Recording | Failure | None]:
     """Return what reads the headers: see `read_recordings`. `rows` are those in `earlier`."""
     known = None
     made = metadata is None or (earlier is not None and metadata.options.made(earlier))
     if earlier is not None and rows is not None and made:
-        known = _sizes_and_times(earlier, rows, decoder)
+        known = _sizes_and_times(earlier, rows, decoder, with_indexes=with_indexes)
     inspect = None if metadata is None else metadata.read
     ogg_by_libsndfile = decoder == "libsndfile"
     if fetcher is not None and isinstance(files, ScannedObjects):
@@ -364,6 +395,7 @@ def _read_headers(
             workers=workers,
             progress=progress,
             ogg_by_libsndfile=ogg_by_libsndfile,
+            from_ends=not with_indexes,
             inspect=inspect,
         )
     return read_headers(
@@ -489,6 +521,8 @@ def _sizes_and_times(
     earlier: pa.Table,
     rows: NDArray[np.int64],
     decoder: Literal["auto", "ffmpeg", "libsndfile"],
+    *,
+    with_indexes: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return size (-1 if unknown), time of change and offset (-1 for a file) of some rows."""
     import pyarrow as pa
@@ -503,6 +537,9 @@ def _sizes_and_times(
         pc.equal(earlier["format"], "MP3"), pc.is_null(earlier["seek_points"])
     )
     is_unknown = (rows < 0) | without_seek_points.to_numpy()[rows]
+    if with_indexes:
+        put_off = pc.and_(pc.equal(earlier["format"], "OGGS"), pc.is_null(earlier["seek_points"]))
+        is_unknown |= put_off.to_numpy()[rows]
     if decoder != "auto":  # then Vorbis and Opus in Ogg that another one decodes are read again
         has_ogg_codec = pc.is_in(
             pc.utf8_lower(earlier["subtype"]), value_set=pa.array(["opus", "vorbis"])

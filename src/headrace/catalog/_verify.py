@@ -31,8 +31,8 @@ from headrace.codecs import (
     source_format,
 )
 from headrace.concurrency import Job, Prefetcher, Task
-from headrace.failures import Code, Failure
-from headrace.storage import Fetcher, Stores
+from headrace.failures import TEMPORARY, Code, Failure
+from headrace.storage import DiskCache, Fetcher, Stores
 
 if TYPE_CHECKING:
     import os
@@ -44,15 +44,10 @@ if TYPE_CHECKING:
     from headrace.concurrency import CancellationToken
     from headrace.storage import Place, Store
 
-__all__ = ["DECLARED", "TEMPORARY", "verify_recordings"]
+__all__ = ["DECLARED", "verify_recordings"]
 
 DECLARED: Final = "declared_frames"
 """Column of the frames that headers declare: null for a recording that has not been decoded."""
-
-TEMPORARY: Final = frozenset({Code.IO, Code.MISSING, Code.PERMISSION, Code.STALLED})
-"""Failures of the disk or the network. They say nothing about the recording, so the next scan
-decodes it again."""
-
 
 _SAVE_INTERVAL_S: Final = 60.0
 """How much work a crash of the machine may cost."""
@@ -83,6 +78,7 @@ def verify_recordings(
     workers: int | Literal["auto"],
     progress: bool | None,
     store: Store | Stores | None = None,
+    disk_cache: DiskCache | None = None,
 ) -> tuple[pa.Table, tuple[Failure, ...]]:
     """Decode each recording that has not been decoded before.
 
@@ -102,6 +98,8 @@ def verify_recordings(
         As in `read_headers`.
     store : Store or Stores, optional
         Where the recordings are, if they are no files.
+    disk_cache : DiskCache, optional
+        What keeps bytes of objects that are fetched. It is closed.
 
     Returns
     -------
@@ -150,7 +148,7 @@ def verify_recordings(
     rows = iter(rows_to_decode.tolist())
     saved_at = time.monotonic()
     done = damaged = 0
-    fetcher = Fetcher(store) if isinstance(store, Stores) else None
+    fetcher = Fetcher(store, cache=disk_cache) if isinstance(store, Stores) else None
     prefetcher = Prefetcher(
         _jobs(table.take(rows_to_decode), store, fetcher),
         workers=workers,

@@ -241,6 +241,17 @@ def scan_command(
             help="Update this catalog: read only new and changed files, or resume decoding.",
         ),
     ] = None,
+    disk_cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep what is fetched from a store, for loaders with this cache=.",
+        ),
+    ] = None,
+    disk_cache_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help='The most bytes in that folder, such as "200 GiB".'),
+    ] = None,
     failures: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="List the damaged files in FILE.csv or FILE.parquet."),
@@ -292,6 +303,8 @@ def scan_command(
                 metadata=metadata,
                 tz=tz,
                 time_pattern=time_pattern,
+                disk_cache=disk_cache,
+                disk_cache_size=disk_cache_size,
             )
         except NoRecordingsError as error:
             if failures is not None:

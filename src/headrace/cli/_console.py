@@ -6,6 +6,7 @@ The result goes to standard output, everything else to standard error.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import warnings
 from contextlib import contextmanager
@@ -87,7 +88,7 @@ def errors_printed_as_sentences(
     def print_warning(message: Warning | str, *_: object, **__: object) -> None:
         print_message(str(message))
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _log_printed():
         warnings.simplefilter("always", HeadraceWarning)
         if ignore is not None:
             warnings.simplefilter("ignore", ignore)
@@ -114,6 +115,25 @@ def errors_printed_as_sentences(
         except (HeadraceError, ValueError) as error:
             print_message(str(error))
             raise typer.Exit(2) from error
+
+
+@contextmanager
+def _log_printed() -> Iterator[None]:
+    """Print what the library says to its log."""
+
+    class Printer(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            print_message(record.getMessage())
+
+    log, printer = logging.getLogger("headrace"), Printer()
+    level = log.level
+    log.addHandler(printer)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(printer)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from headrace import _kernel
 from headrace.codecs._formats import SAMPLE_BYTES, seeks_exactly
+from headrace.codecs._ogg import lacks_index
 
 if TYPE_CHECKING:
     from headrace.codecs._recording import Recording
@@ -28,6 +29,11 @@ _HEAD: Final = 16 << 10
 """What a decoder reads of the begin of a FLAC file, and of one with a long header."""
 
 
+_MOST_WALKED: Final = 4 << 20
+"""Of files whose index is still to be made, those up to this many bytes are fetched whole ahead of
+the reader: minutes of audio. Larger ones would take room from other reads. A guess."""
+
+
 @dataclass(frozen=True, slots=True)
 class ByteRange:
     """Bytes ``[start, stop)`` of a recording's file.
@@ -36,13 +42,13 @@ class ByteRange:
     ----------
     start, stop : int
         Bytes.
-    is_head : bool
-        Whether they are read each time when the file is opened, and by nothing else.
+    keep : bool
+        Whether they are likely to be read again, after this span.
     """
 
     start: int
     stop: int
-    is_head: bool = False
+    keep: bool = False
 
 
 def byte_ranges(
@@ -78,9 +84,11 @@ def byte_ranges(
         head = extra if extra <= _SMALL else _HEAD
         if extra <= 1 << 20:
             data = [(start * width, min(size, extra + stop * width))]
+    elif lacks_index(recording):  # it is read from begin to end to make one
+        return [ByteRange(0, size, keep=True)] if size <= _MOST_WALKED else []
     elif recording.seek_points:
         data = _kernel.byte_ranges(recording.seek_points, start, stop, size)
-    ranges = [ByteRange(0, head, is_head=True)] if head else []
+    ranges = [ByteRange(0, head, keep=True)] if head else []
     for begin, end in data:
         if begin >= end:
             continue

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeAlias
 import numpy as np
 
 from headrace import _kernel
-from headrace.codecs._anchors import OGG_RULES
+from headrace.codecs._anchors import OGG_DECODER, OGG_RULES, OGG_VERSION
 from headrace.codecs._ffmpeg import raise_error
 from headrace.codecs._ffmpeg_library import (
     check_major,
@@ -36,7 +36,20 @@ if TYPE_CHECKING:
 
     from headrace.codecs._recording import Recording
 
-__all__ = ["CONTAINER", "OggStream", "defects_of", "has_ogg_extension", "header_of", "walk_ogg"]
+__all__ = [
+    "CONTAINER",
+    "HEAD_BYTES",
+    "TAIL_BYTES",
+    "OggStream",
+    "decoder_now",
+    "defects_of",
+    "has_ogg_extension",
+    "header_of",
+    "lacks_index",
+    "make_index",
+    "walk_ends",
+    "walk_ogg",
+]
 
 # PyAV's types; PyAV need not be installed.
 _AudioFrame: TypeAlias = Any
@@ -47,8 +60,17 @@ CONTAINER: Final = "OGGS"
 
 _EXTENSIONS: Final = frozenset({".oga", ".ogg", ".ogv", ".ogx", ".opus"})
 
+_STEP: Final = 4 << 10  # bytes of the begin of a file that are looked at together
 _WALKED_AT_ONCE: Final = 1 << 22
 """Bytes: how often a scan checks whether it is cancelled."""
+
+HEAD_BYTES: Final = 48 << 10
+TAIL_BYTES: Final = 48 << 10
+"""What usually shows how long a file is: headers and two pages of audio, and the last two pages.
+Pages have 4 KiB (libvorbis) or a second of audio (opusenc, FFmpeg): 20 KiB at 160 kbps."""
+
+_LARGE_TAIL_BYTES: Final = 192 << 10
+"""For a second try: three of the largest pages, of 64 KiB."""
 
 
 def has_ogg_extension(name: str) -> bool:
@@ -74,6 +96,50 @@ def walk_ogg(place: Place, cancelled: Callable[[], bool] = lambda: False) -> _ke
     DecodeError
         The system cannot read the file.
     """
+    walk = _begin_walk(place)
+    while walk.advance(_WALKED_AT_ONCE) and not cancelled():
+        pass
+    raise_error(walk.error)
+    return walk if walk.usable else None
+
+
+def walk_ends(place: Place) -> _kernel.OggWalk | None:
+    """Walk over the begin and the end of a file, to find its length, but no index.
+
+    Returns
+    -------
+    OggWalk or None
+        None where these do not show the length: the file is short, damaged, made of several
+        streams, or its granule positions are not those of its packets. Then `walk_ogg` is needed.
+
+    Raises
+    ------
+    DecodeError
+        The system cannot read the file.
+    """
+    size = place.size()
+    for tail_bytes in (TAIL_BYTES, _LARGE_TAIL_BYTES):
+        if size <= HEAD_BYTES + tail_bytes:
+            return None
+        walk = _begin_walk(place)
+        walk.advance(HEAD_BYTES // 2)
+        raise_error(walk.error)
+        steps = HEAD_BYTES // 2 // _STEP
+        while steps and not walk.can_skip and walk.advance(_STEP):
+            steps -= 1
+        raise_error(walk.error)
+        if not walk.can_skip:
+            return None
+        walk.skip_to(size - tail_bytes)
+        while walk.advance(_WALKED_AT_ONCE):
+            pass
+        raise_error(walk.error)
+        if walk.is_continuous:
+            return walk
+    return None
+
+
+def _begin_walk(place: Place) -> _kernel.OggWalk:
     try:
         file = _opened(place)
     except OSError as error:
@@ -85,13 +151,65 @@ def walk_ogg(place: Place, cancelled: Callable[[], bool] = lambda: False) -> _ke
         opus=(opus.spacing_s, opus.pre_roll, opus.pre_roll_s),
     )
     raise_error(walk.error)
-    while walk.advance(_WALKED_AT_ONCE) and not cancelled():
-        pass
-    raise_error(walk.error)
-    return walk if walk.usable else None
+    return walk
 
 
-def header_of(walk: _kernel.OggWalk) -> Header:
+def lacks_index(recording: Recording) -> bool:
+    """Return whether the scan has put off the index of a recording: see `walk_ends`."""
+    return recording.format == CONTAINER and recording.seek_points is None
+
+
+def make_index(recording: Recording, place: Place, cancelled: Callable[[], bool]) -> bytes:
+    """Return the packed index of a recording whose scan has put it off. The file is read once.
+
+    If `cancelled` returns true, the result is meaningless.
+
+    Raises
+    ------
+    DecodeError
+        The file cannot be read, or is another one than its begin and its end told the scan.
+    """
+    if recording.decoder is not None and recording.decoder != decoder_now():
+        check_major(_major_in(recording.decoder))
+    place, store = place.watched()
+    try:
+        walk = walk_ogg(place, cancelled)
+    except DecodeError:
+        _raise_error_of(store)
+        raise
+    _raise_error_of(store)
+    if cancelled():
+        return b""
+    if walk is None or (walk.codec, walk.sample_rate, walk.channels) != (
+        recording.subtype,
+        recording.sample_rate,
+        recording.channels,
+    ):
+        raise DecodeError(Code.CHANGED, "it is not the file that was scanned: scan again")
+    if walk.frames > recording.frames:
+        raise DecodeError(
+            Code.HEADER_MISMATCH,
+            f"it holds {walk.frames} frames, and its last page says {recording.frames}: scan it "
+            'with verify="decode"',
+        )
+    return walk.packed_index(decoder_major=decoder_major())
+
+
+def _raise_error_of(store: _kernel.WatchedStore | None) -> None:
+    raise_error(None if store is None else store.error)
+
+
+def decoder_now() -> str:
+    """Return how a catalog names the decoder of this machine."""
+    return OGG_DECODER.format(major=decoder_major(), version=OGG_VERSION)
+
+
+def _major_in(decoder: str) -> int:
+    digits = decoder.removeprefix("libavcodec ").partition(",")[0]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def header_of(walk: _kernel.OggWalk, *, with_index: bool = True) -> Header:
     """Return the header of what has been walked over.
 
     Raises
@@ -108,7 +226,7 @@ def header_of(walk: _kernel.OggWalk) -> Header:
             "recording has: it is damaged",
         )
     _open_decoder(walk.codec, walk.extradata)
-    packed = walk.packed_index(decoder_major=decoder_major())
+    packed = walk.packed_index(decoder_major=decoder_major()) if with_index else None
     return Header(CONTAINER, walk.codec, walk.sample_rate, walk.channels, walk.frames, packed)
 
 

@@ -41,7 +41,7 @@ def probe(
     *,
     ogg_by_libsndfile: bool = False,
     version: str | None = None,
-    believe_flac: bool = False,
+    from_ends: bool = False,
 ) -> Recording | Failure:
     """Read the header of a recording; decode the recording if FFmpeg's containers have to be read.
 
@@ -57,9 +57,10 @@ def probe(
         Whether libsndfile decodes Vorbis and Opus in Ogg; else FFmpeg does.
     version : str, optional
         What identifies the bytes of an object in a store.
-    believe_flac : bool
-        Take the length that the header of a FLAC file declares, if the file can be that long,
-        without looking for its last frame.
+    from_ends : bool
+        Read as little as possible. Take the length that the header of a FLAC file declares, if the
+        file can be that long, without looking for its last frame. Take the length of Vorbis and
+        Opus in Ogg from the first and the last pages, if they can tell it, without an index.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def probe(
             file_id,
             cancelled,
             ogg_by_libsndfile=ogg_by_libsndfile,
-            believe_flac=believe_flac,
+            from_ends=from_ends,
         )
         code, message = store.error if store and store.error else ("", "")
     except OSError as error:
@@ -91,17 +92,18 @@ def _probe(
     cancelled: Callable[[], bool],
     *,
     ogg_by_libsndfile: bool,
-    believe_flac: bool,
+    from_ends: bool,
 ) -> Recording:
     mode, size, mtime_ns = _status(place)
     if not stat.S_ISREG(mode):
         raise DecodeError(Code.NOT_AUDIO, "not a regular file")
-    found = _read_natively(place, believe_flac=believe_flac)
+    found = _read_natively(place, from_ends=from_ends)
     if found is None:
         if size == 0:
             raise DecodeError(Code.EMPTY, "the file has 0 bytes")
         name = place.path if place.is_whole_file else file_id
-        found = _find(place, name, cancelled, ogg_by_libsndfile=ogg_by_libsndfile)
+        as_ogg = partial(_as_ogg, place, cancelled, from_ends=from_ends)
+        found = _find(place, name, cancelled, as_ogg, ogg_by_libsndfile=ogg_by_libsndfile)
     header = found.header
     recording = Recording(
         id=file_id,
@@ -114,10 +116,15 @@ def _probe(
         size=size,
         mtime_ns=mtime_ns,
         seek_points=header.seek_points,
-        decoder=_ffmpeg.decoder_name(header.seek_points),
+        decoder=_decoder_name(header),
         offset=place.offset,
     )
     return replace(recording, defects=found.defects_of(recording))
+
+
+def _decoder_name(header: Header) -> str | None:
+    put_off = header.format == _ogg.CONTAINER and header.seek_points is None
+    return _ogg.decoder_now() if put_off else _ffmpeg.decoder_name(header.seek_points)
 
 
 class _Found(NamedTuple):
@@ -141,11 +148,11 @@ def _false_claims(recording: Recording, place: Place) -> tuple[Failure, ...]:
     return () if claim is None else (claim,)
 
 
-def _read_natively(place: Place, *, believe_flac: bool) -> _Found | None:
+def _read_natively(place: Place, *, from_ends: bool) -> _Found | None:
     """Return what the kernel says of a WAV or FLAC file that it reads itself, else None."""
     own = None
     if sys.platform != "win32":
-        own = _kernel.probe_header(place.native, believe_flac)
+        own = _kernel.probe_header(place.native, believe_flac=from_ends)
     if own is None:
         return None
     header = Header(*own[:5], own[6] or None)
@@ -154,14 +161,19 @@ def _read_natively(place: Place, *, believe_flac: bool) -> _Found | None:
 
 
 def _find(
-    place: Place, name: str, cancelled: Callable[[], bool], *, ogg_by_libsndfile: bool
+    place: Place,
+    name: str,
+    cancelled: Callable[[], bool],
+    as_ogg: Callable[[], _Found | None],
+    *,
+    ogg_by_libsndfile: bool,
 ) -> _Found:
     """Return what a file is, or raise `DecodeError` if the file cannot be used."""
     # The kernel recognises MP3 by its packets, and Ogg by its pages, whatever the name. It is asked
     # first only where the name suggests it, so that other files are not opened once more.
-    asked = {
+    asked: dict[str, Callable[[], _Found | None]] = {
         "MP3": partial(_as_mp3, place),
-        "OGG": _nothing if ogg_by_libsndfile else partial(_as_ogg, place, cancelled),
+        "OGG": _nothing if ogg_by_libsndfile else as_ogg,
     }
     named = {"MP3": has_mp3_extension(name), "OGG": _ogg.has_ogg_extension(name)}
     for format_, ask in asked.items():
@@ -173,7 +185,7 @@ def _find(
         if error.code is not Code.NOT_AUDIO:
             raise
         found = None if named["MP3"] else _as_mp3(place)
-        return found or _as_ogg(place, cancelled) or _measure_with_ffmpeg(place, error, cancelled)
+        return found or as_ogg() or _measure_with_ffmpeg(place, error, cancelled)
     if not named.get(header.format, True) and (found := asked[header.format]()):
         return found
     _check_header(header)
@@ -195,8 +207,12 @@ def _as_mp3(place: Place) -> _Found | None:
     return _Found(header, partial(defects_of, scan=scan))
 
 
-def _as_ogg(place: Place, cancelled: Callable[[], bool]) -> _Found | None:
+def _as_ogg(
+    place: Place, cancelled: Callable[[], bool], *, from_ends: bool = False
+) -> _Found | None:
     """Return what the kernel finds in an Ogg file, or None if it is not Vorbis or Opus."""
+    if from_ends and (ends := _ogg.walk_ends(place)):
+        return _Found(_ogg.header_of(ends, with_index=False), _no_defects)
     walk = _ogg.walk_ogg(place, cancelled)
     return (
         None if walk is None else _Found(_ogg.header_of(walk), partial(_ogg.defects_of, walk=walk))

@@ -57,6 +57,16 @@ class CancellationToken:
         """Return whether to stop."""
         return bool(self.flag[0]) or (self.heartbeat is not None and bool(self.heartbeat[0]))
 
+    def begin_item(self, number: int) -> None:
+        """Report the item that the task works on."""
+        if self.heartbeat is not None:
+            self.heartbeat[2] = number
+
+    def beat(self) -> None:
+        """Report progress."""
+        if self.heartbeat is not None and self.heartbeat[1] != _NONE:
+            self.heartbeat[1] = (self.heartbeat[1] + 1) & 0xFFFF
+
     @contextmanager
     def stall_watch_paused(self) -> Iterator[None]:
         """Pause the watch for stalls: a user's function may take any time."""

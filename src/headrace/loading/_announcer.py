@@ -71,7 +71,7 @@ class Announcer:
                     self._fetcher.store.hint(key, run)
                     announced.append((key, 0, 0))
             for one in byte_ranges(recording, low, high, found):
-                self._fetcher.expect(key, base + one.start, base + one.stop, keep=one.is_head)
+                self._fetcher.expect(key, base + one.start, base + one.stop, keep=one.keep)
                 announced.append((key, base + one.start, base + one.stop))
         group.announced = announced
 

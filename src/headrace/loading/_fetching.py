@@ -6,7 +6,6 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from headrace._validation import parse_bytes
 from headrace.errors import HeadraceWarning
 from headrace.storage import DiskCache, FetchCounts, Fetcher
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from headrace.catalog import Recordings
     from headrace.loading._plan import Plan
 
-__all__ = ["FetchTotals", "check_cache", "make_fetcher"]
+__all__ = ["FetchTotals", "make_fetcher"]
 
 
 def make_fetcher(
@@ -48,21 +47,6 @@ def make_fetcher(
         stall_timeout_s=None if stall_timeout_s is None else 0.9 * stall_timeout_s,
         cache=None if cache is None or cache_size is None else DiskCache(cache, cache_size),
     )
-
-
-def check_cache(cache: str | os.PathLike[str] | None, cache_size: str | int | None) -> int | None:
-    """Return the size of a loader's disk cache in bytes, or None without one.
-
-    Raises
-    ------
-    ValueError
-        Only one of the two arguments is given, or the size is no number of bytes.
-    """
-    if (cache is None) != (cache_size is None):
-        raise ValueError(
-            'cache= and cache_size= belong together: cache="/nvme/headrace", cache_size="200 GiB".'
-        )
-    return None if cache_size is None else parse_bytes(cache_size, "cache_size")
 
 
 @dataclass(slots=True)

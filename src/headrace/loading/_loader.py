@@ -29,7 +29,7 @@ from headrace.errors import ClosedError, InvalidWindowsError, ReadError
 from headrace.loading._batch_map import BatchMap
 from headrace.loading._buffers import BufferPool
 from headrace.loading._catalog_columns import CatalogColumns
-from headrace.loading._fetching import FetchTotals, check_cache, make_fetcher
+from headrace.loading._fetching import FetchTotals, make_fetcher
 from headrace.loading._ledger import Ledger, parse_max_failures
 from headrace.loading._plan import Plan
 from headrace.loading._reader import Reader
@@ -38,6 +38,7 @@ from headrace.loading._transforming_reader import read_function
 from headrace.loading._work_items import limit_deliveries
 from headrace.loading._work_results import WorkResult, make_job
 from headrace.observe import Live, Meter, record_trace
+from headrace.storage import check_cache
 
 if TYPE_CHECKING:
     import os

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from headrace import _kernel
 from headrace.codecs import libsndfile_functions, seek_point_bytes, source_format
 from headrace.dsp import kernel_info, resampler
-from headrace.failures import Code, Failure
+from headrace.failures import TEMPORARY, Code, DecodeError, Failure
 from headrace.loading._announcer import Announcer
 from headrace.loading._plan import chunk_outputs
 from headrace.observe import ReadTiming, seconds_queued
@@ -158,6 +158,8 @@ class Reader:
         self._stalled_recordings: set[int] = set()
         self._samples = plan.workers > 0
         self._groups = count()
+        self._indexed: set[int] = set()
+        self._unreadable: dict[int, tuple[Code, str]] = {}  # recordings, with the reason
         points = max(map(seek_point_bytes, plan.kinds), default=0)
         self._recording = lru_cache(maxsize=max(64, _CACHE_BYTES // (512 + points)))(
             self._recording_at
@@ -214,13 +216,14 @@ class Reader:
         ids: list[str] = []
         paths: list[str] = []
         for read in group.reads:
+            problem = self._problem_of(read.recording, token)
             recording, file = self._recording(read.recording)
             ids += [recording.id] * len(read.starts)
             paths += [recording.path] * len(read.starts)
-            if read.recording in self._stalled_recordings:
+            if problem is not None:
                 for row in range(read.row, read.row + len(read.starts)):
                     rows[row - first][...] = 0
-                    failures[row] = self._failure(group, row, Code.STALLED, _STALLED)
+                    failures[row] = self._failure(group, row, *problem)
                 continue
             requests.append(
                 _kernel.ReadRequest(recording=file, starts=read.starts, row=read.row - first)
@@ -254,6 +257,43 @@ class Reader:
         )
         sampled = self._samples and next(self._groups) % _SAMPLED == 0
         return GroupResult(group.begin, ids, paths, failures, timing, sampled=sampled)
+
+    def _problem_of(self, number: int, token: CancellationToken) -> tuple[Code, str] | None:
+        """Return why a recording cannot be read; make its index first, if it has none.
+
+        Raises
+        ------
+        ReadCancelledError
+            `token` was cancelled.
+        """
+        if number in self._stalled_recordings:
+            return Code.STALLED, _STALLED
+        if number in self._indexed:
+            return self._unreadable.get(number)
+        if self._recordings.lacks_index(number):
+            problem = self._make_index(number, token)
+            if problem is not None and problem[0] in TEMPORARY:
+                return problem
+            if problem is not None:
+                self._unreadable[number] = problem
+        self._indexed.add(number)
+        return self._unreadable.get(number)
+
+    def _make_index(self, number: int, token: CancellationToken) -> tuple[Code, str] | None:
+        token.begin_item(number)
+
+        def cancelled() -> bool:
+            token.beat()
+            return token()
+
+        problem = None
+        try:
+            self._recordings.make_index(number, self._fetcher, cancelled)
+        except DecodeError as error:
+            problem = error.code, error.message
+        if token():
+            raise ReadCancelledError
+        return problem
 
     def exclude_stalled(self, group: ReadGroup, stalled: CancellationToken) -> None:
         """Do not read the recording again on which the read with the token `stalled` hangs."""

@@ -1,6 +1,7 @@
 """The names that the other packages may use."""
 
 from ._cache import DiskCache as DiskCache
+from ._cache import check_cache as check_cache
 from ._errors import StoreProblem as StoreProblem
 from ._fetcher import FetchCounts as FetchCounts
 from ._fetcher import Fetcher as Fetcher

@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headrace._formatting import format_bytes
+from headrace._validation import parse_bytes
 from headrace.errors import StoreError
 from headrace.storage._urls import is_url, redacted
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     Data = bytes | bytearray | memoryview
 
-__all__ = ["CachedRange", "DiskCache"]
+__all__ = ["CachedRange", "DiskCache", "check_cache"]
 
 BLOCK: Final = 32 << 10
 """Bytes. Smaller blocks cost time to check, larger ones bytes that nobody asked for. A guess."""
@@ -61,6 +62,31 @@ _THREADS: Final = 4
 _MARK: Final = "headrace cache 1\n"
 _MARKED: Final = "CACHE"  # the file with the mark
 _USAGE: Final = "usage"
+
+
+def check_cache(
+    folder: str | os.PathLike[str] | None, size: str | int | None, name: str = "cache"
+) -> int | None:
+    """Return the size of a disk cache in bytes, or None without one.
+
+    Parameters
+    ----------
+    folder, size
+        What the user gave as the arguments `name` and ``name_size``.
+    name : str
+        Of the argument.
+
+    Raises
+    ------
+    ValueError
+        Only one of the two arguments is given, or the size is no number of bytes.
+    """
+    if (folder is None) != (size is None):
+        raise ValueError(
+            f'{name}= and {name}_size= belong together: {name}="/nvme/headrace", '
+            f'{name}_size="200 GiB".'
+        )
+    return None if size is None else parse_bytes(size, f"{name}_size")
 
 
 @dataclass(frozen=True, slots=True)

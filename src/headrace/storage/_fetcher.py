@@ -462,6 +462,8 @@ class _Core:
             info = answer.info
             key = object_key(url, info.size, info.version)
             held = min(count, info.size)
+            if self.cache is not None and info.version is not None:
+                self.cache.keep(url, info.version, info.size, 0, memoryview(answer.data))
             if held:
                 self._store.expect(key, 0, held, max(1, held))
                 self._store.give(key, 0, held, answer.data)

@@ -184,6 +184,9 @@ void bind_ogg(nb::module_& m) {
       .def(nb::init<const nb::object&, const nb::tuple&, const nb::tuple&>(), "file"_a, nb::kw_only(),
            "vorbis"_a, "opus"_a)
       .def("advance", &PyOggWalk::advance, "bytes"_a)
+      .def_prop_ro("can_skip", [](const PyOggWalk& self) { return self.walk->can_skip(); })
+      .def("skip_to", [](PyOggWalk& self, int64_t offset) { self.walk->skip_to(offset); }, "offset"_a)
+      .def_prop_ro("is_continuous", [](const PyOggWalk& self) { return self.walk->is_continuous(); })
       .def("packed_index", &PyOggWalk::packed_index, nb::kw_only(), "decoder_major"_a)
       .def_ro("error", &PyOggWalk::error)
       .def_prop_ro("usable", [](const PyOggWalk& self) { return self.walk->usable(); })

@@ -5,7 +5,8 @@
 namespace headrace {
 
 void OggPackets::restart() {
-  holds_ = skips_ = started_ = false;
+  holds_ = skips_ = started_ = given_ = false;
+  held_.clear();
   page_.segments = segment_ = 0;
 }
 

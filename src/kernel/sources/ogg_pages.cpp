@@ -83,7 +83,8 @@ bool OggPages::fill(int64_t count) {
   }
   // Up to the limit, or as much as is needed: a page may not end where the index says that one does.
   const int64_t end = begin_ + filled_;
-  const int64_t wanted = std::max(count - filled_, std::min(READ, limit_ - end));
+  const int64_t more = std::min(READ, limit_ - end);
+  const int64_t wanted = std::max(count - filled_, more > 0 ? bytes_.at_hand(end, more) : 0);
   buffer_.resize(static_cast<size_t>(std::max<int64_t>(filled_ + wanted, static_cast<int64_t>(buffer_.size()))));
   const int64_t got = bytes_.read(end, buffer_.data() + filled_, wanted);
   if (got < 0) throw_system_error(errno);

@@ -197,7 +197,7 @@ class OggSource : public Source {
 
 std::unique_ptr<Source> open_ogg(const SourceSpec& spec) {
   OggIndex index;
-  if (!unpack(spec.seek_points.data(), spec.seek_points.size(), &index) || index.frames < spec.frames)
+  if (!unpack(spec.seek_points.data(), spec.seek_points.size(), &index))
     throw DecodeError("CHANGED", "the catalog's index of the file is damaged: scan again");
   check_decoder(*spec.format.ffmpeg.library, index.decoder_major);
   return std::make_unique<OggSource>(spec, std::move(index));

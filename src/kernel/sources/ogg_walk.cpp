@@ -15,6 +15,13 @@ constexpr int VORBIS_HEADERS = 3, OPUS_HEADERS = 2;
 // with coarser time stamps has. A page that is lost has more. A number pulled out of the air.
 constexpr int64_t TOLERANCE = 4096;
 
+// Pages that have to follow each other as they should before the middle of a file is skipped, and behind it.
+constexpr int64_t LEAST_EVEN_PAGES = 1;
+
+// By how much the pages that were skipped may be larger on average than the largest one that was seen: if they had to
+// be larger, there would be more of them than their numbers say, as in files that were joined. A guess.
+constexpr double MOST_GROWTH = 1.5;
+
 }  // namespace
 
 OggWalk::OggWalk(std::unique_ptr<Bytes> bytes, const OggRule& vorbis, const OggRule& opus)
@@ -52,7 +59,8 @@ bool OggWalk::advance(int64_t bytes) {
   OggPage page;
   while (!ended_ && pages_.offset() < stop) {
     ended_ = !pages_.next(&page);
-    if (const OggGap& gap = pages_.gap(); gap.size && !(ended_ && is_no_audio(gap))) {
+    const bool lands = skip_.lands && !ended_;  // in the middle of a page
+    if (const OggGap& gap = pages_.gap(); gap.size && !lands && !(ended_ && is_no_audio(gap))) {
       add_damage(gap.size, 0);
       if (!left_out_ && joined_any_) index_.gaps.push_back(gap);
       if (ended_ && !left_out_) defects_.tail_bytes = gap.size;
@@ -68,7 +76,47 @@ bool OggWalk::advance(int64_t bytes) {
   return !ended_;
 }
 
+bool OggWalk::can_skip() const {
+  return joined_any_ && !ended_ && !skip_.done && !skip_.uneven && skip_.even_pages >= LEAST_EVEN_PAGES &&
+         link_.audio && !link_.ended && index_.links.empty() && defects_.damaged_at < 0;
+}
+
+void OggWalk::skip_to(int64_t offset) {
+  if (offset <= pages_.offset()) return;
+  pages_.seek(offset);
+  packets_.restart();
+  link_.timing.restart();
+  link_.raw -= link_.since;  // of the last page with a granule position
+  link_.since = 0;
+  skip_.even_pages = 0;
+  skip_.done = skip_.lands = skip_.syncs = true;
+}
+
+bool OggWalk::is_continuous() const {
+  const int64_t pages = std::max<int64_t>(1, skip_.next_number);
+  const double mean = static_cast<double>(bytes_->size()) / static_cast<double>(pages);
+  return ended_ && !skip_.uneven && skip_.even_pages >= LEAST_EVEN_PAGES && link_.ended && !left_out_ &&
+         index_.links.size() == 1 && index_.frames > 0 && defects_.damaged_at < 0 && !defects_.cut_short &&
+         defects_.missing_frames == 0 && mean <= MOST_GROWTH * static_cast<double>(skip_.largest_page);
+}
+
+// Note whether a page is the one that follows those before it in one stream.
+void OggWalk::check_order(const OggPage& page) {
+  skip_.largest_page = std::max(skip_.largest_page, page.size);
+  const bool begins = page.offset == link_.found.offset;
+  if (page.first() ? !begins : page.serial != link_.serial) skip_.uneven = true;
+  const bool follows = skip_.lands ? page.number >= skip_.next_number : page.number == skip_.next_number;
+  if (!begins && !follows) skip_.uneven = true;
+  skip_.next_number = page.number + 1;
+  skip_.lands = false;
+}
+
 void OggWalk::add(const OggPage& page) {
+  add_page(page);
+  if (link_.audio) check_order(page);
+}
+
+void OggWalk::add_page(const OggPage& page) {
   if (page.first()) {
     if (!in_heads_) {
       if (joined_any_ && !left_out_ && link_.audio && !link_.ended) {
@@ -165,7 +213,8 @@ void OggWalk::add_audio(const OggPage& page) {
       continue;
     }
     any = true;
-    add_anchor(packet, page, frames);
+    if (skip_.syncs) continue;
+    if (!skip_.done) add_anchor(packet, page, frames);
     link_.raw += frames;
     page_frames += frames;
   }
@@ -173,7 +222,10 @@ void OggWalk::add_audio(const OggPage& page) {
   if (link_.headers < headers) return;
   link_.stop_offset = page.offset + page.size;
   link_.since += page_frames;
-  if (any) add_granule(page);
+  if (any && skip_.syncs)
+    sync(page);
+  else if (any)
+    add_granule(page);
   link_.ended = page.last();
 }
 
@@ -207,6 +259,15 @@ void OggWalk::add_anchor(const OggPacket& packet, const OggPage& page, int64_t f
   link_.found.anchors.push_back(link_.pending);
 }
 
+// Take the frames of a page, behind those that were skipped, as those up to its granule position.
+void OggWalk::sync(const OggPage& page) {
+  if (page.granule < 0) return;
+  if (page.granule < link_.granule) skip_.uneven = true;
+  link_.raw += page.granule - link_.granule;
+  link_.granule = page.granule;
+  skip_.syncs = false;
+}
+
 void OggWalk::add_granule(const OggPage& page) {
   if (page.granule < 0) return;
   if (link_.granule == OggPage::NO_GRANULE) {
@@ -222,6 +283,10 @@ void OggWalk::add_granule(const OggPage& page) {
       defects_.missing_frames += page.granule - expected;
     }
     if (page.last()) link_.trimmed_end = std::clamp<int64_t>(expected - page.granule, 0, link_.since);
+    if (page.granule + link_.trimmed_end == expected)
+      ++skip_.even_pages;
+    else
+      skip_.uneven = true;
   }
   link_.granule = page.granule;
   link_.since = 0;

@@ -5,6 +5,8 @@
 //   the granule positions say is to be trimmed.
 // - It follows the first audio stream, as FFmpeg and libsndfile do. Streams that follow it with the same codec, sample
 //   rate and channels belong to the recording; from the first other one on, the rest is left out.
+// - A walk that has skipped the middle of a file gives the length that the whole walk gives, if the pages that it has
+//   not seen are those that the numbers and the granule positions of the others promise. It has no index.
 //
 // Units: offsets are bytes of the file; frames are PCM frames.
 #pragma once
@@ -51,6 +53,15 @@ class OggWalk {
   // read.
   bool advance(int64_t bytes);
 
+  // Whether all pages so far are those of one stream, as they should be, and some are of audio: then the positions at
+  // the end of the file may tell its length.
+  bool can_skip() const;
+  // Go on at `offset`, or at the first page behind it. Only if `can_skip`.
+  void skip_to(int64_t offset);
+  // At the end of a file of which the middle was skipped: whether its last pages go on from the first ones, as
+  // far as they can tell. Else the walk says nothing of the recording.
+  bool is_continuous() const;
+
   // Whether the first audio stream is one of Vorbis or Opus, with its headers: else nothing else counts.
   bool usable() const { return joined_any_; }
   OggCodec codec() const { return index_.codec; }
@@ -84,16 +95,29 @@ class OggWalk {
     OggAnchor pending;          // an anchor whose pre-roll is not over; its start in raw frames
     int64_t pending_packets = -1;
   };
+  // What a walk that skips the middle of the file has to know.
+  struct Skip {
+    bool uneven = false;        // whether a page is not the one that is expected behind the one before
+    int64_t even_pages = 0;     // pages whose granule positions are those of their packets: since the skip, if any
+    uint32_t next_number = 0;   // of the next page
+    int64_t largest_page = 0;   // bytes
+    bool done = false;          // whether the middle has been skipped
+    bool lands = false;         // whether no page behind it has been seen
+    bool syncs = false;         // whether no granule position behind it has been seen
+  };
 
   bool find_begin();
   bool is_no_audio(const OggGap& gap) const;
   void add(const OggPage& page);
+  void add_page(const OggPage& page);
   void begin_link(const OggPage& page);
   void add_audio(const OggPage& page);
   bool add_header(const OggPacket& packet);
   void add_anchor(const OggPacket& packet, const OggPage& page, int64_t frames);
+  void sync(const OggPage& page);
   void add_granule(const OggPage& page);
   void finish_link();
+  void check_order(const OggPage& page);
   void add_damage(int64_t bytes, int64_t packets);
   int64_t frame_now() const;
 
@@ -109,6 +133,7 @@ class OggWalk {
   std::string first_extradata_;
   OggIndex index_;
   OggDefects defects_;
+  Skip skip_;
   bool begun_ = false, ended_ = false;
 };
 
