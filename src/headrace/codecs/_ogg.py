@@ -156,7 +156,8 @@ def _begin_walk(place: Place) -> _kernel.OggWalk:
 
 def lacks_index(recording: Recording) -> bool:
     """Return whether the scan has put off the index of a recording: see `walk_ends`."""
-    return recording.format == CONTAINER and recording.seek_points is None
+    is_walked = recording.format == CONTAINER and recording.subtype in OGG_RULES
+    return is_walked and recording.seek_points is None
 
 
 def make_index(recording: Recording, place: Place, cancelled: Callable[[], bool]) -> bytes:
