@@ -306,3 +306,19 @@ def test_what_an_interrupted_scan_has_read_is_kept(tmp_path: Path) -> None:
     assert seconds == list(range(20))
     assert names[-1] in {request.key for request in server.requests}
     assert len(server.requests) < 20
+
+
+def test_many_recordings_are_taken_in_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are Python objects at once, each has its own metadata."""
+    for number in range(50):
+        (tmp_path / f"x_20240101_0000{number:02}.wav").write_bytes(recorder_wav(frames=10))
+    monkeypatch.setattr(_metadata, "ROWS_AT_ONCE", 33)
+    monkeypatch.setattr("headrace.catalog._table.ROWS_AT_ONCE", 33)
+    for catalog in (
+        scan(tmp_path, metadata=True, tz="UTC"),
+        scan(tmp_path).with_metadata(tz="UTC"),
+    ):
+        seconds = [row[0].second for row in metadata_of(catalog).values()]
+        assert seconds == list(range(50))

@@ -141,9 +141,12 @@ def read_headers(
             unchanged = known is not None and files.is_unchanged(
                 row, *(int(values[row]) for values in known)
             )
+            if unchanged:
+                headers.append(None)
+                continue
             place = files.place(row)
-            header = None if unchanged else read(place, ids[row], cancelled)
-            if inspect is not None and header is not None and not isinstance(header, Failure):
+            header = read(place, ids[row], cancelled)
+            if inspect is not None and not isinstance(header, Failure):
                 inspect(place, header)
             headers.append(header)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from headrace._formatting import format_count
 from headrace._progress import progress_bar
 from headrace.catalog._objects import place_in
-from headrace.catalog._table import each_recording
+from headrace.catalog._table import ROWS_AT_ONCE, each_recording
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.errors import HeadraceWarning
 from headrace.failures import DecodeError, describe_os_error
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["METADATA", "MetadataOptions", "MetadataReader", "read_metadata"]
 
 METADATA: Final = {
-    "recorded_at": "timestamp[us, tz=UTC]",
+    "recorded_at": "timestamp[us]",  # in UTC
     "recorded_from": "string",
     "latitude": "double",
     "longitude": "double",
@@ -255,7 +255,8 @@ def read_metadata(
     import pyarrow as pa
 
     reader = MetadataReader(options)
-    parts = [pa.table(reader.columns([]))]
+    parts: list[pa.Table] = []
+    ids: list[str] = []
     fetcher = Fetcher(store) if isinstance(store, Stores) else None
 
     def read(recordings: list[Recording], cancelled: CancellationToken) -> None:
@@ -283,7 +284,10 @@ def read_metadata(
         progress_bar("Reading metadata", progress) as update,
     ):
         for recordings in prefetcher:
-            parts.append(pa.table(reader.columns([one.id for one in recordings])))
+            ids += [one.id for one in recordings]
+            if len(ids) >= ROWS_AT_ONCE:
+                parts.append(pa.table(reader.columns(ids)))
+                ids.clear()
             done += len(recordings)
             update(done, len(table), 0)
-    return pa.concat_tables(parts), reader
+    return pa.concat_tables([*parts, pa.table(reader.columns(ids))]), reader
