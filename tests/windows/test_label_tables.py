@@ -154,6 +154,9 @@ def test_labels_are_counted_by_a_column() -> None:
         None: {"A": 0, "B": 1},
     }
     assert [*windows.label_counts(by="site")] == ["x", "y", None]
+    encoded = pa.array(["y", "x", None]).dictionary_encode()
+    coded = windows_of(site=encoded).label(events)
+    assert coded.label_counts(by="site") == windows.label_counts(by="site")
     assert windows.label_counts(by="year") == {1: {"A": 0, "B": 1}, 2: {"A": 3, "B": 0}}
     assert windows[:1].shuffle().label_counts(by="year") == {
         1: {"A": 0, "B": 0},

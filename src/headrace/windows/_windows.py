@@ -610,6 +610,8 @@ class Windows(Sequence[AudioExample]):
         CatalogError
             There is no such column, or its values cannot be grouped.
         """
+        import pyarrow as pa
+
         labels = self._require_labels()
         if by is None:
             return labels.count_windows(self._set)
@@ -617,6 +619,8 @@ class Windows(Sequence[AudioExample]):
         with arrow_errors_explained(
             f"The recordings cannot be grouped by {by!r}", "Give a column of texts or numbers."
         ):
+            if pa.types.is_dictionary(column.type):  # may contain values that no row has
+                column = column.cast(column.type.value_type)
             encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
             values = encoded.dictionary.to_pylist()
         group = encoded.indices.to_numpy().astype(np.int64)
