@@ -216,7 +216,7 @@ def main() -> None:
     """Compare and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="of the two files; made if missing")
-    parser.add_argument("--seconds", type=float, default=780, help="length of each file")
+    parser.add_argument("--seconds", type=float, default=690, help="length of each file")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--archive", nargs="+", default=[], help="recordings to compare as well")
     parser.add_argument("--compare-s", type=float, default=60, help="how much of each file")
