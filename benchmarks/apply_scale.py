@@ -105,10 +105,11 @@ def measure(folder: Path, windows: int) -> dict[str, Any]:
     with start(folder) as nothing:
         assert nothing.stdout is not None
         (idle,) = [json.loads(line) for line in nothing.stdout]
-    began = time.monotonic()
+    began, before = time.monotonic(), os.times()
     command = [sys.executable, "-m", "headrace", "results", str(folder / "results"), "--json", "-"]
     shown = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    results_s = time.monotonic() - began
+    results_s, after = time.monotonic() - began, os.times()
+    results_cpu_s = sum(after[2:4]) - sum(before[2:4])  # of child processes that have ended
     last = lines[-1]
     files = [file.stat().st_size for file in (folder / "results").rglob("*.parquet")]
     return {
@@ -118,6 +119,7 @@ def measure(folder: Path, windows: int) -> dict[str, Any]:
         "resumed_after_s": lines[0]["first_batch_s"],
         "nothing_left_s": idle["apply_s"],
         "results_s": results_s,
+        "results_cpu_s": results_cpu_s,
         "output_mib": sum(files) / MIB,
         "bytes_a_window": sum(files) / windows,
         "files": len(files),

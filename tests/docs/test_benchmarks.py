@@ -297,7 +297,8 @@ class TestScripts:
         figures = dict(line.split(maxsplit=1) for line in printed.splitlines())
 
         assert figures["written"] == figures["windows"] == "100000"
-        for name in ("us_a_window", "resumed_after_s", "nothing_left_s", "results_s"):
+        steps = ("us_a_window", "resumed_after_s", "nothing_left_s", "results_s", "results_cpu_s")
+        for name in steps:
             assert _figures(figures[name])[0] > 0
 
     def test_labels_scale(self) -> None:
