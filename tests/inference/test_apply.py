@@ -203,6 +203,24 @@ def test_wrong_outputs(windows: Windows, output: Any, message: str) -> None:
         apply(windows, output, _never)
 
 
+def test_a_function_and_a_factory_are_told_apart(windows: Windows, tmp_path: Path) -> None:
+    """A class is no function of a batch, and a function of a batch is no factory."""
+
+    class Birds:
+        def __init__(self, least: float = 0.5) -> None:
+            self.least = least
+
+        def __call__(self, batch: Batch) -> Any:
+            return loudness(batch)
+
+    with pytest.raises(ValueError, match="is the class Birds: give model=Birds, which is called"):
+        apply(windows, tmp_path / "results", Birds)
+    with pytest.raises(ValueError, match="the factory needs arguments, but is called without"):
+        apply(windows, tmp_path / "results", None, model=Birds())
+    run = apply(windows, tmp_path / "results", None, model=Birds)
+    assert run.progress == apply(windows, tmp_path / "results", Birds()).progress
+
+
 def test_a_file_as_output(windows: Windows, tmp_path: Path) -> None:
     """A file is not a folder of results."""
     (tmp_path / "file").write_text("x")

@@ -11,6 +11,7 @@ Guarantees
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections import deque
@@ -583,6 +584,27 @@ def _check_function(function: object, model: object) -> None:
             f"{'function' if model is None else 'model'} must be callable, not "
             f"{type(function if model is None else model).__name__}."
         )
+    if isinstance(function, type):
+        raise ValueError(  # noqa: TRY004
+            f"function is the class {function.__name__}: give model={function.__name__}, which is "
+            "called once in each process, or an instance of it."
+        )
+    if callable(model) and not _takes_nothing(model):
+        raise ValueError(
+            "the factory needs arguments, but is called without any: give a function without "
+            "parameters that returns the function of a batch. A function of a batch itself is "
+            "given as function=, not as model=."
+        )
+
+
+def _takes_nothing(factory: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(factory).bind()
+    except TypeError:
+        return False
+    except ValueError:  # of a compiled function that does not say
+        return True
+    return True
 
 
 def _as_names(argument: str, names: Sequence[str]) -> tuple[str, ...]:
