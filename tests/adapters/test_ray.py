@@ -4,9 +4,11 @@ import inspect
 import os
 import signal
 import socket
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,17 +83,45 @@ def test_apply_has_the_arguments_of_a_local_call() -> None:
     assert local <= {*inspect.signature(headrace.adapters.ray.apply).parameters}
 
 
+class RecordedMetrics:
+    """Takes the place of Ray's counters and gauges, and keeps what they show."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.shown: Counter[tuple[str, str]] = Counter()
+        patch.setattr("ray.util.metrics.Counter", self._make)
+        patch.setattr("ray.util.metrics.Gauge", self._make)
+
+    def _make(self, name: str, _description: str, tag_keys: tuple[str, ...]) -> SimpleNamespace:
+        def inc(value: float, tags: dict[str, str]) -> None:
+            assert tuple(tags) == tag_keys
+            self.shown[name, tags["run"]] += value  # type: ignore[assignment]
+
+        def show(value: float, tags: dict[str, str]) -> None:
+            self.shown[name, tags["run"]] = value  # type: ignore[assignment]
+
+        return SimpleNamespace(inc=inc, set=show)
+
+
 @pytest.mark.usefixtures("cluster")
-def test_the_content_is_that_of_a_local_run(windows: Windows, tmp_path: Path) -> None:
-    """Rows, failures and ledger are the same, and a local call finds nothing left to do."""
+def test_the_content_is_that_of_a_local_run(
+    windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows, failures, ledger and metrics are the same, and a local call finds nothing left."""
     damaged = noise(4_000, seed=9)
     damaged[[900, 3_100]] = np.nan
     write(tmp_path / "damaged.wav", damaged, 8_000, "WAV", "FLOAT")
     windows = headrace.scan(tmp_path).windows(8_000, 0.25)
     local = windows.apply(loudness, tmp_path / "local", batch_size=4, name="loudness", part_size=6)
 
-    run = apply(windows, tmp_path / "results")
+    with monkeypatch.context() as patch:
+        metrics = RecordedMetrics(patch)
+        run = apply(windows, tmp_path / "results")
 
+    assert metrics.shown == {
+        ("headrace_windows_written", "loudness"): local.progress.written,
+        ("headrace_windows_failed", "loudness"): local.progress.failed,
+        ("headrace_windows_open", "loudness"): 0,
+    }
     assert run.complete
     assert sorted_rows(run.to_arrow()) == sorted_rows(local.to_arrow())
     assert run.failures == local.failures
