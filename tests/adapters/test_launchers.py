@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,10 +26,14 @@ pytestmark = [
     pytest.mark.skipif(
         importlib.util.find_spec("torch") is None, reason="the extra torch is not installed"
     ),
+    pytest.mark.skipif(not hasattr(os, "killpg"), reason="processes are ended as a group"),
 ]
 
 RANK = ["-m", "tests.support.launched_rank"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *RANK]
+LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform.startswith("linux") else {}
+"""By default, PyTorch's gloo looks for the network of the host's name."""
+
 MPI = [{"OMPI_COMM_WORLD_RANK": str(rank), "OMPI_COMM_WORLD_SIZE": "2"} for rank in range(2)]
 
 
@@ -55,8 +61,9 @@ def test_two_ranks_load_every_window_once(
             [sys.executable, *command, launcher, str(tmp_path)],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables},
+            env={**os.environ, **LOOPBACK, "PYTHONPATH": os.pathsep.join(sys.path), **variables},
             cwd=ROOT,
+            start_new_session=True,
         )
         for command, variables in commands
     ]
@@ -64,8 +71,9 @@ def test_two_ranks_load_every_window_once(
         errors = [process.communicate(timeout=100)[1] for process in started]
     finally:
         for process in started:
-            process.kill()
-            process.wait()
+            with suppress(ProcessLookupError):  # all of them have ended
+                os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+            process.communicate()
 
     assert not any(process.returncode for process in started), errors
     results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
