@@ -376,3 +376,38 @@ print("blocked")
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert (ended.stdout, ended.stderr) == ("blocked\n", "")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="the interpreter does not end threads")
+@pytest.mark.parametrize("kind", ["delivery", "request"])
+def test_exit_waits_for_threads_of_clients(kind: str) -> None:
+    """A client that delivers an answer, or refers to a cancelled request, ends before exit does."""
+    program = f"""
+import atexit, threading, time
+from headrace.storage._loop import ClientLoop
+loop = ClientLoop()
+begun, exiting = threading.Event(), threading.Event()
+write = loop._write_to_self
+def slow_write():
+    begun.set()
+    exiting.wait()
+    time.sleep(0.1)  # the lock is free, and the interpreter could end
+    write()
+    print("done", flush=True)
+def refer(request):
+    begun.set()
+    exiting.wait()
+    time.sleep(0.1)
+    print("done", flush=True)
+if {kind!r} == "delivery":
+    loop._write_to_self = slow_write
+    threading.Thread(target=loop.call_soon_threadsafe, args=[print], daemon=True).start()
+else:
+    threading.Thread(target=refer, args=[loop.create_future()], daemon=True).start()
+begun.wait()
+atexit.register(exiting.set)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (ended.stdout, ended.stderr) == ("done\n", "")

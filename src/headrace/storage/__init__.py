@@ -4,6 +4,7 @@
 - `_tables`: recordings that are values of a table's column, in memory or in Parquet files.
 - `_tar`: the members of a tar, from its headers or from an index beside it.
 - `_urls`, `_stores`: URLs of objects, and the clients that reach them: obstore's, or fsspec's.
+- `_loop`: the event loop, and what the interpreter's exit waits for.
 - `_calls`: functions that block, called in threads that nobody waits for.
 - `_listing`: the objects of a store.
 - `_fetcher`: byte ranges of objects, fetched on one event loop in one thread, for native readers

@@ -37,6 +37,7 @@ from headrace import _kernel
 from headrace.errors import CatalogError, StoreError
 from headrace.failures import Code
 from headrace.storage._errors import StoreProblem, describe_store_error
+from headrace.storage._loop import ClientLoop
 from headrace.storage._places import Place
 from headrace.storage._stores import FetchedBytes, ObjectInfo, Stores, has_changed
 
@@ -317,7 +318,7 @@ class _Core:
     def start(self) -> None:
         _check_not_forked()
         with self._lock:
-            self.loop = asyncio.new_event_loop()
+            self.loop = ClientLoop()
             self.loop.add_reader(self._store.fileno(), self._on_requests)
             self._thread = threading.Thread(target=self._run, name="headrace-fetch", daemon=True)
             self._thread.start()
