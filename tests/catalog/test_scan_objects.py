@@ -153,6 +153,20 @@ def test_file_systems_of_fsspec_are_searched(folder: Path, pattern: str) -> None
         files.rm("/shelf", recursive=True)
 
 
+def test_a_file_system_that_needs_arguments_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one of FTP cannot be made without the name of a host; the user can make it."""
+
+    def refuse(scheme: str) -> None:
+        raise TypeError(f"{scheme} misses 'host', but has the password secretword")
+
+    monkeypatch.setattr("fsspec.filesystem", refuse)
+    with pytest.raises(CatalogError, match=r"ftp:// URLs .* give it as store=") as told:
+        headrace.scan("ftp://host/a.wav")
+    assert "secret" not in str(told.value)
+
+
 def test_a_file_url_is_one_sentence() -> None:
     """Who writes file:// is told to give a path."""
     with pytest.raises(CatalogError, match="give the path, without file://"):
@@ -325,6 +339,9 @@ def test_a_password_in_a_url_is_used_or_refused(server: ObjectServer, tmp_path: 
         (lambda: headrace.scan(server.url + "/a.wav", root="http://me:hidden@host"), "not keep"),
         (lambda: headrace.load_catalog(tmp_path / "c.parquet", "http://me:hidden@h"), "not keep"),
         (lambda: headrace.Catalog.from_table(table), "not keep"),
+        (lambda: headrace.from_table("http://me:hidden@host/a.parquet"), "is a URL, and such"),
+        (lambda: headrace.load_catalog("http://me:hidden@host/a.parquet"), "is a URL, and such"),
+        (lambda: catalog.save("http://me:hidden@host/a.parquet"), "is a URL, and such"),
     ]
     for call, words in refused:
         with pytest.raises(headrace.CatalogError, match=words) as told:

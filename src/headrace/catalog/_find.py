@@ -30,6 +30,7 @@ from headrace._paths import absolute, join
 from headrace.codecs import EXTENSIONS
 from headrace.errors import CatalogError, NoRecordingsError
 from headrace.failures import Code, Failure
+from headrace.storage import check_no_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -93,11 +94,13 @@ def find(
     NoRecordingsError
         A pattern matches nothing.
     CatalogError
-        A file lies outside `root`, a pattern has ``..`` after a wildcard, or the patterns have no
-        common folder.
+        A file lies outside `root`, a pattern has ``..`` after a wildcard or is a URL, or the
+        patterns have no common folder.
     TypeError
         A pattern is neither a string nor a path.
     """
+    for path in [*as_list(patterns), *([] if root is None else [root])]:
+        check_no_url(path)
     searches = [_parse_pattern(pattern, extensions) for pattern in as_list(patterns)]
     top = _common_folder(searches) if root is None else absolute(root)
     prefix = join(top, "")

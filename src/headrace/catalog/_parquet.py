@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from headrace._validation import arrow_errors_explained, check_output_file
 from headrace.errors import CatalogError, NoRecordingsError
 from headrace.failures import failure_from_json, failure_to_json
+from headrace.storage import check_no_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,6 +89,7 @@ def check_catalog_file(file: str | os.PathLike[str]) -> None:
     CatalogError
         The folder of `file` does not exist, or `file` is a folder.
     """
+    check_no_url(file)
     check_output_file(file, error=CatalogError, permission=False)
 
 
@@ -145,6 +147,7 @@ def read(file: str | os.PathLike[str], *, without: tuple[str, ...] = ()) -> pa.T
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    check_no_url(file)
     name = repr(os.fspath(file))
     try:
         with Path(file).open("rb") as source:

@@ -29,6 +29,7 @@ from ._tar import index_text as index_text
 from ._tar import parse_index as parse_index
 from ._tar import read_tar as read_tar
 from ._urls import Url as Url
+from ._urls import check_no_url as check_no_url
 from ._urls import is_url as is_url
 from ._urls import parse_url as parse_url
 from ._urls import public_url as public_url

@@ -319,6 +319,11 @@ def _fsspec_filesystem(url: Url) -> object:
             filesystem: object = fsspec.filesystem(url.scheme)
         except (ValueError, ImportError):
             pass
+        except Exception as error:  # noqa: BLE001  of whatever file system
+            raise CatalogError(
+                f"fsspec cannot make a file system for {url.scheme}:// URLs without more being "
+                f"said ({type(error).__name__}): make one, and give it as store=."
+            ) from None
         else:
             return filesystem
     raise CatalogError(

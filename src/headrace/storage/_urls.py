@@ -9,13 +9,14 @@ Guarantees
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Final
 
 from headrace.errors import CatalogError
 
-__all__ = ["Url", "is_url", "parse_url", "public_url", "redacted"]
+__all__ = ["Url", "check_no_url", "is_url", "parse_url", "public_url", "redacted"]
 
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")  # two letters: C:// is a drive
 _IN_TEXT: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://[^\s\"'<>(){}]+")
@@ -115,6 +116,16 @@ def public_url(text: str) -> str:
             "keep: leave it out, and give credentials as store=, or scan the URLs."
         )
     return url.text.rstrip("/")
+
+
+def check_no_url(path: str | os.PathLike[str]) -> None:
+    """Raise `CatalogError` if a path is a URL, for files that are read and written here only."""
+    text = os.fspath(path)
+    if is_url(text):
+        raise CatalogError(
+            f"{redacted(text)!r} is a URL, and such files are on this machine: give a path, and "
+            "copy the file."
+        )
 
 
 def redacted(text: str) -> str:
