@@ -89,8 +89,8 @@ def serve(folder: Path, latency_s: float) -> Iterator[dict[str, Any]]:
 def load(catalog: Catalog, *, steps: int | None) -> tuple[float, Loader]:
     """Return windows per second, and the loader."""
     windows = catalog.windows(16_000, 5.0)
-    if steps is not None:  # as many as are read, so that none is fetched and not delivered
-        windows = windows.shuffle(seed=1)[: 16 * steps]
+    if steps is not None:  # all of them are read, so that nothing is fetched and not delivered
+        windows = windows[:: max(1, len(windows) // (16 * steps))].shuffle(seed=1)
     loader = windows.loader(batch_size=16, workers=2)
     began = time.perf_counter()
     count = sum(len(batch) for batch in loader)

@@ -314,6 +314,26 @@ def test_the_memory_bound_covers_what_is_fetched(bucket: Catalog, local: Catalog
     assert loader.stats().peak_bytes <= loader.memory_bound
 
 
+def test_random_windows_of_flac_take_about_one_request(tmp_path: Path) -> None:
+    """From the first epoch on, with two workers, where the bitrate changes all the time."""
+    chance = np.random.default_rng(1)
+    noise = chance.normal(size=(120, 32_000)) * np.geomspace(0.001, 0.2, 120)[:, None]
+    audio = chance.permutation(noise).ravel().astype(np.float32)
+    write(tmp_path / "a.flac", audio, 32_000, "FLAC", "PCM_16")
+    with ObjectServer({"a.flac": (tmp_path / "a.flac").read_bytes()}) as server:
+        windows = headrace.scan("s3://bucket", store=server.options).windows(32_000, 1.0)
+        ours = headrace.scan(tmp_path).windows(32_000, 1.0).shuffle(1).loader(batch_size=8)
+        server.requests.clear()
+        theirs = windows.shuffle(1).loader(batch_size=8, workers=2)
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one.audio, other.audio)
+    assert len(server.requests) <= 1.5 * len(windows)
+    size = (tmp_path / "a.flac").stat().st_size
+    assert size > 4 << 20
+    # A part is fetched in vain at first, as the windows are so small.
+    assert sum(one.stop - one.start for one in server.requests) <= 1.75 * size
+
+
 def test_statistics_tell_requests_and_bytes(bucket: Catalog) -> None:
     """What a window costs is reported."""
     loader = order_of(bucket, shuffled=False).loader(batch_size=8, on_error="mask")

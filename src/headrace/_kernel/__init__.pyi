@@ -1088,6 +1088,11 @@ class Reader:
 
     def close(self) -> None:
         """Close the idle files, and from now on each file when its call is done with it."""
+    def look(self, recording: RecordingFile, offsets: list[int]) -> None:
+        """Read a FLAC recording in a store at these bytes of its file, for `estimate`.
+
+        It does not raise: a read reports what is wrong. Without the GIL.
+        """
     def estimate(
         self, *, recording: int, frames: int, size: int, start: int, stop: int
     ) -> tuple[int, int] | None:

@@ -1,24 +1,102 @@
 """`Announcer`: tells a `Fetcher` which bytes a group of reads needs, before a worker reads it.
 
-It is asked for each group when its work item is taken, in the consumer's thread. So how far ahead
-bytes are fetched follows from the prefetch.
+It is told of work items in the consumer's thread, before the loader takes them: as far ahead as
+requests may be in flight, and bytes may be held. The prefetch alone would be too short where a
+request takes long.
+
+FLAC has no index. Where too little is known of a recording to tell which bytes a read needs, a
+*probe* is announced instead: a few KiB, in which a frame says where it belongs. Those of all such
+groups are fetched at once. The first worker that comes to the recording reads them, and then the
+other groups are announced.
+
+Guarantees
+----------
+- Methods may be called by many threads at once. Only `look` waits for a store, or for another
+  thread that reads the probes of the same recording; closing the fetcher wakes them.
+- What is kept of a recording is dropped when nothing of it is looked for any more.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from headrace.codecs import byte_ranges
 from headrace.dsp import resampler
 from headrace.storage import is_url, object_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from headrace import _kernel
+    from headrace.codecs import Recording
     from headrace.loading._plan import Plan
-    from headrace.loading._work_items import ReadGroup
+    from headrace.loading._work_items import ReadGroup, WorkItem
     from headrace.storage import Fetcher
 
 __all__ = ["Announcer"]
+
+_AHEAD: Final = 1.5
+"""A few ranges more than requests, so that these never lack work. A guess."""
+
+_MOST_ITEMS: Final = 64
+"""Work items that wait to be taken, at most."""
+
+_PROBE: Final = 32 << 10
+"""Bytes: two frames of 16 bits and two channels, of which one is whole."""
+
+_PROBE_SPACING: Final = 2 << 20
+"""Bytes between probes, at least: some seconds to minutes of audio. A guess."""
+
+_AT_THE_PLACE: Final = 2
+"""Probes of a recording that are where the first reads probably are; those that follow are spread
+over the file."""
+
+
+@dataclass(slots=True)
+class _Unplaced:
+    """A read of which it is not known in which bytes it is."""
+
+    group: ReadGroup
+    low: int
+    high: int
+
+
+@dataclass(slots=True, eq=False)
+class _Search:
+    """What is looked for in one recording."""
+
+    key: str
+    base: int
+    recording: Recording
+    number: int
+    reading: threading.Lock = field(default_factory=threading.Lock)
+    unplaced: list[_Unplaced] = field(default_factory=list)
+    probes: list[int] = field(default_factory=list)  # bytes of the file that are being fetched
+    asked: int = 0
+
+    def next_probe(self, low: int) -> int | None:
+        """Return where to probe for one more read that begins with frame `low`."""
+        size = self.recording.size
+        if self.asked >= max(1, size // _PROBE_SPACING):
+            return None
+        share = low / self.recording.frames
+        if self.asked >= _AT_THE_PLACE:
+            share = _spread(self.asked - _AT_THE_PLACE + 1)
+        self.asked += 1
+        return max(0, min(int(size * share), size - _PROBE))
+
+
+def _spread(number: int) -> float:
+    """Return a term of the sequence 1/2, 1/4, 3/4, 1/8, 5/8 ... (van der Corput's)."""
+    share, weight = 0.0, 0.5
+    while number:
+        share += weight * (number & 1)
+        number >>= 1
+        weight /= 2
+    return share
 
 
 class Announcer:
@@ -39,10 +117,38 @@ class Announcer:
         self._recordings = plan.windows.recordings
         self._spec = plan.windows.spec
         self._fetcher = fetcher
+        memory = plan.fetch_memory
+        self._most_bytes = 0 if memory is None else memory.planned
+        self._lock = threading.Lock()  # of the searches
+        self._count_lock = threading.Lock()
+        self._ranges = self._bytes = 0  # that are announced and not released
+        self._searches: dict[int, _Search] = {}
+
+    def announced(self, items: Iterator[WorkItem], *, may_look_ahead: bool) -> Iterator[WorkItem]:
+        """Yield work items after they were announced.
+
+        With `may_look_ahead`, those that follow are announced, too, as long as there are fewer
+        ranges than `_AHEAD` times the requests that may be in flight.
+        """
+        ahead: deque[WorkItem] = deque()
+        for item in items:
+            for group in item.groups:
+                self.announce(group)
+            ahead.append(item)
+            while ahead and not (may_look_ahead and self._wants_more(len(ahead))):
+                yield ahead.popleft()
+        yield from ahead
+
+    def _wants_more(self, items: int) -> bool:
+        return (
+            items < _MOST_ITEMS
+            and self._ranges < _AHEAD * self._fetcher.limit
+            and self._bytes < self._most_bytes
+        )
 
     def announce(self, group: ReadGroup) -> None:
         """Announce what the reads of a group need. `release` has to follow."""
-        announced: list[tuple[str, int, int]] = []
+        group.announced = []
         for read in group.reads:
             recording = self._recordings[read.recording]
             if not is_url(recording.path):
@@ -59,21 +165,89 @@ class Announcer:
             low, high = max(0, low), min(recording.frames, high)
             found = None
             if recording.format == "FLAC":
-                found = self._reader.estimate(
-                    recording=read.recording,
-                    frames=recording.frames,
-                    size=recording.size,
-                    start=low,
-                    stop=high,
-                )
+                found = self._estimate(read.recording, recording, low, high)
                 if found is None:
                     run = recording.size * (high - low) // recording.frames
                     self._fetcher.store.hint(key, run)
-                    announced.append((key, 0, 0))
+                    group.announced.append((key, 0, 0))
             for one in byte_ranges(recording, low, high, found):
-                self._fetcher.expect(key, base + one.start, base + one.stop, keep=one.keep)
-                announced.append((key, base + one.start, base + one.stop))
-        group.announced = announced
+                self._expect(group, key, base + one.start, base + one.stop, keep=one.keep)
+            if recording.format == "FLAC" and found is None:
+                search = _Search(key, base, recording, read.recording)
+                self._begin_search(search, _Unplaced(group, low, high))
+
+    def _estimate(
+        self, number: int, recording: Recording, low: int, high: int
+    ) -> tuple[int, int] | None:
+        return self._reader.estimate(
+            recording=number,
+            frames=recording.frames,
+            size=recording.size,
+            start=low,
+            stop=high,
+        )
+
+    def _expect(self, group: ReadGroup, key: str, start: int, stop: int, *, keep: bool) -> None:
+        self._fetcher.expect(key, start, stop, keep=keep)
+        group.announced.append((key, start, stop))
+        self._count(1, stop - start)
+
+    def _count(self, ranges: int, nbytes: int) -> None:
+        with self._count_lock:
+            self._ranges += ranges
+            self._bytes += nbytes
+
+    def _begin_search(self, new: _Search, read: _Unplaced) -> None:
+        with self._lock:
+            search = self._searches.setdefault(new.number, new)
+            search.unplaced.append(read)
+            probe = search.next_probe(read.low)
+            if probe is not None:
+                search.probes.append(probe)
+                start = search.base + probe
+                self._fetcher.expect(search.key, start, start + _PROBE)
+
+    def look(self, group: ReadGroup, files: dict[int, _kernel.RecordingFile]) -> None:
+        """Read the probes of the recordings of a group, and announce what they have placed.
+
+        `files` are descriptions of recordings, by number. To be called before the group is read.
+        """
+        for read in group.reads:
+            search = self._searches.get(read.recording)
+            if search is None:
+                continue
+            with search.reading:
+                with self._lock:
+                    probes, search.probes = search.probes, []
+                if probes and read.recording in files:
+                    self._reader.look(files[read.recording], probes)
+                for probe in probes:
+                    start = search.base + probe
+                    self._fetcher.release(search.key, start, start + _PROBE)
+                with self._lock:
+                    self._place(search)
+                    search.unplaced = [one for one in search.unplaced if one.group is not group]
+                    self._drop_if_ended(search)
+
+    def _drop_if_ended(self, search: _Search) -> None:
+        if not search.unplaced and not search.probes:
+            self._searches.pop(search.number, None)
+
+    def _place(self, search: _Search) -> None:
+        """Announce reads of which the place is known by now."""
+        if search.probes:
+            return  # more will be known soon
+        unplaced = []
+        for one in search.unplaced:
+            found = self._estimate(search.number, search.recording, one.low, one.high)
+            if found is None:
+                unplaced.append(one)
+                continue
+            for span in byte_ranges(search.recording, one.low, one.high, found):
+                if not span.keep:  # the head has been announced
+                    start, stop = search.base + span.start, search.base + span.stop
+                    self._expect(one.group, search.key, start, stop, keep=False)
+        search.unplaced = unplaced
 
     def release(self, group: ReadGroup) -> None:
         """Say that a group has been read, successfully or not. May be called again."""
@@ -81,5 +255,12 @@ class Announcer:
         for key, start, stop in announced:
             if start < stop:
                 self._fetcher.release(key, start, stop)
+                self._count(-1, start - stop)
             else:
                 self._fetcher.store.hint(key, 0)
+        for read in group.reads:  # what it has found may place others
+            search = self._searches.get(read.recording)
+            if search is not None:
+                with self._lock:
+                    self._place(search)
+                    self._drop_if_ended(search)

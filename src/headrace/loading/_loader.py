@@ -408,7 +408,9 @@ class Loader(Generic[Item_co]):
         """
         self._check_open()
         self._position = self._resume_at = (0, 0)
-        return self._start(lambda plan: plan.work_items_at(indices), None, on_failure)
+        return self._start(
+            lambda plan: plan.work_items_at(indices), None, on_failure, may_look_ahead=False
+        )
 
     def _begin(self, spans: Iterator[tuple[int, int]], n: int | None) -> Iterator[Any]:
         """Begin to deliver `spans`: an epoch, and the position in it to begin at."""
@@ -432,10 +434,12 @@ class Loader(Generic[Item_co]):
         items_of: Callable[[Plan], Iterator[WorkItem]],
         n: int | None,
         on_failure: Callable[[Failure], None] | None = None,
+        *,
+        may_look_ahead: bool = True,
     ) -> Iterator[Any]:
         iteration = _Iteration()
         self._newest = weakref.ref(iteration)
-        return self._deliver(iteration, items_of, n, on_failure)
+        return self._deliver(iteration, items_of, n, on_failure, may_look_ahead=may_look_ahead)
 
     def _deliver(
         self,
@@ -443,6 +447,8 @@ class Loader(Generic[Item_co]):
         items_of: Callable[[Plan], Iterator[WorkItem]],
         n: int | None,
         on_failure: Callable[[Failure], None] | None,
+        *,
+        may_look_ahead: bool,
     ) -> Iterator[Any]:
         """Yield up to `n` deliveries of work items, and own the iteration's threads and files."""
         iteration.raise_if_ended()
@@ -456,6 +462,7 @@ class Loader(Generic[Item_co]):
         items = items_of(plan)
         if n is not None and self.on_error != "skip":  # with "skip", an item may deliver less
             items = limit_deliveries(items, n, single_examples=self.batch_size is None)
+        items = reader.announced(items, may_look_ahead=may_look_ahead)
         iteration.prefetcher = prefetcher = Prefetcher(
             (self._job(item, read, reader) for item in items),
             workers=plan.workers,
@@ -492,8 +499,6 @@ class Loader(Generic[Item_co]):
 
     def _job(self, item: WorkItem, read: ReadFunction, reader: Reader) -> Job[WorkResult]:
         """Return the job that loads a work item, with the memory that it is loaded into."""
-        for group in item.groups:
-            reader.announce(group)
         if self._buffers is not None:
             buffer = self._buffers.lease()
             return make_job(item, buffer, read, reader.exclude_stalled, self._build)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from headrace.codecs import Recording
     from headrace.concurrency import CancellationToken
     from headrace.loading._plan import Plan
-    from headrace.loading._work_items import ReadGroup
+    from headrace.loading._work_items import ReadGroup, WorkItem
     from headrace.storage import Fetcher
 
 __all__ = ["GroupResult", "ReadCancelledError", "Reader"]
@@ -179,6 +179,12 @@ class Reader:
         if self._announcer is not None:
             self._announcer.announce(group)
 
+    def announced(self, items: Iterator[WorkItem], *, may_look_ahead: bool) -> Iterator[WorkItem]:
+        """Yield work items; begin to fetch what they need, and what those behind them need."""
+        if self._announcer is None:
+            return items
+        return self._announcer.announced(items, may_look_ahead=may_look_ahead)
+
     def read(
         self,
         group: ReadGroup,
@@ -215,6 +221,7 @@ class Reader:
         requests = []
         ids: list[str] = []
         paths: list[str] = []
+        files: dict[int, _kernel.RecordingFile] = {}
         for read in group.reads:
             problem = self._problem_of(read.recording, token)
             recording, file = self._recording(read.recording)
@@ -225,11 +232,15 @@ class Reader:
                     rows[row - first][...] = 0
                     failures[row] = self._failure(group, row, *problem)
                 continue
+            files[read.recording] = file
             requests.append(
                 _kernel.ReadRequest(recording=file, starts=read.starts, row=read.row - first)
             )
         began, cpu_s = time.perf_counter(), time.thread_time()
         try:
+            if self._announcer is not None:
+                self._announcer.look(group, files)
+                token.beat()
             result = self._native.read(requests, rows, token.flag, token.heartbeat)
         finally:
             if self._announcer is not None:

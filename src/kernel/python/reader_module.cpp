@@ -124,6 +124,16 @@ class PyReader {
     nb::gil_scoped_release release;
     reader_->close();
   }
+  void look(const PyRecordingFile& recording, const std::vector<int64_t>& offsets) {
+    if (recording.plain.format < 0 || recording.plain.format >= format_count_)
+      throw std::invalid_argument("a recording's format is not one of the reader's");
+    const WithoutGil released;
+    try {
+      reader_->look(recording.plain, offsets);
+    } catch (const DecodeError&) {
+      // A read that needs these bytes reports it.
+    }
+  }
   int64_t most_open() const { return reader_->most_open(); }
   nb::object estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop) const {
     ByteRange range;
@@ -230,6 +240,7 @@ void bind_reader(nb::module_& m) {
            nb::kw_only(), "formats"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a,
            "scratch"_a, "idle_limit"_a)
       .def("read", &PyReader::read, "requests"_a, "rows"_a, "cancel"_a, "heartbeat"_a = nb::none())
+      .def("look", &PyReader::look, "recording"_a, "offsets"_a)
       .def("close", &PyReader::close)
       .def_prop_ro("most_open", &PyReader::most_open)
       .def("estimate", &PyReader::estimate, nb::kw_only(), "recording"_a, "frames"_a, "size"_a, "start"_a,

@@ -303,6 +303,8 @@ std::unique_ptr<Reader::OpenFile> Reader::take_file(const RecordingFile& recordi
     if (best != idle_.end()) {
       std::unique_ptr<OpenFile> file = std::move(*best);
       idle_.erase(best);
+      // What has been found since it was opened.
+      if (recording.place.store) file->source->learn(landmarks_.around(recording.id, input));
       return file;
     }
   }
@@ -315,6 +317,27 @@ std::unique_ptr<Reader::OpenFile> Reader::take_file(const RecordingFile& recordi
     --files_in_use_;
     throw;
   }
+}
+
+void Reader::note_landmarks(const OpenFile& file) {
+  std::vector<Landmark> found;
+  file.source->tell(&found);
+  if (!found.empty()) landmarks_.note(file.id, found);
+}
+
+void Reader::look(const RecordingFile& recording, const std::vector<int64_t>& offsets) {
+  std::unique_ptr<OpenFile> file = take_file(recording, 0);
+  try {
+    for (const int64_t offset : offsets) {
+      file->source->look(offset);
+      note_landmarks(*file);
+    }
+  } catch (...) {
+    file.reset();
+    return_file(nullptr);
+    throw;
+  }
+  return_file(std::move(file));
 }
 
 void Reader::return_file(std::unique_ptr<OpenFile> file) {
@@ -441,11 +464,7 @@ ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* 
     std::unique_ptr<OpenFile> file = take_file(recording, starts[0]);
     try {
       read_windows(*file, starts, to, call);
-      if (recording.place.store) {
-        std::vector<Landmark> found;
-        file->source->tell(&found);
-        if (!found.empty()) landmarks_.note(recording.id, found);
-      }
+      if (recording.place.store) note_landmarks(*file);
     } catch (const KnownEnd&) {
       return_file(std::move(file));
       throw;

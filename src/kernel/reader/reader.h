@@ -107,12 +107,14 @@ class Reader {
   // Close the idle files; from now on close every file when its call is done with it.
   void close();
 
-  // The most files that were open at once.
   // About which bytes of a FLAC recording in a store to fetch for frames [start, stop): see Landmarks.
   bool estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
                 ByteRange* range) const {
     return landmarks_.estimate(recording, frames, size, start, stop, range);
   }
+  // Read a FLAC recording in a store at these bytes of its file, to know where its frames are.
+  void look(const RecordingFile& recording, const std::vector<int64_t>& offsets);
+  // The most files that were open at once.
   int64_t most_open() const { return most_open_.load(); }
 
  private:
@@ -129,6 +131,7 @@ class Reader {
   void check_known_end(int64_t recording, int64_t input);
   // Note that decoding this recording to `frame` ends with this error.
   void note_end(int64_t recording, int64_t frame, const DecodeError& error);
+  void note_landmarks(const OpenFile& file);
   // Read windows of the open file's recording into rows. Throws DecodeError if any of them cannot be read.
   void read_windows(OpenFile& file, const std::vector<int64_t>& starts, float* const* rows, Call& call);
 

@@ -49,7 +49,7 @@ class FetchedBytes : public Bytes {
     return store_->read(key_, size_, offset, static_cast<char*>(to), std::min(count, size_ - offset), &stream_);
   }
 
-  int64_t at_hand(int64_t offset, int64_t count) const override { return store_->at_hand(key_, offset, count); }
+  int64_t ready(int64_t offset, int64_t count) const override { return store_->ready(key_, offset, count); }
 
  private:
   std::shared_ptr<FetchedStore> store_;
@@ -193,15 +193,15 @@ void FetchedStore::hint(const std::string& key, int64_t run) {
     hints_.erase(key);
 }
 
-int64_t FetchedStore::at_hand(const std::string& key, int64_t offset, int64_t count) {
+int64_t FetchedStore::ready(const std::string& key, int64_t offset, int64_t count) {
   const std::lock_guard<std::mutex> guard(mutex_);
   const auto object = objects_.find(key);
-  if (object == objects_.end()) return count;
+  if (object == objects_.end()) return 0;
   int64_t at = offset;
   for (auto it = find(object->second, offset);
        it != object->second.end() && it->first <= at && at < offset + count; ++it)
     at = it->first + it->second.count;
-  return at == offset ? count : std::min(count, at - offset);
+  return std::min(count, at - offset);
 }
 
 std::vector<FetchedStore::Range> FetchedStore::expect(const std::string& key, Range range, int64_t most,

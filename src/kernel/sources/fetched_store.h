@@ -112,7 +112,7 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
     bool hinted = false;    // whether `unit` is what a hint says: no more is likely to be needed
   };
 
-  int64_t at_hand(const std::string& key, int64_t offset, int64_t count);
+  int64_t ready(const std::string& key, int64_t offset, int64_t count);
   int64_t read(const std::string& key, int64_t size, int64_t offset, char* to, int64_t count, Stream* stream);
   Extents::iterator find(Extents& extents, int64_t offset);
   Extents::iterator ask(const std::string& key, Extents& extents, int64_t offset, int64_t stop,

@@ -248,9 +248,23 @@ int64_t FlacFile::fetch(int64_t offset, int64_t count, int64_t unit, const unsig
   return begin_ + held_ - offset;
 }
 
+// How many of the `count` bytes from `offset` on can be had without asking a store for more.
+int64_t FlacFile::ready(int64_t offset, int64_t count) const {
+  const int64_t held = offset < begin_ ? 0 : std::max<int64_t>(0, begin_ + held_ - offset);
+  if (held >= count) return count;
+  return held + bytes_->ready(offset + held, count - held);
+}
+
 // Decode the frame at `offset`. Return its bytes, or 0 if there is none.
 int64_t FlacFile::decode_frame(int64_t offset, FlacHeader* header) {
   const unsigned char* p;
+  // Few frames are as long as the longest one: what lies behind the frame is not asked for in vain.
+  const int64_t near = ready(offset, std::min(most_bytes_, size_ - offset));
+  if (near >= LEAST_FRAME && near < std::min(most_bytes_, size_ - offset)) {
+    const int64_t count = std::min(fetch(offset, near, near, &p), near);
+    const int64_t bytes = count > 0 ? decode_flac_frame(p, count, stream_, header, planes_.data()) : 0;
+    if (bytes > 0) return bytes;
+  }
   for (const int64_t most : {most_bytes_, verbatim_}) {  // what the header says of its frames may be wrong
     const int64_t count = std::min(fetch(offset, most, READ, &p), most);
     const int64_t bytes =
@@ -307,6 +321,14 @@ bool FlacFile::reach(int64_t frame) {
   return true;
 }
 
+bool FlacFile::look(int64_t offset) {
+  Place found;
+  const int64_t from = std::max(offset, start_.offset);
+  if (!find(from, std::min(size_, from + verbatim_ + PROBE), base_, stream_.stop, true, &found)) return false;
+  entered_ = found;
+  return true;
+}
+
 void FlacFile::learn(int64_t first, int64_t stop, int64_t offset, int64_t end) {
   const Place place{base_ + first, base_ + stop, offset, end};
   if (first < 0 || stop <= first || place.stop > stream_.stop || offset < start_.offset || end > size_) return;
@@ -344,7 +366,8 @@ bool FlacFile::search(int64_t frame, Place low, Place high, bool strict) {
       const double samples = static_cast<double>(frame - low.first - stream_.block);
       from = low.offset + static_cast<int64_t>(bytes * samples);
     }
-    if (from < low.end + PROBE) from = low.end;  // close enough to go frame by frame
+    // Close enough to go frame by frame, unless a store would have to be asked for what is before.
+    if (from < low.end + (ready(low.end, 1) > 0 ? PROBE : 1)) from = low.end;
     if (from >= high.offset) from = std::max(low.end, high.offset - PROBE);
     Place found;
     const bool any = find(from, high.offset, low.stop, high.first, strict, &found);

@@ -51,6 +51,8 @@ class FlacFile {
   // The first PCM frame from `frame` on with which a frame begins that can be decoded; -1 if there is none.
   int64_t next_readable(int64_t frame);
 
+  // Decode the first frame that begins at byte `offset` or a little behind it. Return false if there is none.
+  bool look(int64_t offset);
   // Know where a frame is that has been decoded before, and call `add` for some that are known: the one that the last
   // seek led to and the last one decoded. In PCM frames of the file and in bytes.
   void learn(int64_t first, int64_t stop, int64_t offset, int64_t end);
@@ -80,6 +82,7 @@ class FlacFile {
   int64_t find_stream(int64_t from);
   void limit(int64_t stop);
   int64_t fetch(int64_t offset, int64_t count, int64_t unit, const unsigned char** p);
+  int64_t ready(int64_t offset, int64_t count) const;
   int64_t decode_frame(int64_t offset, FlacHeader* header);
   bool decode(int64_t offset, int64_t first);
   bool reach(int64_t frame);

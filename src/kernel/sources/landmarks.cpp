@@ -13,20 +13,26 @@ bool before(const Landmark& one, int64_t frame) { return one.first < frame; }
 
 struct Guess {
   double offset, error;
+  double frame;  // bytes of a FLAC frame there
 };
 
 Guess guess(const std::vector<Landmark>& marks, int64_t frames, int64_t size, int64_t frame) {
   const auto next = std::lower_bound(marks.begin(), marks.end(), frame, before);
-  if (next != marks.end() && next->first == frame) return {static_cast<double>(next->offset), 0};
+  const auto bytes_of = [](const Landmark& one) { return static_cast<double>(one.end - one.offset); };
+  if (next != marks.end() && next->first == frame)
+    return {static_cast<double>(next->offset), 0, bytes_of(*next)};
   Landmark low{0, 0, 0, 0}, high{frames, frames, size, size};
   if (next != marks.begin()) low = *(next - 1);
   if (next != marks.end()) high = *next;
-  if (frame < low.stop) return {static_cast<double>(low.offset), 0};
+  const double size_of_frame = std::max(next == marks.begin() ? 0 : bytes_of(low),
+                                        next == marks.end() ? 0 : bytes_of(high));
+  if (frame < low.stop) return {static_cast<double>(low.offset), 0, size_of_frame};
   const auto bytes = static_cast<double>(high.offset - low.end);
   const double share = high.first > low.stop ? static_cast<double>(frame - low.stop) /
                                                    static_cast<double>(high.first - low.stop)
                                              : 0;
-  return {static_cast<double>(low.end) + share * bytes, UNEVEN * bytes * std::min(share, 1 - share)};
+  return {static_cast<double>(low.end) + share * bytes, UNEVEN * bytes * std::min(share, 1 - share),
+          size_of_frame};
 }
 
 }  // namespace
@@ -73,6 +79,18 @@ std::vector<Landmark> Landmarks::of(int64_t recording) const {
   return at == found_.end() ? std::vector<Landmark>() : at->second;
 }
 
+std::vector<Landmark> Landmarks::around(int64_t recording, int64_t frame) const {
+  std::vector<Landmark> found;
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const auto at = found_.find(recording);
+  if (at == found_.end()) return found;
+  const std::vector<Landmark>& marks = at->second;
+  const auto next = std::lower_bound(marks.begin(), marks.end(), frame + 1, before);
+  if (next != marks.begin()) found.push_back(*(next - 1));
+  if (next != marks.end()) found.push_back(*next);
+  return found;
+}
+
 bool Landmarks::estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
                          ByteRange* range) const {
   const std::lock_guard<std::mutex> guard(mutex_);
@@ -83,8 +101,7 @@ bool Landmarks::estimate(int64_t recording, int64_t frames, int64_t size, int64_
   const double needed = std::max(0.0, to.offset - from.offset);
   if (from.error + to.error > MOST_ERROR * needed) return false;
   // The frames at both ends begin before and end behind.
-  double frame = 0;
-  if (!marks.empty()) frame = static_cast<double>(marks.front().end - marks.front().offset);
+  double frame = std::max(from.frame, to.frame);
   frame = std::max(frame, needed * 4096 / static_cast<double>(std::max<int64_t>(4096, stop - start)));
   range->begin = std::max<int64_t>(0, static_cast<int64_t>(from.offset - from.error - 1.5 * frame));
   range->end = std::min(size, static_cast<int64_t>(std::ceil(to.offset + to.error + 2.5 * frame)));

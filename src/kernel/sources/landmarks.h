@@ -24,6 +24,8 @@ class Landmarks {
 
   void note(int64_t recording, const std::vector<Landmark>& found);
   std::vector<Landmark> of(int64_t recording) const;
+  // The last one that begins at `frame` or before it, and the first one behind it.
+  std::vector<Landmark> around(int64_t recording, int64_t frame) const;
   // Set `range` to about where frames [start, stop) are, of a recording of `frames` frames in `size` bytes. Return
   // false if that is too uncertain to fetch it.
   bool estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop,

@@ -57,8 +57,8 @@ class Part : public Bytes {
     if (offset < 0 || offset >= size_) return 0;
     return whole_->read(offset_ + offset, to, std::min(count, size_ - offset));
   }
-  int64_t at_hand(int64_t offset, int64_t count) const override {
-    return whole_->at_hand(offset_ + offset, count);
+  int64_t ready(int64_t offset, int64_t count) const override {
+    return whole_->ready(offset_ + offset, count);
   }
 
  private:

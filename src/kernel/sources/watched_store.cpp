@@ -29,7 +29,7 @@ class WatchedStore::WatchedBytes : public Bytes {
     errno = EIO;
     return -1;
   }
-  int64_t at_hand(int64_t offset, int64_t count) const override { return bytes_->at_hand(offset, count); }
+  int64_t ready(int64_t offset, int64_t count) const override { return bytes_->ready(offset, count); }
 
  private:
   const std::unique_ptr<Bytes> bytes_;
