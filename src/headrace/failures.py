@@ -39,7 +39,7 @@ class Code(StrEnum):
     holds; or a part of an MP3 file has another format."""
     CHANGED = "CHANGED"
     """Since the scan, the file's format, sample rate or channel count has changed, or the file has
-    become shorter."""
+    become shorter; or it was replaced while a loader was reading it."""
     MISSING = "MISSING"
     """The file no longer exists."""
     PERMISSION = "PERMISSION"

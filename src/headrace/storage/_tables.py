@@ -14,6 +14,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ __all__ = [
 
 _TABLE: Final = "table:"
 _PARQUET_PART: Final = re.compile(r"(?P<file>.+)#(?P<column>[^#]*)/(?P<group>\d+)", re.DOTALL)
+_REPLACED: Final = "the Parquet file was replaced after it was read: read it again"
 _LEAST_KEPT: Final = 128 << 20  # bytes of row groups that are kept. A guess
 
 
@@ -116,7 +118,7 @@ class ParquetStore:
     def native(self) -> _kernel.ByteStore:
         """What the kernel reads from."""
         return _kernel.LoadingStore(
-            load=_load_row_group, capacity=self._capacity, largest=self.largest
+            load=_RowGroups(), capacity=self._capacity, largest=self.largest
         )
 
     def has(self, path: str) -> bool:
@@ -153,19 +155,39 @@ def _part_bytes(parts: Iterable[str]) -> Iterator[int]:
                 )
 
 
-def _load_row_group(key: bytes) -> pa.Buffer:
+class _RowGroups:
+    """Loads row groups of Parquet files, which stay what they were when they were first read."""
+
+    def __init__(self) -> None:
+        self._identities: dict[str, tuple[int, ...]] = {}
+
+    def __call__(self, key: bytes) -> pa.Buffer:
+        """Return the values of the part with this key.
+
+        Raises
+        ------
+        DecodeError
+            They cannot be read, or the file is another one now.
+        """
+        match = _PARQUET_PART.fullmatch(key.decode("utf-8", "surrogateescape"))
+        if match is None:
+            raise DecodeError(Code.MISSING, "there is no such part of a table")
+        with suppress(OSError):  # reading says why
+            found = Path(match["file"]).stat()
+            identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+            if self._identities.setdefault(match["file"], identity) != identity:
+                raise DecodeError(Code.CHANGED, _REPLACED)
+        return _load_row_group(match)
+
+
+def _load_row_group(match: re.Match[str]) -> pa.Buffer:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    match = _PARQUET_PART.fullmatch(key.decode("utf-8", "surrogateescape"))
-    if match is None:
-        raise DecodeError(Code.MISSING, "there is no such part of a table")
     try:
         with pq.ParquetFile(match["file"]) as file:
             if int(match["group"]) >= file.num_row_groups:
-                raise DecodeError(
-                    Code.CHANGED, "the Parquet file was replaced after it was read: read it again"
-                )
+                raise DecodeError(Code.CHANGED, _REPLACED)
             column = file.read_row_group(int(match["group"]), [match["column"]]).column(0)
     except FileNotFoundError:
         raise DecodeError(Code.MISSING, "the Parquet file does not exist") from None

@@ -284,6 +284,9 @@ void Reader::close() {
 }
 
 std::unique_ptr<Reader::OpenFile> Reader::take_file(const RecordingFile& recording, int64_t start) {
+#ifndef _WIN32
+  if (!recording.place.store) identities_.check(recording.place.path);
+#endif
   const RecordingFormat& format = formats_[static_cast<size_t>(recording.format)];
   {
     const std::lock_guard<std::mutex> guard(mutex_);

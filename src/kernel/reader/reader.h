@@ -28,6 +28,7 @@
 #include "arithmetic/filter.h"
 #include "arithmetic/resample.h"
 #include "reader/cancel_flag.h"
+#include "reader/file_identities.h"
 #include "sources/landmarks.h"
 #include "sources/decode_error.h"
 #include "sources/libsndfile.h"
@@ -150,6 +151,9 @@ class Reader {
   // error. Decoding to there or further again would take its time only to give the same error.
   std::map<int64_t, std::pair<int64_t, DecodeError>> ends_;
   Landmarks landmarks_;  // of recordings in stores
+#ifndef _WIN32
+  FileIdentities identities_;  // of files of the system
+#endif
   int64_t files_in_use_ = 0;
   bool closed_ = false;
   std::atomic<int64_t> most_open_{0};
