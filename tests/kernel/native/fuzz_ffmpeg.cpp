@@ -16,6 +16,7 @@
 #include "fuzz.h"
 #include "sources/decode_error.h"
 #include "sources/ffmpeg_source.h"
+#include "sources/mp4_scan.h"
 #include "sources/source.h"
 
 namespace {
@@ -77,6 +78,41 @@ long read_spans(SourceSpec spec, const PacketIndex& index, const std::vector<flo
   return different;
 }
 
+// Read the tables of an MP4 file and return its index; false if they prove nothing.
+bool read_tables(const char* path, const FfmpegFunctions& functions, PacketIndex* index) {
+  const headrace::AnchorRule rule{0.25, 2 + static_cast<int64_t>(below(4)), 0.0, false};
+  try {
+    const auto scan = headrace::scan_mp4(place_of(path), functions, rule, rule);
+    if (scan) *index = scan->index;
+    return scan.has_value();
+  } catch (const headrace::DecodeError&) {
+    return false;
+  }
+}
+
+// The same by the tables of an MP4 file, whole and mutated, and with an index of another file.
+long fuzz_tables(SourceSpec spec, const FfmpegFunctions& functions, const fuzz::File& good) {
+  const char* path = spec.place.path.c_str();
+  store(good, path);
+  PacketIndex index, other;
+  if (!read_tables(path, functions, &index)) std::abort();
+  std::vector<float> whole(static_cast<size_t>(index.frames) * static_cast<size_t>(spec.format.channels));
+  spec.seek_points = headrace::pack(index);
+  if (headrace::open_ffmpeg(spec)->read(whole.data(), index.frames) != index.frames) std::abort();
+  const long different = read_spans(spec, index, &whole);
+  for (int n = 0; n < 20; ++n) {
+    store(mutated(good), path);
+    read_spans(spec, index, nullptr);
+    if (read_tables(path, functions, &other)) read_spans(spec, other, nullptr);
+  }
+  store(good, path);
+  index.table->place += static_cast<int64_t>(below(3)) - 1;
+  index.table->packets += static_cast<int64_t>(below(2'000));
+  if (!index.anchors.empty()) index.anchors[below(index.anchors.size())].place.offset += static_cast<int64_t>(next() >> 8);
+  read_spans(spec, index, nullptr);
+  return different;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -110,6 +146,7 @@ int main(int argc, char** argv) {
       ++walked;
       read_spans(spec, other, nullptr);
     }
+    if (any.demuxer == "mov") different += fuzz_tables(spec, functions, good);
     if (!index.anchors.empty()) {  // an index of another file
       headrace::Anchor& anchor = index.anchors[below(index.anchors.size())];
       anchor.place.offset += static_cast<int64_t>(below(2'000));
