@@ -5,8 +5,9 @@ whatever its name, and gets the name of that container. Without the name, FFmpeg
 subtitle, and noise for audio.
 
 The length of a recording is the number of decoded frames, because containers declare no length, a
-rounded one, or one that includes frames that the decoder drops. So a scan decodes the file. It
-notes where decoding may begin again (`_anchors`). The kernel calls FFmpeg's functions itself, by
+rounded one, or one that includes frames that the decoder drops. So a scan decodes the file, except
+where the tables of MP4 prove what a decode would give (`_mp4`). It notes where decoding may begin
+again (`_anchors`). The kernel calls FFmpeg's functions itself, by
 their addresses in PyAV. Where it cannot, `measure_with_pyav` and `Stream` do the same through
 PyAV's objects, and give the same index and the same bits.
 
