@@ -149,9 +149,9 @@ const Mp4Head::Piece& Mp4Head::fetch(const Bytes& file, int64_t offset, int64_t 
   return pieces_.back();
 }
 
-int64_t Mp4Head::at_hand(int64_t offset, int64_t count) const {
+int64_t Mp4Head::ready(int64_t offset, int64_t count) const {
   const Piece* piece = piece_at(offset);
-  return piece ? std::min(count, piece->stop() - offset) : count;
+  return piece ? std::min(count, piece->stop() - offset) : 0;
 }
 
 int64_t Mp4Head::read(int64_t offset, void* to, int64_t count) const {

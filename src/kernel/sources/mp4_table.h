@@ -35,7 +35,7 @@ class Mp4Head : public Bytes {
 
   int64_t size() const override { return size_; }
   int64_t read(int64_t offset, void* to, int64_t count) const override;
-  int64_t at_hand(int64_t offset, int64_t count) const override;
+  int64_t ready(int64_t offset, int64_t count) const override;
 
  private:
   struct Piece {
