@@ -66,18 +66,19 @@ def m4a(path: Path, frames: int = 11 * RATE, codec: str = "aac") -> Path:
     return path
 
 
-@pytest.mark.parametrize(("muxer", "codec", "channels", "rate", "frames"), CASES)
-@pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}, {"use_editlist": "0"}])
+@pytest.mark.parametrize(
+    ("case", "options"),
+    [
+        pytest.param(case, options, marks=[] if number % 3 == turn else pytest.mark.slow)
+        for number, case in enumerate(CASES)
+        for turn, options in enumerate(({}, {"movflags": "faststart"}, {"use_editlist": "0"}))
+    ],
+)
 def test_the_tables_say_what_a_decode_gives(
-    tmp_path: Path,
-    muxer: str,
-    codec: str,
-    channels: int,
-    rate: int,
-    frames: int,
-    options: dict[str, str],
+    tmp_path: Path, case: tuple[str, str, int, int, int], options: dict[str, str]
 ) -> None:
     """Length, anchors and samples: with tables in front or behind, with edit lists or without."""
+    muxer, codec, channels, rate, frames = case
     path = tmp_path / "a"
     audio = medley(frames, channels).astype(np.float32)
     write(path, audio, muxer, codec, 64_000, rate, muxer_options=options)
