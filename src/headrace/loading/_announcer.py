@@ -122,13 +122,15 @@ class Announcer:
         self._lock = threading.Lock()  # of the searches
         self._count_lock = threading.Lock()
         self._ranges = self._bytes = 0  # that are announced and not released
+        self._groups_read = 0
         self._searches: dict[int, _Search] = {}
 
     def announced(self, items: Iterator[WorkItem], *, may_look_ahead: bool) -> Iterator[WorkItem]:
         """Yield work items after they were announced.
 
         With `may_look_ahead`, those that follow are announced, too, as long as there are fewer
-        ranges than `_AHEAD` times the requests that may be in flight.
+        ranges than `_AHEAD` times the requests that may be in flight: one more item for each group
+        that has been read, so that the first ones do not share the network with later ones.
         """
         ahead: deque[WorkItem] = deque()
         for item in items:
@@ -141,7 +143,7 @@ class Announcer:
 
     def _wants_more(self, items: int) -> bool:
         return (
-            items < _MOST_ITEMS
+            items < min(_MOST_ITEMS, self._groups_read)
             and self._ranges < _AHEAD * self._fetcher.limit
             and self._bytes < self._most_bytes
         )
@@ -252,6 +254,8 @@ class Announcer:
     def release(self, group: ReadGroup) -> None:
         """Say that a group has been read, successfully or not. May be called again."""
         announced, group.announced = group.announced, []
+        with self._count_lock:
+            self._groups_read += 1
         for key, start, stop in announced:
             if start < stop:
                 self._fetcher.release(key, start, stop)

@@ -241,12 +241,13 @@ class Reader:
             if self._announcer is not None:
                 self._announcer.look(group, files)
                 token.beat()
+            looked_s = time.perf_counter() - began
             result = self._native.read(requests, rows, token.flag, token.heartbeat)
         finally:
             if self._announcer is not None:
                 self._announcer.release(group)
         cpu_s = time.thread_time() - cpu_s
-        busy_s = result.busy_s
+        busy_s = result.busy_s + looked_s
         gil_s = time.perf_counter() - began - busy_s
         if result.cancelled:
             raise ReadCancelledError
@@ -261,7 +262,7 @@ class Reader:
             busy_s=busy_s,
             decode_s=max(0.0, result.decode_s - result.store_s),
             resample_s=result.resample_s,
-            store_s=result.store_s,
+            store_s=result.store_s + looked_s,
             gil_s=gil_s,
             file=paths[0] if paths else "",
             windows=len(paths),
