@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -152,6 +153,7 @@ def test_token_does_not_wait_for_a_stalled_read(stuck: headrace.Windows) -> None
 @fifos
 def test_a_stalled_read_releases_everything_when_it_returns(stuck: headrace.Windows) -> None:
     """The threads and files of abandoned reads are gone once the disk answers."""
+    gc.collect()  # what tests before this one have left behind
     before = open_files()
     loader = stuck.loader(workers=3, batch_size=4, stall_timeout_s=SHORT_S, on_error="skip")
     for _ in loader.steps(30):
