@@ -103,7 +103,7 @@ def test_the_results_of_both_makers_are_read(archive: Path, tmp_path: Path, kind
     if with_quiet:
         matched = annotations.match(scan(archive))
     else:
-        with pytest.warns(HeadraceWarning, match=r"1 of 2 recordings are not annotated"):
+        with pytest.warns(HeadraceWarning, match=r"1 of 2 recordings is not annotated"):
             matched = annotations.match(scan(archive))
     rows = event_rows(matched, "file", "start_s", "end_s", "label", "score")
     assert rows == [(*row[:4], pytest.approx(row[4], abs=1e-7)) for row in ROWS]

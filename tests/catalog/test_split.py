@@ -71,7 +71,7 @@ def test_values_of_any_type_name_parts() -> None:
         ({"rest": ["OSE"]}, "the part \"rest\" would also get the 3 values of 'site' that are not"),
         (
             {"t": ["OSE", "INC", "PLA"], "u": 0.5, "v": 0.5},
-            "1 values of 'site' that are not named cannot be split into 2 parts",
+            "1 value of 'site' that is not named cannot be split into 2 parts",
         ),
         (["train", "test"], "a list of names is only for a split by time, with before="),
     ],

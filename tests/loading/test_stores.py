@@ -185,7 +185,7 @@ def test_a_line_that_is_cut_for_good_is_reported_for_every_window(
         ours, theirs = (
             one.windows(sample_rate=8_000, window_s=2.0)
             .shuffle(seed=4)
-            .loader(batch_size=2, prefetch=1, on_error="mask", stall_timeout_s=0.2)
+            .loader(batch_size=2, prefetch=1, fetches=1, on_error="mask", stall_timeout_s=0.2)
             for one in (near, far)
         )
         for one, other in zip(ours, theirs, strict=True):

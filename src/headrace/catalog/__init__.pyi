@@ -4,10 +4,10 @@ from ._catalog import Catalog as Catalog
 from ._catalog import Split as Split
 from ._catalog import load_catalog as load_catalog
 from ._damage import check_any_usable as check_any_usable
+from ._damage import check_failure_file as check_failure_file
 from ._damage import describe_codes as describe_codes
 from ._damage import describe_damage as describe_damage
-from ._failure_files import check_failure_file as check_failure_file
-from ._failure_files import write_failures as write_failures
+from ._damage import write_failures as write_failures
 from ._find import find as find
 from ._from_table import from_table as from_table
 from ._headers import worker_count as worker_count

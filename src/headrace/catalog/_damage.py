@@ -1,4 +1,4 @@
-"""Damaged files: how many there are among the failures of a scan, and sentences about them."""
+"""The failures of a scan: how many files are damaged, sentences, and files that list them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from headrace._formatting import escape_controls
-from headrace.errors import NoRecordingsError
+from headrace._validation import check_output_file
+from headrace.errors import CatalogError, NoRecordingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -17,13 +19,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_any_usable",
+    "check_failure_file",
     "count_partly_usable",
     "damaged_file_ids",
     "describe_codes",
     "describe_damage",
+    "failures_table",
+    "write_failures",
 ]
 
 _MAX_SHOWN: Final = 3  # failures in a message
+_ENDINGS = (".csv", ".parquet")
+
+_COLUMNS = {
+    "file_id": "string",
+    "path": "string",
+    "code": "string",
+    "message": "string",
+    "start_s": "float64",
+    "stop_s": "float64",
+    "windows": "int64",
+    "index": "int64",
+}
 
 
 def damaged_file_ids(failures: Iterable[Failure]) -> set[str]:
@@ -83,3 +100,49 @@ def _describe_first(failures: Sequence[Failure]) -> str:
     ]
     more = len(failures) - _MAX_SHOWN
     return "; ".join(first) + (f"; and {more:,} more" if more > 0 else "")
+
+
+def failures_table(failures: Sequence[Failure]) -> pa.Table:
+    """Return an Arrow table with a row for each failure and a column for each field."""
+    import pyarrow as pa
+
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in _COLUMNS.items()])
+    values = {name: [getattr(one, name) for one in failures] for name in _COLUMNS}
+    values["code"] = [str(one.code) for one in failures]
+    return pa.table(values, schema=schema)
+
+
+def check_failure_file(file: Path) -> None:
+    """Check before a scan that failures can be written to `file`.
+
+    Raises
+    ------
+    CatalogError
+        The name ends in neither ``.csv`` nor ``.parquet``, `file` is a folder, or its folder does
+        not exist.
+    PermissionError
+        The file, or the folder that it would be created in, is not writable.
+    """
+    check_output_file(file, endings=_ENDINGS, error=CatalogError)
+
+
+def write_failures(failures: Sequence[Failure], file: Path) -> None:
+    """Write failures to a CSV or Parquet file, by the extension of its name.
+
+    Raises
+    ------
+    CatalogError
+        As in `check_failure_file`.
+    OSError
+        The system cannot write the file.
+    """
+    check_failure_file(file)
+    table = failures_table(failures)
+    if file.suffix.lower() == ".csv":
+        from pyarrow import csv
+
+        csv.write_csv(table, file)
+    else:
+        from pyarrow import parquet
+
+        parquet.write_table(table, file)

@@ -18,8 +18,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from headrace._formatting import format_bytes, format_count
 from headrace._progress import announce, progress_bar
-from headrace.catalog._scan_reads import ScanReads
 from headrace.codecs import SMALL_FILE, ends_of, probe
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Code, Failure
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from headrace.concurrency import CancellationToken
     from headrace.storage import Fetcher
 
-__all__ = ["read_object_headers"]
+__all__ = ["ScanReads", "read_object_headers"]
 
 _OBJECTS_AHEAD: Final = 512
 _BATCH: Final = 8
@@ -44,6 +44,66 @@ _BATCH: Final = 8
 
 _EMPTY: Final = "the file has 0 bytes"
 _CLOSED: Final = StoreProblem(Code.IO, "the scan was ended")
+
+
+@dataclass(slots=True)
+class ScanReads:
+    """What a scan is about to read, by the names and sizes of objects.
+
+    Attributes
+    ----------
+    unchanged : int
+        Objects that are not read, because the catalog of an earlier scan has them.
+    whole, heads, ends : int
+        Objects that are read from begin to end; of which the first bytes tell everything; and of
+        which the last ones are needed, too.
+    nbytes : int
+        Bytes that are read, about. Headers may need more.
+    """
+
+    unchanged: int = 0
+    whole: int = 0
+    heads: int = 0
+    ends: int = 0
+    nbytes: int = 0
+
+    def add(self, name: str, size: int, *, all_of_ogg: bool = False) -> None:
+        """Count an object; a size below 0 is not known yet."""
+        if size < 0:
+            self.heads += 1
+            self.nbytes += SMALL_FILE
+            return
+        ends = ends_of(name, size)
+        if ends.all or ends.head >= size or (ends.tail and all_of_ogg):
+            self.whole += 1
+            self.nbytes += size
+        else:
+            self.ends += bool(ends.tail)
+            self.heads += not ends.tail
+            self.nbytes += ends.head + ends.tail
+
+    @property
+    def objects(self) -> int:
+        """Objects that are read."""
+        return self.whole + self.heads + self.ends
+
+    def __str__(self) -> str:
+        parts = [
+            f"{count:,} {how}"
+            for count, how in (
+                (self.heads, "by their first bytes"),
+                (self.ends, "by their first and last bytes"),
+                (self.whole, "whole"),
+            )
+            if count
+        ]
+        kept = f"; {self.unchanged:,} are known" if self.unchanged else ""
+        if not parts:
+            return f"Nothing is read{kept}."
+        return (
+            f"Reading {format_count(self.objects, 'object')}: {', '.join(parts)}; "
+            f"about {format_bytes(self.nbytes)}{kept}."
+        )
 
 
 @dataclass(slots=True, eq=False)

@@ -188,11 +188,11 @@ def split_by_shares(
     given: list[float | None] = [shares.get(name) for name in names]
     if shares:
         if len(rest) < len(shares):
-            others = " that are not named" if named else ""
+            others = f" that {'is' if len(rest) == 1 else 'are'} not named" if named else ""
             raise CatalogError(
-                f"{len(rest)} values of {by!r}{others} cannot be split into {len(shares)} parts, "
-                "because groups stay together: give fewer parts, or split by a column with more "
-                "values."
+                f"{format_count(len(rest), 'value')} of {by!r}{others} cannot be split into "
+                f"{len(shares)} parts, because groups stay together: give fewer parts, or "
+                "split by a column with more values."
             )
         fractions = np.array([*shares.values()])
         if balance == "groups" and labels is None:

@@ -10,9 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from headrace import inference
+from headrace import bench, inference
 from headrace._formatting import escape_controls, format_bytes, format_count, format_duration
-from headrace.bench import CLOSE_ENOUGH
 from headrace.catalog import describe_codes
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ def demo_report(result: Demo, source: str) -> RenderableType:
         "The threaded loader prepares the next batches while the model works: "
         + (
             f"{gain:.2f} times as fast with {format_count(best.workers, 'worker')}."
-            if gain > 1 + CLOSE_ENOUGH
+            if gain > 1 + bench.CLOSE_ENOUGH
             else "no gain here, because no processor is idle."
         )
     )
