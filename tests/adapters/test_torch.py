@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from headrace.errors import InvalidWindowsError, ReadError
+from headrace.errors import CatalogError, InvalidWindowsError, ReadError
 from tests.support.sounds import call_annotations
 
 torch = pytest.importorskip("torch")
@@ -537,6 +537,29 @@ def test_items_are_tuples_of_the_requested_fields(windows: Windows) -> None:
         Dataset(windows, fields="audio")
     with pytest.raises(ValueError, match="these examples have no labels: leave it out of fields"):
         Dataset(windows, fields=("audio", "labels"))[0]
+
+
+def test_a_dataset_has_columns_of_the_catalog(windows: Windows) -> None:
+    """Each item has the values of its recording, in a pickle too; a `DataLoader` stacks numbers."""
+    count = len(windows.catalog)
+    catalog = windows.catalog.with_columns(
+        text=[f"word {row}" for row in range(count)], number=list(range(count))
+    )
+    named = catalog.windows(8_000, 0.25)
+    dataset = Dataset(named, ("index", "columns"), columns=["text", "number"])
+
+    rows = named.rows(np.arange(len(named))).recording.tolist()
+    for one in (dataset, pickle.loads(pickle.dumps(dataset))):
+        assert [columns for _, columns in map(one.__getitem__, range(len(one)))] == [
+            {"text": f"word {row}", "number": row} for row in rows
+        ]
+    batch = next(iter(torch.utils.data.DataLoader(dataset, batch_size=len(dataset))))
+    assert batch[1]["text"] == [f"word {row}" for row in rows]
+    assert batch[1]["number"].tolist() == rows
+    assert Dataset(named, columns=["number"])[3]["columns"] == {"number": rows[3]}
+    assert "columns" not in Dataset(named)[3]
+    with pytest.raises(CatalogError, match="no column 'speaker'"):
+        Dataset(named, columns=["speaker"])
 
 
 def test_a_dataset_is_a_sequence_that_pickles_small(windows: Windows) -> None:

@@ -28,7 +28,7 @@ from headrace.adapters._device_loader import (
     check_fields,
     select_fields,
 )
-from headrace.loading import read_one
+from headrace.loading import CatalogColumns, read_one
 from headrace.windows import AudioExample
 
 try:
@@ -336,16 +336,29 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
     fields : sequence of str, optional
         Attributes of `AudioExample`, such as ``("audio", "labels")``: an item is a tuple of these.
         By default it is a dict of all that are not None. Arrays are tensors.
+    columns : sequence of str
+        Columns of the catalog. The field ``columns`` is a dict of their values for the window:
+        Python's own, or NumPy's scalars.
 
     Raises
     ------
+    CatalogError
+        There is no such column.
     ValueError
-        A field is not one of an example.
+        A field is not one of an example, or ``columns`` is one and `columns` is empty.
     """
 
-    def __init__(self, windows: Windows, fields: Sequence[str] | None = None) -> None:
-        known = [one.name for one in fields_of(AudioExample) if one.name != "columns"]
+    def __init__(
+        self,
+        windows: Windows,
+        fields: Sequence[str] | None = None,
+        *,
+        columns: Sequence[str] = (),
+    ) -> None:
+        known = [one.name for one in fields_of(AudioExample) if columns or one.name != "columns"]
         self.windows = windows
+        self.columns = tuple(columns)
+        self._columns = CatalogColumns(windows.recordings, columns) if columns else None
         self.fields = None if fields is None else tuple(fields)
         self._fields = check_fields(fields, known, "an example")
         # In shared memory, so that a `DataLoader`'s persistent workers see what `set_epoch` wrote.
@@ -370,7 +383,11 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
         count = len(self.windows)
         if not -count <= index < count:
             raise IndexError(f"there is no window {index}: there are {count}.")
-        example = read_one(self.windows, int(index) % count, self._random_epoch())
+        if self.columns and self._columns is None:  # in a process that got a pickle
+            self._columns = CatalogColumns(self.windows.recordings, self.columns)
+        example = read_one(
+            self.windows, int(index) % count, self._random_epoch(), columns=self._columns
+        )
         values = select_fields(example, self._fields, required=required, owners="these examples")
         item = {
             name: _as_tensor(value) if isinstance(value, np.ndarray) else value
@@ -403,7 +420,7 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: the shared number only if a process is being started."""
-        state = dict(self.__dict__)
+        state = dict(self.__dict__) | {"_columns": None}  # looked up anew
         if self._epoch is not None and get_spawning_popen() is None:
             state["_epoch"] = int(self._epoch[0])
         return state

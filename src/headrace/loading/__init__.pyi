@@ -2,6 +2,7 @@
 
 from ._buffers import Allocate as Allocate
 from ._buffers import BufferPool as BufferPool
+from ._catalog_columns import CatalogColumns as CatalogColumns
 from ._ledger import Ledger as Ledger
 from ._loader import Loader as Loader
 from ._plan import Plan as Plan

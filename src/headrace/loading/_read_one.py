@@ -17,12 +17,15 @@ from headrace.loading._transforming_reader import read_function
 from headrace.loading._work_items import ReadGroup
 
 if TYPE_CHECKING:
+    from headrace.loading._catalog_columns import CatalogColumns
     from headrace.windows import AudioExample, Windows
 
 __all__ = ["read_one"]
 
 
-def read_one(windows: Windows, position: int, epoch: int = 0) -> AudioExample:
+def read_one(
+    windows: Windows, position: int, epoch: int = 0, columns: CatalogColumns | None = None
+) -> AudioExample:
     """Return the window at a position of the shard's first epoch, read in this thread.
 
     Parameters
@@ -33,6 +36,8 @@ def read_one(windows: Windows, position: int, epoch: int = 0) -> AudioExample:
         From 0; the order is that of epoch 0.
     epoch : int
         The epoch of the random numbers: those of jitter and of transforms.
+    columns : CatalogColumns, optional
+        The catalog's columns that the example has.
 
     Raises
     ------
@@ -44,7 +49,7 @@ def read_one(windows: Windows, position: int, epoch: int = 0) -> AudioExample:
     rows = windows.first_epoch_rows(places, epoch)
     audio = np.empty(windows.shape, windows.dtype)
     if not len(places):  # a row of padding
-        return next(make_examples(windows, rows, ([], []), [audio]))
+        return next(make_examples(windows, rows, ([], []), [audio], columns=columns))
     plan = Plan(windows, batch_size=None, workers=0, prefetch="auto", memory=None, last="keep")
     fetcher = make_fetcher(windows.recordings, plan)
     reader = Reader(plan, fetcher=fetcher)
@@ -59,4 +64,5 @@ def read_one(windows: Windows, position: int, epoch: int = 0) -> AudioExample:
             fetcher.close()
     if result.failures:
         raise ReadError(replace(result.failures[0], index=int(rows.index[0])))
-    return next(make_examples(windows, rows, (result.ids, result.paths), [audio]))
+    names = result.ids, result.paths
+    return next(make_examples(windows, rows, names, [audio], columns=columns))
