@@ -91,6 +91,22 @@ def test_windows_can_be_chosen_by_file_and_second(
     assert [(one.file_id, one.offset) for one in shown.exhibits] == [("3.wav", 0.5), ("0.wav", 2.0)]
 
 
+@pytest.mark.parametrize("small", [0, 2_000])
+def test_named_windows_are_found_in_any_order(
+    windows: Windows, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    """An order and a shard do not matter where seconds or detections name the windows."""
+    monkeypatch.setattr(preview_module, "_MAX_MEASURED", small)
+    found = _detections(windows, [("0.wav", 0.6, 0.9, "a", 0.5), ("0.wav", 1.1, 1.3, "b", 0.9)])
+    for named in (
+        windows.shuffle(seed=1),
+        windows.sample([0.0] * (len(windows) - 1) + [1.0]),
+        *(windows.shard(rank, 2) for rank in range(2)),
+    ):
+        assert _indices(headrace.preview(named, at=[("0.wav", 0.6), ("0.wav", 1.1)])) == [1, 2]
+        assert _indices(headrace.preview(named, detections=found)) == [2, 1]
+
+
 def test_the_end_of_a_path_names_a_recording(tmp_path: Path) -> None:
     """If it matches two or none, the error says so."""
     for name in ("a/x.wav", "b/x.wav", "b/y.wav"):

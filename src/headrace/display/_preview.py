@@ -125,6 +125,8 @@ def preview(
     if audio not in (None, *get_args(AudioFormat)):
         raise ValueError(f'audio must be "flac", "mp3" or None, not {brief(audio)}.')
     slower = _check_slowdown(slowdown, windows.spec.sample_rate)
+    named = at is not None or detections is not None
+    windows = windows.unordered if named else windows  # named whatever their order
     cut = copy(windows)
     cut.transforms = ()
     catalog = windows.catalog
@@ -145,7 +147,7 @@ def preview(
     failures: list[Failure] = []
     if len(windows) <= _MAX_MEASURED:
         examples, total = _read_first(cut, len(windows), workers, failures), len(windows)
-    elif at is not None or detected is not None:
+    elif named:
         examples, total = _read_each(cut, chosen, failures), len(chosen)
     else:
         examples, total = _read_first(source, len(chosen), workers, failures), len(chosen)
@@ -247,7 +249,10 @@ def _read_first(
 def _read_each(
     windows: Windows, indices: Iterable[int], failures: list[Failure]
 ) -> Generator[AudioExample]:
-    """Yield the windows at `indices` that can be read; append the others to `failures`."""
+    """Yield the windows at `indices` that can be read; append the others to `failures`.
+
+    `windows` are in their own order.
+    """
     for index in indices:
         try:
             yield windows[index]
