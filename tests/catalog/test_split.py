@@ -3,6 +3,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -58,6 +59,8 @@ def test_values_of_any_type_name_parts() -> None:
     assert _ids(catalog.split({"new": [np.int64(2022)]}, by="year"))["new"] == ["r2"]
     assert _ids(catalog.split({"night": [True]}, by="night"))["rest"] == ["r1", "r2"]
     assert _ids(catalog.split({"one": ["r1"]}))["one"] == ["r1"]
+    for values in (pd.Series([2022]), pa.array([2022]), iter([2022]), {2022: "x"}.keys()):
+        assert _ids(catalog.split({"new": values}, by="year"))["new"] == ["r2"]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,7 @@ def test_values_of_any_type_name_parts() -> None:
     [
         ({"t": ["OES"]}, "No recording has site='OES', which the part 't' names: there are 'OSE'"),
         ({"t": ["OSE"], "u": ["INC", "OSE"]}, "site='OSE' is named twice, and can be in one part"),
+        ({"t": [["OSE"]]}, r"No recording has site=\['OSE'\], which the part 't' names"),
         ({"t": []}, "The part 't' names no value: name some, or leave it out"),
         ({"t": "OSE"}, "sum to 1, not .* Values of the column stand in a list"),
         ({"t": ["OSE"], "u": 0.5}, "The shares must be positive numbers that sum to 1, not"),
@@ -125,6 +129,7 @@ def test_times_without_a_zone_and_dates_are_compared() -> None:
         (["a", "b"], "year", "x", "before='x' cannot be compared with 'year', which is int64"),
         (["a", "b"], "year", 9, "The part 'b' would be empty: 'year' is from 1 to 3"),
         (["a", "b", "c"], "year", [3, 2], r"limits of before= must rise, unlike \[3, 2\]"),
+        (["a", "b"], "recording", "2024-05-02", 'needs the column .*: give by=, such as by="rec'),
         (["a"], "year", 2, "a list of names of parts, one more than its 1 limit"),
         ({"a": 0.5, "b": 0.5}, "year", 2, "a list of names of parts, one more than"),
         (["a", "a"], "year", 2, "The parts need different names"),

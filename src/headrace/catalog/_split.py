@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import pairwise
@@ -170,7 +169,7 @@ def split_by_shares(
     named = {
         name: list(values)
         for name, values in parts.items()
-        if isinstance(values, Sequence | AbstractSet | np.ndarray) and not isinstance(values, str)
+        if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping)
     }
     shares = _check_shares({name: parts[name] for name in parts if name not in named}, parts)
     if balance == "duration" and not shares:
@@ -248,11 +247,12 @@ def _named_groups(
             raise CatalogError(f"The part {name!r} names no value: name some, or leave it out.")
         for value in values:
             plain = value.item() if isinstance(value, np.generic) else value
-            number = numbers.get(plain)
+            plain = plain.as_py() if hasattr(plain, "as_py") else plain  # Arrow's scalars
+            number = numbers.get(plain) if isinstance(plain, Hashable) else None
             if number is None:
                 raise CatalogError(
                     f"No recording has {by}={brief(plain)}, which the part {name!r} names: "
-                    f"there are {_listed([*numbers])}."
+                    f"there are {_listed([*numbers]) or 'none'}."
                 )
             if part_of_group[number] >= 0:
                 raise CatalogError(
@@ -351,6 +351,11 @@ def split_by_time(
     limits = (
         list(before) if isinstance(before, Sequence) and not isinstance(before, str) else [before]
     )
+    if by == "recording" and by not in table.column_names:
+        raise CatalogError(
+            f"before={brief(before)} needs the column of times or numbers that it is compared "
+            'with: give by=, such as by="recorded_at", or by="id".'
+        )
     if isinstance(parts, str | Mapping) or len(parts) != len(limits) + 1:
         raise CatalogError(
             f"before= needs a list of names of parts, one more than its "
