@@ -580,9 +580,12 @@ def shifted(audio: Any, rng: Any) -> Any:
     return audio + rng.random(dtype="float32")
 
 
-@pytest.fixture
-def augmented(windows: Windows) -> Windows:
-    """Return the first 12 windows, with a random function and a jitter."""
+@pytest.fixture(params=["jitter", "crops"])
+def augmented(windows: Windows, request: pytest.FixtureRequest) -> Windows:
+    """Return 12 windows with a random function and a jitter, or 12 crops."""
+    if request.param == "crops":
+        longest = windows.catalog.filter(windows.catalog.frames == windows.catalog.frames.max())
+        return longest[:1].crops(8_000, 0.25, per_recording=12, seed=4)
     ids = windows.catalog.ids.to_pylist()
     times = {"id": [ids[row % len(ids)] for row in range(12)], "at_s": [0.5] * 12}
     return windows.catalog.windows_at(times, 8_000, 0.25, jitter_s=0.2).map(shifted, seed=4)

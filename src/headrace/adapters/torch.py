@@ -323,8 +323,8 @@ class Dataset(torch.utils.data.Dataset):  # type: ignore[type-arg,unused-ignore]
     threads, and its pickle is as small as that of its windows. To keep a model busy, use a
     `TorchLoader`.
 
-    Augmentation (functions of `Windows.map` with an argument ``rng``, and jitter) is new in every
-    epoch. If `set_epoch` is called before each epoch, it is that of a `Loader` in that epoch,
+    Augmentation (functions of `Windows.map` with an argument ``rng``, jitter, and crops) is new in
+    every epoch. If `set_epoch` is called before each epoch, it is that of a `Loader` in that epoch,
     whatever the number of processes. Until it is called, augmentation follows PyTorch's random
     numbers: it is new at each request, and `torch.manual_seed` repeats it.
 

@@ -547,6 +547,7 @@ class Crops(WindowSet):
         self.recordings = Recordings(catalog)
         self.spec = spec
         self.overlap = spec.size
+        self.moves = bool(samples.max(initial=0) > spec.size)
         self._samples = samples
         self._recording: NDArray[np.int64] | None = None  # None: all recordings
         if spec.min_audio and samples.min(initial=spec.size) < spec.min_audio:
