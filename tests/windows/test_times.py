@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -15,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import concat
-from headrace.errors import CatalogError, InvalidWindowsError
+from headrace.errors import CatalogError, HeadraceWarning, InvalidWindowsError
 from tests.support.catalogs import fake_catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from headrace import Windows
 
@@ -112,11 +113,13 @@ def test_wrong_columns_are_refused() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(
-    st.times().map(lambda one: one.replace(tzinfo=None)),
-    st.times().map(lambda one: one.replace(tzinfo=None)),
+    st.lists(
+        st.times().map(lambda one: one.replace(tzinfo=None)), min_size=2, max_size=2, unique=True
+    )
 )
-def test_windows_during_hours_are_those_of_local_time(start: time, end: time) -> None:
+def test_windows_during_hours_are_those_of_local_time(hours: list[time]) -> None:
     """Compared window by window, on days on which clocks are changed, and around midnight."""
+    start, end = hours
     windows = windows_of(BEGINS)
     local = [moment.astimezone(BERLIN).time() for moment in begins_of(windows)]
     wanted = [start <= one < end if start <= end else one >= start or one < end for one in local]
@@ -152,6 +155,25 @@ def test_filtered_windows_are_a_chosen_set() -> None:
         windows.shuffle().sun((-6, 6), position=(0, 0))
 
 
+def test_windows_that_move_are_chosen_with_a_warning() -> None:
+    """Crops and windows with a jitter may begin at other times in later epochs."""
+    catalog = windows_of(BEGINS[:2]).catalog
+    times = {"id": [catalog[0].id], "at_s": [60.0]}
+    for windows in (
+        catalog.crops(None, 60.0),
+        catalog.windows_at(times, None, 60.0, jitter_s=9.0),
+    ):
+        calls: list[Callable[[], Windows]] = [
+            partial(windows.during, "00:00", "24:00", tz="UTC"),
+            partial(windows.sun, (-90, 90.1), position=(0, 0)),
+        ]
+        for call in calls:
+            with pytest.warns(HeadraceWarning, match="at other places in every epoch") as caught:
+                assert len(call()) == len(windows)
+            assert caught[0].filename == __file__
+    assert len(catalog.windows_at(times, None, 60.0).during("00:00", "24:00", tz="UTC")) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -160,6 +182,7 @@ def test_filtered_windows_are_a_chosen_set() -> None:
         (("05:00+02:00", "06:00", "UTC"), "give the zone as tz="),
         (("05:00", "06:00", "Berlin"), "tz='Berlin' is not a time zone"),
         (("05:00", "06:00", None), "tz must be a time zone"),
+        (("06:00", "06:00", "UTC"), "no time is from 06:00 to 06:00"),
     ],
 )
 def test_wrong_hours_are_refused(arguments: tuple[str, str, Any], message: str) -> None:
@@ -238,6 +261,8 @@ def test_one_position_may_be_given_for_all() -> None:
         ({"elevation": (6, -6)}, "lowest and the highest degrees"),
         ({"elevation": 6}, "lowest and the highest degrees"),
         ({"elevation": (-6, 6), "position": (95, 0)}, "latitude and longitude in degrees"),
+        ({"elevation": (-6, 6), "position": (50,)}, "latitude and longitude in degrees"),
+        ({"elevation": (-6, 6), "position": ("N", "E")}, "latitude and longitude in degrees"),
     ],
 )
 def test_wrong_heights_and_places_are_refused(options: dict[str, Any], message: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from headrace._formatting import brief
 from headrace._validation import arrow_errors_explained
 from headrace.errors import CatalogError, InvalidWindowsError
 from headrace.metadata import utc_offsets
@@ -290,10 +291,14 @@ class Sun:
 def _positions(recordings: Recordings, position: tuple[float, float] | None) -> NDArray[np.float64]:
     """Return latitude and longitude of each recording, shape ``(recordings, 2)``."""
     if position is not None:
-        latitude, longitude = position
+        try:
+            latitude, longitude = map(float, position)
+        except (TypeError, ValueError):
+            latitude = longitude = math.nan
         if not (abs(latitude) <= 90 and abs(longitude) <= 180):  # noqa: PLR2004  degrees
             raise InvalidWindowsError(
-                f"position={position!r} must be latitude and longitude in degrees."
+                f"position={brief(position)} must be latitude and longitude in degrees, such as "
+                "(52.5, 13.4)."
             )
         return np.broadcast_to(np.array([latitude, longitude], float), (len(recordings), 2))
     names = ("latitude", "longitude")

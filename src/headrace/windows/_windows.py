@@ -6,6 +6,7 @@ computes where a window is only when that window is needed.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
@@ -15,7 +16,7 @@ import numpy as np
 
 from headrace._formatting import format_count
 from headrace._validation import arrow_errors_explained, check_whole_number
-from headrace.errors import CatalogError, InvalidWindowsError
+from headrace.errors import CatalogError, HeadraceWarning, InvalidWindowsError
 from headrace.metadata import parse_zone
 from headrace.windows._batch import AudioExample, Batch
 from headrace.windows._draws import Draws, Sampled, SampledOnce, check_weights
@@ -239,12 +240,22 @@ class Windows(Sequence[AudioExample]):
         Raises
         ------
         InvalidWindowsError
-            `start` or `end` is no time of day, it is not known when a recording was made, or the
-            windows already have an order.
+            `start` or `end` is no time of day, both are the same, it is not known when a recording
+            was made, or the windows already have an order.
         ValueError
             There is no such zone.
+
+        Warns
+        -----
+        HeadraceWarning
+            The windows have a jitter, or are crops: they are chosen by where they are in epoch 0.
         """
         span = parse_time_of_day("start", start), parse_time_of_day("end", end)
+        if span[0] == span[1]:
+            raise InvalidWindowsError(
+                f"no time is from {start} to {end}, which is left out: give a later end, such as "
+                '"24:00".'
+            )
         zone = parse_zone(tz)
         if zone is None:
             raise InvalidWindowsError('tz must be a time zone, such as "Europe/Berlin", not None.')
@@ -280,6 +291,11 @@ class Windows(Sequence[AudioExample]):
         InvalidWindowsError
             An argument is not as described, it is not known when or where a recording was made,
             astral is not installed, or the windows already have an order.
+
+        Warns
+        -----
+        HeadraceWarning
+            As in `during`.
         """
         try:
             low, high = map(float, elevation)
@@ -304,6 +320,14 @@ class Windows(Sequence[AudioExample]):
 
     def _filter_rows(self, keep: Callable[[WindowRows], NDArray[np.bool_]]) -> Windows:
         """Return the windows that `keep` keeps; it is called with some of them at a time."""
+        if self._set.moves:
+            warnings.warn(
+                "these windows are at other places in every epoch, and are chosen by those of "
+                "epoch 0, so that some begin at other times later: choose recordings with "
+                "catalog.filter, or windows without jitter and crops.",
+                HeadraceWarning,
+                stacklevel=3,
+            )
         count = len(self._set)
         mask = np.zeros(count, bool)
         for begin in range(0, count, _ROWS_AT_ONCE):
@@ -1046,7 +1070,7 @@ class Windows(Sequence[AudioExample]):
 
     @property
     def is_random(self) -> bool:
-        """Whether a window is different in another epoch: it has a jitter, or a random transform.
+        """Whether a window is different in another epoch, by jitter, crop or random transform.
 
         A factory counts as random, because its functions are not known.
         """
