@@ -221,5 +221,7 @@ def test_thresholds_leave_out_weak_detections(tmp_path: Path) -> None:
     assert found.above(1.0).files == found.files
     with pytest.raises(AnnotationError, match="A threshold must be a number, not 'x'"):
         found.above("x")  # type: ignore[arg-type]
+    with pytest.warns(HeadraceWarning, match=r"threshold= has Parus major, and .* Great Tit"):
+        assert len(found.above({"Parus major": 0.25})) == 0
     without = Annotations.from_table(found.to_arrow().drop_columns(["score"]))
     assert len(without.above(0.0)) == 0

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import Annotations, Detections
-from headrace.errors import AnnotationError
+from headrace.errors import AnnotationError, HeadraceWarning
 from tests.support.annotation_rows import event_rows
 
 if TYPE_CHECKING:
@@ -111,6 +111,24 @@ def test_labels_of_whole_recordings_have_no_end_to_write(tmp_path: Path) -> None
         with pytest.raises(AnnotationError, match=r"1 labels are of whole recordings.*use to_csv"):
             write(tmp_path / "labels")
     assert not (tmp_path / "labels").exists()
+
+
+def test_files_that_would_be_read_as_others_are_reported(tmp_path: Path) -> None:
+    """A path from the root is no name of a label file; a Raven table with events has it inside."""
+    annotations = Annotations.from_table(
+        pa.table({"file": ["/d/a.wav"], "start_s": [0.0], "end_s": [1.0], "label": ["frog"]}),
+        files=["/d/b.wav", "c.wav"],
+    )
+    for write, message in (
+        (annotations.to_raven, r"read_raven will not know again 1 file, .* first: /d/b\.wav"),
+        (annotations.to_audacity, r"read_audacity will not know again 2 files, .* /d/a\.wav"),
+    ):
+        with pytest.warns(HeadraceWarning, match=message) as caught:
+            write(tmp_path / write.__name__)
+        assert caught[0].filename == __file__
+    again = Annotations.read_raven(tmp_path / "to_raven")
+    assert "/d/a.wav" in again.files
+    assert "/d/b.wav" not in again.files
 
 
 def test_existing_files_are_kept(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from headrace._formatting import brief, format_count
+from headrace._formatting import brief, brief_list, format_count
 from headrace.annotations import _export_files
 from headrace.annotations._birdnet import Names, birdnet_parser
 from headrace.annotations._columns import (
@@ -37,7 +38,7 @@ from headrace.errors import AnnotationError, HeadraceWarning
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -424,7 +425,20 @@ class Annotations:
         ------
         AnnotationError
             A threshold is not a number.
+
+        Warns
+        -----
+        HeadraceWarning
+            None of the labels with a threshold is that of an event.
         """
+        if isinstance(threshold, Mapping) and self.labels and not {*threshold} & {*self.labels}:
+            warnings.warn(
+                f"threshold= has {brief_list(threshold) or 'no label'}, and the labels are "
+                f"{brief_list(self.labels)}, so that no event is left: write labels as they are "
+                "read.",
+                HeadraceWarning,
+                stacklevel=2,
+            )
         labels, scores = (self._table[name].combine_chunks() for name in ("label", "score"))
         return self.filter(at_least(threshold, labels, scores))
 
@@ -505,7 +519,7 @@ class Annotations:
         """Write a Raven selection table for each annotated file, also for those without events.
 
         `read_raven` reads the same events from it, with quality and score. Tabs and line breaks in
-        labels become spaces.
+        labels become spaces, and spaces at their ends are lost.
 
         Parameters
         ----------
@@ -530,16 +544,25 @@ class Annotations:
             One of the files exists; nothing has been written.
         OSError
             The system cannot write a file.
+
+        Warns
+        -----
+        HeadraceWarning
+            A file has no events, and a name by which no table can be called, such as that of a
+            path from the root: the table is read as one about another file. `match` before.
         """
-        return _export_files.write_raven(
+        written = _export_files.write_raven(
             self._spans(), self.files, folder, root=root, band_hz=None, overwrite=overwrite
         )
+        self._warn_of_renamed(self._empty_files, ".selections.txt", "read_raven")
+        return written
 
     def to_audacity(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
         """Write an Audacity label track for each annotated file, also for those without events.
 
         With frequencies. `read_audacity` reads the same events from it. Tabs and line breaks in
-        labels become spaces. Scores and qualities are not written.
+        labels become spaces, and spaces at their ends are lost. Scores and qualities are not
+        written.
 
         Parameters
         ----------
@@ -557,14 +580,23 @@ class Annotations:
         ------
         AnnotationError, FileExistsError, OSError
             As in `to_raven`.
+
+        Warns
+        -----
+        HeadraceWarning
+            As in `to_raven`, for files with events too.
         """
-        return _export_files.write_audacity(self._spans(), self.files, folder, overwrite=overwrite)
+        written = _export_files.write_audacity(
+            self._spans(), self.files, folder, overwrite=overwrite
+        )
+        self._warn_of_renamed(self.files, ".txt", "read_audacity")
+        return written
 
     def to_csv(self, file: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write one CSV file with the columns of `to_arrow`, but for ``source`` and ``line``.
 
         `read_csv` reads the same events and annotated files from it: a file without events has a
-        row of its own.
+        row of its own. Spaces at the ends of labels are lost.
 
         Parameters
         ----------
@@ -620,11 +652,29 @@ class Annotations:
         import pyarrow as pa
 
         table = self._table.drop_columns(["source", "line"])
+        rows = pa.table({"file": pa.array(self._empty_files, pa.string())})
+        return pa.concat_tables([table, rows], promote_options="default")
+
+    @property
+    def _empty_files(self) -> list[str]:
+        """The files without events."""
         has_events = np.zeros(len(self.files), bool)
         has_events[self.file_numbers] = True
-        empty = [file for file, has in zip(self.files, has_events, strict=True) if not has]
-        rows = pa.table({"file": pa.array(empty, pa.string())})
-        return pa.concat_tables([table, rows], promote_options="default")
+        return [file for file, has in zip(self.files, has_events, strict=True) if not has]
+
+    def _warn_of_renamed(self, files: Sequence[str], ending: str, reader: str) -> None:
+        """Warn of files that `reader` does not recognise by the names of what was written."""
+        written = zip(self.files, _export_files.file_names(self.files, ending), strict=True)
+        renamed = {file for file, name in written if name != file + ending}.intersection(files)
+        if renamed:
+            first = next(file for file in files if file in renamed)
+            warnings.warn(
+                f"{reader} will not know again {format_count(len(renamed), 'file')}, whose names "
+                f"no label file can have (the first: {first}): write annotations that are matched, "
+                "as in annotations.match(catalog).",
+                HeadraceWarning,
+                stacklevel=3,
+            )
 
     @cached_property
     def file_numbers(self) -> NDArray[np.int64]:
