@@ -319,9 +319,9 @@ class Catalog(Sequence[Recording]):
         ------
         CatalogError
             The name is that of a built-in column, the values cannot be one column, some times have
-            a zone and others have none, a value of `on`
-            occurs twice in a table, none of them is in the catalog, or the catalog has no column
-            `on`. With ``missing="raise"``: a recording has no row.
+            a zone and others have none, a value of `on` occurs twice in a table, none of them is in
+            the catalog, or the catalog has no column `on`. With ``missing="raise"``: a recording
+            has no row.
         ValueError
             `missing` has another value.
 
@@ -569,7 +569,12 @@ class Catalog(Sequence[Recording]):
             A column is missing or of a wrong type, an id is not in the catalog, or a time is
             outside its recording.
         InvalidWindowsError
-            The recordings cannot be cut into such windows.
+            The recordings cannot be cut into such windows, or the jitter is not as described.
+
+        Warns
+        -----
+        HeadraceWarning
+            Some recordings are of ultrasound, of which `sample_rate` keeps less than a quarter.
         """
         from headrace.windows import cut_at_times
 
@@ -613,7 +618,7 @@ class Catalog(Sequence[Recording]):
         before : time, number or text, or several, optional
             Split at this value of the column `by`, such as ``by="recorded_at"``: the first part has
             what is before it, and the last part what is not before the last one. Times are texts as
-            ``"2024-05-01T00:00Z"``, or `datetime.datetime`.
+            ``"2024-05-01T00:00Z"``, or `datetime.datetime`. Needs `by`.
         balance : {"groups", "duration"}
             What the shares are of: the number of groups, or seconds of audio.
         stratify : str, Annotations or table, optional
