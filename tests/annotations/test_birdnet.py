@@ -151,6 +151,17 @@ def test_tables_beside_recordings_are_about_them(tmp_path: Path) -> None:
         assert event_rows(matched, "file", "label", "score") == [("a.wav", "Great Tit", 0.5)]
 
 
+def test_a_path_that_cannot_be_looked_for_is_a_name(tmp_path: Path) -> None:
+    """A name that is too long for this system, and a private folder, cost no table."""
+    far = f"/{'x' * 300}/a.wav"
+    write(
+        tmp_path,
+        {"t.BirdNET.selection.table.txt": TABLE + selection(1, 0, 0, "Great Tit", "1", far)},
+    )
+    for one in (Annotations.read_birdnet(tmp_path), Annotations.read_raven(tmp_path)):
+        assert one.files == (far,)
+
+
 def test_paths_relative_to_a_folder_are_not_looked_for(tmp_path: Path) -> None:
     """``S1/a.wav`` is not the ``a.wav`` beside a table of another site."""
     (tmp_path / "a.wav").write_bytes(recorder_wav(frames=72_000))

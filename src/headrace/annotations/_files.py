@@ -248,10 +248,11 @@ def beside(source: str, reference: str) -> str:
     a file with the same name in the folder of the table is meant.
     """
     name = reference.replace("\\", "/").rpartition("/")[2]
-    if not name or not _ABSOLUTE.match(reference) or Path(reference).exists():
+    # Not Path.exists: it raises if a folder is private, or a name too long.
+    if not name or not _ABSOLUTE.match(reference) or os.path.exists(reference):  # noqa: PTH110
         return reference
     here = Path(source).parent / name
-    return here.as_posix() if here.exists() else reference
+    return here.as_posix() if os.path.exists(here) else reference  # noqa: PTH110
 
 
 def anuraset_parser(quality: str) -> Callable[[ParsedLabels, str], None]:

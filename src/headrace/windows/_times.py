@@ -183,8 +183,9 @@ def parse_time_of_day(name: str, value: str | time) -> int:
         with suppress(ValueError):
             value = time.fromisoformat(value)
     if not isinstance(value, time) or value.tzinfo is not None:
+        advice = ": give the zone as tz=" if isinstance(value, time) else ""
         raise InvalidWindowsError(
-            f'{name} must be a time of day, such as "05:30", not {value!r}: give the zone as tz=.'
+            f'{name} must be a time of day, such as "05:30", not {brief(value)}{advice}.'
         )
     seconds = timedelta(hours=value.hour, minutes=value.minute, seconds=value.second)
     return seconds // timedelta(microseconds=1) + value.microsecond
