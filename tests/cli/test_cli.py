@@ -779,6 +779,10 @@ def test_preview_shows_the_windows_asked_for(run: Run, archive: Archive, tmp_pat
         (["--at", "none.wav@1"], 2, "There is no recording 'none.wav'"),
         (["--annotations", "labels.txt"], 2, "is not KIND:FILES, where KIND is one of anuraset"),
         (["--annotations", "csv:none.csv"], 1, "none.csv"),
+        (["--label-column", "Species"], 2, "--label-column: it is about --annotations: give that"),
+        (["--match", "stem"], 2, "--match: it is about --annotations: give that, too"),
+        (["--threshold", "0.5"], 2, "--threshold: it is about --results: give that, too"),
+        (["--column", "scores"], 2, "--column: it is about --results"),
         (
             ["--audio", "mp3", "--sample-rate", "10000"],
             2,

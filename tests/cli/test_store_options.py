@@ -1,4 +1,4 @@
-"""Buckets on the command line: `--store` and `--output-store`."""
+"""Buckets on the command line: `--store`, `--output-store` and `--results-store`."""
 
 from __future__ import annotations
 
@@ -114,6 +114,11 @@ def test_results_in_a_bucket_at_an_endpoint(
         code, _, errors = run("export", "s3://shelf/run", *place, *export, *target)
         assert code == 0, errors
         assert len((tmp_path / "found.csv").read_text().splitlines()) == 1 + 8
+        shown = ("--results", "s3://shelf/run", *export[2:], "-o", tmp_path / "found.html")
+        of_results = (one.replace("--", "--results-") for one in place)
+        code, printed, errors = run("preview", "s3://bucket/2025", *read, *shown, *of_results)
+        assert code == 0, errors
+        assert "8 of 8 windows, highest score first" in printed
         shelf = obstore.store.S3Store(
             "shelf",
             endpoint=environment["AWS_ENDPOINT_URL"],

@@ -46,6 +46,7 @@ from headrace.cli._options import (
     parse_worker_counts,
     place_of_results,
     read_annotations,
+    refuse_options_about,
 )
 from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError, ResultsError
 
@@ -494,6 +495,13 @@ def preview_command(
             help="Show what a model found, highest score first: folder or URL of apply's results.",
         ),
     ] = None,
+    results_store: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="As --store, for the bucket of the results. Can be repeated.",
+        ),
+    ] = None,
     threshold: Threshold = None,
     classes: Classes = None,
     column: ResultColumn = None,
@@ -535,12 +543,29 @@ def preview_command(
     headrace preview recordings --at a.wav@12.5 --at b.wav@3
     headrace preview recordings --results results/birds --threshold 0.5[/cyan]
     """
+    if annotations is None:
+        refuse_options_about(
+            "--annotations", {"--label-column": label_column, "--match": match is not MatchBy.PATH}
+        )
+    if results is None:
+        refuse_options_about(
+            "--results",
+            {
+                "--results-store": results_store,
+                "--threshold": threshold,
+                "--classes": classes,
+                "--column": column,
+            },
+        )
     parse_thresholds(threshold or [])  # refused before anything is read
     places = None if at is None else [parse_file_and_second(text) for text in at]
     options = parse_store_options(store)
     with errors_printed_as_sentences(output, json_file):
         labels = read_annotations(annotations or [], label_column)
-        run = None if results is None else headrace.load_run(results)
+        run = None
+        if results is not None:
+            place = place_of_results(results, results_store, "--results-store")
+            run = headrace.load_run(place)
         found = None
         if run is not None:
             with errors_exit_with_usage_code(ResultsError):  # the options do not fit the results

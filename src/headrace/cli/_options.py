@@ -19,7 +19,7 @@ import headrace
 from headrace import inference, storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
     from headrace.annotations import Annotations
@@ -46,6 +46,7 @@ __all__ = [
     "place_of_results",
     "read_annotations",
     "read_names",
+    "refuse_options_about",
 ]
 
 
@@ -272,6 +273,23 @@ def place_of_results(output: str, options: list[str] | None, option: str = "--st
             f"{output!r} is no URL of a bucket: leave {option} out.", param_hint=option
         )
     return inference.open_bucket(output, parsed)
+
+
+def refuse_options_about(option: str, others: Mapping[str, object]) -> None:
+    """Refuse options that are about `option`, which is not given.
+
+    Parameters
+    ----------
+    option : str
+        Such as ``--results``.
+    others : mapping of str to object
+        Their values by name; one that is false is not given.
+    """
+    for name, value in others.items():
+        if value:
+            raise typer.BadParameter(
+                f"it is about {option}: give that, too, or leave it out.", param_hint=name
+            )
 
 
 class MatchBy(StrEnum):
