@@ -73,7 +73,7 @@ def test_a_table_without_known_labels_says_what_it_has(tmp_path: Path) -> None:
         annotations = Annotations.read_raven(tmp_path / "a.txt")
     assert len(annotations) == 1
     windows = scan(tmp_path / "*.wav").windows(8_000, 1.0)
-    with pytest.raises(AnnotationError, match=f"None of the 1 events has a label.*{expected}"):
+    with pytest.raises(AnnotationError, match=f"None of 1 event has a label.*{expected}"):
         windows.label(annotations)
     assert Annotations.read_raven(tmp_path / "a.txt", label="Sp.").labels == ("frog",)
     named = Annotations.from_table(annotations.to_arrow())

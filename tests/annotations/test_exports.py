@@ -108,7 +108,7 @@ def test_labels_of_whole_recordings_have_no_end_to_write(tmp_path: Path) -> None
     """Raven and Audacity need one; nothing is written."""
     annotations = Annotations.from_table(pa.table({"file": ["a.wav"], "label": ["frog"]}))
     for write in (annotations.to_raven, annotations.to_audacity):
-        with pytest.raises(AnnotationError, match=r"1 labels are of whole recordings.*use to_csv"):
+        with pytest.raises(AnnotationError, match=r"1 label of whole recordings .*use to_csv"):
             write(tmp_path / "labels")
     assert not (tmp_path / "labels").exists()
 

@@ -509,7 +509,7 @@ def test_unmatched_files_cause_one_warning() -> None:
         assert _heard(part.label(matched)) == ["A", "", "", ""]
     elsewhere = fake_catalog([1_000], root="/n").with_columns()
     assert len(elsewhere) == 1
-    with pytest.raises(AnnotationError, match="None of 1 annotated files"):
+    with pytest.raises(AnnotationError, match="None of 1 annotated file is"):
         _windows().label(_annotations(("other", 0, 1, "B"), files=()))
 
 

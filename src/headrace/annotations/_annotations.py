@@ -640,8 +640,8 @@ class Annotations:
         endless = np.isinf(self._table["end_s"].to_numpy())
         if endless.any():
             raise AnnotationError(
-                f"{int(endless.sum())} labels are of whole recordings, and have no end to write: "
-                "use to_csv, or leave them out with filter."
+                f"{format_count(int(endless.sum()), 'label')} of whole recordings cannot be "
+                "written, because they have no end: use to_csv, or leave them out with filter."
             )
         names = ["id" if name == "file" else name for name in self._table.column_names]
         table = self._table.rename_columns(names)

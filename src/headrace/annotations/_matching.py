@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 
-from headrace._formatting import brief
+from headrace._formatting import brief, format_count
 from headrace._validation import arrow_errors_explained
 from headrace.codecs import EXTENSIONS
 from headrace.errors import AnnotationError, HeadraceWarning
@@ -205,8 +205,8 @@ def report_unmatched(
     """
     if len(rows) and len(catalog) and not np.any(rows >= 0):
         raise AnnotationError(
-            f"None of {len(rows)} annotated files is a recording of the catalog: the first is "
-            f"{references[0]!r}, the catalog's first is {catalog[0].id!r}. "
+            f"None of {format_count(len(rows), 'annotated file')} is a recording of the catalog: "
+            f"the first is {references[0]!r}, the catalog's first is {catalog[0].id!r}. "
             + _other_ways(references, catalog)
         )
     left_over = unmatched(references, catalog, rows)

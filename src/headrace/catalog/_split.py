@@ -203,8 +203,9 @@ def split_by_shares(
     elif len(rest):
         if _REST in names:
             raise CatalogError(
-                f'the part "{_REST}" would also get the {len(rest)} values of {by!r} that are not '
-                "named: give it another name, or all values."
+                f'the part "{_REST}" would also get the {format_count(len(rest), "value")} of '
+                f"{by!r} that {'is' if len(rest) == 1 else 'are'} not named: give it another name, "
+                "or all values."
             )
         part_of_group[rest] = len(names)
         names.append(_REST)

@@ -59,8 +59,9 @@ def cut_recordings(
     if windowless.all() and not (tail == "pad" and min_audio_s):
         longest = int(geometry.samples.max(initial=0)) / spec.sample_rate
         raise InvalidWindowsError(
-            f"none of the {len(catalog)} recordings is as long as a window of {window_s} s (the "
-            f'longest has {longest:.3f} s): give a smaller window_s, or tail="pad".'
+            f"none of {format_count(len(catalog), 'recording')} is as long as a window of "
+            f"{window_s} s (the longest has {longest:.3f} s): give a smaller window_s, or "
+            'tail="pad".'
         )
     if tail == "pad":
         _report_short(catalog, windowless, f"min_audio_s={min_audio_s}", "Give a smaller one")
@@ -125,7 +126,7 @@ def _balance(catalog: Catalog, crops: Crops, name: str, seed: int) -> Balanced:
         each = -(-len(present) * crops.per_recording // len(crops))
         raise InvalidWindowsError(
             f"the {len(present)} values of {name!r} cannot all be drawn in an epoch of "
-            f"{len(crops)} crops: give per_recording={each}."
+            f"{format_count(len(crops), 'crop')}: give per_recording={each}."
         )
     counts = apportion(np.ones(len(present)), len(crops))
     return Balanced(value.astype(np.int64), counts, seed)
@@ -143,8 +144,8 @@ def _report_short(catalog: Catalog, short: NDArray[np.bool_], than: str, advice:
     if count == len(short):
         longest = float((catalog.frames / catalog.sample_rates).max())
         raise InvalidWindowsError(
-            f"all {len(short)} recordings are shorter than {than} (the longest has {longest:.3f} "
-            "s): give less."
+            f"{'the recording is' if count == 1 else f'all {count} recordings are'} shorter than "
+            f"{than} (the longest has {longest:.3f} s): give less."
         )
     if count:
         first, one = catalog[int(short.argmax())], count == 1

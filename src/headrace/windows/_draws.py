@@ -204,8 +204,8 @@ class SampledOnce:
         if n > drawable:
             positive = "" if weights is None else " with a positive weight"
             raise InvalidWindowsError(
-                f"{n} windows cannot be drawn without replacement from {drawable}{positive}: give "
-                f"n={drawable} or less, or replacement=True."
+                f"{format_count(n, 'window')} cannot be drawn without replacement from "
+                f"{drawable}{positive}: give n={drawable} or less, or replacement=True."
             )
         self.n = n
         self.seed = seed

@@ -398,8 +398,8 @@ def _check_classes(
         if not len(annotations):
             raise AnnotationError("There are no events, so that no class is known: give classes=.")
         raise AnnotationError(
-            f"None of the {len(annotations)} events has a label, so that there is no class. "
-            + (annotations.unlabelled or "Name the column of labels where they are read.")
+            f"None of {format_count(len(annotations), 'event')} has a label, so that there is no "
+            "class. " + (annotations.unlabelled or "Name the column of labels where they are read.")
         )
     if classes is None:
         names = tuple(one for one in annotations.labels if one not in ignored)
