@@ -5,12 +5,14 @@ A line with ``type: ignore`` shows that mypy refuses it: a comment that ignores 
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, assert_type
 
 import numpy as np
 import pytest
 
 import headrace
+from headrace.windows._windows import LoaderOptions
 
 if TYPE_CHECKING:
     from headrace import Windows
@@ -41,6 +43,13 @@ def test_a_loader_of_examples_yields_examples(windows: Windows) -> None:
     assert_type(windows.loader(batch_size=size), headrace.Loader[Any])
     plain: headrace.Loader = windows.loader(batch_size=2)
     assert len(plain) == 19
+
+
+def test_a_type_checker_knows_all_arguments_of_a_loader() -> None:
+    """`LoaderOptions` has those of `Windows.loader`, so that none is refused, or missed."""
+    arguments = {*inspect.signature(headrace.Windows.loader).parameters}
+
+    assert {*LoaderOptions.__annotations__} == arguments - {"self", "batch_size"}
 
 
 def test_an_adapter_knows_its_batches(windows: Windows) -> None:
