@@ -193,11 +193,14 @@ def test_paths_with_commas_are_read(tmp_path: Path) -> None:
 
 
 def test_malformed_lines_are_reported(tmp_path: Path) -> None:
-    """A row of another length, and times that are none."""
+    """A row of another length, and times that are none; a score that is none loses itself only."""
     lines = "0.0,3.0,Parus major,Great Tit\nx,3.0,Parus major,Great Tit,0.5,/x/a.wav\n"
     write(tmp_path, {"r.csv": CSV + lines + "0,3,Parus major,Great Tit,high,/x/a.wav\n"})
     write(tmp_path, {"b.BirdNET.results.txt": "0.0\t3.0\tA, B\t0.5\n1.0\t2.0\n"})
-    with pytest.warns(HeadraceWarning, match="Skipped 3 malformed lines"):
+    with (
+        pytest.warns(HeadraceWarning, match="Skipped 3 malformed lines"),
+        pytest.warns(HeadraceWarning, match=r"1 score cannot .*'high' in .*r\.csv, line 4"),
+    ):
         annotations = Annotations.read_birdnet(tmp_path)
     assert [(one.line, one.message) for one in annotations.malformed] == [
         (2, "not start, end, label and score"),

@@ -150,7 +150,7 @@ class Annotations:
         -----
         HeadraceWarning
             Some lines are malformed, or a file cannot be read; they are in `malformed`. Or a table
-            has no column of labels that is known.
+            has no column of labels that is known, or scores are no numbers.
         """
         return cls._from_parsed(read_label_files(files, raven_parser(label, score), ".txt"))
 
@@ -182,7 +182,8 @@ class Annotations:
         Warns
         -----
         HeadraceWarning
-            Some lines are malformed, or a file cannot be read; they are in `malformed`.
+            Some lines are malformed, or a file cannot be read; they are in `malformed`. Or scores
+            are no numbers.
         """
         if names not in get_args(Names):
             raise AnnotationError(f'names must be "common", "scientific" or "both", not {names!r}.')
@@ -249,7 +250,8 @@ class Annotations:
         Warns
         -----
         HeadraceWarning
-            Some lines are malformed, or a file cannot be read; they are in `malformed`.
+            Some lines are malformed, or a file cannot be read; they are in `malformed`. Or scores
+            are no numbers.
         """
         names = _column_names(file, start_s, end_s, label, low_hz, high_hz, quality, score)
         parser = csv_parser(names, delimiter)
@@ -355,6 +357,14 @@ class Annotations:
         warn_of_malformed(labels.malformed, 4)
         if labels.unlabelled:
             warnings.warn(labels.unlabelled, HeadraceWarning, stacklevel=3)
+        if labels.lost_scores:
+            warnings.warn(
+                f"{format_count(labels.lost_scores, 'score')} cannot be read as a number (the "
+                f"first: {labels.lost_score}), and these events have none: write scores as 0.85, "
+                "or name another column as score=.",
+                HeadraceWarning,
+                stacklevel=3,
+            )
         table = make_table(labels.columns)
         malformed = tuple(labels.malformed)
         return cls(table, tuple(labels.files), malformed, unlabelled=labels.unlabelled)

@@ -17,7 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from headrace._formatting import brief_list
+from headrace._formatting import brief, brief_list
 from headrace._paths import join
 from headrace._validation import arrow_errors_explained
 from headrace.annotations._columns import COLUMNS, Malformed, find_columns
@@ -72,6 +72,9 @@ _RAVEN_OWN: Final = frozenset(
 )
 """Columns of selection tables that hold no labels."""
 
+_NO_SCORES: Final = frozenset({"", "na", "nan", "n/a", "none", "null", "-"})
+"""What tables have where a score is not known, in lower case."""
+
 _ABSOLUTE: Final = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 """Paths of any system that begin at its root."""
 
@@ -100,6 +103,10 @@ class ParsedLabels:
         if every line has one.
     unlabelled : str
         A sentence on a table with events and without a column of labels; ``""`` if there is none.
+    lost_scores : int
+        Scores that are no numbers, such as ``0,85``; their events have none.
+    lost_score : str
+        The first of them, with its file and line.
     """
 
     columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
@@ -108,6 +115,8 @@ class ParsedLabels:
     source: str = ""
     default_file: str = ""
     unlabelled: str = ""
+    lost_scores: int = 0
+    lost_score: str = ""
 
     def skip_line(self, line: int, text: str, message: str) -> None:
         """Skip a malformed line."""
@@ -137,6 +146,9 @@ class ParsedLabels:
         self.files[file] = None
         low_hz, high_hz = map(_parse_hz, band)
         number = _parse_score(score)
+        if number is None and score and score.strip().lower() not in _NO_SCORES:
+            self.lost_scores += 1
+            self.lost_score = self.lost_score or f"{brief(score)} in {self.source}, line {line}"
         values = (file, start, end, label, low_hz, high_hz, quality, number, self.source, line)
         for column, value in zip(self.columns.values(), values, strict=True):
             column.append(value)
