@@ -89,3 +89,10 @@ def test_other_facts_that_disagree_are_reported() -> None:
         "position: guano 52.1 4.4, audiomoth 48.0 4.4; "
         "device: guano AudioMoth 24aa, audiomoth AudioMoth 24BB"
     )
+
+
+def test_a_model_without_a_serial_number_does_not_disagree() -> None:
+    """One source may know the model only, in either order."""
+    facts = [Facts("guano", device="AudioMoth"), Facts("audiomoth", device="AudioMoth 24AA")]
+    for sources in (facts, facts[::-1]):
+        assert combine(sources, None).metadata_conflict is None

@@ -131,8 +131,10 @@ def _conflicts(facts: Sequence[Facts], chosen: Facts | None, zone: tzinfo | None
     # A name may have the identifier of a deployment where others have that of the device.
     named = [one for one in facts if one.device and one.source not in ("name", "bext")]
     for one in named[1:]:
-        serials = [(source.device or "").split()[-1].casefold() for source in (named[0], one)]
-        if serials[0] != serials[1]:
+        names = [(source.device or "").casefold() for source in (named[0], one)]
+        serials = [name.split()[-1] for name in names]
+        # One may know the model only.
+        if serials[0] != serials[1] and names[0] not in names[1] and names[1] not in names[0]:
             conflicts.append(
                 f"device: {named[0].source} {named[0].device}, {one.source} {one.device}"
             )
