@@ -132,6 +132,7 @@ def test_times_without_a_zone_and_dates_are_compared() -> None:
         (["a", "b"], "recording", "2024-05-02", 'needs the column .*: give by=, such as by="rec'),
         (["a"], "year", 2, "a list of names of parts, one more than its 1 limit"),
         ({"a": 0.5, "b": 0.5}, "year", 2, "a list of names of parts, one more than"),
+        (None, "year", 2, "a list of names of parts, one more than its 1 limit, not None"),
         (["a", "a"], "year", 2, "The parts need different names"),
     ],
 )

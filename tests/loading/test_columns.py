@@ -217,8 +217,9 @@ def test_values_are_looked_up_in_any_number_of_chunks() -> None:
 @pytest.mark.parametrize(
     ("columns", "error", "sentence"),
     [
-        (["sites"], CatalogError, "There is no column 'sites' to deliver .* there are id, path"),
-        ("site", ValueError, r"columns must be names, as in \[\"site\"\], not one string"),
+        (["sites"], CatalogError, "There is no column 'sites' to deliver: there are id, path"),
+        ("site", ValueError, r"columns must be names, as in \['site'\], not one string"),
+        (None, ValueError, r"columns must be names, as in \[.site.\], not None"),
         (["site", "site"], ValueError, "columns has a name twice: site, site"),
         (["n"], CatalogError, "'n' has types that do not fit together: int64, string.* one type"),
     ],

@@ -12,6 +12,7 @@ import re
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final, Literal
 
+from headrace._formatting import brief_list
 from headrace.annotations._files import beside, split_rows, unquote
 from headrace.errors import AnnotationError
 
@@ -148,7 +149,7 @@ def _audacity_rows(labels: ParsedLabels, text: str) -> Iterator[tuple[int, str, 
 def _check_header(
     labels: ParsedLabels, header: list[str], index: dict[str, int], names: Names
 ) -> None:
-    has = f"{labels.source} has the columns {', '.join(header)}"
+    has = f"{labels.source} has the columns {brief_list(header)}"
     needed = ("start", "score")
     if any(name not in index for name in needed) or not index.keys() & {"end", "duration"}:
         raise AnnotationError(

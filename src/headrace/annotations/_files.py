@@ -349,7 +349,7 @@ def raven_parser(
             others = [name for name in header if name and name not in _RAVEN_OWN]
             labels.unlabelled = (
                 f"{labels.source} has no column {', '.join(_RAVEN_LABELS)}, and its further "
-                f"columns are {', '.join(others) or 'none'}: name that of the labels, such as "
+                f"columns are {brief_list(others) or 'none'}: name that of the labels, such as "
                 f"label={(others or ['Species'])[0]!r}."
             )
         if rows_with_file and not rows_without_file:  # the table's name is not a recording's

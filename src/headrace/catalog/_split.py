@@ -357,7 +357,8 @@ def split_by_time(
             f"before={brief(before)} needs the column of times or numbers that it is compared "
             'with: give by=, such as by="recorded_at", or by="id".'
         )
-    if isinstance(parts, str | Mapping) or len(parts) != len(limits) + 1:
+    is_list = isinstance(parts, Sequence) and not isinstance(parts, str)
+    if not is_list or len(parts) != len(limits) + 1:
         raise CatalogError(
             f"before= needs a list of names of parts, one more than its "
             f"{format_count(len(limits), 'limit')}, not {brief(parts)}: as in "
@@ -466,7 +467,7 @@ def _labels(table: pa.Table, stratify: object) -> tuple[Groups | None, NDArray[n
         if missing := [one for one in (key, "label") if one not in given.column_names]:
             raise CatalogError(
                 f"The table given as stratify= has no column {', '.join(missing)}: it needs id (or "
-                f"file, with ids) and label. It has {given.column_names}."
+                f"file, with ids) and label. It has {brief_list(given.column_names)}."
             )
         name = "label"
         found = pc.index_in(given[key].cast("string"), value_set=table["id"])

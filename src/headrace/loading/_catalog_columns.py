@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headrace._formatting import brief, brief_list
 from headrace._validation import arrow_errors_explained
 from headrace.errors import CatalogError
 
@@ -57,11 +59,15 @@ class CatalogColumns:
     def __init__(self, recordings: Recordings, names: Sequence[str]) -> None:
         if isinstance(names, str):
             raise ValueError(  # noqa: TRY004  as of other arguments of a loader
-                f'columns must be names, as in ["{names}"], not one string.'
+                f"columns must be names, as in [{brief(names)}], not one string."
+            )
+        if not isinstance(names, Iterable):
+            raise ValueError(  # noqa: TRY004
+                f'columns must be names, as in ["site"], not {brief(names)}.'
             )
         self.names = tuple(names)
         if len(set(self.names)) < len(self.names):
-            raise ValueError(f"columns has a name twice: {', '.join(self.names)}.")
+            raise ValueError(f"columns has a name twice: {brief_list(self.names)}.")
         self._columns = {name: _make_column(_join(recordings, name)) for name in self.names}
 
     @property
@@ -159,8 +165,8 @@ def _join(recordings: Recordings, name: str) -> pa.Array:
     if not any(name in one.columns for one in catalogs):
         known = dict.fromkeys(column for one in catalogs for column in one.columns)
         raise CatalogError(
-            f"There is no column {name!r} to deliver with the windows: there are "
-            f"{', '.join(known)}. Add it with catalog.with_columns."
+            f"There is no column {brief(name)} to deliver: there are "
+            f"{brief_list(known)}. Add it with catalog.with_columns."
         )
     parts = [
         one.to_arrow().select([name] if name in one.columns else []).replace_schema_metadata(None)
@@ -171,7 +177,7 @@ def _join(recordings: Recordings, name: str) -> pa.Array:
             parts[number] = pa.table({name: pa.nulls(len(one))})
     with arrow_errors_explained(
         f"The column {name!r} has types that do not fit together: "
-        f"{', '.join(dict.fromkeys(str(part[name].type) for part in parts))}",
+        f"{brief_list(dict.fromkeys(part[name].type for part in parts))}",
         "Give it one type in all catalogs.",
     ):
         column = pa.concat_tables(parts, promote_options="permissive")[name]
