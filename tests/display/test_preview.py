@@ -354,3 +354,5 @@ def test_ultrasound_plays_slower(tmp_path: Path) -> None:
     assert "Spectrograms show 5 kHz to 96 kHz" in page.html
     with pytest.raises(ValueError, match='slowdown must be "auto" or a whole number from 1 to 100'):
         headrace.preview(windows, slowdown=0)
+    with pytest.raises(ValueError, match="rate of 19,200 Hz, that of the windows divided by slow"):
+        headrace.preview(windows.catalog.windows(192_000, 0.1), audio="mp3")

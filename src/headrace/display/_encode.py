@@ -59,7 +59,8 @@ def encode_sound(
         soundfile.write(file, np.clip(frames, -1, 1), sample_rate, **options)
     except soundfile.LibsndfileError as error:
         raise ValueError(
-            f"{audio_format.upper()} does not support a sample rate of {sample_rate:,} Hz: choose "
-            "another audio format or sample rate."
+            f"{audio_format.upper()} does not support a sample rate of {sample_rate:,} Hz, that "
+            "of the windows divided by slowdown: choose another audio format, sample rate or "
+            "slowdown."
         ) from error
     return media_type, file.getvalue()
