@@ -338,6 +338,18 @@ def test_urls_of_a_table_that_cannot_be_read_are_failures(
         from_table(pa.table({"audio": [urls[0] + "?a", urls[0] + "?b"]}))
 
 
+def test_urls_of_a_table_are_decoded_if_asked(tmp_path: Path) -> None:
+    """Ogg in a store, too, whose index a scan by headers puts off."""
+    audio = sounds.speechlike(480_000)
+    sounds.write(tmp_path / "a.ogg", audio, 16_000, "OGG", "VORBIS")
+    assert (tmp_path / "a.ogg").stat().st_size > 96 << 10
+    table = pa.table({"audio": ["s3://bucket/a.ogg"]})
+    with ObjectServer() as server:
+        server.add_folder(tmp_path)
+        found = from_table(table, store=server.options, verify="decode")
+    assert (found[0].frames, found.column("declared_frames").tolist()) == (480_000, [480_000])
+
+
 def test_damaged_parquet_files_are_named(tmp_path: Path) -> None:
     """So is a pattern that matches nothing, and a name that should be a list."""
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")

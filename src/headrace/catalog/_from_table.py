@@ -148,7 +148,13 @@ def from_table(
         objects = _objects(rows, Addresses(place))
         with closing(Fetcher(place)) as fetcher:
             found, failures = read_recordings(
-                objects, None, threads, progress, decoder=decoder, fetcher=fetcher
+                objects,
+                None,
+                threads,
+                progress,
+                decoder=decoder,
+                fetcher=fetcher,
+                with_indexes=verify == "decode",
             )
     else:
         found, failures = read_recordings(rows, None, threads, progress, decoder=decoder)
