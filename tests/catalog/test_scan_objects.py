@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -19,8 +20,9 @@ from headrace.cli import app
 from headrace.errors import StoreError
 from headrace.storage import index_text, read_tar
 from tests.support.bucket import serve_bucket
+from tests.support.ffmpeg_files import write as write_by_ffmpeg
 from tests.support.object_server import Fault, ObjectServer, Request
-from tests.support.sounds import speechlike, write
+from tests.support.sounds import noise, speechlike, write
 
 NAMES = [
     "2024/a/x.wav",
@@ -482,6 +484,24 @@ def test_a_scan_says_what_it_will_read(
         f"Reading 4 objects: {reads}; about {nbytes}.",
         "Nothing is read; 4 are known.",
     ]
+
+
+def test_a_scan_of_m4a_says_that_it_reads_the_tables(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not said to be read whole, and it is not; the tables behind the audio are read."""
+    audio = noise(20 * 48_000).astype(np.float32)
+    write_by_ffmpeg(tmp_path / "a.m4a", audio, "ipod", "aac", 128_000)
+    size = (tmp_path / "a.m4a").stat().st_size
+    assert size > 256 << 10
+    with ObjectServer() as server, caplog.at_level("INFO", "headrace"):
+        server.add_folder(tmp_path)
+        headrace.scan("s3://bucket", store=server.options)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"Reading 1 object: 1 by their first bytes; about {format_bytes(16 << 10)}."]
+    read = [one.stop - one.start for one in server.requests if one.method == "GET"]
+    assert len(read) == 2
+    assert sum(read) < size / 4
 
 
 def test_the_command_line_says_what_a_scan_will_read(

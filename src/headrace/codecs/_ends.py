@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Final, NamedTuple
 
-from headrace.codecs import _ffmpeg, _mp3, _ogg
+from headrace.codecs import _ffmpeg, _mp3, _mp4, _ogg
 
 __all__ = ["SMALL_FILE", "Ends", "ends_of"]
 
@@ -45,5 +45,5 @@ def ends_of(name: str, size: int) -> Ends:
     if size <= SMALL_FILE:
         return Ends(size)
     extension = PurePath(name).suffix.lower()
-    walked = extension in _ffmpeg.EXTENSIONS or _mp3.has_mp3_extension(name)
-    return Ends(_HEAD, all=walked)
+    walked = extension in _ffmpeg.EXTENSIONS - _mp4.AUDIO_EXTENSIONS
+    return Ends(_HEAD, all=walked or _mp3.has_mp3_extension(name))

@@ -25,10 +25,13 @@ from headrace.failures import Code, DecodeError
 if TYPE_CHECKING:
     from headrace.storage import Place
 
-__all__ = ["CONTAINER", "scan_tables"]
+__all__ = ["AUDIO_EXTENSIONS", "CONTAINER", "scan_tables"]
 
 CONTAINER: Final = "MP4"
 """Format in a catalog."""
+
+AUDIO_EXTENSIONS: Final = frozenset({".m4a", ".m4b", ".m4r"})
+"""Of files whose tables nearly always prove the length. Videos and 3GP are often decoded."""
 
 # PyAV's types; PyAV need not be installed.
 _AudioStream: TypeAlias = Any
