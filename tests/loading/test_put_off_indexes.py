@@ -181,6 +181,23 @@ def test_an_object_that_cannot_be_read_fails_its_windows(
     assert sum(table["expected"].to_pylist()) == sum(table["failed"].to_pylist()) > 0
 
 
+def test_an_outage_costs_no_later_windows(server: ObjectServer, local: Catalog) -> None:
+    """When the store gives a recording again, its windows have the samples of the folder."""
+    bucket = scanned(server)[:1]
+    server.fault = lambda _: Fault(status=403)
+    windows = bucket.windows(16_000, 2.0)
+    loader = windows.loader(batch_size=2, workers=0, prefetch=1, on_error="mask")
+    batches = iter(loader)
+    assert not next(batches).valid.any()
+    server.fault = lambda _: None
+    rest = list(batches)
+    expected = list(local[:1].windows(16_000, 2.0).loader(batch_size=2, workers=0))[1:]
+    assert len(rest) == len(expected) > 3
+    for ours, theirs in zip(rest, expected, strict=True):
+        assert ours.valid.all()
+        np.testing.assert_array_equal(ours.audio, theirs.audio)
+
+
 def test_closing_ends_a_reading_that_waits(server: ObjectServer) -> None:
     """Threads end while an index is being made and the store does not answer."""
     bucket = scanned(server)

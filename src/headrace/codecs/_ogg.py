@@ -61,8 +61,9 @@ CONTAINER: Final = "OGGS"
 _EXTENSIONS: Final = frozenset({".oga", ".ogg", ".ogv", ".ogx", ".opus"})
 
 _STEP: Final = 4 << 10  # bytes of the begin of a file that are looked at together
-_WALKED_AT_ONCE: Final = 1 << 22
-"""Bytes: how often a scan checks whether it is cancelled."""
+_WALKED_AT_ONCE: Final = 1 << 18
+"""Bytes: how often it is checked whether a walk is cancelled. A read that makes an index shows then
+that it has not stalled, also where bytes come slowly."""
 
 HEAD_BYTES: Final = 48 << 10
 TAIL_BYTES: Final = 48 << 10

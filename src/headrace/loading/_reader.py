@@ -222,32 +222,36 @@ class Reader:
         ids: list[str] = []
         paths: list[str] = []
         files: dict[int, _kernel.RecordingFile] = {}
-        for read in group.reads:
-            problem = self._problem_of(read.recording, token)
-            recording, file = self._recording(read.recording)
-            ids += [recording.id] * len(read.starts)
-            paths += [recording.path] * len(read.starts)
-            if problem is not None:
+        asked_s = time.perf_counter()
+        problems = [self._problem_of(read.recording, token) for read in group.reads]
+        indexing_s = time.perf_counter() - asked_s
+        for read, problem in zip(group.reads, problems, strict=True):
+            if problem is None:
+                recording, file = self._recording(read.recording)
+                files[read.recording] = file
+                requests.append(
+                    _kernel.ReadRequest(recording=file, starts=read.starts, row=read.row - first)
+                )
+            else:  # not kept: it may get its index later
+                recording = self._recordings[read.recording]
                 for row in range(read.row, read.row + len(read.starts)):
                     rows[row - first][...] = 0
                     failures[row] = self._failure(group, row, *problem)
-                continue
-            files[read.recording] = file
-            requests.append(
-                _kernel.ReadRequest(recording=file, starts=read.starts, row=read.row - first)
-            )
+            ids += [recording.id] * len(read.starts)
+            paths += [recording.path] * len(read.starts)
         began, cpu_s = time.perf_counter(), time.thread_time()
         try:
             if self._announcer is not None:
                 self._announcer.look(group, files)
                 token.beat()
-            looked_s = time.perf_counter() - began
+            waited_s = indexing_s + time.perf_counter() - began
             result = self._native.read(requests, rows, token.flag, token.heartbeat)
         finally:
             if self._announcer is not None:
                 self._announcer.release(group)
         cpu_s = time.thread_time() - cpu_s
-        busy_s = result.busy_s + looked_s
+        busy_s = result.busy_s + waited_s
+        began -= indexing_s
         gil_s = time.perf_counter() - began - busy_s
         if result.cancelled:
             raise ReadCancelledError
@@ -262,7 +266,7 @@ class Reader:
             busy_s=busy_s,
             decode_s=max(0.0, result.decode_s - result.store_s),
             resample_s=result.resample_s,
-            store_s=result.store_s + looked_s,
+            store_s=result.store_s + (0.0 if self._fetcher is None else waited_s),
             gil_s=gil_s,
             file=paths[0] if paths else "",
             windows=len(paths),
