@@ -10,9 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from headrace import bench, inference
+from headrace import bench
 from headrace._formatting import escape_controls, format_bytes, format_count, format_duration
 from headrace.catalog import describe_codes
+from headrace.failures import TEMPORARY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,7 +114,7 @@ def results_report(run: Run) -> RenderableType:
         hidden = len(run.failures) - _SHOWN_FAILURES
         if hidden > 0:
             parts.append(Text(f"  and {hidden:,} more: --json FILE lists all.", style="dim"))
-        passing = sum(one.windows for one in run.failures if one.code in inference.PASSING)
+        passing = sum(one.windows for one in run.failures if one.code in TEMPORARY)
         if passing:
             again = f"Apply the model again to try {format_count(passing, 'failed window')} again"
             parts.append(Text(f"\n{again}: the cause may pass."))

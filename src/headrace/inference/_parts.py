@@ -19,7 +19,7 @@ import numpy as np
 
 from headrace._formatting import escape_controls
 from headrace.errors import ResultsError
-from headrace.failures import Code
+from headrace.failures import TEMPORARY
 from headrace.inference._manifest import LAYOUT, check_layout
 
 if TYPE_CHECKING:
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
     from headrace.failures import Failure
     from headrace.inference._result_folder import ResultFolder
 
-__all__ = ["PASSING", "FailedRun", "Part", "PartName", "list_parts", "read_parts"]
-
-PASSING: Final = frozenset({Code.STALLED, Code.IO, Code.PERMISSION, Code.MISSING})
-"""Causes that may pass: the next run tries these windows again."""
+__all__ = ["FailedRun", "Part", "PartName", "list_parts", "read_parts"]
 
 FOLDER: Final = "parts"
 _KEY: Final = b"headrace"
@@ -118,8 +115,8 @@ class FailedRun:
 
     @property
     def passing(self) -> bool:
-        """Whether the cause may pass."""
-        return self.code in PASSING
+        """Whether the cause may pass: the next run tries these windows again."""
+        return self.code in TEMPORARY
 
     def windows(self) -> NDArray[np.int64]:
         """Return the numbers of the windows."""
