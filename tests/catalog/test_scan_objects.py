@@ -337,7 +337,7 @@ def test_a_password_in_a_url_is_used_or_refused(server: ObjectServer, tmp_path: 
         (lambda: headrace.scan("s3://me:hidden@bucket/**/*.wav"), "does not take"),
         (lambda: headrace.scan(private, store=object()), "does not take"),
         (lambda: headrace.scan([*private, f"http://you:hidden@{address}/b.wav"]), "Two users"),
-        (lambda: headrace.scan("https://me:hid/den@host/b.wav"), "write / [?] # in it as"),
+        (lambda: headrace.scan("https://me:hid/den@host/b.wav"), "write / [?] # in these as"),
         (lambda: headrace.scan(server.url + "/a.wav", root="http://me:hidden@host"), "not keep"),
         (lambda: headrace.load_catalog(tmp_path / "c.parquet", "http://me:hidden@h"), "not keep"),
         (lambda: headrace.Catalog.from_table(table), "not keep"),
@@ -483,6 +483,25 @@ def test_a_scan_says_what_it_will_read(
     assert [record.getMessage() for record in caplog.records] == [
         f"Reading 4 objects: {reads}; about {nbytes}.",
         "Nothing is read; 4 are known.",
+    ]
+
+
+def test_a_scan_that_decodes_says_that_it_reads_everything(
+    medleys: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of what has not been decoded before; nothing is said of the rest, or of files."""
+    sizes = {path.name: path.stat().st_size for path in medleys.iterdir()}
+    cache = tmp_path / "catalog.parquet"
+    with ObjectServer() as server, caplog.at_level("INFO", "headrace"):
+        server.add_folder(medleys)
+        for pattern in ("s3://bucket/*.wav", "s3://bucket", "s3://bucket"):
+            headrace.scan(pattern, store=server.options, cache=cache, verify="decode")
+    headrace.scan(medleys, verify="decode")
+    said = [record.getMessage() for record in caplog.records]
+    others = sum(size for name, size in sizes.items() if not name.endswith(".wav"))
+    assert [one for one in said if one.startswith("Decoding")] == [
+        f"Decoding 1 recording: reading {format_bytes(sizes['a.wav'])}.",
+        f"Decoding 3 recordings: reading {format_bytes(others)}.",
     ]
 
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from headrace import _kernel
 from headrace._cpu_count import available_processors
-from headrace._progress import progress_bar
+from headrace._formatting import format_bytes, format_count
+from headrace._progress import announce, progress_bar
 from headrace.catalog import _parquet
 from headrace.catalog._objects import place_in
 from headrace.catalog._table import each_recording, with_columns
@@ -149,6 +150,10 @@ def verify_recordings(
     saved_at = time.monotonic()
     done = damaged = 0
     fetcher = Fetcher(store, cache=disk_cache) if isinstance(store, Stores) else None
+    if fetcher is not None and len(rows_to_decode):
+        nbytes = int(table["size"].to_numpy()[rows_to_decode].sum())
+        count = format_count(len(rows_to_decode), "recording")
+        announce(f"Decoding {count}: reading {format_bytes(nbytes)}.", progress)
     prefetcher = Prefetcher(
         _jobs(table.take(rows_to_decode), store, fetcher),
         workers=workers,

@@ -91,8 +91,8 @@ def parse_url(text: str) -> Url:
     host = _USER.sub(r"\1", f"{scheme}://{host}").removeprefix(f"{scheme}://")
     if scheme in HTTP and not _SERVER.fullmatch(host):
         raise CatalogError(
-            f"The server in a URL that begins with {scheme}:// is none: if there is a user or a "
-            "password before it, write / ? # in it as %2F %3F %23."
+            f"A URL that begins with {scheme}:// names no server: if a user or a password stands "
+            "before it, write / ? # in these as %2F %3F %23."
         )
     if not host and scheme not in {"memory", "file", "store"}:
         raise CatalogError(f"{redacted(text)!r} names no bucket or server: write {scheme}://NAME/.")
