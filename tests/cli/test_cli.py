@@ -1056,6 +1056,23 @@ def test_apply_takes_channels_and_tails(
     assert run("apply", *common, "--channel", "left", "-o", tmp_path / "x").code == 2
 
 
+def test_apply_reads_when_recordings_were_made(
+    run: Run, archive: Archive, model: Path, tmp_path: Path
+) -> None:
+    """With `--metadata`, results have `start_utc`, and `--column` may name what was read."""
+    common = (archive.pattern, "--model", f"{model}:model", "--window-s", 1.5)
+    timed = ("--metadata", "--tz", "+01:00", "--column", "recorded_from")
+    result = run("apply", *common, *timed, "-o", tmp_path / "timed")
+    assert result.code == 0, result.err
+    table = headrace.load_run(tmp_path / "timed").to_arrow()
+    windows = headrace.scan(archive.pattern, metadata=True, tz="+01:00").windows(16_000, 1.5)
+    starts = windows.table([])["start_at"].to_pylist()
+    assert sorted(table["start_utc"].to_pylist()) == sorted(starts)
+    assert table["recorded_from"].null_count == 0
+    wrong = run("apply", *common, "--tz", "+01:00", "-o", tmp_path / "x")
+    assert (wrong.code, (tmp_path / "x").exists()) == (2, False)
+
+
 def test_apply_has_the_arguments_of_the_library(
     run: Run, archive: Archive, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,18 @@ Root = Annotated[
         help="Folder or URL that recordings' ids are relative to. Default: their common folder.",
     ),
 ]
+Metadata = Annotated[
+    bool,
+    typer.Option("--metadata", help="Read when, where and with what recordings were made."),
+]
+Zone = Annotated[
+    str | None,
+    typer.Option(metavar="ZONE", help="Zone of times that name none: Europe/Berlin, +01:00."),
+]
+TimePattern = Annotated[
+    str | None,
+    typer.Option(metavar="REGEX", help="Finds the time in ids, in groups date and time."),
+]
 DecodedBy = Annotated[
     Decoder,
     typer.Option("--decoder", help="What decodes Vorbis and Opus in Ogg."),
@@ -257,18 +269,9 @@ def scan_command(
         Path | None,
         typer.Option(metavar="FILE", help="List the damaged files in FILE.csv or FILE.parquet."),
     ] = None,
-    metadata: Annotated[
-        bool,
-        typer.Option("--metadata", help="Read when, where and with what recordings were made."),
-    ] = False,
-    tz: Annotated[
-        str | None,
-        typer.Option(metavar="ZONE", help="Zone of times that name none: Europe/Berlin, +01:00."),
-    ] = None,
-    time_pattern: Annotated[
-        str | None,
-        typer.Option(metavar="REGEX", help="Finds the time in ids, in groups date and time."),
-    ] = None,
+    metadata: Metadata = False,
+    tz: Zone = None,
+    time_pattern: TimePattern = None,
     root: Root = None,
     store: StoreOptions = None,
     decoder: DecodedBy = Decoder.AUTO,
@@ -702,6 +705,9 @@ def apply_command(
         Path | None,
         typer.Option("--cache", metavar="FILE.parquet", help="Catalog to update: see scan."),
     ] = None,
+    metadata: Metadata = False,
+    tz: Zone = None,
+    time_pattern: TimePattern = None,
     root: Root = None,
     store: StoreOptions = None,
     decoder: DecodedBy = Decoder.AUTO,
@@ -719,8 +725,17 @@ def apply_command(
     options = parse_store_options(store)
     with errors_printed_as_sentences(json_file):
         target = place_of_results(output, output_store, "--output-store")
+        with errors_exit_with_usage_code(ValueError):
+            catalog.check_metadata_options(tz, time_pattern, metadata=metadata)
         recordings = catalog.scan(
-            patterns, root=root, cache=catalog_file, decoder=decoder.value, store=options
+            patterns,
+            root=root,
+            cache=catalog_file,
+            decoder=decoder.value,
+            store=options,
+            metadata=metadata,
+            tz=tz,
+            time_pattern=time_pattern,
         )
         windows: Windows = recordings.windows(
             sample_rate,
