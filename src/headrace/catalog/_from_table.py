@@ -110,8 +110,7 @@ def from_table(
     Catalog
         In the order of the table. The id of a recording is its path in the column if each row has
         one and no two are equal: relative to their common folder, if they are absolute or URLs.
-        Else it is
-        the number of its row, behind the name of the Parquet file.
+        Else it is the number of its row, behind the name of the Parquet file.
 
     Raises
     ------
@@ -122,6 +121,8 @@ def from_table(
         differ in their query only.
     ValueError, TypeError
         As in `scan`.
+    StoreError
+        A store cannot be read, or its package is missing.
 
     Warns
     -----

@@ -35,7 +35,7 @@ class Indexes:
         return replace(recording, seek_points=self._found.get(recording.id))
 
     def make(self, recording: Recording, place: Place, cancelled: Callable[[], bool]) -> None:
-        """Read a recording from begin to end, and keep its index.
+        """Read a recording from beginning to end, and keep its index.
 
         Raises
         ------

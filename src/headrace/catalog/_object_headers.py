@@ -55,8 +55,8 @@ class ScanReads:
     unchanged : int
         Objects that are not read, because the catalog of an earlier scan has them.
     whole, heads, ends : int
-        Objects that are read from begin to end; of which the first bytes tell everything; and of
-        which the last ones are needed, too.
+        Objects that are read whole; of which the first bytes tell everything; and of which the last
+        ones are needed, too.
     nbytes : int
         Bytes that are read, about. Headers may need more.
     """

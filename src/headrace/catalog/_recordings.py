@@ -82,7 +82,7 @@ class Recordings:
     def make_index(
         self, number: int, fetcher: Fetcher | None, cancelled: Callable[[], bool]
     ) -> None:
-        """Read recording `number` from begin to end, for its index; raises `DecodeError`."""
+        """Read recording `number` from beginning to end, for its index; raises `DecodeError`."""
         recording = self[number]
         place = self.place(number, recording, fetcher)
         self.catalogs[self.source(number)].indexes.make(recording, place, cancelled)

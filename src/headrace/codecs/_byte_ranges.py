@@ -26,7 +26,7 @@ _GAP: Final = 32 << 10
 """Ranges closer than this are one."""
 
 _HEAD: Final = 16 << 10
-"""What a decoder reads of the begin of a FLAC file, and of one with a long header."""
+"""What a decoder reads of the beginning of a FLAC file, and of one with a long header."""
 
 
 _MOST_WALKED: Final = 4 << 20
@@ -84,7 +84,7 @@ def byte_ranges(
         head = extra if extra <= _SMALL else _HEAD
         if extra <= 1 << 20:
             data = [(start * width, min(size, extra + stop * width))]
-    elif lacks_index(recording):  # it is read from begin to end to make one
+    elif lacks_index(recording):  # it is read from beginning to end to make one
         return [ByteRange(0, size, keep=True)] if size <= _MOST_WALKED else []
     elif recording.seek_points:
         data = _kernel.byte_ranges(recording.seek_points, start, stop, size)

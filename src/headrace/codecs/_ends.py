@@ -26,7 +26,7 @@ class Ends(NamedTuple):
     Attributes
     ----------
     head, tail : int
-        Bytes at the begin and at the end that are read at first.
+        Bytes at the beginning and at the end that are read at first.
     all : bool
         Whether the whole file is read then, because no header says how long the recording is.
     """

@@ -60,7 +60,7 @@ CONTAINER: Final = "OGGS"
 
 _EXTENSIONS: Final = frozenset({".oga", ".ogg", ".ogv", ".ogx", ".opus"})
 
-_STEP: Final = 4 << 10  # bytes of the begin of a file that are looked at together
+_STEP: Final = 4 << 10  # bytes of the beginning of a file that are looked at together
 _WALKED_AT_ONCE: Final = 1 << 18
 """Bytes: how often it is checked whether a walk is cancelled. A read that makes an index shows then
 that it has not stalled, also where bytes come slowly."""
@@ -105,7 +105,7 @@ def walk_ogg(place: Place, cancelled: Callable[[], bool] = lambda: False) -> _ke
 
 
 def walk_ends(place: Place) -> _kernel.OggWalk | None:
-    """Walk over the begin and the end of a file, to find its length, but no index.
+    """Walk over the beginning and the end of a file, to find its length, but no index.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def make_index(recording: Recording, place: Place, cancelled: Callable[[], bool]
     Raises
     ------
     DecodeError
-        The file cannot be read, or is another one than its begin and its end told the scan.
+        The file cannot be read, or is another one than its beginning and its end told the scan.
     """
     if recording.decoder is not None and recording.decoder != decoder_now():
         check_major(_major_in(recording.decoder))

@@ -23,7 +23,7 @@ def read_blocks(file: BinaryIO) -> tuple[dict[bytes, bytes], list[tuple[str, str
     Parameters
     ----------
     file : binary file
-        At its begin.
+        At its beginning.
 
     Returns
     -------

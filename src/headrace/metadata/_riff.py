@@ -32,7 +32,7 @@ def read_chunks(file: BinaryIO, wanted: Collection[bytes]) -> dict[bytes, bytes]
     Parameters
     ----------
     file : binary file
-        At its begin. Chunks that are not wanted are skipped by seeking.
+        At its beginning. Chunks that are not wanted are skipped by seeking.
     wanted : collection of bytes
         Names of four bytes. Of ``LIST``, lists of other types than ``INFO`` do not count.
 

@@ -378,7 +378,7 @@ class _Fsspec:
             ),
             None,
         )
-        # A slash at the begin belongs to the name, as in `key`.
+        # A slash at the beginning belongs to the name, as in `key`.
         return ObjectInfo(str(info["name"]).rstrip("/"), int(info.get("size") or 0), version)
 
     async def info(self, key: str) -> ObjectInfo | None:

@@ -48,8 +48,8 @@ class TarMember(NamedTuple):
     Attributes
     ----------
     name : str
-        Without ``./`` and ``/`` at its begin. Empty if `fault` is about the tar itself. Bytes that
-        are not UTF-8 are surrogates.
+        Without ``./`` and ``/`` at its beginning. Empty if `fault` is about the tar itself. Bytes
+        that are not UTF-8 are surrogates.
     offset, size : int
         Where its content stands.
     fault : tuple of Code and str, or None
