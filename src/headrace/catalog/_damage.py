@@ -61,8 +61,11 @@ def check_any_usable(table: pa.Table, failures: Sequence[Failure]) -> None:
     """Raise `NoRecordingsError` if a scan found no usable recording."""
     if not len(table):
         files = len(damaged_file_ids(failures))
+        which = "The only file that matches cannot"
+        if files > 1:
+            which = f"None of the {files} files that match can"
         error = NoRecordingsError(
-            f"None of the {files} files that match can be used: {_describe_first(failures)}."
+            f"{which} be used: {_describe_first(failures)}."
             if failures
             else "There are no recordings: the tar holds no audio files."
         )

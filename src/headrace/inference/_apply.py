@@ -119,7 +119,7 @@ class Application:
         if len(windows) > _MANY_WINDOWS:
             raise InvalidWindowsError(f"a run has at most {_MANY_WINDOWS:,} windows.")
         self._function, self._factory, self._on_error = function, model, on_error
-        self._pad_batches = pad_batches
+        self._pad_batches = bool(pad_batches)
         self._memory = memory
         self._window_columns = WindowColumns(windows, _as_names("columns", columns))
         self._folder = open_folder(output)
