@@ -150,3 +150,25 @@ def test_options_that_a_store_cannot_have_are_one_sentence(
     assert message in re.sub(r"[│\s]+", " ", errors)
     assert "Traceback" not in errors
     assert "=x" not in errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("scan", "x", "--disk-cache", "s3://b/kept", "--disk-cache-size", "1 GiB"),
+        ("scan", "x", "--save", "s3://b/catalog.parquet"),
+        ("scan", "x", "--cache", "https://me:hidden@host/catalog.parquet"),
+        ("preview", "x", "-o", "s3://b/page.html"),
+        ("export", "x", "--to", "raven", "-o", "s3://b/tables"),
+    ],
+)
+def test_a_url_for_a_file_of_this_machine_is_one_sentence(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """No folder named ``s3:`` is made, and no password is shown."""
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = run(*arguments)
+    assert code == 2
+    assert "is a URL, and this is read and written" in re.sub(r"[│\s]+", " ", errors)
+    assert "hidden" not in errors
+    assert list(tmp_path.iterdir()) == []

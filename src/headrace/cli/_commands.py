@@ -41,6 +41,7 @@ from headrace.cli._options import (
     load_model,
     parse_channel,
     parse_file_and_second,
+    parse_local_path,
     parse_store_options,
     parse_thresholds,
     parse_worker_counts,
@@ -134,7 +135,9 @@ Threshold = Annotated[
 ]
 Classes = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Names of the scores, one a line, in order."),
+    typer.Option(
+        parser=parse_local_path, metavar="FILE", help="Names of the scores, one a line, in order."
+    ),
 ]
 ResultColumn = Annotated[
     str | None,
@@ -179,6 +182,7 @@ def demo_command(
     keep: Annotated[
         Path | None,
         typer.Option(
+            parser=parse_local_path,
             metavar="FOLDER",
             help="Keep the synthetic archive in this folder. Default: a temporary folder.",
         ),
@@ -240,6 +244,7 @@ def scan_command(
     save: Annotated[
         Path | None,
         typer.Option(
+            parser=parse_local_path,
             metavar="FILE.parquet",
             help="Save the catalog, for headrace.load_catalog.",
         ),
@@ -250,6 +255,7 @@ def scan_command(
     cache: Annotated[
         Path | None,
         typer.Option(
+            parser=parse_local_path,
             metavar="FILE.parquet",
             help="Update this catalog: read only new and changed files, or resume decoding.",
         ),
@@ -257,6 +263,7 @@ def scan_command(
     disk_cache: Annotated[
         Path | None,
         typer.Option(
+            parser=parse_local_path,
             metavar="FOLDER",
             help="Keep what is fetched from a store, for loaders with this cache=.",
         ),
@@ -267,7 +274,11 @@ def scan_command(
     ] = None,
     failures: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="List the damaged files in FILE.csv or FILE.parquet."),
+        typer.Option(
+            parser=parse_local_path,
+            metavar="FILE",
+            help="List the damaged files in FILE.csv or FILE.parquet.",
+        ),
     ] = None,
     metadata: Metadata = False,
     tz: Zone = None,
@@ -351,7 +362,11 @@ def pack_command(
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Of a shard, at most.")] = "1 GiB",
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.parquet", help="Update this catalog of the originals."),
+        typer.Option(
+            parser=parse_local_path,
+            metavar="FILE.parquet",
+            help="Update this catalog of the originals.",
+        ),
     ] = None,
     root: Root = None,
     store: StoreOptions = None,
@@ -417,7 +432,12 @@ def bench_command(
     ] = None,
     plot_file: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="Plot the result to FILE.html or FILE.png."),
+        typer.Option(
+            "--plot",
+            parser=parse_local_path,
+            metavar="FILE",
+            help="Plot the result to FILE.html or FILE.png.",
+        ),
     ] = None,
     root: Root = None,
     store: StoreOptions = None,
@@ -465,7 +485,14 @@ def preview_command(
     patterns: Patterns,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PAGE.html", help="The page to write.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            parser=parse_local_path,
+            metavar="PAGE.html",
+            help="The page to write.",
+        ),
     ] = Path("preview.html"),
     windows: Annotated[int, typer.Option(min=1, metavar="N", help="Show at most N windows.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the random choice.")] = 0,
@@ -703,7 +730,12 @@ def apply_command(
     ] = None,
     catalog_file: Annotated[
         Path | None,
-        typer.Option("--cache", metavar="FILE.parquet", help="Catalog to update: see scan."),
+        typer.Option(
+            "--cache",
+            parser=parse_local_path,
+            metavar="FILE.parquet",
+            help="Catalog to update: see scan.",
+        ),
     ] = None,
     metadata: Metadata = False,
     tz: Zone = None,
@@ -821,6 +853,7 @@ def export_command(
         typer.Option(
             "--output",
             "-o",
+            parser=parse_local_path,
             metavar="PATH",
             help="Folder for raven and audacity; file for csv and parquet; either for birdnet-csv. "
             "Default: raven, audacity, detections.csv, birdnet.csv or detections.parquet.",
@@ -843,9 +876,10 @@ def export_command(
         ),
     ] = None,
     root: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FOLDER", help="The recordings' folder, for the paths in Raven tables."
+            metavar="FOLDER",
+            help="The recordings' folder or URL, for the paths in Raven tables.",
         ),
     ] = None,
     band_hz: Annotated[

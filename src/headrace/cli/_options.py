@@ -40,6 +40,7 @@ __all__ = [
     "load_model",
     "parse_channel",
     "parse_file_and_second",
+    "parse_local_path",
     "parse_store_options",
     "parse_thresholds",
     "parse_worker_counts",
@@ -237,6 +238,16 @@ def parse_file_and_second(text: str) -> tuple[str, float]:
         raise typer.BadParameter(
             f"{text!r} is not FILE@SECONDS, such as a.wav@12.5.", param_hint="--at"
         ) from None
+
+
+def parse_local_path(text: str | Path) -> Path:
+    """Return the path of a file or folder on this machine, which a URL is not."""
+    if storage.is_url(str(text)):
+        raise typer.BadParameter(
+            f"{storage.redacted(str(text))!r} is a URL, and this is read and written on this "
+            "machine: give a path."
+        )
+    return Path(text)
 
 
 _SECRET = re.compile("key|secret|token|password|sas|credential", re.IGNORECASE)
