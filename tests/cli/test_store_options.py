@@ -136,6 +136,12 @@ def test_results_in_a_bucket_at_an_endpoint(
         (("scan", "s3://b/*.wav", "--store", "secret_access_key=x"), "environment variable"),
         (("scan", "s3://b/*.wav", "--store", "aws_session_token=x"), "environment variable"),
         (("results", "folder", "--store", "region=x"), "'folder' is no URL of a bucket"),
+        (
+            ("preview", "x", "--results", "folder", "--results-store", "region=x"),
+            "'folder' is no URL of a bucket: leave --results-store out",
+        ),
+        (("preview", "x", "--results-store", "region=y"), "how to reach results: give --results"),
+        (("demo", "--store", "region=y"), "recordings in a bucket: give --data"),
         (("results", "s3://b/x", "--store", "colour=red"), "the store of s3://b/x reports"),
         (("scan", "s3://b/*.wav", "--store", "client_options=y"), "must be a mapping"),
         (("scan", "s3://b/*.wav", "--store", "colour=red"), "its options are colour"),

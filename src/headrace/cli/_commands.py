@@ -206,6 +206,8 @@ def demo_command(
     """
     if data and keep:
         raise typer.BadParameter("--keep keeps the synthetic archive: omit it with --data.")
+    if store and not data:
+        raise typer.BadParameter("--store says how to reach recordings in a bucket: give --data.")
     options = parse_store_options(store)
     with (
         errors_printed_as_sentences(json_file),
@@ -588,6 +590,8 @@ def preview_command(
             },
         )
     parse_thresholds(threshold or [])  # refused before anything is read
+    if results_store and results is None:
+        raise typer.BadParameter("--results-store says how to reach results: give --results.")
     places = None if at is None else [parse_file_and_second(text) for text in at]
     options = parse_store_options(store)
     with errors_printed_as_sentences(output, json_file):
