@@ -19,6 +19,7 @@ Guarantees
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -209,15 +210,18 @@ class Announcer:
                 start = search.base + probe
                 self._fetcher.expect(search.key, start, start + _PROBE)
 
-    def look(self, group: ReadGroup, files: dict[int, _kernel.RecordingFile]) -> None:
+    def look(self, group: ReadGroup, files: dict[int, _kernel.RecordingFile]) -> float:
         """Read the probes of the recordings of a group, and announce what they have placed.
 
         `files` are descriptions of recordings, by number. To be called before the group is read.
+        Returns how many seconds that took: 0 if there are no probes.
         """
+        looked_s = 0.0
         for read in group.reads:
             search = self._searches.get(read.recording)
             if search is None:
                 continue
+            began = time.perf_counter()
             with search.reading:
                 with self._lock:
                     probes, search.probes = search.probes, []
@@ -230,6 +234,8 @@ class Announcer:
                     self._place(search)
                     search.unplaced = [one for one in search.unplaced if one.group is not group]
                     self._drop_if_ended(search)
+            looked_s += time.perf_counter() - began
+        return looked_s
 
     def _drop_if_ended(self, search: _Search) -> None:
         if not search.unplaced and not search.probes:

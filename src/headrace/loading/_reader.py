@@ -155,7 +155,6 @@ class Reader:
         )
         self._fetcher = fetcher
         self._announcer = None if fetcher is None else Announcer(plan, fetcher, self._native)
-        self._stalled_recordings: set[int] = set()
         self._samples = plan.workers > 0
         self._groups = count()
         self._indexed: set[int] = set()
@@ -222,29 +221,34 @@ class Reader:
         ids: list[str] = []
         paths: list[str] = []
         files: dict[int, _kernel.RecordingFile] = {}
-        asked_s = time.perf_counter()
-        problems = [self._problem_of(read.recording, token) for read in group.reads]
-        indexing_s = time.perf_counter() - asked_s
-        for read, problem in zip(group.reads, problems, strict=True):
+        indexing_s = 0.0
+        for read in group.reads:
+            number = read.recording
+            if self._lacks_index(number):
+                asked_s = time.perf_counter()
+                problem = self._make_index(number, token)
+                indexing_s += time.perf_counter() - asked_s
+            else:
+                problem = self._unreadable.get(number)
             if problem is None:
-                recording, file = self._recording(read.recording)
-                files[read.recording] = file
+                recording, file = self._recording(number)
+                files[number] = file
                 requests.append(
                     _kernel.ReadRequest(recording=file, starts=read.starts, row=read.row - first)
                 )
             else:  # not kept: it may get its index later
-                recording = self._recordings[read.recording]
+                recording = self._recordings[number]
                 for row in range(read.row, read.row + len(read.starts)):
                     rows[row - first][...] = 0
                     failures[row] = self._failure(group, row, *problem)
             ids += [recording.id] * len(read.starts)
             paths += [recording.path] * len(read.starts)
+        waited_s = indexing_s
         began, cpu_s = time.perf_counter(), time.thread_time()
         try:
             if self._announcer is not None:
-                self._announcer.look(group, files)
+                waited_s += self._announcer.look(group, files)
                 token.beat()
-            waited_s = indexing_s + time.perf_counter() - began
             result = self._native.read(requests, rows, token.flag, token.heartbeat)
         finally:
             if self._announcer is not None:
@@ -274,28 +278,23 @@ class Reader:
         sampled = self._samples and next(self._groups) % _SAMPLED == 0
         return GroupResult(group.begin, ids, paths, failures, timing, sampled=sampled)
 
-    def _problem_of(self, number: int, token: CancellationToken) -> tuple[Code, str] | None:
-        """Return why a recording cannot be read; make its index first, if it has none.
+    def _lacks_index(self, number: int) -> bool:
+        """Return whether the index of a recording has to be made, and may be."""
+        if number in self._indexed or number in self._unreadable:
+            return False
+        if self._recordings.lacks_index(number):
+            return True
+        self._indexed.add(number)
+        return False
+
+    def _make_index(self, number: int, token: CancellationToken) -> tuple[Code, str] | None:
+        """Make the index of a recording, or return why it cannot be read.
 
         Raises
         ------
         ReadCancelledError
             `token` was cancelled.
         """
-        if number in self._stalled_recordings:
-            return Code.STALLED, _STALLED
-        if number in self._indexed:
-            return self._unreadable.get(number)
-        if self._recordings.lacks_index(number):
-            problem = self._make_index(number, token)
-            if problem is not None and problem[0] in TEMPORARY:
-                return problem
-            if problem is not None:
-                self._unreadable[number] = problem
-        self._indexed.add(number)
-        return self._unreadable.get(number)
-
-    def _make_index(self, number: int, token: CancellationToken) -> tuple[Code, str] | None:
         token.begin_item(number)
 
         def cancelled() -> bool:
@@ -309,6 +308,10 @@ class Reader:
             problem = error.code, error.message
         if token():
             raise ReadCancelledError
+        if problem is None:
+            self._indexed.add(number)
+        elif problem[0] not in TEMPORARY:
+            self._unreadable[number] = problem
         return problem
 
     def exclude_stalled(self, group: ReadGroup, stalled: CancellationToken) -> None:
@@ -316,7 +319,7 @@ class Reader:
         recordings = {read.recording for read in group.reads}
         if stalled.working_on is not None:
             recordings &= {stalled.working_on}
-        self._stalled_recordings |= recordings
+        self._unreadable.update(dict.fromkeys(recordings, (Code.STALLED, _STALLED)))
 
     def _recording_at(self, index: int) -> tuple[Recording, _kernel.RecordingFile]:
         """Return a recording, and its description for the kernel."""
