@@ -327,7 +327,10 @@ def test_scan_reads_metadata(run: Run, archive: Archive, tmp_path: Path) -> None
     result = run("scan", archive.pattern, "--metadata", "--tz", "+01:00", "--save", saved)
     assert result.code == 0, result.err
     count = len(headrace.load_catalog(saved))
-    pattern = rf"time known of {count}, from 20\d\d-\d\d-\d\d \d\d:\d\d to .* UTC; place of 0"
+    pattern = (
+        rf"{count} with a time, from 20\d\d-\d\d-\d\d \d\d:\d\d to .* UTC; "
+        "0 with a place"
+    )
     assert re.search(pattern, result.out)
     assert headrace.load_catalog(saved).to_arrow()["recorded_at"].null_count == 0
     result = run("scan", archive.pattern, "--metadata", "--json", "-")

@@ -77,8 +77,10 @@ def _describe_recorded(recorded: Recorded) -> str:
     """Return a line on when and where recordings were made."""
     first, last = (str(one)[:16].replace("T", " ") for one in (recorded.first, recorded.last))
     when = f", from {first} to {last} UTC" if recorded.timed else ""
-    conflicts = f", sources of {recorded.conflicts:,} disagree" if recorded.conflicts else ""
-    return f"time known of {recorded.timed:,}{when}; place of {recorded.placed:,}{conflicts}"
+    conflicts = ""
+    if recorded.conflicts:
+        conflicts = f"; sources disagree about {format_count(recorded.conflicts, 'recording')}"
+    return f"{recorded.timed:,} with a time{when}; {recorded.placed:,} with a place{conflicts}"
 
 
 def results_report(run: Run) -> RenderableType:
