@@ -411,3 +411,22 @@ atexit.register(exiting.set)
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert (ended.stdout, ended.stderr) == ("done\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_process_does_not_wait_for_threads_of_its_parent() -> None:
+    """It has none of them, so that nothing would ever end what it waits for."""
+    program = """
+import os
+from headrace.storage import _loop
+request = _loop.ClientLoop().create_future()
+known = len(_loop._requests)
+child = os.fork()
+if not child:
+    os._exit(len(_loop._requests))
+print(known, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "1 0\n"

@@ -9,13 +9,15 @@ Guarantees
 ----------
 - When the interpreter exits, it first waits until no answer is being delivered, and no request that
   was cancelled is still known to its client; at most `_LONGEST_S`.
-- Nothing waits for that while the program runs.
+- Nothing waits for that while the program runs, and a forked process never waits for the threads
+  of its parent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import time
 import weakref
@@ -81,6 +83,14 @@ def _wait_for_clients() -> None:
         except Empty:
             return
 
+
+def _forget_all() -> None:
+    _deliveries.clear()
+    _requests.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 if sys.version_info < (3, 14):
     # At exit, finalizers run in the reverse order of their creation: this one behind those of all
