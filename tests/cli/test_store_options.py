@@ -140,7 +140,7 @@ def test_results_in_a_bucket_at_an_endpoint(
             ("preview", "x", "--results", "folder", "--results-store", "region=x"),
             "'folder' is no URL of a bucket: leave --results-store out",
         ),
-        (("preview", "x", "--results-store", "region=y"), "how to reach results: give --results"),
+        (("preview", "x", "--results-store", "region=y"), "it is about --results: give that"),
         (("demo", "--store", "region=y"), "recordings in a bucket: give --data"),
         (("results", "s3://b/x", "--store", "colour=red"), "the store of s3://b/x reports"),
         (("scan", "s3://b/*.wav", "--store", "client_options=y"), "must be a mapping"),

@@ -590,8 +590,6 @@ def preview_command(
             },
         )
     parse_thresholds(threshold or [])  # refused before anything is read
-    if results_store and results is None:
-        raise typer.BadParameter("--results-store says how to reach results: give --results.")
     places = None if at is None else [parse_file_and_second(text) for text in at]
     options = parse_store_options(store)
     with errors_printed_as_sentences(output, json_file):
