@@ -170,7 +170,9 @@ def test_the_interpreters_exit_does_not_wait_for_a_stalled_read(stuck: headrace.
     folder = stuck.catalog.root
     stuck.catalog.save(f"{folder}/catalog.parquet")
     code = f"""
+import logging
 import headrace
+logging.getLogger("headrace").addHandler(logging.NullHandler())  # it reports losses
 windows = headrace.load_catalog({folder!r} + "/catalog.parquet").windows(16_000, 0.1)
 loader = windows.loader(workers=2, prefetch=60, stall_timeout_s={SHORT_S}, on_error="skip")
 """

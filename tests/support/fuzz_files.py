@@ -250,6 +250,13 @@ def _scan(
     return catalogs[1]
 
 
+def _cut(catalog: headrace.Catalog) -> headrace.Windows:
+    """Cut windows; a header may declare any sample rate, so that most of a recording is lost."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "at sample_rate=", headrace.HeadraceWarning)
+        return catalog.windows(16_000, 0.03)
+
+
 def fuzz(
     folder: Path, *, files: int, seed: int, first: int = 0, at_a_time: int = 250
 ) -> Iterator[Counter[str]]:
@@ -314,16 +321,14 @@ def fuzz(
             counts[f"{when}: recordings with seek points"] += sum(
                 bool(one.seek_points) for one in short
             )
-            delivered, failed = _check(short.windows(16_000, 0.03), rng, unproved)
+            delivered, failed = _check(_cut(short), rng, unproved)
             counts[f"{when}: windows delivered"] += delivered
             counts[f"{when}: windows failed"] += failed
             false = _with_mutated_indexes(short, rng)
             if false is None:
                 counts[f"{when}: catalogs refused"] += 1
             else:
-                delivered, failed = _check(
-                    false.windows(16_000, 0.03), rng, unproved, indexes_are_true=False
-                )
+                delivered, failed = _check(_cut(false), rng, unproved, indexes_are_true=False)
                 counts["false indexes: windows delivered"] += delivered
                 counts["false indexes: windows failed"] += failed
         shutil.rmtree(archive)

@@ -28,7 +28,7 @@ def fuzz(program: str, folder: Path, *arguments: object) -> list[int]:
 
 def run_threads(program: str, folder: Path) -> list[int]:
     """Run the kernel's reader in threads; build and return as `fuzz`, with ThreadSanitizer."""
-    sources = [KERNEL / "reader" / "reader.cpp"]
+    sources = [KERNEL / "reader" / f"{name}.cpp" for name in ("file_identities", "reader")]
     sources += [
         KERNEL / "arithmetic" / f"{name}.cpp"
         for name in ("convert", "filter", "instruction_sets", "resample_portable")
