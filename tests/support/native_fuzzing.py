@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 __all__ = ["fuzz", "run_store_threads", "run_threads"]
@@ -12,6 +15,8 @@ HERE = Path(__file__).parent
 KERNEL = HERE.parents[1] / "src" / "kernel"
 SOURCES = KERNEL / "sources"
 """The part of the kernel that reads files. It needs no Python."""
+
+FLAGS = ("-std=c++17", "-O1", "-g", "-pthread", "-ffp-contract=off", "-fno-sanitize-recover=all")
 
 
 def fuzz(program: str, folder: Path, *arguments: object) -> list[int]:
@@ -50,17 +55,42 @@ def _run_threads(program: str, folder: Path, sources: list[Path]) -> list[int]:
 
 
 def _build(program: str, folder: Path, sanitizers: str, sources: list[Path]) -> Path:
+    main = HERE.parent / "kernel" / "native" / f"{program}.cpp"
+    objects = _compile(
+        sources, _shared(folder) / sanitizers.replace(",", "-").strip("-"), sanitizers
+    )
+    _call(sanitizers, main, "-I", KERNEL, *objects, "-o", folder / program)
+    return folder / program
+
+
+def _shared(folder: Path) -> Path:
+    """Return the folder of this run of pytest, which its processes share."""
+    return next(one for one in folder.parents if re.fullmatch(r"pytest-\d+", one.name))
+
+
+def _compile(sources: list[Path], objects: Path, sanitizers: str) -> list[Path]:
+    """Compile what no other test of this run has compiled; one process at a time."""
+    objects.mkdir(exist_ok=True)
+    made = {source: objects / f"{source.parent.name}-{source.stem}.o" for source in sources}
+    with (objects / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = [source for source in sources if not made[source].exists()]
+        with ThreadPoolExecutor(2) as pool:
+            for _ in pool.map(lambda one: _compile_one(one, made[one], sanitizers), missing):
+                pass
+    return [*made.values()]
+
+
+def _compile_one(source: Path, made: Path, sanitizers: str) -> None:
+    part = made.with_suffix(".part")
+    _call(sanitizers, "-I", KERNEL, "-c", source, "-o", part)
+    part.rename(made)
+
+
+def _call(*arguments: object) -> None:
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     assert compiler is not None, "headrace itself is built with a C++ compiler"
-    subprocess.run(
-        [
-            compiler, "-std=c++17", "-O1", "-g", sanitizers, "-pthread", "-ffp-contract=off",
-            "-fno-sanitize-recover=all", HERE.parent / "kernel" / "native" / f"{program}.cpp",
-            "-I", KERNEL, *sources, "-o", folder / program,
-        ],
-        check=True,
-    )  # fmt: skip
-    return folder / program
+    subprocess.run([compiler, *FLAGS, *map(str, arguments)], check=True)
 
 
 def _run(command: list[object]) -> list[int]:
