@@ -53,7 +53,7 @@ def test_samples_beyond_full_scale_are_clipped() -> None:
 def test_an_unsupported_sample_rate_is_an_error() -> None:
     """The message says what to do."""
     with pytest.raises(
-        ValueError, match="MP3 does not support a sample rate of 250,000 Hz: choose another"
+        ValueError, match="MP3 does not support a sample rate of 250,000 Hz, that of the windows"
     ):
         encode_sound(SPEECH, 250_000, "mp3")
 

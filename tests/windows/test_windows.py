@@ -481,7 +481,7 @@ def test_a_window_longer_than_every_recording_is_refused() -> None:
     catalog = fake_catalog([3_000, 4_500], 1_000)
 
     with pytest.raises(
-        InvalidWindowsError, match=r"none of the 2 .* window of 5 s \(.* 4\.500 s\): .*pad"
+        InvalidWindowsError, match=r"none of 2 .* window of 5 s \(.* 4\.500 s\): .*pad"
     ):
         catalog.windows(1_000, 5, tail="drop")
 

@@ -40,6 +40,10 @@ class Recordings:
     def __init__(self, *catalogs: Catalog) -> None:
         self.catalogs = tuple({id(catalog): catalog for catalog in catalogs}.values())
 
+    def __reduce__(self) -> tuple[type[Recordings], tuple[Catalog, ...]]:
+        """Pickle and copy the catalogs only, and nothing that is computed from them."""
+        return Recordings, self.catalogs
+
     @cached_property
     def _first_numbers(self) -> NDArray[np.int64]:
         """Number of each catalog's first recording, and the number of recordings."""

@@ -2,7 +2,7 @@
 
 Guarantees
 ----------
-- **A thread lives for one call**, and ends when the function returns. There are no idle threads.
+- **A thread lives for one call**, and has ended when the call returns. There are no idle threads.
 - **Bounded.** A loop has at most `most` calls in progress. Further ones wait, and can be cancelled.
 - **A call that is cancelled is given up.** No thread can be ended from outside, so its thread goes
   on until the function returns, counts as in progress until then, and what it returns is dropped.
@@ -48,6 +48,7 @@ class Calls:
         answer: asyncio.Future[T] = loop.create_future()
 
         def finish(result: T | BaseException, *, failed: bool) -> None:
+            thread.join()  # it ends: nothing comes after the call that brought this here
             places.release()
             if answer.done():  # cancelled
                 return
@@ -65,8 +66,9 @@ class Calls:
             with suppress(RuntimeError):  # the loop has been closed since
                 loop.call_soon_threadsafe(lambda: finish(result, failed=failed))
 
+        thread = threading.Thread(target=run, name="headrace-call", daemon=True)
         try:
-            threading.Thread(target=run, name="headrace-call", daemon=True).start()
+            thread.start()
         except BaseException:
             places.release()
             raise
