@@ -386,21 +386,26 @@ print("blocked")
 def test_exit_waits_for_threads_of_clients(kind: str) -> None:
     """A client that delivers an answer, or refers to a cancelled request, ends before exit does."""
     program = f"""
-import atexit, threading, time
-from headrace.storage._loop import ClientLoop
-loop = ClientLoop()
-begun, exiting = threading.Event(), threading.Event()
+import threading
+from headrace.storage import _loop
+loop = _loop.ClientLoop()
+begun, exit_waits = threading.Event(), threading.Event()
+ended = _loop._ended
+class Ended:
+    put = ended.put
+    def get(self, timeout):
+        exit_waits.set()
+        return ended.get(timeout=timeout)
+_loop._ended = Ended()
 write = loop._write_to_self
 def slow_write():
     begun.set()
-    exiting.wait()
-    time.sleep(0.1)  # the lock is free, and the interpreter could end
+    exit_waits.wait()
     write()
     print("done", flush=True)
 def refer(request):
     begun.set()
-    exiting.wait()
-    time.sleep(0.1)
+    exit_waits.wait()
     print("done", flush=True)
 if {kind!r} == "delivery":
     loop._write_to_self = slow_write
@@ -408,7 +413,6 @@ if {kind!r} == "delivery":
 else:
     threading.Thread(target=refer, args=[loop.create_future()], daemon=True).start()
 begun.wait()
-atexit.register(exiting.set)
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
