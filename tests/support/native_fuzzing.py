@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 import subprocess
@@ -70,6 +69,8 @@ def _shared(folder: Path) -> Path:
 
 def _compile(sources: list[Path], objects: Path, sanitizers: str) -> list[Path]:
     """Compile what no other test of this run has compiled; one process at a time."""
+    import fcntl  # Windows has none, and runs none of these programs
+
     objects.mkdir(exist_ok=True)
     made = {source: objects / f"{source.parent.name}-{source.stem}.o" for source in sources}
     with (objects / "lock").open("w") as lock:
