@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from headrace import _kernel
+from headrace.codecs._ends import SMALL_FILE
 from headrace.codecs._formats import SAMPLE_BYTES, seeks_exactly
 from headrace.codecs._ogg import lacks_index
 
@@ -18,12 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ByteRange", "byte_ranges"]
 
-_SMALL: Final = 64 << 10
-"""Files up to this many bytes are read whole. A guess, as the next ones: a request of 64 KiB
-takes hardly longer than one of no bytes."""
-
 _GAP: Final = 32 << 10
-"""Ranges closer than this are one."""
+"""Ranges closer than this are one. A guess, as the next ones."""
 
 _HEAD: Final = 16 << 10
 """What a decoder reads of the beginning of a FLAC file, and of one with a long header."""
@@ -71,7 +68,7 @@ def byte_ranges(
         In order, without overlaps. Empty if it is not known before decoding.
     """
     size = recording.size
-    if size <= _SMALL:
+    if size <= SMALL_FILE:
         return [ByteRange(0, size)]
     data: list[tuple[int, int]] = []
     head = 0
@@ -81,7 +78,7 @@ def byte_ranges(
     elif width and seeks_exactly(recording):
         # What is no sample: the header, and whatever stands behind the samples.
         extra = max(0, size - recording.frames * width)
-        head = extra if extra <= _SMALL else _HEAD
+        head = extra if extra <= SMALL_FILE else _HEAD
         if extra <= 1 << 20:
             data = [(start * width, min(size, extra + stop * width))]
     elif lacks_index(recording):  # it is read from beginning to end to make one
