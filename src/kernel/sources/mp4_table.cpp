@@ -9,7 +9,7 @@
 namespace headrace {
 namespace {
 
-constexpr int64_t SMALL = 64 << 10;      // files up to this many bytes are read whole: as codecs/_byte_ranges.py
+constexpr int64_t SMALL = 64 << 10;      // files up to this many bytes are read whole: SMALL_FILE in codecs/_ends.py
 constexpr int64_t STEP = 4 << 10;        // bytes that are read to see the heads of atoms. A guess
 constexpr int64_t TAIL = 4 << 20;        // bytes at the end of a file that are read at once: most `moov` atoms
 constexpr int64_t MOST_MOOV = 64 << 20;  // bytes. A day of audio has 16 MiB
@@ -30,20 +30,21 @@ struct Atom {
   bool is(const char* other) const { return name == other; }
 };
 
-// Read the atom at `at` of `data`, of which `stop` bytes belong to the atom around it. False if there is none.
-bool read_atom(const char* data, int64_t at, int64_t stop, Atom* atom) {
+// Read the head of the atom at `at`: up to 16 bytes there are at `head`. What holds the atom, another one or the file,
+// ends at `stop`. False if there is none.
+bool read_atom(const char* head, int64_t at, int64_t stop, Atom* atom) {
   if (stop - at < 8) return false;
-  int64_t size = u32(data + at), head = 8;
+  int64_t size = u32(head), head_size = 8;
   if (size == 1) {
     if (stop - at < 16) return false;
-    const uint64_t wide = static_cast<uint64_t>(u32(data + at + 8)) << 32 | u32(data + at + 12);
+    const uint64_t wide = static_cast<uint64_t>(u32(head + 8)) << 32 | u32(head + 12);
     if (wide > static_cast<uint64_t>(stop)) return false;
     size = static_cast<int64_t>(wide);
-    head = 16;
+    head_size = 16;
   }
   if (size == 0) size = stop - at;
-  if (size < head || size > stop - at) return false;
-  *atom = {std::string(data + at + 4, 4), at + head, at + size};
+  if (size < head_size || size > stop - at) return false;
+  *atom = {std::string(head + 4, 4), at + head_size, at + size};
   return true;
 }
 
@@ -51,7 +52,7 @@ bool read_atom(const char* data, int64_t at, int64_t stop, Atom* atom) {
 template <typename Each>
 void for_atoms(const char* data, int64_t begin, int64_t stop, Each each) {
   Atom atom;
-  for (int64_t at = begin; read_atom(data, at, stop, &atom); at = atom.stop) each(atom);
+  for (int64_t at = begin; read_atom(data + at, at, stop, &atom); at = atom.stop) each(atom);
 }
 
 // The first atom with this path, as {"mdia", "minf"}; false if there is none.
@@ -102,27 +103,18 @@ Mp4Head::Mp4Head(const Bytes& file) : size_(file.size()) {
       piece = &fetch(file, at, count);
       if (piece->stop() - at < 16) return;
     }
-    // Its own size, which may exceed the piece, counts here.
-    const char* head = piece->bytes.data() + (at - piece->offset);
-    int64_t length = u32(head), head_size = 8;
-    const std::string name(head + 4, 4);
-    if (length == 1) {
-      length = static_cast<int64_t>(std::min<uint64_t>(
-          static_cast<uint64_t>(u32(head + 8)) << 32 | u32(head + 12), static_cast<uint64_t>(INT64_MAX)));
-      head_size = 16;
-    }
-    if (length == 0) length = size_ - at;
-    if (length < head_size || length > size_ - at) return;
-    if (name == "moof" || name == "sidx" || name == "styp") return;  // in fragments: the tables are elsewhere
-    if (name == "mdat") has_data = true;
-    if (name == "moov") {
+    if (!read_atom(piece->bytes.data() + (at - piece->offset), at, size_, &atom)) return;
+    if (atom.is("moof") || atom.is("sidx") || atom.is("styp")) return;  // in fragments: the tables are elsewhere
+    if (atom.is("mdat")) has_data = true;
+    if (atom.is("moov")) {
+      const int64_t length = atom.stop - at;
       if (moov_size_ || length > MOST_MOOV) return;
-      if (piece->stop() < at + length) piece = &fetch(file, at, std::min(length + STEP, size_ - at));
-      if (piece->stop() < at + length) return;
-      moov_offset_ = at + head_size;
-      moov_size_ = length - head_size;
+      if (piece->stop() < atom.stop) piece = &fetch(file, at, std::min(length + STEP, size_ - at));
+      if (piece->stop() < atom.stop) return;
+      moov_offset_ = atom.begin;
+      moov_size_ = atom.stop - atom.begin;
     }
-    at += length;
+    at = atom.stop;
   }
   if (!has_data) moov_size_ = 0;
 }
