@@ -56,6 +56,18 @@ bool is_system_error(int error) {
   return error == -EIO || error == -ESTALE || error == -ETIMEDOUT || error == -EBADF || error == -ENXIO;
 }
 
+Stream* select_audio(const FormatContext* file) {
+  Stream* found = nullptr;
+  for (unsigned i = 0; i < file->nb_streams; ++i) {
+    Stream* stream = file->streams[i];
+    if (!found && stream->codecpar->codec_type == AUDIO)
+      found = stream;
+    else
+      stream->discard = DISCARD_ALL;
+  }
+  return found;
+}
+
 PacketPointer::PacketPointer(const FfmpegFunctions& library)
     : library_(&library), packet_(library.av_packet_alloc()) {
   if (!packet_) throw_no_memory();
@@ -156,14 +168,7 @@ void FfmpegFile::open() {
     if (!readable) throw_system_error(number);
     throw DecodeError("NOT_AUDIO", "no decoder recognises it" + ffmpeg_complaint(library_, error));
   }
-  track_ = nullptr;
-  for (unsigned i = 0; i < context_->nb_streams; ++i) {
-    Stream* stream = context_->streams[i];
-    if (!track_ && stream->codecpar->codec_type == AUDIO)
-      track_ = stream;
-    else
-      stream->discard = DISCARD_ALL;
-  }
+  track_ = select_audio(context_);
   if (!track_) throw DecodeError("EMPTY", "the file has no audio track");
   if (!library_.avcodec_find_decoder(track_->codecpar->codec_id))
     throw DecodeError("UNSUPPORTED", "FFmpeg has no decoder for its audio: convert the file to FLAC");

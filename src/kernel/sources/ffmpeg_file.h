@@ -16,6 +16,9 @@
 
 namespace headrace {
 
+// Return a file's first audio track, and have its demuxer drop the packets of all others. Null if it has none.
+ffmpeg::Stream* select_audio(const ffmpeg::FormatContext* file);
+
 // A packet that frees itself.
 class PacketPointer {
  public:

@@ -30,13 +30,7 @@ class Demuxer {
     const int error = library_.avformat_open_input(&context_, "", library_.av_find_input_format("mov"), &options);
     library_.av_dict_free(&options);
     if (error < 0) return;  // FFmpeg has closed it
-    for (unsigned i = 0; i < context_->nb_streams; ++i) {
-      Stream* stream = context_->streams[i];
-      if (!track_ && stream->codecpar->codec_type == AUDIO)
-        track_ = stream;
-      else
-        stream->discard = DISCARD_ALL;
-    }
+    track_ = select_audio(context_);
   }
   ~Demuxer() {
     if (context_) library_.avformat_close_input(&context_);
