@@ -32,12 +32,7 @@ ByteRange of_mp3(const Mp3Index& index, int64_t start, int64_t stop) {
 // The sizes and the packets of whole segments.
 std::vector<ByteRange> of_table(const PacketIndex& index, int64_t start, int64_t stop) {
   const SizeTable& table = *index.table;
-  const auto segment_of = [&](int64_t frame) {
-    return static_cast<size_t>(std::upper_bound(index.anchors.begin(), index.anchors.end(), frame,
-                                                [](int64_t at, const Anchor& anchor) { return at < anchor.start; }) -
-                               index.anchors.begin());
-  };
-  const size_t first = segment_of(start), last = segment_of(std::max(start, stop - 1));
+  const size_t first = index.segment_of(start), last = index.segment_of(std::max(start, stop - 1));
   const auto [begin, end] = table.sizes(index.packets_of(first).first, index.packets_of(last).second);
   return {{begin, end},
           {first ? index.anchors[first - 1].place.offset : table.offset,
@@ -45,19 +40,18 @@ std::vector<ByteRange> of_table(const PacketIndex& index, int64_t start, int64_t
 }
 
 ByteRange of_packets(const PacketIndex& index, int64_t start, int64_t stop, int64_t size) {
-  const auto behind = [&](int64_t frame) {
-    return std::upper_bound(index.anchors.begin(), index.anchors.end(), frame,
-                            [](int64_t at, const Anchor& anchor) { return at < anchor.start; });
+  const Anchor none;  // the first segment begins with the file
+  const auto anchor_of = [&](size_t segment) -> const Anchor& {
+    return segment ? index.anchors[segment - 1] : none;
   };
-  const auto first = behind(start);
-  const int64_t begin = first == index.anchors.begin() ? 0 : (first - 1)->place.offset;
-  const auto next = behind(std::max(start, stop - 1));
-  if (next == index.anchors.end() || next->packets < 1) return {begin, size};
-  const int64_t low = next == index.anchors.begin() ? 0 : (next - 1)->place.offset;
-  const int64_t from = next == index.anchors.begin() ? 0 : (next - 1)->start;
-  const double packet = static_cast<double>(next->place.offset - low) / static_cast<double>(next->packets);
-  const double share = static_cast<double>(stop - from) / static_cast<double>(next->start - from);
-  const double packets = share * static_cast<double>(next->packets) + static_cast<double>(index.pre_roll + 2);
+  const int64_t begin = anchor_of(index.segment_of(start)).place.offset;
+  const size_t last = index.segment_of(std::max(start, stop - 1));
+  if (last == index.anchors.size() || index.anchors[last].packets < 1) return {begin, size};
+  const Anchor &before = anchor_of(last), &next = index.anchors[last];
+  const int64_t low = before.place.offset;
+  const double packet = static_cast<double>(next.place.offset - low) / static_cast<double>(next.packets);
+  const double share = static_cast<double>(stop - before.start) / static_cast<double>(next.start - before.start);
+  const double packets = share * static_cast<double>(next.packets) + static_cast<double>(index.pre_roll + 2);
   return {begin, low + static_cast<int64_t>(std::ceil(packets * packet * UNEVEN)) + SLACK};
 }
 

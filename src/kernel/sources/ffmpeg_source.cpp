@@ -125,9 +125,7 @@ class FfmpegSource : public Source {
   }
 
   void seek(int64_t frame) override {
-    const auto after = std::upper_bound(index_.anchors.begin(), index_.anchors.end(), frame,
-                                        [](int64_t f, const Anchor& anchor) { return f < anchor.start; });
-    const auto segment = static_cast<size_t>(after - index_.anchors.begin());
+    const size_t segment = index_.segment_of(frame);
     const bool near = frame >= position_ && (segment == segment_ || frame - position_ < sample_rate_ / NEAR);
     if (!failed_ && near && goes_on_to(frame)) return;
     go_to(segment);

@@ -1,5 +1,7 @@
 #include "sources/packet_index.h"
 
+#include <algorithm>
+
 #include "sources/packing.h"
 
 namespace headrace {
@@ -75,6 +77,12 @@ uint16_t packet_check(const unsigned char* data, int64_t size) {
   uint32_t hash = 2166136261u ^ static_cast<uint32_t>(size);
   for (int64_t i = 0; i < size; ++i) hash = (hash ^ data[i]) * 16777619u;  // FNV-1a
   return static_cast<uint16_t>(hash ^ hash >> 16);
+}
+
+size_t PacketIndex::segment_of(int64_t frame) const {
+  const auto after = std::upper_bound(anchors.begin(), anchors.end(), frame,
+                                      [](int64_t at, const Anchor& anchor) { return at < anchor.start; });
+  return static_cast<size_t>(after - anchors.begin());
 }
 
 std::pair<int64_t, int64_t> PacketIndex::packets_of(size_t segment) const {

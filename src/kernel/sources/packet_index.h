@@ -70,6 +70,9 @@ struct PacketIndex {
   bool continuous = false;    // whether each packet's time stamp is where the one before it ended
   std::optional<SizeTable> table;
 
+  // The number of the segment that a frame of the recording is in.
+  size_t segment_of(int64_t frame) const;
+
   // The packets [first, stop) of a segment, with its pre-roll.
   std::pair<int64_t, int64_t> packets_of(size_t segment) const;
 };
