@@ -1,6 +1,5 @@
 #include "reader/file_identities.h"
 
-#ifndef _WIN32
 #include <sys/stat.h>
 
 #include "sources/decode_error.h"
@@ -37,4 +36,3 @@ void FileIdentities::check(const std::string& path) {
 }
 
 }  // namespace headrace
-#endif

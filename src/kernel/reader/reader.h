@@ -28,11 +28,13 @@
 #include "arithmetic/filter.h"
 #include "arithmetic/resample.h"
 #include "reader/cancel_flag.h"
-#include "reader/file_identities.h"
-#include "sources/landmarks.h"
 #include "sources/decode_error.h"
+#include "sources/landmarks.h"
 #include "sources/libsndfile.h"
 #include "sources/source.h"
+#ifndef _WIN32
+#include "reader/file_identities.h"
+#endif
 
 namespace headrace {
 
