@@ -13,7 +13,7 @@ bool before(const Landmark& one, int64_t frame) { return one.first < frame; }
 
 struct Guess {
   double offset, error;
-  double frame;  // bytes of a FLAC frame there
+  double flac_frame_bytes;  // of a FLAC frame there
 };
 
 Guess guess(const std::vector<Landmark>& marks, int64_t frames, int64_t size, int64_t frame) {
@@ -24,15 +24,15 @@ Guess guess(const std::vector<Landmark>& marks, int64_t frames, int64_t size, in
   Landmark low{0, 0, 0, 0}, high{frames, frames, size, size};
   if (next != marks.begin()) low = *(next - 1);
   if (next != marks.end()) high = *next;
-  const double size_of_frame = std::max(next == marks.begin() ? 0 : bytes_of(low),
-                                        next == marks.end() ? 0 : bytes_of(high));
-  if (frame < low.stop) return {static_cast<double>(low.offset), 0, size_of_frame};
+  const double flac_frame_bytes = std::max(next == marks.begin() ? 0 : bytes_of(low),
+                                           next == marks.end() ? 0 : bytes_of(high));
+  if (frame < low.stop) return {static_cast<double>(low.offset), 0, flac_frame_bytes};
   const auto bytes = static_cast<double>(high.offset - low.end);
   const double share = high.first > low.stop ? static_cast<double>(frame - low.stop) /
                                                    static_cast<double>(high.first - low.stop)
                                              : 0;
   return {static_cast<double>(low.end) + share * bytes, UNEVEN * bytes * std::min(share, 1 - share),
-          size_of_frame};
+          flac_frame_bytes};
 }
 
 }  // namespace
@@ -101,10 +101,10 @@ bool Landmarks::estimate(int64_t recording, int64_t frames, int64_t size, int64_
   const double needed = std::max(0.0, to.offset - from.offset);
   if (from.error + to.error > MOST_ERROR * needed) return false;
   // The frames at both ends begin before and end behind.
-  double frame = std::max(from.frame, to.frame);
-  frame = std::max(frame, needed * 4096 / static_cast<double>(std::max<int64_t>(4096, stop - start)));
-  range->begin = std::max<int64_t>(0, static_cast<int64_t>(from.offset - from.error - 1.5 * frame));
-  range->end = std::min(size, static_cast<int64_t>(std::ceil(to.offset + to.error + 2.5 * frame)));
+  double margin = std::max(from.flac_frame_bytes, to.flac_frame_bytes);
+  margin = std::max(margin, needed * 4096 / static_cast<double>(std::max<int64_t>(4096, stop - start)));
+  range->begin = std::max<int64_t>(0, static_cast<int64_t>(from.offset - from.error - 1.5 * margin));
+  range->end = std::min(size, static_cast<int64_t>(std::ceil(to.offset + to.error + 2.5 * margin)));
   return range->begin < range->end;
 }
 
