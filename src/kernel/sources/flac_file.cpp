@@ -259,8 +259,8 @@ int64_t FlacFile::ready(int64_t offset, int64_t count) const {
 int64_t FlacFile::decode_frame(int64_t offset, FlacHeader* header) {
   const unsigned char* p;
   // Few frames are as long as the longest one: what lies behind the frame is not asked for in vain.
-  const int64_t near = ready(offset, std::min(most_bytes_, size_ - offset));
-  if (near >= LEAST_FRAME && near < std::min(most_bytes_, size_ - offset)) {
+  const int64_t longest = std::min(most_bytes_, size_ - offset), near = ready(offset, longest);
+  if (near >= LEAST_FRAME && near < longest) {
     const int64_t count = std::min(fetch(offset, near, near, &p), near);
     const int64_t bytes = count > 0 ? decode_flac_frame(p, count, stream_, header, planes_.data()) : 0;
     if (bytes > 0) return bytes;
