@@ -407,6 +407,7 @@ class Stream:
     ) -> None:
         self._scanned = bool(codec)
         self._index: _kernel.PacketIndex | None = None
+        self._anchors: list[_kernel.Anchor] = []  # the index makes a new list at each access
         self._segment = self._position = 0
         self._is_moved = False  # whether packets have been read
         self.codec = codec
@@ -420,7 +421,9 @@ class Stream:
         self._rest: NDArray[np.float32] = np.empty((0, max(1, channels)), np.float32)
         self._opened: list[_Container] = []
         try:
-            self._index = None if seek_points is None else self._unpack(seek_points)
+            if seek_points is not None:
+                self._index = self._unpack(seek_points)
+                self._anchors = self._index.anchors
             self.container = self._open()
             self.track = self._select_track(self.container)
             self._frames = (
@@ -534,13 +537,13 @@ class Stream:
             The frame cannot be reached.
         """
         assert self._index is not None
-        segment = bisect_right([anchor.start for anchor in self._index.anchors], frame)
+        segment = bisect_right([anchor.start for anchor in self._anchors], frame)
         ahead = frame - self._position
         near = ahead >= 0 and (segment == self._segment or ahead < self.sample_rate // _NEAR)
         if near and self._goes_on_by(ahead):
             return
         self._rest = self._rest[:0]
-        self._position = self._index.anchors[segment - 1].start if segment else 0
+        self._position = self._anchors[segment - 1].start if segment else 0
         self._segment = segment
         self.complaint = ""
         self._frames = self._decode_from(self._index, segment)
@@ -577,7 +580,7 @@ class Stream:
 
         Ends where a segment does not end where it did at the scan.
         """
-        anchors = index.anchors
+        anchors = self._anchors
         history: deque[_Packet] = deque(maxlen=index.pre_roll)
         packets = _in_turn(self._packets_from(index, segment), continuous=index.continuous)
         if segment:
@@ -615,8 +618,8 @@ class Stream:
     def _packets_from(self, index: _kernel.PacketIndex, segment: int) -> Iterator[_Packet]:
         """Yield the packets from the first one of a segment's pre-roll on."""
         if segment:
-            anchor = index.anchors[segment - 1]
-            before = sum(one.packets for one in index.anchors[:segment]) - index.pre_roll
+            anchor = self._anchors[segment - 1]
+            before = sum(one.packets for one in self._anchors[:segment]) - index.pre_roll
             for seek in self._seeks(index, anchor, before):
                 found = None
                 with suppress(self._av.FFmpegError):
