@@ -768,7 +768,10 @@ def _in_turn(packets: Iterator[_Packet], *, continuous: bool) -> Iterator[_Packe
 
 
 def _is_at(index: _kernel.PacketIndex, anchor: _kernel.Anchor, packet: _Packet) -> bool:
-    """Return whether a packet is where the scan found the one of an anchor, and the same."""
+    """Return whether a packet is where the scan found the one of an anchor, and the same.
+
+    With a table only the place is compared: the anchor's check is of sizes, and not of the packet.
+    """
     if packet.pos != anchor.offset:
         return False
     return index.has_table or _kernel.packet_check(bytes(packet)) == anchor.check
