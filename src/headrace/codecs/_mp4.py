@@ -1,10 +1,11 @@
 """MP4 files (M4A, MOV, 3GP) by their tables: true length and index, without decoding the audio.
 
 The kernel reads the file's ``moov`` atom and nothing of the audio, except one packet where the
-tables leave a question open (`src/kernel/sources/mp4_scan.h`). FFmpeg's demuxer interprets the
-atom, edit lists included. The length is that of a decode: so many packets of so many frames, less
-what the decoder drops at the start. Where the tables do not prove it, `scan_tables` returns None,
-and the file is decoded to its end as other containers are.
+tables leave a question open (`src/kernel/sources/mp4_scan.h`): the first one of AAC whose header
+does not say whether it has spectral band replication, and the last one of ALAC. FFmpeg's demuxer
+interprets the atom, edit lists included. The length is that of a decode: so many packets of so many
+frames, less what the decoder drops at the start. Where the tables do not prove it, `scan_tables`
+returns None, and the file is decoded to its end as other containers are.
 
 Where the kernel calls no function of FFmpeg's, the same is done through PyAV's objects.
 """
