@@ -238,8 +238,10 @@ class Announcer:
         return looked_s
 
     def _drop_if_ended(self, search: _Search) -> None:
-        if not search.unplaced and not search.probes:
-            self._searches.pop(search.number, None)
+        is_over = not search.unplaced and not search.probes
+        # Another thread may have dropped it, and a later group begun the next one.
+        if is_over and self._searches.get(search.number) is search:
+            del self._searches[search.number]
 
     def _place(self, search: _Search) -> None:
         """Announce reads of which the place is known by now."""
