@@ -172,7 +172,8 @@ class DiskCache:
     def __init__(self, folder: str | os.PathLike[str], size: int) -> None:
         if is_url(os.fspath(folder)):
             raise StoreError(
-                f"cache={redacted(os.fspath(folder))!r} is a URL: give a folder on a local disk."
+                f"The disk cache {redacted(os.fspath(folder))!r} is a URL: give a folder "
+                "on a local disk."
             )
         self._folder = Path(folder)
         self._size = size
@@ -188,8 +189,8 @@ class DiskCache:
         except OSError as error:
             why = error.strerror or str(error)
             raise StoreError(
-                f"cache={str(folder)!r} cannot be used ({why}): give a folder on a local disk that "
-                "can be written."
+                f"The disk cache {str(folder)!r} cannot be used ({why}): give a folder on a local "
+                "disk that can be written."
             ) from error
         self._executor = ThreadPoolExecutor(_THREADS, "headrace-cache")
 
@@ -444,8 +445,8 @@ class DiskCache:
         names = {path.name for path in self._folder.iterdir()}
         if not mark.exists() and names - {_MARKED, _USAGE}:
             raise StoreError(
-                f"cache={str(self._folder)!r} holds other files: give an empty folder, or one "
-                "that does not exist."
+                f"The disk cache {str(self._folder)!r} holds other files: give an empty folder, or "
+                "one that does not exist."
             )
         with self._usage():  # one process at a time
             content = mark.read_text() if mark.exists() else ""
@@ -453,8 +454,8 @@ class DiskCache:
                 mark.write_text(_MARK)
             elif content != _MARK:
                 raise StoreError(
-                    f"cache={str(self._folder)!r} was made by another version of headrace: "
-                    "delete it."
+                    f"The disk cache {str(self._folder)!r} was made by another version of "
+                    "headrace: delete it."
                 )
         self._users = os.open(self._folder / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
