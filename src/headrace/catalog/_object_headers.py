@@ -115,6 +115,8 @@ class _Head:
     size: int
     version: str | None
     offset: int
+    ranges: list[tuple[int, int]]
+    """Bytes of the object that its header is likely to need."""
     answer: SimpleQueue[ObjectInfo | StoreProblem] = field(default_factory=SimpleQueue)
     """Gets one item where size and version are not known beforehand."""
 
@@ -228,14 +230,17 @@ class _HeadReader:
         if self._is_unchanged(row, size, version):
             return None
         offset = int(self._objects.offsets[row])
-        head = _Head(self._objects.urls[row], self._objects.ids[row], size, version, offset)
+        file_id = self._objects.ids[row]
+        head = _Head(
+            self._objects.urls[row], file_id, size, version, offset, _ranges(file_id, size)
+        )
         if size < 0:
             self._waiting.add(head)
             self._fetcher.expect_head(head.url, SMALL_FILE, head.answer.put)
         elif size > 0:
             start = max(0, offset)
             key = object_key(head.url, start + size, version)
-            for first, stop in _ranges(head.file_id, size):
+            for first, stop in head.ranges:
                 self._fetcher.expect(key, start + first, start + stop)
         return head
 
@@ -259,7 +264,6 @@ class _HeadReader:
             headers.append(None if head is None else self._read(row, head, cancelled))
 
     def _read(self, row: int, head: _Head, token: CancellationToken) -> Recording | Failure | None:
-        ranges = _ranges(head.file_id, head.size)
         if head.size < 0:
             answer = head.answer.get()
             self._waiting.discard(head)
@@ -268,7 +272,7 @@ class _HeadReader:
                     answer = StoreProblem(Code.EMPTY, _EMPTY)
                 return Failure(head.file_id, head.url, answer.code, answer.message)
             head.size, head.version = answer.size, answer.version
-            ranges = [(0, min(SMALL_FILE, head.size))]
+            head.ranges = [(0, min(SMALL_FILE, head.size))]
         if head.size == 0:
             return Failure(head.file_id, head.url, Code.EMPTY, _EMPTY)
         start = max(0, head.offset)
@@ -290,7 +294,7 @@ class _HeadReader:
             if self._inspect is not None and not isinstance(header, Failure):
                 self._inspect(place, header)
         finally:
-            for first, stop in ranges:
+            for first, stop in head.ranges:
                 self._fetcher.release(key, start + first, start + stop)
         if isinstance(header, Failure):
             return replace(header, path=head.url)
