@@ -41,6 +41,23 @@ def key(server: ObjectServer, url: str = URL) -> str:
     return object_key(url, len(DATA), etag)
 
 
+@pytest.mark.parametrize("name", ["endpoint", "ENDPOINT", "aws_endpoint_url", "AWS_ENDPOINT"])
+def test_an_endpoint_without_encryption_is_used_in_any_spelling(
+    server: ObjectServer, name: str
+) -> None:
+    """The options of stores name it in several ways, in lower and upper case; others do not hide it."""
+    server.fault = lambda _: None
+    options = {
+        "metadata_endpoint": "https://127.0.0.1:1",
+        name: server.endpoint,
+        "region": "x",
+        "skip_signature": "true",
+    }
+    fetcher = Fetcher(Stores(options), stall_timeout_s=10)
+    assert fetcher.store.read(key(server), 1000, 5000) == DATA[1000:6000]
+    fetcher.close()
+
+
 @pytest.mark.parametrize(
     "fault",
     [

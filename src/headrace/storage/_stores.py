@@ -43,6 +43,13 @@ _TIMEOUTS: Final = {
 _MOST_SIGNED: Final = 256
 """Clients that are kept for URLs with a query: each has connections of its own."""
 
+_ENDPOINT_OPTIONS: Final = frozenset(
+    {"endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url"}
+    | {"azure_endpoint", "azure_storage_endpoint"}
+)
+"""What obstore calls the address of a store. It takes names in upper case, too; others that have
+the word in them, such as ``metadata_endpoint``, are addresses of something else."""
+
 _LIST: Final = 1000  # objects that a store lists at once
 
 _MOST_CALLS: Final = 32
@@ -244,7 +251,8 @@ def open_store(
     """
     import obstore.store
 
-    endpoint = next((value for name, value in options.items() if "endpoint" in name), None)
+    named = (value for name, value in options.items() if name.lower() in _ENDPOINT_OPTIONS)
+    endpoint = next(named, None)
     endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", ""))
     client: Any = dict(client_options)
     if url.startswith("http://") or str(endpoint).startswith("http://"):
