@@ -70,10 +70,10 @@ def make_recordings(folder: Path, minutes: int, count: int, formats: list[str]) 
 @contextlib.contextmanager
 def serve(folder: Path, latency_s: float) -> Iterator[dict[str, Any]]:
     """Serve a folder in another process, and yield what to give as ``store=``."""
-    server = Path(__file__).parents[1] / "tests" / "support" / "object_server.py"
-    command = [sys.executable, str(server), str(folder)]
+    command = [sys.executable, "-m", "tests.support.object_server", str(folder.resolve())]
     with subprocess.Popen(
         [*command, "--latency", str(latency_s)],
+        cwd=Path(__file__).parents[1],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from tests.support.loopback import LoopbackServer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Self
 
 REASONS = {
     200: "OK",
@@ -69,7 +70,7 @@ class Fault:
 
 
 @dataclass
-class ObjectServer:
+class ObjectServer(LoopbackServer):
     """Serves objects of one bucket as ``/bucket/key``, path-style S3 or plain HTTP."""
 
     objects: dict[str, bytes | Path] = field(default_factory=dict)
@@ -98,10 +99,6 @@ class ObjectServer:
                 self.objects[prefix + path.relative_to(folder).as_posix()] = path
 
     @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
     def url(self) -> str:
         """Of the bucket, over plain HTTP."""
         return f"{self.endpoint}/{self.bucket}"
@@ -117,47 +114,18 @@ class ObjectServer:
             "client_options": {"allow_http": True},
         }
 
-    def __enter__(self) -> Self:
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(ready,), name="object-server")
-        self._thread.start()
-        assert ready.wait(30)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set_result, None)
-        self._thread.join()
-
-    def _run(self, ready: threading.Event) -> None:
-        asyncio.run(self.serve(lambda _: ready.set()))
-
-    async def serve(self, started: Callable[[int], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._ended = self._loop.create_future()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        self._tasks: set[asyncio.Task[None]] = set()
-        started(self.port)
-        await self._ended
-        server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    async def _serve_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.connections += 1
         self.most_connections = max(self.most_connections, self.connections)
         try:
             while await self._answer(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             self.connections -= 1
-            self._tasks.discard(task)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

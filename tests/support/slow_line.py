@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tests.support.loopback import LoopbackServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
 
 __all__ = ["SlowLine"]
 
@@ -17,7 +17,7 @@ _PIECE = 16 << 10
 
 
 @dataclass
-class SlowLine:
+class SlowLine(LoopbackServer):
     """Passes connections on to a port, answers as slowly as asked.
 
     Attributes
@@ -43,39 +43,10 @@ class SlowLine:
     stalled: int = 0
     bytes_passed: int = 0
     _free_at: float = 0.0
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        ready = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(ready),))
-        self._thread.start()
-        assert ready.wait(30)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set_result, None)
-        self._thread.join()
-
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._ended = self._loop.create_future()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        ready.set()
-        await self._ended
-        server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    async def _serve_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         number = self.connections
         self.connections += 1
         upstream = None
@@ -87,10 +58,9 @@ class SlowLine:
             finally:
                 requests.cancel()
                 await asyncio.gather(requests, return_exceptions=True)
-        except (OSError, asyncio.CancelledError):
+        except OSError:
             pass
         finally:
-            self._tasks.discard(task)
             writer.transport.abort()
             if upstream is not None:
                 upstream.transport.abort()
