@@ -45,7 +45,7 @@ def key(server: ObjectServer, url: str = URL) -> str:
 def test_an_endpoint_without_encryption_is_used_in_any_spelling(
     server: ObjectServer, name: str
 ) -> None:
-    """The options of stores name it in several ways, in lower and upper case; others do not hide it."""
+    """Its name has several spellings; options of other endpoints do not hide it."""
     server.fault = lambda _: None
     options = {
         "metadata_endpoint": "https://127.0.0.1:1",
