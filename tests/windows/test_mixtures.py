@@ -122,6 +122,16 @@ def test_a_recording_is_one_file_in_whatever_parts_it_comes() -> None:
             assert order.tolist() == taken.order.epoch(epoch)(np.arange(len(joined))).tolist()
 
 
+def test_sources_that_differ_in_how_they_are_cut_share_no_least_audio() -> None:
+    """The spec of both says nothing that holds for one of them only."""
+    catalog = fake_catalog([250, 900])
+    audible = catalog.windows(1_000, 0.1, min_audio_s=0.08)
+    joined = headrace.concat([audible, catalog.windows(1_000, 0.1, min_audio_s=0.02)])
+
+    assert joined.spec.min_audio == 0
+    assert headrace.concat([audible, audible[1:]]).spec == audible.spec
+
+
 def test_parts_of_one_catalog_may_share_all_their_samples(tmp_path: Path) -> None:
     """`overlap` says so, and a file that cannot seek is read correctly."""
     write(tmp_path / "a.wav", noise(9_000, seed=3), 8_000, "WAV", "GSM610")

@@ -315,7 +315,7 @@ class ConcatenatedSet(WindowSet):
         specs = {one.spec for one in sets}
         self.spec = sets[0].spec
         if len(specs) > 1:  # keep only what all of them share
-            self.spec = replace(self.spec, hop=self.spec.size, tail="pad", min_tail=0)
+            self.spec = replace(self.spec, hop=self.spec.size, tail="pad", min_tail=0, min_audio=0)
         # If no recording is in two sets, neighbours from two sets have no sample in common.
         catalogs = sum(len(one.recordings.catalogs) for one in sets)
         self._disjoint = catalogs == len(self.recordings.catalogs)
