@@ -182,7 +182,7 @@ def test_large_matrices_are_made_in_steps(monkeypatch: pytest.MonkeyPatch) -> No
     """Whatever the number of windows in a step, the matrix is the same."""
     windows = windows_of(0.1).label(annotations_of(("r0", 3, 9, "A", None)))
     whole = windows.label_matrix()
-    monkeypatch.setattr("headrace.windows._labels._ROWS_AT_ONCE", 3)
+    monkeypatch.setattr("headrace.windows._window_sets._ROWS_AT_ONCE", 3)
     monkeypatch.setattr("headrace.windows._labels._SPARSE_ROWS", 3)
     np.testing.assert_array_equal(windows.label_matrix(), whole)
     np.testing.assert_array_equal(windows.label_matrix(sparse=True).toarray(), whole)

@@ -555,7 +555,7 @@ def test_counts_and_weights_do_not_depend_on_the_block(monkeypatch: pytest.Monke
     counts, weights = labelled.label_counts(), labelled.balanced_weights()
     labels, _ = _rows(labelled)
     assert list(counts.values()) == labels.sum(axis=0).tolist()
-    monkeypatch.setattr("headrace.windows._labels._ROWS_AT_ONCE", 3)
+    monkeypatch.setattr("headrace.windows._window_sets._ROWS_AT_ONCE", 3)
     assert labelled.label_counts() == counts
     np.testing.assert_array_equal(labelled.balanced_weights(), weights)
 

@@ -26,7 +26,7 @@ from headrace.windows._geometry import Geometry
 from headrace.windows._intervals import concatenate_ranges, constant_spans, largest_in_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -42,10 +42,6 @@ __all__ = ["Labels", "Targets", "Unannotated"]
 
 Unannotated = Literal["error", "negative", "mask"]
 Targets = Literal["presence", "score"]
-
-_ROWS_AT_ONCE = 1 << 16
-"""Windows that are counted in one step: a few megabytes, and enough to hide the cost of NumPy's
-calls."""
 
 _SPARSE_ROWS = 1 << 12
 """Windows that are dense at once while a sparse matrix is made."""
@@ -134,12 +130,10 @@ class Labels:
     def matrix(self, windows: WindowSet) -> NDArray[np.float32]:
         """Return the labels of all windows: see `Windows.label_matrix`."""
         matrix = np.empty((len(windows), len(self.classes)), np.float32)
-        for begin in range(0, len(windows), _ROWS_AT_ONCE):
-            end = min(begin + _ROWS_AT_ONCE, len(windows))
-            rows = windows.locate(np.arange(begin, end, dtype=np.int64))
+        for rows in windows.chunks():
             labels, mask = self.rows(rows.recording, rows.start)
             labels[~mask] = np.nan
-            matrix[begin:end] = labels
+            matrix[rows.index] = labels
         return matrix
 
     def sparse_matrix(self, windows: WindowSet) -> Any:  # noqa: ANN401  scipy is not typed
@@ -157,9 +151,7 @@ class Labels:
                 "a sparse matrix needs the package scipy: pip install scipy, or give sparse=False."
             ) from None
         parts = [csr_array((0, len(self.classes)), dtype=np.float32)]
-        for begin in range(0, len(windows), _SPARSE_ROWS):
-            end = min(begin + _SPARSE_ROWS, len(windows))
-            rows = windows.locate(np.arange(begin, end, dtype=np.int64))
+        for rows in windows.chunks(_SPARSE_ROWS):
             labels, mask = self.rows(rows.recording, rows.start)
             labels[~mask] = np.nan
             parts.append(csr_array(labels))
@@ -185,9 +177,7 @@ class Labels:
         """
         width = len(self.classes) + 1
         totals = np.zeros(groups * width, np.int64)
-        for begin in range(0, len(windows), _ROWS_AT_ONCE):
-            end = min(begin + _ROWS_AT_ONCE, len(windows))
-            rows = windows.locate(np.arange(begin, end, dtype=np.int64))
+        for rows in windows.chunks():
             row, number = self._pairs(rows.recording, rows.start)
             at = group[rows.recording[row]] * width + number
             totals += np.bincount(at, minlength=len(totals))
@@ -202,10 +192,12 @@ class Labels:
         totals, unlabelled = self._totals(windows)
         class_weights = np.append(1 / np.maximum(totals, 1), 0.0)
         weights = np.zeros(len(windows))
-        for begin, rows, (row, number) in self._chunks(windows):
-            labelled = np.bincount(row, minlength=rows) > 0
-            sums = np.bincount(row, class_weights[number], minlength=rows)
-            weights[begin : begin + rows] = np.where(labelled, sums, 1 / max(unlabelled, 1))
+        for rows in windows.chunks():
+            row, number = self._pairs(rows.recording, rows.start)
+            count = len(rows.index)
+            labelled = np.bincount(row, minlength=count) > 0
+            sums = np.bincount(row, class_weights[number], minlength=count)
+            weights[rows.index] = np.where(labelled, sums, 1 / max(unlabelled, 1))
         total = weights.sum()
         return weights / total if total else weights
 
@@ -213,17 +205,11 @@ class Labels:
         """Return the number of windows of each class, and of windows without any entry."""
         totals = np.zeros(len(self.classes) + 1, np.int64)
         unlabelled = 0
-        for _, rows, (row, number) in self._chunks(windows):
+        for rows in windows.chunks():
+            row, number = self._pairs(rows.recording, rows.start)
             totals += np.bincount(number, minlength=len(totals))
-            unlabelled += rows - len(np.unique(row))
+            unlabelled += len(rows.index) - len(np.unique(row))
         return totals[:-1], unlabelled
-
-    def _chunks(self, windows: WindowSet) -> Iterator[tuple[int, int, Pairs]]:
-        """Yield the first window of each chunk, the number of its windows, and their pairs."""
-        for begin in range(0, len(windows), _ROWS_AT_ONCE):
-            end = min(begin + _ROWS_AT_ONCE, len(windows))
-            rows = windows.locate(np.arange(begin, end, dtype=np.int64))
-            yield begin, end - begin, self._pairs(rows.recording, rows.start)
 
     def _pairs(self, recording: NDArray[np.int64], start: NDArray[np.int64]) -> Pairs:
         """Return the (row, class) pairs of some windows, each pair once, sorted by row."""
@@ -440,9 +426,8 @@ def _unknown_recordings(
         return np.flatnonzero(~annotated)
     if unannotated == "error" and not annotated.all():
         needed = np.zeros(len(catalog), bool)
-        for begin in range(0, len(windows), _ROWS_AT_ONCE):
-            end = min(begin + _ROWS_AT_ONCE, len(windows))
-            needed[windows.locate(np.arange(begin, end, dtype=np.int64)).recording] = True
+        for rows in windows.chunks():
+            needed[rows.recording] = True
         missing = np.flatnonzero(needed & ~annotated)
         if len(missing):
             names = [catalog[int(row)].id for row in missing[:4]]

@@ -53,6 +53,10 @@ __all__ = [
     "drop_empty_runs",
 ]
 
+_ROWS_AT_ONCE = 1 << 16
+"""Windows that are walked in one step: a few megabytes, and enough to hide the cost of NumPy's
+calls."""
+
 
 @dataclass(slots=True, eq=False)
 class WindowRows:
@@ -160,6 +164,12 @@ class WindowSet(ABC):
             The number of each draw, where an order may draw a place several times in an epoch:
             each draw is then a random crop of its own.
         """
+
+    def chunks(self, most: int | None = None) -> Iterator[WindowRows]:
+        """Yield where all windows are in epoch 0, in order: at most so many at once."""
+        most = _ROWS_AT_ONCE if most is None else most
+        for begin in range(0, len(self), most):
+            yield self.locate(np.arange(begin, min(begin + most, len(self)), dtype=np.int64))
 
     def sliced(self, places: range) -> WindowSet:
         """Return the set of the windows at a range of places."""

@@ -58,9 +58,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Windows"]
 
-_ROWS_AT_ONCE = 1 << 16
-"""Windows that are filtered in one step: a few megabytes."""
-
 
 class LoaderOptions(TypedDict, total=False):
     """The arguments of `Windows.loader` that do not decide what it yields, for type checkers."""
@@ -328,12 +325,8 @@ class Windows(Sequence[AudioExample]):
                 HeadraceWarning,
                 stacklevel=3,
             )
-        count = len(self._set)
-        mask = np.zeros(count, bool)
-        for begin in range(0, count, _ROWS_AT_ONCE):
-            end = min(begin + _ROWS_AT_ONCE, count)
-            mask[begin:end] = keep(self.rows(np.arange(begin, end, dtype=np.int64)))
-        return self.filter(mask)
+        kept = [keep(rows) for rows in self._set.chunks()]
+        return self.filter(np.concatenate([np.zeros(0, bool), *kept]))
 
     def shuffle(
         self,
