@@ -264,10 +264,11 @@ class Sun:
             degrees[here] = self._at_place(number, moments_us[here])
         return degrees
 
-    def is_rising(self, rows: WindowRows, moments_us: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return whether the sun stands higher a minute later; see `elevations`."""
-        now, later = (self.elevations(rows, moments_us + after) for after in (0, _MINUTE_US))
-        return later > now
+    def is_rising(
+        self, rows: WindowRows, moments_us: NDArray[np.int64], degrees: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Return whether the sun stands higher a minute later; `degrees` are the `elevations`."""
+        return self.elevations(rows, moments_us + _MINUTE_US) > degrees
 
     def _at_place(self, place: int, moments_us: NDArray[np.int64]) -> NDArray[np.float64]:
         cell, part = np.divmod(moments_us, _GRID_US)

@@ -311,7 +311,9 @@ class Windows(Sequence[AudioExample]):
             moments = begins.us(rows)
             degrees = sun.elevations(rows, moments)
             inside = (low <= degrees) & (degrees < high)
-            return inside if rising is None else inside & (sun.is_rising(rows, moments) == rising)
+            if rising is not None:
+                inside &= sun.is_rising(rows, moments, degrees) == rising
+            return inside
 
         return self._filter_rows(keep)
 
