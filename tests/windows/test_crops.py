@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import headrace
 from headrace.annotations import Annotations
 from headrace.errors import CatalogError, HeadraceWarning, InvalidWindowsError
-from headrace.windows._permutation import STEP, draw_below_each, scramble
+from headrace.windows._permutation import STEP, draw_below, scramble
 from tests.support.catalogs import fake_catalog, three_recordings
 from tests.support.order_statistics import all_integers, chi_square_bound
 from tests.support.sounds import noise, write
@@ -48,7 +48,7 @@ def test_a_number_below_each_n_is_its_part_of_the_hash(numbers: list[int], key: 
     """Each number is floor(hash * n / 2^64), as Python's unbounded integers compute it."""
     counters = all_integers(len(numbers))
     hashes = scramble(counters.astype(np.uint64) * STEP, key).tolist()
-    drawn = draw_below_each(np.array(numbers, np.int64), counters, key).tolist()
+    drawn = draw_below(np.array(numbers, np.int64), counters, key).tolist()
 
     assert drawn == [h * n >> 64 for h, n in zip(hashes, numbers, strict=True)]
 

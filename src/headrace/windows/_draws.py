@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Balanced", "Draws", "Mixed", "Sampled", "SampledOnce", "check_weights"]
 
-_MAX_ITEMS = 1 << 32
-"""The limit of `draw_below`."""
-
 _SHOWN_COUNTS = 8
 """A mixture of more sources is described by their number, so that its `repr` stays one line."""
 
@@ -122,11 +119,6 @@ class Sampled:
     n : int
         Draws in an epoch.
     seed : int
-
-    Raises
-    ------
-    InvalidWindowsError
-        There are more than 2^32 items.
     """
 
     jumps = True
@@ -135,10 +127,6 @@ class Sampled:
     description = "sampled by weight"
 
     def __init__(self, weights: NDArray[np.float64], n: int, seed: int) -> None:
-        if len(weights) >= _MAX_ITEMS:
-            raise InvalidWindowsError(
-                "more than 2^32 windows cannot be sampled: take some of them first."
-            )
         self.n = n
         self.seed = seed
         self._digest = digest_arrays(weights)

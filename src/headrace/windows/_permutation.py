@@ -22,7 +22,6 @@ __all__ = [
     "EpochOrder",
     "Permutation",
     "draw_below",
-    "draw_below_each",
     "epoch_key",
     "permute_each",
     "scramble",
@@ -72,37 +71,18 @@ def scramble(values: NDArray[np.uint64], key: int | NDArray[np.uint64]) -> NDArr
 def draw_below(
     n: int | NDArray[np.int64], counters: NDArray[np.int64], key: int
 ) -> NDArray[np.int64]:
-    """Return a number in [0, n) for each counter, uniform to one in 2^32.
+    """Return a number in [0, n) for each counter, uniform to one in 2^64 / n.
 
     Parameters
     ----------
     n : int, or ndarray of int64 with one for each counter
-        Up to 2^32, so that products of two 32-bit halves fit into 64 bits.
+        From 1 up.
     counters : ndarray of int64
-    key : int
-        64 bits; equal counters and keys give equal numbers.
-    """
-    hashes = scramble(counters.astype(np.uint64) * STEP, key)
-    many = np.asarray(n).astype(np.uint64)
-    # The upper 64 of the 96 bits of hash * n; the upper half of those is the number.
-    return (((hashes >> _32) * many + ((hashes & _LOW_32) * many >> _32)) >> _32).astype(np.int64)
-
-
-def draw_below_each(
-    n: NDArray[np.int64], counters: NDArray[np.int64], key: int
-) -> NDArray[np.int64]:
-    """Return a number in [0, n) for each n and counter, uniform to one in 2^64 / n.
-
-    Parameters
-    ----------
-    n : ndarray of int64, shape ``(numbers,)``
-        Each from 1 up.
-    counters : ndarray of int64, shape ``(numbers,)``
     key : int
         64 bits; equal n, counters and keys give equal numbers.
     """
     hashes = scramble(counters.astype(np.uint64) * STEP, key)
-    many = n.astype(np.uint64)
+    many = np.asarray(n).astype(np.uint64)
     # The upper 64 of the 128 bits of hash * n, from the products of 32-bit halves.
     high, low = hashes >> _32, hashes & _LOW_32
     many_high, many_low = many >> _32, many & _LOW_32

@@ -32,7 +32,7 @@ from headrace.windows._identity import (
     digest_arrays,
 )
 from headrace.windows._intervals import concatenate_ranges
-from headrace.windows._permutation import draw_below, draw_below_each, epoch_key
+from headrace.windows._permutation import draw_below, epoch_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -603,7 +603,7 @@ class Crops(WindowSet):
         samples = self._samples[recording]
         starts = np.maximum(samples - self.spec.size, 0) + 1
         counters = places if draws is None else draws
-        start = draw_below_each(starts, counters, epoch_key(self._seed, epoch, "crop"))
+        start = draw_below(starts, counters, epoch_key(self._seed, epoch, "crop"))
         return WindowRows(
             places,
             np.zeros(len(places), np.int64),
