@@ -15,7 +15,7 @@ from headrace.catalog._scan import scan
 from headrace.codecs import _libsndfile
 from headrace.errors import HeadraceWarning, InvalidWindowsError
 from headrace.windows._batch import AudioExample
-from headrace.windows._spec import Channel, Coverage
+from headrace.windows._spec import Channel, Coverage, Tail
 from headrace.windows._windows import Windows
 from tests.support.catalogs import fake_catalog, three_recordings
 from tests.support.sounds import medley, write
@@ -504,6 +504,25 @@ def test_recordings_without_windows_are_warned_about_once() -> None:
         warnings.simplefilter("error")
         windows[2:].shuffle().loader(workers=0).close()
         assert windows.coverage.without_windows == 2
+
+
+def test_recordings_with_too_little_audio_are_told_the_argument() -> None:
+    """With every tail that adds a window, it is min_audio_s that leaves short recordings out."""
+    catalog = fake_catalog([500, 30, 400, 60], 1_000)
+
+    tails: tuple[Tail, ...] = ("pad", "shift")
+    for tail in tails:
+        with pytest.warns(HeadraceWarning) as seen:
+            windows = catalog.windows(1_000, 0.1, tail=tail, min_audio_s=0.05)
+        assert str(seen[0].message) == (
+            "1 of 4 recordings has no window, because it is shorter than min_audio_s=0.05: the "
+            "first is r1 with 0.030 s. Give a smaller one to keep them."
+        )
+        assert windows.coverage.without_windows == 1
+        with pytest.raises(
+            InvalidWindowsError, match=r"is shorter than min_audio_s=0\.05 .*give le"
+        ):
+            catalog[1:2].windows(1_000, 0.1, tail=tail, min_audio_s=0.05)
 
 
 @pytest.mark.parametrize(

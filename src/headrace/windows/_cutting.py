@@ -56,14 +56,15 @@ def cut_recordings(
     spec = _make_spec(catalog, sample_rate, window_s, hop_s, tail, min_tail_s, min_audio_s, channel)
     geometry = Geometry.from_frames(spec, catalog.frames, catalog.sample_rates)
     windowless = geometry.counts == 0
-    if windowless.all() and not (tail == "pad" and min_audio_s):
+    is_for_audio = tail != "drop" and min_audio_s > 0  # else any audio has a window
+    if windowless.all() and not is_for_audio:
         longest = int(geometry.samples.max(initial=0)) / spec.sample_rate
         raise InvalidWindowsError(
             f"none of {format_count(len(catalog), 'recording')} is as long as a window of "
             f"{window_s} s (the longest has {longest:.3f} s): give a smaller window_s, or "
             'tail="pad".'
         )
-    if tail == "pad":
+    if is_for_audio:
         _report_short(catalog, windowless, f"min_audio_s={min_audio_s}", "Give a smaller one")
     else:
         _report_short(catalog, windowless, f"{window_s} s", 'Give tail="pad"')
