@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import headrace
 from headrace.windows import Windows, WindowsIdentity, _identity
+from headrace.windows._identity import BalancedIdentity, LargeMixIdentity, SampleOnceIdentity
 from headrace.windows._window_sets import WindowSet
 from tests.support.catalogs import fake_catalog
 
@@ -276,3 +277,14 @@ def test_the_stored_fields_never_change() -> None:
         "kind": "cut_with_min_audio",
         "min_audio": 80,
     }
+
+
+def test_a_single_draw_is_described_as_one() -> None:
+    """Draws and windows are counted in the singular, too."""
+    once, balanced = SampleOnceIdentity(1, "", 2), BalancedIdentity(1, 1, "x", 2)
+    parts = once, balanced, LargeMixIdentity(1, 1, "x", 2)
+    assert [part.describe() for part in parts] == [
+        "1 draw without replacement, seed 2",
+        "1 window balanced over 1 value (digest x), seed 2",
+        "1 window mixed from 1 source (counts with digest x), seed 2",
+    ]

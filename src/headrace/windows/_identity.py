@@ -373,7 +373,7 @@ class SampleOnceIdentity(IdentityPart):
     def describe(self) -> str:
         """Return a description for people."""
         weights = f"by weight (digest {self.weights}) " if self.weights else ""
-        return f"{self.n:,} draws {weights}without replacement, seed {self.seed}"
+        return f"{format_count(self.n, 'draw')} {weights}without replacement, seed {self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,8 +390,8 @@ class BalancedIdentity(IdentityPart):
     def describe(self) -> str:
         """Return a description for people."""
         return (
-            f"{self.n:,} windows balanced over {format_count(self.values, 'value')} (digest "
-            f"{self.digest}), seed {self.seed}"
+            f"{format_count(self.n, 'window')} balanced over {format_count(self.values, 'value')} "
+            f"(digest {self.digest}), seed {self.seed}"
         )
 
 
@@ -423,8 +423,8 @@ class LargeMixIdentity(IdentityPart):
     def describe(self) -> str:
         """Return a description for people."""
         return (
-            f"{self.n:,} windows mixed from {self.sources:,} sources (counts with digest "
-            f"{self.counts}), seed {self.seed}"
+            f"{format_count(self.n, 'window')} mixed from {format_count(self.sources, 'source')} "
+            f"(counts with digest {self.counts}), seed {self.seed}"
         )
 
 
