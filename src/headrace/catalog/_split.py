@@ -304,9 +304,8 @@ def _sizes(
         size[:] = np.bincount(groups.numbers, _seconds(table), minlength=len(groups))
     columns = [size[:, None] / size.sum()]
     if labels is not None:
-        cell = groups.numbers[label_rows] * len(labels) + labels.numbers
-        counts = np.bincount(cell, minlength=len(groups) * len(labels))
-        by_label = counts.reshape(len(groups), len(labels)).astype(np.float64)
+        of_label = groups.numbers[label_rows]
+        by_label = _count_labels(of_label, len(groups), labels).astype(np.float64)
         columns.append(by_label / np.maximum(by_label.sum(axis=0), 1))
     return np.hstack(columns)
 
@@ -487,6 +486,12 @@ def _labels(table: pa.Table, stratify: object) -> tuple[Groups | None, NDArray[n
     return labels, rows[present.to_numpy(zero_copy_only=False)]
 
 
+def _count_labels(of_label: NDArray[np.int64], count: int, labels: Groups) -> NDArray[np.int64]:
+    """Return how often each of `count` things has each label, given the thing of each label."""
+    counts = np.bincount(of_label * len(labels) + labels.numbers, minlength=count * len(labels))
+    return counts.reshape(count, len(labels))
+
+
 def _seconds(table: pa.Table) -> NDArray[np.float64]:
     seconds: NDArray[np.float64] = table["frames"].to_numpy() / table["sample_rate"].to_numpy()
     return seconds
@@ -528,9 +533,7 @@ def table_of_parts(table: pa.Table, parts: PartRows) -> pa.Table:
         "hours": seconds / 3600,
     }
     if parts.labels is not None:
-        cell = parts.of_row[parts.label_rows] * len(parts.labels) + parts.labels.numbers
-        counts = np.bincount(cell, minlength=count * len(parts.labels))
-        by_label = counts.reshape(count, len(parts.labels))
+        by_label = _count_labels(parts.of_row[parts.label_rows], count, parts.labels)
         names = list(map(str, parts.labels.distinct.to_pylist()))
         for number in sorted(range(len(names)), key=names.__getitem__):
             columns[f"label {names[number]}"] = by_label[:, number]
