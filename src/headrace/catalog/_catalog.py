@@ -172,9 +172,7 @@ class Catalog(Sequence[Recording]):
         """Whether a scan has put off the index of some recording."""
         import pyarrow.compute as pc
 
-        of_ogg = pc.equal(self._table["format"], "OGGS")
-        lacking = pc.and_(of_ogg, pc.is_null(self._table["seek_points"]))
-        return bool(pc.any(lacking).as_py())
+        return bool(pc.any(_table.has_put_off(self._table)).as_py())
 
     @cached_property
     def _built_in(self) -> tuple[Callable[[int], Any], ...]:

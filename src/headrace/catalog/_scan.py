@@ -538,8 +538,7 @@ def _sizes_and_times(
     )
     is_unknown = (rows < 0) | without_seek_points.to_numpy()[rows]
     if with_indexes:
-        put_off = pc.and_(pc.equal(earlier["format"], "OGGS"), pc.is_null(earlier["seek_points"]))
-        is_unknown |= put_off.to_numpy()[rows]
+        is_unknown |= _table.has_put_off(earlier).to_numpy()[rows]
     if decoder != "auto":  # then Vorbis and Opus in Ogg that another one decodes are read again
         has_ogg_codec = pc.is_in(
             pc.utf8_lower(earlier["subtype"]), value_set=pa.array(["opus", "vorbis"])

@@ -51,6 +51,7 @@ __all__ = [
     "filter_rows",
     "fingerprint",
     "from_recordings",
+    "has_put_off",
     "join_columns",
     "lookup",
     "make_column",
@@ -410,14 +411,24 @@ def _check_values(table: pa.Table) -> None:
         )
 
 
-def _check_indexes(table: pa.Table) -> None:
+def has_put_off(table: pa.Table) -> pa.ChunkedArray:
+    """Return which recordings have an index that is made when they are first read.
+
+    What `headrace.codecs.lacks_index` says of each recording.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    without = pc.and_(pc.is_valid(table["decoder"]), pc.is_null(table["seek_points"]))
-    # Those of Vorbis and Opus in Ogg are made when they are needed.
     walked = pc.is_in(table["subtype"], value_set=pa.array(["opus", "vorbis"]))
-    without = pc.and_not(without, pc.and_(walked, pc.equal(table["format"], "OGGS")))
+    of_ogg = pc.and_(walked, pc.equal(table["format"], "OGGS"))
+    return pc.and_(of_ogg, pc.is_null(table["seek_points"]))
+
+
+def _check_indexes(table: pa.Table) -> None:
+    import pyarrow.compute as pc
+
+    without = pc.and_(pc.is_valid(table["decoder"]), pc.is_null(table["seek_points"]))
+    without = pc.and_not(without, has_put_off(table))
     if pc.any(without).as_py():
         row = pc.index(without, value=True).as_py()
         raise CatalogError(
