@@ -523,6 +523,9 @@ class PacketIndex:
     @property
     def has_table(self) -> bool:
         """Whether it says where the sizes of all packets stand in the file."""
+    @property
+    def has_layout(self) -> bool:
+        """Whether it says what the kernel has to know to find the packets by itself."""
     def pack(self) -> bytes:
         """Return it in a few bytes."""
 

@@ -209,7 +209,7 @@ void bind_ffmpeg(nb::module_& m) {
       .def(
           "__init__",
           [](Anchor* self, int64_t start, int64_t packets, int64_t offset, int64_t ordinal, int64_t time,
-             uint16_t check) { new (self) Anchor{start, packets, {offset, ordinal, time, check}, 0}; },
+             uint16_t check) { new (self) Anchor{start, packets, {offset, ordinal, time, check, 0}, 0}; },
           nb::kw_only(), "start"_a, "packets"_a, "offset"_a, "ordinal"_a, "time"_a, "check"_a)
       .def_ro("start", &Anchor::start)
       .def_ro("packets", &Anchor::packets)
@@ -222,7 +222,7 @@ void bind_ffmpeg(nb::module_& m) {
           "__init__",
           [](PacketIndex* self, int64_t decoder_major, int64_t pre_roll, bool forgets, int64_t frames,
              const std::vector<Anchor>& anchors, bool continuous) {
-            new (self) PacketIndex{decoder_major, pre_roll, forgets, frames, anchors, continuous, std::nullopt};
+            new (self) PacketIndex{decoder_major, pre_roll, forgets, frames, anchors, continuous, std::nullopt, std::nullopt};
           },
           nb::kw_only(), "decoder_major"_a, "pre_roll"_a, "forgets"_a, "frames"_a, "anchors"_a,
           "continuous"_a = false)
@@ -233,6 +233,7 @@ void bind_ffmpeg(nb::module_& m) {
       .def_ro("anchors", &PacketIndex::anchors)
       .def_ro("continuous", &PacketIndex::continuous)
       .def_prop_ro("has_table", [](const PacketIndex& self) { return self.table.has_value(); })
+      .def_prop_ro("has_layout", [](const PacketIndex& self) { return self.layout.has_value(); })
       .def("pack", &pack_index);
   m.def("index_mp4", &index_listed_packets, nb::kw_only(), "packets"_a, "skip"_a, "packet_frames"_a,
         "last_frames"_a, "sample_rate"_a, "extradata"_a, "rule"_a, "moov"_a, "moov_offset"_a, "file_size"_a,

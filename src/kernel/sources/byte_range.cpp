@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "sources/mp3_index.h"
 #include "sources/packet_index.h"
@@ -29,14 +30,34 @@ ByteRange of_mp3(const Mp3Index& index, int64_t start, int64_t stop) {
   return {offset(first / Mp3Index::EVERY), std::min(end, std::max(index.end, offset(point + 1)))};
 }
 
+constexpr int64_t ENTRY = 16;  // bytes of a packet's entry in a container's table, at most
+
+// The segments [first, last] that frames are in.
+std::pair<size_t, size_t> segments_of(const PacketIndex& index, int64_t start, int64_t stop) {
+  return {index.segment_of(start), index.segment_of(std::max(start, stop - 1))};
+}
+
 // The sizes and the packets of whole segments.
 std::vector<ByteRange> of_table(const PacketIndex& index, int64_t start, int64_t stop) {
   const SizeTable& table = *index.table;
-  const size_t first = index.segment_of(start), last = index.segment_of(std::max(start, stop - 1));
+  const auto [first, last] = segments_of(index, start, stop);
   const auto [begin, end] = table.sizes(index.packets_of(first).first, index.packets_of(last).second);
   return {{begin, end},
           {first ? index.anchors[first - 1].place.offset : table.offset,
            last < index.anchors.size() ? index.anchors[last].stop : table.stop}};
+}
+
+std::vector<ByteRange> of_layout(const PacketIndex& index, int64_t start, int64_t stop) {
+  const ContainerLayout& layout = *index.layout;
+  const auto [first, last] = segments_of(index, start, stop);
+  const PacketPlace& begin = first ? index.anchors[first - 1].place : layout.first;
+  const bool ends = last == index.anchors.size();
+  std::vector<ByteRange> ranges{{begin.offset, ends ? layout.stop : index.anchors[last].stop}};
+  if (layout.entries_stop)  // behind the place of an anchor stand the packets of its pre-roll
+    ranges.push_back({begin.entry, ends ? layout.entries_stop
+                                        : std::min(layout.entries_stop, index.anchors[last].place.entry +
+                                                                            ENTRY * index.pre_roll)});
+  return ranges;
 }
 
 ByteRange of_packets(const PacketIndex& index, int64_t start, int64_t stop, int64_t size) {
@@ -63,7 +84,9 @@ std::vector<ByteRange> byte_ranges(const std::string& seek_points, int64_t start
   PacketIndex packets;
   std::vector<ByteRange> ranges;
   if (seek_points[0] == PacketIndex::TAG && unpack(seek_points.data(), seek_points.size(), &packets))
-    ranges = packets.table ? of_table(packets, start, stop) : std::vector{of_packets(packets, start, stop, size)};
+    ranges = packets.table    ? of_table(packets, start, stop)
+             : packets.layout ? of_layout(packets, start, stop)
+                              : std::vector{of_packets(packets, start, stop, size)};
   else if (unpack(seek_points.data(), seek_points.size(), &mp3))
     ranges = {of_mp3(mp3, start, stop)};
   for (ByteRange& range : ranges) {

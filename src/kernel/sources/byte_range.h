@@ -11,8 +11,9 @@ struct ByteRange {
 };
 
 // About what decoding frames [start, stop) reads: from the place where decoding has to begin to the last packet, or a
-// little more; before or behind it the sizes of the packets, where a table has them. Reading more or less costs time,
-// and changes nothing. In order; none if `seek_points` is no index of packets. `size` is that of the file.
+// little more, or to the end of its segment; before or behind it the sizes of the packets, where a table has them.
+// Reading more or less costs time, and changes nothing. In order; none if `seek_points` is no index of packets. `size`
+// is that of the file.
 std::vector<ByteRange> byte_ranges(const std::string& seek_points, int64_t start, int64_t stop, int64_t size);
 
 }  // namespace headrace

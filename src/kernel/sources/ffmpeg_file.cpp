@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "sources/decode_error.h"
@@ -33,6 +34,28 @@ std::string error_text(const FfmpegFunctions& library, int error) {
   char text[128] = {};
   library.av_strerror(error, text, sizeof text);
   return text;
+}
+
+// Call `each` with every field that a decoder of audio is given, in the order of DecoderSettings.
+template <typename Parameters, typename Each>
+void for_settings(Parameters& from, Each each) {
+  each(from.codec_id);
+  each(from.codec_tag);
+  each(from.format);
+  each(from.bit_rate);
+  each(from.bits_per_coded_sample);
+  each(from.bits_per_raw_sample);
+  each(from.profile);
+  each(from.level);
+  each(from.ch_layout.order);
+  each(from.ch_layout.nb_channels);
+  each(from.ch_layout.mask);
+  each(from.sample_rate);
+  each(from.block_align);
+  each(from.frame_size);
+  each(from.initial_padding);
+  each(from.trailing_padding);
+  each(from.seek_preroll);
 }
 
 [[noreturn]] void throw_no_memory() { throw DecodeError("IO", "FFmpeg has no memory for its decoder"); }
@@ -284,15 +307,31 @@ FfmpegDecoder::FfmpegDecoder(const FfmpegFile& file, const FfmpegFunctions& libr
 FfmpegDecoder::FfmpegDecoder(const char* name, const std::string& extradata, const FfmpegFunctions& library)
     : library_(library) {
   const Codec* codec = library_.avcodec_find_decoder_by_name(name);
+  if (!codec) throw DecodeError("UNSUPPORTED", std::string("this FFmpeg has no decoder for ") + name);
   CodecParameters* parameters = library_.avcodec_parameters_alloc();
-  if (!codec || !parameters) {
-    library_.avcodec_parameters_free(&parameters);
-    throw DecodeError("UNSUPPORTED", std::string("this FFmpeg has no decoder for ") + name);
-  }
-  parameters->codec_type = AUDIO;
+  if (!parameters) throw_no_memory();
   parameters->codec_id = codec->id;
+  open_with(codec, parameters, extradata);
+}
+
+FfmpegDecoder::FfmpegDecoder(const DecoderSettings& settings, const FfmpegFunctions& library) : library_(library) {
+  CodecParameters* parameters = library_.avcodec_parameters_alloc();
+  if (!parameters) throw_no_memory();
+  auto value = settings.values.begin();
+  for_settings(*parameters, [&](auto& field) { field = static_cast<std::decay_t<decltype(field)>>(*value++); });
+  const Codec* codec = library_.avcodec_find_decoder(parameters->codec_id);
+  if (!codec) {
+    library_.avcodec_parameters_free(&parameters);
+    throw DecodeError("UNSUPPORTED", "this FFmpeg has no decoder for its audio");
+  }
+  open_with(codec, parameters, settings.extradata);
+}
+
+// Open a decoder and free the parameters.
+void FfmpegDecoder::open_with(const Codec* codec, CodecParameters* parameters, const std::string& extradata) {
+  parameters->codec_type = AUDIO;
   // The decoder gets a copy.
-  parameters->extradata = reinterpret_cast<uint8_t*>(const_cast<char*>(extradata.data()));
+  parameters->extradata = extradata.empty() ? nullptr : reinterpret_cast<uint8_t*>(const_cast<char*>(extradata.data()));
   parameters->extradata_size = static_cast<int>(extradata.size());
   const auto free_parameters = [&] {
     parameters->extradata = nullptr;
@@ -308,6 +347,26 @@ FfmpegDecoder::FfmpegDecoder(const char* name, const std::string& extradata, con
   free_parameters();
 }
 
+std::optional<DecoderSettings> decoder_settings(const CodecParameters& parameters) {
+  constexpr int64_t MOST = int64_t{1} << 60;  // that an index can say
+  // A map of channels stands elsewhere in memory.
+  if (parameters.nb_coded_side_data || parameters.ch_layout.order > NATIVE_ORDER || parameters.extradata_size > 1 << 16)
+    return std::nullopt;
+  DecoderSettings settings;
+  auto value = settings.values.begin();
+  bool is_small = true;
+  for_settings(parameters, [&](const auto& field) {
+    *value = static_cast<int64_t>(field);
+    is_small = is_small && *value >= -MOST && *value <= MOST;
+    ++value;
+  });
+  if (!is_small) return std::nullopt;
+  if (parameters.extradata_size > 0)
+    settings.extradata.assign(reinterpret_cast<const char*>(parameters.extradata),
+                              static_cast<size_t>(parameters.extradata_size));
+  return settings;
+}
+
 void FfmpegDecoder::open(const Codec* codec, const CodecParameters* parameters) {
   frame_ = library_.av_frame_alloc();
   context_ = library_.avcodec_alloc_context3(codec);
@@ -318,6 +377,16 @@ void FfmpegDecoder::open(const Codec* codec, const CodecParameters* parameters) 
   library_.avcodec_free_context(&context_);
   library_.av_frame_free(&frame_);
   throw DecodeError("NOT_AUDIO", "no decoder recognises it" + ffmpeg_complaint(library_, error));
+}
+
+std::optional<DroppedFrames> dropped_frames(const FfmpegFunctions& library, const Packet& packet) {
+  size_t size = 0;
+  const uint8_t* data = library.av_packet_get_side_data(&packet, SKIP_SAMPLES, &size);
+  if (!data || size < 8) return std::nullopt;
+  const auto u32 = [](const uint8_t* from) {
+    return static_cast<int64_t>(from[0]) | from[1] << 8 | from[2] << 16 | static_cast<int64_t>(from[3]) << 24;
+  };
+  return DroppedFrames{u32(data), u32(data + 4)};
 }
 
 FfmpegDecoder::~FfmpegDecoder() {

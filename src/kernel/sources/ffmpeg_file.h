@@ -7,6 +7,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -92,6 +93,8 @@ class FfmpegFile {
 
   const std::string& codec() const { return codec_; }
   const ffmpeg::CodecParameters* parameters() const { return track_->codecpar; }
+  // The number that the container gives the track.
+  int track_number() const { return track_->id; }
   // FFmpeg's error code where `next` has returned false; 0 at the end of the file.
   int error() const { return error_; }
 
@@ -123,6 +126,7 @@ class FfmpegDecoder {
   explicit FfmpegDecoder(const FfmpegFile& file, const FfmpegFunctions& library);
   // By FFmpeg's name of the codec, and what its headers say.
   FfmpegDecoder(const char* codec, const std::string& extradata, const FfmpegFunctions& library);
+  FfmpegDecoder(const DecoderSettings& settings, const FfmpegFunctions& library);
   ~FfmpegDecoder();
   FfmpegDecoder(const FfmpegDecoder&) = delete;
   FfmpegDecoder& operator=(const FfmpegDecoder&) = delete;
@@ -140,12 +144,22 @@ class FfmpegDecoder {
 
  private:
   void open(const ffmpeg::Codec* codec, const ffmpeg::CodecParameters* parameters);
+  void open_with(const ffmpeg::Codec* codec, ffmpeg::CodecParameters* parameters, const std::string& extradata);
   void append(std::vector<float>* pcm);
 
   const FfmpegFunctions& library_;
   ffmpeg::CodecContext* context_ = nullptr;
   ffmpeg::Frame* frame_ = nullptr;
 };
+
+// What a decoder of a track is opened with; none if that is more than settings can say.
+std::optional<DecoderSettings> decoder_settings(const ffmpeg::CodecParameters& parameters);
+
+// Frames that a demuxer tells the decoder to drop, at the start and at the end of what a packet gives. None if it does not.
+struct DroppedFrames {
+  int64_t start, end;
+};
+std::optional<DroppedFrames> dropped_frames(const FfmpegFunctions& library, const ffmpeg::Packet& packet);
 
 // " (FFmpeg: text)" for FFmpeg's error code, or "" for 0.
 std::string ffmpeg_complaint(const FfmpegFunctions& library, int error);

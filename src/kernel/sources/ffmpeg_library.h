@@ -17,12 +17,26 @@ struct Rational {
   int num, den;
 };
 
+struct ChannelLayout {  // AVChannelLayout
+  int order, nb_channels;
+  uint64_t mask;
+  void* opaque;
+};
+
 struct CodecParameters {  // AVCodecParameters
   int codec_type;
   int codec_id;
   uint32_t codec_tag;
   uint8_t* extradata;
   int extradata_size;
+  void* coded_side_data;
+  int nb_coded_side_data, format;
+  int64_t bit_rate;
+  int bits_per_coded_sample, bits_per_raw_sample, profile, level, width, height;
+  Rational sample_aspect_ratio, framerate;
+  int field_order, color_range, color_primaries, color_trc, color_space, chroma_location, video_delay;
+  ChannelLayout ch_layout;
+  int sample_rate, block_align, frame_size, initial_padding, trailing_padding, seek_preroll;
 };
 
 struct Stream {  // AVStream
@@ -64,12 +78,6 @@ struct IndexEntry {  // AVIndexEntry
   int min_distance;
 };
 
-struct ChannelLayout {  // AVChannelLayout
-  int order, nb_channels;
-  uint64_t mask;
-  void* opaque;
-};
-
 struct Frame {  // AVFrame
   uint8_t* data[8];
   int linesize[8];
@@ -97,6 +105,8 @@ struct Frame {  // AVFrame
 
 constexpr int SEEK_SIZE = 0x10000;              // AVSEEK_SIZE: tell the size
 constexpr int SEEK_FORCE = 0x20000;             // AVSEEK_FORCE: a flag to be ignored
+constexpr int UNSURE = 2 | 4;                   // AV_PKT_FLAG_CORRUPT, AV_PKT_FLAG_DISCARD
+constexpr int NATIVE_ORDER = 1;                 // AV_CHANNEL_ORDER_NATIVE
 constexpr int AUDIO = 1;                        // AVMEDIA_TYPE_AUDIO
 constexpr int DISCARD_ALL = 48;                 // AVDISCARD_ALL
 constexpr int SEEK_BACKWARD = 1, SEEK_BYTE = 2;  // AVSEEK_FLAG_*

@@ -1,6 +1,7 @@
 #include "sources/ffmpeg_source.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstring>
 
@@ -15,6 +16,10 @@ constexpr int64_t NEAR = 4;
 
 // Packets of a pre-roll at most: as many as codecs/_anchors.py allows.
 constexpr int64_t MOST_PRE_ROLL = 200;
+
+[[noreturn]] void throw_damaged_index() {
+  throw DecodeError("CHANGED", "the catalog's index of the file is damaged: scan again");
+}
 
 // AAC, whose packets may turn out to be long ones; the second name is that of a stream that carries its own headers.
 bool is_aac(const std::string& codec) { return codec == "aac" || codec == "aac_latm"; }
@@ -91,6 +96,65 @@ class ListedPackets : public SegmentPackets {
   TablePackets packets_;
 };
 
+// By a reader of our own for the container.
+class ContainedPackets : public SegmentPackets {
+ public:
+  ContainedPackets(const Place& place, const FfmpegFormat& format, const PacketIndex& index)
+      : format_(format),
+        index_(index),
+        layout_(*index.layout),
+        packets_(open_container(format.demuxer, open_bytes(place), layout_.numbers)) {
+    if (!packets_) throw_damaged_index();
+    packets_->seek(layout_.first);
+  }
+
+  void seek(size_t segment) override {
+    error_ = 0;
+    next_ = index_.packets_of(segment).first;
+    check_ = segment != 0;
+    expected_ = segment ? index_.anchors[segment - 1].place : layout_.first;
+    packets_->seek(expected_);
+  }
+  bool next(ffmpeg::Packet* packet) override {
+    error_ = 0;
+    if (next_ == layout_.packets) return false;
+    if (!packets_->next(&found_)) {
+      error_ = packets_->failed() ? -EIO : ffmpeg::INVALID_DATA;
+      if (!check_ || packets_->failed()) return false;
+      throw_changed();
+    }
+    if (check_ && packet_check(found_.data, found_.size) != expected_.check) throw_changed();
+    check_ = false;
+    ++next_;
+    packet->data = const_cast<uint8_t*>(found_.data);  // FFmpeg copies it
+    packet->size = static_cast<int>(found_.size);
+    return true;
+  }
+  int error() const override { return error_; }
+  PacketPlace place() const override { return found_.place; }
+  bool is_at(const Anchor& anchor, const ffmpeg::Packet*) const override {
+    return found_.place.offset == anchor.place.offset && packet_check(found_.data, found_.size) == anchor.place.check;
+  }
+  std::unique_ptr<FfmpegDecoder> new_decoder() const override {
+    return std::make_unique<FfmpegDecoder>(layout_.decoder, *format_.library);
+  }
+
+ private:
+  [[noreturn]] static void throw_changed() {
+    throw DecodeError("CHANGED", "the file's packets are not where they were when it was scanned: scan again");
+  }
+
+  const FfmpegFormat& format_;
+  const PacketIndex& index_;
+  const ContainerLayout& layout_;
+  const std::unique_ptr<ContainerPackets> packets_;
+  ContainerPacket found_;
+  PacketPlace expected_;
+  bool check_ = false;  // whether the next packet has to be that of an anchor
+  int64_t next_ = 0;    // the number of the next packet
+  int error_ = 0;
+};
+
 class FfmpegSource : public Source {
  public:
   FfmpegSource(const SourceSpec& spec, PacketIndex index)
@@ -103,6 +167,8 @@ class FfmpegSource : public Source {
         skip_(skipped_of(0)) {
     if (index_.table)
       packets_ = std::make_unique<ListedPackets>(spec.place, format_, index_);
+    else if (index_.layout)
+      packets_ = std::make_unique<ContainedPackets>(spec.place, format_, index_);
     else
       packets_ = std::make_unique<DemuxedPackets>(spec.place, format_, index_);
   }
@@ -110,6 +176,8 @@ class FfmpegSource : public Source {
   int64_t read(void* to, int64_t frames) override {
     auto* out = static_cast<float*>(to);
     int64_t done = 0;
+    // The demuxer would have the decoder drop frames at the end.
+    if (index_.layout) frames = std::min(frames, index_.frames - position_);
     while (done < frames) {
       const int64_t some = std::min(frames - done, ready());
       if (some == 0) {
@@ -152,7 +220,10 @@ class FfmpegSource : public Source {
 
  private:
   // Frames that the decode of a segment gives before the first one of the recording.
-  int64_t skipped_of(size_t segment) const { return segment == 0 && index_.table ? index_.table->skip : 0; }
+  int64_t skipped_of(size_t segment) const {
+    if (segment) return 0;
+    return index_.table ? index_.table->skip : index_.layout ? index_.layout->skip : 0;
+  }
 
   // Frames that are decoded and not yet taken.
   int64_t ready() const { return static_cast<int64_t>(pcm_.size()) / channels_ - taken_; }
@@ -302,7 +373,7 @@ class FfmpegSource : public Source {
 std::unique_ptr<Source> open_ffmpeg(const SourceSpec& spec) {
   PacketIndex index;
   if (!unpack(spec.seek_points.data(), spec.seek_points.size(), &index))
-    throw DecodeError("CHANGED", "the catalog's index of the file is damaged: scan again");
+    throw_damaged_index();
   check_decoder(*spec.format.ffmpeg.library, index.decoder_major);
   return std::make_unique<FfmpegSource>(spec, std::move(index));
 }
@@ -335,7 +406,7 @@ void PacketHistory::feed(FfmpegDecoder* decoder, int64_t count) const {
 }
 
 FfmpegWalk::FfmpegWalk(const Place& place, const FfmpegFormat& format)
-    : format_(format), library_(*format.library), file_(place, format_), packet_(library_) {
+    : format_(format), library_(*format.library), file_place_(place), file_(place, format_), packet_(library_) {
   index_.decoder_major = library_.avcodec_version() >> 16;
   index_.continuous = true;
 }
@@ -384,9 +455,49 @@ int FfmpegWalk::decode(FfmpegDecoder* decoder, bool more) {
   return error;
 }
 
+// Begin to find the packets by a reader of our own, if there is one.
+void FfmpegWalk::begin_following() {
+  const auto decoder = decoder_settings(*file_.parameters());
+  if (!decoder) return;
+  try {
+    layout_ = begin_layout(format_.demuxer, *open_bytes(file_place_), file_.track_number(), file_.place(), packet_->size);
+    if (!layout_) return;
+    layout_->decoder = *decoder;
+    follower_ = open_container(format_.demuxer, open_bytes(file_place_), layout_->numbers);
+    follower_->seek(layout_->first);
+  } catch (const DecodeError&) {  // the demuxer will tell
+    layout_.reset();
+  }
+}
+
+// Compare the packet with the one that the reader finds.
+void FfmpegWalk::follow() {
+  if (read_packets_ == 0) begin_following();
+  if (!layout_) return;
+  const ffmpeg::Packet& packet = *packet_.get();
+  const PacketPlace& place = file_.place();
+  ContainerPacket found;
+  const bool same = follower_->next(&found) && found.place.offset == place.offset &&
+                    found.place.ordinal == place.ordinal && found.size == packet.size &&
+                    !(packet.flags & ffmpeg::UNSURE) &&
+                    std::memcmp(found.data, packet.data, static_cast<size_t>(found.size)) == 0;
+  const auto dropped = dropped_frames(library_, packet);
+  const bool first = read_packets_ == 0;
+  // Frames may be dropped at the start of the first packet, and at the end of the last one. Other side data is unknown.
+  if (!same || drops_end_ || packet.side_data_elems != (dropped ? 1 : 0) || (dropped && dropped->start && !first)) {
+    layout_.reset();
+    follower_.reset();
+    return;
+  }
+  if (first && dropped) layout_->skip = dropped->start;
+  drops_end_ = dropped && dropped->end;
+  layout_->stop = found.stop;
+  entry_ = found.place.entry;
+}
+
 // Decode the packet as the first of a segment, if that can be.
 int FfmpegWalk::decode_at_anchor() {
-  const Anchor anchor{index_.frames, segment_packets_, history_->place(index_.pre_roll)};
+  const Anchor anchor{index_.frames, segment_packets_, history_->place(index_.pre_roll), layout_ ? layout_->stop : 0};
   std::unique_ptr<FfmpegDecoder> fresh;
   int64_t fresh_frames = 0;
   if (!index_.forgets) {
@@ -422,7 +533,12 @@ int64_t FfmpegWalk::advance(int64_t frames) {
     const bool due = more && anchor_is_due();
     if (due && index_.anchors.empty()) set_pre_roll();
     error_ = due && place_is_unique() ? decode_at_anchor() : decode(decoder_.get(), more);
-    if (more) history_->add(packet_.get(), file_.place());
+    if (more) {
+      follow();
+      PacketPlace place = file_.place();
+      place.entry = entry_;
+      history_->add(packet_.get(), place);
+    }
     ++segment_packets_;
     ++read_packets_;
     sample_rate_ = decoder_->sample_rate;
@@ -431,6 +547,10 @@ int64_t FfmpegWalk::advance(int64_t frames) {
     if (index_.anchors.empty() && is_aac(codec()) && decoder_->longest > 1024)
       rule_ = rule_of_long_packets_;
     if (error_) ended_ = true;
+    if (more || error_ || !layout_) continue;
+    layout_->packets = read_packets_ - 1;  // the last one is none
+    index_.layout = std::move(layout_);
+    layout_.reset();
   }
   return index_.frames - begin;
 }

@@ -9,9 +9,11 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "sources/container_packets.h"
 #include "sources/ffmpeg_file.h"
 #include "sources/source.h"
 
@@ -45,7 +47,8 @@ class PacketHistory {
 // Decodes a whole file once, segment by segment, and notes its anchors.
 //
 // Guarantees: the number of frames is that of one uninterrupted decode. A packet becomes the first of a segment
-// only if a new decoder gives as many frames for it as the one before.
+// only if a new decoder gives as many frames for it as the one before. The index has a ContainerLayout only if every
+// packet was found by it, too.
 class FfmpegWalk {
  public:
   // Throws DecodeError if the file cannot be opened.
@@ -71,12 +74,19 @@ class FfmpegWalk {
   bool anchor_is_due() const;
   bool place_is_unique() const;
   int decode_at_anchor();
+  void begin_following();
+  void follow();
   int decode(FfmpegDecoder* decoder, bool more);
 
   const FfmpegFormat format_;
   const FfmpegFunctions& library_;
+  const Place file_place_;
   FfmpegFile file_;
   PacketPointer packet_;
+  std::unique_ptr<ContainerPackets> follower_;
+  std::optional<ContainerLayout> layout_;  // of the packets so far; none if `follower_` has not found each of them
+  bool drops_end_ = false;                 // whether frames at the end of the last packet are dropped
+  int64_t entry_ = 0;                      // of the last packet
   std::unique_ptr<FfmpegDecoder> decoder_;
   std::unique_ptr<PacketHistory> history_;
   AnchorRule rule_{}, rule_of_long_packets_{};

@@ -60,12 +60,9 @@ class Demuxer {
     } while (packet->stream_index != track_->index);
     const Mp4Track::Packet& first = track->packets.front();
     if (packet->pos != first.offset || packet->size != first.size) return false;
-    size_t size = 0;
-    const uint8_t* skip = library_.av_packet_get_side_data(packet.get(), SKIP_SAMPLES, &size);
-    if (skip && size >= 8) {
-      track->skip = static_cast<int64_t>(skip[0]) | skip[1] << 8 | skip[2] << 16 | static_cast<int64_t>(skip[3]) << 24;
-      if (skip[4] | skip[5] | skip[6] | skip[7]) return false;  // frames at the end of the packet
-    }
+    const auto dropped = dropped_frames(library_, *packet.get());
+    if (dropped && dropped->end) return false;
+    if (dropped) track->skip = dropped->start;
     return true;
   }
 

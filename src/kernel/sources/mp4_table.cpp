@@ -214,7 +214,7 @@ std::optional<PacketIndex> index_mp4(const Mp4Track& track, const AnchorRule& ru
     const bool due = frames && static_cast<double>(frames - frames_before(segment)) >= rule.spacing_s * track.sample_rate;
     if (!due || i <= rule.pre_roll || i - segment < rule.pre_roll) continue;
     const Mp4Track::Packet &first = packets[static_cast<size_t>(i - rule.pre_roll)], &last = packets[static_cast<size_t>(i - 1)];
-    Anchor anchor{frames, i - segment, {first.offset, 0, PacketPlace::NO_TIME, 0}, last.offset + last.size};
+    Anchor anchor{frames, i - segment, {first.offset, 0, PacketPlace::NO_TIME, 0, 0}, last.offset + last.size};
     index.anchors.push_back(anchor);
     segment = i;
   }

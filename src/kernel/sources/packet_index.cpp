@@ -7,10 +7,11 @@
 namespace headrace {
 namespace {
 
-constexpr char VERSION = 1, VERSION_WITH_TABLE = 2;  // of the packed form
+constexpr char VERSION = 1, VERSION_WITH_TABLE = 2, VERSION_WITH_LAYOUT = 3;  // of the packed form
 constexpr int64_t MOST = int64_t{1} << 60;
 constexpr int64_t MOST_PRE_ROLL = 1 << 10;
 constexpr int64_t MOST_EXTRADATA = 1 << 16;
+constexpr int64_t MOST_NUMBERS = 64;  // of a ContainerLayout
 
 void put_check(std::string* packed, uint16_t check) {
   packed->push_back(static_cast<char>(check & 255));
@@ -24,12 +25,26 @@ bool take_check(Unpacker* from, uint16_t* check) {
   return true;
 }
 
+void put_text(std::string* packed, const std::string& text) {
+  put(packed, text.size());
+  *packed += text;
+}
+
+bool take_text(Unpacker* from, int64_t most, std::string* text) {
+  int64_t count = 0, byte = 0;
+  if (!from->take(most, &count)) return false;
+  for (int64_t i = 0; i < count; ++i) {
+    if (!from->take_byte(&byte)) return false;
+    text->push_back(static_cast<char>(byte));
+  }
+  return true;
+}
+
 void put_table(std::string* packed, const PacketIndex& index) {
   const SizeTable& table = *index.table;
-  for (const int64_t value : {table.place, table.packets, table.offset, table.stop - table.offset, table.skip,
-                              static_cast<int64_t>(table.extradata.size())})
+  for (const int64_t value : {table.place, table.packets, table.offset, table.stop - table.offset, table.skip})
     put(packed, static_cast<uint64_t>(value));
-  *packed += table.extradata;
+  put_text(packed, table.extradata);
   put_check(packed, table.check);
   for (const Anchor& anchor : index.anchors) put(packed, static_cast<uint64_t>(anchor.stop - anchor.place.offset));
   put(packed, table.jumps.size());
@@ -43,15 +58,12 @@ void put_table(std::string* packed, const PacketIndex& index) {
 
 bool take_table(Unpacker* from, size_t size, PacketIndex* index) {
   SizeTable& table = index->table.emplace();
-  int64_t count = 0, length = 0, byte = 0;
+  int64_t count = 0, length = 0;
   if (!from->take(MOST, &table.place) || !from->take(MOST, &table.packets) || !from->take(MOST, &table.offset) ||
-      !from->take(MOST, &length) || !from->take(MOST, &table.skip) || !from->take(MOST_EXTRADATA, &count))
+      !from->take(MOST, &length) || !from->take(MOST, &table.skip) ||
+      !take_text(from, MOST_EXTRADATA, &table.extradata))
     return false;
   table.stop = table.offset + length;
-  for (int64_t i = 0; i < count; ++i) {
-    if (!from->take_byte(&byte)) return false;
-    table.extradata.push_back(static_cast<char>(byte));
-  }
   if (!take_check(from, &table.check)) return false;
   int64_t before = 0;
   for (Anchor& anchor : index->anchors) {
@@ -67,6 +79,49 @@ bool take_table(Unpacker* from, size_t size, PacketIndex* index) {
     last = {last.packet + packets, last.offset + length};
     if (last.packet >= table.packets || last.offset > MOST) return false;
     table.jumps.push_back(last);
+  }
+  return true;
+}
+
+void put_layout(std::string* packed, const PacketIndex& index) {
+  const ContainerLayout& layout = *index.layout;
+  for (const int64_t value : layout.decoder.values) put_signed(packed, value);
+  put_text(packed, layout.decoder.extradata);
+  put(packed, layout.numbers.size());
+  for (const int64_t value : layout.numbers) put(packed, static_cast<uint64_t>(value));
+  for (const int64_t value : {layout.packets, layout.first.offset, layout.first.ordinal, layout.first.entry,
+                              layout.stop - layout.first.offset, layout.entries_stop, layout.skip})
+    put(packed, static_cast<uint64_t>(value));
+  int64_t entry = layout.first.entry;
+  for (const Anchor& anchor : index.anchors) {
+    put(packed, static_cast<uint64_t>(anchor.stop - anchor.place.offset));
+    if (layout.entries_stop) put(packed, static_cast<uint64_t>(anchor.place.entry - entry));
+    entry = anchor.place.entry;
+  }
+}
+
+bool take_layout(Unpacker* from, PacketIndex* index) {
+  ContainerLayout& layout = index->layout.emplace();
+  for (int64_t& value : layout.decoder.values)
+    if (!from->take_signed(MOST, &value)) return false;
+  int64_t count = 0, length = 0;
+  if (!take_text(from, MOST_EXTRADATA, &layout.decoder.extradata) || !from->take(MOST_NUMBERS, &count)) return false;
+  layout.numbers.resize(static_cast<size_t>(count));
+  for (int64_t& value : layout.numbers)
+    if (!from->take(MOST, &value)) return false;
+  if (!from->take(MOST, &layout.packets) || !from->take(MOST, &layout.first.offset) ||
+      !from->take(MOST, &layout.first.ordinal) || !from->take(MOST, &layout.first.entry) ||
+      !from->take(MOST, &length) || !from->take(MOST, &layout.entries_stop) || !from->take(MOST, &layout.skip))
+    return false;
+  layout.stop = layout.first.offset + length;
+  int64_t before = 0, entry = layout.first.entry;
+  for (Anchor& anchor : index->anchors) {
+    before += anchor.packets;
+    if (before >= layout.packets || !from->take(MOST, &length)) return false;
+    anchor.stop = anchor.place.offset + length;
+    if (!layout.entries_stop) continue;
+    if (!from->take(MOST, &length) || entry + length > layout.entries_stop) return false;
+    anchor.place.entry = entry += length;
   }
   return true;
 }
@@ -88,12 +143,14 @@ size_t PacketIndex::segment_of(int64_t frame) const {
 std::pair<int64_t, int64_t> PacketIndex::packets_of(size_t segment) const {
   int64_t begin = 0;
   for (size_t i = 0; i < segment; ++i) begin += anchors[i].packets;
-  const int64_t stop = segment < anchors.size() ? begin + anchors[segment].packets : table ? table->packets : -1;
+  const int64_t stop = segment < anchors.size() ? begin + anchors[segment].packets : table ? table->packets : layout ? layout->packets : -1;
   return {segment ? begin - pre_roll : 0, stop};
 }
 
 std::string pack(const PacketIndex& index) {
-  std::string packed{PacketIndex::TAG, index.table ? VERSION_WITH_TABLE : VERSION,
+  std::string packed{PacketIndex::TAG, index.table    ? VERSION_WITH_TABLE
+                                         : index.layout ? VERSION_WITH_LAYOUT
+                                                        : VERSION,
                      static_cast<char>(index.forgets | index.continuous << 1)};
   for (const int64_t value : {index.decoder_major, index.pre_roll, index.frames,
                               static_cast<int64_t>(index.anchors.size())})
@@ -117,12 +174,13 @@ std::string pack(const PacketIndex& index) {
     put_check(&packed, anchor.place.check);
   }
   if (index.table) put_table(&packed, index);
+  if (index.layout) put_layout(&packed, index);
   return packed + checksum(packed.data(), packed.size());
 }
 
 bool unpack(const char* packed, size_t size, PacketIndex* index) {
   if (size < 7 || packed[0] != PacketIndex::TAG || (packed[2] & ~3)) return false;
-  if (packed[1] != VERSION && packed[1] != VERSION_WITH_TABLE) return false;
+  if (packed[1] < VERSION || packed[1] > VERSION_WITH_LAYOUT) return false;
   size -= 4;
   if (checksum(packed, size) != std::string(packed + size, 4)) return false;
   index->forgets = packed[2] & 1;
@@ -165,7 +223,9 @@ bool unpack(const char* packed, size_t size, PacketIndex* index) {
     index->anchors.push_back(anchor);
   }
   index->table.reset();
+  index->layout.reset();
   if (packed[1] == VERSION_WITH_TABLE && !take_table(&from, size, index)) return false;
+  if (packed[1] == VERSION_WITH_LAYOUT && !take_layout(&from, index)) return false;
   return from.done();
 }
 

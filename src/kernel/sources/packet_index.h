@@ -5,12 +5,14 @@
 // A decoder that is new at that place, and whose output is thrown away up to the segment, gives the segment.
 //
 // If the container has a table of the sizes of all packets, the index says where that is, and where packets do not
-// follow each other. So each packet is found without the container's demuxer.
+// follow each other. So each packet is found without the container's demuxer. So it is if the index says what a reader
+// of our own (container_packets.h) has to know.
 //
 // Guarantees: unpack() accepts only what pack() can give.
 //
 // Units: `start` and `frames` are PCM frames; `offset` is bytes; `time` is in the time base of the track.
 #pragma once
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -26,6 +28,7 @@ struct PacketPlace {
   int64_t ordinal = 0;  // how many packets of the track with the same offset stand before it
   int64_t time = 0;     // its time stamp, or NO_TIME
   uint16_t check = 0;   // a hash of its bytes
+  int64_t entry = 0;    // where the container's table tells of it; only with a ContainerLayout that has one
 
   static constexpr int64_t NO_TIME = INT64_MIN;
 };
@@ -34,7 +37,7 @@ struct Anchor {
   int64_t start = 0;    // the first frame of the segment
   int64_t packets = 0;  // packets of the segment before this one
   PacketPlace place;    // of the first packet of the pre-roll; with a SizeTable, `check` is of sizes
-  int64_t stop = 0;     // where the segment before this one ends in the file; only with a SizeTable
+  int64_t stop = 0;     // where the segment before this one ends; only with a SizeTable or a ContainerLayout
 };
 
 // A packet that does not begin where the one before it ends.
@@ -59,6 +62,24 @@ struct SizeTable {
   }
 };
 
+// What a decoder is opened with.
+struct DecoderSettings {
+  // Fields of FFmpeg's parameters of a codec, in the order that ffmpeg_file.cpp gives them.
+  std::array<int64_t, 17> values{};
+  std::string extradata;
+};
+
+// What a reader of our own has to know to find the packets of a container.
+struct ContainerLayout {
+  DecoderSettings decoder;
+  std::vector<int64_t> numbers;  // what they mean depends on the container
+  int64_t packets = 0;           // how many there are
+  PacketPlace first;             // of the first packet
+  int64_t stop = 0;              // where the last one ends
+  int64_t entries_stop = 0;      // where the container's table ends; 0 if it has none
+  int64_t skip = 0;              // frames that a decode gives before the first one of the recording
+};
+
 struct PacketIndex {
   static constexpr char TAG = 'F';  // the first byte of the packed form
 
@@ -69,11 +90,12 @@ struct PacketIndex {
   std::vector<Anchor> anchors;
   bool continuous = false;    // whether each packet's time stamp is where the one before it ended
   std::optional<SizeTable> table;
+  std::optional<ContainerLayout> layout;  // not with a table
 
   // The number of the segment that a frame of the recording is in.
   size_t segment_of(int64_t frame) const;
 
-  // The packets [first, stop) of a segment, with its pre-roll.
+  // The packets [first, stop) of a segment, with its pre-roll; `stop` is -1 if the index does not tell.
   std::pair<int64_t, int64_t> packets_of(size_t segment) const;
 };
 

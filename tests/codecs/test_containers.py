@@ -1,0 +1,150 @@
+"""Containers whose packets the kernel finds itself: the same samples, from no other bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import headrace
+from headrace import _kernel
+from headrace.codecs._probe import probe
+from headrace.codecs._recording import Recording
+from tests.support.ffmpeg_files import plain_decode, uninterrupted_decode, write
+from tests.support.object_server import ObjectServer
+from tests.support.sounds import medley
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+RATE = 48_000
+
+ENCODED = {  # muxer, encoder, channels, rate, bits a second
+    "mono.aac": ("adts", "aac", 1, 48_000, 64_000),
+    "stereo.aac": ("adts", "aac", 2, 44_100, 128_000),
+    "slow.aac": ("adts", "aac", 1, 8_000, 12_000),
+    "fast.aac": ("adts", "aac", 2, 96_000, 256_000),
+}
+
+MONO = ["mono.aac"]
+"""Of `ENCODED`, one of each kind in mono at 48 kHz."""
+
+
+def make(folder: Path, kind: str, seconds: float = 11.3) -> Path:
+    """Return a file of noise, tones and pauses."""
+    muxer, codec, channels, rate, bitrate = ENCODED[kind]
+    path = folder / kind
+    audio = medley(round(seconds * rate), channels).astype(np.float32)
+    write(path, audio, muxer, codec, bitrate, rate)
+    return path
+
+
+def only(path: Path) -> Recording:
+    """Return what a scan makes of a file."""
+    found = probe(str(path), "a")
+    assert isinstance(found, Recording), found
+    return found
+
+
+def index_of(path: Path) -> _kernel.PacketIndex:
+    """Return the index that a scan of the file gives."""
+    index = _kernel.unpack_packet_index(only(path).seek_points or b"")
+    assert index is not None
+    return index
+
+
+def whole_of(path: Path) -> NDArray[np.float32]:
+    """Return the whole recording, loaded in order: shape ``(frames, channels)``."""
+    (one,) = catalog = headrace.scan(path)
+    windows = catalog.windows(one.sample_rate, one.frames / one.sample_rate, channel="all")
+    (window,) = windows.loader(workers=0)
+    return np.ascontiguousarray(window.audio[:, : one.frames].T)
+
+
+def check_windows(path: Path) -> None:
+    """Fail unless the file is what its anchors say, and windows at random are slices of it."""
+    one, index, whole = only(path), index_of(path), whole_of(path)
+    assert index.has_layout
+    assert len(index.anchors) > 1
+    assert whole.tobytes() == plain_decode(path, index).tobytes()
+    assert len(whole) == len(uninterrupted_decode(path))
+    windows = headrace.scan(path).windows(one.sample_rate, 0.7, 0.41, channel="all")
+    for window in windows.shuffle(seed=1).loader(workers=2):
+        start = round(window.offset * one.sample_rate)
+        expected = whole[start : start + window.valid_samples].T
+        assert window.audio[:, : window.valid_samples].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("kind", ENCODED)
+def test_the_kernel_finds_the_packets_of_the_demuxer(tmp_path: Path, kind: str) -> None:
+    """Length, anchors and samples are those of a decode with FFmpeg's demuxer."""
+    check_windows(make(tmp_path, kind))
+
+
+@pytest.mark.parametrize("kind", MONO)
+def test_a_window_needs_no_bytes_but_those_of_its_ranges(tmp_path: Path, kind: str) -> None:
+    """All others may be gone, the header too: what is to be fetched is known before."""
+    path = make(tmp_path, kind)
+    catalog, whole, data = headrace.scan(path), whole_of(path), path.read_bytes()
+    windows = catalog.windows(RATE, 0.5, 0.45, channel="all")
+    (one,) = catalog
+    assert one.seek_points is not None
+
+    for number in range(0, len(windows), 3):
+        start = round(number * 0.45 * RATE)
+        stop = min(start + RATE // 2, len(whole))
+        ranges = _kernel.byte_ranges(one.seek_points, start, stop, len(data))
+        kept = bytearray(len(data))
+        for first, end in ranges:
+            kept[first:end] = data[first:end]
+        assert sum(end - first for first, end in ranges) < 0.9 * len(data)
+        path.write_bytes(kept)
+        (window,) = windows[number : number + 1].loader(workers=0)
+        assert window.audio[0, : stop - start].tobytes() == whole[start:stop, 0].tobytes()
+
+
+@pytest.mark.parametrize("kind", MONO)
+def test_a_store_is_asked_once_for_a_window(tmp_path: Path, kind: str) -> None:
+    """Or twice, where a table of sizes stands apart from the audio."""
+    path = make(tmp_path, kind, 30)
+    with ObjectServer() as server:
+        server.add_folder(tmp_path, "data/")
+        catalog = headrace.scan("s3://bucket/data/*", store=server.options)
+        server.requests.clear()
+        windows = catalog.windows(16_000, 5.0)
+        alone = [windows[number : number + 1] for number in (4, 1, 3)]
+        remote = [next(iter(one.loader(workers=1))).audio for one in alone]
+        assert len(server.requests) <= len(alone) * (1 + kind.endswith(".caf"))
+    local = headrace.scan(path).windows(16_000, 5.0)
+    for number, audio in zip((4, 1, 3), remote, strict=True):
+        assert audio.tobytes() == local[number].audio.tobytes()
+
+
+def test_tags_around_adts_are_no_packets(tmp_path: Path) -> None:
+    """Tags before the first frame and behind the last one change nothing."""
+    path = make(tmp_path, "mono.aac")
+    whole, data = whole_of(path), path.read_bytes()
+    begin = b"ID3\4\0\0\0\0\1\0" + bytes(128)
+    end = b"TAG" + b"title".ljust(125, b"\0")
+    path.write_bytes(begin + data + end)
+
+    assert index_of(path).has_layout
+    assert whole_of(path).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("between", [b"ID3\4\0\0\0\0\0\40" + bytes(32), bytes(50)])
+def test_adts_with_something_between_its_frames_is_left_to_the_demuxer(
+    tmp_path: Path, between: bytes
+) -> None:
+    """A tag in the middle, or damage: FFmpeg finds the next frame, and the kernel does not try."""
+    path = make(tmp_path, "mono.aac")
+    data = path.read_bytes()
+    place = index_of(path).anchors[0].offset
+    path.write_bytes(data[:place] + between + data[place:])
+    index, whole = index_of(path), whole_of(path)
+
+    assert not index.has_layout
+    assert whole.tobytes() == plain_decode(path, index).tobytes()
