@@ -4,10 +4,10 @@
 
 1. The processor time of the consumer's thread in one ``next()``, when the delivery is ready: median
    over the batches of an epoch; for single examples the mean.
-2. With `workers=0`, the processor time of an epoch outside the native calls that read, which is
-   all that holds the GIL in consumer and worker together, for each window; and its share of the
-   native time. By Amdahl's law, no number of processors makes loading faster than by the inverse of
-   ``share / (1 + share)``.
+2. The processor time of an epoch outside the native calls that read, which is all that holds the
+   GIL, of consumer and workers together, for each window; and its share of the native time. With
+   workers, it includes what the system takes to pass the GIL from thread to thread. By Amdahl's
+   law, no number of processors makes loading faster than by the inverse of ``share / (1 + share)``.
 
 The best of the rounds counts: other programs only add to processor time.
 """
@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import threading
 import time
 from pathlib import Path
+from typing import Any, Self
 
 import corpus
 
 import headrace
 from headrace import _kernel
+from headrace.concurrency._prefetcher import _Core
 
 
 def next_batch_us(loader: headrace.Loader) -> float:
@@ -51,37 +54,68 @@ def next_example_us(loader: headrace.Loader) -> float:
 
 def python_and_native_us(loader: headrace.Loader) -> tuple[float, float]:
     """Return the processor time of a window under the GIL, and in native reads: microseconds."""
-    native = _NativeTime()
-    batches = iter(loader)
-    next(batches)
-    native.seconds, began, windows = 0.0, time.thread_time(), 0
-    with native:
+    with _ThreadTimes() as times:
+        batches = iter(loader)
+        next(batches)
+        times.restart()
+        windows = 0
         for batch in batches:
             windows += len(batch)
-    total = time.thread_time() - began
-    return (total - native.seconds) / windows * 1e6, native.seconds / windows * 1e6
+        python_s, native_s = times.stop()
+    return python_s / windows * 1e6, native_s / windows * 1e6
 
 
-class _NativeTime:
-    """The processor time of native reads within a ``with`` block."""
+class _ThreadTimes:
+    """Processor time of the threads of a loader, inside and outside of native reads."""
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __enter__(self) -> None:
-        self._read = read = _kernel.Reader.read
+    def __enter__(self) -> Self:
+        self._of_thread: dict[int, list[float]] = {}
+        self._read, self._run = _kernel.Reader.read, _Core.run_worker
+        read, run = self._read, self._run
 
         def timed(*arguments: object) -> object:
             began = time.thread_time()
             try:
                 return read(*arguments)  # type: ignore[arg-type]
             finally:
-                self.seconds += time.thread_time() - began
+                ended = time.thread_time()
+                one = self._of_thread.setdefault(threading.get_ident(), [0.0, 0.0])
+                one[0] += ended - began
+                one[1] = ended
+
+        def counted(core: _Core, *arguments: Any) -> None:
+            try:
+                run(core, *arguments)
+            finally:
+                self._of_thread.setdefault(threading.get_ident(), [0.0, 0.0])[1] = (
+                    time.thread_time()
+                )
 
         _kernel.Reader.read = timed  # type: ignore[method-assign,assignment]
+        _Core.run_worker = counted  # type: ignore[method-assign]
+        return self
 
     def __exit__(self, *_: object) -> None:
         _kernel.Reader.read = self._read  # type: ignore[method-assign]
+        _Core.run_worker = self._run  # type: ignore[method-assign]
+
+    def restart(self) -> None:
+        """Count from here on."""
+        self._consumer = time.thread_time()
+        self._before = {thread: tuple(times) for thread, times in self._of_thread.items()}
+
+    def stop(self) -> tuple[float, float]:
+        """Return seconds outside and inside of native reads. The workers have ended."""
+        native = python = 0.0
+        here = threading.get_ident()
+        self._of_thread.setdefault(here, [0.0, 0.0])[1] = time.thread_time()
+        for thread, (in_native, total) in self._of_thread.items():
+            native_before, before = self._before.get(thread, (0.0, 0.0))
+            if thread == here:
+                before = self._consumer
+            native += in_native - native_before
+            python += total - before - (in_native - native_before)
+        return python, native
 
 
 def main() -> None:
@@ -91,6 +125,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=400)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     folder = corpus.make(arguments.folder, files=arguments.files, seconds=arguments.seconds)
@@ -102,14 +137,16 @@ def main() -> None:
     with short.loader(workers=2) as loader:
         example_us = min(next_example_us(loader) for _ in range(arguments.rounds))
     print(f"next(): {batch_us:.1f} us a batch of 32, {example_us:.2f} us an example")
-    for rate in (catalog[0].sample_rate, 16_000):
+    cases = [(rate, n) for rate in (catalog[0].sample_rate, 16_000) for n in arguments.workers]
+    for rate, workers in cases:
         windows = catalog.windows(rate, 5.0).shuffle(seed=0)
-        with windows.loader(batch_size=arguments.batch_size, workers=0) as loader:
+        with windows.loader(batch_size=arguments.batch_size, workers=workers) as loader:
             figures = [python_and_native_us(loader) for _ in range(arguments.rounds)]
         python_us, native_us = map(min, zip(*figures, strict=True))
         print(
-            f"{catalog[0].sample_rate} to {rate} Hz: {python_us:.1f} us of Python and "
-            f"{native_us:.0f} us of native code a window of 5 s: {python_us / native_us:.1%}"
+            f"{catalog[0].sample_rate} to {rate} Hz, {workers} workers: {python_us:.1f} us of "
+            f"Python and {native_us:.0f} us of native code a window of 5 s: "
+            f"{python_us / native_us:.1%}"
         )
 
 

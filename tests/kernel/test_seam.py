@@ -125,12 +125,6 @@ EXAMPLES += [
         },
     ),
 ]
-EXAMPLES.append(
-    (
-        _kernel.ReadRequest,
-        {"recording": _kernel.RecordingFile(**EXAMPLES[4][1]), "starts": (0, 5, 5), "row": 3},
-    )
-)
 
 
 @pytest.mark.parametrize(
@@ -178,9 +172,6 @@ def test_a_stage_shows_its_tables() -> None:
         (_kernel.RecordingFile, {"frames": (1 << 44) + 1}, r"from 0 to 2\^44"),
         (_kernel.Place, {"offset": -1}, "from 0 on"),
         (_kernel.Place, {"length": -2}, "from 0 on"),
-        (_kernel.ReadRequest, {"starts": ()}, "needs starts"),
-        (_kernel.ReadRequest, {"starts": (-1,)}, "from 0 on"),
-        (_kernel.ReadRequest, {"row": -1}, "from 0 on"),
     ],
 )
 def test_values_check_themselves(type_: Any, changes: dict[str, Any], message: str) -> None:

@@ -12,7 +12,7 @@ half-open.
 from array import array
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import BinaryIO, Protocol, final, type_check_only
+from typing import Any, BinaryIO, Protocol, final, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -941,31 +941,41 @@ class RecordingFile:
     @property
     def seek_points(self) -> bytes | None: ...
 
-class ReadRequest:
-    """Windows of one recording, for rows that follow each other.
+class RecordingTable:
+    """The recordings of catalogs, by number. Nothing is copied from the tables.
 
     Parameters
     ----------
-    recording : RecordingFile
-        What to read.
-    starts : sequence of int
-        Where windows begin, in outputs; not decreasing, none after the end of the one before.
-    row : int
-        The row of the first window.
+    tables : list of Arrow table
+        With the columns `TABLE_COLUMNS`, of the types that a catalog's have.
+    kinds : list of (int, int, str, str)
+        The kind of each format of a `Reader`: sample rate, channels, format, subtype.
 
     Raises
     ------
     ValueError
-        There are no starts, or a start or the row is below 0.
+        A table has other columns.
     """
 
-    def __init__(self, *, recording: RecordingFile, starts: Sequence[int], row: int) -> None: ...
-    @property
-    def recording(self) -> RecordingFile: ...
-    @property
-    def starts(self) -> tuple[int, ...]: ...
-    @property
-    def row(self) -> int: ...
+    def __init__(self, tables: list[Any], kinds: list[tuple[int, int, str, str]]) -> None: ...
+    def __len__(self) -> int: ...
+    def path(self, number: int) -> str:
+        """Return the path of a recording. Raises `ValueError` if there is no such number."""
+    def names(self, numbers: NDArray[np.int64]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the ids and the paths. Raises `ValueError` if a number does not exist."""
+
+TABLE_COLUMNS: list[str]
+"""Names of the columns of a `RecordingTable`, in order."""
+
+UNREAD: int
+"""In place of a recording's number: nothing is read, and the row is filled with zeros."""
+
+def read_bounds(recordings: NDArray[np.int64], starts: NDArray[np.int64], size: int) -> list[int]:
+    """Return the first row of each read.
+
+    Windows of `size` samples, given by recording and start, that follow or overlap each other in
+    order are one read. Raises `ValueError` if the arrays differ in length.
+    """
 
 @final
 class LostWindow:
@@ -1032,6 +1042,8 @@ class Reader:
     ----------
     formats : list of RecordingFormat
         Of all recordings that will be read.
+    table : RecordingTable
+        The recordings.
     library : LibsndfileFunctions
         What decodes most of them.
     instruction_set : str
@@ -1055,6 +1067,7 @@ class Reader:
         self,
         *,
         formats: list[RecordingFormat],
+        table: RecordingTable,
         library: LibsndfileFunctions,
         instruction_set: str,
         size: int,
@@ -1064,29 +1077,36 @@ class Reader:
     ) -> None: ...
     def read(
         self,
-        requests: list[ReadRequest],
+        recordings: NDArray[np.int64],
+        starts: NDArray[np.int64],
         rows: NDArray[np.float32] | list[NDArray[np.float32]],
         cancel: bytearray,
         heartbeat: array[int] | None = None,
+        find: Callable[[int], RecordingFile] | None = None,
     ) -> ReadResult:
-        """Fill rows; the GIL is released.
+        """Fill a row for each window; the GIL is released.
 
         Parameters
         ----------
-        requests : list of ReadRequest
-            What to read.
+        recordings : ndarray of int64, shape ``(windows,)``
+            Number of each window's recording in the table, or `UNREAD`.
+        starts : ndarray of int64, shape ``(windows,)``
+            Where each window begins, in outputs.
         rows : ndarray or list of ndarray of float32
-            All rows, shape ``(rows, size)`` or ``(rows, channels, size)``; or an array for each.
+            The rows, shape ``(windows, size)`` or ``(windows, channels, size)``; or an array for
+            each. There may be more rows than windows.
         cancel : bytearray
             Its first byte is checked on the way: not 0 cancels.
         heartbeat : array of 3 unsigned ints, optional
             Read: not 0 if nobody waits for this call any more. Written: a number that changes as
             long as the call is alive, and the id of the recording that it reads.
+        find : callable, optional
+            Describes a recording, given its number, where the table does not say all of it.
 
         Raises
         ------
         ValueError
-            A request does not fit the rows or the reader, or its windows are out of order.
+            A number or a start is out of range, the lengths differ, or a row has another size.
         """
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, cast, get_
 
 import numpy as np
 
+from headrace import _kernel
 from headrace._formatting import brief_list, format_count
 from headrace._paths import absolute, join
 from headrace._validation import arrow_errors_explained, check_choice, check_whole_number
@@ -149,6 +150,11 @@ class Catalog(Sequence[Recording]):
     def recording(self, row: int) -> Recording:
         """Return the recording in this row; rows count from 0."""
         return self._indexes.complete(Recording(*[value_at(row) for value_at in self._built_in]))
+
+    @property
+    def native(self) -> pa.Table:
+        """The columns of which the kernel makes a `RecordingTable`: for headrace itself."""
+        return self._table.select(_kernel.TABLE_COLUMNS)
 
     @property
     def indexes(self) -> Indexes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headrace import _kernel
 from headrace._validation import arrow_errors_explained
 from headrace.catalog._objects import place_in
 from headrace.catalog._table import check_column
@@ -57,6 +59,22 @@ class Recordings:
             return self.catalogs[0].recording(number)
         catalog = int(np.searchsorted(self._first_numbers, number, side="right")) - 1
         return self.catalogs[catalog].recording(number - int(self._first_numbers[catalog]))
+
+    @cached_property
+    def native(self) -> _kernel.RecordingTable:
+        """The recordings, as the kernel looks them up by their numbers."""
+        return _kernel.RecordingTable([one.native for one in self.catalogs], list(self.kinds))
+
+    @cached_property
+    def are_plain_files(self) -> bool:
+        """Whether `native` says all of each recording: all are files or parts of files."""
+        return (
+            not self.has_urls
+            and not self._have_put_off
+            and all(one.store is None or isinstance(one.store, Stores) for one in self.catalogs)
+            and sys.platform != "win32"  # where names of files are UTF-16
+            and sys.getfilesystemencoding() == "utf-8"
+        )
 
     @cached_property
     def has_urls(self) -> bool:

@@ -23,7 +23,6 @@ __all__ = ["collate", "make_examples"]
 def make_examples(
     windows: Windows,
     rows: WindowRows,
-    ids_and_paths: tuple[list[str], list[str]],
     audio: Iterable[NDArray[Any]],
     failed: Collection[int] = (),
     *,
@@ -38,8 +37,6 @@ def make_examples(
         The windows that the rows belong to.
     rows : WindowRows
         Where each window is.
-    ids_and_paths : pair of list of str
-        The ids and the paths of the rows' recordings.
     audio : iterable of ndarray, each of shape ``windows.shape`` (or ``windows.audio_shape``)
         The audio of each row. Arrays beyond the rows are padding: they are filled with zeros.
     failed : collection of int
@@ -53,7 +50,7 @@ def make_examples(
     ------
     AudioExample
     """
-    ids, paths = ids_and_paths
+    ids, paths = windows.recordings.native.names(rows.recording)
     spec = windows.spec
     labels, mask = _labels(windows, rows, list(failed)) if with_labels else (None, None)
     starts, indices = rows.start.tolist(), rows.index.tolist()
@@ -96,7 +93,6 @@ def make_examples(
 def collate(
     windows: Windows,
     rows: WindowRows,
-    ids_and_paths: tuple[list[str], list[str]],
     buffer: NDArray[Any],
     failed: Collection[int],
     state: Mapping[str, Any],
@@ -113,8 +109,6 @@ def collate(
         The windows that the rows belong to.
     rows : WindowRows
         Where each window is. At most as many rows as `buffer` has.
-    ids_and_paths : pair of list of str
-        The ids and the paths of the rows' recordings.
     buffer : ndarray, shape ``(batch, *windows.shape)``
         The audio. The batch takes it over.
     failed : collection of int
@@ -130,12 +124,13 @@ def collate(
         The columns of the catalog to look up.
     """
     rate = windows.spec.sample_rate
-    ids, paths = ids_and_paths
+    ids, paths = windows.recordings.native.names(rows.recording)
     index, source, start, samples = rows.index, rows.source, rows.start, rows.valid.copy()
     recording = rows.recording
     valid = np.ones(len(index), bool)
     bad = sorted(failed)
-    valid[bad], samples[bad] = False, 0
+    if bad:
+        valid[bad], samples[bad] = False, 0
     labels, mask = _labels(windows, rows, bad)
     if bad and drop_failed:
         good = np.flatnonzero(valid)
@@ -144,14 +139,14 @@ def collate(
         index, source, recording, start, samples, valid = (
             a[good] for a in (index, source, recording, start, samples, valid)
         )
-        ids, paths = [ids[i] for i in good], [paths[i] for i in good]
+        ids, paths = tuple(ids[i] for i in good), tuple(paths[i] for i in good)
         if labels is not None and mask is not None:
             labels, mask = labels[good], mask[good]
     end_s = (start + windows.spec.size) / rate
     offset = start / rate
     if padding_rows:
         buffer[len(index) : len(index) + padding_rows] = 0
-        ids, paths = ids + [""] * padding_rows, paths + [""] * padding_rows
+        ids, paths = ids + ("",) * padding_rows, paths + ("",) * padding_rows
         index = np.pad(index, (0, padding_rows), constant_values=-1)
         source, samples, valid, offset, end_s = (
             np.pad(a, (0, padding_rows)) for a in (source, samples, valid, offset, end_s)
@@ -161,10 +156,10 @@ def collate(
             mask = np.pad(mask, ((0, padding_rows), (0, 0)))
     return Batch(
         audio=buffer[: len(index)],
-        file_id=tuple(ids),
+        file_id=ids,
         offset=offset,
         sample_rate=rate,
-        path=tuple(paths),
+        path=paths,
         index=index,
         end_s=end_s,
         valid_samples=samples,

@@ -49,7 +49,7 @@ def read_one(
     rows = windows.first_epoch_rows(places, epoch)
     audio = np.empty(windows.shape, windows.dtype)
     if not len(places):  # a row of padding
-        return next(make_examples(windows, rows, ([], []), [audio], columns=columns))
+        return next(make_examples(windows, rows, [audio], columns=columns))
     plan = Plan(windows, batch_size=None, workers=0, prefetch="auto", memory=None, last="keep")
     fetcher = make_fetcher(windows.recordings, plan)
     reader = Reader(plan, fetcher=fetcher)
@@ -64,5 +64,4 @@ def read_one(
             fetcher.close()
     if result.failures:
         raise ReadError(replace(result.failures[0], index=int(rows.index[0])))
-    names = result.ids, result.paths
-    return next(make_examples(windows, rows, names, [audio], columns=columns))
+    return next(make_examples(windows, rows, [audio], columns=columns))

@@ -22,6 +22,8 @@ from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from headrace import _kernel
 from headrace.codecs import libsndfile_functions, seek_point_bytes, source_format
 from headrace.dsp import kernel_info, resampler
@@ -33,10 +35,8 @@ from headrace.observe import ReadTiming, seconds_queued
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from headrace.codecs import Recording
     from headrace.concurrency import CancellationToken
     from headrace.loading._plan import Plan
     from headrace.loading._work_items import ReadGroup, WorkItem
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["GroupResult", "ReadCancelledError", "Reader"]
 
 _CACHE_BYTES = 1 << 21
-"""Bytes of the cache of `_kernel.RecordingFile` objects: half a KiB each, plus seek points."""
+"""Bytes of the cache of `_kernel.RecordingFile` objects: half a KiB each, plus seek points. Only
+recordings that the kernel does not find by itself are described by such an object."""
 
 _SAMPLED = 4
 """In one of so many groups, the wait for a processor is measured. That releases the GIL, which a
@@ -64,10 +65,6 @@ class GroupResult:
 
     Attributes
     ----------
-    begin : int
-        The group's first row.
-    ids, paths : list of str
-        Id and path of the recording of each row.
     failures : dict of int to Failure
         By row of the work item. These rows hold zeros.
     timing : ReadTiming
@@ -76,9 +73,6 @@ class GroupResult:
         Whether waits for a processor are measured.
     """
 
-    begin: int = 0
-    ids: list[str] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     timing: ReadTiming = field(default_factory=ReadTiming)
     sampled: bool = False
@@ -141,6 +135,7 @@ class Reader:
         channel = {"mix": _kernel.MIX, "all": _kernel.ALL}.get(str(spec.channel), spec.channel)
         self._native = _kernel.Reader(
             formats=formats,
+            table=plan.windows.recordings.native,
             library=libsndfile_functions(),
             instruction_set=instruction_set or kernel_info().instruction_set,
             size=spec.size,
@@ -160,9 +155,8 @@ class Reader:
         self._indexed: set[int] = set()
         self._unreadable: dict[int, tuple[Code, str]] = {}  # recordings, with the reason
         points = max(map(seek_point_bytes, plan.kinds), default=0)
-        self._recording = lru_cache(maxsize=max(64, _CACHE_BYTES // (512 + points)))(
-            self._recording_at
-        )
+        self._file = lru_cache(maxsize=max(64, _CACHE_BYTES // (512 + points)))(self._file_of)
+        self._find = None if self._recordings.are_plain_files else self._file
 
     @property
     def most_open(self) -> int:
@@ -216,40 +210,39 @@ class Reader:
         ReadCancelledError
             `token` was cancelled. The contents of the rows are undefined.
         """
+        recordings = group.rows.recording[group.begin : group.stop]
         failures: dict[int, Failure] = {}
-        requests = []
-        ids: list[str] = []
-        paths: list[str] = []
-        files: dict[int, _kernel.RecordingFile] = {}
         indexing_s = 0.0
-        for read in group.reads:
-            number = read.recording
-            if self._lacks_index(number):
-                asked_s = time.perf_counter()
-                problem = self._make_index(number, token)
-                indexing_s += time.perf_counter() - asked_s
-            else:
-                problem = self._unreadable.get(number)
-            if problem is None:
-                recording, file = self._recording(number)
-                files[number] = file
-                requests.append(
-                    _kernel.ReadRequest(recording=file, starts=read.starts, row=read.row - first)
-                )
-            else:  # not kept: it may get its index later
-                recording = self._recordings[number]
-                for row in range(read.row, read.row + len(read.starts)):
-                    rows[row - first][...] = 0
+        if self._unreadable or self._find is not None:
+            began = time.perf_counter()
+            problems = self._problems(recordings, token)
+            indexing_s = time.perf_counter() - began
+            if problems:
+                unread = [
+                    row
+                    for row, number in enumerate(recordings.tolist(), group.begin)
+                    if number in problems
+                ]
+                for row in unread:
+                    problem = problems[int(group.rows.recording[row])]
                     failures[row] = self._failure(group, row, *problem)
-            ids += [recording.id] * len(read.starts)
-            paths += [recording.path] * len(read.starts)
+                recordings = recordings.copy()
+                recordings[np.array(unread) - group.begin] = _kernel.UNREAD
         waited_s = indexing_s
         began, cpu_s = time.perf_counter(), time.thread_time()
         try:
             if self._announcer is not None:
-                waited_s += self._announcer.look(group, files)
+                known = set(recordings.tolist()) - {_kernel.UNREAD}
+                waited_s += self._announcer.look(group, {one: self._file(one) for one in known})
                 token.beat()
-            result = self._native.read(requests, rows, token.flag, token.heartbeat)
+            result = self._native.read(
+                recordings,
+                group.rows.start[group.begin : group.stop],
+                rows[group.begin - first : group.stop - first],
+                token.flag,
+                token.heartbeat,
+                self._find,
+            )
         finally:
             if self._announcer is not None:
                 self._announcer.release(group)
@@ -260,7 +253,7 @@ class Reader:
         if result.cancelled:
             raise ReadCancelledError
         for window in result.lost:
-            row = window.row + first
+            row = window.row + group.begin
             failures[row] = self._failure(group, row, Code(window.code), window.message)
         timing = ReadTiming(
             thread=threading.current_thread().name,
@@ -272,11 +265,32 @@ class Reader:
             resample_s=result.resample_s,
             store_s=result.store_s + (0.0 if self._fetcher is None else waited_s),
             gil_s=gil_s,
-            file=paths[0] if paths else "",
-            windows=len(paths),
+            file=self._recordings.native.path(int(group.rows.recording[group.begin])),
+            windows=group.stop - group.begin,
         )
         sampled = self._samples and next(self._groups) % _SAMPLED == 0
-        return GroupResult(group.begin, ids, paths, failures, timing, sampled=sampled)
+        return GroupResult(failures, timing, sampled=sampled)
+
+    def _problems(
+        self, recordings: NDArray[np.int64], token: CancellationToken
+    ) -> dict[int, tuple[Code, str]]:
+        """Make the indexes of recordings that lack them, and return why some cannot be read.
+
+        Raises
+        ------
+        ReadCancelledError
+            `token` was cancelled.
+        """
+        problems = {}
+        for number in dict.fromkeys(recordings.tolist()):
+            problem = (
+                self._make_index(number, token)
+                if self._lacks_index(number)
+                else self._unreadable.get(number)
+            )
+            if problem is not None:  # not kept: it may get its index later
+                problems[number] = problem
+        return problems
 
     def _lacks_index(self, number: int) -> bool:
         """Return whether the index of a recording has to be made, and may be."""
@@ -316,13 +330,13 @@ class Reader:
 
     def exclude_stalled(self, group: ReadGroup, stalled: CancellationToken) -> None:
         """Do not read the recording again on which the read with the token `stalled` hangs."""
-        recordings = {read.recording for read in group.reads}
+        recordings = set(group.rows.recording[group.begin : group.stop].tolist())
         if stalled.working_on is not None:
             recordings &= {stalled.working_on}
         self._unreadable.update(dict.fromkeys(recordings, (Code.STALLED, _STALLED)))
 
-    def _recording_at(self, index: int) -> tuple[Recording, _kernel.RecordingFile]:
-        """Return a recording, and its description for the kernel."""
+    def _file_of(self, index: int) -> _kernel.RecordingFile:
+        """Return the description of a recording for the kernel."""
         recording = self._recordings[index]
         kind = (
             recording.sample_rate,
@@ -330,7 +344,7 @@ class Reader:
             recording.format,
             recording.subtype,
         )
-        return recording, _kernel.RecordingFile(
+        return _kernel.RecordingFile(
             id=index,
             format=self._kinds[kind],
             frames=recording.frames,
@@ -340,9 +354,8 @@ class Reader:
         )
 
     def _failure(self, group: ReadGroup, row: int, code: Code, message: str) -> Failure:
-        read = next(r for r in group.reads if r.row <= row < r.row + len(r.starts))
-        recording, rate = self._recordings[read.recording], self._spec.sample_rate
-        start = read.starts[row - read.row]
+        recording = self._recordings[int(group.rows.recording[row])]
+        start, rate = int(group.rows.start[row]), self._spec.sample_rate
         return Failure(
             file_id=recording.id,
             path=recording.path,

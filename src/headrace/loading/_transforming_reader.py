@@ -116,8 +116,7 @@ class TransformingReader:
         audio = state.rows(group.stop - group.begin, self._windows.audio_shape)
         result = self._reader.read(group, audio, token, first=group.begin)
         part = group.rows[group.begin : group.stop]
-        names = result.ids, result.paths
-        examples = make_examples(self._windows, part, names, audio, with_labels=self._with_labels)
+        examples = make_examples(self._windows, part, audio, with_labels=self._with_labels)
         with token.stall_watch_paused(), result.transforming():
             for row, example in enumerate(examples, group.begin):
                 if token():

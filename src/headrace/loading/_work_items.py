@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
+
+from headrace import _kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,22 +71,15 @@ class ReadGroup:
     def reads(self) -> tuple[Read, ...]:
         """The reads that fill the rows, in order. Windows without a gap share one read.
 
-        The worker that reads the group computes them, to keep the consumer's thread free.
+        Only what plans requests to a store needs them: the kernel divides a group by itself.
         """
-        recordings = self.rows.recording[self.begin : self.stop].tolist()
-        starts = self.rows.start[self.begin : self.stop].tolist()
-        reads = []
-        first = 0
-        for row in range(1, len(starts) + 1):
-            if (
-                row < len(starts)
-                and recordings[row] == recordings[first]
-                and starts[row - 1] < starts[row] <= starts[row - 1] + self.size
-            ):
-                continue
-            reads.append(Read(recordings[first], tuple(starts[first:row]), self.begin + first))
-            first = row
-        return tuple(reads)
+        recordings = self.rows.recording[self.begin : self.stop]
+        starts = self.rows.start[self.begin : self.stop]
+        bounds = _kernel.read_bounds(recordings, starts, self.size)
+        return tuple(
+            Read(int(recordings[first]), tuple(starts[first:stop].tolist()), self.begin + first)
+            for first, stop in pairwise([*bounds, len(starts)])
+        )
 
 
 @dataclass(slots=True, eq=False)

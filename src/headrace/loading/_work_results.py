@@ -85,15 +85,6 @@ class WorkResult:
             result.timing.epoch = self.item.epoch
         return [result.timing for result in self.results]
 
-    def ids_and_paths(self) -> tuple[list[str], list[str]]:
-        """Return the ids and the paths of the recordings of all rows."""
-        ids: list[str] = []
-        paths: list[str] = []
-        for result in sorted(self.results, key=lambda result: result.begin):
-            ids += result.ids
-            paths += result.paths
-        return ids, paths
-
     def leave_stalled_memory(self) -> None:
         """Move to memory that no stalled read may write to. The old memory stays with that read."""
         if not self.rereads:
@@ -115,7 +106,6 @@ class WorkResult:
             make_examples(
                 windows,
                 self.item.rows,
-                self.ids_and_paths(),
                 rows,
                 self.failures,
                 columns=columns,
@@ -139,7 +129,6 @@ class WorkResult:
         self.batch = collate(
             windows,
             item.rows,
-            self.ids_and_paths(),
             buffer,
             self.failures,
             make_state(windows, *item.resume_at),

@@ -3,9 +3,12 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -18,6 +21,7 @@
 #include "python/text.h"
 #include "python/without_gil.h"
 #include "reader/reader.h"
+#include "reader/recording_table.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -27,7 +31,10 @@ namespace {
 
 using Rows = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using Flag = nb::ndarray<unsigned char, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Numbers = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Words = nb::ndarray<uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+constexpr int64_t UNREAD = -1;  // in place of a recording's number: the row is filled with zeros
 
 constexpr int64_t MOST_FRAMES = int64_t{1} << 44;  // years; times a sample rate it still fits 63 bits
 
@@ -41,11 +48,6 @@ struct PyRecordingFormat {
 struct PyRecordingFile {
   RecordingFile plain;
   nb::object place;
-};
-
-struct PyReadRequest {
-  ReadRequest plain;
-  nb::object recording;
 };
 
 void make_recording_format(PyRecordingFormat* self, nb::object source, nb::object filter,
@@ -78,20 +80,70 @@ nb::object recording_seek_points(const PyRecordingFile& recording) {
   return nb::bytes(points.data(), points.size());
 }
 
-void make_request(PyReadRequest* self, nb::object recording, std::vector<int64_t> starts, int64_t row) {
-  if (starts.empty() || starts[0] < 0 || row < 0)
-    throw std::invalid_argument("a request needs starts from 0 on, and a row from 0 on");
-  const RecordingFile* plain = &nb::cast<const PyRecordingFile&>(recording).plain;
-  new (self) PyReadRequest{{plain, std::move(starts), row}, std::move(recording)};
+std::unique_ptr<RecordingTable> make_table(const nb::list& tables, const nb::list& kinds) {
+  std::vector<RecordingTable::Kind> plain;
+  for (nb::handle kind : kinds) plain.push_back(nb::cast<RecordingTable::Kind>(kind));
+  auto made = std::make_unique<RecordingTable>(plain);
+  for (nb::handle table : tables) {
+    const auto stream = nb::cast<nb::capsule>(table.attr("__arrow_c_stream__")());
+    made->add(static_cast<ArrowArrayStream*>(stream.data("arrow_array_stream")));
+  }
+  return made;
+}
+
+void check_number(const RecordingTable& table, int64_t number) {
+  if (number < 0 || number >= table.size())
+    throw std::invalid_argument("there is no recording " + std::to_string(number));
+}
+
+nb::str to_python(std::string_view text) { return nb::str(text.data(), text.size()); }
+
+nb::str path_of(const RecordingTable& table, int64_t number) {
+  check_number(table, number);
+  return to_python(table.path(number));
+}
+
+nb::tuple names(const RecordingTable& table, const Numbers& numbers) {
+  const auto count = static_cast<Py_ssize_t>(numbers.size());
+  nb::object ids = nb::steal(PyTuple_New(count)), paths = nb::steal(PyTuple_New(count));
+  if (!ids.is_valid() || !paths.is_valid()) throw nb::python_error();
+  nb::object id, path;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    const int64_t number = numbers.data()[i];
+    if (i == 0 || number != numbers.data()[i - 1]) {  // neighbours often are of one recording
+      check_number(table, number);
+      id = to_python(table.id(number));
+      path = to_python(table.path(number));
+    }
+    PyTuple_SET_ITEM(ids.ptr(), i, nb::object(id).release().ptr());
+    PyTuple_SET_ITEM(paths.ptr(), i, nb::object(path).release().ptr());
+  }
+  return nb::make_tuple(ids, paths);
+}
+
+nb::list table_columns() {
+  nb::list found;
+  for (const auto& column : RecordingTable::columns()) found.append(column.first);
+  return found;
+}
+
+std::vector<int64_t> read_bounds(const Numbers& recordings, const Numbers& starts, int64_t size) {
+  if (recordings.size() != starts.size())
+    throw std::invalid_argument("recordings and starts must be of one length");
+  return split_reads(recordings.data(), starts.data(), static_cast<int64_t>(starts.size()), size);
 }
 
 // A Reader that owns what it refers to.
 class PyReader {
  public:
-  PyReader(const nb::list& formats, const LibsndfileFunctions& library,
+  PyReader(const nb::list& formats, nb::object table, const LibsndfileFunctions& library,
            const std::string& instruction_set, int64_t size, int channel, const ScratchSize& scratch,
            int64_t idle_limit)
-      : owned_formats_(formats), size_(size), planes_(scratch.planes) {
+      : owned_formats_(formats),
+        owned_table_(std::move(table)),
+        table_(nb::cast<const RecordingTable&>(owned_table_)),
+        size_(size),
+        planes_(scratch.planes) {
     std::vector<RecordingFormat> plain;
     for (nb::handle format : owned_formats_)
       plain.push_back(nb::cast<const PyRecordingFormat&>(format).plain);
@@ -101,22 +153,43 @@ class PyReader {
                                        scratch, idle_limit);
   }
 
-  ReadResult read(const nb::list& requests, nb::handle rows, Flag cancel, std::optional<Words> heartbeat) {
-    const nb::tuple owned_requests(requests);  // stays as it is while the GIL is released
+  ReadResult read(const Numbers& recordings, const Numbers& starts, nb::handle rows, const Flag& cancel,
+                  const std::optional<Words>& heartbeat, const nb::object& find) {
     const std::vector<float*> pointers = row_pointers(rows);
-    std::vector<const ReadRequest*> plain;
-    plain.reserve(owned_requests.size());
-    for (nb::handle request : owned_requests) {
-      plain.push_back(&nb::cast<const PyReadRequest&>(request).plain);
-      check(*plain.back(), pointers.size());
-    }
+    const std::vector<int64_t> bounds = read_bounds(recordings, starts, size_);
+    if (starts.size() > pointers.size()) throw std::invalid_argument("there are fewer rows than windows");
     if (cancel.size() < 1) throw std::invalid_argument("cancel must hold a byte");
     if (heartbeat && heartbeat->size() * sizeof(uint32_t) < sizeof(Heartbeat))
       throw std::invalid_argument("heartbeat must hold three words");
+    std::vector<RecordingFile> files(bounds.size());  // stay where they are
+    std::vector<ReadRequest> requests;
+    std::vector<float*> unread;
+    requests.reserve(bounds.size());
+    for (size_t i = 0; i < bounds.size(); ++i) {
+      const int64_t begin = bounds[i];
+      const int64_t stop = i + 1 < bounds.size() ? bounds[i + 1] : static_cast<int64_t>(starts.size());
+      const int64_t number = recordings.data()[begin];
+      files[i].id = number;
+      if (number == UNREAD) {
+        unread.insert(unread.end(), pointers.begin() + begin, pointers.begin() + stop);
+        continue;
+      }
+      check_number(table_, number);
+      if (starts.data()[begin] < 0) throw std::invalid_argument("starts must be from 0 on");
+      if (!find.is_none()) files[i] = nb::cast<const PyRecordingFile&>(find(number)).plain;
+      requests.push_back({&files[i], {starts.data() + begin, starts.data() + stop}, begin});
+    }
     auto* beat = heartbeat ? reinterpret_cast<Heartbeat*>(heartbeat->data()) : nullptr;
     const auto* flag = reinterpret_cast<const CancelFlag*>(cancel.data());
+    const bool look_up = find.is_none();
     const WithoutGil released;
-    return reader_->read(plain, pointers.data(), flag, beat);
+    for (size_t i = 0; i < files.size() && look_up; ++i)
+      if (files[i].id != UNREAD) files[i] = table_.file(files[i].id);
+    for (const RecordingFile& file : files)
+      if (file.format < 0 || file.format >= format_count_)
+        throw std::invalid_argument("a recording's format is not one of the reader's");
+    for (float* row : unread) std::memset(row, 0, static_cast<size_t>(planes_ * size_) * sizeof(float));
+    return reader_->read(requests, pointers.data(), flag, beat);
   }
 
   void close() {
@@ -142,17 +215,6 @@ class PyReader {
   }
 
  private:
-  void check(const ReadRequest& request, size_t rows) const {
-    const std::vector<int64_t>& starts = request.starts;
-    if (request.recording->format < 0 || request.recording->format >= format_count_)
-      throw std::invalid_argument("a recording's format is not one of the reader's");
-    if (static_cast<size_t>(request.row) + starts.size() > rows)
-      throw std::invalid_argument("a request's rows are outside of rows");
-    for (size_t i = 1; i < starts.size(); ++i)
-      if (starts[i] < starts[i - 1] || starts[i] > starts[i - 1] + size_)
-        throw std::invalid_argument("a request's windows must follow or overlap each other, in order");
-  }
-
   std::vector<float*> row_pointers(nb::handle rows) const {
     const size_t row_floats = static_cast<size_t>(planes_ * size_);
     std::vector<float*> pointers;
@@ -174,6 +236,8 @@ class PyReader {
   }
 
   nb::tuple owned_formats_;  // with their filters and openers
+  nb::object owned_table_;
+  const RecordingTable& table_;
   int64_t size_, planes_;
   int format_count_ = 0;
   std::unique_ptr<Reader> reader_;
@@ -184,6 +248,7 @@ class PyReader {
 void bind_reader(nb::module_& m) {
   m.attr("MIX") = MIX;
   m.attr("ALL") = Reader::ALL;
+  m.attr("UNREAD") = UNREAD;
   nb::class_<PyRecordingFormat>(m, "RecordingFormat")
       .def("__init__", &make_recording_format, nb::kw_only(), "source"_a, "filter"_a, "output_up"_a,
            "output_down"_a, "chunk"_a, "history"_a)
@@ -202,16 +267,13 @@ void bind_reader(nb::module_& m) {
       .def_prop_ro("file_bytes", &recording_field<&RecordingFile::file_bytes>)
       .def_ro("place", &PyRecordingFile::place)
       .def_prop_ro("seek_points", &recording_seek_points);
-  nb::class_<PyReadRequest>(m, "ReadRequest")
-      .def("__init__", &make_request, nb::kw_only(), "recording"_a, "starts"_a, "row"_a)
-      .def_ro("recording", &PyReadRequest::recording)
-      .def_prop_ro("starts",
-                   [](const PyReadRequest& request) {
-                     nb::list starts;
-                     for (const int64_t start : request.plain.starts) starts.append(start);
-                     return nb::tuple(starts);
-                   })
-      .def_prop_ro("row", [](const PyReadRequest& request) { return request.plain.row; });
+  nb::class_<RecordingTable>(m, "RecordingTable")
+      .def(nb::new_(&make_table), "tables"_a, "kinds"_a)
+      .def("__len__", &RecordingTable::size)
+      .def("path", &path_of, "number"_a)
+      .def("names", &names, "numbers"_a);
+  m.attr("TABLE_COLUMNS") = table_columns();
+  m.def("read_bounds", &read_bounds, "recordings"_a, "starts"_a, "size"_a);
   nb::class_<LostWindow>(m, "LostWindow")
       .def_ro("row", &LostWindow::row)
       .def_ro("code", &LostWindow::code)
@@ -235,11 +297,12 @@ void bind_reader(nb::module_& m) {
       .def_ro("inputs", &ScratchSize::inputs)
       .def_ro("outputs", &ScratchSize::outputs);
   nb::class_<PyReader>(m, "Reader")
-      .def(nb::init<const nb::list&, const LibsndfileFunctions&, const std::string&, int64_t, int,
+      .def(nb::init<const nb::list&, nb::object, const LibsndfileFunctions&, const std::string&, int64_t, int,
                     const ScratchSize&, int64_t>(),
-           nb::kw_only(), "formats"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a,
+           nb::kw_only(), "formats"_a, "table"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a,
            "scratch"_a, "idle_limit"_a)
-      .def("read", &PyReader::read, "requests"_a, "rows"_a, "cancel"_a, "heartbeat"_a = nb::none())
+      .def("read", &PyReader::read, "recordings"_a, "starts"_a, "rows"_a, "cancel"_a,
+           "heartbeat"_a = nb::none(), "find"_a = nb::none())
       .def("look", &PyReader::look, "recording"_a, "offsets"_a)
       .def("close", &PyReader::close)
       .def_prop_ro("most_open", &PyReader::most_open)

@@ -264,6 +264,15 @@ struct Reader::Inputs {
   }
 };
 
+std::vector<int64_t> split_reads(const int64_t* recordings, const int64_t* starts, int64_t count, int64_t size) {
+  std::vector<int64_t> bounds;
+  for (int64_t i = 0; i < count; ++i)
+    if (i == 0 || recordings[i] != recordings[i - 1] || starts[i] <= starts[i - 1] ||
+        starts[i] > starts[i - 1] + size)
+      bounds.push_back(i);
+  return bounds;
+}
+
 Reader::Reader(std::vector<RecordingFormat> formats, LibsndfileFunctions library, ResampleFn resample,
                int64_t size, int channel, ScratchSize scratch, int64_t idle_limit)
     : formats_(std::move(formats)),
@@ -436,7 +445,7 @@ void Reader::read_windows(OpenFile& file, const std::vector<int64_t>& starts, fl
                   static_cast<size_t>(size_ - (end_of(i) - starts[i])) * sizeof(float));
 }
 
-ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* const* rows,
+ReadResult Reader::read(const std::vector<ReadRequest>& requests, float* const* rows,
                         const CancelFlag* cancel, Heartbeat* heartbeat) {
   const double began = now_s();
 #ifndef _WIN32
@@ -488,25 +497,25 @@ ReadResult Reader::read(const std::vector<const ReadRequest*>& requests, float* 
     result.lost.push_back({row, error.code, error.what()});
   };
   try {
-    for (const ReadRequest* request : requests) {
-      const RecordingFile& recording = *request->recording;
+    for (const ReadRequest& request : requests) {
+      const RecordingFile& recording = *request.recording;
       if (heartbeat)
         heartbeat->recording.store(static_cast<uint32_t>(recording.id), std::memory_order_relaxed);
       if (call.cancelled()) throw Cancelled();
       try {
-        attempt(recording, request->starts, rows + request->row);
+        attempt(recording, request.starts, rows + request.row);
       } catch (const DecodeError& error) {
-        if (request->starts.size() == 1) {
-          report_lost(request->row, error);
+        if (request.starts.size() == 1) {
+          report_lost(request.row, error);
           continue;
         }
         // At least one of the windows is lost. Read each by itself to find out which.
-        for (size_t i = 0; i < request->starts.size(); ++i) {
-          float* const* row = rows + request->row + i;
+        for (size_t i = 0; i < request.starts.size(); ++i) {
+          float* const* row = rows + request.row + i;
           try {
-            attempt(recording, {request->starts[i]}, row);
+            attempt(recording, {request.starts[i]}, row);
           } catch (const DecodeError& own_error) {
-            report_lost(request->row + static_cast<int64_t>(i), own_error);
+            report_lost(request.row + static_cast<int64_t>(i), own_error);
           }
         }
       }

@@ -48,10 +48,10 @@ struct RecordingFormat {
 };
 
 struct RecordingFile {
-  int64_t id;
-  int format;  // index into the Reader's formats
-  int64_t frames;
-  int64_t file_bytes;  // size of the place at the scan
+  int64_t id = 0;
+  int format = 0;  // index into the Reader's formats
+  int64_t frames = 0;
+  int64_t file_bytes = 0;  // size of the place at the scan
   Place place;
   std::string seek_points;
 };
@@ -63,6 +63,10 @@ struct ReadRequest {
   std::vector<int64_t> starts;
   int64_t row;  // of the first window; the others follow
 };
+
+// Where each read begins, among windows given by recording and start: windows of one recording that follow or
+// overlap each other, in order, are one read.
+std::vector<int64_t> split_reads(const int64_t* recordings, const int64_t* starts, int64_t count, int64_t size);
 
 // A window that could not be read. Its row holds zeros.
 struct LostWindow {
@@ -104,7 +108,7 @@ class Reader {
   ~Reader();
 
   // Fill the rows of `requests`: rows[request.row + i] holds planes x size floats. `heartbeat` may be null.
-  ReadResult read(const std::vector<const ReadRequest*>& requests, float* const* rows,
+  ReadResult read(const std::vector<ReadRequest>& requests, float* const* rows,
                   const CancelFlag* cancel, Heartbeat* heartbeat);
 
   // Close the idle files; from now on close every file when its call is done with it.

@@ -94,7 +94,7 @@ int main(int, char** arguments) {
     const headrace::ReadRequest good{&files[2 * n], {0, SIZE, 2 * SIZE, 3 * SIZE}, 0};
     const headrace::ReadRequest bad{&files[2 * n + 1], {0, SIZE, 2 * SIZE, 3 * SIZE}, WINDOWS};
     for (int round = 0; round < ROUNDS; ++round) {
-      const auto result = reader.read({&good, &bad}, rows.data(), &cancel, &heartbeats[n]);
+      const auto result = reader.read({good, bad}, rows.data(), &cancel, &heartbeats[n]);
       if (result.cancelled) {
         heartbeats[n].abandoned = 0;
         continue;
@@ -122,7 +122,7 @@ int main(int, char** arguments) {
   float row[SIZE];
   float* rows[] = {row};
   const headrace::ReadRequest last{&files[0], {0}, 0};
-  if (!reader.read({&last}, rows, &cancel, nullptr).cancelled) std::abort();
+  if (!reader.read({last}, rows, &cancel, nullptr).cancelled) std::abort();
   reader.close();
   std::printf("%lld %lld %lld %d\n", static_cast<long long>(read), static_cast<long long>(refused),
               static_cast<long long>(mistaken), seen > 0);
