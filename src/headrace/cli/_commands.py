@@ -589,7 +589,7 @@ def preview_command(
                 "--column": column,
             },
         )
-    parse_thresholds(threshold or [])  # refused before anything is read
+    thresholds = parse_thresholds(threshold or [])  # refused before anything is read
     places = None if at is None else [parse_file_and_second(text) for text in at]
     options = parse_store_options(store)
     with errors_printed_as_sentences(output, json_file):
@@ -601,7 +601,7 @@ def preview_command(
         found = None
         if run is not None:
             with errors_exit_with_usage_code(ResultsError):  # the options do not fit the results
-                found = find_detections(run, threshold, classes, column)
+                found = find_detections(run, thresholds, classes, column)
         recordings = (
             headrace.load_catalog(patterns[0], root, store=options)
             if len(patterns) == 1 and patterns[0].endswith(".parquet")
@@ -903,7 +903,7 @@ def export_command(
     headrace export results/bats --to csv -o calls.csv --merge-gap-s 0.1
     headrace export results --to raven --classes names.txt --threshold 0.3[/cyan]
     """
-    _, by_label = parse_thresholds(threshold or [])
+    thresholds = parse_thresholds(threshold or [])
     target = Path(_EXPORTS[to]) if output is None else output
     with errors_printed_as_sentences(json_file):
         is_one_csv = to is ExportTo.BIRDNET_CSV and target.suffix.lower() == ".csv"
@@ -911,7 +911,7 @@ def export_command(
             headrace.annotations.check_new_file(target, overwrite=overwrite)
         run = headrace.load_run(place_of_results(results, store))
         with errors_exit_with_usage_code(ResultsError):  # the options do not fit the results
-            found = find_detections(run, threshold, classes, column, smooth)
+            found = find_detections(run, thresholds, classes, column, smooth)
         if merge_gap_s is not None:
             found = found.merge(merge_gap_s)
         writers: dict[ExportTo, Callable[..., list[Path] | None]] = {
@@ -931,7 +931,7 @@ def export_command(
             "labels": found.label_counts(),
         }
         print_report(figures, lambda: cli.export_report(found, str(target), files), json_file)
-        for label in by_label.keys() - {*found.labels}:
+        for label in thresholds[1].keys() - {*found.labels}:
             print_message(f"no detection is of {label!r}.")
         if not run.complete:
             left = run.progress.open - run.progress.vanished_open

@@ -348,13 +348,16 @@ def read_annotations(texts: list[str], label_column: str | None = None) -> Annot
 
 def find_detections(
     run: headrace.Run,
-    threshold: list[str] | None,
+    thresholds: tuple[float | None, dict[str, float]],
     classes: Path | None,
     column: str | None,
     smooth: int = 1,
 ) -> headrace.Detections:
-    """Return the detections of a run, as the options of `export` choose them."""
-    default, by_label = parse_thresholds(threshold or [])
+    """Return the detections of a run, as the options of `export` choose them.
+
+    `thresholds` are what `parse_thresholds` returns.
+    """
+    default, by_label = thresholds
     limits: float | dict[str, float] | None = by_label or None
     if default is not None:
         limits = min([default, *by_label.values()])
