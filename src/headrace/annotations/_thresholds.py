@@ -36,7 +36,8 @@ def class_thresholds(
         class.
     """
     if isinstance(threshold, Mapping):
-        if unknown := [name for name in threshold if name not in set(classes)]:
+        known = set(classes)
+        if unknown := [name for name in threshold if name not in known]:
             raise error(
                 f"threshold= has {brief(unknown[0])}, which is not one of the {len(classes)} "
                 f"classes, such as {classes[0] if classes else None!r}: name classes as they are "
