@@ -150,6 +150,12 @@ def test_the_name_of_a_place_in_a_bucket_is_its_url(place: str) -> None:
     assert open_folder(f"s3://{place}/").name == f"s3://{place}"
 
 
+@pytest.mark.parametrize("scheme", ["file", "FILE"])
+def test_the_url_of_a_folder_is_that_folder(tmp_path: Path, scheme: str) -> None:
+    """Schemes of URLs may be written in capitals."""
+    assert open_folder(f"{scheme}://{tmp_path}").name == str(tmp_path)
+
+
 def test_a_url_without_a_bucket_is_refused() -> None:
     """The message says what to write."""
     with pytest.raises(headrace.ResultsError, match="names no bucket"):

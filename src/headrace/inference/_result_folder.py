@@ -348,8 +348,9 @@ def open_folder(output: object) -> ResultFolder:
         It is none of these, or obstore is not installed.
     """
     if isinstance(output, str) and is_url(output):
-        if output.startswith("file://"):
-            return LocalFolder(output.partition("://")[2])
+        scheme, _, path = output.partition("://")
+        if scheme.lower() == "file":
+            return LocalFolder(path)
         url = _parse(output)
         return ObjectFolder(open_bucket(output, {}), url.scheme, url.text.rstrip("/"))
     if isinstance(output, str | os.PathLike):
