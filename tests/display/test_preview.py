@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -289,6 +290,25 @@ def test_detections_choose_the_windows_with_the_highest_scores(windows: Windows)
     assert shown.labels == {"frog": 4, "bird": 1}
     assert [one["score"] for one in shown.as_json()["shown"]] == [one[2] for one in places]
     assert _indices(headrace.preview(windows, 2, detections=found)) == _indices(shown)[:2]
+
+
+def test_a_score_that_is_no_number_is_not_known(windows: Windows) -> None:
+    """It is like a missing one, and what the page and its JSON hold is JSON."""
+    rows = [
+        ("0.wav", 0.1, 0.2, "frog", math.nan),
+        ("0.wav", 0.3, 0.4, "frog", 0.5),
+        ("1.wav", 0.1, 0.2, "frog", math.nan),
+        ("2.wav", 0.1, 0.2, "frog", math.inf),
+    ]
+    shown = headrace.preview(windows, detections=_detections(windows, rows))
+
+    assert [(one.file_id, one.score) for one in shown.exhibits] == [
+        ("0.wav", 0.5),
+        ("1.wav", None),
+        ("2.wav", None),
+    ]
+    json.dumps(shown.as_json(), allow_nan=False)
+    json.dumps([one.annotation_rows for one in shown.exhibits], allow_nan=False)
 
 
 @pytest.mark.parametrize("block", [1, 5, 1 << 20])

@@ -282,9 +282,11 @@ def _detected_events(detections: Detections, catalog: Catalog) -> _Events:
     events: _Events = defaultdict(list)
     table = detections.to_arrow()
     columns = (table[name].to_pylist() for name in ("id", *_FIELDS, "score"))
-    for name, start_s, end_s, label, *others in zip(*columns, strict=True):
+    for name, start_s, end_s, label, low_hz, high_hz, score in zip(*columns, strict=True):
         if name in id_of:
-            events[id_of[name]].append(Event(start_s, end_s, label or "", *others))
+            known = score if score is not None and math.isfinite(score) else None
+            event = Event(start_s, end_s, label or "", low_hz, high_hz, known)
+            events[id_of[name]].append(event)
     if not events:
         raise ResultsError(
             f"There is no detection to show in {format_count(len(ids), 'recording')}: give a lower "

@@ -37,7 +37,7 @@ class Event(NamedTuple):
     low_hz, high_hz : float or None
         The band, Hz; None where it is not known.
     score : float or None
-        Of a detection; None for an event that a person labelled.
+        Of a detection, finite; None if it is not known, and for an event that a person labelled.
     """
 
     start_s: float
