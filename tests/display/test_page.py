@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import av
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -17,6 +19,7 @@ from tests.support.sounds import silence, speechlike, write
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
     from playwright.sync_api import Browser, Locator
 
 AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"
@@ -138,6 +141,29 @@ def test_the_page_renders(
         ground = it.page.evaluate("getComputedStyle(document.body).backgroundColor")
         brightness = [int(number) for number in re.findall(r"\d+", ground)[:3]]
         assert (min(brightness) > 200) if scheme == "light" else (max(brightness) < 60)
+
+
+def test_the_ticks_of_both_axes_are_visible(desk: OpenedPage) -> None:
+    """Beside the spectrogram there is a mark for each frequency, and below it one for each time."""
+    card = _cards(desk).first
+    texts = [desk.page.locator(f"#{axis} text").count() for axis in ("hertz", "seconds")]
+    beside, below = (_picture(card.locator(f".{axis}")) for axis in ("hertz", "seconds"))
+
+    # The last column of pixels has the border of the card.
+    assert [_runs(beside[:, -2]), _runs(below[1, :-1])] == texts
+
+
+def _picture(of: Locator) -> NDArray[np.uint8]:
+    """Return what is seen of an element, shape ``(height, width, 3)``."""
+    with av.open(io.BytesIO(of.screenshot()), "r") as file:
+        return next(file.decode(video=0)).to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+
+
+def _runs(line: NDArray[np.uint8]) -> int:
+    """Return how many runs of pixels of a line differ from its most frequent colour."""
+    _, number, counts = np.unique(line, axis=0, return_inverse=True, return_counts=True)
+    differs = number.reshape(-1) != counts.argmax()
+    return int(np.count_nonzero(np.diff(differs, prepend=False) & differs))
 
 
 def test_the_overview_counts_recordings_windows_and_failures(desk: OpenedPage) -> None:
