@@ -431,6 +431,11 @@ _TWO = _SCORES.append_column("embedding", _SCORES["scores"])
         (_SCORES, {"threshold": 0.5, "classes": "xy"}, "must be a list of names, not 'xy'"),
         (_SCORES, {"threshold": 0.5, "classes": ["x", "x"]}, "has 'x' twice"),
         (_SCORES, {"threshold": 0.5, "classes": ["x", "y"], "smooth": 2}, "odd number .* not 2"),
+        (
+            _SCORES.set_column(0, "id", pa.array([["a.wav"]])),
+            {"threshold": 0.5, "classes": ["x", "y"], "smooth": 3, "column": "scores"},
+            "id, start_s and end_s of results: .* Give the results of Windows.apply",
+        ),
         (_SCORES, {"threshold": 0.5, "column": "id"}, "'id' holds string, not a list of scores"),
         (_SCORES.drop_columns("id"), {}, "and no id: give the results of Windows.apply"),
         ([1], {}, "Give an Arrow table or a pandas DataFrame, not list"),

@@ -175,15 +175,31 @@ def each_batch(results: Any, column: str) -> Iterator[ResultBatch]:  # noqa: ANN
 
 
 def count_rows(results: Any) -> Counter[str]:  # noqa: ANN401  several libraries' types
-    """Return the number of rows of each recording in all of the results."""
+    """Return the number of rows of each recording in all of the results.
+
+    Raises
+    ------
+    ResultsError
+        The ids have a type that they cannot have.
+    """
     import pyarrow as pa
 
     results, _ = results_schema(results)
     total: Counter[str] = Counter()
     ids = results.select(["id"]) if isinstance(results, pa.Table) else results
     for batch in ids.to_batches() if ids is not results else results.to_batches(columns=["id"]):
-        total.update(_rows_by_id(batch["id"].cast(pa.string())))
+        with _types_explained():
+            names = batch["id"].cast(pa.string())
+        total.update(_rows_by_id(names))
     return total
+
+
+def _types_explained() -> Any:  # noqa: ANN401  a context
+    return arrow_errors_explained(
+        "id, start_s and end_s of results",
+        "Give the results of Windows.apply, or columns of these types.",
+        ResultsError,
+    )
 
 
 def _rows_by_id(ids: pa.Array) -> dict[str, int]:
@@ -198,8 +214,7 @@ def _rows_by_id(ids: pa.Array) -> dict[str, int]:
 def _result_batch(batch: pa.RecordBatch, column: str) -> ResultBatch:
     import pyarrow as pa
 
-    advice = "Give the results of Windows.apply, or columns of these types."
-    with arrow_errors_explained("id, start_s and end_s of results", advice, ResultsError):
+    with _types_explained():
         ids = batch["id"].cast(pa.string())
         start, end = (batch[name].cast(pa.float64()) for name in ("start_s", "end_s"))
         channel = (
