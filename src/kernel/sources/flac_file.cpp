@@ -237,7 +237,7 @@ int64_t FlacFile::fetch(int64_t offset, int64_t count, int64_t unit, const unsig
   if (offset < begin_ || offset + wanted > begin_ + held_) {
     const int64_t kept = offset < begin_ ? 0 : std::max<int64_t>(0, begin_ + held_ - offset);
     if (kept > 0) std::memmove(buffer_.data(), buffer_.data() + (offset - begin_), kept);
-    const int64_t most = kept + bytes_->at_hand(offset + kept, std::max(count, unit) - kept);
+    const int64_t most = unit > count ? kept + bytes_->at_hand(offset + kept, unit - kept) : count;
     const int64_t more = std::min(std::max(count, most), size_ - offset) - kept;
     const int64_t got = bytes_->read(offset + kept, buffer_.data() + kept, more);
     failed_ = got < 0;
