@@ -22,7 +22,7 @@ from tests.support.ffmpeg_files import (
     KINDS,
     PROGRAM_KINDS,
     RARE_KINDS,
-    aac_in_caf,
+    in_caf,
     plain_decode,
     uninterrupted_decode,
     write,
@@ -223,7 +223,7 @@ def test_rare_containers_keep_the_laws(
     path = folder / f"rare-{kind}"
     if kind == "aac.caf":
         rate = RATE
-        aac_in_caf(path, sound("medley", 2))
+        in_caf(path, sound("medley", 2), "aac")
     else:
         muxer, encoder, bitrate, rate = RARE_KINDS[kind]
         channels = 2 if rate == RATE else 1

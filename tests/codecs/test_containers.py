@@ -11,7 +11,7 @@ import headrace
 from headrace import _kernel
 from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
-from tests.support.ffmpeg_files import plain_decode, uninterrupted_decode, write
+from tests.support.ffmpeg_files import in_caf, plain_decode, uninterrupted_decode, write
 from tests.support.object_server import ObjectServer
 from tests.support.sounds import medley
 
@@ -27,16 +27,34 @@ ENCODED = {  # muxer, encoder, channels, rate, bits a second
     "stereo.aac": ("adts", "aac", 2, 44_100, 128_000),
     "slow.aac": ("adts", "aac", 1, 8_000, 12_000),
     "fast.aac": ("adts", "aac", 2, 96_000, 256_000),
+    "alac.caf": ("caf", "alac", 1, 48_000, 0),
+    "alac2.caf": ("caf", "alac", 2, 44_100, 0),
+    "flac.caf": ("caf", "flac", 2, 48_000, 0),
+    "ima.caf": ("caf", "adpcm_ima_qt", 1, 48_000, 0),
+    "ima2.caf": ("caf", "adpcm_ima_qt", 2, 22_050, 0),
+    "mp3.caf": ("caf", "libmp3lame", 2, 44_100, 96_000),
+    "ac3.caf": ("caf", "ac3", 1, 48_000, 96_000),
+    "amr.caf": ("caf", "libopencore_amrnb", 1, 8_000, 12_200),
+    "one.wma": ("asf", "wmav1", 1, 48_000, 96_000),
+    "low.wma": ("asf", "wmav2", 1, 22_050, 24_000),
+    "wide.wma": ("asf", "wmav2", 2, 44_100, 192_000),
+    "mp3.asf": ("asf", "libmp3lame", 2, 44_100, 64_000),
+    "aac.asf": ("asf", "aac", 1, 48_000, 64_000),
+    "pcm.asf": ("asf", "pcm_s16le", 2, 16_000, 0),
+    "adpcm.asf": ("asf", "adpcm_ima_wav", 2, 22_050, 0),
 }
 
-MONO = ["mono.aac"]
-"""Of `ENCODED`, one of each kind in mono at 48 kHz."""
+MONO = ["mono.aac", "alac.caf", "ima.caf", "ac3.caf", "one.wma", "aac.asf", "aac.caf", "opus.caf"]
+"""In mono at 48 kHz."""
 
 
 def make(folder: Path, kind: str, seconds: float = 11.3) -> Path:
     """Return a file of noise, tones and pauses."""
-    muxer, codec, channels, rate, bitrate = ENCODED[kind]
     path = folder / kind
+    if kind in {"aac.caf", "opus.caf"}:
+        in_caf(path, medley(round(seconds * RATE), 1).astype(np.float32), kind[:-4])
+        return path
+    muxer, codec, channels, rate, bitrate = ENCODED[kind]
     audio = medley(round(seconds * rate), channels).astype(np.float32)
     write(path, audio, muxer, codec, bitrate, rate)
     return path
@@ -78,7 +96,13 @@ def check_windows(path: Path) -> None:
         assert window.audio[:, : window.valid_samples].tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("kind", ENCODED)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[] if kind in MONO else pytest.mark.slow)
+        for kind in sorted({*ENCODED, *MONO})
+    ],
+)
 def test_the_kernel_finds_the_packets_of_the_demuxer(tmp_path: Path, kind: str) -> None:
     """Length, anchors and samples are those of a decode with FFmpeg's demuxer."""
     check_windows(make(tmp_path, kind))

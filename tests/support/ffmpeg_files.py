@@ -20,7 +20,7 @@ __all__ = [
     "KINDS",
     "PROGRAM_KINDS",
     "RARE_KINDS",
-    "aac_in_caf",
+    "in_caf",
     "plain_decode",
     "uninterrupted_decode",
     "write",
@@ -86,29 +86,37 @@ PROGRAM_KINDS = {  # sample rate, channels, seconds; the program, and what stand
 section non-free, fdkaac."""
 
 
-def aac_in_caf(path: Path, audio: NDArray[np.float32], rate: int = 48_000) -> None:
-    """Encode AAC into a Core Audio file, which FFmpeg does not write: shape ``(frames, channels)``.
+def in_caf(path: Path, audio: NDArray[np.float32], codec: str, rate: int = 48_000) -> None:
+    """Encode AAC or Opus into a Core Audio file: shape ``(frames, channels)``.
 
-    Each chunk is as Apple's specification of the format says; the cookie is the ``esds`` atom.
+    FFmpeg does not write them. Each chunk is as Apple's specification of the format says; the
+    cookie of AAC is the ``esds`` atom.
     """
     import av
 
-    source = path.with_suffix(".m4a")
-    write(source, audio, "ipod", "aac", 64_000, rate)
+    source = path.with_suffix(".m4a" if codec == "aac" else ".opus")
+    muxer, encoder, frames = {
+        "aac": ("ipod", "aac", 1024),
+        "opus": ("ogg", "libopus", 960),
+    }[codec]
+    write(source, audio, muxer, encoder, 64_000, rate)
     with av.open(str(source)) as file:
         packets = [bytes(packet) for packet in file.demux(audio=0) if packet.size]
+        cookie = file.streams.audio[0].codec_context.extradata or b""
     data = source.read_bytes()
     source.unlink()
-    at = data.index(b"esds")
-    cookie = data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at], "big")]
+    if codec == "aac":
+        at = data.index(b"esds")
+        cookie = data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at], "big")]
     sizes = b"".join(
         bytes([0x80 | len(one) >> 7, len(one) & 0x7F]) if len(one) > 0x7F else bytes([len(one)])
         for one in packets
     )
+    name = codec.ljust(4).encode()
     chunks = {
-        b"desc": struct.pack(">d4sIIIII", rate, b"aac ", 0, 0, 1024, audio.shape[1], 0),
+        b"desc": struct.pack(">d4sIIIII", rate, name, 0, 0, frames, audio.shape[1], 0),
         b"kuki": cookie,
-        b"pakt": struct.pack(">qqii", len(packets), 1024 * len(packets), 0, 0) + sizes,
+        b"pakt": struct.pack(">qqii", len(packets), frames * len(packets), 0, 0) + sizes,
         b"data": bytes(4) + b"".join(packets),
     }
     body = b"".join(struct.pack(">4sq", name, len(one)) + one for name, one in chunks.items())

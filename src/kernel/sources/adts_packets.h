@@ -12,7 +12,7 @@ namespace headrace {
 
 class AdtsPackets : public ContainerPackets {
  public:
-  explicit AdtsPackets(std::unique_ptr<Bytes> bytes) : bytes_(std::move(bytes)) {}
+  explicit AdtsPackets(std::shared_ptr<const Bytes> bytes) : bytes_(std::move(bytes)) {}
 
   void seek(const PacketPlace& place) override { at_ = place.offset; }
 

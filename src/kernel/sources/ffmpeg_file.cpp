@@ -384,9 +384,21 @@ std::optional<DroppedFrames> dropped_frames(const FfmpegFunctions& library, cons
   const uint8_t* data = library.av_packet_get_side_data(&packet, SKIP_SAMPLES, &size);
   if (!data || size < 8) return std::nullopt;
   const auto u32 = [](const uint8_t* from) {
-    return static_cast<int64_t>(from[0]) | from[1] << 8 | from[2] << 16 | static_cast<int64_t>(from[3]) << 24;
+    return static_cast<uint32_t>(from[0]) | static_cast<uint32_t>(from[1]) << 8 |
+           static_cast<uint32_t>(from[2]) << 16 | static_cast<uint32_t>(from[3]) << 24;
   };
-  return DroppedFrames{u32(data), u32(data + 4)};
+  return DroppedFrames{0, u32(data), u32(data + 4)};
+}
+
+void drop_frames(const FfmpegFunctions& library, const DroppedFrames& dropped, Packet* packet) {
+  constexpr size_t SIZE = 10;  // two numbers, and two bytes for reasons
+  uint8_t* data = library.av_packet_new_side_data(packet, SKIP_SAMPLES, SIZE);
+  if (!data) throw_no_memory();
+  std::memset(data, 0, SIZE);
+  for (int i = 0; i < 4; ++i) {
+    data[i] = static_cast<uint8_t>(dropped.start >> 8 * i);
+    data[4 + i] = static_cast<uint8_t>(dropped.end >> 8 * i);
+  }
 }
 
 FfmpegDecoder::~FfmpegDecoder() {

@@ -155,11 +155,10 @@ class FfmpegDecoder {
 // What a decoder of a track is opened with; none if that is more than settings can say.
 std::optional<DecoderSettings> decoder_settings(const ffmpeg::CodecParameters& parameters);
 
-// Frames that a demuxer tells the decoder to drop, at the start and at the end of what a packet gives. None if it does not.
-struct DroppedFrames {
-  int64_t start, end;
-};
+// What a demuxer tells the decoder to drop of a packet; none if it does not. `packet` is 0.
 std::optional<DroppedFrames> dropped_frames(const FfmpegFunctions& library, const ffmpeg::Packet& packet);
+// Tell the decoder so.
+void drop_frames(const FfmpegFunctions& library, const DroppedFrames& dropped, ffmpeg::Packet* packet);
 
 // " (FFmpeg: text)" for FFmpeg's error code, or "" for 0.
 std::string ffmpeg_complaint(const FfmpegFunctions& library, int error);

@@ -168,6 +168,7 @@ struct FfmpegFunctions {
   int (*av_packet_ref)(ffmpeg::Packet* to, const ffmpeg::Packet* from);
   void (*av_packet_free_side_data)(ffmpeg::Packet*);
   const uint8_t* (*av_packet_get_side_data)(const ffmpeg::Packet*, int type, size_t* size);
+  uint8_t* (*av_packet_new_side_data)(ffmpeg::Packet*, int type, size_t size);
   // libavutil
   void* (*av_malloc)(size_t size);
   void (*av_free)(void*);
@@ -188,8 +189,8 @@ struct FfmpegFunctions {
   EACH(avcodec_parameters_free) EACH(avcodec_parameters_to_context) EACH(avcodec_open2) \
   EACH(avcodec_free_context) EACH(avcodec_send_packet) EACH(avcodec_receive_frame) EACH(av_packet_alloc) \
   EACH(av_packet_free) EACH(av_packet_unref) EACH(av_packet_ref) EACH(av_packet_free_side_data) \
-  EACH(av_packet_get_side_data) EACH(av_malloc) EACH(av_free) EACH(av_frame_alloc) EACH(av_frame_free) \
-  EACH(av_dict_set) EACH(av_dict_free) EACH(av_strerror)
+  EACH(av_packet_get_side_data) EACH(av_packet_new_side_data) EACH(av_malloc) EACH(av_free) EACH(av_frame_alloc) \
+  EACH(av_frame_free) EACH(av_dict_set) EACH(av_dict_free) EACH(av_strerror)
 
 // Set each function to the address that `address_of` gives for its name.
 template <typename AddressOf>

@@ -117,6 +117,7 @@ class ContainedPackets : public SegmentPackets {
   }
   bool next(ffmpeg::Packet* packet) override {
     error_ = 0;
+    format_.library->av_packet_unref(packet);
     if (next_ == layout_.packets) return false;
     if (!packets_->next(&found_)) {
       error_ = packets_->failed() ? -EIO : ffmpeg::INVALID_DATA;
@@ -125,9 +126,11 @@ class ContainedPackets : public SegmentPackets {
     }
     if (check_ && packet_check(found_.data, found_.size) != expected_.check) throw_changed();
     check_ = false;
-    ++next_;
     packet->data = const_cast<uint8_t*>(found_.data);  // FFmpeg copies it
     packet->size = static_cast<int>(found_.size);
+    for (const DroppedFrames& dropped : layout_.dropped)
+      if (dropped.packet == next_) drop_frames(*format_.library, dropped, packet);
+    ++next_;
     return true;
   }
   int error() const override { return error_; }
@@ -176,8 +179,6 @@ class FfmpegSource : public Source {
   int64_t read(void* to, int64_t frames) override {
     auto* out = static_cast<float*>(to);
     int64_t done = 0;
-    // The demuxer would have the decoder drop frames at the end.
-    if (index_.layout) frames = std::min(frames, index_.frames - position_);
     while (done < frames) {
       const int64_t some = std::min(frames - done, ready());
       if (some == 0) {
@@ -220,10 +221,7 @@ class FfmpegSource : public Source {
 
  private:
   // Frames that the decode of a segment gives before the first one of the recording.
-  int64_t skipped_of(size_t segment) const {
-    if (segment) return 0;
-    return index_.table ? index_.table->skip : index_.layout ? index_.layout->skip : 0;
-  }
+  int64_t skipped_of(size_t segment) const { return segment == 0 && index_.table ? index_.table->skip : 0; }
 
   // Frames that are decoded and not yet taken.
   int64_t ready() const { return static_cast<int64_t>(pcm_.size()) / channels_ - taken_; }
@@ -479,18 +477,16 @@ void FfmpegWalk::follow() {
   ContainerPacket found;
   const bool same = follower_->next(&found) && found.place.offset == place.offset &&
                     found.place.ordinal == place.ordinal && found.size == packet.size &&
-                    !(packet.flags & ffmpeg::UNSURE) &&
                     std::memcmp(found.data, packet.data, static_cast<size_t>(found.size)) == 0;
   const auto dropped = dropped_frames(library_, packet);
-  const bool first = read_packets_ == 0;
-  // Frames may be dropped at the start of the first packet, and at the end of the last one. Other side data is unknown.
-  if (!same || drops_end_ || packet.side_data_elems != (dropped ? 1 : 0) || (dropped && dropped->start && !first)) {
+  // Other side data is unknown.
+  const bool is_known = packet.side_data_elems == (dropped ? 1 : 0) && !(packet.flags & ffmpeg::UNSURE);
+  if (dropped) layout_->dropped.push_back({read_packets_, dropped->start, dropped->end});
+  if (!same || !is_known || static_cast<int64_t>(layout_->dropped.size()) > ContainerLayout::MOST_DROPPED) {
     layout_.reset();
     follower_.reset();
     return;
   }
-  if (first && dropped) layout_->skip = dropped->start;
-  drops_end_ = dropped && dropped->end;
   layout_->stop = found.stop;
   entry_ = found.place.entry;
 }

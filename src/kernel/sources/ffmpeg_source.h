@@ -85,7 +85,6 @@ class FfmpegWalk {
   PacketPointer packet_;
   std::unique_ptr<ContainerPackets> follower_;
   std::optional<ContainerLayout> layout_;  // of the packets so far; none if `follower_` has not found each of them
-  bool drops_end_ = false;                 // whether frames at the end of the last packet are dropped
   int64_t entry_ = 0;                      // of the last packet
   std::unique_ptr<FfmpegDecoder> decoder_;
   std::unique_ptr<PacketHistory> history_;

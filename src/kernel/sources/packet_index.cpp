@@ -11,7 +11,7 @@ constexpr char VERSION = 1, VERSION_WITH_TABLE = 2, VERSION_WITH_LAYOUT = 3;  //
 constexpr int64_t MOST = int64_t{1} << 60;
 constexpr int64_t MOST_PRE_ROLL = 1 << 10;
 constexpr int64_t MOST_EXTRADATA = 1 << 16;
-constexpr int64_t MOST_NUMBERS = 64;  // of a ContainerLayout
+constexpr int64_t MOST_NUMBERS = 64, MOST_DROPPED = ContainerLayout::MOST_DROPPED;
 
 void put_check(std::string* packed, uint16_t check) {
   packed->push_back(static_cast<char>(check & 255));
@@ -90,8 +90,12 @@ void put_layout(std::string* packed, const PacketIndex& index) {
   put(packed, layout.numbers.size());
   for (const int64_t value : layout.numbers) put(packed, static_cast<uint64_t>(value));
   for (const int64_t value : {layout.packets, layout.first.offset, layout.first.ordinal, layout.first.entry,
-                              layout.stop - layout.first.offset, layout.entries_stop, layout.skip})
+                              layout.stop - layout.first.offset, layout.entries_stop,
+                              static_cast<int64_t>(layout.dropped.size())})
     put(packed, static_cast<uint64_t>(value));
+  for (const DroppedFrames& one : layout.dropped)
+    for (const int64_t value : {one.packet, int64_t{one.start}, int64_t{one.end}})
+      put(packed, static_cast<uint64_t>(value));
   int64_t entry = layout.first.entry;
   for (const Anchor& anchor : index.anchors) {
     put(packed, static_cast<uint64_t>(anchor.stop - anchor.place.offset));
@@ -111,9 +115,16 @@ bool take_layout(Unpacker* from, PacketIndex* index) {
     if (!from->take(MOST, &value)) return false;
   if (!from->take(MOST, &layout.packets) || !from->take(MOST, &layout.first.offset) ||
       !from->take(MOST, &layout.first.ordinal) || !from->take(MOST, &layout.first.entry) ||
-      !from->take(MOST, &length) || !from->take(MOST, &layout.entries_stop) || !from->take(MOST, &layout.skip))
+      !from->take(MOST, &length) || !from->take(MOST, &layout.entries_stop) || !from->take(MOST_DROPPED, &count))
     return false;
   layout.stop = layout.first.offset + length;
+  int64_t packet = 0, start = 0, end = 0;
+  for (; count > 0; --count) {
+    if (!from->take(MOST, &packet) || !from->take(UINT32_MAX, &start) || !from->take(UINT32_MAX, &end) ||
+        packet >= layout.packets || (!layout.dropped.empty() && packet <= layout.dropped.back().packet))
+      return false;
+    layout.dropped.push_back({packet, static_cast<uint32_t>(start), static_cast<uint32_t>(end)});
+  }
   int64_t before = 0, entry = layout.first.entry;
   for (Anchor& anchor : index->anchors) {
     before += anchor.packets;

@@ -69,15 +69,23 @@ struct DecoderSettings {
   std::string extradata;
 };
 
+// Frames that the decoder is told to drop from the start and from the end of what a packet gives.
+struct DroppedFrames {
+  int64_t packet;  // its number
+  uint32_t start, end;
+};
+
 // What a reader of our own has to know to find the packets of a container.
 struct ContainerLayout {
+  static constexpr int64_t MOST_DROPPED = 64;  // packets with frames to drop: usually the first and the last. A guess
+
   DecoderSettings decoder;
   std::vector<int64_t> numbers;  // what they mean depends on the container
   int64_t packets = 0;           // how many there are
   PacketPlace first;             // of the first packet
   int64_t stop = 0;              // where the last one ends
   int64_t entries_stop = 0;      // where the container's table ends; 0 if it has none
-  int64_t skip = 0;              // frames that a decode gives before the first one of the recording
+  std::vector<DroppedFrames> dropped;  // in order
 };
 
 struct PacketIndex {
