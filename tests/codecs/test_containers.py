@@ -172,3 +172,68 @@ def test_adts_with_something_between_its_frames_is_left_to_the_demuxer(
 
     assert not index.has_layout
     assert whole.tobytes() == plain_decode(path, index).tobytes()
+
+
+def place_of_damage(kind: str, data: bytes, index: _kernel.PacketIndex) -> tuple[int, bytes]:
+    """Return where to damage what tells the packets of the second segment, and by which bytes."""
+    if kind.endswith(".caf"):
+        table = data.index(b"pakt") + 12 + 24
+        entry = table + 2 * (sum(one.packets for one in index.anchors[:1]) + 20)
+        return entry + 1, bytes([data[entry + 1] ^ 1])
+    # The stream of the first payload, in a block without error correction data or with it.
+    block = index.anchors[1].offset
+    fields = 3 if data[block] & 0x80 else 0
+    flags = data[block + fields]
+    lengths = sum((0, 1, 2, 4)[flags >> shift & 3] for shift in (1, 3, 5))
+    return block + fields + 2 + lengths + 6 + (flags & 1), b"\x85"
+
+
+@pytest.mark.parametrize("kind", ["aac.caf", "opus.caf", "one.wma", "aac.asf"])
+def test_no_packet_is_lost_unnoticed(tmp_path: Path, kind: str) -> None:
+    """Where a table tells another size, or a payload another stream: no window is wrong."""
+    path = make(tmp_path, kind, 21)
+    whole, data, index = whole_of(path), bytearray(path.read_bytes()), index_of(path)
+    windows = headrace.scan(path).windows(RATE, 0.25, channel="all")
+    place, damage = place_of_damage(kind, bytes(data), index)
+    assert data[place : place + len(damage)] != damage
+    data[place : place + len(damage)] = damage
+    path.write_bytes(data)
+
+    outcomes = []
+    for workers, view in ((0, windows), (2, windows.shuffle(seed=1))):
+        loader = view.loader(workers=workers, on_error="skip")
+        had = {one.index: one.audio[:, : one.valid_samples] for one in loader}
+        for number, audio in had.items():
+            start = number * RATE // 4
+            assert audio.tobytes() == whole[start : start + audio.shape[1]].T.tobytes()
+        assert len(windows) / 2 < len(had) < len(windows)
+        outcomes.append(sorted(had))
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("kind", MONO)
+def test_what_damage_costs_does_not_depend_on_the_order(tmp_path: Path, kind: str) -> None:
+    """Wherever it is: the same windows are lost, for the same reasons, and the rest is the same."""
+    path = make(tmp_path, kind, 13)
+    whole, data = whole_of(path), path.read_bytes()
+    windows = headrace.scan(path).windows(RATE, 0.25, channel="all")
+    rng = np.random.default_rng(0)
+    delivered = 0
+    for _ in range(6):
+        damaged = bytearray(data)
+        at, size = int(rng.integers(len(data))), int(rng.integers(1, 400))
+        damaged[at : at + size] = rng.bytes(len(damaged[at : at + size]))
+        path.write_bytes(damaged)
+        outcomes = []
+        for workers, view in ((0, windows), (2, windows.shuffle(seed=1))):
+            loader = view.loader(workers=workers, on_error="skip")
+            had = {one.index: one.audio.tobytes() for one in loader}
+            codes = sorted(one.code for one in loader.failures for _ in range(one.windows))
+            assert len(had) + len(codes) == len(windows)
+            outcomes.append((had, codes))
+        assert outcomes[0] == outcomes[1]
+        delivered += sum(
+            audio == whole[number * RATE // 4 :][: RATE // 4, 0].tobytes()
+            for number, audio in outcomes[0][0].items()
+        )
+    assert delivered > 2 * len(windows)

@@ -45,6 +45,7 @@ void AsfPackets::seek(const PacketPlace& place) {
   joined_.clear();
   payloads_.clear();
   next_payload_ = 0;
+  number_ = -1;
   ContainerPacket packet;
   ordinal_ = 0;
   while (ordinal_ < place.ordinal && (!is_loaded_ || block_ == place.offset))
@@ -85,22 +86,24 @@ bool AsfPackets::parse(const uint8_t* block) {
   const auto count = static_cast<int>(several ? fields.take(1) : 1);
   for (int n = several ? count & 63 : 1; n > 0; --n) {
     const int64_t stream = fields.take(1) & 127;
-    fields.take_coded(property >> 4);  // the number of the packet
+    int64_t number = fields.take_coded(property >> 4);
+    const int64_t numbers = int64_t{1} << 8 * ((property >> 4 & 3) == 3 ? 4 : property >> 4 & 3);
     const int64_t before = fields.take_coded(property >> 2), replicated = fields.take_coded(property);
     const bool shared = replicated == 1;
-    if (!shared && replicated < 8) return false;
+    if ((!shared && replicated < 8) || numbers == 1) return false;
     const int64_t whole = shared ? 0 : fields.take(4);
     fields.at += shared ? 1 : replicated - 4;
     const int64_t size = several ? fields.take_coded(count >> 6) : stop - fields.at;
     if (size < 1 || !fields.is_within(stop) || size > stop - fields.at) return false;
     const int64_t end = fields.at + size;
     if (stream == stream_ && !shared) {
-      payloads_.push_back({fields.at, size, before, whole});
+      payloads_.push_back({fields.at, size, before, whole, number, numbers});
     } else if (stream == stream_) {
       while (fields.at < end) {
         const int64_t part = fields.take(1);
         if (part < 1 || part > end - fields.at) return false;
-        payloads_.push_back({fields.at, part, 0, part});
+        payloads_.push_back({fields.at, part, 0, part, number, numbers});
+        number = (number + 1) % numbers;
         fields.at += part;
       }
     }
@@ -125,6 +128,9 @@ bool AsfPackets::next(ContainerPacket* packet) {
       if (begins) return false;  // the packet before it has no end
       continue;                  // it began before the place that was sought
     }
+    const int64_t expected = number_ < 0 ? payload.number : (number_ + begins) % payload.numbers;
+    if (payload.number != expected) return false;
+    number_ = payload.number;
     if (begins) joined_place_ = {block_, ordinal_++, PacketPlace::NO_TIME, 0, 0};
     if (payload.whole > MOST_PACKET || static_cast<int64_t>(joined_.size()) != payload.before ||
         payload.size > payload.whole - payload.before)

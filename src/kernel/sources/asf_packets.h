@@ -2,7 +2,8 @@
 //
 // The file's data are packets of one size, called blocks here. A block holds payloads: parts of the packets of its
 // streams, which FFmpeg calls packets, too. A packet may be spread over blocks, and several short ones may share a
-// payload ("compressed payload data"). The place of a packet is the block in which it begins.
+// payload ("compressed payload data"). The place of a packet is the block in which it begins. Packets are numbered, so
+// that none is lost unnoticed: a file in which the numbers do not count up is not understood.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -31,6 +32,8 @@ class AsfPackets : public ContainerPackets {
   struct Payload {
     int64_t at, size;      // in the block
     int64_t before, whole;  // bytes of the packet in payloads before this one, and in all
+    int64_t number;         // of the packet, as far as its field tells
+    int64_t numbers;        // how many the field can tell
   };
   const uint8_t* load();
   bool parse(const uint8_t* block);
@@ -45,6 +48,7 @@ class AsfPackets : public ContainerPackets {
   int64_t ordinal_ = 0;             // of the next packet that begins in the block
   std::vector<uint8_t> joined_;     // what there is of a packet that goes on in the next block
   PacketPlace joined_place_;        // of the last packet that began
+  int64_t number_ = -1;             // its number; -1 if it is not known
   std::vector<uint8_t> whole_;      // the last packet that was joined
 };
 

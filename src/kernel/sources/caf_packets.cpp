@@ -29,7 +29,7 @@ void CafPackets::seek(const PacketPlace& place) {
 }
 
 // Take a number from the table: seven bits in each byte, the highest first.
-bool CafPackets::take_entry(int64_t* value) {
+bool CafPackets::take_number(int64_t* value) {
   *value = 0;
   for (int i = 0; i < 4; ++i) {
     const uint8_t* byte = table_.at(entry_, 1);
@@ -41,15 +41,29 @@ bool CafPackets::take_entry(int64_t* value) {
   return true;
 }
 
+// Take the size of the next packet.
+bool CafPackets::take_size(int64_t* size) {
+  *size = std::min(size_, data_stop_ - at_);
+  int64_t frames = 0;
+  const bool told = size_ || (take_number(size) && (!lists_frames_ || take_number(&frames)));
+  failed_ = table_.failed();
+  return told && *size >= 1 && *size <= MOST_PACKET && *size <= data_stop_ - at_;
+}
+
+int64_t CafPackets::end_of(const PacketPlace& place, int64_t count) {
+  const PacketPlace now{at_, 0, PacketPlace::NO_TIME, 0, entry_};
+  seek(place);
+  int64_t size = 0;
+  for (; count > 0 && take_size(&size); --count) at_ += size;
+  const int64_t end = count ? -1 : at_;
+  seek(now);
+  return end;
+}
+
 bool CafPackets::next(ContainerPacket* packet) {
-  failed_ = false;
   const PacketPlace place{at_, 0, PacketPlace::NO_TIME, 0, entry_};
-  int64_t size = std::min(size_, data_stop_ - at_), frames = 0;
-  if (!size_ && (!take_entry(&size) || (lists_frames_ && !take_entry(&frames)))) {
-    failed_ = table_.failed();
-    return false;
-  }
-  if (size < 1 || size > MOST_PACKET || size > data_stop_ - at_) return false;
+  int64_t size = 0;
+  if (!take_size(&size)) return false;
   *packet = {bytes_.at(at_, size), size, place, at_ + size};
   failed_ = bytes_.failed();
   at_ += size;

@@ -19,9 +19,11 @@ class CafPackets : public ContainerPackets {
   void seek(const PacketPlace& place) override;
   bool next(ContainerPacket* packet) override;
   bool failed() const override { return failed_; }
+  int64_t end_of(const PacketPlace& place, int64_t count) override;
 
  private:
-  bool take_entry(int64_t* value);
+  bool take_number(int64_t* value);
+  bool take_size(int64_t* size);
 
   BufferedBytes bytes_, table_;
   const int64_t size_;         // of each packet but the last; 0 if the table tells

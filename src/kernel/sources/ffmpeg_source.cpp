@@ -105,20 +105,21 @@ class ContainedPackets : public SegmentPackets {
         layout_(*index.layout),
         packets_(open_container(format.demuxer, open_bytes(place), layout_.numbers)) {
     if (!packets_) throw_damaged_index();
-    packets_->seek(layout_.first);
   }
 
   void seek(size_t segment) override {
     error_ = 0;
-    next_ = index_.packets_of(segment).first;
+    enter(segment);
     check_ = segment != 0;
-    expected_ = segment ? index_.anchors[segment - 1].place : layout_.first;
+    next_ = index_.packets_of(segment).first;
     packets_->seek(expected_);
   }
   bool next(ffmpeg::Packet* packet) override {
     error_ = 0;
     format_.library->av_packet_unref(packet);
+    if (stop_ < 0) seek(0);
     if (next_ == layout_.packets) return false;
+    if (next_ == stop_) enter(segment_ + 1);
     if (!packets_->next(&found_)) {
       error_ = packets_->failed() ? -EIO : ffmpeg::INVALID_DATA;
       if (!check_ || packets_->failed()) return false;
@@ -147,14 +148,29 @@ class ContainedPackets : public SegmentPackets {
     throw DecodeError("CHANGED", "the file's packets are not where they were when it was scanned: scan again");
   }
 
+  // Begin with a segment, of whose packets a table has to tell the same as at the scan.
+  void enter(size_t segment) {
+    const auto [first, stop] = index_.packets_of(segment);
+    segment_ = segment;
+    stop_ = stop;
+    expected_ = segment ? index_.anchors[segment - 1].place : layout_.first;
+    if (!layout_.entries_stop) return;
+    const int64_t end = segment < index_.anchors.size() ? index_.anchors[segment].stop : layout_.stop;
+    if (packets_->end_of(expected_, stop - first) == end) return;
+    if (packets_->failed()) throw DecodeError("IO", "the file cannot be read");
+    throw_changed();
+  }
+
   const FfmpegFormat& format_;
   const PacketIndex& index_;
   const ContainerLayout& layout_;
   const std::unique_ptr<ContainerPackets> packets_;
   ContainerPacket found_;
   PacketPlace expected_;
-  bool check_ = false;  // whether the next packet has to be that of an anchor
-  int64_t next_ = 0;    // the number of the next packet
+  bool check_ = false;   // whether the next packet has to be that of an anchor
+  size_t segment_ = 0;
+  int64_t stop_ = -1;    // the number of the first packet behind the segment; -1 before the first packet is read
+  int64_t next_ = 0;     // the number of the next packet
   int error_ = 0;
 };
 
