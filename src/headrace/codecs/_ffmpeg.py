@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from bisect import bisect_right
 from collections import deque
 from contextlib import suppress
@@ -409,6 +410,7 @@ class Stream:
         self._index: _kernel.PacketIndex | None = None
         self._anchors: list[_kernel.Anchor] = []  # the index makes a new list at each access
         self._segment = self._position = 0
+        self._starts: list[int] = []  # of segments, but for the first
         self._is_moved = False  # whether packets have been read
         self.codec = codec
         self.sample_rate = sample_rate
@@ -424,6 +426,7 @@ class Stream:
             if seek_points is not None:
                 self._index = self._unpack(seek_points)
                 self._anchors = self._index.anchors
+                self._starts = [anchor.start for anchor in self._anchors]
             self.container = self._open()
             self.track = self._select_track(self.container)
             self._frames = (
@@ -522,6 +525,8 @@ class Stream:
             The system cannot read the file, or the audio is not what was scanned.
         """
         frames = np.frombuffer(out, np.float32).reshape(-1, self.channels)
+        if self._index is not None and not self._left_of_segment():
+            self._go_to(self._index, self._segment + 1)
         return self._advance(len(frames), frames)
 
     @property
@@ -537,19 +542,23 @@ class Stream:
             The frame cannot be reached.
         """
         assert self._index is not None
-        segment = bisect_right([anchor.start for anchor in self._anchors], frame)
+        segment = bisect_right(self._starts, frame)
         ahead = frame - self._position
         near = ahead >= 0 and (segment == self._segment or ahead < self.sample_rate // _NEAR)
-        if near and self._goes_on_by(ahead):
+        if near and self._goes_on_by(ahead) and segment == self._segment:
             return
-        self._rest = self._rest[:0]
-        self._position = self._anchors[segment - 1].start if segment else 0
-        self._segment = segment
-        self.complaint = ""
-        self._frames = self._decode_from(self._index, segment)
+        self._go_to(self._index, segment)
         ahead = frame - self._position
         if self.skip(ahead) < ahead:
             raise DecodeError(Code.TRUNCATED, f"the file is cut short or damaged{self.complaint}")
+
+    def _go_to(self, index: _kernel.PacketIndex, segment: int) -> None:
+        """Go to the start of a segment."""
+        self._rest = self._rest[:0]
+        self._position = self._starts[segment - 1] if segment else 0
+        self._segment = segment
+        self.complaint = ""
+        self._frames = self._decode_from(index, segment)
 
     def _goes_on_by(self, frames: int) -> bool:
         """Skip frames; return false where damage is in the way, and an anchor may lead past it."""
@@ -567,13 +576,21 @@ class Stream:
         while done < wanted:
             if not len(self._rest) and not self._decode():
                 break
-            count = min(wanted - done, len(self._rest))
+            count = min(wanted - done, len(self._rest), self._left_of_segment())
+            if not count:  # damaged packets give more frames than they did at the scan
+                break
             if out is not None:
                 out[done : done + count] = self._rest[:count]
             self._rest = self._rest[count:]
             done += count
             self._position += count
         return done
+
+    def _left_of_segment(self) -> int:
+        """Return how many frames there are from here to the next anchor, if there is one."""
+        if self._segment >= len(self._starts):
+            return sys.maxsize
+        return self._starts[self._segment] - self._position
 
     def _decode_from(self, index: _kernel.PacketIndex, segment: int) -> Iterator[_AudioFrame]:
         """Yield the frames from the start of a segment on, each segment by a decoder of its own.

@@ -195,10 +195,12 @@ class FfmpegSource : public Source {
   int64_t read(void* to, int64_t frames) override {
     auto* out = static_cast<float*>(to);
     int64_t done = 0;
+    // Where the next segment begins, it is read as by a seek, whatever the one before it has given.
+    if (!failed_ && has_next() && position_ == next_anchor().start && !is_at_end()) go_to(segment_ + 1);
     while (done < frames) {
       const int64_t some = std::min(frames - done, ready());
       if (some == 0) {
-        if (!decode_packet()) break;
+        if (has_surplus() || !decode_packet()) break;
         continue;
       }
       std::memcpy(out + done * channels_, pcm_.data() + taken_ * channels_,
@@ -212,7 +214,7 @@ class FfmpegSource : public Source {
   void seek(int64_t frame) override {
     const size_t segment = index_.segment_of(frame);
     const bool near = frame >= position_ && (segment == segment_ || frame - position_ < sample_rate_ / NEAR);
-    if (!failed_ && near && goes_on_to(frame)) return;
+    if (!failed_ && near && goes_on_to(frame) && (segment == segment_ || is_at_end())) return;
     go_to(segment);
     if (!decodes_up_to(frame))
       throw DecodeError(system_failed() ? "IO" : "TRUNCATED",
@@ -240,12 +242,21 @@ class FfmpegSource : public Source {
   int64_t skipped_of(size_t segment) const { return segment == 0 && index_.table ? index_.table->skip : 0; }
 
   // Frames that are decoded and not yet taken.
-  int64_t ready() const { return static_cast<int64_t>(pcm_.size()) / channels_ - taken_; }
+  int64_t decoded() const { return static_cast<int64_t>(pcm_.size()) / channels_ - taken_; }
+  // How many of them belong to the segment. Damaged packets may give more than they did at the scan.
+  int64_t ready() const {
+    return has_next() ? std::min(decoded(), next_anchor().start - position_) : decoded();
+  }
+  bool has_surplus() const { return decoded() > ready(); }
+  // Whether the segment has been decoded and taken, and ends where it did at the scan.
+  bool is_at_end() const {
+    return has_next() && position_ == next_anchor().start && segment_packets_ == next_anchor().packets && !decoded();
+  }
 
   void take(int64_t frames) {
     taken_ += frames;
     position_ += frames;
-    if (ready() > 0) return;
+    if (decoded() > 0) return;
     pcm_.clear();
     taken_ = 0;
   }
@@ -272,7 +283,7 @@ class FfmpegSource : public Source {
   bool decodes_up_to(int64_t frame) {
     while (position_ < frame) {
       const int64_t some = std::min(frame - position_, ready());
-      if (some == 0 && !decode_packet()) return false;
+      if (some == 0 && (has_surplus() || !decode_packet())) return false;
       take(some);
     }
     return true;
@@ -352,14 +363,14 @@ class FfmpegSource : public Source {
     error_ = packets_->error();
     failed_ = true;
     if (!error_ && segment_ == index_.anchors.size()) decoder_->decode(nullptr, &pcm_);
-    return ready() > 0;
+    return decoded() > 0;
   }
 
   void drop_skipped() {
-    const int64_t some = std::min(skip_, ready());
+    const int64_t some = std::min(skip_, decoded());
     skip_ -= some;
     taken_ += some;
-    if (ready() > 0) return;
+    if (decoded() > 0) return;
     pcm_.clear();
     taken_ = 0;
   }
