@@ -240,30 +240,40 @@ def measure_cache(work: Work, folder: Path, rounds: int) -> dict[str, Any]:
     remote = headrace.scan(urls, store=options(work.server), progress=False)
     total = int(local.to_arrow()["size"].to_numpy().sum())
 
-    def epoch(catalog: headrace.Catalog, **cache: Any) -> tuple[float, headrace.Stats]:
+    def epoch(catalog: headrace.Catalog, **cache: Any) -> tuple[float, float, headrace.Stats]:
         windows = catalog.windows(RATE, WINDOW_S).shuffle(seed=0)
         loader = windows.loader(batch_size=BATCH, workers=2, **cache)
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         count = sum(len(batch) for batch in loader)
-        return count / (time.perf_counter() - began), loader.stats()
+        speed = count / (time.perf_counter() - began)
+        return speed, (time.process_time() - used) * 1e3 / count, loader.stats()
 
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as half:
         full = {"cache": whole, "cache_size": 2 * total}
         part = {"cache": half, "cache_size": total // 2}
         epoch(local)
-        first, _ = epoch(remote, **full)
+        first, _, _ = epoch(remote, **full)
         epoch(remote, **part)
         speeds: dict[str, list[float]] = {"folder": [], "full cache": [], "half cache": []}
+        used: dict[str, list[float]] = {"folder": [], "full cache": []}
         shares = []
         for _ in range(rounds):
-            speeds["folder"].append(epoch(local)[0])
-            speed, stats = epoch(remote, **full)
+            speed, used_ms, _ = epoch(local)
+            speeds["folder"].append(speed)
+            used["folder"].append(used_ms)
+            speed, used_ms, stats = epoch(remote, **full)
             assert stats.store_bytes < 0.01 * total
             speeds["full cache"].append(speed)
-            speed, stats = epoch(remote, **part)
+            used["full cache"].append(used_ms)
+            speed, _, stats = epoch(remote, **part)
             speeds["half cache"].append(speed)
             shares.append(stats.cache_bytes / (stats.cache_bytes + stats.store_bytes))
-    return {"first epoch": [first], **speeds, "share from the half cache": shares}
+    return {
+        "first epoch": [first],
+        **speeds,
+        "share from the half cache": shares,
+        "processor ms a window": used,
+    }
 
 
 def table(results: dict[str, Any]) -> None:
@@ -305,14 +315,19 @@ def table(results: dict[str, Any]) -> None:
         ]
         print(f"| {task} | {' | '.join(cells)} |")
     print(
-        "\n| second epoch with a cache | of everything: of the folder | of a half: bytes from it |"
+        "\n| second epoch with a cache | of everything: of the folder | processor ms a window: "
+        "folder, cache | of a half: bytes from it |"
     )
-    print("|---|---|---|")
+    print("|---|---|---|---|")
     for task, entry in results["cache"].items():
         ratio = statistics.median(
             ours / local for ours, local in zip(entry["full cache"], entry["folder"], strict=True)
         )
-        print(f"| {task} | {ratio:.2f} | {min(entry['share from the half cache']):.0%} |")
+        used = [
+            f"{statistics.median(ms):.2f}" for ms in entry.get("processor ms a window", {}).values()
+        ]
+        share = min(entry["share from the half cache"])
+        print(f"| {task} | {ratio:.2f} | {', '.join(used)} | {share:.0%} |")
     for task, entries in by_task.items():
         for name, entry in entries.items():
             if "skipped" in entry:
@@ -339,6 +354,45 @@ def _speeds(entry: dict[str, list[float]]) -> list[float]:
     return [count / s for count, s in zip(entry["windows"], entry["seconds"], strict=True)]
 
 
+def make_work(
+    server: nginx.Nginx, folder: Path, name: str, given: argparse.Namespace, *, at_random: bool
+) -> Work:
+    """Return the task of reading the recordings of a format."""
+    keys = tuple(f"{name}/{n}.{stores.FORMATS[name][0]}" for n in range(given.recordings))
+    return Work(
+        server,
+        keys,
+        tuple(f"{name}-{half}.tar" for half in range(2)),
+        60 * given.minutes,
+        soundfile.info(folder / keys[0]).samplerate,
+        at_random,
+    )
+
+
+def run_tasks(given: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Add the figures of each task to the results."""
+    for latency_s, at_random in TASKS.items():
+        with nginx.serve(given.folder, latency_s) as server:
+            for order, names in (("in order", IN_ORDER), ("random", at_random)):
+                for name in names:
+                    task = f"{name}, {order}, {latency_s * 1e3:.0f} ms"
+                    if given.only and not any(word in task for word in given.only):
+                        continue
+                    work = make_work(server, given.folder, name, given, at_random=order == "random")
+                    has_cache = order == "random" and bool(latency_s) and name in IN_ORDER
+                    if given.cache_only and not has_cache:
+                        continue
+                    sizes = [(given.folder / key).stat().st_size for key in work.keys]
+                    results["needed"][name] = sum(sizes) / len(sizes) / work.per_recording
+                    print(task, flush=True)
+                    if not given.cache_only:
+                        results["tasks"][task] = measure(
+                            work, given.folder, name, given.rounds, given.round_s
+                        )
+                    if has_cache:
+                        results["cache"][task] = measure_cache(work, given.folder, given.rounds)
+
+
 def main() -> None:
     """Measure, and print tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -348,6 +402,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--round-s", type=float, default=1.0)
     parser.add_argument("--only", nargs="*", default=[], help="words of tasks, such as FLAC")
+    parser.add_argument("--cache-only", action="store_true", help="only epochs with disk caches")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path)
     given = parser.parse_args()
@@ -366,31 +421,7 @@ def main() -> None:
         "cache": {},
         "needed": {},
     }
-    for latency_s, at_random in TASKS.items():
-        with nginx.serve(given.folder, latency_s) as server:
-            for order, names in (("in order", IN_ORDER), ("random", at_random)):
-                for name in names:
-                    task = f"{name}, {order}, {latency_s * 1e3:.0f} ms"
-                    if given.only and not any(word in task for word in given.only):
-                        continue
-                    extension = stores.FORMATS[name][0]
-                    keys = tuple(f"{name}/{n}.{extension}" for n in range(given.recordings))
-                    work = Work(
-                        server,
-                        keys,
-                        tuple(f"{name}-{half}.tar" for half in range(2)),
-                        60 * given.minutes,
-                        soundfile.info(given.folder / keys[0]).samplerate,
-                        order == "random",
-                    )
-                    sizes = [(given.folder / key).stat().st_size for key in keys]
-                    results["needed"][name] = sum(sizes) / len(keys) / work.per_recording
-                    print(task, flush=True)
-                    results["tasks"][task] = measure(
-                        work, given.folder, name, given.rounds, given.round_s
-                    )
-                    if order == "random" and latency_s and name in IN_ORDER:
-                        results["cache"][task] = measure_cache(work, given.folder, given.rounds)
+    run_tasks(given, results)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

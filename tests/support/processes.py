@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["ROOT", "interruptible"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ROOT", "interruptible", "no_file_beyond"]
 
 ROOT = Path(__file__).parents[2]
 """The folder of the checkout. A process of ``-m tests.support.NAME`` must be started there."""
@@ -20,3 +26,17 @@ def interruptible(code: str, *arguments: object) -> list[str]:
     children inherit that, and Python then sets no handler of its own.
     """
     return [sys.executable, "-c", _RESTORED + code, *map(str, arguments)]
+
+
+@contextlib.contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """Let this process write no byte of a file beyond its first `size` bytes.
+
+    What is written across that place is cut short, as on a full disk.
+    """
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -90,6 +90,34 @@ class WatchedStore(ByteStore):
         """Code and message of the first error so far, or None."""
 
 @final
+class BlockFiles:
+    """Files of a disk cache; ``src/kernel/sources/block_files.h`` explains it.
+
+    A key is one of a `FetchedStore`, whose third word is the name of the object's files. Offsets
+    and counts are bytes. Not on Windows.
+    """
+
+    def __init__(self, folder: str) -> None: ...
+    def open(self, key: str, create: bool = False) -> bool:
+        """Return whether an object has files. With `create`, they are made, unless that fails."""
+    def absent_blocks(self, key: str, offset: int, count: int) -> list[int]:
+        """Return the sizes of the blocks that lie in a range and are absent."""
+    def write(self, key: str, offset: int, data: Buffer, blocks: int) -> int:
+        """Write the first `blocks` of these, and return the bytes that they take."""
+    def stop_admitting(self) -> None: ...
+    def close(self) -> None:
+        """Close all files. What is read after that is not found."""
+    @property
+    def admits(self) -> bool:
+        """Whether more may be written: until `stop_admitting`, or an error."""
+    @property
+    def error(self) -> int:
+        """Number of the system's first error, or 0."""
+    @property
+    def bytes_read(self) -> int:
+        """Given to readers."""
+
+@final
 class FetchedStore(ByteStore):
     """Objects whose bytes Python fetches; ``src/kernel/sources/fetched_store.h`` explains it.
 
@@ -102,6 +130,8 @@ class FetchedStore(ByteStore):
         The most bytes that are kept of what was read on demand.
     ahead : int
         The most bytes that are asked for at once on demand.
+    files : BlockFiles, optional
+        From which bytes are read that need not be fetched.
 
     Raises
     ------
@@ -109,11 +139,22 @@ class FetchedStore(ByteStore):
         The system has no more descriptors.
     """
 
-    def __init__(self, cached_bytes: int, ahead: int) -> None: ...
+    def __init__(self, cached_bytes: int, ahead: int, files: BlockFiles | None = None) -> None: ...
     def expect(
         self, key: str, offset: int, count: int, most: int, keep: bool = False
     ) -> list[tuple[int, int]]:
-        """Announce a use; return what to fetch: offsets and counts of at most `most` bytes."""
+        """Announce a use; return what to fetch: offsets and counts of at most `most` bytes.
+
+        These may begin before the range or end behind it, to be whole blocks of the files.
+        """
+    def hold(self, key: str, offset: int, count: int, data: Buffer) -> None:
+        """Announce a use of a range whose bytes are known. They are not copied.
+
+        Raises
+        ------
+        ValueError
+            `data` has not `count` bytes.
+        """
     def release(self, key: str, offset: int, count: int) -> list[tuple[int, int, bool]]:
         """End a use; return the announced parts that nobody uses any more.
 

@@ -72,3 +72,9 @@ def flac_spans(
     ValueError
         A span is outside of the file.
     """
+
+def crc32(data: bytes, checksum: int = 0, portable: bool = False) -> int:
+    """Return the CRC-32 of bytes, behind those that have `checksum`. Not on Windows.
+
+    With `portable`, it is computed by tables, and not by special instructions.
+    """

@@ -51,6 +51,9 @@ _FETCHED = 64 << 20
 """Bytes of object stores that may be in flight or wait to be decoded: at 1 GB/s, those of 64 ms. A
 guess. `memory` may make it less."""
 
+_CACHE_TABLES = 4 << 20  # checksums of blocks that the kernel keeps (`KNOWN_BLOCKS`), 8 bytes each
+_CACHE_BLOCK = 32 << 10  # the last block of a disk cache that an open file has read
+
 _LEAST_FETCHED = 1 << 20
 _LEAST_AHEAD, _MOST_AHEAD = 128 << 10, 4 << 20
 
@@ -105,17 +108,20 @@ class FetchMemory:
         Bytes that a decoder asks for at once.
     urgent : int
         Bytes beyond these, of groups that workers are waiting for.
+    disk_cache : int
+        Bytes of what is known of a disk cache, and of blocks that workers check.
     """
 
     planned: int
     cached: int
     ahead: int
     urgent: int
+    disk_cache: int
 
     @property
     def nbytes(self) -> int:
         """Total bytes."""
-        return self.planned + self.cached + self.urgent
+        return self.planned + self.cached + self.urgent + self.disk_cache
 
 
 class Plan:
@@ -277,7 +283,10 @@ class Plan:
             converter = resampler(kind.sample_rate, self.windows.spec.sample_rate)
             frames = self._group_rows * -(-self.windows.spec.size * converter.down // converter.up)
             group = max(group, (frames + 2 * converter.reach) * 4 * kind.channels)
-        return FetchMemory(planned, planned // 2, ahead, workers * (2 * ahead + group))
+        urgent = workers * (2 * ahead + group)
+        return FetchMemory(
+            planned, planned // 2, ahead, urgent, _CACHE_TABLES + workers * _CACHE_BLOCK
+        )
 
     def nbytes(self, deliveries: int, open_files: int, fetched: int | None = None) -> int:
         """Return the bytes of `deliveries`, `open_files`, `fetched` bytes, scratch and tables."""
@@ -358,7 +367,8 @@ class Plan:
     def stream_bytes(self) -> int:
         """Bytes of the largest decoder and the frames that its stream keeps."""
         planes = self.scratch.planes
-        return max(  # twice, for the moment in which the kept frames are moved
+        block = _CACHE_BLOCK if self.windows.recordings.has_urls else 0
+        return block + max(  # twice, for the moment in which the kept frames are moved
             decoder_bytes(kind) + 2 * 4 * planes * self.kept_frames(kind) for kind in self.kinds
         )
 

@@ -3,9 +3,9 @@
 Guarantees
 ----------
 - **Never a wrong byte.** A block is given only if it was written whole: a record with its checksum
-  is appended after the block, and both are checked each time. A process may be killed at any
-  moment. A folder is named after the address, the version and the size of an object, so bytes of
-  another version are never found.
+  is appended after the block. The record is checked when it is read, and the block each time it is
+  read from the disk. A process may be killed at any moment. A folder is named after the address,
+  the version and the size of an object, so bytes of another version are never found.
 - **Bounded.** All processes that use the folder together write at most `size` bytes. Each reserves
   bytes before it writes them, under a lock of the file ``usage``. What a process that was killed
   had reserved is counted anew when the next one opens the folder alone.
@@ -17,25 +17,24 @@ Guarantees
 Files
 -----
 ``usage``: bytes that are written or reserved, and how many processes have the folder open, as text.
-``xxx/NAME.data``: blocks at their places in the object, with holes. ``xxx/NAME.blocks``: records of
-12 bytes, little-endian: number of the block, CRC-32 of the block, CRC-32 of both.
+``xxx/NAME.data``: blocks of 32 KiB at their places in the object, with holes. ``xxx/NAME.blocks``:
+records of 12 bytes, little-endian: number of the block, CRC-32 of the block, CRC-32 of both. These
+two are read and written by the kernel (`_kernel.BlockFiles`): by the threads of its readers,
+without the interpreter's lock.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import os
-import struct
 import threading
-import zlib
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from headrace import _kernel
 from headrace._formatting import format_bytes
 from headrace._validation import parse_bytes
 from headrace.errors import StoreError
@@ -46,19 +45,16 @@ if TYPE_CHECKING:
 
     Data = bytes | bytearray | memoryview
 
-__all__ = ["CachedRange", "DiskCache", "check_cache"]
+__all__ = ["DiskCache", "check_cache", "files_name"]
 
-BLOCK: Final = 32 << 10
-"""Bytes. Smaller blocks cost time to check, larger ones bytes that nobody asked for. A guess."""
-
-_RECORD: Final = struct.Struct("<III")
+_RECORD: Final = 12  # bytes, of each block
 _OVERHEAD: Final = 8 << 10  # bytes that the two files of an object may take beyond their blocks
 _RESERVED_AT_ONCE: Final = 8 << 20
 _MOST_WAITING: Final = 16 << 20
 """Bytes that may wait to be written. What comes when there are as many is not kept."""
 
-_OPEN_ENTRIES: Final = 128
 _THREADS: Final = 4
+NO_FILES: Final = "-"
 _MARK: Final = "headrace cache 1\n"
 _MARKED: Final = "CACHE"  # the file with the mark
 _USAGE: Final = "usage"
@@ -89,63 +85,18 @@ def check_cache(
     return None if size is None else parse_bytes(size, f"{name}_size")
 
 
-@dataclass(frozen=True, slots=True)
-class CachedRange:
-    """What the cache has of a range, and what is to be fetched.
-
-    Attributes
-    ----------
-    offset, count : int
-        The range.
-    start, stop : int
-        Bytes of the object to fetch; empty if the cache has all.
-    pieces : list of (int, memoryview)
-        What the cache has: offset in the object, and bytes.
-    """
-
-    offset: int
-    count: int
-    start: int
-    stop: int
-    pieces: list[tuple[int, memoryview]]
-
-    @property
-    def cached_bytes(self) -> int:
-        """Bytes of the range that need not be fetched."""
-        low, high = max(self.start, self.offset), min(self.stop, self.offset + self.count)
-        return self.count - max(0, high - low)
-
-    def join(self, fetched: Data) -> Data:
-        """Return the bytes of the range, with those that were fetched."""
-        if self.start <= self.offset and self.offset + self.count <= self.stop:
-            begin = self.offset - self.start
-            return memoryview(fetched)[begin : begin + self.count]
-        if self.start == self.stop and len(self.pieces) == 1:
-            at, piece = self.pieces[0]
-            return piece[self.offset - at : self.offset - at + self.count]
-        whole = bytearray(self.count)
-        for at, piece in [*self.pieces, (self.start, memoryview(fetched))]:
-            low, high = max(at, self.offset), min(at + len(piece), self.offset + self.count)
-            if low < high:
-                part = memoryview(piece)[low - at : high - at]
-                whole[low - self.offset : high - self.offset] = part
-        return whole
+def files_name(url: str, size: int, version: str | None) -> str:
+    """Return the name of the files of an object: hashes of its address, and of what it is."""
+    if not version:
+        return NO_FILES
+    address, content = (
+        hashlib.sha256(one.encode()).hexdigest()[:32] for one in (url, f"{version} {size}")
+    )
+    return f"{address}-{content}"
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """One object: descriptors, and the blocks that are there, with their checksums."""
-
-    data: int
-    records: int
-    blocks: dict[int, int]
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    users: int = 0
-    dropped: bool = False
-
-    def close(self) -> None:
-        os.close(self.data)
-        os.close(self.records)
+def _files_of(key: str) -> str:
+    return key.split(" ", 3)[2]
 
 
 class DiskCache:
@@ -160,8 +111,8 @@ class DiskCache:
 
     Attributes
     ----------
-    problem : str or None
-        Why nothing more is kept, once the disk has failed.
+    files : _kernel.BlockFiles
+        What native readers read from.
 
     Raises
     ------
@@ -177,11 +128,8 @@ class DiskCache:
             )
         self._folder = Path(folder)
         self._size = size
-        self.problem: str | None = None
         self._lock = threading.Lock()
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._left = 0  # reserved and not written
-        self._full = False
         self._waiting_bytes = 0
         self._closed = False
         try:
@@ -192,6 +140,8 @@ class DiskCache:
                 f"The disk cache {str(folder)!r} cannot be used ({why}): give a folder on a local "
                 "disk that can be written."
             ) from error
+        self.files = _kernel.BlockFiles(str(self._folder))
+        self._error: OSError | None = None
         self._executor = ThreadPoolExecutor(_THREADS, "headrace-cache")
 
     def __repr__(self) -> str:
@@ -200,23 +150,35 @@ class DiskCache:
     @property
     def admits(self) -> bool:
         """Whether more blocks may be kept."""
-        return not self._full and self.problem is None
+        return self.files.admits
 
-    async def find(self, url: str, version: str, size: int, offset: int, count: int) -> CachedRange:
-        """Return what the cache has of a range of an object of `size` bytes."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._executor, self._find, url, version, size, offset, count
+    @property
+    def problem(self) -> str | None:
+        """Why nothing more is kept, once the disk has failed."""
+        error = self._error
+        if error is None and self.files.error:
+            error = OSError(self.files.error, os.strerror(self.files.error))
+        if error is None:
+            return None
+        return (
+            f"the disk cache {str(self._folder)!r} cannot be used "
+            f"({error.strerror or error}): nothing more is kept in it."
         )
 
-    def keep(self, url: str, version: str, size: int, offset: int, data: Data) -> None:
-        """Write what is whole blocks of bytes that were fetched, in another thread."""
-        if not self.admits or self._waiting_bytes + len(data) > _MOST_WAITING:
+    def keep(self, key: str, offset: int, data: Data) -> None:
+        """Write what is whole blocks of bytes that were fetched, in another thread.
+
+        `key` is that of the object in a `FetchedStore`. Nothing is kept of an object without a
+        version.
+        """
+        view = memoryview(data)
+        waiting = self._waiting_bytes + len(view)
+        if not self.admits or waiting > _MOST_WAITING or _files_of(key) == NO_FILES:
             return
         with self._lock:
-            self._waiting_bytes += len(data)
+            self._waiting_bytes += len(view)
         try:
-            self._executor.submit(self._keep, url, version, size, offset, memoryview(data))
+            self._executor.submit(self._keep, key, offset, view)
         except RuntimeError:  # closed
             return
 
@@ -226,9 +188,7 @@ class DiskCache:
             return
         self._closed = True
         self._executor.shutdown(wait=True)
-        for entry in self._entries.values():
-            entry.close()
-        self._entries.clear()
+        self.files.close()
         with contextlib.suppress(OSError), self._usage() as usage:
             usage.used -= self._left
             usage.open -= 1
@@ -236,176 +196,41 @@ class DiskCache:
 
     # In threads
 
-    def _find(self, url: str, version: str, size: int, offset: int, count: int) -> CachedRange:
-        first, last = offset // BLOCK, (offset + count - 1) // BLOCK
-        blocks = range(first, last + 1)
-        pieces: list[tuple[int, memoryview]] = []
-        missing: list[int] = []
+    def _keep(self, key: str, offset: int, data: memoryview) -> None:
         try:
-            with self._entry(url, version, size, create=False) as entry:
-                if entry is None:
-                    missing = [*blocks]
-                else:
-                    pieces, missing = self._read(entry, blocks, size)
+            if self.files.open(key) or self._create(key):
+                reserved = blocks = 0
+                for size in self.files.absent_blocks(key, offset, len(data)):
+                    if not self._reserve(size + _RECORD):
+                        break
+                    reserved += size + _RECORD
+                    blocks += 1
+                written = self.files.write(key, offset, data, blocks)
+                with self._lock:
+                    self._left += reserved - written
         except OSError as error:
-            self._note(error)
-            return CachedRange(offset, count, offset, offset + count, [])
-        if not missing:
-            return CachedRange(offset, count, 0, 0, pieces)
-        start, stop = missing[0] * BLOCK, min(size, (missing[-1] + 1) * BLOCK)
-        if not self.admits:
-            start, stop = max(start, offset), min(stop, offset + count)
-        return CachedRange(offset, count, start, stop, pieces)
-
-    def _read(
-        self, entry: _Entry, blocks: range, size: int
-    ) -> tuple[list[tuple[int, memoryview]], list[int]]:
-        """Return the bytes of blocks that are there and right, joined, and the other blocks."""
-        checksums = [entry.blocks.get(block) for block in blocks]
-        if None in checksums and not any(checksums):
-            return [], [*blocks]
-        begin, stop = blocks.start * BLOCK, min(size, blocks.stop * BLOCK)
-        whole = memoryview(bytearray(stop - begin))
-        try:
-            got = os.preadv(entry.data, [whole], begin)  # once: holes cost little
-        except OSError:
-            return [], [*blocks]
-        pieces: list[tuple[int, memoryview]] = []
-        missing: list[int] = []
-        joined = 0  # bytes of the piece that is being joined
-        for block, checksum in zip(blocks, checksums, strict=True):
-            at = block * BLOCK - begin
-            count = min(BLOCK, stop - begin - at)
-            is_right = (
-                checksum is not None
-                and at + count <= got
-                and zlib.crc32(whole[at : at + count]) == checksum
-            )
-            if is_right:
-                joined += count
-                continue
-            missing.append(block)
-            entry.blocks.pop(block, None)
-            if joined:
-                pieces.append((begin + at - joined, whole[at - joined : at]))
-            joined = 0
-        if joined:
-            pieces.append((stop - joined, whole[len(whole) - joined :]))
-        return pieces, missing
-
-    def _keep(self, url: str, version: str, size: int, offset: int, data: memoryview) -> None:
-        try:
-            with self._entry(url, version, size, create=True) as entry:
-                if entry is not None:
-                    self._write(entry, size, offset, data)
-        except OSError as error:
-            self._note(error)
+            self._error = self._error or error
+            self.files.stop_admitting()
         finally:
             with self._lock:
                 self._waiting_bytes -= len(data)
 
-    def _note(self, error: OSError) -> None:
-        self.problem = (
-            f"the disk cache {str(self._folder)!r} cannot be used "
-            f"({error.strerror or error}): nothing more is kept in it."
-        )
-
-    def _write(self, entry: _Entry, size: int, offset: int, data: memoryview) -> None:
-        stop = offset + len(data)
-        for block in range(-(-offset // BLOCK), -(-stop // BLOCK)):
-            at = block * BLOCK
-            count = min(BLOCK, size - at)
-            if at + count > stop:
-                break
-            with entry.lock:
-                if block in entry.blocks:
-                    continue
-                if not self._reserve(count + _RECORD.size):
-                    return
-                piece = data[at - offset : at - offset + count]
-                if os.pwrite(entry.data, piece, at) != count:
-                    raise OSError(28, "No space left on device")
-                checksum = zlib.crc32(piece)
-                check = zlib.crc32(struct.pack("<II", block, checksum))
-                # One call: with O_APPEND, records of several processes do not mix.
-                os.write(entry.records, _RECORD.pack(block, checksum, check))
-                entry.blocks[block] = checksum
-
-    # Objects
-
-    @contextlib.contextmanager
-    def _entry(self, url: str, version: str, size: int, *, create: bool) -> Iterator[_Entry | None]:
-        """Open an object's files, or take those that are open."""
-        address = hashlib.sha256(url.encode()).hexdigest()[:32]
-        name = f"{address}-{hashlib.sha256(f'{version} {size}'.encode()).hexdigest()[:32]}"
+    def _create(self, key: str) -> bool:
+        """Make the files of an object that has none, and remove those of its other versions."""
+        name = _files_of(key)
         with self._lock:
-            entry = self._entries.get(name)
-            if entry is None:
-                entry = self._open(address, name, create=create)
-                if entry is None:
-                    found = False
-                else:
-                    found = True
-                    self._entries[name] = entry
-            else:
-                found = True
-            if found and entry is not None:
-                self._entries.move_to_end(name)
-                entry.users += 1
-                self._drop_idle()
-        try:
-            yield entry
-        finally:
-            if entry is not None:
-                with self._lock:
-                    entry.users -= 1
-
-    def _drop_idle(self) -> None:
-        for name, entry in list(self._entries.items()):
-            if len(self._entries) <= _OPEN_ENTRIES:
-                break
-            if not entry.users:
-                del self._entries[name]
-                entry.close()
-
-    def _open(self, address: str, name: str, *, create: bool) -> _Entry | None:
-        folder = self._folder / name[:3]
-        data, records = folder / f"{name}.data", folder / f"{name}.blocks"
-        flags = os.O_RDWR | os.O_CLOEXEC
-        if not records.exists():
-            if not create or not self._reserve_locked(_OVERHEAD):
-                return None
+            if self.files.open(key):  # another thread was faster
+                return True
+            if not self._reserve_locked(_OVERHEAD):
+                return False
+            folder = self._folder / name[:3]
             folder.mkdir(exist_ok=True)
-            self._remove_other_versions(folder, address, name)
-        if create:
-            flags |= os.O_CREAT
-        try:
-            data_descriptor = os.open(data, flags, 0o666)
-        except FileNotFoundError:
-            return None
-        try:
-            descriptor = os.open(records, flags | os.O_APPEND, 0o666)
-        except FileNotFoundError:
-            os.close(data_descriptor)
-            return None
-        except BaseException:
-            os.close(data_descriptor)
-            raise
-        return _Entry(data_descriptor, descriptor, self._read_records(descriptor))
+            self._remove_other_versions(folder, name)
+            return self.files.open(key, create=True)
 
-    def _read_records(self, descriptor: int) -> dict[int, int]:
-        content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-        if len(content) % _RECORD.size:  # a record that was torn: those behind it are shifted
-            os.ftruncate(descriptor, len(content) - len(content) % _RECORD.size)
-        whole = len(content) // _RECORD.size * _RECORD.size
-        return {
-            block: checksum
-            for block, checksum, check in _RECORD.iter_unpack(content[:whole])
-            if check == zlib.crc32(struct.pack("<II", block, checksum))
-        }
-
-    def _remove_other_versions(self, folder: Path, address: str, name: str) -> None:
+    def _remove_other_versions(self, folder: Path, name: str) -> None:
         freed = 0
+        address = name.partition("-")[0]
         for path in folder.glob(f"{address}-*"):
             if path.stem != name:
                 with contextlib.suppress(FileNotFoundError):  # another process was faster
@@ -432,7 +257,7 @@ class DiskCache:
                         self._left += more
                         break
                 else:
-                    self._full = True
+                    self.files.stop_admitting()
                     return False
         self._left -= count
         return True

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from headrace import _kernel
 from headrace.errors import CatalogError, StoreError
 from headrace.failures import Code
+from headrace.storage._cache import files_name
 from headrace.storage._errors import StoreProblem, describe_store_error
 from headrace.storage._loop import ClientLoop
 from headrace.storage._places import Place
@@ -72,12 +73,12 @@ def object_key(url: str, size: int, version: str | None, source: int = 0) -> str
 
     `source` is the number of its `Stores` among those of the fetcher.
     """
-    return f"{size} {source} {version or ''}\n{url}"
+    return f"{size} {source} {files_name(url, size, version)} {version or ''}\n{url}"
 
 
 def _parse_key(key: str) -> tuple[str, int, int, str | None]:
     head, _, url = key.partition("\n")
-    size, source, version = head.split(" ", 2)
+    size, source, _, version = head.split(" ", 3)
     return url, int(size), int(source), version or None
 
 
@@ -96,7 +97,7 @@ class FetchCounts:
     retries : int
         Requests that were repeated.
     cached_bytes : int
-        Taken from the disk cache.
+        Read from the disk cache.
     in_flight, most_in_flight : int
         Requests.
     """
@@ -183,8 +184,6 @@ class Fetcher:
     ----------
     store : _kernel.FetchedStore
         What native readers read from.
-    counts : FetchCounts
-        What was fetched so far.
     """
 
     def __init__(
@@ -198,13 +197,14 @@ class Fetcher:
         cache: DiskCache | None = None,
     ) -> None:
         _check_not_forked()
-        self.store = _kernel.FetchedStore(cached_bytes, ahead)
-        self.counts = FetchCounts()
+        self._files = None if cache is None else cache.files
+        self.store = _kernel.FetchedStore(cached_bytes, ahead, self._files)
+        self._counts = FetchCounts()
         self._in_order = threading.Lock()  # the loop hears of ranges in the order of the store
         self._core = _Core(
             stores,
             self.store,
-            self.counts,
+            self._counts,
             fetches=fetches,
             planned_bytes=planned_bytes,
             stall_timeout_s=stall_timeout_s or STALL_TIMEOUT_S,
@@ -212,6 +212,13 @@ class Fetcher:
         )
         self._finalizer = weakref.finalize(self, self._core.close)
         self._core.start()
+
+    @property
+    def counts(self) -> FetchCounts:
+        """What was fetched so far."""
+        if self._files is not None:
+            self._counts.cached_bytes = self._files.bytes_read
+        return self._counts
 
     @property
     def limit(self) -> int:
@@ -436,7 +443,7 @@ class _Core:
     async def _fetch(self, key: str, offset: int, count: int, *, limited: bool) -> None:
         url, size, source, version = _parse_key(key)
         try:
-            answer = await self._try(source, url, offset, count, version, size)
+            answer = await self._ask(source, url, offset, count, version, size)
         except Exception as error:
             # A defect of a client: a reader that waits must not wait for ever.
             reason = f"fetching failed ({type(error).__name__})"
@@ -447,11 +454,13 @@ class _Core:
         if isinstance(answer, StoreProblem):
             self._store.fail(key, offset, answer.code, answer.message)
         else:
+            if self.cache is not None:
+                self.cache.keep(key, offset, answer.data)
             self._store.give(key, offset, count, answer.data)
 
     async def _fetch_head(self, url: str, count: int, use: Callable[[Any], None]) -> None:
         try:
-            answer = await self._try(0, url, 0, count, None, None)
+            answer = await self._ask(0, url, 0, count, None, None)
         except BaseException:
             use(StoreProblem(Code.IO, "fetching was ended"))
             raise
@@ -463,11 +472,10 @@ class _Core:
             info = answer.info
             key = object_key(url, info.size, info.version)
             held = min(count, info.size)
-            if self.cache is not None and info.version is not None:
-                self.cache.keep(url, info.version, info.size, 0, memoryview(answer.data))
+            if self.cache is not None:
+                self.cache.keep(key, 0, answer.data)
             if held:
-                self._store.expect(key, 0, held, max(1, held))
-                self._store.give(key, 0, held, answer.data)
+                self._store.hold(key, 0, held, answer.data)
             use(info)
 
     def _end_request(self, *, limited: bool) -> None:
@@ -476,7 +484,7 @@ class _Core:
         if not self._closed:
             self._fill()
 
-    async def _try(
+    async def _ask(
         self,
         source: int,
         url: str,
@@ -485,38 +493,11 @@ class _Core:
         version: str | None,
         size: int | None,
     ) -> FetchedBytes | StoreProblem:
-        """Fetch bytes, from the cache or the store, and try again where that may help."""
+        """Ask the store, again and again where that may help."""
         try:
             client, name = self._stores[source].locate(url)
         except (StoreError, CatalogError) as error:
             return StoreProblem(Code.IO, str(error))
-        cache, found = self.cache, None
-        if cache is not None and size is not None and version is not None:
-            found = await cache.find(url, version, size, offset, count)
-            self._counts.cached_bytes += found.cached_bytes
-            if found.start == found.stop:
-                data: Any = found.join(b"")
-                return FetchedBytes(data, ObjectInfo(name, size, version))
-            offset, count = found.start, found.stop - found.start
-        answer = await self._ask(client, name, offset, count, version, size)
-        if isinstance(answer, StoreProblem) or cache is None or found is None:
-            return answer
-        assert size is not None
-        assert version is not None
-        cache.keep(url, version, size, offset, memoryview(answer.data))
-        data = found.join(memoryview(answer.data))
-        return FetchedBytes(data, answer.info)
-
-    async def _ask(
-        self,
-        client: Client,
-        name: str,
-        offset: int,
-        count: int,
-        version: str | None,
-        size: int | None,
-    ) -> FetchedBytes | StoreProblem:
-        """Ask the store, again and again where that may help."""
         deadline = self.loop.time() + self._stall_timeout_s
         problem = StoreProblem(Code.STALLED, "the store did not answer in time", temporary=True)
         for tries in range(_MOST_TRIES):

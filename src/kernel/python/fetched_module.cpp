@@ -1,4 +1,4 @@
-// Binds FetchedStore: bytes that Python fetches, and native readers wait for.
+// Binds FetchedStore: bytes that Python fetches, and native readers wait for; and BlockFiles: its disk cache.
 #include <Python.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/pair.h>
@@ -14,6 +14,7 @@
 
 #include "python/bindings.h"
 #include "python/without_gil.h"
+#include "sources/block_files.h"
 #include "sources/byte_range.h"
 #include "sources/decode_error.h"
 #include "sources/fetched_store.h"
@@ -55,6 +56,30 @@ auto plain(const PyFetchedStore& self) {
   return (self.get().*Method)();
 }
 
+struct PyBlockFiles {
+  std::shared_ptr<BlockFiles> plain;
+};
+
+// As FetchedStore, the size of an object is the first word of its key.
+std::vector<int64_t> absent_blocks(const PyBlockFiles& self, const std::string& key, int64_t offset, int64_t count) {
+  const WithoutGil released;
+  return self.plain->absent_blocks(key, object_size(key), {offset, offset + count});
+}
+
+int64_t write_blocks(const PyBlockFiles& self, const std::string& key, int64_t offset, const nb::object& data,
+                     int64_t blocks) {
+  Py_buffer view;
+  if (PyObject_GetBuffer(data.ptr(), &view, PyBUF_SIMPLE) != 0) throw nb::python_error();
+  int64_t written;
+  {
+    const WithoutGil released;
+    written = self.plain->write(key, object_size(key), {offset, offset + view.len},
+                                static_cast<const char*>(view.buf), blocks);
+  }
+  PyBuffer_Release(&view);
+  return written;
+}
+
 nb::object read_some(const PyFetchedStore& self, const std::string& key, int64_t offset, int64_t count) {
   if (count < 0) throw std::invalid_argument("count must not be negative");
   std::string data;
@@ -85,22 +110,58 @@ std::vector<std::pair<int64_t, int64_t>> find_byte_ranges(const nb::bytes& seek_
 }  // namespace
 
 void bind_fetched(nb::module_& m) {
+  nb::class_<PyBlockFiles>(m, "BlockFiles")
+      .def(
+          "__init__",
+          [](PyBlockFiles* self, const std::string& folder) {
+            new (self) PyBlockFiles{std::make_shared<BlockFiles>(folder)};
+          },
+          "folder"_a)
+      .def(
+          "open",
+          [](const PyBlockFiles& self, const std::string& key, bool create) {
+            const WithoutGil released;
+            return self.plain->open(key, object_size(key), create);
+          },
+          "key"_a, "create"_a = false)
+      .def("absent_blocks", &absent_blocks, "key"_a, "offset"_a, "count"_a)
+      .def("write", &write_blocks, "key"_a, "offset"_a, "data"_a, "blocks"_a)
+      .def("stop_admitting", [](const PyBlockFiles& self) { self.plain->stop_admitting(); })
+      .def("close",
+           [](const PyBlockFiles& self) {
+             const WithoutGil released;
+             self.plain->close();
+           })
+      .def_prop_ro("admits", [](const PyBlockFiles& self) { return self.plain->admits(); })
+      .def_prop_ro("error", [](const PyBlockFiles& self) { return self.plain->error(); })
+      .def_prop_ro("bytes_read", [](const PyBlockFiles& self) { return self.plain->bytes_read(); });
   using Store = PyFetchedStore;
   nb::class_<Store, PyByteStore>(m, "FetchedStore")
       .def(
           "__init__",
-          [](Store* self, int64_t cached_bytes, int64_t ahead) {
-            new (self) Store{{std::make_shared<FetchedStore>(cached_bytes, ahead)}};
+          [](Store* self, int64_t cached_bytes, int64_t ahead, const PyBlockFiles* files) {
+            new (self) Store{{std::make_shared<FetchedStore>(cached_bytes, ahead, files ? files->plain : nullptr)}};
           },
-          "cached_bytes"_a, "ahead"_a)
+          "cached_bytes"_a, "ahead"_a, "files"_a = nb::none())
       .def(
           "expect",
           [](const Store& self, const std::string& key, int64_t offset, int64_t count, int64_t most,
              bool keep) {
             if (most < 1) throw std::invalid_argument("most must be at least 1");
-            return as_list(self.get().expect(key, {offset, count}, most, keep));
+            std::vector<FetchedStore::Range> parts;
+            {
+              const WithoutGil released;  // it looks into files
+              parts = self.get().expect(key, {offset, count}, most, keep);
+            }
+            return as_list(parts);
           },
           "key"_a, "offset"_a, "count"_a, "most"_a, "keep"_a = false)
+      .def(
+          "hold",
+          [](const Store& self, const std::string& key, int64_t offset, int64_t count, const nb::object& data) {
+            self.get().hold(key, {offset, count}, borrow(data, count));
+          },
+          "key"_a, "offset"_a, "count"_a, "data"_a)
       .def(
           "release",
           [](const Store& self, const std::string& key, int64_t offset, int64_t count) {

@@ -24,6 +24,7 @@
 #include "sources/place.h"
 #include "sources/wav_layout.h"
 #ifndef _WIN32
+#include "sources/crc32.h"
 #include "sources/flac_file.h"
 #endif
 
@@ -156,6 +157,12 @@ void bind_testing(nb::module_& m) {
   m.def("wav_layout", &wav_layout, "file"_a);
 #ifndef _WIN32
   m.def("flac_spans", &flac_spans, "file"_a, "spans"_a, "frames"_a = nb::none());
+  m.def(
+      "crc32",
+      [](const nb::bytes& data, uint32_t checksum, bool portable) {
+        return (portable ? crc32_portable : crc32)(data.c_str(), data.size(), checksum);
+      },
+      "data"_a, "checksum"_a = 0, "portable"_a = false);
 #endif
 }
 

@@ -26,7 +26,9 @@ double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-int64_t size_in(const std::string& key) {
+}  // namespace
+
+int64_t object_size(const std::string& key) {
   int64_t size = 0;
   size_t i = 0;
   for (; i < key.size() && i < 18 && key[i] >= '0' && key[i] <= '9'; ++i) size = size * 10 + (key[i] - '0');
@@ -35,21 +37,21 @@ int64_t size_in(const std::string& key) {
   return size;
 }
 
-}  // namespace
-
 double store_wait_s() { return waited_s; }
 
 class FetchedBytes : public Bytes {
  public:
   FetchedBytes(std::shared_ptr<FetchedStore> store, std::string key)
-      : store_(std::move(store)), key_(std::move(key)), size_(size_in(key_)) {}
+      : store_(std::move(store)), key_(std::move(key)), size_(object_size(key_)) {}
   int64_t size() const override { return size_; }
   int64_t read(int64_t offset, void* to, int64_t count) const override {
     if (offset < 0 || offset >= size_ || count <= 0) return 0;
     return store_->read(key_, size_, offset, static_cast<char*>(to), std::min(count, size_ - offset), &stream_);
   }
 
-  int64_t ready(int64_t offset, int64_t count) const override { return store_->ready(key_, offset, count); }
+  int64_t ready(int64_t offset, int64_t count) const override {
+    return store_->ready(key_, size_, offset, count);
+  }
 
  private:
   std::shared_ptr<FetchedStore> store_;
@@ -58,8 +60,8 @@ class FetchedBytes : public Bytes {
   mutable FetchedStore::Stream stream_;
 };
 
-FetchedStore::FetchedStore(int64_t cached_bytes, int64_t ahead)
-    : cached_bytes_(cached_bytes), ahead_(std::max(ahead, FIRST)), process_(getpid()) {
+FetchedStore::FetchedStore(int64_t cached_bytes, int64_t ahead, std::shared_ptr<BlockFiles> files)
+    : cached_bytes_(cached_bytes), ahead_(std::max(ahead, FIRST)), files_(std::move(files)), process_(getpid()) {
   if (::pipe(pipe_) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
   for (const int end : pipe_) {
     ::fcntl(end, F_SETFD, FD_CLOEXEC);
@@ -96,20 +98,22 @@ void FetchedStore::notify(const std::string& key, int64_t offset, const Extent& 
   }
 }
 
-// Ask for [offset, stop) and `before` bytes before it, up to what is there or under way already.
-FetchedStore::Extents::iterator FetchedStore::ask(const std::string& key, Extents& extents, int64_t offset,
-                                                  int64_t stop, int64_t before) {
+// Ask for [offset, stop) and `before` bytes before it, up to what is there or under way already. The byte at `offset`
+// is not.
+void FetchedStore::ask(const std::string& key, Extents& extents, int64_t size, int64_t offset, int64_t stop,
+                       int64_t before) {
+  BlockFiles::Span wanted{std::max<int64_t>(0, offset - before), stop};
+  if (files_) wanted = files_->gap(key, size, offset, wanted);
   const auto next = extents.lower_bound(offset);
-  if (next != extents.end()) stop = std::min(stop, next->first);
+  if (next != extents.end()) wanted.end = std::min(wanted.end, next->first);
   const auto last = next == extents.begin() ? extents.end() : std::prev(next);
   const int64_t free = last == extents.end() ? 0 : last->first + last->second.count;
-  offset = std::max(free, offset - before);
+  wanted.begin = std::max(free, wanted.begin);
   Extent extent;
-  extent.count = stop - offset;
+  extent.count = wanted.end - wanted.begin;
   extent.on_demand = extent.urgent = true;
-  const auto it = extents.emplace_hint(next, offset, std::move(extent));
-  notify(key, offset, it->second);
-  return it;
+  const auto it = extents.emplace_hint(next, wanted.begin, std::move(extent));
+  notify(key, it->first, it->second);
 }
 
 // Ask for what a reader wants at `at`. One that goes on from its last miss gets more each time.
@@ -126,7 +130,7 @@ void FetchedStore::ask_for_miss(const std::string& key, Extents& extents, int64_
   else
     stream->unit = std::min(stream->unit * GROWTH, ahead_);
   stream->asked_to = std::min(size, at + std::max(count, stream->unit));
-  ask(key, extents, at, stream->asked_to, goes_on ? 0 : BEFORE);
+  ask(key, extents, size, at, stream->asked_to, goes_on ? 0 : BEFORE);
 }
 
 int64_t FetchedStore::read(const std::string& key, int64_t size, int64_t offset, char* to, int64_t count,
@@ -136,10 +140,28 @@ int64_t FetchedStore::read(const std::string& key, int64_t size, int64_t offset,
                       "a forked process cannot read from a store: start it by \"spawn\" or \"forkserver\"");
   std::vector<Data> dropped;  // released after the lock
   std::unique_lock<std::mutex> lock(mutex_);
-  int64_t done = 0;
+  int64_t done = 0, not_in_files = -1;
   while (done < count) {
     check_open();
     const int64_t at = offset + done;
+    if (files_ && at != not_in_files) {
+      int64_t stop = offset + count;  // or where bytes are held or under way
+      const auto object = objects_.find(key);
+      if (object != objects_.end()) {
+        if (find(object->second, at) != object->second.end())
+          stop = at;
+        else if (const auto next = object->second.lower_bound(at); next != object->second.end())
+          stop = std::min(stop, next->first);
+      }
+      if (at < stop) {
+        lock.unlock();
+        const int64_t some = files_->read(key, size, at, to + done, stop - at, &stream->block);
+        lock.lock();
+        done += some;
+        if (some == 0) not_in_files = at;
+        continue;
+      }
+    }
     Extents& extents = objects_[key];
     auto it = find(extents, at);
     if (it == extents.end()) {
@@ -151,7 +173,8 @@ int64_t FetchedStore::read(const std::string& key, int64_t size, int64_t offset,
       const int64_t from = stream->asked_to;
       stream->unit = std::min(stream->unit * GROWTH, ahead_);
       stream->asked_to = std::min(size, from + stream->unit);
-      if (find(extents, from) == extents.end()) ask(key, extents, from, stream->asked_to);
+      if (find(extents, from) == extents.end() && !(files_ && files_->ready(key, size, from, 1)))
+        ask(key, extents, size, from, stream->asked_to);
     }
     Extent& extent = it->second;
     if (!extent.data && !extent.failed) {
@@ -193,34 +216,68 @@ void FetchedStore::hint(const std::string& key, int64_t run) {
     hints_.erase(key);
 }
 
-int64_t FetchedStore::ready(const std::string& key, int64_t offset, int64_t count) {
-  const std::lock_guard<std::mutex> guard(mutex_);
-  const auto object = objects_.find(key);
-  if (object == objects_.end()) return 0;
+int64_t FetchedStore::ready(const std::string& key, int64_t size, int64_t offset, int64_t count) {
   int64_t at = offset;
-  for (auto it = find(object->second, offset);
-       it != object->second.end() && it->first <= at && at < offset + count; ++it)
-    at = it->first + it->second.count;
+  while (at < offset + count) {
+    const int64_t before = at;
+    {
+      const std::lock_guard<std::mutex> guard(mutex_);
+      const auto object = objects_.find(key);
+      if (object != objects_.end()) {
+        for (auto it = find(object->second, at);
+             it != object->second.end() && it->first <= at && at < offset + count; ++it)
+          at = it->first + it->second.count;
+      }
+    }
+    if (files_ && at < offset + count) at += files_->ready(key, size, at, offset + count - at);
+    if (at == before) break;
+  }
   return std::min(count, at - offset);
 }
 
 std::vector<FetchedStore::Range> FetchedStore::expect(const std::string& key, Range range, int64_t most,
                                                       bool keep) {
-  const int64_t stop = std::min(range.offset + range.count, size_in(key));
+  const int64_t size = object_size(key), stop = std::min(range.offset + range.count, size);
+  std::vector<Range> wanted;
+  if (range.offset < 0 || range.offset >= stop) return wanted;
+  BlockFiles::Span absent{range.offset, stop};
+  if (files_) absent = files_->absent(key, size, absent);
+  return announce(key, {range.offset, stop - range.offset}, absent, most, keep);
+}
+
+void FetchedStore::hold(const std::string& key, Range range, const Data& data) {
+  for (const Range& part : announce(key, range, {range.offset, range.offset + range.count}, range.count, false))
+    give(key, part, Data(data, data.get() + (part.offset - range.offset)));
+}
+
+// A use of a range, of which `absent` has to be fetched where it is not held.
+std::vector<FetchedStore::Range> FetchedStore::announce(const std::string& key, Range range, BlockFiles::Span absent,
+                                                        int64_t most, bool keep) {
+  const int64_t size = object_size(key), stop = range.offset + range.count;
   std::vector<Range> wanted;
   const std::lock_guard<std::mutex> guard(mutex_);
-  if (closed_ || range.offset < 0 || range.offset >= stop) return wanted;
+  if (closed_) return wanted;
   Extents& extents = objects_[key];
   for (int64_t at = range.offset; at < stop;) {
     auto it = find(extents, at);
     if (it == extents.end()) {
       const auto next = extents.lower_bound(at);
-      const int64_t gap = std::min(stop, next == extents.end() ? stop : next->first) - at;
+      const int64_t free_to = next == extents.end() ? size : next->first;
+      if (at < absent.begin || at >= absent.end) {  // it is in files
+        at = std::min(free_to, at < absent.begin ? absent.begin : stop);
+        continue;
+      }
+      // Whole blocks, though they begin before the range or end behind it.
+      int64_t begin = at;
+      if (at == range.offset) {
+        const auto last = next == extents.begin() ? extents.end() : std::prev(next);
+        begin = std::max(last == extents.end() ? 0 : last->first + last->second.count, absent.begin);
+      }
       Extent extent;
-      extent.count = std::min(gap, most);
+      extent.count = std::min(std::min(free_to, absent.end) - begin, std::max(most, at + 1 - begin));
       extent.keep = keep;
-      it = extents.emplace_hint(next, at, std::move(extent));
-      wanted.push_back({at, it->second.count});
+      it = extents.emplace_hint(next, begin, std::move(extent));
+      wanted.push_back({begin, it->second.count});
     }
     Extent& extent = it->second;
     if (extent.listed) {  // not dropped until it is released
@@ -231,6 +288,7 @@ std::vector<FetchedStore::Range> FetchedStore::expect(const std::string& key, Ra
     ++extent.uses;
     at = it->first + extent.count;
   }
+  if (extents.empty()) objects_.erase(key);
   return wanted;
 }
 

@@ -2,6 +2,7 @@
 //
 // Readers are native and block until their bytes are there. The event loop is told what is wanted by a
 // descriptor that becomes readable. Bytes come in ranges:
+// - Bytes that `files`, the disk cache, has are read from there by whoever needs them. Nobody is asked for them.
 // - A *planned* range is announced by `expect`, before a reader needs it, and is kept until `release`; with
 //   `keep`, it then stays like a range on demand.
 // - A range *on demand* is what a reader wants and nobody has announced. It is kept until newer ones take its
@@ -33,12 +34,16 @@
 #include <utility>
 #include <vector>
 
+#include "sources/block_files.h"
 #include "sources/place.h"
 
 namespace headrace {
 
 // Seconds that this thread has waited for bytes of any FetchedStore.
 double store_wait_s();
+
+// The size that a key begins with. Throws std::invalid_argument if it does not.
+int64_t object_size(const std::string& key);
 
 class FetchedStore : public ByteStore, public std::enable_shared_from_this<FetchedStore> {
  public:
@@ -56,8 +61,8 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   };
   using Data = std::shared_ptr<const char>;
 
-  // `ahead` is the most that is asked for at once on demand. Throws std::system_error.
-  FetchedStore(int64_t cached_bytes, int64_t ahead);
+  // `ahead` is the most that is asked for at once on demand. `files` may be null. Throws std::system_error.
+  FetchedStore(int64_t cached_bytes, int64_t ahead, std::shared_ptr<BlockFiles> files = nullptr);
   ~FetchedStore() override;
   FetchedStore(const FetchedStore&) = delete;
   FetchedStore& operator=(const FetchedStore&) = delete;
@@ -66,7 +71,10 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   std::unique_ptr<Bytes> open(const std::string& key) override;
 
   // Announce a use of a range. Return the parts of it, each of at most `most` bytes, that the caller has to fetch.
+  // They may begin before it or end behind it, to be whole blocks of the disk cache.
   std::vector<Range> expect(const std::string& key, Range range, int64_t most, bool keep = false);
+  // Announce a use of a range of which the bytes are there, unless they are held already.
+  void hold(const std::string& key, Range range, const Data& data);
   // End a use of a range. Return the planned parts that nobody uses any more, fetched or not.
   std::vector<Ended> release(const std::string& key, Range range);
   // About how many bytes a reader will read in a row, once it has found where to begin; 0 to forget that.
@@ -110,13 +118,14 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
     int64_t unit = 0;       // bytes that are asked for at once
     int64_t misses = 0;     // one behind the other
     bool hinted = false;    // whether `unit` is what a hint says: no more is likely to be needed
+    BlockFiles::LastBlock block;
   };
 
-  int64_t ready(const std::string& key, int64_t offset, int64_t count);
+  int64_t ready(const std::string& key, int64_t size, int64_t offset, int64_t count);
   int64_t read(const std::string& key, int64_t size, int64_t offset, char* to, int64_t count, Stream* stream);
+  std::vector<Range> announce(const std::string& key, Range range, BlockFiles::Span absent, int64_t most, bool keep);
   Extents::iterator find(Extents& extents, int64_t offset);
-  Extents::iterator ask(const std::string& key, Extents& extents, int64_t offset, int64_t stop,
-                        int64_t before = 0);
+  void ask(const std::string& key, Extents& extents, int64_t size, int64_t offset, int64_t stop, int64_t before = 0);
   void ask_for_miss(const std::string& key, Extents& extents, int64_t size, int64_t at, int64_t count,
                     Stream* stream);
   void notify(const std::string& key, int64_t offset, const Extent& extent);
@@ -125,6 +134,7 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   void check_open() const;
 
   const int64_t cached_bytes_, ahead_;
+  const std::shared_ptr<BlockFiles> files_;
   const pid_t process_;
   int pipe_[2];
   mutable std::mutex mutex_;
