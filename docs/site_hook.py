@@ -13,6 +13,10 @@ DOCS = Path(__file__).parent
 _NEEDS = re.compile(r"^```(\w+) [ \w]+$", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)\s]+)\)")
 _COMMANDS = "<!-- commands -->"
+_PICTURE = re.compile(
+    r'<picture>\s*<source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)">\s*'
+    r'<img alt="([^"]+)" src="([^"]+)">\s*</picture>'
+)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -20,6 +24,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     folder = (DOCS / page.file.src_uri).parent
     # Drop the names of the packages that a block needs: only the tests use them.
     markdown = _NEEDS.sub(r"```\1", markdown)
+    # The site's scheme can be chosen, and a browser's preference decides in `<picture>`.
+    markdown = _PICTURE.sub(r"![\2](\3#only-light)![\2](\1#only-dark)", markdown)
     markdown = _LINK.sub(lambda link: _named(link, folder), markdown)
     return markdown.replace(_COMMANDS, _commands()) if _COMMANDS in markdown else markdown
 
