@@ -103,7 +103,7 @@ def test_the_comparison_is_drawn_from_new_results(draw: Any) -> None:
     }
     facts = {"machine": "2 x machine; Python", "workers": 2, "rounds": 3, "date": "2000-01-01"}
 
-    svg = ET.fromstring(draw.compare("light", {**facts, "works": works}).svg())
+    svg = ET.fromstring(draw.charts.compare("light", {**facts, "works": works}).svg())
     words = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
     bars = [float(bar.attrib["width"]) for bar in svg.iter("{http://www.w3.org/2000/svg}rect")]
 
