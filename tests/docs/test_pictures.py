@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,16 +63,17 @@ def test_each_picture_is_shown_in_both_schemes() -> None:
     shown = set()
     for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
         text = page.read_text("utf-8")
-        light = re.findall(r'src="([\w./-]+)-light\.svg"', text)
+        light = re.findall(r'src="([\w./-]+)-light(\.\w+)"', text)
         dark = re.findall(
-            r'<source media="\(prefers-color-scheme: dark\)" srcset="([\w./-]+)-dark\.svg">', text
+            r'<source media="\(prefers-color-scheme: dark\)" srcset="([\w./-]+)-dark(\.\w+)">', text
         )
         assert light == dark
-        for name in light:
-            assert (page.parent / f"{name}-light.svg").exists(), f"{page.name}: {name}"
-        shown |= {Path(name).name for name in light}
+        for name, ending in light:
+            assert (page.parent / f"{name}-light{ending}").exists(), f"{page.name}: {name}"
+            shown.add(Path(name).name)
 
-    assert shown == {file.stem.rpartition("-")[0] for file in _files()}
+    files = [*_files(), *PICTURES.glob("*.png")]
+    assert shown == {file.stem.rpartition("-")[0] for file in files}
 
 
 @pytest.mark.parametrize("file", _files(), ids=lambda file: file.stem)
@@ -110,3 +112,29 @@ def test_the_comparison_is_drawn_from_new_results(draw: Any) -> None:
     assert words[:8] == ["A task", "0.75 x", "Fast", "200", "headrace", "150", "Slow", "50"]
     assert bars == pytest.approx([208, 156, 52], abs=0.1)
     assert "3 fastest of 2 other loaders" in str(words[8])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("browser")  # is skipped without one
+def test_the_card_is_a_photograph_of_the_preview(tmp_path: Path) -> None:
+    """The script photographs a card of the size of the committed one, in two schemes.
+
+    Fonts differ between machines: sizes may differ by a line, and pixels are not compared.
+    """
+    command = [sys.executable, str(PICTURES / "photograph.py"), str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    light, dark = (tmp_path / f"card-{scheme}.png" for scheme in ("light", "dark"))
+
+    for file in (light, dark):
+        width, height = _size(file)
+        expected = _size(PICTURES / file.name)
+        assert width == expected[0]
+        assert height == pytest.approx(expected[1], abs=40)
+    assert light.read_bytes() != dark.read_bytes()
+
+
+def _size(file: Path) -> tuple[int, int]:
+    """Return the width and height of a PNG."""
+    head = file.read_bytes()[:24]
+    assert head.startswith(b"\x89PNG")
+    return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
