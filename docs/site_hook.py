@@ -19,8 +19,16 @@ _PICTURE = re.compile(
 )
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Return a page's Markdown in the form that MkDocs understands."""
+# The search also finds words at the beginning of longer words ("is" in `is_random`), so that the
+# reference, which has most words, would come first. The numbers are tried, not computed.
+_BOOSTS = {"howto": 4.0, "tutorials": 1.5, "explanation": 2.0, "reference": 0.5}
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """Return a page's Markdown in the form that MkDocs understands, and set what finds it."""
+    source = page.file.src_uri
+    page.meta["search"] = {"boost": _BOOSTS.get(source.partition("/")[0], 1.0)}
+    page.meta["tags"] = config["extra"]["search_words"].get(source.removesuffix(".md"), "").split()
     folder = (DOCS / page.file.src_uri).parent
     # Drop the names of the packages that a block needs: only the tests use them.
     markdown = _NEEDS.sub(r"```\1", markdown)
@@ -28,6 +36,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     markdown = _PICTURE.sub(r"![\2](\3#only-light)![\2](\1#only-dark)", markdown)
     markdown = _LINK.sub(lambda link: _named(link, folder), markdown)
     return markdown.replace(_COMMANDS, _commands()) if _COMMANDS in markdown else markdown
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Return a page whose search has a name, for screen readers; the theme gives it none."""
+    dialog = 'data-md-component="search" role="dialog"'
+    return output.replace(dialog, f'{dialog} aria-label="Search"')
 
 
 def _named(link: re.Match[str], folder: Path) -> str:

@@ -9,7 +9,7 @@ import sys
 import tomllib
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from headrace.bench._synthetic import write_archive
 from headrace.cli import _commands as cli
 from headrace.failures import Code
 from tests.codecs.test_ffmpeg import write as encode
-from tests.support.browser import SCREENS, open_page
+from tests.support.browser import SCREENS, accessibility_violations, open_page
 from tests.support.sounds import medley
 
 if TYPE_CHECKING:
@@ -313,3 +313,55 @@ def test_the_site_is_searched_from_disk(site: Path, browser: Browser) -> None:
 
     assert not it.complaints
     assert [url for url in it.requests if url.startswith("http")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("how do I install it", "tutorials/learn"),
+        ("which file formats", "reference/formats"),
+        ("read recordings from S3", "howto/buckets"),
+        ("labels from Raven", "howto/labels"),
+        ("how much memory does it use", "explanation/memory"),
+        ("why is my GPU waiting", "howto/diagnose"),
+        ("how do I resume training after a crash", "howto/resume"),
+        ("corrupt files", "howto/damaged"),
+        ("replace DataLoader", "howto/migrate"),
+        ("run BirdNET on my recordings", "howto/birds"),
+    ],
+)
+def test_the_search_answers_questions_of_new_users(
+    site: Path, browser: Browser, question: str, answer: str
+) -> None:
+    """The page that answers is among the first three that the search finds."""
+    with open_page(browser, site / "index.html") as it:
+        box = it.page.locator(".md-search__input")
+        box.click()
+        box.fill(question)
+        box.press("End")  # a key is what starts the search
+        it.page.locator(".md-search-result__item").nth(2).wait_for()
+        links = it.page.eval_on_selector_all(
+            ".md-search-result__item > a", "links => links.map(link => new URL(link.href).pathname)"
+        )
+
+    found = [Path(link).relative_to(site).with_suffix("") for link in dict.fromkeys(links)]
+    assert Path(answer) in found[:3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("page", ["index", "howto/shuffle"])
+def test_pages_of_the_site_are_accessible_and_fit(
+    site: Path, browser: Browser, page: str, screen: str, scheme: Literal["light", "dark"]
+) -> None:
+    """The start page and a how-to with pictures fit every screen; axe finds nothing serious."""
+    with open_page(browser, site / f"{page}.html", screen, scheme) as it:
+        shown = it.page.locator("article img:visible")
+
+        assert it.overflow() == 0
+        assert shown.count() == 1
+        assert f"-{scheme}.svg" in str(shown.get_attribute("src"))
+        assert not it.complaints  # before axe, which asks for style sheets in vain
+        assert accessibility_violations(it.page) == []
