@@ -69,7 +69,7 @@ def test_neighbours_that_fail_with_one_code_are_one_failure(
 def test_the_table_adds_up(indices: list[tuple[int, Code]], delivered: list[int]) -> None:
     """For each file, expected = delivered + failed, and failed is the sum over the codes."""
     ledger = ledger_of(indices)
-    ledger.count_delivered(np.array(delivered, np.int64), np.full(len(delivered), 7))
+    ledger.count_delivered(np.array(delivered, np.int64), 7 * len(delivered))
 
     table = ledger.table()
 

@@ -117,10 +117,10 @@ class Ledger:
         """Windows that have been delivered or have failed."""
         return self.delivered + self.failed
 
-    def count_delivered(self, recordings: NDArray[np.int64], samples: NDArray[np.int64]) -> None:
-        """Count delivered windows, given the recording and the samples of audio of each."""
+    def count_delivered(self, recordings: NDArray[np.int64], samples: int) -> None:
+        """Count delivered windows, given the recording of each and their samples of audio."""
         self.delivered += len(recordings)
-        self.delivered_samples += int(samples.sum())
+        self.delivered_samples += samples
         self._unadded.append(recordings)
         self._unadded_windows += len(recordings)
         if self._unadded_windows >= _MAX_UNADDED:

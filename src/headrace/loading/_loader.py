@@ -529,20 +529,15 @@ class Loader(Generic[Item_co]):
 
     def _batch(self, result: WorkResult, *, logged: bool) -> Iterator[list[AudioExample | Batch]]:
         """Yield the batch of a work item, unless it is empty: see `_deliveries`."""
-        item, failures = result.item, result.failures
-        recordings = item.rows.recording
-        for row in sorted(failures):
-            self._ledger.count_failed(
-                item.epoch, int(recordings[row]), failures[row], logged=logged
-            )
+        item = result.item
+        for row, failure in sorted(result.failures.items()):
+            recording = int(item.rows.recording[row])
+            self._ledger.count_failed(item.epoch, recording, failure, logged=logged)
         self._position = item.resume_at
         assert result.batch is not None
         batch: list[AudioExample | Batch] = [result.batch]
         result.batch = None
-        samples = item.rows.valid
-        if failed := sorted(failures):
-            recordings, samples = np.delete(recordings, failed), np.delete(samples, failed)
-        self._ledger.count_delivered(recordings, samples)
+        self._ledger.count_delivered(result.delivered, result.delivered_samples)
         if len(batch[0].audio):
             yield batch
 

@@ -7,6 +7,7 @@ fields. Error messages are written from them and are never stored.
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
 from headrace._formatting import brief, format_count
@@ -32,7 +33,7 @@ def make_state(windows: Windows, epoch: int, position: int) -> dict[str, Any]:
     """
     return {
         "version": _VERSION,
-        **windows.identity.to_json(),
+        **pickle.loads(windows.pickled_identity),  # noqa: S301  made by this process
         "epoch": epoch,
         "position": position,
     }

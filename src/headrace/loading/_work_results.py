@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +12,7 @@ from headrace.concurrency import Job, Task
 from headrace.loading._collate import collate, make_examples
 from headrace.loading._reader import GroupResult
 from headrace.loading._state import make_state
+from headrace.observe import ReadTotals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +47,14 @@ class WorkResult:
         Set once all groups have been read; None for single examples.
     examples : list of AudioExample
         Single examples, the first one last: set once all groups have been read.
+    failures : dict of int to Failure
+        The failures by row of the work item: set once all groups have been read.
+    delivered : ndarray of int64
+        Recordings of the windows that have not failed: set once all groups have been read.
+    delivered_samples : int
+        Samples of audio in these windows.
+    totals : ReadTotals
+        Sums of the groups' timings: set last.
     rereads : dict of int to ndarray, or list of ndarray
         For each group whose read has stalled, by its first row: the memory it is read into again.
         The stalled read may still write to `memory`.
@@ -57,16 +65,23 @@ class WorkResult:
     results: list[GroupResult] = field(default_factory=list)
     batch: Batch | None = None
     examples: list[AudioExample] = field(default_factory=list)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    delivered: NDArray[np.int64] = field(init=False)
+    delivered_samples: int = 0
+    totals: ReadTotals = field(default_factory=ReadTotals)
     rereads: dict[int, NDArray[Any] | list[NDArray[Any]]] = field(default_factory=dict)
 
-    @cached_property
-    def failures(self) -> dict[int, Failure]:
-        """The failures by row of the work item. Read only after all groups have been read."""
-        return {
-            row: replace(failure, index=int(self.item.rows.index[row]))
-            for result in self.results
-            for row, failure in result.failures.items()
-        }
+    def count(self) -> None:
+        """Work out, once all groups have been read, what is counted when they are delivered."""
+        rows = self.item.rows
+        delivered, samples = rows.recording, rows.valid
+        for result in self.results:
+            for row, failure in sorted(result.failures.items()):
+                self.failures[row] = replace(failure, index=int(rows.index[row]))
+        if self.failures:
+            failed = list(self.failures)
+            delivered, samples = np.delete(delivered, failed), np.delete(samples, failed)
+        self.delivered, self.delivered_samples = delivered, int(samples.sum())
 
     @property
     def epoch(self) -> int:
@@ -161,6 +176,12 @@ def make_job(
     work = WorkResult(item, memory)
     groups_left = count(len(item.groups) - 1, -1)  # `next` is atomic, whichever thread calls it
 
+    def finish() -> None:
+        work.count()
+        build(work)
+        for result in work.results:
+            work.totals.count(result.timing)
+
     def task(group: ReadGroup) -> Task:
         def run(token: CancellationToken) -> GroupResult:
             return read(group, memory, token)
@@ -169,7 +190,7 @@ def make_job(
             work.results.append(result)
             if next(groups_left) == 0:
                 work.leave_stalled_memory()
-                build(work)
+                finish()
 
         def retry(stalled: CancellationToken) -> Callable[[CancellationToken], GroupResult]:
             exclude_stalled(group, stalled)
@@ -184,5 +205,5 @@ def make_job(
         return Task(run, group.key, on_result, retry)
 
     if not item.groups:  # padding alone
-        build(work)
+        finish()
     return Job(work, [task(group) for group in item.groups])

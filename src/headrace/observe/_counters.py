@@ -11,11 +11,11 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from headrace.observe._read_timing import GIL_WAIT_S
+from headrace.observe._read_timing import ReadTotals
 from headrace.observe._stats import Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from headrace.concurrency import Prefetcher
     from headrace.observe._read_timing import ReadTiming
@@ -32,6 +32,9 @@ class _Delivery(Protocol):
 
     @property
     def windows(self) -> int: ...
+
+    @property
+    def totals(self) -> ReadTotals: ...
 
     def timings(self) -> Sequence[ReadTiming]: ...
 
@@ -63,17 +66,8 @@ class Meter:
     waiting_since: float | None = None
     traces: list[Trace] = field(default_factory=list)
     _wall_s: float = 0.0
-    _decode_s: float = 0.0
-    _resample_s: float = 0.0
-    _transform_s: float = 0.0
-    _store_s: float = 0.0
-    _groups: int = 0
-    _gil_waits: int = 0
+    _reads: ReadTotals = field(default_factory=ReadTotals)
     _chained: int = 0
-    _sampled_s: float = 0.0
-    _queued_s: float = 0.0
-    _busy_s: float = 0.0
-    _blocked_s: float = 0.0
     _last_tick: float | None = None  # while the clock runs: when it was last read
 
     def start(self) -> None:
@@ -92,20 +86,6 @@ class Meter:
         self.tick()
         self._last_tick = None
 
-    def add(self, timings: Iterable[ReadTiming]) -> None:
-        """Add the time that workers spent on groups of reads."""
-        for timing in timings:
-            self._decode_s += timing.decode_s
-            self._resample_s += timing.resample_s
-            self._transform_s += timing.transform_s
-            self._store_s += timing.store_s
-            self._groups += 1
-            self._gil_waits += timing.gil_s > GIL_WAIT_S
-            self._sampled_s += timing.sampled_s
-            self._queued_s += timing.queued_s
-            self._busy_s += timing.busy_s
-            self._blocked_s += timing.blocked_s
-
     def deliveries(self, prefetcher: Prefetcher[D]) -> Iterator[D]:
         """Yield what the prefetcher yields; measure the consumer's waits and its work."""
         waited_s, chained = 0.0, 0
@@ -121,14 +101,13 @@ class Meter:
                 if not waited_s:
                     self.first_wait_s += prefetcher.waited_s
                 waited_s = prefetcher.waited_s
-            timings = delivery.timings()
-            self.add(timings)
+            self._reads.add(delivery.totals)
             self._chained += prefetcher.chained - chained
             chained = prefetcher.chained
             self.tick()
             ended = time.perf_counter()
             for trace in self.traces:
-                trace.delivered(timings, delivery.epoch, delivery.windows, began, ended)
+                trace.delivered(delivery.timings(), delivery.epoch, delivery.windows, began, ended)
             try:
                 yield delivery
             finally:
@@ -138,7 +117,7 @@ class Meter:
     def glance(self) -> Meter:
         """Return a copy for another thread, which includes the consumer's current wait."""
         since = self.waiting_since
-        copy = replace(self)
+        copy = replace(self, _reads=replace(self._reads))
         if since is not None:
             copy.wait_s += time.perf_counter() - since
         return copy
@@ -163,6 +142,7 @@ class Meter:
     ) -> Stats:
         """Return what has been counted so far, with the loader's own figures: see `Stats`."""
         self.tick()
+        reads = self._reads
         return Stats(
             windows=windows,
             failed=failed,
@@ -170,21 +150,21 @@ class Meter:
             wall_s=self._wall_s,
             wait_s=self.wait_s,
             first_wait_s=self.first_wait_s,
-            decode_s=self._decode_s,
-            resample_s=self._resample_s,
-            transform_s=self._transform_s,
-            blocked_s=max(0.0, self._blocked_s),
-            gil_waits=self._gil_waits / self._groups if self._groups else 0.0,
-            chained=self._chained / self._groups if self._groups else 0.0,
-            queued=self._queued_s / self._sampled_s if self._sampled_s else None,
-            store_s=self._store_s,
+            decode_s=reads.decode_s,
+            resample_s=reads.resample_s,
+            transform_s=reads.transform_s,
+            blocked_s=max(0.0, reads.blocked_s),
+            gil_waits=reads.gil_waits / reads.groups if reads.groups else 0.0,
+            chained=self._chained / reads.groups if reads.groups else 0.0,
+            queued=reads.queued_s / reads.sampled_s if reads.sampled_s else None,
+            store_s=reads.store_s,
             other_s=max(
                 0.0,
-                self._busy_s
-                - self._decode_s
-                - self._resample_s
-                - self._transform_s
-                - self._store_s,
+                reads.busy_s
+                - reads.decode_s
+                - reads.resample_s
+                - reads.transform_s
+                - reads.store_s,
             ),
             store_requests=store_requests,
             store_bytes=store_bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["GIL_WAIT_S", "ReadTiming"]
+__all__ = ["GIL_WAIT_S", "ReadTiming", "ReadTotals"]
 
 GIL_WAIT_S: Final = 1e-3
 """Longer waits for the GIL, in seconds, are counted, because another thread held it. A thread
@@ -81,3 +81,55 @@ class ReadTiming:
         self.transform_s += ended_s - began_s
         self.busy_s += ended_s - began_s
         self.transforms.append((thread, began_s, ended_s))
+
+
+@dataclass(slots=True, eq=False)
+class ReadTotals:
+    """Sums over groups of reads; times are in seconds, and mean what they do in `ReadTiming`.
+
+    Attributes
+    ----------
+    decode_s, resample_s, transform_s, store_s, busy_s, blocked_s, sampled_s, queued_s : float
+        Sums of the groups' times.
+    groups : int
+        Number of groups.
+    gil_waits : int
+        How many of them waited long for the GIL.
+    """
+
+    decode_s: float = 0.0
+    resample_s: float = 0.0
+    transform_s: float = 0.0
+    store_s: float = 0.0
+    busy_s: float = 0.0
+    blocked_s: float = 0.0
+    sampled_s: float = 0.0
+    queued_s: float = 0.0
+    groups: int = 0
+    gil_waits: int = 0
+
+    def count(self, timing: ReadTiming) -> None:
+        """Add one group."""
+        self.decode_s += timing.decode_s
+        self.resample_s += timing.resample_s
+        self.transform_s += timing.transform_s
+        self.store_s += timing.store_s
+        self.busy_s += timing.busy_s
+        self.blocked_s += timing.blocked_s
+        self.sampled_s += timing.sampled_s
+        self.queued_s += timing.queued_s
+        self.groups += 1
+        self.gil_waits += timing.gil_s > GIL_WAIT_S
+
+    def add(self, other: ReadTotals) -> None:
+        """Add the groups of other sums."""
+        self.decode_s += other.decode_s
+        self.resample_s += other.resample_s
+        self.transform_s += other.transform_s
+        self.store_s += other.store_s
+        self.busy_s += other.busy_s
+        self.blocked_s += other.blocked_s
+        self.sampled_s += other.sampled_s
+        self.queued_s += other.queued_s
+        self.groups += other.groups
+        self.gil_waits += other.gil_waits

@@ -6,6 +6,7 @@ computes where a window is only when that window is needed.
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Sequence
 from copy import copy
@@ -1110,6 +1111,11 @@ class Windows(Sequence[AudioExample]):
         if self.share.by == "recording" and self.share.world > 1:
             order = RecordingShardIdentity(self.share.rank, self.share.world, order)
         return WindowsIdentity(chosen.recordings, chosen.cut, chosen.choice, order)
+
+    @cached_property
+    def pickled_identity(self) -> bytes:
+        """The same fields as JSON has them, pickled: the fastest way to make one copy of many."""
+        return pickle.dumps(self.identity.to_json(), pickle.HIGHEST_PROTOCOL)
 
     @property
     def parts(self) -> Mapping[str, str]:
