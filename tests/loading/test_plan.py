@@ -177,13 +177,16 @@ def test_windows_side_by_side_are_one_read() -> None:
 
 
 def test_a_long_work_item_is_several_groups() -> None:
-    """A group holds 1 to 4 windows of 5 s at 48 kHz, so that each worker gets two of a batch."""
-    windows = fake_catalog([48_000 * 60], 48_000).windows(48_000, 5.0)
+    """A group holds 1 to 16 windows of 5 s at 48 kHz, so that each worker gets two of a batch."""
+    windows = fake_catalog([48_000 * 320], 48_000).windows(48_000, 5.0)[:12]
 
     (few,) = _plan(windows, batch_size=12, workers=1).work_items(0)
     (item,) = _plan(windows, batch_size=12, workers=6).work_items(0)
+    whole = fake_catalog([48_000 * 320], 48_000).windows(48_000, 5.0)
+    (large,) = _plan(whole, batch_size=64, workers=1).work_items(0)
 
-    assert len(few.groups) == 3
+    assert len(few.groups) == 2
+    assert [group.stop - group.begin for group in large.groups] == [16] * 4
     assert len(item.groups) == 12
     assert [read.row for group in item.groups for read in group.reads] == list(range(12))
 
