@@ -137,6 +137,7 @@ _KINDS = {
     "FLAC 22.05 to 16 kHz, at random": (_FLAC, True),
     "one long FLAC 22.05 to 16 kHz, at random": (replace(_FLAC, long=True), True),
     "WAV at 16 kHz already, in order": (_Kind("wav", "PCM_16", 16_000, 1, 16_000), False),
+    "WAV at 16 kHz already, at random": (_Kind("wav", "PCM_16", 16_000, 1, 16_000), True),
     "Vorbis 22.05 to 16 kHz, in order": (
         _Kind("ogg", "VORBIS", 22_050, 1, 16_000, share=0.5),
         False,
