@@ -52,7 +52,7 @@ class AsfPackets : public ContainerPackets {
   std::vector<uint8_t> whole_;      // the last packet that was joined
 };
 
-// See begin_layout.
+// See begin_layout (open_container.h).
 std::optional<ContainerLayout> begin_asf(const Bytes& bytes, int stream, const PacketPlace& first);
 
 }  // namespace headrace

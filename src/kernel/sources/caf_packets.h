@@ -33,7 +33,7 @@ class CafPackets : public ContainerPackets {
   bool failed_ = false;
 };
 
-// See begin_layout.
+// See begin_layout (open_container.h).
 std::optional<ContainerLayout> begin_caf(const Bytes& bytes, const PacketPlace& first, int64_t size);
 
 }  // namespace headrace

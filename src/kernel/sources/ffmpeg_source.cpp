@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "sources/decode_error.h"
+#include "sources/open_container.h"
 #include "sources/table_packets.h"
 
 namespace headrace {
