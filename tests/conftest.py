@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 import headrace
 from tests.support.browser import CHROMIUM, OPTIONS
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from headrace import Windows
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("headrace", deadline=None)
+settings.load_profile("headrace")
 
 LENGTHS = ((8_000, 2.5), (11_025, 1.25), (16_000, 3.0), (22_050, 0.7), (22_050, 2.0))
 """Sample rate (Hz) and seconds of each recording of `archive`."""
