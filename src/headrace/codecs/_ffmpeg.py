@@ -8,8 +8,9 @@ The length of a recording is the number of decoded frames, because containers de
 rounded one, or one that includes frames that the decoder drops. So a scan decodes the file, except
 where the tables of MP4 prove what a decode would give (`_mp4`). It notes where decoding may begin
 again (`_anchors`). The kernel calls FFmpeg's functions itself, by
-their addresses in PyAV. Where it cannot, `measure_with_pyav` and `Stream` do the same through
-PyAV's objects, and give the same index and the same bits.
+their addresses in PyAV, and finds the packets of some containers without a demuxer
+(``src/kernel/sources/container_packets.h``). Where it cannot, `measure_with_pyav` and `Stream` do
+the same through PyAV's objects, and give the same anchors and the same bits.
 
 A recording without such an index, of a catalog that an earlier version of headrace made, is decoded
 from its first packet, without a break.
