@@ -474,12 +474,12 @@ print("lost", lost)
 
 @pytest.mark.parametrize(
     "kind",
-    ["a.m4a", "opus.webm", "a.wma", "a.aac", "mp3.avi", "flac.mka"],
+    ["a.m4a", "opus.webm", "a.wma", "a.aac", "mp3.avi", "flac.mka", "alac.caf"],
 )
 def test_mutated_files_end_in_samples_or_failures(tmp_path: Path, kind: str) -> None:
     """Damage neither crashes nor hangs, and every window is delivered or fails."""
     path = tmp_path / kind
-    write(path, sound("medley", 1)[: 5 * RATE], *KINDS[kind])
+    write(path, sound("medley", 1)[: 5 * RATE], *{**KINDS, "alac.caf": ("caf", "alac", 0)}[kind])
     done = subprocess.run(
         [sys.executable, "-c", FUZZ, str(path), "1", "12"],
         capture_output=True,
@@ -495,14 +495,17 @@ def test_mutated_files_end_in_samples_or_failures(tmp_path: Path, kind: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="PyAV's wheel has its libraries elsewhere")
-@pytest.mark.parametrize("kind", ["a.m4a", "opus.webm", "a.wma", "a.aac", "a.wv"])
+@pytest.mark.parametrize(
+    "kind", ["a.m4a", "opus.webm", "a.wma", "a.aac", "a.wv", "alac.caf", "ima.caf"]
+)
 def test_the_bridge_stays_within_its_memory(folder: Path, tmp_path: Path, kind: str) -> None:
     """The sanitizers find nothing with mutated files and indexes; good ones decode alike."""
     import av
 
     (library,) = Path(av.__file__).parents[1].glob("av.libs/libavformat-*")
     path = tmp_path / kind
-    write(path, sound("medley", 2)[: 2 * RATE], *KINDS[kind])
+    core_audio = {"alac.caf": ("caf", "alac", 0), "ima.caf": ("caf", "adpcm_ima_qt", 0)}
+    write(path, sound("medley", 2)[: 2 * RATE], *{**KINDS, **core_audio}[kind])
     one = only(path)
     demuxer = _ffmpeg.CONTAINERS[one.format]
     by_byte = int(one.format in _ffmpeg.BYTE_SEEK)

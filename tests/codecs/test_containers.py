@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import soundfile
 
 import headrace
 from headrace import _kernel
 from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
-from tests.support.ffmpeg_files import in_caf, plain_decode, uninterrupted_decode, write
+from tests.support.ffmpeg_files import (
+    in_caf,
+    plain_decode,
+    uninterrupted_decode,
+    with_shared_payloads,
+    write,
+)
 from tests.support.object_server import ObjectServer
 from tests.support.sounds import medley
 
@@ -106,6 +116,33 @@ def check_windows(path: Path) -> None:
 def test_the_kernel_finds_the_packets_of_the_demuxer(tmp_path: Path, kind: str) -> None:
     """Length, anchors and samples are those of a decode with FFmpeg's demuxer."""
     check_windows(make(tmp_path, kind))
+
+
+def test_packets_of_asf_may_share_payloads(tmp_path: Path) -> None:
+    """Short ones do, in files of other writers than FFmpeg."""
+    path = tmp_path / "a.asf"
+    audio = medley(16 * 8_000, 1).astype(np.float32)
+    write(path, audio, "asf", "libmp3lame", 8_000, 8_000)
+    apart = only(path)
+    with_shared_payloads(path)
+
+    assert only(path).frames == apart.frames
+    check_windows(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [400, 12_000])
+def test_asf_may_hold_pictures_too(tmp_path: Path, size: int) -> None:
+    """Packets are spread over data packets, between those of the pictures."""
+    path = tmp_path / "a.wmv"
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("the ffmpeg command is not installed")
+    soundfile.write(tmp_path / "a.wav", medley(9 * RATE, 2), RATE)
+    arguments = f"-c:v wmv2 -b:v 300k -c:a wmav2 -b:a 96k -packet_size {size} {path}"
+    sources = f"-f lavfi -i testsrc=s=320x240:d=9 -i {tmp_path / 'a.wav'}"
+    subprocess.run(f"ffmpeg -v error {sources} {arguments}".split(), check=True)
+
+    check_windows(path)
 
 
 @pytest.mark.parametrize("kind", MONO)
@@ -237,3 +274,27 @@ def test_what_damage_costs_does_not_depend_on_the_order(tmp_path: Path, kind: st
             for number, audio in outcomes[0][0].items()
         )
     assert delivered > 2 * len(windows)
+
+
+@pytest.mark.parametrize("kind", ["mono.aac", "ac3.caf", "one.wma"])
+def test_catalogs_of_earlier_versions_are_read_by_the_demuxer(tmp_path: Path, kind: str) -> None:
+    """Without what the kernel's reader has to know, the same anchors give the same samples."""
+    path = make(tmp_path, kind)
+    whole, index, table = whole_of(path), index_of(path), headrace.scan(path).to_arrow()
+    earlier = _kernel.PacketIndex(
+        decoder_major=index.decoder_major,
+        pre_roll=index.pre_roll,
+        forgets=index.forgets,
+        frames=index.frames,
+        anchors=index.anchors,
+        continuous=index.continuous,
+    )
+    place = table.column_names.index("seek_points")
+    column = pa.array([earlier.pack()], pa.large_binary())
+    catalog = headrace.Catalog.from_table(table.set_column(place, "seek_points", column))
+    windows = catalog.windows(RATE, 0.7, 0.41, channel="all").shuffle(seed=1)
+
+    for window in windows.loader(workers=2):
+        start = round(window.offset * RATE)
+        expected = whole[start : start + window.valid_samples].T
+        assert window.audio[:, : window.valid_samples].tobytes() == expected.tobytes()

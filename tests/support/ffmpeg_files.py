@@ -23,6 +23,7 @@ __all__ = [
     "in_caf",
     "plain_decode",
     "uninterrupted_decode",
+    "with_shared_payloads",
     "write",
     "write_by_program",
 ]
@@ -217,3 +218,40 @@ def plain_decode(path: Path, index: _kernel.PacketIndex) -> NDArray[np.float32]:
                 frames += decoder.decode(None)
             pieces += [_as_float32(frame) for frame in frames]
     return np.concatenate(pieces)
+
+
+def with_shared_payloads(path: Path) -> None:
+    """Rewrite an ASF file so that packets share payloads, several in each data packet.
+
+    FFmpeg does not write this ("compressed payload data" in Microsoft's specification). Packets of
+    up to 255 bytes are needed. Payloads hold up to seven of them.
+    """
+    import av
+
+    with av.open(str(path)) as file:
+        track = file.streams.audio[0]
+        packets = [(round(1000 * one.pts * one.time_base), bytes(one)) for one in file.demux(track)
+                   if one.size]  # fmt: skip
+    data = path.read_bytes()
+    begin = int.from_bytes(data[16:24], "little") + 50  # behind the header and that of the data
+    properties = data.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
+    size = int.from_bytes(data[properties + 92 : properties + 96], "little")
+    preroll = int.from_bytes(data[properties + 80 : properties + 88], "little")
+    payloads = []
+    for first in range(0, len(packets), 7):
+        some = packets[first : first + 7]
+        step = min(255, max(0, some[-1][0] - some[0][0]) // max(1, len(some) - 1))
+        parts = b"".join(bytes([len(one)]) + one for _, one in some)
+        payloads.append(
+            struct.pack("<BBIBBH", 0x81, first % 256, some[0][0] + preroll, 1, step, len(parts))
+            + parts
+        )
+    blocks = []
+    while payloads:
+        body, count = b"", 0
+        while payloads and count < 63 and 14 + len(body) + len(payloads[0]) <= size:
+            body, count = body + payloads.pop(0), count + 1
+        padding = size - 14 - len(body)
+        head = struct.pack("<3B2BHIHB", 0x82, 0, 0, 0x11, 0x5D, padding, 0, 0, count | 0x80)
+        blocks.append(head + body + bytes(padding))
+    path.write_bytes(data[:begin] + b"".join(blocks))

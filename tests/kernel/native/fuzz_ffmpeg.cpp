@@ -113,6 +113,39 @@ long fuzz_tables(SourceSpec spec, const FfmpegFunctions& functions, const fuzz::
   return different;
 }
 
+// Read a good file by an index whose layout is that of another one, or of none.
+void fuzz_layout(const SourceSpec& spec, const PacketIndex& good) {
+  for (int n = 0; n < 20; ++n) {
+    PacketIndex index = good;
+    headrace::ContainerLayout& layout = *index.layout;
+    const auto change = [](int64_t value) -> int64_t {
+      return below(2) ? static_cast<int64_t>(next() >> (4 + below(60))) : value + static_cast<int64_t>(below(5));
+    };
+    switch (below(6)) {
+      case 0:
+        if (layout.numbers.empty()) break;
+        layout.numbers[below(layout.numbers.size())] = change(layout.numbers[0]);
+        break;
+      case 1:
+        layout.first.offset = change(layout.first.offset);
+        layout.stop = layout.first.offset + static_cast<int64_t>(below(1'000'000));
+        break;
+      case 2:
+        layout.packets += static_cast<int64_t>(below(2'000));
+        break;
+      case 3:
+        layout.decoder.values[below(layout.decoder.values.size())] = static_cast<int64_t>(below(100'000));
+        break;
+      case 4:
+        layout.dropped = {{static_cast<int64_t>(below(4)), static_cast<uint32_t>(next()), static_cast<uint32_t>(next())}};
+        break;
+      default:
+        if (!index.anchors.empty()) index.anchors[below(index.anchors.size())].place.ordinal = change(0);
+    }
+    read_spans(spec, index, nullptr);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -146,6 +179,8 @@ int main(int argc, char** argv) {
       ++walked;
       read_spans(spec, other, nullptr);
     }
+    store(good, scratch);
+    if (index.layout) fuzz_layout(spec, index);
     if (any.demuxer == "mov") different += fuzz_tables(spec, functions, good);
     if (!index.anchors.empty()) {  // an index of another file
       headrace::Anchor& anchor = index.anchors[below(index.anchors.size())];
