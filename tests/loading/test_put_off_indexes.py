@@ -75,6 +75,28 @@ def test_a_scan_reads_the_ends_of_an_object(server: ObjectServer, local: Catalog
     assert bucket.to_arrow()["seek_points"].null_count == len(bucket)
 
 
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_random_windows_with_an_index_take_about_one_request(tmp_path: Path, kind: str) -> None:
+    """Once the index is made, a window costs its own bytes and the rest of two blocks."""
+    write(tmp_path / "a.ogg", medley(240 * RATE, 1, 5), RATE, "OGG", KINDS[kind])
+    size = (tmp_path / "a.ogg").stat().st_size
+    with ObjectServer({"a.ogg": (tmp_path / "a.ogg").read_bytes()}) as server:
+        windows = scanned(server).windows(16_000, 5.0)
+        few = windows[::4].shuffle(seed=1)
+        loader = few.loader(batch_size=4, workers=2)
+        ours = (
+            headrace.scan(tmp_path).windows(16_000, 5.0)[::4].shuffle(seed=1).loader(batch_size=4)
+        )
+        for one, other in zip(ours, loader, strict=True):
+            np.testing.assert_array_equal(one.audio, other.audio)
+        server.requests.clear()
+        for one, other in zip(ours, loader, strict=True):
+            np.testing.assert_array_equal(one.audio, other.audio)
+    assert len(server.requests) <= 1.3 * len(few)
+    needed = size / len(windows) * len(few)
+    assert sum(one.stop - one.start for one in server.requests) <= 1.9 * needed
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_windows_are_those_of_a_folder(server: ObjectServer, local: Catalog, workers: int) -> None:
     """Bits and ledgers are equal, in order and at random, while the index is made and after it."""

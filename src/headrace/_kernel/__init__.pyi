@@ -189,10 +189,13 @@ class FetchedStore(ByteStore):
     def most_held_bytes(self) -> int:
         """The maximum of `held_bytes` so far."""
 
-def byte_ranges(seek_points: bytes, start: int, stop: int, size: int) -> list[tuple[int, int]]:
+def byte_ranges(
+    seek_points: bytes, start: int, stop: int, size: int
+) -> list[tuple[int, int, bool]]:
     """Return about which bytes ``[begin, end)`` frames ``[start, stop)`` are decoded from.
 
-    In order. `size` is that of the file. Empty if the seek points do not tell. Not on Windows.
+    In order; the third value says whether they are a header, which every new decoder reads. `size`
+    is that of the file. Empty if the seek points do not tell. Not on Windows.
     """
 
 class Place:

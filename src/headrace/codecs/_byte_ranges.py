@@ -70,27 +70,29 @@ def byte_ranges(
     size = recording.size
     if size <= SMALL_FILE:
         return [ByteRange(0, size)]
-    data: list[tuple[int, int]] = []
+    data: list[tuple[int, int, bool]] = []
     head = 0
     width = SAMPLE_BYTES.get(recording.subtype, 0) * recording.channels
     if recording.format == "FLAC":
-        head, data = _HEAD, [] if found is None else [found]
+        head, data = _HEAD, [] if found is None else [(*found, False)]
     elif width and seeks_exactly(recording):
         # What is no sample: the header, and whatever stands behind the samples.
         extra = max(0, size - recording.frames * width)
         head = extra if extra <= SMALL_FILE else _HEAD
         if extra <= 1 << 20:
-            data = [(start * width, min(size, extra + stop * width))]
+            data = [(start * width, min(size, extra + stop * width), False)]
     elif lacks_index(recording):  # it is read from beginning to end to make one
         return [ByteRange(0, size, keep=True)] if size <= _MOST_WALKED else []
     elif recording.seek_points:
         data = _kernel.byte_ranges(recording.seek_points, start, stop, size)
     ranges = [ByteRange(0, head, keep=True)] if head else []
-    for begin, end in data:
+    for begin, end, is_header in data:
         if begin >= end:
             continue
         if ranges and begin - ranges[-1].stop <= _GAP:
-            ranges[-1] = ByteRange(ranges[-1].start, max(ranges[-1].stop, end))
+            last = ranges.pop()
+            both = last.keep and is_header
+            ranges.append(ByteRange(last.start, max(last.stop, end), keep=both))
         else:
-            ranges.append(ByteRange(begin, end))
+            ranges.append(ByteRange(begin, end, keep=is_header))
     return ranges

@@ -1,7 +1,6 @@
 // Binds FetchedStore: bytes that Python fetches, and native readers wait for; and BlockFiles: its disk cache.
 #include <Python.h>
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -99,11 +98,10 @@ nb::object read_some(const PyFetchedStore& self, const std::string& key, int64_t
   return nb::bytes(data.data(), data.size());
 }
 
-std::vector<std::pair<int64_t, int64_t>> find_byte_ranges(const nb::bytes& seek_points, int64_t start,
-                                                          int64_t stop, int64_t size) {
-  std::vector<std::pair<int64_t, int64_t>> found;
+nb::list find_byte_ranges(const nb::bytes& seek_points, int64_t start, int64_t stop, int64_t size) {
+  nb::list found;
   for (const ByteRange& one : byte_ranges(std::string(seek_points.c_str(), seek_points.size()), start, stop, size))
-    found.emplace_back(one.begin, one.end);
+    found.append(nb::make_tuple(one.begin, one.end, one.header));
   return found;
 }
 

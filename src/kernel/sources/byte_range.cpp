@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "sources/mp3_index.h"
+#include "sources/ogg_index.h"
 #include "sources/packet_index.h"
 
 namespace headrace {
@@ -12,6 +13,7 @@ namespace {
 
 constexpr int64_t SLACK = 2048;  // bytes behind the last packet: of headers between packets. A guess
 constexpr double UNEVEN = 1.1;   // how much longer packets may be than those around them. A guess
+constexpr int64_t PAGE = 6 << 10;  // bytes of a page of Ogg: encoders end them at 4 KiB, or each second. A guess
 constexpr int64_t BEFORE = 8;    // MP3 frames before the first one: for its bit reservoir
 constexpr int64_t BEHIND = 4;    // MP3 frames that the decoder reads ahead
 
@@ -76,17 +78,40 @@ ByteRange of_packets(const PacketIndex& index, int64_t start, int64_t stop, int6
   return {begin, low + static_cast<int64_t>(std::ceil(packets * packet * UNEVEN)) + SLACK};
 }
 
+// The last block up to the page that has the last packet, and not up to the next anchor.
+std::vector<ByteRange> of_ogg(const OggIndex& index, int64_t start, int64_t stop) {
+  std::vector<ByteRange> ranges;
+  for (const auto& [begin, end] : index.header_ranges(start)) ranges.push_back({begin, end, true});
+  const auto [begin, block_end] = index.byte_range(start, std::max(start, stop));
+  int64_t end = block_end;
+  const auto& anchors = index.links[index.link_at(std::max(start, stop - 1))].anchors;
+  const auto next = std::partition_point(anchors.begin(), anchors.end(),
+                                         [&](const OggAnchor& anchor) { return anchor.offset < block_end; });
+  if (next != anchors.end() && next != anchors.begin()) {
+    const OggAnchor& last = *(next - 1);
+    const int64_t bytes = next->offset - last.offset, from = last.start - last.skip;
+    const double share = static_cast<double>(stop - from) / static_cast<double>(next->start - next->skip - from);
+    const double needed = share * UNEVEN * static_cast<double>(bytes) + PAGE;
+    end = std::min(end, last.offset + static_cast<int64_t>(needed));
+  }
+  ranges.push_back({begin, end});
+  return ranges;
+}
+
 }  // namespace
 
 std::vector<ByteRange> byte_ranges(const std::string& seek_points, int64_t start, int64_t stop, int64_t size) {
   if (seek_points.empty()) return {};
   Mp3Index mp3;
   PacketIndex packets;
+  OggIndex ogg;
   std::vector<ByteRange> ranges;
   if (seek_points[0] == PacketIndex::TAG && unpack(seek_points.data(), seek_points.size(), &packets))
     ranges = packets.table    ? of_table(packets, start, stop)
              : packets.layout ? of_layout(packets, start, stop)
                               : std::vector{of_packets(packets, start, stop, size)};
+  else if (seek_points[0] == OggIndex::TAG && unpack(seek_points.data(), seek_points.size(), &ogg))
+    ranges = of_ogg(ogg, start, stop);
   else if (unpack(seek_points.data(), seek_points.size(), &mp3))
     ranges = {of_mp3(mp3, start, stop)};
   for (ByteRange& range : ranges) {
