@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,9 @@ nbformat = pytest.importorskip("nbformat")
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "fast_data_pipeline.ipynb"
 CHOICE = "PATTERN = None"
+EXTRAS = sys.platform != "win32" and all(map(importlib.util.find_spec, ("moto", "obstore")))
+"""Whether the notebook's last section finds what it needs."""
+
 TELL = """
 import json
 import os
@@ -34,6 +39,16 @@ print(json.dumps({
     "losses": losses,
     "plain_losses": plain_losses,
     "waited": [plain_stats.wait_s, threaded_stats.wait_s],
+    "bucket": BUCKET and {
+        "same": same,
+        "windows": len(remote),
+        "requests": store_stats.store_requests,
+        "rows": table.num_rows,
+        "second_call": sum(calls),
+        "complete": run.progress.complete,
+        "most": max(table["surprise"].to_pylist()),
+        "found": float(model.surprise(found.audio[np.newaxis])[0]),
+    },
 }))
 """
 """A last cell, from which the test learns what the notebook found."""
@@ -92,6 +107,13 @@ def test_it_runs_and_shows_what_it_says(run: Callable[[str], tuple[Any, Any]]) -
     assert "data:audio/flac" in _shown(cells["listen"], "text/html")
     for name in ("scan", "windows", "headrace", "verdict"):
         assert "<div" in _shown(cells[name], "text/html")
+    if EXTRAS:
+        bucket = found["bucket"]
+        assert (bucket["same"], bucket["complete"], bucket["second_call"]) == (True, True, 0)
+        assert bucket["windows"] == bucket["rows"] == 60
+        assert bucket["requests"] >= 5
+        assert bucket["found"] == pytest.approx(bucket["most"], rel=1e-4)
+        assert "data:audio/flac" in _shown(cells["surprise"], "text/html")
     for name in ("jobs-plot", "backlog-plot", "bounded-plot", "sweep", "learn"):
         assert _shown(cells[name], "image/png")
 
@@ -112,6 +134,21 @@ def test_it_runs_with_the_readers_own_recordings(
     assert found["windows"] == 8
     assert max(found["by_headrace"]) <= 8
     assert "3 recordings" in _shown(cells["scan"], "text/html")
+    assert not EXTRAS or found["bucket"]["rows"] == 8
+
+
+@pytest.mark.slow
+def test_its_last_section_is_left_out_without_the_extras(
+    run: Callable[[str], tuple[Any, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without moto every cell runs, and the section begins with what is missing."""
+    (tmp_path / "moto.py").write_text("raise ImportError('no moto here')\n", "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+
+    cells, found = run("None")
+
+    assert found["bucket"] is None
+    assert cells["bucket"].outputs[0].text == "left out: no moto here\n"
 
 
 def test_it_is_kept_without_outputs() -> None:
