@@ -60,6 +60,24 @@ void copy_past_caches(const float* from, int64_t count, float* to) {
 #endif
 }
 
+void convert_past_caches(const int16_t* pcm, int64_t count, float* to) {
+  int64_t i = 0;
+#ifdef HEADRACE_SSE2
+  const __m128 scale = _mm_set1_ps(0x1p-15f);
+  for (; i < count && reinterpret_cast<uintptr_t>(to + i) % 16; ++i) to[i] = to_float(pcm[i]);
+  for (; i + 8 <= count; i += 8) {
+    const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pcm + i));
+    // Each sample into the upper half of 32 bits, and from there with its sign into all of them.
+    const __m128i low = _mm_srai_epi32(_mm_unpacklo_epi16(eight, eight), 16);
+    const __m128i high = _mm_srai_epi32(_mm_unpackhi_epi16(eight, eight), 16);
+    _mm_stream_ps(to + i, _mm_mul_ps(_mm_cvtepi32_ps(low), scale));
+    _mm_stream_ps(to + i + 4, _mm_mul_ps(_mm_cvtepi32_ps(high), scale));
+  }
+  _mm_sfence();
+#endif
+  for (; i < count; ++i) to[i] = to_float(pcm[i]);
+}
+
 template bool convert(const int16_t*, int64_t, int, int, float*);
 template bool convert(const int32_t*, int64_t, int, int, float*);
 template bool convert(const float*, int64_t, int, int, float*);

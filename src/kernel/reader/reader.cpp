@@ -120,6 +120,10 @@ struct Reader::OpenFile {
           convert_to(plane, pcm, frames, channels[p], start + done);
           continue;
         }
+        if (spec.format.sample_type == SampleType::INT16 && spec.format.channels == 1) {
+          convert_past_caches(reinterpret_cast<const int16_t*>(pcm), frames, plane);
+          continue;
+        }
         for (int64_t at = 0; at < frames; at += BLOCK) {
           const int64_t some = std::min(BLOCK, frames - at);
           float* block = call.scratch.y.data();
