@@ -16,11 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace import scan
 from headrace.catalog._catalog import Catalog
 from headrace.codecs._recording import Recording
 from headrace.errors import CatalogError, HeadraceWarning
 from tests.support.catalog_tables import FAILURES, table, three_recordings
 from tests.support.catalogs import fake_catalog
+from tests.support.sounds import noise, write
 
 if TYPE_CHECKING:
     from headrace.catalog._table import Row
@@ -366,6 +368,49 @@ def test_importing_the_catalog_imports_no_tables() -> None:
     ).stdout
 
     assert told == "[]\n"
+
+
+def test_kinds_of_many_rows_are_all_that_occur() -> None:
+    """Each kind stands once, whatever the order of the rows and their chunks in memory."""
+    rng = np.random.default_rng(0)
+    rates, channels = rng.choice([8_000, 44_100, 48_000], 300), rng.integers(1, 4, 300)
+    whole = pa.table(
+        {
+            "id": [f"{number:03d}.wav" for number in range(300)],
+            "path": [f"/a/{number:03d}.wav" for number in range(300)],
+            "sample_rate": pa.array(rates, pa.int32()),
+            "channels": pa.array(channels, pa.int32()),
+            "frames": np.arange(1, 301),
+            "format": np.where(rates == 8_000, "FLAC", "WAV"),
+            "subtype": ["PCM_16"] * 299 + ["PCM_24"],
+        }
+    )
+    chunks = Catalog.from_table(pa.concat_tables([whole[:7], whole[7:200], whole[200:]]))
+
+    rows = zip(*(whole[name].to_pylist() for name in whole.column_names[2:]), strict=True)
+    expected = {(rate, count, kind, subtype) for rate, count, _, kind, subtype in rows}
+    assert chunks.kinds == Catalog.from_table(whole).kinds == tuple(sorted(expected))
+    assert chunks.frames.tolist() == list(range(1, 301))
+    assert not chunks.frames.flags.writeable
+
+
+def test_the_first_batch_needs_no_pandas(tmp_path: Path) -> None:
+    """From a saved catalog to the first batch, nothing imports pandas, which is slow."""
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    for number in range(80):  # more than are looked at one by one
+        write(recordings / f"{number:02d}.wav", noise(800), 8_000, "WAV", "PCM_16")
+    scan(recordings).save(tmp_path / "catalog.parquet")
+    code = (
+        "import sys, headrace\n"
+        f"catalog = headrace.load_catalog({str(tmp_path / 'catalog.parquet')!r})\n"
+        "loader = catalog.windows(8_000, 0.1).shuffle(seed=0).loader(batch_size=32)\n"
+        "print(len(next(iter(loader))), 'pyarrow' in sys.modules, 'pandas' in sys.modules)"
+    )
+
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+
+    assert shown.stdout.split() == ["32", "True", "False"]
 
 
 def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -211,7 +211,9 @@ class Catalog(Sequence[Recording]):
         return self._integers("channels")
 
     def _integers(self, name: str) -> NDArray[np.int64]:
-        values: NDArray[np.int64] = self._table[name].to_numpy().astype(np.int64, copy=False)
+        chunks = [_table.integers(chunk) for chunk in self._table[name].chunks]
+        values = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0, np.int64), *chunks])
+        values = values.astype(np.int64, copy=False)
         values.flags.writeable = False
         return values
 

@@ -8,7 +8,6 @@ which are checked when this module is imported.
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from headrace import _kernel
@@ -52,6 +51,8 @@ def _find() -> tuple[dict[str, int], dict[str, int], _kernel.LibsndfileFunctions
         }
         return dict(_formats), dict(_subtypes), _kernel.LibsndfileFunctions(**addresses)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
+        from importlib.metadata import version  # takes 10 ms to import
+
         raise ImportError(
             "headrace calls libsndfile through the soundfile package, and soundfile "
             f"{version('soundfile')} does not offer it as the versions before did ({error}): "
