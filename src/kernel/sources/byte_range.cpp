@@ -54,7 +54,8 @@ std::vector<ByteRange> of_layout(const PacketIndex& index, int64_t start, int64_
   const auto [first, last] = segments_of(index, start, stop);
   const PacketPlace& begin = first ? index.anchors[first - 1].place : layout.first;
   const bool ends = last == index.anchors.size();
-  std::vector<ByteRange> ranges{{begin.offset, ends ? layout.stop : index.anchors[last].stop}};
+  const bool stands_in = begin.entry && !layout.entries_stop;
+  std::vector<ByteRange> ranges{{stands_in ? begin.entry : begin.offset, ends ? layout.stop : index.anchors[last].stop}};
   if (layout.entries_stop)  // behind the place of an anchor stand the packets of its pre-roll
     ranges.push_back({begin.entry, ends ? layout.entries_stop
                                         : std::min(layout.entries_stop, index.anchors[last].place.entry +

@@ -50,16 +50,6 @@ bool CafPackets::take_size(int64_t* size) {
   return told && *size >= 1 && *size <= MOST_PACKET && *size <= data_stop_ - at_;
 }
 
-int64_t CafPackets::end_of(const PacketPlace& place, int64_t count) {
-  const PacketPlace now{at_, 0, PacketPlace::NO_TIME, 0, entry_};
-  seek(place);
-  int64_t size = 0;
-  for (; count > 0 && take_size(&size); --count) at_ += size;
-  const int64_t end = count ? -1 : at_;
-  seek(now);
-  return end;
-}
-
 bool CafPackets::next(ContainerPacket* packet) {
   const PacketPlace place{at_, 0, PacketPlace::NO_TIME, 0, entry_};
   int64_t size = 0;

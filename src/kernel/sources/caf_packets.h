@@ -19,7 +19,6 @@ class CafPackets : public ContainerPackets {
   void seek(const PacketPlace& place) override;
   bool next(ContainerPacket* packet) override;
   bool failed() const override { return failed_; }
-  int64_t end_of(const PacketPlace& place, int64_t count) override;
 
  private:
   bool take_number(int64_t* value);

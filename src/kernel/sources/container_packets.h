@@ -48,11 +48,6 @@ class ContainerPackets {
   // system could not read the file.
   virtual bool next(ContainerPacket* packet) = 0;
   virtual bool failed() const = 0;
-  // If the container has a table of packets: where the last of `count` packets from a place on ends, as it says, or -1.
-  virtual int64_t end_of(const PacketPlace& place, int64_t count) {
-    (void)place, (void)count;
-    return -1;
-  }
 };
 
 }  // namespace headrace

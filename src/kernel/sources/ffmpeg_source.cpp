@@ -38,6 +38,8 @@ class SegmentPackets {
   virtual PacketPlace place() const = 0;
   // Whether the packet that `next` gave is the first of the pre-roll of the anchor's segment.
   virtual bool is_at(const Anchor& anchor, const ffmpeg::Packet* packet) const = 0;
+  // Whether the next segment may follow: asked when its pre-roll has been given.
+  virtual bool goes_on() { return true; }
   virtual std::unique_ptr<FfmpegDecoder> new_decoder() const = 0;
 };
 
@@ -97,37 +99,41 @@ class ListedPackets : public SegmentPackets {
   TablePackets packets_;
 };
 
-// By a reader of our own for the container.
+// By a reader of our own for the container. It passes over a segment before it gives its packets: where they have other
+// sizes than at the scan, or the first one has other bytes, FFmpeg's demuxer gives what it can of them.
 class ContainedPackets : public SegmentPackets {
  public:
   ContainedPackets(const Place& place, const FfmpegFormat& format, const PacketIndex& index)
-      : format_(format),
-        index_(index),
-        layout_(*index.layout),
-        packets_(open_container(format.demuxer, open_bytes(place), layout_.numbers)) {
+      : place_(place), format_(format), index_(index), layout_(*index.layout) {
+    const std::shared_ptr<const Bytes> bytes = open_bytes(place);
+    packets_ = open_container(format.demuxer, bytes, layout_.numbers);
     if (!packets_) throw_damaged_index();
+    ahead_ = open_container(format.demuxer, bytes, layout_.numbers);
   }
 
   void seek(size_t segment) override {
     error_ = 0;
-    enter(segment);
-    check_ = segment != 0;
+    segment_ = segment;
     next_ = index_.packets_of(segment).first;
-    packets_->seek(expected_);
+    is_intact_ = finds(segment);
+    if (is_intact_) {
+      packets_->seek(place_of(segment));
+    } else {
+      if (!demuxed_) demuxed_ = std::make_unique<DemuxedPackets>(place_, format_, index_);
+      demuxed_->seek(segment);
+    }
+    is_placed_ = true;
   }
   bool next(ffmpeg::Packet* packet) override {
+    if (!is_placed_) seek(0);
+    if (!is_intact_) return demuxed_->next(packet);
     error_ = 0;
     format_.library->av_packet_unref(packet);
-    if (stop_ < 0) seek(0);
     if (next_ == layout_.packets) return false;
-    if (next_ == stop_) enter(segment_ + 1);
     if (!packets_->next(&found_)) {
       error_ = packets_->failed() ? -EIO : ffmpeg::INVALID_DATA;
-      if (!check_ || packets_->failed()) return false;
-      throw_changed();
+      return false;
     }
-    if (check_ && packet_check(found_.data, found_.size) != expected_.check) throw_changed();
-    check_ = false;
     packet->data = const_cast<uint8_t*>(found_.data);  // FFmpeg copies it
     packet->size = static_cast<int>(found_.size);
     for (const DroppedFrames& dropped : layout_.dropped)
@@ -135,43 +141,52 @@ class ContainedPackets : public SegmentPackets {
     ++next_;
     return true;
   }
-  int error() const override { return error_; }
-  PacketPlace place() const override { return found_.place; }
-  bool is_at(const Anchor& anchor, const ffmpeg::Packet*) const override {
+  int error() const override { return is_intact_ ? error_ : demuxed_->error(); }
+  PacketPlace place() const override { return is_intact_ ? found_.place : demuxed_->place(); }
+  bool is_at(const Anchor& anchor, const ffmpeg::Packet* packet) const override {
+    if (!is_intact_) return demuxed_->is_at(anchor, packet);
     return found_.place.offset == anchor.place.offset && packet_check(found_.data, found_.size) == anchor.place.check;
   }
+  bool goes_on() override { return !is_intact_ || finds(++segment_); }
   std::unique_ptr<FfmpegDecoder> new_decoder() const override {
     return std::make_unique<FfmpegDecoder>(layout_.decoder, *format_.library);
   }
 
  private:
-  [[noreturn]] static void throw_changed() {
-    throw DecodeError("CHANGED", "the file's packets are not where they were when it was scanned: scan again");
+  const PacketPlace& place_of(size_t segment) const {
+    return segment ? index_.anchors[segment - 1].place : layout_.first;
   }
 
-  // Begin with a segment, of whose packets a table has to tell the same as at the scan.
-  void enter(size_t segment) {
+  // Whether the packets of a segment and its pre-roll are those of the scan.
+  bool finds(size_t segment) {
+    const PacketPlace& place = place_of(segment);
     const auto [first, stop] = index_.packets_of(segment);
-    segment_ = segment;
-    stop_ = stop;
-    expected_ = segment ? index_.anchors[segment - 1].place : layout_.first;
-    if (!layout_.entries_stop) return;
-    const int64_t end = segment < index_.anchors.size() ? index_.anchors[segment].stop : layout_.stop;
-    if (packets_->end_of(expected_, stop - first) == end) return;
-    if (packets_->failed()) throw DecodeError("IO", "the file cannot be read");
-    throw_changed();
+    ahead_->seek(place);
+    SizeHash sizes;
+    ContainerPacket found;
+    for (int64_t i = first; i < stop; ++i) {
+      if (!ahead_->next(&found)) {
+        if (ahead_->failed()) throw DecodeError("IO", "the file cannot be read");
+        return false;
+      }
+      if (i == first && (found.place.offset != place.offset || found.place.ordinal != place.ordinal ||
+                         (segment && packet_check(found.data, found.size) != place.check)))
+        return false;
+      sizes.add(found.size);
+    }
+    return sizes.value() == (segment ? index_.anchors[segment - 1].sizes : layout_.sizes);
   }
 
+  const Place place_;
   const FfmpegFormat& format_;
   const PacketIndex& index_;
   const ContainerLayout& layout_;
-  const std::unique_ptr<ContainerPackets> packets_;
+  std::unique_ptr<ContainerPackets> packets_, ahead_;
+  std::unique_ptr<DemuxedPackets> demuxed_;
   ContainerPacket found_;
-  PacketPlace expected_;
-  bool check_ = false;   // whether the next packet has to be that of an anchor
   size_t segment_ = 0;
-  int64_t stop_ = -1;    // the number of the first packet behind the segment; -1 before the first packet is read
-  int64_t next_ = 0;     // the number of the next packet
+  bool is_placed_ = false, is_intact_ = true;
+  int64_t next_ = 0;  // the number of the next packet
   int error_ = 0;
 };
 
@@ -330,7 +345,7 @@ class FfmpegSource : public Source {
       failed_ = true;
       return false;
     }
-    if (!leads_on_) {
+    if (!leads_on_ || !packets_->goes_on()) {
       go_to(segment_ + 1);
       return true;
     }
@@ -426,6 +441,13 @@ PacketPlace PacketHistory::place(int64_t count) const {
   return place;
 }
 
+SizeHash PacketHistory::sizes(int64_t count) const {
+  SizeHash sizes;
+  for (size_t i = entries_.size() - static_cast<size_t>(count); i < entries_.size(); ++i)
+    sizes.add(entries_[i].packet->size);
+  return sizes;
+}
+
 void PacketHistory::feed(FfmpegDecoder* decoder, int64_t count) const {
   for (int64_t i = count; i > 0; --i)
     decoder->decode(entries_[entries_.size() - static_cast<size_t>(i)].packet.get(), nullptr);
@@ -486,10 +508,11 @@ void FfmpegWalk::begin_following() {
   const auto decoder = decoder_settings(*file_.parameters());
   if (!decoder) return;
   try {
-    layout_ = begin_layout(format_.demuxer, *open_bytes(file_place_), file_.track_number(), file_.place(), packet_->size);
+    const std::shared_ptr<const Bytes> bytes = open_bytes(file_place_);
+    layout_ = begin_layout(format_.demuxer, bytes, file_.track_number(), file_.place(), packet_->data, packet_->size);
     if (!layout_) return;
     layout_->decoder = *decoder;
-    follower_ = open_container(format_.demuxer, open_bytes(file_place_), layout_->numbers);
+    follower_ = open_container(format_.demuxer, bytes, layout_->numbers);
     follower_->seek(layout_->first);
   } catch (const DecodeError&) {  // the demuxer will tell
     layout_.reset();
@@ -517,6 +540,12 @@ void FfmpegWalk::follow() {
   }
   layout_->stop = found.stop;
   entry_ = found.place.entry;
+  sizes_.add(found.size);
+}
+
+// Where the hash of the current segment's sizes belongs.
+uint16_t* FfmpegWalk::sizes_of_segment() {
+  return index_.anchors.empty() ? &layout_->sizes : &index_.anchors.back().sizes;
 }
 
 // Decode the packet as the first of a segment, if that can be.
@@ -539,6 +568,10 @@ int FfmpegWalk::decode_at_anchor() {
   }
   const int error = decode(decoder_.get(), true);
   if (error || (!index_.forgets && (!fresh || fresh_frames != packet_frames_))) return error;
+  if (layout_) {
+    *sizes_of_segment() = sizes_.value();
+    sizes_ = history_->sizes(index_.pre_roll);
+  }
   index_.anchors.push_back(anchor);
   segment_start_ = index_.frames;
   segment_packets_ = 0;
@@ -572,6 +605,7 @@ int64_t FfmpegWalk::advance(int64_t frames) {
       rule_ = rule_of_long_packets_;
     if (error_) ended_ = true;
     if (more || error_ || !layout_) continue;
+    *sizes_of_segment() = sizes_.value();
     layout_->packets = read_packets_ - 1;  // the last one is none
     index_.layout = std::move(layout_);
     layout_.reset();

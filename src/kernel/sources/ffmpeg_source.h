@@ -31,6 +31,8 @@ class PacketHistory {
   int64_t size() const { return static_cast<int64_t>(entries_.size()); }
   // Where the packet stands that was read `count` packets ago: 1 is the last one.
   PacketPlace place(int64_t count) const;
+  // The sizes of the last `count` packets.
+  SizeHash sizes(int64_t count) const;
   // Feed a decoder the last `count` packets and drop what it gives, errors too.
   void feed(FfmpegDecoder* decoder, int64_t count) const;
 
@@ -76,6 +78,7 @@ class FfmpegWalk {
   int decode_at_anchor();
   void begin_following();
   void follow();
+  uint16_t* sizes_of_segment();
   int decode(FfmpegDecoder* decoder, bool more);
 
   const FfmpegFormat format_;
@@ -86,6 +89,7 @@ class FfmpegWalk {
   std::unique_ptr<ContainerPackets> follower_;
   std::optional<ContainerLayout> layout_;  // of the packets so far; none if `follower_` has not found each of them
   int64_t entry_ = 0;                      // of the last packet
+  SizeHash sizes_;                         // of the packets of the segment and its pre-roll
   std::unique_ptr<FfmpegDecoder> decoder_;
   std::unique_ptr<PacketHistory> history_;
   AnchorRule rule_{}, rule_of_long_packets_{};

@@ -8,7 +8,7 @@
 
 namespace headrace {
 
-std::unique_ptr<ContainerPackets> open_container(const std::string& demuxer, std::unique_ptr<Bytes> bytes,
+std::unique_ptr<ContainerPackets> open_container(const std::string& demuxer, std::shared_ptr<const Bytes> bytes,
                                                  const std::vector<int64_t>& numbers) {
   if (demuxer == "aac" && numbers.empty()) return std::make_unique<AdtsPackets>(std::move(bytes));
   if (demuxer == "asf" && AsfPackets::accepts(numbers)) return std::make_unique<AsfPackets>(std::move(bytes), numbers);
@@ -16,10 +16,10 @@ std::unique_ptr<ContainerPackets> open_container(const std::string& demuxer, std
   return nullptr;
 }
 
-std::optional<ContainerLayout> begin_layout(const std::string& demuxer, const Bytes& bytes, int track,
-                                            const PacketPlace& first, int64_t size) {
-  if (demuxer == "asf") return begin_asf(bytes, track, first);
-  if (demuxer == "caf") return begin_caf(bytes, first, size);
+std::optional<ContainerLayout> begin_layout(const std::string& demuxer, const std::shared_ptr<const Bytes>& bytes,
+                                            int track, const PacketPlace& first, const uint8_t*, int64_t size) {
+  if (demuxer == "asf") return begin_asf(*bytes, track, first);
+  if (demuxer == "caf") return begin_caf(*bytes, first, size);
   if (demuxer != "aac") return std::nullopt;
   ContainerLayout layout;
   layout.first = first;

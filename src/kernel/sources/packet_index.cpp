@@ -96,11 +96,17 @@ void put_layout(std::string* packed, const PacketIndex& index) {
   for (const DroppedFrames& one : layout.dropped)
     for (const int64_t value : {one.packet, int64_t{one.start}, int64_t{one.end}})
       put(packed, static_cast<uint64_t>(value));
+  put_check(packed, layout.sizes);
   int64_t entry = layout.first.entry;
   for (const Anchor& anchor : index.anchors) {
-    put(packed, static_cast<uint64_t>(anchor.stop - anchor.place.offset));
-    if (layout.entries_stop) put(packed, static_cast<uint64_t>(anchor.place.entry - entry));
-    entry = anchor.place.entry;
+    const PacketPlace& place = anchor.place;
+    put(packed, static_cast<uint64_t>(anchor.stop - place.offset));
+    put_check(packed, anchor.sizes);
+    if (layout.entries_stop)
+      put(packed, static_cast<uint64_t>(place.entry - entry));
+    else
+      put(packed, static_cast<uint64_t>(place.entry ? place.offset - place.entry : 0));
+    entry = place.entry;
   }
 }
 
@@ -125,14 +131,21 @@ bool take_layout(Unpacker* from, PacketIndex* index) {
       return false;
     layout.dropped.push_back({packet, static_cast<uint32_t>(start), static_cast<uint32_t>(end)});
   }
+  if (!take_check(from, &layout.sizes)) return false;
   int64_t before = 0, entry = layout.first.entry;
   for (Anchor& anchor : index->anchors) {
+    PacketPlace& place = anchor.place;
     before += anchor.packets;
-    if (before >= layout.packets || !from->take(MOST, &length)) return false;
-    anchor.stop = anchor.place.offset + length;
-    if (!layout.entries_stop) continue;
-    if (!from->take(MOST, &length) || entry + length > layout.entries_stop) return false;
-    anchor.place.entry = entry += length;
+    if (before >= layout.packets || !from->take(MOST, &length) || !take_check(from, &anchor.sizes)) return false;
+    anchor.stop = place.offset + length;
+    if (!from->take(MOST, &length)) return false;
+    if (layout.entries_stop) {
+      if (entry + length > layout.entries_stop) return false;
+      place.entry = entry += length;
+    } else {
+      if (length > place.offset) return false;
+      place.entry = length ? place.offset - length : 0;
+    }
   }
   return true;
 }

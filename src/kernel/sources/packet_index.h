@@ -28,7 +28,8 @@ struct PacketPlace {
   int64_t ordinal = 0;  // how many packets of the track with the same offset stand before it
   int64_t time = 0;     // its time stamp, or NO_TIME
   uint16_t check = 0;   // a hash of its bytes
-  int64_t entry = 0;    // where the container's table tells of it; only with a ContainerLayout that has one
+  int64_t entry = 0;    // with a ContainerLayout: where the container's table tells of it, or what it stands in
+                        // begins; 0: at `offset`
 
   static constexpr int64_t NO_TIME = INT64_MIN;
 };
@@ -38,6 +39,7 @@ struct Anchor {
   int64_t packets = 0;  // packets of the segment before this one
   PacketPlace place;    // of the first packet of the pre-roll; with a SizeTable, `check` is of sizes
   int64_t stop = 0;     // where the segment before this one ends; only with a SizeTable or a ContainerLayout
+  uint16_t sizes = 0;   // with a ContainerLayout: a hash of the sizes of the segment's packets and its pre-roll's
 };
 
 // A packet that does not begin where the one before it ends.
@@ -84,6 +86,7 @@ struct ContainerLayout {
   int64_t packets = 0;           // how many there are
   PacketPlace first;             // of the first packet
   int64_t stop = 0;              // where the last one ends
+  uint16_t sizes = 0;            // a hash of the sizes of the first segment
   int64_t entries_stop = 0;      // where the container's table ends; 0 if it has none
   std::vector<DroppedFrames> dropped;  // in order
 };
@@ -117,6 +120,19 @@ struct AnchorRule {
 
 // Hash the bytes of a packet.
 uint16_t packet_check(const unsigned char* data, int64_t size);
+
+// Hashes sizes, one after the other: FNV-1a, a number at a time.
+class SizeHash {
+ public:
+  void add(int64_t size) { hash_ = (hash_ ^ static_cast<uint64_t>(size)) * 1099511628211u; }
+  uint16_t value() const {
+    const uint64_t folded = hash_ ^ hash_ >> 32;
+    return static_cast<uint16_t>(folded ^ folded >> 16);
+  }
+
+ private:
+  uint64_t hash_ = 14695981039346656037u;
+};
 
 std::string pack(const PacketIndex& index);
 bool unpack(const char* packed, size_t size, PacketIndex* index);

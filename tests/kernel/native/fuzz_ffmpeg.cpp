@@ -187,6 +187,12 @@ int main(int argc, char** argv) {
       anchor.place.offset += static_cast<int64_t>(below(2'000));
       anchor.place.time += static_cast<int64_t>(below(3)) - 1;
       anchor.packets += static_cast<int64_t>(below(3));
+      anchor.place.entry += static_cast<int64_t>(below(3));
+      if (index.layout) {
+        index.layout->packets += static_cast<int64_t>(below(2'000));
+        index.layout->first.ordinal += static_cast<int64_t>(below(3));
+        if (!index.layout->numbers.empty()) index.layout->numbers[0] += static_cast<int64_t>(below(2));
+      }
       store(good, scratch);
       read_spans(spec, index, nullptr);
     }
