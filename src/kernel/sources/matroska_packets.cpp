@@ -7,7 +7,8 @@ namespace headrace {
 namespace {
 
 constexpr int64_t MOST = int64_t{1} << 60;
-constexpr int64_t MOST_PREFIX = 32;  // bytes. A guess: of MP3 up to four are seen
+constexpr int64_t MOST_PREFIX = 32;      // bytes. A guess: of MP3 up to four are seen
+constexpr int64_t MOST_PACKET = 1 << 20;  // bytes, as in asf_packets.cpp
 
 // Names of elements: RFC 9559, section 5.
 constexpr uint64_t SEGMENT = 0x18538067, CLUSTER = 0x1F43B675, GROUP = 0xA0, BLOCK = 0xA1, SIMPLE_BLOCK = 0xA3;
@@ -111,7 +112,7 @@ bool MatroskaPackets::read_block(int64_t content, int64_t size) {
   }
   place_ = {content, 0, PacketPlace::NO_TIME, 0, at_};
   data_ = begin;
-  return std::all_of(sizes_.begin(), sizes_.end(), [](int64_t one) { return one > 0; });
+  return std::all_of(sizes_.begin(), sizes_.end(), [](int64_t one) { return one > 0 && one <= MOST_PACKET; });
 }
 
 // The sizes of `count` packets stand at `begin`, and the packets up to `stop`. Return where they begin; -1 on damage.
