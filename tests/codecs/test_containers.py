@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -52,9 +53,20 @@ ENCODED = {  # muxer, encoder, channels, rate, bits a second
     "aac.asf": ("asf", "aac", 1, 48_000, 64_000),
     "pcm.asf": ("asf", "pcm_s16le", 2, 16_000, 0),
     "adpcm.asf": ("asf", "adpcm_ima_wav", 2, 22_050, 0),
+    "opus.webm": ("webm", "libopus", 1, 48_000, 64_000),
+    "mp3.avi": ("avi", "libmp3lame", 1, 48_000, 96_000),
+    "mp2.avi": ("avi", "mp2", 2, 44_100, 128_000),
+    "aac.avi": ("avi", "aac", 2, 48_000, 96_000),
+    "ac3.avi": ("avi", "ac3", 2, 48_000, 128_000),
+    "adpcm.avi": ("avi", "adpcm_ima_wav", 1, 48_000, 0),
+    "ms.avi": ("avi", "adpcm_ms", 2, 22_050, 0),
+    "u8.avi": ("avi", "pcm_u8", 1, 8_000, 0),
+    "pcm.avi": ("avi", "pcm_s16le", 2, 44_100, 0),
+    "wma.avi": ("avi", "wmav2", 1, 48_000, 64_000),
 }
 
 MONO = ["mono.aac", "alac.caf", "ima.caf", "ac3.caf", "one.wma", "aac.asf", "aac.caf", "opus.caf"]
+MONO += ["opus.webm", "mp3.avi", "adpcm.avi"]
 """In mono at 48 kHz."""
 
 
@@ -298,3 +310,60 @@ def test_catalogs_of_earlier_versions_are_read_by_the_demuxer(tmp_path: Path, ki
         start = round(window.offset * RATE)
         expected = whole[start : start + window.valid_samples].T
         assert window.audio[:, : window.valid_samples].tobytes() == expected.tobytes()
+
+
+def avi(
+    path: Path, chunks: list[bytes], head: bytes, names: tuple[str, str] = ("movi", "AVI ")
+) -> None:
+    """Write an AVI file without an index, of one RIFF chunk."""
+    data = names[0].encode() + b"".join(chunks)
+    body = names[1].encode() + head + b"LIST" + struct.pack("<I", len(data)) + data
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+
+
+def parts_of_avi(path: Path) -> tuple[bytes, list[bytes]]:
+    """Return the lists before the data of an AVI file, and the chunks of data with their heads."""
+    data = path.read_bytes()
+    at = data.index(b"movi") + 4
+    head, chunks = data[12 : at - 12], []
+    while data[at : at + 4] == b"00wb":
+        size = 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        chunks.append(data[at : at + size + size % 2])
+        at += size + size % 2
+    return head, chunks
+
+
+@pytest.mark.parametrize("kind", ["mp3.avi", "adpcm.avi", "pcm.avi"])
+def test_avi_of_other_muxers_is_read_by_its_chunks(tmp_path: Path, kind: str) -> None:
+    """Other streams and empty chunks between those of the audio, records, and no index at all."""
+    path = make(tmp_path, kind)
+    whole = whole_of(path)
+    head, chunks = parts_of_avi(path)
+    between = [b"JUNK\3\0\0\0abc\0", b"07dc\2\0\0\0xy", b"ix00\0\0\0\0"]
+    mixed = [one + between[number % 3] for number, one in enumerate(chunks)]
+    record = b"".join(mixed[: len(mixed) // 2])
+    mixed = [b"LIST" + struct.pack("<I", len(record) + 4) + b"rec " + record]
+    mixed += chunks[len(chunks) // 2 :]
+
+    avi(path, mixed, head)
+
+    check_windows(path)
+    assert whole_of(path).tobytes() == whole.tobytes()
+
+
+def test_avi_whose_chunks_are_no_packets_is_left_to_the_demuxer(tmp_path: Path) -> None:
+    """MP3 in chunks that end inside its frames, which FFmpeg's parser joins."""
+    path = make(tmp_path, "mp3.avi")
+    head, chunks = parts_of_avi(path)
+    audio = b"".join(one[8 : 8 + int.from_bytes(one[4:8], "little")] for one in chunks)
+    cut = [audio[at : at + 1_000] for at in range(0, len(audio), 1_000)]
+
+    avi(
+        path,
+        [b"00wb" + struct.pack("<I", len(one)) + one + bytes(len(one) % 2) for one in cut],
+        head,
+    )
+
+    index = index_of(path)
+    assert not index.has_layout
+    assert whole_of(path).tobytes() == plain_decode(path, index).tobytes()
