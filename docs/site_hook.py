@@ -32,8 +32,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     folder = (DOCS / page.file.src_uri).parent
     # Drop the names of the packages that a block needs: only the tests use them.
     markdown = _NEEDS.sub(r"```\1", markdown)
-    # The site's scheme can be chosen, and a browser's preference decides in `<picture>`.
-    markdown = _PICTURE.sub(r"![\2](\3#only-light)![\2](\1#only-dark)", markdown)
+    # A reader can choose the site's scheme; `<picture>` knows only the browser's preference. The
+    # links open a picture alone, where it can be zoomed.
+    markdown = _PICTURE.sub(r"[![\2](\3#only-light)](\3)[![\2](\1#only-dark)](\1)", markdown)
     markdown = _LINK.sub(lambda link: _named(link, folder), markdown)
     return markdown.replace(_COMMANDS, _commands()) if _COMMANDS in markdown else markdown
 

@@ -108,13 +108,9 @@ def memory(scheme: Scheme, found: dict[str, Any]) -> Drawing:
     for way, colour in (("pool", "warm"), ("loader", "accent")):
         points = [place(at, max(0, grown)) for at, grown in found[way]]
         drawing.line(points, colour=colour, width=2.5)
-        x, y = points[len(points) // 2]
-        if way == "pool":
-            drawing.text(
-                x - 10, y, "a pool that runs ahead", colour=colour, bold=True, anchor="end"
-            )
-        else:
-            drawing.text(x, y - 10, "headrace", colour=colour, bold=True, anchor="middle")
+        name = "a pool that runs ahead" if way == "pool" else "headrace"
+        x, y = points[len(points) * (1 if way == "pool" else 2) // 3]
+        drawing.text(x - 14, y - 8, name, colour=colour, bold=True, anchor="end")
     drawing.text(
         8, 304,
         f"What the process gained while a consumer took {1000 * found['model_s']:.0f} ms for each "
