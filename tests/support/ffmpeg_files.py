@@ -230,8 +230,11 @@ def with_shared_payloads(path: Path) -> None:
 
     with av.open(str(path)) as file:
         track = file.streams.audio[0]
-        packets = [(round(1000 * one.pts * one.time_base), bytes(one)) for one in file.demux(track)
-                   if one.size]  # fmt: skip
+        packets = [
+            (round(1000 * float(one.pts or 0) * float(one.time_base or 0)), bytes(one))
+            for one in file.demux(track)
+            if one.size
+        ]
     data = path.read_bytes()
     begin = int.from_bytes(data[16:24], "little") + 50  # behind the header and that of the data
     properties = data.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
