@@ -1079,6 +1079,12 @@ class ScratchSize:
     @property
     def outputs(self) -> int: ...
 
+@final
+class Landmarks:
+    """Where frames of FLAC recordings in stores are, as far as readers have found them."""
+
+    def __init__(self) -> None: ...
+
 class Reader:
     """Reads groups of windows into rows; the guarantees are in ``src/kernel/reader/reader.h``.
 
@@ -1100,6 +1106,8 @@ class Reader:
         For each call that runs at the same time.
     idle_limit : int
         Files that stay open beside those that calls are using.
+    landmarks : Landmarks
+        By number of recording. Readers of the same recordings may share them.
 
     Raises
     ------
@@ -1118,6 +1126,7 @@ class Reader:
         channel: int,
         scratch: ScratchSize,
         idle_limit: int,
+        landmarks: Landmarks,
     ) -> None: ...
     def read(
         self,

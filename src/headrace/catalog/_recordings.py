@@ -87,6 +87,11 @@ class Recordings:
         stores = (catalog.store for catalog in self.catalogs)
         return tuple(one if isinstance(one, Stores) else Stores() for one in stores)
 
+    @cached_property
+    def landmarks(self) -> _kernel.Landmarks:
+        """Where reading has found frames of FLAC in stores. It says which bytes to fetch first."""
+        return _kernel.Landmarks()
+
     def source(self, number: int) -> int:
         """Return the number of the catalog that a recording is from."""
         if len(self.catalogs) == 1:

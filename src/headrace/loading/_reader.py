@@ -147,6 +147,7 @@ class Reader:
                 outputs=scratch.outputs,
             ),
             idle_limit=min(plan.open_files - max(1, plan.workers), sys.maxsize),
+            landmarks=plan.windows.recordings.landmarks,
         )
         self._fetcher = fetcher
         self._announcer = None if fetcher is None else Announcer(plan, fetcher, self._native)

@@ -134,11 +134,16 @@ std::vector<int64_t> read_bounds(const Numbers& recordings, const Numbers& start
 }
 
 // A Reader that owns what it refers to.
+// Landmarks that Python holds, too.
+struct PyLandmarks {
+  std::shared_ptr<Landmarks> plain = std::make_shared<Landmarks>();
+};
+
 class PyReader {
  public:
   PyReader(const nb::list& formats, nb::object table, const LibsndfileFunctions& library,
            const std::string& instruction_set, int64_t size, int channel, const ScratchSize& scratch,
-           int64_t idle_limit)
+           int64_t idle_limit, const PyLandmarks& landmarks)
       : owned_formats_(formats),
         owned_table_(std::move(table)),
         table_(nb::cast<const RecordingTable&>(owned_table_)),
@@ -150,7 +155,7 @@ class PyReader {
     format_count_ = static_cast<int>(plain.size());
     reader_ = std::make_unique<Reader>(std::move(plain), library,
                                        find_instruction_set(instruction_set).resample, size, channel,
-                                       scratch, idle_limit);
+                                       scratch, idle_limit, landmarks.plain);
   }
 
   ReadResult read(const Numbers& recordings, const Numbers& starts, nb::handle rows, const Flag& cancel,
@@ -296,11 +301,12 @@ void bind_reader(nb::module_& m) {
       .def_ro("planes", &ScratchSize::planes)
       .def_ro("inputs", &ScratchSize::inputs)
       .def_ro("outputs", &ScratchSize::outputs);
+  nb::class_<PyLandmarks>(m, "Landmarks").def(nb::init<>());
   nb::class_<PyReader>(m, "Reader")
       .def(nb::init<const nb::list&, nb::object, const LibsndfileFunctions&, const std::string&, int64_t, int,
-                    const ScratchSize&, int64_t>(),
+                    const ScratchSize&, int64_t, const PyLandmarks&>(),
            nb::kw_only(), "formats"_a, "table"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a,
-           "scratch"_a, "idle_limit"_a)
+           "scratch"_a, "idle_limit"_a, "landmarks"_a)
       .def("read", &PyReader::read, "recordings"_a, "starts"_a, "rows"_a, "cancel"_a,
            "heartbeat"_a = nb::none(), "find"_a = nb::none())
       .def("look", &PyReader::look, "recording"_a, "offsets"_a)

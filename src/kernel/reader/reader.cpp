@@ -278,14 +278,16 @@ std::vector<int64_t> split_reads(const int64_t* recordings, const int64_t* start
 }
 
 Reader::Reader(std::vector<RecordingFormat> formats, LibsndfileFunctions library, ResampleFn resample,
-               int64_t size, int channel, ScratchSize scratch, int64_t idle_limit)
+               int64_t size, int channel, ScratchSize scratch, int64_t idle_limit,
+               std::shared_ptr<Landmarks> landmarks)
     : formats_(std::move(formats)),
       library_(library),
       resample_(resample),
       size_(size),
       channel_(channel),
       scratch_size_(scratch),
-      idle_limit_(idle_limit) {}
+      idle_limit_(idle_limit),
+      landmarks_(std::move(landmarks)) {}
 
 Reader::~Reader() = default;
 
@@ -320,13 +322,13 @@ std::unique_ptr<Reader::OpenFile> Reader::take_file(const RecordingFile& recordi
       std::unique_ptr<OpenFile> file = std::move(*best);
       idle_.erase(best);
       // What has been found since it was opened.
-      if (recording.place.store) file->source->learn(landmarks_.around(recording.id, input));
+      if (recording.place.store) file->source->learn(landmarks_->around(recording.id, input));
       return file;
     }
   }
   try {
     auto file = std::make_unique<OpenFile>(*this, recording, format);
-    if (recording.place.store) file->source->learn(landmarks_.of(recording.id));
+    if (recording.place.store) file->source->learn(landmarks_->of(recording.id));
     return file;
   } catch (...) {
     const std::lock_guard<std::mutex> guard(mutex_);
@@ -338,7 +340,7 @@ std::unique_ptr<Reader::OpenFile> Reader::take_file(const RecordingFile& recordi
 void Reader::note_landmarks(const OpenFile& file) {
   std::vector<Landmark> found;
   file.source->tell(&found);
-  if (!found.empty()) landmarks_.note(file.id, found);
+  if (!found.empty()) landmarks_->note(file.id, found);
 }
 
 void Reader::look(const RecordingFile& recording, const std::vector<int64_t>& offsets) {

@@ -102,9 +102,10 @@ class Reader {
  public:
   static constexpr int ALL = -2;  // in place of a channel's index: every channel, in a plane of its own
 
-  // `size` is the length of a window in outputs; `channel` is a channel's index, MIX (convert.h) or ALL.
+  // `landmarks` are those of recordings in stores, by `id`; readers of the same recordings may share them. `size` is
+  // the length of a window in outputs; `channel` is a channel's index, MIX (convert.h) or ALL.
   Reader(std::vector<RecordingFormat> formats, LibsndfileFunctions library, ResampleFn resample,
-         int64_t size, int channel, ScratchSize scratch, int64_t idle_limit);
+         int64_t size, int channel, ScratchSize scratch, int64_t idle_limit, std::shared_ptr<Landmarks> landmarks);
   ~Reader();
 
   // Fill the rows of `requests`: rows[request.row + i] holds planes x size floats. `heartbeat` may be null.
@@ -117,7 +118,7 @@ class Reader {
   // About which bytes of a FLAC recording in a store to fetch for frames [start, stop): see Landmarks.
   bool estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
                 ByteRange* range) const {
-    return landmarks_.estimate(recording, frames, size, start, stop, range);
+    return landmarks_->estimate(recording, frames, size, start, stop, range);
   }
   // Read a FLAC recording in a store at these bytes of its file, to know where its frames are.
   void look(const RecordingFile& recording, const std::vector<int64_t>& offsets);
@@ -156,7 +157,7 @@ class Reader {
   // By recording that cannot seek: the frame before which decoding from the start is known to end, and the
   // error. Decoding to there or further again would take its time only to give the same error.
   std::map<int64_t, std::pair<int64_t, DecodeError>> ends_;
-  Landmarks landmarks_;  // of recordings in stores
+  const std::shared_ptr<Landmarks> landmarks_;
 #ifndef _WIN32
   FileIdentities identities_;  // of files of the system
 #endif

@@ -6,13 +6,17 @@
 namespace headrace {
 namespace {
 
-constexpr double UNEVEN = 0.15;  // error of an interpolated place, beside the distance to the next landmark. A guess
+// Of errors of interpolated places, beside the distance to the next landmark: four of five are to be smaller. Each that
+// is larger raises the number by the factor, each that is smaller lowers it by its fourth root.
+constexpr double FACTOR = 1.5;  // A guess, as the limits
+constexpr double LEAST_UNEVEN = 0.01, MOST_UNEVEN = 0.3;
 constexpr double MOST_ERROR = 3.0;  // bytes that may be fetched in vain, beside those that are needed. A guess
 
 bool before(const Landmark& one, int64_t frame) { return one.first < frame; }
 
 struct Guess {
-  double offset, error;
+  double offset;
+  double distance;          // bytes to the next landmark
   double flac_frame_bytes;  // of a FLAC frame there
 };
 
@@ -31,8 +35,16 @@ Guess guess(const std::vector<Landmark>& marks, int64_t frames, int64_t size, in
   const double share = high.first > low.stop ? static_cast<double>(frame - low.stop) /
                                                    static_cast<double>(high.first - low.stop)
                                              : 0;
-  return {static_cast<double>(low.end) + share * bytes, UNEVEN * bytes * std::min(share, 1 - share),
-          flac_frame_bytes};
+  return {static_cast<double>(low.end) + share * bytes, bytes * std::min(share, 1 - share), flac_frame_bytes};
+}
+
+// Compare where a frame is with where it was thought to be: change the error to expect.
+void learn(const Guess& thought, const Landmark& one, double* uneven) {
+  const auto frame = static_cast<double>(one.end - one.offset);
+  if (thought.distance < 4 * frame) return;  // the sizes of single frames say nothing
+  const double error = std::abs(static_cast<double>(one.offset) - thought.offset) - frame;
+  *uneven *= error > *uneven * thought.distance ? FACTOR : std::pow(FACTOR, -0.25);
+  *uneven = std::max(LEAST_UNEVEN, std::min(MOST_UNEVEN, *uneven));
 }
 
 }  // namespace
@@ -52,6 +64,7 @@ void Landmarks::note(int64_t recording, const std::vector<Landmark>& found) {
     const bool near_low = next != marks.begin() && one.first - (next - 1)->stop < one.stop - one.first;
     const bool near_high = next != marks.end() && next->first - one.stop < one.stop - one.first;
     if (near_low && near_high) continue;
+    if (next != marks.begin() && next != marks.end()) learn(guess(marks, 0, 0, one.first), one, &uneven_);
     marks.insert(next, one);
     ++count_;
   }
@@ -99,12 +112,13 @@ bool Landmarks::estimate(int64_t recording, int64_t frames, int64_t size, int64_
   const std::vector<Landmark>& marks = at == found_.end() ? NONE : at->second;
   const Guess from = guess(marks, frames, size, start), to = guess(marks, frames, size, stop);
   const double needed = std::max(0.0, to.offset - from.offset);
-  if (from.error + to.error > MOST_ERROR * needed) return false;
+  const double from_error = uneven_ * from.distance, to_error = uneven_ * to.distance;
+  if (from_error + to_error > MOST_ERROR * needed) return false;
   // The frames at both ends begin before and end behind.
   double margin = std::max(from.flac_frame_bytes, to.flac_frame_bytes);
   margin = std::max(margin, needed * 4096 / static_cast<double>(std::max<int64_t>(4096, stop - start)));
-  range->begin = std::max<int64_t>(0, static_cast<int64_t>(from.offset - from.error - 1.5 * margin));
-  range->end = std::min(size, static_cast<int64_t>(std::ceil(to.offset + to.error + 2.5 * margin)));
+  range->begin = std::max<int64_t>(0, static_cast<int64_t>(from.offset - from_error - 1.5 * margin));
+  range->end = std::min(size, static_cast<int64_t>(std::ceil(to.offset + to_error + 2.5 * margin)));
   return range->begin < range->end;
 }
 

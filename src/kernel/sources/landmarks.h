@@ -1,6 +1,7 @@
 // Landmarks: where frames of FLAC files stand that have been decoded. FLAC files have no index, so this is one that grows.
 //
-// They say where to look first, and which bytes to fetch. What is decoded does not depend on them.
+// They say where to look first, and which bytes to fetch. What is decoded does not depend on them. How far a place between
+// two of them may be from where it is thought to be is learnt from those that are found.
 //
 // Guarantees: thread-safe; at most MOST landmarks are kept.
 //
@@ -36,6 +37,7 @@ class Landmarks {
   std::unordered_map<int64_t, std::vector<Landmark>> found_;  // by `first`
   std::list<int64_t> order_;                                  // recordings, the oldest first
   size_t count_ = 0;
+  double uneven_ = 0.15;  // error of an interpolated place, beside the distance to the next landmark; is learnt
 };
 
 }  // namespace headrace
