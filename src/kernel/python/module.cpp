@@ -1,4 +1,8 @@
 // The extension module headrace._kernel.
+//
+// Guarantees: none of this needs the GIL to be safe. What threads share is constant (formats, filters, tables, indexes)
+// or guards itself (Reader, the stores). What reads in steps is used by one thread at a time, as a Source is: PlaceBytes,
+// FfmpegWalk, OggWalk, OggFeed.
 #include <nanobind/nanobind.h>
 
 #include "python/bindings.h"
