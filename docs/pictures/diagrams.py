@@ -85,7 +85,7 @@ def window(scheme: Scheme) -> Drawing:
     drawing.text(left, 58, name, size=12, colour="faint")
     drawing.text(left, 174, "22,050 Hz, 16 bits, 30 s on disk", size=12, colour="faint")
     drawing.text(
-        left, 191, f"windows of {WINDOW_S:g} s: {number} is wanted", size=12, colour="faint"
+        left, 191, f"window {number}, of {WINDOW_S:g} s, is wanted", size=12, colour="faint"
     )
 
     drawing.line([(266, middle), (306, middle)], colour="faint", width=1.5, arrow=True)
