@@ -1,13 +1,14 @@
 #include "sources/crc32.h"
 
 #include <array>
-#include <cstring>
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
 #define HEADRACE_CARRYLESS
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
 #include <arm_acle.h>
+
+#include <cstring>
 #endif
 
 namespace headrace {
@@ -53,6 +54,10 @@ constexpr long long power_of_x(int n) {
   return static_cast<long long>(uint64_t{value} << 1);
 }
 
+__attribute__((target("pclmul,sse4.1"))) inline __m128i load(const unsigned char* from) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+}
+
 // `sum` moved on by as many bits as `factors` are for, plus `next`.
 __attribute__((target("pclmul,sse4.1"))) inline __m128i fold(__m128i sum, __m128i factors, __m128i next) {
   const __m128i low = _mm_clmulepi64_si128(sum, factors, 0x00);
@@ -63,9 +68,6 @@ __attribute__((target("pclmul,sse4.1"))) inline __m128i fold(__m128i sum, __m128
 // As `divide`, for at least 64 bytes: 64 at a time are folded into four sums of 128 bits, and these into one.
 __attribute__((target("pclmul,sse4.1"))) uint32_t divide_carryless(uint32_t rest, const unsigned char* p,
                                                                    size_t count) {
-  const auto load = [](const unsigned char* from) __attribute__((target("pclmul,sse4.1"))) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  };
   constexpr long long FAR_LOW = power_of_x(512 + 32), FAR_HIGH = power_of_x(512 - 32);
   constexpr long long NEAR_LOW = power_of_x(128 + 32), NEAR_HIGH = power_of_x(128 - 32);
   __m128i sums[4] = {load(p), load(p + 16), load(p + 32), load(p + 48)};
