@@ -237,6 +237,8 @@ class Fetcher:
 
         With `keep`, they stay for a while after they are released: they will be read again.
         """
+        if self._files is not None:
+            self._files.open(key)  # this may take a while, and others must not wait for it
         with self._in_order:
             parts = self.store.expect(key, start, stop - start, _MOST_BYTES, keep)
             if parts:

@@ -146,12 +146,7 @@ void bind_fetched(nb::module_& m) {
           [](const Store& self, const std::string& key, int64_t offset, int64_t count, int64_t most,
              bool keep) {
             if (most < 1) throw std::invalid_argument("most must be at least 1");
-            std::vector<FetchedStore::Range> parts;
-            {
-              const WithoutGil released;  // it looks into files
-              parts = self.get().expect(key, {offset, count}, most, keep);
-            }
-            return as_list(parts);
+            return as_list(self.get().expect(key, {offset, count}, most, keep));
           },
           "key"_a, "offset"_a, "count"_a, "most"_a, "keep"_a = false)
       .def(
