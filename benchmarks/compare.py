@@ -45,6 +45,8 @@ RIVALS = {
     "soundfile + soxr": "soundfile_soxr",
     "librosa": "librosa_pool",
     "torchcodec": "torchcodec_pool",
+    "torchcodec WavDecoder": "torchcodec_pool",
+    "lhotse": "lhotse_pool",
     "DataLoader, soundfile": "torch_dataloader",
     "DataLoader, torchcodec": "torch_dataloader",
     "SPDL": "spdl_pipeline",
@@ -54,7 +56,7 @@ RIVALS = {
 }
 """Name to module in `rivals`."""
 
-PACKAGES = ("soxr", "librosa", "torch", "torchcodec", "spdl_io", "grain", "mlx-data")
+PACKAGES = ("soxr", "librosa", "torch", "torchcodec", "lhotse", "spdl_io", "grain", "mlx-data")
 
 COPIED = 64  # windows that the consumer has room for
 CHECKED = 24  # windows whose audio is compared

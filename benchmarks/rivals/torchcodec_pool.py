@@ -1,4 +1,4 @@
-"""torchcodec's `AudioDecoder` in a thread pool.
+"""torchcodec's `AudioDecoder`, and its `WavDecoder` before soxr HQ, in a thread pool.
 
 In order, FFmpeg decodes, mixes and resamples whole recordings. At random, each thread keeps its
 decoders, and soxr HQ resamples. Tried there: a decoder for each window (slower), and letting
@@ -11,14 +11,14 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tasks import WINDOW_S, rows
-from torchcodec.decoders import AudioDecoder
+from tasks import WINDOW_S, UnsupportedError, rows
+from torchcodec.decoders import AudioDecoder, WavDecoder
 
 from rivals.shared import ordered
 from rivals.soundfile_soxr import resampled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -45,9 +45,24 @@ def load(task: Task, job: Job) -> NDArray[np.float32]:
     return resampled(task, samples.data.numpy().T, 1)
 
 
-def run(task: Task, workers: int) -> Iterator[NDArray[np.float32]]:
+def load_wav(task: Task, job: Job) -> NDArray[np.float32]:
+    """Return the windows of a job of WAV files."""
+    decoders = _open.__dict__.setdefault("wav", {})
+    if job.path not in decoders:
+        decoders[job.path] = WavDecoder(job.path)
+    start = job.windows[0] * WINDOW_S
+    stop = start + len(job.windows) * WINDOW_S
+    samples = decoders[job.path].get_samples_played_in_range(start, stop).data.numpy()
+    return resampled(task, samples[0] if len(samples) == 1 else samples.T, len(job.windows))
+
+
+def run(
+    load: Callable[[Task, Job], NDArray[np.float32]], task: Task, workers: int
+) -> Iterator[NDArray[np.float32]]:
     """Load whole recordings, or window by window if they are shuffled."""
+    if load is load_wav and not task.paths[0].endswith(".wav"):
+        raise UnsupportedError("reads only WAV")
     return ordered(partial(load, task), task.jobs(), workers, DEPTH * workers)
 
 
-RIVALS = {"torchcodec": run}
+RIVALS = {"torchcodec": partial(run, load), "torchcodec WavDecoder": partial(run, load_wav)}
