@@ -1,7 +1,4 @@
-"""lhotse's recordings in a thread pool, before soxr HQ.
-
-lhotse chooses what decodes. Its own resampling is lazy and by torchaudio, which is not installed.
-"""
+"""lhotse's recordings in a thread pool, before soxr HQ. lhotse chooses what decodes."""
 
 from __future__ import annotations
 
