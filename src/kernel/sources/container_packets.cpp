@@ -5,7 +5,9 @@
 namespace headrace {
 namespace {
 
-constexpr int64_t READ = 64 << 10;  // bytes that are read at once, if less is asked for: as in table_packets.cpp
+// Bytes that are read at once, if less is asked for: few behind a gap, because another may follow, such as the next
+// picture of a film; and up to as many as in table_packets.cpp.
+constexpr int64_t FEW = 8 << 10, MANY = 64 << 10;
 
 }  // namespace
 
@@ -13,7 +15,9 @@ const uint8_t* BufferedBytes::at(int64_t offset, int64_t count) {
   failed_ = false;
   if (offset < 0 || count < 0 || offset > bytes_->size() || count > bytes_->size() - offset) return nullptr;
   if (offset < offset_ || offset + count > offset_ + size_) {
-    const int64_t wanted = std::max(count, bytes_->at_hand(offset, std::max(count, READ)));
+    const bool follows = offset >= offset_ && offset <= offset_ + size_;
+    at_once_ = follows ? std::min(2 * at_once_, MANY) : FEW;
+    const int64_t wanted = std::max(count, bytes_->at_hand(offset, std::max(count, at_once_)));
     buffer_.resize(static_cast<size_t>(wanted));
     size_ = 0;
     offset_ = offset;

@@ -28,7 +28,7 @@ class BufferedBytes {
  private:
   const std::shared_ptr<const Bytes> bytes_;
   std::vector<uint8_t> buffer_;
-  int64_t offset_ = 0, size_ = 0;
+  int64_t offset_ = -1, size_ = 0, at_once_ = 0;
   bool failed_ = false;
 };
 
