@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 RATE, RATE_OUT, WINDOW_S, WINDOWS = 48_000, 16_000, 5, 24
 
 FORMATS = {  # extension, and arguments for ffmpeg
+    "Opus, WebM": ("webm", "-c:a libopus -b:a 64k"),
+    "AAC, Matroska": ("aac.mka", "-c:a aac -b:a 64k"),
+    "FLAC, Matroska": ("flac.mka", "-c:a flac"),
+    "MP3, AVI": ("mp3.avi", "-c:a libmp3lame -b:a 128k"),
     "AAC, ADTS": ("aac", "-c:a aac -b:a 64k"),
     "ALAC, CAF": ("alac.caf", "-c:a alac"),
     "IMA4, CAF": ("ima.caf", "-c:a adpcm_ima_qt"),
