@@ -90,6 +90,7 @@ class SlowLine(LoopbackServer):
             if 0 <= stalls <= passed:
                 self.stalled += 1
                 await self._ended
+                return
             if 0 <= breaks <= passed:
                 self.broken += 1
                 return
