@@ -40,7 +40,8 @@ class SegmentPackets {
   virtual bool is_at(const Anchor& anchor, const ffmpeg::Packet* packet) const = 0;
   // Whether the next segment may follow: asked when its pre-roll has been given.
   virtual bool goes_on() { return true; }
-  virtual std::unique_ptr<FfmpegDecoder> new_decoder() const = 0;
+  // A decoder for the packets that `next` gives.
+  virtual std::unique_ptr<FfmpegDecoder> new_decoder() = 0;
 };
 
 // By FFmpeg's demuxer.
@@ -67,7 +68,7 @@ class DemuxedPackets : public SegmentPackets {
   bool is_at(const Anchor& anchor, const ffmpeg::Packet* packet) const override {
     return file_.is_at(anchor.place, packet);
   }
-  std::unique_ptr<FfmpegDecoder> new_decoder() const override {
+  std::unique_ptr<FfmpegDecoder> new_decoder() override {
     return std::make_unique<FfmpegDecoder>(file_, library_);
   }
 
@@ -89,7 +90,7 @@ class ListedPackets : public SegmentPackets {
   int error() const override { return packets_.error() || packets_.ended() ? packets_.error() : ffmpeg::END_OF_FILE; }
   PacketPlace place() const override { return {}; }
   bool is_at(const Anchor&, const ffmpeg::Packet*) const override { return true; }
-  std::unique_ptr<FfmpegDecoder> new_decoder() const override {
+  std::unique_ptr<FfmpegDecoder> new_decoder() override {
     return std::make_unique<FfmpegDecoder>(format_.codec.c_str(), index_.table->extradata, *format_.library);
   }
 
@@ -148,7 +149,9 @@ class ContainedPackets : public SegmentPackets {
     return found_.place.offset == anchor.place.offset && packet_check(found_.data, found_.size) == anchor.place.check;
   }
   bool goes_on() override { return !is_intact_ || finds(++segment_); }
-  std::unique_ptr<FfmpegDecoder> new_decoder() const override {
+  std::unique_ptr<FfmpegDecoder> new_decoder() override {
+    if (!is_placed_) seek(0);
+    if (!is_intact_) return demuxed_->new_decoder();  // the file may be another one
     return std::make_unique<FfmpegDecoder>(layout_.decoder, *format_.library);
   }
 
@@ -312,13 +315,13 @@ class FfmpegSource : public Source {
     failed_ = true;  // until it has succeeded
     error_ = 0;
     history_.clear();
-    replace_decoder();
     segment_ = segment;
     segment_packets_ = 0;
     leads_on_ = false;
     skip_ = skipped_of(segment);
     position_ = 0;
     packets_->seek(segment);
+    replace_decoder();
     if (segment) {
       for (int64_t i = 0; i < index_.pre_roll; ++i) {
         if (!packets_->next(packet_.get())) {
