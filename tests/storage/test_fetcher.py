@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from types import SimpleNamespace
 
 import pytest
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
-from headrace.storage import Fetcher, Stores, object_key
+from headrace.storage import Fetcher, Stores, _fetcher, object_key
 from headrace.storage._calls import Calls
 from tests.support.object_server import Fault, ObjectServer, first_times
 
@@ -457,3 +458,27 @@ print(known, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
     )
     assert ended.stdout == "1 0\n"
+
+
+def test_one_slow_moment_does_not_lower_the_limit_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more requests are faster, the limit is soon as high again as before the moment."""
+    now_s = 0.0
+    monkeypatch.setattr(_fetcher, "time", SimpleNamespace(monotonic=lambda: now_s))
+    limit = _fetcher._AutoLimit(_began_s=now_s)
+
+    def answers(latency_s: float, *, binding: bool = True) -> None:  # as many as may be in flight
+        nonlocal now_s
+        now_s += latency_s
+        for _ in range(limit.limit):
+            limit.count(100_000, binding=binding)
+
+    for _ in range(3):
+        answers(0.05)
+    before = limit.limit
+    assert before > 64
+    answers(0.05, binding=False)  # for once, nothing waits for the limit
+    answers(0.2)
+    assert limit.limit < before
+    for _ in range(3):
+        answers(0.05)
+    assert limit.limit >= before

@@ -134,6 +134,8 @@ class _AutoLimit:
             self.limit = min(_MOST_FETCHES, int(self.limit * _GROWTH))
         elif binding and rate < 0.8 * self._best:
             self.limit = max(_LEAST_FETCHES, int(self.limit / _GROWTH))
+            # Fewer requests may well be slower by that, which must not lower the limit again.
+            rate, self._best = rate / _GROWTH, 0.0
         self._best = max(rate, 0.9 * self._best)
         self._began_s, self._done, self._bytes = now, 0, 0
 
@@ -554,7 +556,8 @@ class _Core:
             self._counts.in_flight -= 1
         received = len(memoryview(answer.data))
         self._counts.bytes += received
-        self.limit.count(received, binding=bool(self._pending or self._heads))
+        is_full = self._limited >= self.limit.limit
+        self.limit.count(received, binding=is_full and bool(self._pending or self._heads))
         info = answer.info
         if has_changed(version, info) or (size is not None and info.size < size):
             return StoreProblem(
