@@ -508,7 +508,8 @@ def test_mutated_files_end_in_samples_or_failures(tmp_path: Path, kind: str) -> 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="PyAV's wheel has its libraries elsewhere")
 @pytest.mark.parametrize(
-    "kind", ["a.m4a", "opus.webm", "a.wma", "a.aac", "a.wv", "alac.caf", "ima.caf"]
+    "kind",
+    ["a.m4a", "opus.webm", "flac.mka", "a.wma", "mp3.avi", "a.aac", "a.wv", "alac.caf", "ima.caf"],
 )
 def test_the_bridge_stays_within_its_memory(folder: Path, tmp_path: Path, kind: str) -> None:
     """The sanitizers find nothing with mutated files and indexes; good ones decode alike."""
