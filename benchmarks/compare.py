@@ -5,9 +5,9 @@
 
 Every loader has a process of its own, which sleeps while the others run. Rounds are interleaved:
 each loader runs once a round, and the order rotates from round to round. Before the rounds, each
-loader's first windows are compared with headrace's, and one run is timed. That fills the page cache
-and determines how many windows take about `--round-s` seconds. Ratios are taken within a round;
-figures are medians.
+loader's first windows are compared with headrace's, which fills the page cache, and one run is
+timed, which determines how many windows take about `--round-s` seconds. Ratios are taken within a
+round; figures are medians.
 """
 
 from __future__ import annotations
@@ -255,6 +255,9 @@ def compare(
         entry.worst_db, entry.lag = shown.worst_db, shown.lag
         cuts[name] = task.cut(max(1, round(shown.windows_per_s * round_s)))
     running = [name for name in names if name in cuts]
+    for name in running:  # the first loader has filled the page cache for all of them
+        count, seconds = processes.ask(timed, name, cuts[name], workers)
+        cuts[name] = task.cut(max(1, round(count / seconds * round_s)))
     for number in range(rounds):
         turn = number % max(1, len(running))
         for name in running[turn:] + running[:turn]:

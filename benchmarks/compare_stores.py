@@ -5,8 +5,8 @@
 
 Writes recordings into FOLDER, unless they are there, and serves them on loopback by nginx, without
 latency and with 50 ms for each request. Everything has two workers; of the others, which wait for
-the store in their threads, the better one of 2 and 8 threads is taken. Each is run once to find out
-how many windows take about `--round-s` seconds, and to compare its audio. In order, all read whole
+the store in their threads, the better one of 2 and 8 threads is taken. Each is run twice, to compare
+its audio and to find out how many windows take about `--round-s` seconds. In order, all read whole
 epochs. Then rounds are interleaved: each runs once a round, and the order rotates. Figures are
 medians. Requests and bytes are those in nginx's log.
 """
@@ -195,6 +195,7 @@ def measure(
             if not who.startswith("webdataset"):  # which has begun elsewhere
                 level = difference_db(expected, first)
                 assert level < TOLERANCE_DB, f"{who}: other audio, {level:.0f} dB"
+        done, seconds, _ = timed(run, unit * max(1, round(done / seconds * round_s / unit)))
         counts[who] = unit * max(1, round(done / seconds * round_s / unit))
         results[who] = {"windows": [], "seconds": [], "requests": [], "bytes": []}
         _keep_faster_threads(who, done / seconds, counts, runs, results)

@@ -418,8 +418,8 @@ def prepared(name: str, work: Work, workers: int, deadline_s: float) -> float:
     if name == "headrace":
         cut(work.folder)
     speed = 0.0
-    # The second time, threads have opened the files that they keep; for whole files they keep none.
-    for _ in range(2 if work.windows else 1):
+    # The second time, the page cache is full, and threads have opened the files that they keep.
+    for _ in range(2):
         count = 0
         began = time.perf_counter()
         loading = loader_of(name).run(work, workers)
