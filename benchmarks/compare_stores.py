@@ -5,10 +5,10 @@
 
 Writes recordings into FOLDER, unless they are there, and serves them on loopback by nginx, without
 latency and with 50 ms for each request. Everything has two workers; of the others, which wait for
-the store in their threads, the better one of 2 and 8 threads is taken. Each is run twice, to compare
-its audio and to find out how many windows take about `--round-s` seconds. In order, all read whole
-epochs. Then rounds are interleaved: each runs once a round, and the order rotates. Figures are
-medians. Requests and bytes are those in nginx's log.
+the store in their threads, the better one of 2 and 8 threads is taken. Each is run twice, to
+compare its audio and to find out how many windows take about `--round-s` seconds. In order, all
+read whole epochs. Then rounds are interleaved: each runs once a round, and the order rotates.
+Figures are medians. Requests and bytes are those in nginx's log.
 """
 
 from __future__ import annotations
