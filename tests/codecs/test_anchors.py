@@ -16,7 +16,6 @@ from headrace import _kernel
 from headrace.codecs import _ffmpeg, _ffmpeg_library, _mp4, _native
 from headrace.codecs._anchors import AnchorRule, anchor_rule
 from headrace.codecs._probe import probe
-from headrace.codecs._recording import Recording
 from headrace.failures import Code, Failure
 from tests.support.ffmpeg_files import (
     KINDS,
@@ -29,6 +28,7 @@ from tests.support.ffmpeg_files import (
     write_by_program,
 )
 from tests.support.native_fuzzing import fuzz
+from tests.support.scanned import index_of, only, whole_of, without_layout
 from tests.support.sounds import medley
 
 if TYPE_CHECKING:
@@ -86,41 +86,11 @@ def scan(path: Path) -> headrace.Catalog:
     return headrace.scan(path)
 
 
-def only(path: Path) -> Recording:
-    """Return what a scan makes of a file."""
-    found = probe(str(path), "a")
-    assert isinstance(found, Recording), found
-    return found
-
-
-def whole_of(path: Path) -> NDArray[np.float32]:
-    """Return the whole recording, loaded in order: shape ``(frames, channels)``."""
-    catalog = scan(path)
-    (one,) = catalog
-    windows = catalog.windows(one.sample_rate, one.frames / one.sample_rate, channel="all")
-    (window,) = windows.loader(workers=0)
-    return np.ascontiguousarray(window.audio[:, : one.frames].T)
-
-
-def index_of(path: Path) -> _kernel.PacketIndex:
-    """Return the index that a scan of the file gives."""
-    index = _kernel.unpack_packet_index(only(path).seek_points or b"")
-    assert index is not None
-    return index
-
-
 def anchors_of(index: _kernel.PacketIndex) -> bytes:
     """Return an index without what only the kernel's own readers of containers use, packed."""
     if index.has_table:
         return index.pack()
-    return _kernel.PacketIndex(
-        decoder_major=index.decoder_major,
-        pre_roll=index.pre_roll,
-        forgets=index.forgets,
-        frames=index.frames,
-        anchors=index.anchors,
-        continuous=index.continuous,
-    ).pack()
+    return without_layout(index).pack()
 
 
 def test_the_kernel_calls_ffmpeg_here() -> None:

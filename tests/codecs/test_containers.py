@@ -14,22 +14,19 @@ import soundfile
 
 import headrace
 from headrace import _kernel
-from headrace.codecs._probe import probe
-from headrace.codecs._recording import Recording
 from tests.support.ffmpeg_files import (
     in_caf,
     plain_decode,
-    uninterrupted_decode,
     with_shared_payloads,
     write,
 )
 from tests.support.object_server import ObjectServer
+from tests.support.scanned import check_windows, index_of, only, whole_of, without_layout
 from tests.support.sounds import medley
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 RATE = 48_000
 
@@ -80,42 +77,6 @@ def make(folder: Path, kind: str, seconds: float = 11.3) -> Path:
     audio = medley(round(seconds * rate), channels).astype(np.float32)
     write(path, audio, muxer, codec, bitrate, rate)
     return path
-
-
-def only(path: Path) -> Recording:
-    """Return what a scan makes of a file."""
-    found = probe(str(path), "a")
-    assert isinstance(found, Recording), found
-    return found
-
-
-def index_of(path: Path) -> _kernel.PacketIndex:
-    """Return the index that a scan of the file gives."""
-    index = _kernel.unpack_packet_index(only(path).seek_points or b"")
-    assert index is not None
-    return index
-
-
-def whole_of(path: Path) -> NDArray[np.float32]:
-    """Return the whole recording, loaded in order: shape ``(frames, channels)``."""
-    (one,) = catalog = headrace.scan(path)
-    windows = catalog.windows(one.sample_rate, one.frames / one.sample_rate, channel="all")
-    (window,) = windows.loader(workers=0)
-    return np.ascontiguousarray(window.audio[:, : one.frames].T)
-
-
-def check_windows(path: Path) -> None:
-    """Fail unless the file is what its anchors say, and windows at random are slices of it."""
-    one, index, whole = only(path), index_of(path), whole_of(path)
-    assert index.has_layout
-    assert len(index.anchors) > 1
-    assert whole.tobytes() == plain_decode(path, index).tobytes()
-    assert len(whole) == len(uninterrupted_decode(path))
-    windows = headrace.scan(path).windows(one.sample_rate, 0.7, 0.41, channel="all")
-    for window in windows.shuffle(seed=1).loader(workers=2):
-        start = round(window.offset * one.sample_rate)
-        expected = whole[start : start + window.valid_samples].T
-        assert window.audio[:, : window.valid_samples].tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -293,14 +254,7 @@ def test_catalogs_of_earlier_versions_are_read_by_the_demuxer(tmp_path: Path, ki
     """Without what the kernel's reader has to know, the same anchors give the same samples."""
     path = make(tmp_path, kind)
     whole, index, table = whole_of(path), index_of(path), headrace.scan(path).to_arrow()
-    earlier = _kernel.PacketIndex(
-        decoder_major=index.decoder_major,
-        pre_roll=index.pre_roll,
-        forgets=index.forgets,
-        frames=index.frames,
-        anchors=index.anchors,
-        continuous=index.continuous,
-    )
+    earlier = without_layout(index)
     place = table.column_names.index("seek_points")
     column = pa.array([earlier.pack()], pa.large_binary())
     catalog = headrace.Catalog.from_table(table.set_column(place, "seek_points", column))

@@ -9,18 +9,16 @@ import pytest
 
 import headrace
 from headrace import _kernel
-from headrace.codecs._probe import probe
-from headrace.codecs._recording import Recording
 from headrace.failures import Code
 from tests.support.ffmpeg_files import plain_decode, uninterrupted_decode, write
 from tests.support.matroska_files import Style, remux
 from tests.support.object_server import ObjectServer
+from tests.support.scanned import check_windows, index_of, whole_of, without_layout
 from tests.support.sounds import medley
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 RATE = 48_000
 
@@ -49,47 +47,10 @@ STYLES = {
 }
 
 
-def only(path: Path) -> Recording:
-    """Return what a scan makes of a file."""
-    found = probe(str(path), "a")
-    assert isinstance(found, Recording), found
-    return found
-
-
-def index_of(path: Path) -> _kernel.PacketIndex:
-    """Return the index that a scan of the file gives."""
-    index = _kernel.unpack_packet_index(only(path).seek_points or b"")
-    assert index is not None
-    return index
-
-
-def whole_of(path: Path) -> NDArray[np.float32]:
-    """Return the whole recording, loaded in order: shape ``(frames, channels)``."""
-    (one,) = catalog = headrace.scan(path)
-    windows = catalog.windows(one.sample_rate, one.frames / one.sample_rate, channel="all")
-    (window,) = windows.loader(workers=0)
-    return np.ascontiguousarray(window.audio[:, : one.frames].T)
-
-
 def opus(path: Path, seconds: int = 15) -> Path:
     """Write noise, tones and pauses as Opus in WebM, in mono at 48 kHz."""
     write(path, medley(seconds * RATE, 1).astype(np.float32), "webm", "libopus", 48_000)
     return path
-
-
-def check(path: Path) -> None:
-    """Fail unless the kernel finds the packets by itself, and samples are those of the anchors."""
-    one, index = only(path), index_of(path)
-    whole = whole_of(path)
-    assert index.has_layout
-    assert len(index.anchors) > 1
-    assert len(whole) == len(uninterrupted_decode(path)) == index.frames
-    assert whole.tobytes() == plain_decode(path, index).tobytes()
-    windows = headrace.scan(path).windows(one.sample_rate, 0.7, 0.41, channel="all").shuffle(seed=1)
-    for window in windows.loader(workers=2):
-        start = round(window.offset * one.sample_rate)
-        expected = whole[start : start + window.valid_samples].T
-        assert window.audio[:, : window.valid_samples].tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +83,7 @@ def test_files_of_ffmpeg_are_read_by_their_blocks(
                     packet.stream = track
                     out.mux(packet)
 
-    check(path)
+    check_windows(path)
 
 
 @pytest.mark.parametrize("codec", ["opus", "mp3", "vorbis"])
@@ -140,7 +101,7 @@ def test_blocks_of_every_style_are_read(tmp_path: Path, style: str, codec: str) 
 
     remux(source, path, STYLES[style], {"opus": 20, "mp3": 24, "vorbis": 21}[codec])
 
-    check(path)
+    check_windows(path)
 
 
 def test_a_stripped_header_is_put_back(tmp_path: Path) -> None:
@@ -150,7 +111,7 @@ def test_a_stripped_header_is_put_back(tmp_path: Path) -> None:
 
     remux(source, path, Style("xiph", 4, prefix=b"\xff\xfb"), 24)
 
-    check(path)
+    check_windows(path)
 
 
 def test_sound_of_a_film_is_read_past_its_pictures(tmp_path: Path) -> None:
@@ -175,7 +136,7 @@ def test_sound_of_a_film_is_read_past_its_pictures(tmp_path: Path) -> None:
         out.mux(video.encode(None))
         out.mux(sound.encode(None))
 
-    check(path)
+    check_windows(path)
 
 
 @pytest.mark.parametrize("style", ["single", "xiph", "live"])
@@ -279,14 +240,7 @@ def test_an_earlier_index_is_read_by_ffmpeg(tmp_path: Path) -> None:
     path = opus(tmp_path / "a.webm")
     index, table = index_of(path), headrace.scan(path).to_arrow()
     whole = whole_of(path)
-    old = _kernel.PacketIndex(
-        decoder_major=index.decoder_major,
-        pre_roll=index.pre_roll,
-        forgets=index.forgets,
-        frames=index.frames,
-        anchors=index.anchors,
-        continuous=index.continuous,
-    )
+    old = without_layout(index)
     import pyarrow as pa
 
     place = table.column_names.index("seek_points")

@@ -17,12 +17,12 @@ from headrace.failures import Code
 from headrace.storage import as_place
 from tests.support.ffmpeg_files import plain_decode, uninterrupted_decode, write
 from tests.support.object_server import ObjectServer
+from tests.support.scanned import index_of, only, whole_of
 from tests.support.sounds import medley
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 RATE = 48_000
 
@@ -36,28 +36,6 @@ CASES = [  # muxer, encoder, channels, rate, frames
     ("ipod", "alac", 2, 48_000, 4_097),
     ("mov", "alac", 1, 44_100, 100_001),
 ]
-
-
-def only(path: Path) -> Recording:
-    """Return what a scan makes of a file."""
-    found = probe(str(path), "a")
-    assert isinstance(found, Recording), found
-    return found
-
-
-def index_of(path: Path) -> _kernel.PacketIndex:
-    """Return the index that a scan of the file gives."""
-    index = _kernel.unpack_packet_index(only(path).seek_points or b"")
-    assert index is not None
-    return index
-
-
-def whole_of(path: Path) -> NDArray[np.float32]:
-    """Return the whole recording, loaded in order: shape ``(frames, channels)``."""
-    (one,) = catalog = headrace.scan(path)
-    windows = catalog.windows(one.sample_rate, one.frames / one.sample_rate, channel="all")
-    (window,) = windows.loader(workers=0)
-    return np.ascontiguousarray(window.audio[:, : one.frames].T)
 
 
 def m4a(path: Path, frames: int = 11 * RATE, codec: str = "aac") -> Path:
