@@ -197,7 +197,7 @@ class TestScripts:
         )  # fmt: skip
         rows = [row.split("|")[2:] for row in printed.splitlines() if "kHz" in row]
 
-        assert len(rows) == 5
+        assert len(rows) == 6
         for row in rows:
             *steps, floor, loader, efficiency = _figures(" ".join(row))
             assert len(steps) == (2 if row[2].strip() == "-" else 3)  # equal rates

@@ -42,7 +42,7 @@ def run_threads(program: str, folder: Path) -> list[int]:
 
 def run_store_threads(program: str, folder: Path) -> list[int]:
     """Run what shares a store in threads; build and return as `run_threads`."""
-    names = ("decode_error", "fetched_store")
+    names = ("block_files", "crc32", "decode_error", "fetched_store")
     return _run_threads(program, folder, [SOURCES / f"{name}.cpp" for name in names])
 
 
