@@ -57,41 +57,16 @@ def test_wheels_are_built_for_each_python_that_is_named() -> None:
     assert PROJECT["project"]["requires-python"] == f">=3.{named[0]}"
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return the sdist, made of the checkout, and the wheel, made of the sdist."""
+@pytest.mark.slow
+def test_the_wheel_of_the_sdist_runs_in_a_bare_environment(tmp_path: Path) -> None:
+    """The sdist has all but what is compiled; the demo runs with only its wheel and requirements.
+
+    One test, because what it builds takes a minute.
+    """
     pytest.importorskip("build", reason="pip install '.[dev]'")
-    folder = tmp_path_factory.mktemp("dist")
-    _run(sys.executable, "-m", "build", "--outdir", folder, ROOT, cwd=folder)
-    (sdist,) = folder.glob("*.tar.gz")
-    (wheel,) = folder.glob("*.whl")
-    return sdist, wheel
-
-
-@pytest.mark.slow
-def test_the_wheel_of_the_sdist_runs_in_a_bare_environment(
-    built: tuple[Path, Path], tmp_path: Path
-) -> None:
-    """The demo runs where only the wheel and what it requires are installed."""
-    _, wheel = built
-    venv.create(tmp_path / "bare", with_pip=True)
-    programs = tmp_path / "bare" / ("Scripts" if os.name == "nt" else "bin")
-    _run(programs / "python", "-m", "pip", "install", wheel, cwd=tmp_path)
-
-    options = ["--recordings", "2", "--seconds", "12", "--rounds", "1", "--budget-s", "0"]
-    printed = _run(programs / "headrace", "demo", *options, cwd=tmp_path)
-    where = _run(
-        programs / "python", "-c", "import headrace; print(headrace.__file__)", cwd=tmp_path
-    )
-
-    assert re.search(r"threaded, \d workers? +[\d,]+", printed)
-    assert Path(where.strip()).is_relative_to(tmp_path / "bare")
-
-
-@pytest.mark.slow
-def test_the_sdist_holds_what_builds_and_explains_it(built: tuple[Path, Path]) -> None:
-    """The sdist has code, tests, documents and licence, and nothing that was compiled."""
-    sdist, _ = built
+    _run(sys.executable, "-m", "build", "--outdir", tmp_path / "dist", ROOT, cwd=tmp_path)
+    (sdist,) = (tmp_path / "dist").glob("*.tar.gz")
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
 
@@ -100,3 +75,15 @@ def test_the_sdist_holds_what_builds_and_explains_it(built: tuple[Path, Path]) -
     expected |= {"tests/docs/test_release.py", "docs/index.md"}
     assert expected <= names
     assert [name for name in names if re.search(r"\.(so|pyd|pyc|o)$|^build/|^\.venv/", name)] == []
+
+    venv.create(tmp_path / "bare", with_pip=True)
+    programs = tmp_path / "bare" / ("Scripts" if os.name == "nt" else "bin")
+    _run(programs / "python", "-m", "pip", "install", wheel, cwd=tmp_path)
+    options = ["--recordings", "2", "--seconds", "12", "--rounds", "1", "--budget-s", "0"]
+    printed = _run(programs / "headrace", "demo", *options, cwd=tmp_path)
+    where = _run(
+        programs / "python", "-c", "import headrace; print(headrace.__file__)", cwd=tmp_path
+    )
+
+    assert re.search(r"threaded, \d workers? +[\d,]+", printed)
+    assert Path(where.strip()).is_relative_to(tmp_path / "bare")
