@@ -21,7 +21,14 @@ from tests.support.ffmpeg_files import (
     write,
 )
 from tests.support.object_server import ObjectServer
-from tests.support.scanned import check_windows, index_of, only, whole_of, without_layout
+from tests.support.scanned import (
+    check_ranges,
+    check_windows,
+    index_of,
+    only,
+    whole_of,
+    without_layout,
+)
 from tests.support.sounds import medley
 
 if TYPE_CHECKING:
@@ -122,22 +129,8 @@ def test_asf_may_hold_pictures_too(tmp_path: Path, size: int) -> None:
 def test_a_window_needs_no_bytes_but_those_of_its_ranges(tmp_path: Path, kind: str) -> None:
     """All others may be gone, the header too: what is to be fetched is known before."""
     path = make(tmp_path, kind)
-    catalog, whole, data = headrace.scan(path), whole_of(path), path.read_bytes()
-    windows = catalog.windows(RATE, 0.5, 0.45, channel="all")
-    (one,) = catalog
-    assert one.seek_points is not None
 
-    for number in range(0, len(windows), 3):
-        start = round(number * 0.45 * RATE)
-        stop = min(start + RATE // 2, len(whole))
-        ranges = _kernel.byte_ranges(one.seek_points, start, stop, len(data))
-        kept = bytearray(len(data))
-        for first, end, _ in ranges:
-            kept[first:end] = data[first:end]
-        assert sum(end - first for first, end, _ in ranges) < 0.9 * len(data)
-        path.write_bytes(kept)
-        (window,) = windows[number : number + 1].loader(workers=0)
-        assert window.audio[0, : stop - start].tobytes() == whole[start:stop, 0].tobytes()
+    check_ranges(path, 0.9)
 
 
 @pytest.mark.parametrize("kind", MONO)

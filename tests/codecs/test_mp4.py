@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import headrace
-from headrace import _kernel
 from headrace.codecs import _ffmpeg, _mp4, _native
 from headrace.codecs._probe import probe
 from headrace.codecs._recording import Recording
@@ -17,7 +16,7 @@ from headrace.failures import Code
 from headrace.storage import as_place
 from tests.support.ffmpeg_files import plain_decode, uninterrupted_decode, write
 from tests.support.object_server import ObjectServer
-from tests.support.scanned import index_of, only, whole_of
+from tests.support.scanned import check_ranges, index_of, only, whole_of
 from tests.support.sounds import medley
 
 if TYPE_CHECKING:
@@ -129,23 +128,8 @@ def test_a_scan_reads_no_audio(tmp_path: Path) -> None:
 def test_a_window_needs_no_bytes_but_those_of_its_ranges(tmp_path: Path, codec: str) -> None:
     """All others may be gone, the tables too: what is to be fetched is known before."""
     path = m4a(tmp_path / "a.m4a", codec=codec)
-    catalog, whole, data = headrace.scan(path), whole_of(path), path.read_bytes()
-    windows = catalog.windows(RATE, 0.5, 0.45, channel="all")
-    (one,) = catalog
-    assert one.seek_points is not None
 
-    for number in range(0, len(windows), 3):
-        start = round(number * 0.45 * RATE)
-        stop = min(start + RATE // 2, len(whole))
-        ranges = _kernel.byte_ranges(one.seek_points, start, stop, len(data))
-        assert len(ranges) == 2
-        kept = bytearray(len(data))
-        for first, end, _ in ranges:
-            kept[first:end] = data[first:end]
-        assert sum(end - first for first, end, _ in ranges) < 0.9 * len(data)
-        path.write_bytes(kept)
-        (window,) = windows[number : number + 1].loader(workers=0)
-        assert window.audio[0, : stop - start].tobytes() == whole[start:stop, 0].tobytes()
+    check_ranges(path, 0.9, count=2)
 
 
 @pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["check_windows", "index_of", "only", "whole_of", "without_layout"]
+__all__ = ["check_ranges", "check_windows", "index_of", "only", "whole_of", "without_layout"]
 
 
 def only(path: Path) -> Recording:
@@ -66,3 +66,28 @@ def check_windows(path: Path) -> None:
         start = round(window.offset * one.sample_rate)
         expected = whole[start : start + window.valid_samples].T
         assert window.audio[:, : window.valid_samples].tobytes() == expected.tobytes()
+
+
+def check_ranges(path: Path, share: float, count: int | None = None) -> None:
+    """Fail if a window needs other bytes than those of its ranges: all others are set to zero.
+
+    Each has ranges with less than `share` of the bytes, and `count` of them, if that is given.
+    """
+    catalog, whole, data = headrace.scan(path), whole_of(path), path.read_bytes()
+    (one,) = catalog
+    assert one.seek_points is not None
+    size = one.sample_rate // 2
+    windows = catalog.windows(one.sample_rate, 0.5, 0.45, channel="all")
+
+    for number in range(0, len(windows), 3):
+        start = round(number * 0.45 * one.sample_rate)
+        stop = min(start + size, len(whole))
+        ranges = _kernel.byte_ranges(one.seek_points, start, stop, len(data))
+        assert count is None or len(ranges) == count
+        assert sum(end - first for first, end, _ in ranges) < share * len(data)
+        kept = bytearray(len(data))
+        for first, end, _ in ranges:
+            kept[first:end] = data[first:end]
+        path.write_bytes(kept)
+        (window,) = windows[number : number + 1].loader(workers=0)
+        assert window.audio[:, : stop - start].tobytes() == whole[start:stop].T.tobytes()

@@ -5,7 +5,7 @@
 namespace headrace {
 namespace {
 
-constexpr int64_t MOST_BLOCK = 1 << 20;   // bytes. Numbers pulled out of the air, as the next one
+constexpr int64_t MOST_BLOCK = 1 << 20;   // bytes. A guess, as the next one
 constexpr int64_t MOST_PACKET = 1 << 20;  // bytes, as in mp4_table.cpp
 constexpr int MOST_OBJECTS = 64;          // of a header
 constexpr uint8_t HEADER[] = {0x30, 0x26, 0xb2, 0x75, 0x8e, 0x66, 0xcf, 0x11, 0xa6, 0xd9, 0x00, 0xaa, 0x00, 0x62, 0xce, 0x6c};
