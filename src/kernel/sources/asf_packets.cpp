@@ -1,12 +1,14 @@
 #include "sources/asf_packets.h"
 
+#include <algorithm>
 #include <cstring>
+
+#include "sources/little_endian.h"
 
 namespace headrace {
 namespace {
 
-constexpr int64_t MOST_BLOCK = 1 << 20;   // bytes. A guess, as the next one
-constexpr int64_t MOST_PACKET = 1 << 20;  // bytes, as in mp4_table.cpp
+constexpr int64_t MOST_BLOCK = 1 << 20;   // bytes. A guess
 constexpr int MOST_OBJECTS = 64;          // of a header
 constexpr uint8_t HEADER[] = {0x30, 0x26, 0xb2, 0x75, 0x8e, 0x66, 0xcf, 0x11, 0xa6, 0xd9, 0x00, 0xaa, 0x00, 0x62, 0xce, 0x6c};
 constexpr uint8_t FILE_PROPERTIES[] = {0xa1, 0xdc, 0xab, 0x8c, 0x47, 0xa9, 0xcf, 0x11, 0x8e, 0xe4, 0x00, 0xc0, 0x0c, 0x20, 0x53, 0x65};
@@ -21,8 +23,8 @@ class Fields {
     return code & 3 ? take((code & 3) == 3 ? 4 : code & 3) : none;
   }
   int64_t take(int64_t count) {
-    uint64_t value = 0;
-    for (int64_t i = 0; i < count && at + i < size_; ++i) value |= static_cast<uint64_t>(from_[at + i]) << 8 * i;
+    const int64_t held = std::max<int64_t>(0, std::min(count, size_ - at));
+    const uint64_t value = held ? little_endian(from_ + at, static_cast<int>(held)) : 0;
     at += count;
     return static_cast<int64_t>(value);
   }
@@ -34,8 +36,6 @@ class Fields {
   const uint8_t* from_;
   const int64_t size_;
 };
-
-int64_t little_endian(const uint8_t* from, int count) { return Fields(from, count).take(count); }
 
 }  // namespace
 
@@ -152,19 +152,20 @@ bool AsfPackets::next(ContainerPacket* packet) {
 std::optional<ContainerLayout> begin_asf(const Bytes& bytes, int stream, const PacketPlace& first) {
   uint8_t head[104];
   if (bytes.read(0, head, 30) != 30 || std::memcmp(head, HEADER, sizeof HEADER) != 0) return std::nullopt;
-  const int64_t stop = little_endian(head + 16, 8);
+  const auto stop = static_cast<int64_t>(little_endian(head + 16, 8));
   int64_t at = 30;
   for (int n = 0; n < MOST_OBJECTS && at < stop; ++n) {
     if (bytes.read(at, head, sizeof head) != sizeof head) return std::nullopt;
     if (std::memcmp(head, FILE_PROPERTIES, sizeof FILE_PROPERTIES) == 0) {
-      const int64_t least = little_endian(head + 92, 4), most = little_endian(head + 96, 4);
+      const auto least = static_cast<int64_t>(little_endian(head + 92, 4));
+      const auto most = static_cast<int64_t>(little_endian(head + 96, 4));
       if (least != most || most < 1 || most > MOST_BLOCK || stream < 0) return std::nullopt;
       ContainerLayout layout;
       layout.first = first;
       layout.numbers = {most, stream};
       return layout;
     }
-    const int64_t size = little_endian(head + 16, 8);
+    const auto size = static_cast<int64_t>(little_endian(head + 16, 8));
     if (size < 24 || size > bytes.size() - at) return std::nullopt;
     at += size;
   }

@@ -3,22 +3,19 @@
 #include <algorithm>
 #include <utility>
 
+#include "sources/little_endian.h"
+
 namespace headrace {
 namespace {
 
 constexpr int64_t HEAD = 8;                // bytes of a chunk's name and its size
-constexpr int64_t MOST_PACKET = 1 << 20;   // bytes, as in asf_packets.cpp
 constexpr int64_t MOST_CHUNKS = 1 << 12;   // that are looked at for a header. A guess
 
 constexpr int64_t name_of(const char (&four)[5]) {
   return static_cast<int64_t>(four[0]) | four[1] << 8 | four[2] << 16 | static_cast<int64_t>(four[3]) << 24;
 }
 
-int64_t number_at(const uint8_t* from, int count) {
-  int64_t number = 0;
-  for (int i = 0; i < count; ++i) number |= static_cast<int64_t>(from[i]) << 8 * i;
-  return number;
-}
+int64_t number_at(const uint8_t* from, int count) { return static_cast<int64_t>(little_endian(from, count)); }
 
 struct Chunk {
   int64_t name = 0, size = 0;

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "sources/crc32.h"
+#include "sources/little_endian.h"
 
 namespace headrace {
 namespace {
@@ -18,9 +19,7 @@ namespace {
 constexpr int64_t BLOCK = BlockFiles::BLOCK, RECORD = BlockFiles::RECORD;
 constexpr int64_t MOST_BLOCKS = 256;  // that are read by one call of the system
 
-uint32_t word_at(const unsigned char* p) {
-  return p[0] | uint32_t{p[1]} << 8 | uint32_t{p[2]} << 16 | uint32_t{p[3]} << 24;
-}
+uint32_t word_at(const unsigned char* p) { return static_cast<uint32_t>(little_endian(p, 4)); }
 
 void put_word(unsigned char* p, uint32_t word) {
   for (int i = 0; i < 4; ++i) p[i] = static_cast<unsigned char>(word >> 8 * i);

@@ -7,7 +7,6 @@
 namespace headrace {
 namespace {
 
-constexpr int64_t MOST_PACKET = 1 << 20;   // bytes, as in mp4_table.cpp
 constexpr int MOST_CHUNKS = 64;
 constexpr int64_t TABLE_HEAD = 24;         // bytes of a packet table before its entries
 constexpr int64_t DESCRIPTION = 32;        // bytes

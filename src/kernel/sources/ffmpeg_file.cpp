@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "sources/decode_error.h"
+#include "sources/little_endian.h"
 
 namespace headrace {
 namespace {
@@ -383,11 +384,8 @@ std::optional<DroppedFrames> dropped_frames(const FfmpegFunctions& library, cons
   size_t size = 0;
   const uint8_t* data = library.av_packet_get_side_data(&packet, SKIP_SAMPLES, &size);
   if (!data || size < 8) return std::nullopt;
-  const auto u32 = [](const uint8_t* from) {
-    return static_cast<uint32_t>(from[0]) | static_cast<uint32_t>(from[1]) << 8 |
-           static_cast<uint32_t>(from[2]) << 16 | static_cast<uint32_t>(from[3]) << 24;
-  };
-  return DroppedFrames{0, u32(data), u32(data + 4)};
+  return DroppedFrames{0, static_cast<uint32_t>(little_endian(data, 4)),
+                       static_cast<uint32_t>(little_endian(data + 4, 4))};
 }
 
 void drop_frames(const FfmpegFunctions& library, const DroppedFrames& dropped, Packet* packet) {

@@ -12,7 +12,7 @@
 namespace headrace {
 namespace {
 
-// Go forward by up to this part of a second by decoding. A number pulled out of the air.
+// Go forward by up to this part of a second by decoding. A guess.
 constexpr int64_t NEAR = 4;
 
 // Packets of a pre-roll at most: as many as codecs/_anchors.py allows.

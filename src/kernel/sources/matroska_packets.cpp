@@ -8,7 +8,6 @@ namespace {
 
 constexpr int64_t MOST = int64_t{1} << 60;
 constexpr int64_t MOST_PREFIX = 32;      // bytes. A guess: of MP3 up to four are seen
-constexpr int64_t MOST_PACKET = 1 << 20;  // bytes, as in asf_packets.cpp
 
 // Names of elements: RFC 9559, section 5.
 constexpr uint64_t SEGMENT = 0x18538067, CLUSTER = 0x1F43B675, GROUP = 0xA0, BLOCK = 0xA1, SIMPLE_BLOCK = 0xA3;

@@ -14,7 +14,6 @@ constexpr int64_t STEP = 4 << 10;        // bytes that are read to see the heads
 constexpr int64_t TAIL = 4 << 20;        // bytes at the end of a file that are read at once: most `moov` atoms
 constexpr int64_t MOST_MOOV = 64 << 20;  // bytes. A day of audio has 16 MiB
 constexpr int MOST_ATOMS = 64;           // outermost ones
-constexpr int32_t MOST_PACKET = 1 << 20;  // bytes of a packet
 constexpr double MOST_JUMPS = 2;         // in a second, at most: the index must stay small
 
 uint32_t u32(const char* from) {

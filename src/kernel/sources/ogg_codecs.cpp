@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "sources/little_endian.h"
+
 namespace headrace {
 namespace {
 
@@ -13,14 +15,12 @@ bool begins(const uint8_t* packet, int64_t size, const char* with, int64_t count
   return size >= count && !std::memcmp(packet, with, static_cast<size_t>(count));
 }
 
-uint32_t little_endian(const uint8_t* from) {
-  return from[0] | uint32_t{from[1]} << 8 | uint32_t{from[2]} << 16 | uint32_t{from[3]} << 24;
-}
+uint32_t word_at(const uint8_t* from) { return static_cast<uint32_t>(little_endian(from, 4)); }
 
 bool read_vorbis(const uint8_t* packet, int64_t size, OggHead* head) {
-  if (size < 30 || little_endian(packet + 7) != 0) return false;
+  if (size < 30 || word_at(packet + 7) != 0) return false;
   head->channels = packet[11];
-  const uint32_t rate = little_endian(packet + 12);
+  const uint32_t rate = word_at(packet + 12);
   const int shorter = packet[28] & 15, longer = packet[28] >> 4;
   if (!head->channels || !rate || rate > INT32_MAX || shorter < 6 || longer > 13 || shorter > longer ||
       !(packet[29] & 1))

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "sources/decode_error.h"
+#include "sources/little_endian.h"
 
 namespace headrace {
 namespace {
@@ -14,7 +15,7 @@ constexpr int64_t HEADER = 27, CHECKSUM_AT = 22;  // bytes of a page
 constexpr int64_t READ = 1 << 16;                 // bytes read at once, more or less
 
 // How many bytes of checksums may be wasted on what only looks like a page: a multiple of the file's size, and
-// some more for small files. Numbers pulled out of the air.
+// some more for small files. Guesses.
 constexpr int64_t PATIENCE = 16, LEAST_PATIENCE = 1 << 26;
 
 constexpr int WIDTH = 16;  // bytes of a step
@@ -48,9 +49,7 @@ uint32_t add(uint32_t value, const uint8_t* from, int64_t count) {
   return value;
 }
 
-uint32_t little_endian(const uint8_t* from) {
-  return from[0] | uint32_t{from[1]} << 8 | uint32_t{from[2]} << 16 | uint32_t{from[3]} << 24;
-}
+uint32_t word_at(const uint8_t* from) { return static_cast<uint32_t>(little_endian(from, 4)); }
 
 }  // namespace
 
@@ -105,15 +104,15 @@ bool OggPages::next(OggPage* page) {
         for (int i = 0; i < segments; ++i) size += head[HEADER + i];
         if (patience_ > 0 && fill(size)) {
           head = buffer_.data() + at_;
-          const uint32_t checksum = little_endian(head + CHECKSUM_AT);
+          const uint32_t checksum = word_at(head + CHECKSUM_AT);
           if (ogg_checksum(head, size) == checksum) {
             page->offset = offset();
             page->size = size;
             page->flags = head[5];
-            page->granule = static_cast<int64_t>(little_endian(head + 6) |
-                                                 uint64_t{little_endian(head + 10)} << 32);
-            page->serial = little_endian(head + 14);
-            page->number = little_endian(head + 18);
+            page->granule = static_cast<int64_t>(word_at(head + 6) |
+                                                 uint64_t{word_at(head + 10)} << 32);
+            page->serial = word_at(head + 14);
+            page->number = word_at(head + 18);
             page->checksum = checksum;
             page->segments = segments;
             page->lacing = head + HEADER;

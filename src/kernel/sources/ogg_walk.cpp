@@ -12,7 +12,7 @@ namespace {
 constexpr int VORBIS_HEADERS = 3, OPUS_HEADERS = 2;
 
 // Frames that a granule position may be ahead by without a report: what a file that was copied from a container
-// with coarser time stamps has. A page that is lost has more. A number pulled out of the air.
+// with coarser time stamps has. A page that is lost has more. A guess.
 constexpr int64_t TOLERANCE = 4096;
 
 // Pages that have to follow each other as they should before the middle of a file is skipped, and behind it.

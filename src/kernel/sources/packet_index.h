@@ -22,6 +22,8 @@
 
 namespace headrace {
 
+constexpr int64_t MOST_PACKET = 1 << 20;  // bytes of a packet that our own readers of containers give. A guess
+
 // How a packet is recognised after a seek.
 struct PacketPlace {
   int64_t offset = 0;   // of the packet, or of the page or block that it stands in

@@ -9,7 +9,6 @@ namespace headrace {
 namespace {
 
 constexpr int64_t READ = 64 << 10;          // bytes that are read at once, at most, if packets are shorter
-constexpr int64_t MOST_PACKET = 1 << 20;    // bytes, as in mp4_table.cpp
 
 [[noreturn]] void throw_changed() {
   throw DecodeError("CHANGED", "the file's packets are not where they were when it was scanned: scan again");
