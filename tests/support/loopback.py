@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["LoopbackServer"]
 
 
-class LoopbackServer:
+class LoopbackServer(ABC):
     """Serves connections to a free port: `_serve_connection`, which a subclass has, is called.
 
     Attributes
@@ -64,8 +65,8 @@ class LoopbackServer:
         self._connections[task] = writer
         task.add_done_callback(self._connections.pop)
 
+    @abstractmethod
     async def _serve_connection(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Serve one connection to its end, and close it."""
-        raise NotImplementedError
