@@ -328,6 +328,14 @@ class TestScripts:
         assert all(_figures(row)[0] > 0 for row in rows)
         assert _figures(rows[1])[1] == 1
 
+    def test_first_batch(self, tmp_path: Path) -> None:
+        """Wall time and processor time have a median between their extremes."""
+        printed = _run("first_batch.py", tmp_path, "--files", 20, "--rounds", 3)
+        rows = [_figures(row) for row in printed.splitlines() if " ms " in row]
+
+        assert len(rows) == 2
+        assert all(0 < least <= median <= most for median, least, most in rows)
+
     def test_resampler_speed(self, script: Callable[[str], Any]) -> None:
         """Each pair of sample rates has a speed, and a ratio for each other resampler."""
         pytest.importorskip("samplerate", reason="pip install '.[test-benchmarks]'")

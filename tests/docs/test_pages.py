@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+NOT_ONLY_OF_TODAY = [ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+"""They name what was there once, and what a reader might add."""
 
 _FENCE = re.compile(r"^```(\w*)([ \w]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SHAPE = re.compile(r"# float32, shape (\([\d, ]+\))")
@@ -229,6 +231,23 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = page.parent / file if file else page
         assert target.exists(), f"{page.name}: {link}"
         assert not anchor or anchor in _anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", sorted({*PAGES} - {*NOT_ONLY_OF_TODAY}), ids=_name)
+def test_names_in_the_text_exist(page: Path) -> None:
+    """There is what a sentence calls `headrace.name`, or `Catalog.name` for a public class."""
+    public = {name: getattr(headrace, name) for name in headrace.__all__}
+    for span in re.findall(r"`([^`\n]+)`", _prose(page)):
+        for owner, name in re.findall(r"(?<![\w.])(headrace|[A-Z]\w+)\.([a-z_]\w*)", span):
+            if owner == "headrace":
+                module = importlib.util.find_spec(f"headrace.{name}")
+                found = module is not None or hasattr(headrace, name)
+            elif isinstance(public.get(owner), type):
+                fields = getattr(public[owner], "__annotations__", {})  # of a dataclass
+                found = name in fields or hasattr(public[owner], name)
+            else:
+                continue
+            assert found, f"{owner}.{name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
