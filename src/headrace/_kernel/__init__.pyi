@@ -93,11 +93,12 @@ class WatchedStore(ByteStore):
 class BlockFiles:
     """Files of a disk cache; ``src/kernel/sources/block_files.h`` explains it.
 
-    A key is one of a `FetchedStore`, whose third word is the name of the object's files. Offsets
-    and counts are bytes. Not on Windows.
+    The folder is a path as the system's open function takes it. A key is one of a `FetchedStore`,
+    whose third word is the name of the object's files. Offsets and counts are bytes. Not on
+    Windows.
     """
 
-    def __init__(self, folder: str) -> None: ...
+    def __init__(self, folder: bytes) -> None: ...
     def open(self, key: str, create: bool = False) -> bool:
         """Return whether an object has files. With `create`, they are made, unless that fails."""
     def absent_blocks(self, key: str, offset: int, count: int) -> list[int]:
@@ -183,6 +184,9 @@ class FetchedStore(ByteStore):
         """Wake every reader with an error."""
     def read(self, key: str, offset: int, count: int) -> bytes | tuple[str, str]:
         """Read as native readers do; return bytes, or code and message. The GIL is released."""
+    @property
+    def outstanding(self) -> int:
+        """Ranges that have to be fetched, and are not there."""
     @property
     def held_bytes(self) -> int: ...
     @property

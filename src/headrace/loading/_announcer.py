@@ -122,16 +122,17 @@ class Announcer:
         self._most_bytes = 0 if memory is None else memory.planned
         self._lock = threading.Lock()  # of the searches
         self._count_lock = threading.Lock()
-        self._ranges = self._bytes = 0  # that are announced and not released
+        self._bytes = 0  # that are announced and not released
         self._groups_read = 0
         self._searches: dict[int, _Search] = {}
 
     def announced(self, items: Iterator[WorkItem], *, may_look_ahead: bool) -> Iterator[WorkItem]:
         """Yield work items after they were announced.
 
-        With `may_look_ahead`, those that follow are announced, too, as long as there are fewer
-        ranges than `_AHEAD` times the requests that may be in flight: one more item for each group
-        that has been read, so that the first ones do not share the network with later ones.
+        With `may_look_ahead`, those that follow are announced, too, as long as fewer ranges have
+        not arrived than `_AHEAD` times the requests that may be in flight: one more item for each
+        group that has been read, so that the first ones do not share the network with later ones.
+        Ranges that have arrived do not count, so that slow decoding leaves no request unsent.
         """
         ahead: deque[WorkItem] = deque()
         for item in items:
@@ -145,7 +146,7 @@ class Announcer:
     def _wants_more(self, items: int) -> bool:
         return (
             items < min(_MOST_ITEMS, self._groups_read)
-            and self._ranges < _AHEAD * self._fetcher.limit
+            and self._fetcher.store.outstanding < _AHEAD * self._fetcher.limit
             and self._bytes < self._most_bytes
         )
 
@@ -193,11 +194,10 @@ class Announcer:
     def _expect(self, group: ReadGroup, key: str, start: int, stop: int, *, keep: bool) -> None:
         self._fetcher.expect(key, start, stop, keep=keep)
         group.announced.append((key, start, stop))
-        self._count(1, stop - start)
+        self._count(stop - start)
 
-    def _count(self, ranges: int, nbytes: int) -> None:
+    def _count(self, nbytes: int) -> None:
         with self._count_lock:
-            self._ranges += ranges
             self._bytes += nbytes
 
     def _begin_search(self, new: _Search, read: _Unplaced) -> None:
@@ -267,7 +267,7 @@ class Announcer:
         for key, start, stop in announced:
             if start < stop:
                 self._fetcher.release(key, start, stop)
-                self._count(-1, start - stop)
+                self._count(start - stop)
             else:
                 self._fetcher.store.hint(key, 0)
         for read in group.reads:  # what it has found may place others

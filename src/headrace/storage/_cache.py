@@ -140,7 +140,7 @@ class DiskCache:
                 f"The disk cache {str(folder)!r} cannot be used ({why}): give a folder on a local "
                 "disk that can be written."
             ) from error
-        self.files = _kernel.BlockFiles(str(self._folder))
+        self.files = _kernel.BlockFiles(os.fsencode(self._folder))
         self._error: OSError | None = None
         self._executor = ThreadPoolExecutor(_THREADS, "headrace-cache")
 

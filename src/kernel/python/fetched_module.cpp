@@ -111,8 +111,8 @@ void bind_fetched(nb::module_& m) {
   nb::class_<PyBlockFiles>(m, "BlockFiles")
       .def(
           "__init__",
-          [](PyBlockFiles* self, const std::string& folder) {
-            new (self) PyBlockFiles{std::make_shared<BlockFiles>(folder)};
+          [](PyBlockFiles* self, const nb::bytes& folder) {
+            new (self) PyBlockFiles{std::make_shared<BlockFiles>(std::string(folder.c_str(), folder.size()))};
           },
           "folder"_a)
       .def(
@@ -190,6 +190,7 @@ void bind_fetched(nb::module_& m) {
            })
       .def("fileno", &plain<&FetchedStore::descriptor>)
       .def("close", &plain<&FetchedStore::close>)
+      .def_prop_ro("outstanding", &plain<&FetchedStore::outstanding>)
       .def_prop_ro("held_bytes", &plain<&FetchedStore::held_bytes>)
       .def_prop_ro("most_held_bytes", &plain<&FetchedStore::most_held_bytes>)
       .def("read", &read_some, "key"_a, "offset"_a, "count"_a);
