@@ -1,14 +1,15 @@
 """headrace from a store beside a local folder and other ways to read a store, in one run.
 
     python benchmarks/compare_stores.py FOLDER [--round-s 1.5] [--rounds 3] [--json RESULTS.json]
+    python benchmarks/compare_stores.py FOLDER --workers 1 --only order [--json RESULTS.json]
     python benchmarks/compare_stores.py --table RESULTS.json
 
 Writes recordings into FOLDER, unless they are there, and serves them on loopback by nginx, without
-latency and with 50 ms for each request. Everything has two workers; of the others, which wait for
-the store in their threads, the better one of 2 and 8 threads is taken. Each is run twice, to
-compare its audio and to find out how many windows take about `--round-s` seconds. In order, all
-read whole epochs. Then rounds are interleaved: each runs once a round, and the order rotates.
-Figures are medians. Requests and bytes are those in nginx's log.
+latency and with 50 ms for each request. headrace has two workers, or `--workers`; of the others,
+which wait for the store in their threads, the better one of 2 and 8 threads is taken. Each is run
+twice, to compare its audio and to find out how many windows take about `--round-s` seconds. In
+order, all read whole epochs. Then rounds are interleaved: each runs once a round, and the order
+rotates. Figures are medians. Requests and bytes are those in nginx's log.
 """
 
 from __future__ import annotations
@@ -75,12 +76,14 @@ def prepare(folder: Path, minutes: int, recordings: int) -> None:
         done.write_text(f"{minutes} {recordings}")
 
 
-def read_headrace(catalog: headrace.Catalog, count: int, *, at_random: bool) -> Iterator[Windows]:
+def read_headrace(
+    catalog: headrace.Catalog, workers: int, count: int, *, at_random: bool
+) -> Iterator[Windows]:
     """Yield batches, epoch after epoch."""
     windows: headrace.Windows = catalog.windows(RATE, WINDOW_S)
     if at_random:
         windows = windows.shuffle(seed=0)
-    for batch in windows.loader(batch_size=BATCH, workers=2).steps(-(-count // BATCH)):
+    for batch in windows.loader(batch_size=BATCH, workers=workers).steps(-(-count // BATCH)):
         yield batch.audio
 
 
@@ -127,7 +130,7 @@ def options(server: nginx.Nginx) -> dict[str, Any]:
     }
 
 
-def contestants(work: Work, folder: Path, name: str) -> dict[str, Run]:
+def contestants(work: Work, folder: Path, name: str, workers: int) -> dict[str, Run]:
     """Return what reads these windows, by name."""
     files = [str(folder / key) for key in work.keys]
     urls = [f"s3://bucket/{key}" for key in work.keys]
@@ -135,8 +138,8 @@ def contestants(work: Work, folder: Path, name: str) -> dict[str, Run]:
     local = headrace.scan(files, progress=False)
     remote = headrace.scan(urls, store=options(work.server), progress=False)
     found: dict[str, Run] = {
-        "folder": partial(read_headrace, local, at_random=at_random),
-        "headrace": partial(read_headrace, remote, at_random=at_random),
+        "folder": partial(read_headrace, local, workers, at_random=at_random),
+        "headrace": partial(read_headrace, remote, workers, at_random=at_random),
     }
     if not at_random or name == "WAV":
         found["bare obstore"] = partial(read_bare, work, folder)
@@ -148,7 +151,7 @@ def contestants(work: Work, folder: Path, name: str) -> dict[str, Run]:
         tars = headrace.scan(
             [f"s3://bucket/{tar}" for tar in work.tars], store=options(work.server), progress=False
         )
-        found["headrace, tars"] = partial(read_headrace, tars, at_random=False)
+        found["headrace, tars"] = partial(read_headrace, tars, workers, at_random=False)
         found["webdataset, tars, 2 processes"] = partial(store_rivals.webdataset, work, 2)
     return found
 
@@ -176,10 +179,10 @@ def difference_db(ours: Windows, theirs: Windows) -> float:
 
 
 def measure(
-    work: Work, folder: Path, name: str, rounds: int, round_s: float
+    work: Work, folder: Path, name: str, given: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
     """Return the figures of each contestant at one task."""
-    runs = contestants(work, folder, name)
+    runs = contestants(work, folder, name, given.workers)
     unit = BATCH if work.at_random else len(work.keys) * work.per_recording
     counts: dict[str, int] = {}
     results: dict[str, dict[str, Any]] = {}
@@ -195,11 +198,11 @@ def measure(
             if not who.startswith("webdataset"):  # which has begun elsewhere
                 level = difference_db(expected, first)
                 assert level < TOLERANCE_DB, f"{who}: other audio, {level:.0f} dB"
-        done, seconds, _ = timed(run, unit * max(1, round(done / seconds * round_s / unit)))
-        counts[who] = unit * max(1, round(done / seconds * round_s / unit))
+        done, seconds, _ = timed(run, unit * max(1, round(done / seconds * given.round_s / unit)))
+        counts[who] = unit * max(1, round(done / seconds * given.round_s / unit))
         results[who] = {"windows": [], "seconds": [], "requests": [], "bytes": []}
         _keep_faster_threads(who, done / seconds, counts, runs, results)
-    for number in range(rounds):
+    for number in range(given.rounds):
         order = list(runs)
         for who in order[number % len(order) :] + order[: number % len(order)]:
             work.server.sent()
@@ -279,7 +282,7 @@ def measure_cache(work: Work, folder: Path, rounds: int) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> None:
     """Print the results as Markdown."""
-    print(f"\n{results['machine']}; {results['packages']}\n")
+    print(f"\n{results['machine']}; {results['packages']}; {results.get('workers', 2)} workers\n")
     by_task = {
         task: {name.partition(", 2 ")[0].partition(", 8 ")[0]: one for name, one in entries.items()}
         for task, entries in results["tasks"].items()
@@ -387,9 +390,7 @@ def run_tasks(given: argparse.Namespace, results: dict[str, Any]) -> None:
                     results["needed"][name] = sum(sizes) / len(sizes) / work.per_recording
                     print(task, flush=True)
                     if not given.cache_only:
-                        results["tasks"][task] = measure(
-                            work, given.folder, name, given.rounds, given.round_s
-                        )
+                        results["tasks"][task] = measure(work, given.folder, name, given)
                     if has_cache:
                         results["cache"][task] = measure_cache(work, given.folder, given.rounds)
 
@@ -402,6 +403,7 @@ def main() -> None:
     parser.add_argument("--recordings", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--round-s", type=float, default=1.0)
+    parser.add_argument("--workers", type=int, default=2, help="of headrace")
     parser.add_argument("--only", nargs="*", default=[], help="words of tasks, such as FLAC")
     parser.add_argument("--cache-only", action="store_true", help="only epochs with disk caches")
     parser.add_argument("--json", type=Path)
@@ -418,6 +420,7 @@ def main() -> None:
     results: dict[str, Any] = {
         "machine": corpus.machine(),
         "packages": _packages(),
+        "workers": given.workers,
         "tasks": {},
         "cache": {},
         "needed": {},
