@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 import headrace
 from headrace import Catalog, Windows
@@ -279,6 +280,22 @@ def test_a_second_epoch_comes_from_the_disk_cache(
         assert loader.stats().peak_bytes <= loader.memory_bound
     assert sent[1] < sent[0] / 4
     assert loader.stats().cache_bytes > 0
+
+
+def test_nothing_is_kept_of_an_object_without_an_identity(tmp_path: Path) -> None:
+    """Where a server gives neither ETag nor date, the cache never delivers a replaced file."""
+    contents, audio = [], []
+    for seed in range(2):
+        write(tmp_path / "a.wav", speechlike(24_000, seed=seed), 8_000, "WAV", "PCM_16")
+        contents.append((tmp_path / "a.wav").read_bytes())
+        audio.append(soundfile.read(tmp_path / "a.wav", dtype="float32")[0])
+    with ObjectServer({"a.wav": contents[0]}, etags=False, dates=False) as web:
+        windows = headrace.scan(f"{web.url}/a.wav").windows(8_000, 1.0)
+        for content, expected in zip(contents, audio, strict=True):
+            web.objects["a.wav"] = content
+            loader = windows.loader(batch_size=3, cache=tmp_path / "c", cache_size="100 MB")
+            (batch,) = loader
+            np.testing.assert_array_equal(batch.audio.reshape(-1), expected)
 
 
 def test_a_full_disk_is_one_warning_and_no_cache(bucket: Catalog, tmp_path: Path) -> None:

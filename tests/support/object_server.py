@@ -77,6 +77,7 @@ class ObjectServer(LoopbackServer):
     latency_s: float = 0.0
     fault: Callable[[Request], Fault | None] = lambda _: None
     etags: bool = True
+    dates: bool = True
     bucket: str = "bucket"
     requests: list[Request] = field(default_factory=list)
     log: bool = True
@@ -177,7 +178,7 @@ class ObjectServer(LoopbackServer):
             await self._send(writer, 404, b"<Error><Code>NoSuchKey</Code></Error>", method, {})
             return True
         etag = self._etag(key, data) if not fault.corrupt_etag else '"another"'
-        fields = {"Last-Modified": "Sun, 01 Nov 2026 10:00:00 GMT"}
+        fields = {"Last-Modified": "Sun, 01 Nov 2026 10:00:00 GMT"} if self.dates else {}
         if self.etags:
             fields["ETag"] = etag
             if headers.get("if-match", etag) != etag:

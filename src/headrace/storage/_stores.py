@@ -270,9 +270,10 @@ def has_changed(expected: str | None, info: ObjectInfo) -> bool:
 
 
 def _info_of(meta: Any) -> ObjectInfo:  # noqa: ANN401  a mapping, or obstore's own class
-    version = meta.get("e_tag") or None
-    if version is None and meta.get("last_modified") is not None:
-        version = f"changed {meta['last_modified'].isoformat()}"
+    version, changed = meta.get("e_tag") or None, meta.get("last_modified")
+    # Of an answer without a date, obstore says 1970: all versions of such an object would be one.
+    if version is None and changed is not None and changed.timestamp() > 0:
+        version = f"changed {changed.isoformat()}"
     return ObjectInfo(meta["path"], meta["size"], version)
 
 
