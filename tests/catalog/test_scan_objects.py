@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -247,6 +248,28 @@ def test_a_bucket_that_cannot_be_listed_is_one_sentence(server: ObjectServer) ->
     assert told.value.__cause__ is None
     with pytest.raises(StoreError, match="store= must be a store of obstore"):
         headrace.scan("s3://bucket/x/*", store=7)
+
+
+def test_a_bucket_that_does_not_exist_is_one_sentence(server: ObjectServer) -> None:
+    """The message does not speak of an object that nobody has named."""
+    with pytest.raises(StoreError, match="'s3://another': there is no such bucket"):
+        headrace.scan("s3://another/**/*.wav", store=server.options)
+
+
+@pytest.mark.parametrize("key", ["data//x.wav", "data/../x.wav", "./x.wav", "a\tb.wav"])
+def test_a_name_that_the_client_cannot_read_is_one_sentence(folder: Path, key: str) -> None:
+    """It is quoted with what to do, at once; folders without it are scanned."""
+    with ObjectServer() as server:
+        server.add_folder(folder / "2024", "good/")
+        server.objects[key] = b""
+        with pytest.raises(StoreError, match=f"object {re.escape(repr(key))} whose name") as told:
+            headrace.scan("s3://bucket/**/*.wav", store=server.options)
+        assert "rename it" in str(told.value)
+        assert server.counts["LIST"] == 1
+        good = headrace.scan("s3://bucket/good/**/*.wav", store=server.options)
+        assert good.ids.to_pylist() == find(str(folder / "2024/**/*.wav")).ids
+        with pytest.raises(StoreError, match="rename it"):
+            headrace.scan(f"s3://bucket/{key}", store=server.options)
 
 
 @pytest.mark.parametrize(

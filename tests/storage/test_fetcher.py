@@ -93,6 +93,8 @@ def test_faults_that_pass_are_not_noticed(
         ),
         (Fault(corrupt_etag=True), "CHANGED", "scan again"),
         (Fault(ignore_range=True), "UNSUPPORTED", "byte ranges"),
+        (Fault(hide_range=True), "UNSUPPORTED", "does not say which bytes"),
+        (Fault(status=302, location="?again=secret"), "IO", "redirects without an end"),
     ],
 )
 def test_faults_that_stay_have_their_codes(

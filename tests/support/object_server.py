@@ -27,6 +27,7 @@ REASONS = {
     200: "OK",
     206: "Partial Content",
     301: "Moved Permanently",
+    302: "Found",
     401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
@@ -67,6 +68,10 @@ class Fault:
     """Answer nothing, until the server ends."""
     corrupt_etag: bool = False
     ignore_range: bool = False
+    location: str = ""
+    """With a status that redirects: where to."""
+    hide_range: bool = False
+    """Do not say which bytes are sent."""
 
 
 @dataclass
@@ -172,7 +177,8 @@ class ObjectServer(LoopbackServer):
             self.stalled.set()
             await self._ended
         if fault.status:
-            await self._send(writer, fault.status, fault.body.encode(), method, {})
+            where = {"Location": fault.location} if fault.location else {}
+            await self._send(writer, fault.status, fault.body.encode(), method, where)
             return True
         if data is None:
             await self._send(writer, 404, b"<Error><Code>NoSuchKey</Code></Error>", method, {})
@@ -189,7 +195,8 @@ class ObjectServer(LoopbackServer):
             return True
         if asked and not fault.ignore_range:
             stop -= fault.short_by
-            fields["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
+            place = {"Content-Range": f"bytes {start}-{stop - 1}/{len(data)}"}
+            fields |= {} if fault.hide_range else place
             await self._send(writer, 206, data[start:stop], method, fields, fault.reset_after)
         else:
             await self._send(writer, 200, data, method, fields, fault.reset_after)

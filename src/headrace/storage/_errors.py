@@ -1,7 +1,7 @@
 """What an error of a store means: a `Code`, a sentence, and whether to try again.
 
 Errors of clients quote URLs, signatures and whole answers of servers. None of their text is passed
-on, except the number and the name of an HTTP status.
+on, except the number and the name of an HTTP status, and a key that the client cannot read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from headrace._formatting import brief
 from headrace.failures import Code
+from headrace.storage._urls import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,13 @@ _CHANGED: Final = "the object was replaced after it was scanned: scan again"
 _TIMED_OUT: Final = re.compile(r"(?<!retry_)timed? ?out|deadline", re.IGNORECASE)
 _NO_NAME: Final = re.compile(r"dns error|failed to lookup|name or service|resolve", re.IGNORECASE)
 _NO_RANGES: Final = re.compile(r"non-partial response")
+_NO_PLACE: Final = re.compile(
+    r"Content-Length header missing|Content-Range header not present|value for CONTENT_RANGE",
+    re.IGNORECASE,
+)
+_NO_KEY: Final = "Could not parse path"
+_QUOTED_KEY: Final = re.compile(r'path "(.+?)"(?: contained|:)', re.IGNORECASE | re.DOTALL)
+_CIRCLE: Final = re.compile(r"error following redirect")
 _REFUSED: Final = re.compile(r"connection refused|ConnectionRefused", re.IGNORECASE)
 _CLOCK: Final = re.compile(r"RequestTimeTooSkewed|RequestExpired")
 _REGION: Final = re.compile(r"incorrectly configured region|AuthorizationHeaderMalformed")
@@ -61,15 +70,9 @@ def describe_store_error(error: BaseException) -> StoreProblem:
     names = {type(one).__name__ for one in _causes(error)}
     text = " ".join(str(one) for one in _causes(error))
     status = _status(error, text)
-    if _CLOCK.search(text):
-        message = "the store refuses the request because this machine's clock is off: set the clock"
-        return StoreProblem(Code.PERMISSION, message)
-    if _REGION.search(text):
-        message = (
-            "the bucket is in another region: set AWS_REGION, or give "
-            'store={"region": ...} with the region'
-        )
-        return StoreProblem(Code.IO, message)
+    refusal = _describe_refusal(names, text)
+    if refusal is not None:
+        return refusal
     if status == HTTPStatus.PRECONDITION_FAILED or "PreconditionError" in names:
         return StoreProblem(Code.CHANGED, _CHANGED)
     if status == HTTPStatus.NOT_FOUND or "FileNotFoundError" in names:
@@ -86,6 +89,32 @@ def describe_store_error(error: BaseException) -> StoreProblem:
         message = f"the store does not permit it{said}: check {what}"
         return StoreProblem(Code.PERMISSION, message)
     return _describe_connection_error(names, text) if status is None else _describe_status(status)
+
+
+def _describe_refusal(names: set[str], text: str) -> StoreProblem | None:
+    """Return what the client or the store has against the request itself, if it says so."""
+    if _CLOCK.search(text):
+        message = "the store refuses the request because this machine's clock is off: set the clock"
+        return StoreProblem(Code.PERMISSION, message)
+    if _REGION.search(text):
+        message = (
+            "the bucket is in another region: set AWS_REGION, or give "
+            'store={"region": ...} with the region'
+        )
+        return StoreProblem(Code.IO, message)
+    if "InvalidPathError" in names or text.startswith(_NO_KEY):
+        return StoreProblem(Code.UNSUPPORTED, _describe_key(text))
+    return None
+
+
+def _describe_key(text: str) -> str:
+    match = _QUOTED_KEY.search(text)
+    named = f" {brief(redacted(match[1]))}" if match else ""
+    return (
+        f"the store has an object{named} whose name its client cannot read (an empty part as in "
+        "a//b, a part . or .., or a control character): rename it, search a folder that it is not "
+        "in, or give a file system of fsspec as store="
+    )
 
 
 def _describe_status(status: int) -> StoreProblem:
@@ -108,6 +137,15 @@ def _describe_connection_error(names: set[str], text: str) -> StoreProblem:
     if "NotSupportedError" in names or _NO_RANGES.search(text):
         message = "the server does not serve byte ranges: copy the files, or use another server"
         return StoreProblem(Code.UNSUPPORTED, message)
+    if _NO_PLACE.search(text):
+        message = (
+            "the server does not say which bytes of the file an answer holds (Content-Length, "
+            "Content-Range): copy the files, or use another server"
+        )
+        return StoreProblem(Code.UNSUPPORTED, message)
+    if _CIRCLE.search(text):
+        message = "the server redirects without an end, or to no URL: check the URL"
+        return StoreProblem(Code.IO, message)
     if _CREDENTIALS.search(text):
         message = (
             "no credentials for the store were found: set them in the environment, or give "

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from headrace.errors import StoreError
+from headrace.failures import Code
 from headrace.storage._errors import describe_store_error
 from headrace.storage._urls import redacted
 
@@ -65,7 +66,10 @@ async def _with_retries(work: Callable[[], Awaitable[T]], shown: str) -> T:
         except Exception as error:  # noqa: BLE001  of whatever client
             problem = describe_store_error(error)
             if not problem.temporary or tries == _TRIES - 1:
-                raise StoreError(f"Cannot list {redacted(shown)!r}: {problem.message}.") from None
+                why = problem.message
+                if problem.code is Code.MISSING:
+                    why = "there is no such bucket, container or folder: check the URL"
+                raise StoreError(f"Cannot list {redacted(shown)!r}: {why}.") from None
         loop = asyncio.get_running_loop()
         woken = loop.create_future()
         timer = loop.call_later(wait_s, woken.set_result, None)
