@@ -1,6 +1,8 @@
 import gc
 import multiprocessing
 import os
+import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import headrace
 from headrace import Catalog, Windows
 from headrace.errors import StoreError
 from tests.support.object_server import Fault, ObjectServer, Request, first_times
-from tests.support.processes import no_file_beyond
+from tests.support.processes import interruptible, no_file_beyond
 from tests.support.slow_line import SlowLine
 from tests.support.sounds import speechlike, write
 
@@ -261,6 +263,54 @@ def test_threads_end_at_once_with_requests_in_flight(bucket: Catalog, server: Ob
         assert not [name for name in names if name.startswith("headrace")], end
         server.stalled.clear()
     server.fault = lambda _: None
+
+
+_IN_THIS_THREAD = {
+    "a window": "windows[7]",
+    "workers=0": "for batch in windows.loader(batch_size=4, workers=0): pass",
+}
+
+
+@pytest.mark.parametrize("body", _IN_THIS_THREAD.values(), ids=_IN_THIS_THREAD)
+@pytest.mark.parametrize("handler", ["default_int_handler", "ask"])
+def test_ctrl_c_ends_a_read_of_the_main_thread(
+    bucket: Catalog, server: ObjectServer, tmp_path: Path, body: str, handler: str
+) -> None:
+    """It raises what the handler raises, though the server never answers; a handler may go on."""
+    bucket.save(tmp_path / "catalog.parquet")
+    program = f"""
+import signal, sys, headrace
+asked = []
+def ask(*_):
+    asked.append(1)
+    print("asked", flush=True)
+    if len(asked) > 1:
+        raise InterruptedError("twice")
+signal.signal(signal.SIGINT, signal.{handler} if {handler!r} != "ask" else ask)
+windows = headrace.load_catalog("catalog.parquet", store={server.options}).windows(8_000, 3.0)
+{body}
+"""
+    server.stalled.clear()
+    server.fault = _stall_but(())
+    try:
+        with subprocess.Popen(
+            interruptible(program),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert server.stalled.wait(60)
+            process.send_signal(signal.SIGINT)
+            if handler == "ask":
+                assert process.stdout.readline() == "asked\n"
+                process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+    finally:
+        server.fault = lambda _: None
+    expected = "KeyboardInterrupt" if handler != "ask" else "InterruptedError: twice"
+    assert errors.rstrip().endswith(expected)
 
 
 def test_a_second_epoch_comes_from_the_disk_cache(

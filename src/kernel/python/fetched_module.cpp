@@ -3,6 +3,13 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+#include <unistd.h>
+
+#if defined(__linux__)
+#include <sys/syscall.h>
+#elif defined(__APPLE__)
+#include <pthread.h>
+#endif
 
 #include <cstdint>
 #include <memory>
@@ -39,6 +46,49 @@ FetchedStore::Data borrow(const nb::object& object, int64_t count) {
     delete owned;
   });
 }
+
+bool handles_signals() {
+#if defined(__linux__)
+  return syscall(SYS_gettid) == getpid();
+#elif defined(__APPLE__)
+  return pthread_main_np() != 0;
+#else
+  return false;
+#endif
+}
+
+struct Raised {
+#if PY_VERSION_HEX >= 0x030C0000
+  PyObject* exception = PyErr_GetRaisedException();
+  void restore() { PyErr_SetRaisedException(exception); }
+#else
+  PyObject *type, *value, *trace;
+  Raised() { PyErr_Fetch(&type, &value, &trace); }
+  void restore() { PyErr_Restore(type, value, trace); }
+#endif
+};
+
+int raise_now(void* argument) {
+  const std::unique_ptr<Raised> raised(static_cast<Raised*>(argument));
+  raised->restore();
+  return -1;
+}
+
+// What a handler raises passes no decoder: it is raised when the call of the kernel has returned.
+bool run_signal_handlers() {
+  const WithGil held;
+  if (PyErr_CheckSignals() == 0) return false;
+  auto raised = std::make_unique<Raised>();
+  if (Py_AddPendingCall(&raise_now, raised.get()) == 0) {
+    raised.release();
+  } else {  // too many calls are pending
+    raised->restore();
+    PyErr_WriteUnraisable(nullptr);
+  }
+  return true;
+}
+
+constexpr SignalHandling PYTHON_SIGNALS{&handles_signals, &run_signal_handlers};
 
 nb::list as_list(const std::vector<FetchedStore::Range>& ranges) {
   nb::list list;
@@ -138,7 +188,8 @@ void bind_fetched(nb::module_& m) {
       .def(
           "__init__",
           [](Store* self, int64_t cached_bytes, int64_t ahead, const PyBlockFiles* files) {
-            new (self) Store{{std::make_shared<FetchedStore>(cached_bytes, ahead, files ? files->plain : nullptr)}};
+            new (self) Store{{std::make_shared<FetchedStore>(cached_bytes, ahead, files ? files->plain : nullptr,
+                                                             &PYTHON_SIGNALS)}};
           },
           "cached_bytes"_a, "ahead"_a, "files"_a = nb::none())
       .def(

@@ -19,6 +19,7 @@ namespace {
 constexpr int64_t FIRST = 32 << 10;   // bytes that the first miss asks for: most headers are shorter. A guess
 constexpr int64_t BEFORE = 24 << 10;  // and before them: who searches for a place often steps back a little. A guess
 constexpr int64_t GROWTH = 4;        // how much more each miss asks for that goes on from the last one
+constexpr std::chrono::milliseconds SIGNALS_AFTER(100);  // what a person takes for at once
 
 thread_local double waited_s = 0;
 
@@ -60,8 +61,13 @@ class FetchedBytes : public Bytes {
   mutable FetchedStore::Stream stream_;
 };
 
-FetchedStore::FetchedStore(int64_t cached_bytes, int64_t ahead, std::shared_ptr<BlockFiles> files)
-    : cached_bytes_(cached_bytes), ahead_(std::max(ahead, FIRST)), files_(std::move(files)), process_(getpid()) {
+FetchedStore::FetchedStore(int64_t cached_bytes, int64_t ahead, std::shared_ptr<BlockFiles> files,
+                           const SignalHandling* signals)
+    : cached_bytes_(cached_bytes),
+      ahead_(std::max(ahead, FIRST)),
+      files_(std::move(files)),
+      signals_(signals),
+      process_(getpid()) {
   if (::pipe(pipe_) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
   for (const int end : pipe_) {
     ::fcntl(end, F_SETFD, FD_CLOEXEC);
@@ -184,9 +190,7 @@ int64_t FetchedStore::read(const std::string& key, int64_t size, int64_t offset,
         notify(key, it->first, extent);
       }
       const double began = now_s();
-      ++extent.waiting;
-      changed_.wait(lock, [&] { return closed_ || extent.data || extent.failed; });
-      --extent.waiting;
+      wait_for(extent, lock);
       waited_s += now_s() - began;
       check_open();
     }
@@ -207,6 +211,21 @@ int64_t FetchedStore::read(const std::string& key, int64_t size, int64_t offset,
   }
   lock.unlock();
   return done;
+}
+
+void FetchedStore::wait_for(Extent& extent, std::unique_lock<std::mutex>& lock) {
+  const auto ended = [&] { return closed_ || extent.data || extent.failed; };
+  ++extent.waiting;
+  if (signals_ == nullptr || !signals_->is_here()) {
+    changed_.wait(lock, ended);
+  } else {
+    while (!changed_.wait_for(lock, SIGNALS_AFTER, ended)) {
+      lock.unlock();  // a handler may use this store, and runs under the GIL
+      if (signals_->run()) close();
+      lock.lock();
+    }
+  }
+  --extent.waiting;
 }
 
 void FetchedStore::hint(const std::string& key, int64_t run) {

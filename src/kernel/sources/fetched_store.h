@@ -15,6 +15,7 @@
 // - Thread-safe. No lock is held while bytes are copied.
 // - What is announced or wanted twice is asked for once, as long as it is held or under way.
 // - A reader waits only for a range that `take` or `expect` has returned. It is woken by `give`, `fail` and `close`.
+// - A reader in the thread that handles signals looks for them while it waits.
 // - A reader that waits for a planned range makes it urgent: `take` returns it once more.
 // - After `close`, every read throws. In a process that was forked after the store was made, every read throws.
 // - Bytes on demand that are held are at most `cached_bytes`, but for those that a reader is waiting for.
@@ -45,6 +46,12 @@ double store_wait_s();
 // The size that a key begins with. Throws std::invalid_argument if it does not.
 int64_t object_size(const std::string& key);
 
+// How a reader that waits notices signals: a thread that waits in the kernel would not run their handlers.
+struct SignalHandling {
+  bool (*is_here)();  // whether handlers run in this thread
+  bool (*run)();      // run those of signals that have arrived; return whether to give up
+};
+
 class FetchedStore : public ByteStore, public std::enable_shared_from_this<FetchedStore> {
  public:
   struct Range {
@@ -61,8 +68,10 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   };
   using Data = std::shared_ptr<const char>;
 
-  // `ahead` is the most that is asked for at once on demand. `files` may be null. Throws std::system_error.
-  FetchedStore(int64_t cached_bytes, int64_t ahead, std::shared_ptr<BlockFiles> files = nullptr);
+  // `ahead` is the most that is asked for at once on demand. `files` and `signals` may be null; a signal that says to
+  // give up closes the store. Throws std::system_error.
+  FetchedStore(int64_t cached_bytes, int64_t ahead, std::shared_ptr<BlockFiles> files = nullptr,
+               const SignalHandling* signals = nullptr);
   ~FetchedStore() override;
   FetchedStore(const FetchedStore&) = delete;
   FetchedStore& operator=(const FetchedStore&) = delete;
@@ -133,9 +142,11 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   void erase(const std::string& key, Extents& extents, Extents::iterator it, std::vector<Data>* dropped);
   void remember(const std::string& key, int64_t offset, Extent& extent, std::vector<Data>* dropped);
   void check_open() const;
+  void wait_for(Extent& extent, std::unique_lock<std::mutex>& lock);
 
   const int64_t cached_bytes_, ahead_;
   const std::shared_ptr<BlockFiles> files_;
+  const SignalHandling* const signals_;
   const pid_t process_;
   int pipe_[2];
   mutable std::mutex mutex_;
