@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -130,6 +131,34 @@ def test_urls_of_a_web_server_may_be_encoded(tmp_path: Path) -> None:
         assert headrace.scan(urls).ids.to_pylist() == ["50%25.wav", "my%20file.wav"]
         assert len(headrace.scan(f"{server.url}/my%20file.wav?signature=1")) == 1
         assert len(headrace.scan(f"{server.url}/my file.wav")) == 1
+
+
+@pytest.mark.parametrize("query", ["", "?signature=1%2B1"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a%2Fb.wav",
+        "d%2fe/f.wav",
+        "20250503T031300%2B0100.wav",
+        "20250503T031300+0100.wav",
+        "take%281%29.wav",
+        "take(1).wav",
+        "a//b.wav",
+        "%FC.wav",
+        "%C3%BC.wav",
+        "my%20file.wav",
+        "50%25.wav",
+        "tab%09.wav",
+    ],
+)
+def test_urls_are_sent_as_they_are_written(tmp_path: Path, name: str, query: str) -> None:
+    """An escape that stands for another object than the bare sign does is kept, and so are //."""
+    write(tmp_path / "a.wav", speechlike(8_000), 8_000, "WAV", "PCM_16")
+    with ObjectServer({unquote(name): (tmp_path / "a.wav").read_bytes()}) as server:
+        catalog = headrace.scan(f"{server.url}/{name}{query}")
+        catalog.windows(8_000, 1.0)[0]
+        assert {one.path for one in server.requests} == {f"/bucket/{name}"}
+        assert {one.query for one in server.requests} == {query[1:]}
 
 
 def test_urls_that_differ_in_their_query_only_are_refused(server: ObjectServer) -> None:

@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from tests.support.loopback import LoopbackServer
@@ -51,6 +51,8 @@ class Request:
     number: int
     """How many requests there were before."""
     authorization: str = ""
+    path: str = ""
+    """As it was sent, encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +152,13 @@ class ObjectServer(LoopbackServer):
             self.counts["LIST"] += 1
             await self._send(writer, 200, self._listing(parse_qs(url.query)), method, {})
             return True
-        return await self._object(method, key, url.query, headers, writer)
+        return await self._object(method, key, url, headers, writer)
 
     async def _object(
         self,
         method: str,
         key: str,
-        query: str,
+        url: SplitResult,
         headers: dict[str, str],
         writer: asyncio.StreamWriter,
     ) -> bool:
@@ -169,7 +171,8 @@ class ObjectServer(LoopbackServer):
             start = int(first) if first else max(0, stop - int(last))
             stop = min(stop, int(last) + 1) if first and last else stop
         authorization = headers.get("authorization", "")
-        request = Request(method, key, query, start, stop, len(self.requests), authorization)
+        number = len(self.requests)
+        request = Request(method, key, url.query, start, stop, number, authorization, url.path)
         if self.log:
             self.requests.append(request)
         fault = self.fault(request) or Fault()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,8 +41,12 @@ _TIMEOUTS: Final = {
 }
 """Unless the user gives others. The limit for a whole read is `Fetcher`'s."""
 
-_MOST_SIGNED: Final = 256
-"""Clients that are kept for URLs with a query: each has connections of its own."""
+_MOST_EXACT: Final = 256
+"""Clients that are kept for single URLs, and for folders with a query: each has connections of its
+own, and takes 5 ms to make."""
+
+_LEFT_BARE: Final = frozenset("!$&'()*+,/:;=@[\\]^|")
+"""What obstore's client of web servers does not encode in a name, or may not."""
 
 _ENDPOINT_OPTIONS: Final = frozenset(
     {"endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url"}
@@ -49,6 +54,8 @@ _ENDPOINT_OPTIONS: Final = frozenset(
 )
 """What obstore calls the address of a store. It takes names in upper case, too; others that have
 the word in them, such as ``metadata_endpoint``, are addresses of something else."""
+
+_ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
 
 _LIST: Final = 1000  # objects that a store lists at once
 
@@ -120,7 +127,7 @@ class Stores:
         self._clients: dict[str, Client] = {}
         self._signed: dict[str, str] = {}  # URL to query
         self._users: dict[str, str] = {}  # server to user and password
-        self._signed_clients: OrderedDict[str, Client] = OrderedDict()
+        self._exact_clients: OrderedDict[str, Client] = OrderedDict()  # by what they begin with
 
     def __repr__(self) -> str:
         return "<Stores>"
@@ -161,8 +168,12 @@ class Stores:
         """
         url = parse_url(text)
         query = self._signed.get(url.text)
+        makes_clients = url.scheme in HTTP and isinstance(self._store, Mapping | None)
+        if makes_clients and not _is_sent_as_written(url.key):
+            return self._exact_client(url, url.text, query), ""
         if query is not None:
-            return self._signed_client(url, query), unquote(url.key.rpartition("/")[2])
+            folder, _, name = url.text.rpartition("/")
+            return self._exact_client(url, folder, query), unquote(name)
         if url.base not in self._clients:
             self._clients[url.base] = self._make(url)
         client = self._clients[url.base]
@@ -220,16 +231,35 @@ class Stores:
             ) from None
         return _Obstore(store)
 
-    def _signed_client(self, url: Url, query: str) -> Client:
-        folder = url.base + "/" + url.key.rpartition("/")[0]
-        base = f"{folder.rstrip('/')}?{query}"
-        client = self._signed_clients.pop(base, None)
+    def _exact_client(self, url: Url, begin: str, query: str | None) -> Client:
+        """Return the client whose requests begin with `begin`, as it is, and have this query."""
+        base = begin if query is None else f"{begin}?{query}"
+        client = self._exact_clients.pop(base, None)
         if client is None:
             client = self._make_obstore(base, self._users.get(url.base, ""))
-        self._signed_clients[base] = client
-        if len(self._signed_clients) > _MOST_SIGNED:
-            self._signed_clients.popitem(last=False)
+        self._exact_clients[base] = client
+        if len(self._exact_clients) > _MOST_EXACT:
+            self._exact_clients.popitem(last=False)
         return client
+
+
+def _is_sent_as_written(key: str) -> bool:
+    """Return whether a client that is given the key of a URL decoded sends what was written.
+
+    It encodes what has to be encoded, and nothing else: ``%2F`` would become a slash, and ``%2B`` a
+    plus sign, which S3 takes for a space.
+    """
+    try:
+        decoded = unquote(key, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    escaped = {chr(int(one, 16)) for one in _ESCAPE.findall(key)}
+    parts = decoded.split("/")
+    return (
+        not escaped & _LEFT_BARE
+        and all(char.isprintable() for char in decoded)
+        and not any(part in {"", ".", ".."} for part in parts)
+    )
 
 
 def open_store(
