@@ -79,6 +79,31 @@ def test_faults_that_pass_are_not_noticed(
     assert fetcher.counts.retries == 2
 
 
+def test_a_server_that_has_answered_is_asked_for_longer(
+    server: ObjectServer, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network may come back; a server that asks for time is there; a wrong address is neither."""
+    monkeypatch.setattr(_fetcher, "_FIRST_WAIT_S", 1e-4)
+    tries: list[int] = []
+    faults = [
+        Fault(status=500),  # nothing was answered yet
+        Fault(status=503),
+        Fault(status=500),  # the last request was given up
+        Fault(),
+        Fault(reset_after=0),
+        Fault(reset_after=0),  # the last request was given up
+        Fault(status=404),
+        Fault(status=500),
+    ]
+    server.fault = lambda _: faults[len(tries)]
+    while len(tries) < len(faults):
+        before = fetcher.counts.requests
+        fetcher.store.read(key(server), 36_000 * len(tries), 10)
+        tries.append(fetcher.counts.requests - before)
+    few, many = 6, 9
+    assert tries == [few, many, few, 1, many, few, 1, many]
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [
@@ -121,7 +146,7 @@ def test_a_server_that_stalls_is_reported(server: ObjectServer) -> None:
 
 def test_an_address_that_nobody_serves_is_reported() -> None:
     """A refused connection is tried again, and then reported."""
-    fetcher = Fetcher(Stores(), stall_timeout_s=0.3)
+    fetcher = Fetcher(Stores(), stall_timeout_s=1.0)  # the first try may take half of that
     answer = fetcher.store.read(object_key("http://127.0.0.1:1/x.wav", 10, None), 0, 10)
     fetcher.close()
     assert answer == ("IO", "the store's server refuses connections: check the address")
@@ -129,7 +154,7 @@ def test_an_address_that_nobody_serves_is_reported() -> None:
 
 def test_a_server_without_an_address_is_reported() -> None:
     """A name that cannot be resolved is tried again, and then reported."""
-    fetcher = Fetcher(Stores(), stall_timeout_s=0.3)
+    fetcher = Fetcher(Stores(), stall_timeout_s=1.0)  # the first try may take half of that
     host = "a" * 64 + ".invalid"  # no resolver asks for such a name
     answer = fetcher.store.read(object_key(f"http://{host}/x.wav", 10, None), 0, 10)
     fetcher.close()

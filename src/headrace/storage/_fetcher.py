@@ -11,8 +11,9 @@ Guarantees
   that a reader is waiting for. Other bytes are bounded by the kernel (`FetchedStore`). At most
   `fetches` requests are in flight, in addition to those that readers wait for.
 - **Retries.** A request that fails for a reason that may pass is repeated, each time after twice
-  the wait, until `stall_timeout_s` has passed or it has been tried `_MOST_TRIES` times. A reader
-  is woken with the last reason. An answer that is shorter than what was asked for is never passed
+  the wait, until `stall_timeout_s` has passed or it has been tried `_MOST_TRIES` times; or
+  `_FEW_TRIES` times, if nothing was answered since a request was given up. A reader is woken with
+  the last reason. An answer that is shorter than what was asked for is never passed
   on.
 - **Identity.** Bytes of an object whose version is not the one in the key are not passed on.
 - **Forks.** A child process that was forked after a `Fetcher` was started, or was in use, can start
@@ -54,9 +55,11 @@ STALL_TIMEOUT_S: Final = 120.0
 """Seconds after which a reader gets an error, where the user gave no other limit. A guess: stores
 that throttle recover within seconds."""
 
-_MOST_TRIES: Final = 6
+_MOST_TRIES: Final = 9
+_FEW_TRIES: Final = 6
 _FIRST_WAIT_S: Final = 0.1
-"""Waits of 0.1, 0.2, 0.4, 0.8 and 1.6 s. A guess."""
+"""Waits of 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4 and 12.8 s: 25 s, in which a network that was lost may
+be back. The first five, 3 s, while nothing says that the server exists. A guess."""
 
 _MOST_BYTES: Final = 8 << 20
 """Of one request: what stores recommend for large objects."""
@@ -318,6 +321,7 @@ class _Core:
         self._planned_bytes: dict[tuple[str, int], int] = {}  # held or in flight
         self._planned_total = 0
         self._limited = 0  # requests in flight that count towards the limit
+        self._answers = False  # the last request that ended for good got an answer
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -513,14 +517,17 @@ class _Core:
                 await self._pause(wait_s)
             answer = await self._try_once(client, name, offset, count, version, size, deadline)
             if not isinstance(answer, StoreProblem):
+                self._answers = True
                 return answer
             if tries and answer.code is Code.STALLED and not answer.temporary:
                 break  # the reason why it was tried again says more
             problem = answer
             if problem.overloaded:
                 self.limit.slow_down()
-            if not problem.temporary:
+            is_there = self._answers or problem.overloaded
+            if not problem.temporary or tries + 1 >= (_MOST_TRIES if is_there else _FEW_TRIES):
                 break
+        self._answers = not problem.temporary
         return problem
 
     async def _pause(self, wait_s: float) -> None:

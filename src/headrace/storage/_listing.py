@@ -19,8 +19,11 @@ __all__ = ["find_object", "list_folders", "list_tree"]
 
 T = TypeVar("T")
 
-_TRIES: Final = 5
-_FIRST_WAIT_S: Final = 0.2  # doubled each time. A guess
+_FEW_TRIES: Final = 5
+_MOST_TRIES: Final = 8
+_FIRST_WAIT_S: Final = 0.2
+"""Doubled each time: 3 s in all; 25 s if the store asks for fewer requests. A guess."""
+
 _AT_ONCE: Final = 64
 """Folders that are listed at the same time. A guess."""
 
@@ -60,12 +63,13 @@ async def find_object(client: Client, key: str, shown: str) -> ObjectInfo | None
 
 async def _with_retries(work: Callable[[], Awaitable[T]], shown: str) -> T:
     wait_s = _FIRST_WAIT_S
-    for tries in range(_TRIES):
+    for tries in range(_MOST_TRIES):
         try:
             return await work()
         except Exception as error:  # noqa: BLE001  of whatever client
             problem = describe_store_error(error)
-            if not problem.temporary or tries == _TRIES - 1:
+            most = _MOST_TRIES if problem.overloaded else _FEW_TRIES
+            if not problem.temporary or tries + 1 >= most:
                 why = problem.message
                 if problem.code is Code.MISSING:
                     why = "there is no such bucket, container or folder: check the URL"
