@@ -217,6 +217,9 @@ def test_what_cannot_be_packed_is_refused(catalog: Catalog, tmp_path: Path) -> N
             catalog.pack(tmp_path / "new", RATE, **options)
     with pytest.raises(CatalogError, match="is a URL: packs are written to this machine"):
         catalog.pack("s3://bucket/pack", RATE)
+    for rate in (0, -1, 0.5, "16 kHz"):
+        with pytest.raises(InvalidWindowsError, match="sample_rate must be a"):
+            catalog.pack(tmp_path / "new", rate)  # type: ignore[arg-type]
     for rate in (70_001, 700_000):
         with pytest.raises(InvalidWindowsError, match=f"FLAC cannot declare .* {rate} Hz"):
             catalog.pack(tmp_path / "new", rate)

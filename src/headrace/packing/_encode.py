@@ -14,6 +14,7 @@ import numpy as np
 from headrace._formatting import brief
 from headrace.errors import InvalidWindowsError
 from headrace.loading import Loader
+from headrace.windows import check_sample_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,13 +92,16 @@ class PackFormat:
         ------
         ValueError
             `bits` is given for WAV; or as the class.
+        InvalidWindowsError
+            The sample rate is not a positive whole number; or as the class.
         """
         if container == "wav" and bits is not None:
             raise ValueError(
                 f'bits={bits!r} is for format="flac": WAV is stored as float32, which keeps every '
                 "bit. Leave bits out."
             )
-        return cls(sample_rate, container, 24 if bits is None else bits, channel)
+        rate = check_sample_rate(sample_rate)
+        return cls(rate, container, 24 if bits is None else bits, channel)
 
     def windows(self, catalog: Catalog) -> Windows:
         """Return the pieces of all recordings, in order; the last of each is filled up.

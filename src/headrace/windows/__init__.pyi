@@ -15,6 +15,7 @@ from ._spec import Channel as Channel
 from ._spec import Coverage as Coverage
 from ._spec import Tail as Tail
 from ._spec import WindowSpec as WindowSpec
+from ._spec import check_sample_rate as check_sample_rate
 from ._times import as_utc as as_utc
 from ._times import start_times as start_times
 from ._transforms import PROGRAMMING_ERRORS as PROGRAMMING_ERRORS

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from headrace._formatting import brief
 from headrace.errors import InvalidWindowsError
 
-__all__ = ["Channel", "Coverage", "Tail", "WindowSpec"]
+__all__ = ["Channel", "Coverage", "Tail", "WindowSpec", "check_sample_rate"]
 
 Tail = Literal["pad", "shift", "drop"]
 Channel = Literal["mix", "all"] | int
@@ -107,11 +107,7 @@ class WindowSpec:
         InvalidWindowsError
             An argument is not a positive number, or is shorter than one sample or too long.
         """
-        rate = int(_check_number("sample_rate", sample_rate))
-        if rate != sample_rate or rate < 1:
-            raise InvalidWindowsError(
-                f"sample_rate must be a positive whole number of Hz, not {brief(sample_rate)}."
-            )
+        rate = check_sample_rate(sample_rate)
         window_s = _check_number("window_s", window_s)
         hop_s = window_s if hop_s is None else _check_number("hop_s", hop_s)
         min_tail_s = window_s / 4 if min_tail_s is None else _check_number("min_tail_s", min_tail_s)
@@ -143,6 +139,22 @@ class WindowSpec:
             channel=channel,
             min_audio=round(min_audio_s * rate),
         )
+
+
+def check_sample_rate(value: float) -> int:
+    """Return a sample rate in Hz.
+
+    Raises
+    ------
+    InvalidWindowsError
+        It is not a positive whole number.
+    """
+    rate = int(_check_number("sample_rate", value))
+    if rate != value or rate < 1:
+        raise InvalidWindowsError(
+            f"sample_rate must be a positive whole number of Hz, not {brief(value)}."
+        )
+    return rate
 
 
 def _check_number(name: str, value: float) -> float:
