@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tarfile
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from headrace.packing import _encode as encoding
 from headrace.packing import _pack as packing
 from tests.support import sounds
 from tests.support.deliveries import delivered_rows
+from tests.support.processes import no_file_beyond
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,6 +191,44 @@ def test_packing_goes_on_where_it_was_stopped(
             assert (whole / name).read_bytes() == (pack / name).read_bytes()
     again = catalog.pack(pack, RATE, shard_size="40 kB")
     assert again.fingerprint == load_catalog(whole / "catalog.parquet").fingerprint
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no lock")
+def test_one_process_packs_into_a_folder(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one is refused while the first one works, and returns the pack when it is done."""
+    refused = []
+
+    def pack_again(*arguments: Any) -> Any:
+        with pytest.raises(CatalogError, match="Another process is packing into") as told:
+            catalog.pack(tmp_path / "pack", RATE)
+        refused.append(told)
+        return encoding.encode(*arguments)
+
+    monkeypatch.setattr(packing, "encode", pack_again)
+    packed = catalog.pack(tmp_path / "pack", RATE, workers=1)
+    assert len(refused) == len(catalog)
+    assert catalog.pack(tmp_path / "pack", RATE).fingerprint == packed.fingerprint
+    assert len(refused) == len(catalog)
+
+
+def test_a_full_disk_is_one_sentence_and_packing_goes_on(folder: Path, tmp_path: Path) -> None:
+    """When there is room again, the same call makes the pack that it would have made."""
+    sounds.write(folder / "z.wav", sounds.medley(3 * RATE), RATE, "WAV", "PCM_16")
+    catalog = scan(folder)
+    whole = catalog.pack(tmp_path / "whole", RATE, format="wav", shard_size="150 kB")
+    with (
+        no_file_beyond(150_000),
+        pytest.raises(CatalogError, match=r"pack' has stopped \(File too large\)"),
+    ):
+        catalog.pack(tmp_path / "pack", RATE, format="wav", shard_size="150 kB")
+    assert (tmp_path / "pack" / "shard-000000.tar").exists()
+    assert not (tmp_path / "pack" / "catalog.parquet").exists()
+    packed = catalog.pack(tmp_path / "pack", RATE, format="wav", shard_size="150 kB")
+    assert packed.fingerprint == whole.fingerprint
+    for shard in (tmp_path / "whole").glob("*.tar"):
+        assert (tmp_path / "pack" / shard.name).read_bytes() == shard.read_bytes()
 
 
 def test_what_cannot_be_packed_is_refused(catalog: Catalog, tmp_path: Path) -> None:

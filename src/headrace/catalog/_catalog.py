@@ -726,7 +726,8 @@ class Catalog(Sequence[Recording]):
         Raises
         ------
         CatalogError
-            The folder holds other files, or a pack with other settings.
+            The folder holds other files, or a pack with other settings; another process packs into
+            it; or it cannot be written, as on a full disk.
         InvalidWindowsError
             The recordings cannot be resampled or mixed so, or FLAC cannot hold them.
         NoRecordingsError

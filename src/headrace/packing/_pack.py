@@ -8,6 +8,7 @@ Guarantees
 - Of each recording in progress, at most `_IN_MEMORY` encoded bytes are in memory; those of longer
   ones are in a temporary file in the folder.
 - However packing ends, its threads have ended before.
+- One process packs into a folder at a time. Another one is refused.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -41,7 +43,7 @@ from headrace.catalog import (
 )
 from headrace.codecs import Recording, probe
 from headrace.concurrency import Job, Prefetcher, Task
-from headrace.errors import CatalogError, DamagedWarning, HeadraceWarning
+from headrace.errors import CatalogError, DamagedWarning, HeadraceError, HeadraceWarning
 from headrace.packing._encode import encode
 from headrace.packing._shards import ShardWriter
 from headrace.storage import Place, is_url, redacted
@@ -58,6 +60,7 @@ __all__ = ["pack"]
 _VERSION: Final = 1  # of the state
 _STATE: Final = "pack.json"
 _CATALOG: Final = "catalog.parquet"
+_UNSAVED: Final = f".{_STATE}.tmp"
 _PARTS: Final = ".pack"
 _IN_MEMORY: Final = 16 << 20
 _AHEAD: Final = 2  # recordings in progress or waiting, for each thread
@@ -83,7 +86,7 @@ class _State:
     done: bool = False
 
     def save(self, folder: Path) -> None:
-        temporary = folder / f".{_STATE}.tmp"
+        temporary = folder / _UNSAVED
         with temporary.open("w", encoding="utf-8") as out:
             json.dump({"version": _VERSION, **asdict(self)}, out, indent=1)
             out.flush()
@@ -127,9 +130,21 @@ def pack(
             f"The folder {str(target)!r} cannot be made ({error.strerror or error}): "
             "choose another one."
         ) from error
-    state = _resume(target, {"catalog": catalog.fingerprint, "shard_bytes": size, **asdict(form)})
-    if not state.done:
-        _Packer(catalog, target, form, size, state).run(threads, progress)
+    settings = {"catalog": catalog.fingerprint, "shard_bytes": size, **asdict(form)}
+    state = _saved_state(target, settings)
+    if state is None or not state.done:
+        try:
+            with _locked(target):
+                state = _saved_state(target, settings) or _begin(target, settings)
+                if not state.done:
+                    _Packer(catalog, target, form, size, state).run(threads, progress)
+        except OSError as error:
+            if isinstance(error, HeadraceError):
+                raise
+            raise CatalogError(
+                f"Packing into {str(target)!r} has stopped ({error.strerror or error}). When that "
+                "is mended, the same call goes on from there."
+            ) from error
     packed = load_catalog(target / _CATALOG, root=target)
     known = set(catalog.failures)
     new = tuple(one for one in packed.failures if one not in known)
@@ -139,28 +154,49 @@ def pack(
     return packed
 
 
-def _resume(folder: Path, settings: dict[str, Any]) -> _State:
-    """Return the state of a pack in `folder`, or a new one if it is empty.
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from packing into a folder, where its file system has locks.
 
     Raises
     ------
     CatalogError
-        The folder holds something else.
+        Another one does it now.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CatalogError(
+                    f"Another process is packing into {str(folder)!r}: wait until it has ended, or "
+                    "choose another folder."
+                ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _saved_state(folder: Path, settings: dict[str, Any]) -> _State | None:
+    """Return the state of the pack in a folder, or None if there is no pack.
+
+    Raises
+    ------
+    CatalogError
+        It is damaged, or that of another pack.
     """
     try:
         values = json.loads((folder / _STATE).read_text("utf-8"))
         version = values.pop("version")
         state = _State(**values)
     except FileNotFoundError:
-        if any(folder.iterdir()):
-            raise CatalogError(
-                f"The folder {str(folder)!r} is not empty, and holds no pack that could be "
-                "continued: choose another one."
-            ) from None
-        state = _State(settings)
-        (folder / _PARTS).mkdir()
-        state.save(folder)
-        return state
+        return None
     except (ValueError, TypeError, KeyError, AttributeError):
         raise CatalogError(
             f"{str(folder / _STATE)!r} is damaged: remove the folder, and pack again."
@@ -170,8 +206,24 @@ def _resume(folder: Path, settings: dict[str, Any]) -> _State:
             f"The folder {str(folder)!r} holds a pack of other recordings, or with other settings: "
             "choose another one."
         )
-    for left in folder.glob(".shard-*.tmp*"):
-        left.unlink()
+    return state
+
+
+def _begin(folder: Path, settings: dict[str, Any]) -> _State:
+    """Return the state of a new pack in an empty folder.
+
+    Raises
+    ------
+    CatalogError
+        The folder holds something.
+    """
+    if any(path.name != _UNSAVED for path in folder.iterdir()):
+        raise CatalogError(
+            f"The folder {str(folder)!r} is not empty, and holds no pack that could be "
+            "continued: choose another one."
+        )
+    state = _State(settings)
+    state.save(folder)
     return state
 
 
@@ -192,6 +244,9 @@ class _Packer:
 
     def run(self, workers: int, progress: bool | None) -> None:
         """Pack all, and write the catalog."""
+        (self._folder / _PARTS).mkdir(exist_ok=True)
+        for left in self._folder.glob(".shard-*.tmp*"):
+            left.unlink()
         total = len(self._catalog)
         done, damaged = self._state.next_row, 0
         prefetcher = Prefetcher(
