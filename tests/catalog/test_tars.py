@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from headrace.errors import DamagedWarning, NoRecordingsError
 from headrace.storage import index_text, read_tar
 from tests.support import sounds
 from tests.support.deliveries import delivered_rows
+from tests.support.object_server import ObjectServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,6 +168,29 @@ def test_damage_costs_only_the_members_that_it_hits(folder: Path, tmp_path: Path
     (folder / "readme").write_text("no audio")
     with pytest.raises(NoRecordingsError, match="no member of the tar has the extension"):
         scan(pack(folder, tmp_path / "text.tar", ["readme"]))
+
+
+@pytest.mark.parametrize(
+    ("ending", "mode"),
+    [("tar.gz", "w:gz"), ("tgz", "w:gz"), ("TAR.XZ", "w:xz"), ("tar.bz2", "w:bz2")],
+)
+def test_a_compressed_tar_is_reported_as_one(
+    folder: Path, tmp_path: Path, ending: str, mode: Literal["w:gz", "w:xz", "w:bz2"]
+) -> None:
+    """The message says what to do with it, on a disk and in a bucket; its neighbour is used."""
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / f"x.{ending}", mode) as out:
+        out.add(folder / "a", "a")
+    pack(folder, tmp_path / "shards" / "y.tar")
+    with ObjectServer() as server:
+        server.add_folder(tmp_path / "shards")
+        for top, store in ((tmp_path / "shards", None), ("s3://bucket", server.options)):
+            with pytest.warns(DamagedWarning):
+                catalog = scan([f"{top}/x.{ending}", f"{top}/*.tar"], store=store)
+            (failure,) = catalog.failures
+            assert failure.file_id == f"x.{ending}"
+            assert "decompress it" in failure.message
+            assert len(catalog) == len(KINDS)
 
 
 def test_a_catalog_of_tars_is_saved_and_moved(folder: Path, tmp_path: Path) -> None:

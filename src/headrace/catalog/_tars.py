@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Members", "ScannedFiles", "TarContent", "is_tar", "open_tars", "read_members"]
 
-_TAR: Final = ".tar"
+_TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""What names of tars end with. Of one that is compressed, the reader says so."""
 _SIDECARS: Final = frozenset({"json", "txt", "cls"})
 _MOST_SIDECAR: Final = 1 << 20  # bytes. A guess: labels and transcripts are smaller
 _KEY: Final = re.compile(r"(?:.*/)?[^/.]*", re.DOTALL)
@@ -140,7 +141,7 @@ def open_tars(files: FoundFiles) -> ScannedFiles:
 
 def is_tar(name: str) -> bool:
     """Return whether a file is a tar, by its name."""
-    return name.lower().endswith(_TAR)
+    return name.lower().endswith(_TARS)
 
 
 def _index_beside(path: str) -> str | None:
