@@ -143,7 +143,8 @@ def parse_bytes(memory: str | float, name: str = "memory") -> int:
         match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]*)\s*", memory)
         amount = float(match[1]) * _BYTES_IN.get(match[2].lower(), 0) if match else 0.0
     else:
-        amount = float(memory) if isinstance(memory, Real) else 0.0
+        is_number = isinstance(memory, Real) and not isinstance(memory, bool)
+        amount = float(memory) if is_number else 0.0
     if not 1 <= amount < 1 << 63:
         raise ValueError(
             f"{name}={brief(memory)} is not an amount of bytes: "

@@ -363,11 +363,17 @@ def test_a_full_disk_is_one_warning_and_no_cache(bucket: Catalog, tmp_path: Path
 
 
 def test_a_cache_needs_a_size(bucket: Catalog) -> None:
-    """The two arguments belong together."""
+    """The two arguments belong together, and a number without its unit is taken for a mistake."""
     with pytest.raises(ValueError, match="belong together"):
         bucket.windows(8_000, 1.0).loader(cache="x")
     with pytest.raises(ValueError, match="belong together"):
         bucket.windows(8_000, 1.0).loader(cache_size="1 GB")
+    for size in ("200", 200, "1023 KiB"):
+        with pytest.raises(ValueError, match=f"cache_size={size!r} is less than 1 MiB, .* unit"):
+            bucket.windows(8_000, 1.0).loader(cache="x", cache_size=size)
+    with pytest.raises(ValueError, match="cache_size=True is not an amount"):
+        bucket.windows(8_000, 1.0).loader(cache="x", cache_size=True)
+    assert not Path("x").exists()
 
 
 def test_the_memory_bound_covers_what_is_fetched(bucket: Catalog, local: Catalog) -> None:

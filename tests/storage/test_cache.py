@@ -253,8 +253,9 @@ def test_files_that_cannot_be_opened_are_one_problem_and_no_failure(tmp_path: Pa
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     """Nothing is written among files of the user."""
     (tmp_path / "thesis.txt").write_text("x")
-    with pytest.raises(StoreError, match=r"^The disk cache '.*' holds other files"):
+    with pytest.raises(StoreError, match=r"^The disk cache '[^(]*' holds other files: give"):
         DiskCache(tmp_path, 1 << 20)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with pytest.raises(StoreError, match=r"^The disk cache '.*thesis\.txt' cannot be used"):
         DiskCache(tmp_path / "thesis.txt", 1 << 20)
     with pytest.raises(StoreError, match=r"^The disk cache 's3.*: give a folder on a local disk"):

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headrace import _kernel
-from headrace._formatting import format_bytes
+from headrace._formatting import brief, format_bytes
 from headrace._validation import parse_bytes
 from headrace.errors import StoreError
 from headrace.storage._urls import is_url, redacted
@@ -49,6 +49,8 @@ __all__ = ["DiskCache", "check_cache", "files_name"]
 
 _RECORD: Final = 12  # bytes, of each block
 _OVERHEAD: Final = 8 << 10  # bytes that the two files of an object may take beyond their blocks
+_LEAST: Final = 1 << 20
+"""Bytes. Blocks have 32 KiB, so that less is a mistake, such as a forgotten unit. A guess."""
 _RESERVED_AT_ONCE: Final = 8 << 20
 _MOST_WAITING: Final = 16 << 20
 """Bytes that may wait to be written. What comes when there are as many is not kept."""
@@ -75,14 +77,22 @@ def check_cache(
     Raises
     ------
     ValueError
-        Only one of the two arguments is given, or the size is no number of bytes.
+        Only one of the two arguments is given, or the size is no number of bytes, or too small.
     """
     if (folder is None) != (size is None):
         raise ValueError(
             f'{name}= and {name}_size= belong together: {name}="/nvme/headrace", '
             f'{name}_size="200 GiB".'
         )
-    return None if size is None else parse_bytes(size, f"{name}_size")
+    if size is None:
+        return None
+    count = parse_bytes(size, f"{name}_size")
+    if count < _LEAST:
+        raise ValueError(
+            f"{name}_size={brief(size)} is less than 1 MiB, which holds next to nothing: write the "
+            'unit, as in "200 GiB".'
+        )
+    return count
 
 
 def files_name(url: str, size: int, version: str | None) -> str:
@@ -134,6 +144,8 @@ class DiskCache:
         self._closed = False
         try:
             self._open_folder()
+        except StoreError:
+            raise
         except OSError as error:
             why = error.strerror or str(error)
             raise StoreError(
