@@ -538,6 +538,24 @@ def test_a_scan_says_what_it_will_read(
     ]
 
 
+def test_a_scan_of_urls_says_what_it_will_read(
+    medleys: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A web server says no size beforehand; which files are read whole is known all the same."""
+    with ObjectServer() as server, caplog.at_level("INFO", "headrace"):
+        server.add_folder(medleys)
+        headrace.scan([f"{server.url}/{path.name}" for path in medleys.iterdir()])
+        for name in ("a.wav", "c.ogg"):
+            headrace.scan(f"{server.url}/{name}")
+    first, last = 64 << 10, 48 << 10
+    reads = "2 by their first bytes, 1 by their first and last bytes, 1 whole"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Reading 4 objects: {reads}; more than {format_bytes(4 * first + last)}.",
+        f"Reading 1 object: 1 by their first bytes; about {format_bytes(first)}.",
+        f"Reading 1 object: 1 by their first and last bytes; about {format_bytes(first + last)}.",
+    ]
+
+
 def test_a_scan_that_decodes_says_that_it_reads_everything(
     medleys: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,6 +12,7 @@ Guarantees
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -57,30 +58,33 @@ class ScanReads:
     whole, heads, ends : int
         Objects that are read whole; of which the first bytes tell everything; and of which the last
         ones are needed, too.
+    unsized : int
+        Objects that are read whole and whose size is not known, such as URLs of a web server.
     nbytes : int
-        Bytes that are read, about. Headers may need more.
+        Bytes that are read, about. Headers may need more. Of `unsized`, the first ones.
     """
 
     unchanged: int = 0
     whole: int = 0
     heads: int = 0
     ends: int = 0
+    unsized: int = 0
     nbytes: int = 0
 
     def add(self, name: str, size: int, *, all_of_ogg: bool = False) -> None:
         """Count an object; a size below 0 is not known yet."""
-        if size < 0:
-            self.heads += 1
-            self.nbytes += SMALL_FILE
-            return
-        ends = ends_of(name, size)
-        if ends.all or ends.head >= size or (ends.tail and all_of_ogg):
-            self.whole += 1
+        is_known = size >= 0
+        ends = ends_of(name, size if is_known else sys.maxsize)
+        is_whole = ends.all or bool(ends.tail and all_of_ogg) or (is_known and ends.head >= size)
+        self.whole += is_whole
+        self.ends += bool(ends.tail) and not is_whole
+        self.heads += not ends.tail and not is_whole
+        self.unsized += is_whole and not is_known
+        if is_whole and is_known:
             self.nbytes += size
         else:
-            self.ends += bool(ends.tail)
-            self.heads += not ends.tail
-            self.nbytes += ends.head + ends.tail
+            self.nbytes += ends.head if is_known else SMALL_FILE
+            self.nbytes += 0 if is_whole else ends.tail
 
     @property
     def objects(self) -> int:
@@ -102,7 +106,7 @@ class ScanReads:
             return f"Nothing is read{kept}."
         return (
             f"Reading {format_count(self.objects, 'object')}: {', '.join(parts)}; "
-            f"about {format_bytes(self.nbytes)}{kept}."
+            f"{'more than' if self.unsized else 'about'} {format_bytes(self.nbytes)}{kept}."
         )
 
 
