@@ -6,12 +6,15 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from headrace.catalog import Recordings
 from headrace.loading._announcer import Announcer
 from headrace.loading._plan import Plan
 from tests.support.catalogs import fake_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
     from headrace import _kernel
     from headrace.storage import Fetcher
@@ -47,9 +50,9 @@ class _Reader:
         self.probes = 0
 
     def estimate(
-        self, *, recording: int, frames: int, size: int, start: int, stop: int
+        self, *, recording: str, frames: int, size: int, start: int, stop: int
     ) -> tuple[int, int] | None:
-        assert recording == 0
+        assert recording
         return (size * start // frames, size * stop // frames) if stop <= self.known else None
 
     def look(self, _: object, probes: list[int]) -> None:
@@ -57,7 +60,7 @@ class _Reader:
         self.known = FRAMES * probes[-1] // SIZE + 50_000
 
 
-def test_a_search_that_begins_while_another_ends_is_kept() -> None:
+def test_a_search_that_begins_while_another_ends_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has announced is read and released, though the earlier search ends after it began."""
     catalog = fake_catalog(
         [FRAMES], kinds=[("FLAC", "PCM_16")], root="s3://bucket", size=[SIZE], version=["one"]
@@ -66,6 +69,7 @@ def test_a_search_that_begins_while_another_ends_is_kept() -> None:
     plan = Plan(windows, batch_size=1, workers=2, prefetch="auto", memory=None, last="keep")
     read, looking, late = (item.groups[0] for item in plan.work_items(0))
     fetcher, reader = _Fetcher(), _Reader()
+    monkeypatch.setattr(Recordings, "landmarks", lambda *_: reader)
     announcer = Announcer(plan, cast("Fetcher", fetcher), cast("_kernel.Reader", reader))
     files: dict[int, Any] = {0: None}
 

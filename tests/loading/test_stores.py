@@ -408,17 +408,22 @@ def test_random_windows_of_flac_take_about_one_request(tmp_path: Path) -> None:
 
 
 def test_frames_of_flac_that_were_found_are_known_to_the_next_loader(tmp_path: Path) -> None:
-    """Windows that were read once cost one request, though most of the recording is unknown."""
+    """Windows that were read once cost one request, though most of the recording is unknown.
+
+    Also those of a subset of the catalog, which are cut anew.
+    """
     chance = np.random.default_rng(1)
     noise = chance.normal(size=(240, 32_000)) * np.geomspace(0.001, 0.2, 240)[:, None]
     audio = chance.permutation(noise).ravel().astype(np.float32)
     write(tmp_path / "a.flac", audio, 32_000, "FLAC", "PCM_16")
     size = (tmp_path / "a.flac").stat().st_size
     with ObjectServer({"a.flac": (tmp_path / "a.flac").read_bytes()}) as server:
-        windows = headrace.scan("s3://bucket", store=server.options).windows(32_000, 4.0)
-        few = windows[::4].shuffle(1)
+        server.add({"b.flac": (tmp_path / "a.flac").read_bytes()})
+        catalog = headrace.scan("s3://bucket", store=server.options)
         sent = []
-        for _ in range(2):
+        for first in (0, 0, 1):  # the third one is of a recording that nobody has read
+            windows = catalog[first : first + 1].windows(32_000, 4.0)
+            few = windows[::4].shuffle(1)
             server.requests.clear()
             delivered = sum(len(batch) for batch in few.loader(batch_size=4, workers=2))
             needed = size / len(windows) * delivered
@@ -427,6 +432,7 @@ def test_frames_of_flac_that_were_found_are_known_to_the_next_loader(tmp_path: P
     assert sent[1][0] <= 1.3
     assert sent[1][1] <= 1.5
     assert sent[1] < sent[0]
+    assert sent[1] < sent[2]
 
 
 def test_statistics_tell_requests_and_bytes(

@@ -942,6 +942,23 @@ class RecordingFormat:
     @property
     def history(self) -> int: ...
 
+@final
+class Landmarks:
+    """Where frames of FLAC recordings in stores are, as far as readers have found them.
+
+    Threads, and readers of the same recordings, may share them. At most 65,536 frames are kept.
+    """
+
+    def __init__(self) -> None: ...
+    def estimate(
+        self, *, recording: str, frames: int, size: int, start: int, stop: int
+    ) -> tuple[int, int] | None:
+        """Return about which bytes of a FLAC recording frames ``[start, stop)`` are.
+
+        `frames` and `size` (bytes) are those of the recording. None if too little of it has been
+        read to tell.
+        """
+
 class RecordingFile:
     """The file of a recording that is read.
 
@@ -959,6 +976,10 @@ class RecordingFile:
         Where it is.
     seek_points : bytes, optional
         The recording's, from `scan_mp3`.
+    landmarks : Landmarks, optional
+        Where frames of FLAC are looked up and kept.
+    name : str
+        Of the recording in `landmarks`.
 
     Raises
     ------
@@ -975,6 +996,8 @@ class RecordingFile:
         file_bytes: int,
         place: Place,
         seek_points: bytes | None = None,
+        landmarks: Landmarks | None = None,
+        name: str = "",
     ) -> None: ...
     @property
     def id(self) -> int: ...
@@ -1083,12 +1106,6 @@ class ScratchSize:
     @property
     def outputs(self) -> int: ...
 
-@final
-class Landmarks:
-    """Where frames of FLAC recordings in stores are, as far as readers have found them."""
-
-    def __init__(self) -> None: ...
-
 class Reader:
     """Reads groups of windows into rows; the guarantees are in ``src/kernel/reader/reader.h``.
 
@@ -1110,8 +1127,6 @@ class Reader:
         For each call that runs at the same time.
     idle_limit : int
         Files that stay open beside those that calls are using.
-    landmarks : Landmarks
-        By number of recording. Readers of the same recordings may share them.
 
     Raises
     ------
@@ -1130,7 +1145,6 @@ class Reader:
         channel: int,
         scratch: ScratchSize,
         idle_limit: int,
-        landmarks: Landmarks,
     ) -> None: ...
     def read(
         self,
@@ -1172,14 +1186,6 @@ class Reader:
         """Read a FLAC recording in a store at these bytes of its file, for `estimate`.
 
         It does not raise: a read reports what is wrong. Without the GIL.
-        """
-    def estimate(
-        self, *, recording: int, frames: int, size: int, start: int, stop: int
-    ) -> tuple[int, int] | None:
-        """Return about which bytes of a FLAC recording in a store frames ``[start, stop)`` are.
-
-        `frames` and `size` (bytes) are those of the recording. None if too little of it has been
-        read to tell. May be called by any thread.
         """
     @property
     def most_open(self) -> int:

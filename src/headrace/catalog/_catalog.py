@@ -158,7 +158,7 @@ class Catalog(Sequence[Recording]):
 
     @property
     def indexes(self) -> Indexes:
-        """Indexes that were made when recordings were read: for headrace itself."""
+        """What was found when recordings were read: for headrace itself."""
         return self._indexes
 
     @property

@@ -1,10 +1,11 @@
-"""`Indexes`: the indexes of recordings that are made when the recordings are first read."""
+"""`Indexes`: what is found about the places of packets when recordings are read."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from headrace import _kernel
 from headrace.codecs import lacks_index, make_index
 
 if TYPE_CHECKING:
@@ -19,13 +20,20 @@ __all__ = ["Indexes"]
 
 
 class Indexes:
-    """What reading has found about recordings whose scan has put off the index.
+    """What reading has found about recordings without an index, or whose scan has put it off.
 
     A catalog shares it with its slices and subsets. Threads may use it at once: two that make the
     index of one recording both make it, and it is the same.
+
+    Attributes
+    ----------
+    landmarks : _kernel.Landmarks
+        Frames of FLAC in stores, by the ids of recordings. They say which bytes to fetch first, and
+        are not saved.
     """
 
     def __init__(self) -> None:
+        self.landmarks = _kernel.Landmarks()
         self._found: dict[str, bytes] = {}
 
     def complete(self, recording: Recording) -> Recording:

@@ -87,10 +87,9 @@ class Recordings:
         stores = (catalog.store for catalog in self.catalogs)
         return tuple(one if isinstance(one, Stores) else Stores() for one in stores)
 
-    @cached_property
-    def landmarks(self) -> _kernel.Landmarks:
-        """Where reading has found frames of FLAC in stores. It says which bytes to fetch first."""
-        return _kernel.Landmarks()
+    def landmarks(self, number: int) -> _kernel.Landmarks:
+        """Return where reading has found frames of FLAC of a recording in a store, by its id."""
+        return self.catalogs[self.source(number)].indexes.landmarks
 
     def source(self, number: int) -> int:
         """Return the number of the catalog that a recording is from."""

@@ -110,7 +110,7 @@ class Announcer:
     fetcher : Fetcher
         Which fetches the ranges.
     reader : _kernel.Reader
-        Which knows where it has found frames of FLAC.
+        Which reads probes.
     """
 
     def __init__(self, plan: Plan, fetcher: Fetcher, reader: _kernel.Reader) -> None:
@@ -183,8 +183,8 @@ class Announcer:
     def _estimate(
         self, number: int, recording: Recording, low: int, high: int
     ) -> tuple[int, int] | None:
-        return self._reader.estimate(
-            recording=number,
+        return self._recordings.landmarks(number).estimate(
+            recording=recording.id,
             frames=recording.frames,
             size=recording.size,
             start=low,

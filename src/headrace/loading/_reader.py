@@ -31,6 +31,7 @@ from headrace.failures import TEMPORARY, Code, DecodeError, Failure
 from headrace.loading._announcer import Announcer
 from headrace.loading._plan import chunk_outputs
 from headrace.observe import ReadTiming, seconds_queued
+from headrace.storage import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +148,6 @@ class Reader:
                 outputs=scratch.outputs,
             ),
             idle_limit=min(plan.open_files - max(1, plan.workers), sys.maxsize),
-            landmarks=plan.windows.recordings.landmarks,
         )
         self._fetcher = fetcher
         self._announcer = None if fetcher is None else Announcer(plan, fetcher, self._native)
@@ -352,6 +352,8 @@ class Reader:
             file_bytes=recording.size,
             place=self._recordings.place(index, recording, self._fetcher).native,
             seek_points=recording.seek_points,
+            landmarks=self._recordings.landmarks(index) if is_url(recording.path) else None,
+            name=recording.id,
         )
 
     def _failure(self, group: ReadGroup, row: int, code: Code, message: str) -> Failure:

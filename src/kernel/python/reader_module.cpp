@@ -60,11 +60,25 @@ void make_recording_format(PyRecordingFormat* self, nb::object source, nb::objec
                                source, filter};
 }
 
+// Landmarks that Python holds, too.
+struct PyLandmarks {
+  std::shared_ptr<Landmarks> plain = std::make_shared<Landmarks>();
+};
+
+nb::object estimate(const PyLandmarks& self, const std::string& recording, int64_t frames, int64_t size, int64_t start,
+                    int64_t stop) {
+  ByteRange range;
+  if (!self.plain->estimate(recording, frames, size, start, stop, &range)) return nb::none();
+  return nb::make_tuple(range.begin, range.end);
+}
+
 void make_recording(PyRecordingFile* self, int64_t id, int format, int64_t frames, int64_t file_bytes,
-                    nb::object place, const std::optional<nb::bytes>& seek_points) {
+                    nb::object place, const std::optional<nb::bytes>& seek_points, const PyLandmarks* landmarks,
+                    std::string name) {
   if (frames < 0 || frames > MOST_FRAMES)
     throw std::invalid_argument("frames must be from 0 to 2^44, not " + std::to_string(frames));
-  RecordingFile plain{id, format, frames, file_bytes, nb::cast<const PyPlace&>(place).plain, {}};
+  RecordingFile plain{id, format, frames, file_bytes, nb::cast<const PyPlace&>(place).plain, {}, {}, std::move(name)};
+  if (landmarks) plain.landmarks = landmarks->plain;
   new (self) PyRecordingFile{std::move(plain), std::move(place)};
   if (seek_points) self->plain.seek_points.assign(seek_points->c_str(), seek_points->size());
 }
@@ -134,16 +148,11 @@ std::vector<int64_t> read_bounds(const Numbers& recordings, const Numbers& start
 }
 
 // A Reader that owns what it refers to.
-// Landmarks that Python holds, too.
-struct PyLandmarks {
-  std::shared_ptr<Landmarks> plain = std::make_shared<Landmarks>();
-};
-
 class PyReader {
  public:
   PyReader(const nb::list& formats, nb::object table, const LibsndfileFunctions& library,
            const std::string& instruction_set, int64_t size, int channel, const ScratchSize& scratch,
-           int64_t idle_limit, const PyLandmarks& landmarks)
+           int64_t idle_limit)
       : owned_formats_(formats),
         owned_table_(std::move(table)),
         table_(nb::cast<const RecordingTable&>(owned_table_)),
@@ -155,7 +164,7 @@ class PyReader {
     format_count_ = static_cast<int>(plain.size());
     reader_ = std::make_unique<Reader>(std::move(plain), library,
                                        find_instruction_set(instruction_set).resample, size, channel,
-                                       scratch, idle_limit, landmarks.plain);
+                                       scratch, idle_limit);
   }
 
   ReadResult read(const Numbers& recordings, const Numbers& starts, nb::handle rows, const Flag& cancel,
@@ -213,11 +222,6 @@ class PyReader {
     }
   }
   int64_t most_open() const { return reader_->most_open(); }
-  nb::object estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop) const {
-    ByteRange range;
-    if (!reader_->estimate(recording, frames, size, start, stop, &range)) return nb::none();
-    return nb::make_tuple(range.begin, range.end);
-  }
 
  private:
   std::vector<float*> row_pointers(nb::handle rows) const {
@@ -263,9 +267,12 @@ void bind_reader(nb::module_& m) {
       .def_prop_ro("output_down", [](const PyRecordingFormat& f) { return f.plain.output_down; })
       .def_prop_ro("chunk", [](const PyRecordingFormat& f) { return f.plain.chunk; })
       .def_prop_ro("history", [](const PyRecordingFormat& f) { return f.plain.history; });
+  nb::class_<PyLandmarks>(m, "Landmarks")
+      .def(nb::init<>())
+      .def("estimate", &estimate, nb::kw_only(), "recording"_a, "frames"_a, "size"_a, "start"_a, "stop"_a);
   nb::class_<PyRecordingFile>(m, "RecordingFile")
       .def("__init__", &make_recording, nb::kw_only(), "id"_a, "format"_a, "frames"_a, "file_bytes"_a,
-           "place"_a, "seek_points"_a = nb::none())
+           "place"_a, "seek_points"_a = nb::none(), "landmarks"_a.none() = nb::none(), "name"_a = "")
       .def_prop_ro("id", &recording_field<&RecordingFile::id>)
       .def_prop_ro("format", &recording_field<&RecordingFile::format>)
       .def_prop_ro("frames", &recording_field<&RecordingFile::frames>)
@@ -301,19 +308,16 @@ void bind_reader(nb::module_& m) {
       .def_ro("planes", &ScratchSize::planes)
       .def_ro("inputs", &ScratchSize::inputs)
       .def_ro("outputs", &ScratchSize::outputs);
-  nb::class_<PyLandmarks>(m, "Landmarks").def(nb::init<>());
   nb::class_<PyReader>(m, "Reader")
       .def(nb::init<const nb::list&, nb::object, const LibsndfileFunctions&, const std::string&, int64_t, int,
-                    const ScratchSize&, int64_t, const PyLandmarks&>(),
+                    const ScratchSize&, int64_t>(),
            nb::kw_only(), "formats"_a, "table"_a, "library"_a, "instruction_set"_a, "size"_a, "channel"_a,
-           "scratch"_a, "idle_limit"_a, "landmarks"_a)
+           "scratch"_a, "idle_limit"_a)
       .def("read", &PyReader::read, "recordings"_a, "starts"_a, "rows"_a, "cancel"_a,
            "heartbeat"_a = nb::none(), "find"_a = nb::none())
       .def("look", &PyReader::look, "recording"_a, "offsets"_a)
       .def("close", &PyReader::close)
-      .def_prop_ro("most_open", &PyReader::most_open)
-      .def("estimate", &PyReader::estimate, nb::kw_only(), "recording"_a, "frames"_a, "size"_a, "start"_a,
-           "stop"_a);
+      .def_prop_ro("most_open", &PyReader::most_open);
 }
 
 }  // namespace headrace

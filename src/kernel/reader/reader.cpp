@@ -39,6 +39,13 @@ constexpr int64_t DIRECT = 1 << 12;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }  // a >= 0
 
+void note_landmarks(const RecordingFile& recording, const Source& source) {
+  if (!recording.landmarks) return;
+  std::vector<Landmark> found;
+  source.tell(&found);
+  if (!found.empty()) recording.landmarks->note(recording.name, found);
+}
+
 }  // namespace
 
 // The memory of one call. Its size does not depend on how much the call reads.
@@ -278,16 +285,14 @@ std::vector<int64_t> split_reads(const int64_t* recordings, const int64_t* start
 }
 
 Reader::Reader(std::vector<RecordingFormat> formats, LibsndfileFunctions library, ResampleFn resample,
-               int64_t size, int channel, ScratchSize scratch, int64_t idle_limit,
-               std::shared_ptr<Landmarks> landmarks)
+               int64_t size, int channel, ScratchSize scratch, int64_t idle_limit)
     : formats_(std::move(formats)),
       library_(library),
       resample_(resample),
       size_(size),
       channel_(channel),
       scratch_size_(scratch),
-      idle_limit_(idle_limit),
-      landmarks_(std::move(landmarks)) {}
+      idle_limit_(idle_limit) {}
 
 Reader::~Reader() = default;
 
@@ -322,13 +327,13 @@ std::unique_ptr<Reader::OpenFile> Reader::take_file(const RecordingFile& recordi
       std::unique_ptr<OpenFile> file = std::move(*best);
       idle_.erase(best);
       // What has been found since it was opened.
-      if (recording.place.store) file->source->learn(landmarks_->around(recording.id, input));
+      if (recording.landmarks) file->source->learn(recording.landmarks->around(recording.name, input));
       return file;
     }
   }
   try {
     auto file = std::make_unique<OpenFile>(*this, recording, format);
-    if (recording.place.store) file->source->learn(landmarks_->of(recording.id));
+    if (recording.landmarks) file->source->learn(recording.landmarks->of(recording.name));
     return file;
   } catch (...) {
     const std::lock_guard<std::mutex> guard(mutex_);
@@ -337,18 +342,12 @@ std::unique_ptr<Reader::OpenFile> Reader::take_file(const RecordingFile& recordi
   }
 }
 
-void Reader::note_landmarks(const OpenFile& file) {
-  std::vector<Landmark> found;
-  file.source->tell(&found);
-  if (!found.empty()) landmarks_->note(file.id, found);
-}
-
 void Reader::look(const RecordingFile& recording, const std::vector<int64_t>& offsets) {
   std::unique_ptr<OpenFile> file = take_file(recording, 0);
   try {
     for (const int64_t offset : offsets) {
       file->source->look(offset);
-      note_landmarks(*file);
+      note_landmarks(recording, *file->source);
     }
   } catch (...) {
     file.reset();
@@ -482,7 +481,7 @@ ReadResult Reader::read(const std::vector<ReadRequest>& requests, float* const* 
     std::unique_ptr<OpenFile> file = take_file(recording, starts[0]);
     try {
       read_windows(*file, starts, to, call);
-      if (recording.place.store) note_landmarks(*file);
+      note_landmarks(recording, *file->source);
     } catch (const KnownEnd&) {
       return_file(std::move(file));
       throw;

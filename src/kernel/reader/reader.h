@@ -54,6 +54,8 @@ struct RecordingFile {
   int64_t file_bytes = 0;  // size of the place at the scan
   Place place;
   std::string seek_points;
+  std::shared_ptr<Landmarks> landmarks;  // null: where its frames are need not be kept
+  std::string name;                      // of the recording, among those that share `landmarks`
 };
 
 // Windows of one recording. `starts` (outputs) do not decrease, and no window begins after the end of the one
@@ -102,10 +104,9 @@ class Reader {
  public:
   static constexpr int ALL = -2;  // in place of a channel's index: every channel, in a plane of its own
 
-  // `landmarks` are those of recordings in stores, by `id`; readers of the same recordings may share them. `size` is
-  // the length of a window in outputs; `channel` is a channel's index, MIX (convert.h) or ALL.
+  // `size` is the length of a window in outputs; `channel` is a channel's index, MIX (convert.h) or ALL.
   Reader(std::vector<RecordingFormat> formats, LibsndfileFunctions library, ResampleFn resample,
-         int64_t size, int channel, ScratchSize scratch, int64_t idle_limit, std::shared_ptr<Landmarks> landmarks);
+         int64_t size, int channel, ScratchSize scratch, int64_t idle_limit);
   ~Reader();
 
   // Fill the rows of `requests`: rows[request.row + i] holds planes x size floats. `heartbeat` may be null.
@@ -115,11 +116,6 @@ class Reader {
   // Close the idle files; from now on close every file when its call is done with it.
   void close();
 
-  // About which bytes of a FLAC recording in a store to fetch for frames [start, stop): see Landmarks.
-  bool estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
-                ByteRange* range) const {
-    return landmarks_->estimate(recording, frames, size, start, stop, range);
-  }
   // Read a FLAC recording in a store at these bytes of its file, to know where its frames are.
   void look(const RecordingFile& recording, const std::vector<int64_t>& offsets);
   // The most files that were open at once.
@@ -139,7 +135,6 @@ class Reader {
   void check_known_end(int64_t recording, int64_t input);
   // Note that decoding this recording to `frame` ends with this error.
   void note_end(int64_t recording, int64_t frame, const DecodeError& error);
-  void note_landmarks(const OpenFile& file);
   // Read windows of the open file's recording into rows. Throws DecodeError if any of them cannot be read.
   void read_windows(OpenFile& file, const std::vector<int64_t>& starts, float* const* rows, Call& call);
 
@@ -157,7 +152,6 @@ class Reader {
   // By recording that cannot seek: the frame before which decoding from the start is known to end, and the
   // error. Decoding to there or further again would take its time only to give the same error.
   std::map<int64_t, std::pair<int64_t, DecodeError>> ends_;
-  const std::shared_ptr<Landmarks> landmarks_;
 #ifndef _WIN32
   FileIdentities identities_;  // of files of the system
 #endif

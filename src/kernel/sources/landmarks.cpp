@@ -49,7 +49,7 @@ void learn(const Guess& thought, const Landmark& one, double* uneven) {
 
 }  // namespace
 
-void Landmarks::note(int64_t recording, const std::vector<Landmark>& found) {
+void Landmarks::note(const std::string& recording, const std::vector<Landmark>& found) {
   const std::lock_guard<std::mutex> guard(mutex_);
   auto at = found_.find(recording);
   if (at == found_.end()) {
@@ -69,7 +69,7 @@ void Landmarks::note(int64_t recording, const std::vector<Landmark>& found) {
     ++count_;
   }
   while (count_ > MOST && order_.size() > 1) {
-    const int64_t oldest = order_.front();
+    const std::string oldest = order_.front();
     order_.pop_front();
     if (oldest == recording) {
       order_.push_back(recording);
@@ -86,13 +86,13 @@ void Landmarks::note(int64_t recording, const std::vector<Landmark>& found) {
   }
 }
 
-std::vector<Landmark> Landmarks::of(int64_t recording) const {
+std::vector<Landmark> Landmarks::of(const std::string& recording) const {
   const std::lock_guard<std::mutex> guard(mutex_);
   const auto at = found_.find(recording);
   return at == found_.end() ? std::vector<Landmark>() : at->second;
 }
 
-std::vector<Landmark> Landmarks::around(int64_t recording, int64_t frame) const {
+std::vector<Landmark> Landmarks::around(const std::string& recording, int64_t frame) const {
   std::vector<Landmark> found;
   const std::lock_guard<std::mutex> guard(mutex_);
   const auto at = found_.find(recording);
@@ -104,7 +104,7 @@ std::vector<Landmark> Landmarks::around(int64_t recording, int64_t frame) const 
   return found;
 }
 
-bool Landmarks::estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
+bool Landmarks::estimate(const std::string& recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
                          ByteRange* range) const {
   const std::lock_guard<std::mutex> guard(mutex_);
   static const std::vector<Landmark> NONE;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <list>
 #include <mutex>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -23,19 +24,19 @@ class Landmarks {
  public:
   static constexpr size_t MOST = 1 << 16;
 
-  void note(int64_t recording, const std::vector<Landmark>& found);
-  std::vector<Landmark> of(int64_t recording) const;
+  void note(const std::string& recording, const std::vector<Landmark>& found);
+  std::vector<Landmark> of(const std::string& recording) const;
   // The last one that begins at `frame` or before it, and the first one behind it.
-  std::vector<Landmark> around(int64_t recording, int64_t frame) const;
+  std::vector<Landmark> around(const std::string& recording, int64_t frame) const;
   // Set `range` to about where frames [start, stop) are, of a recording of `frames` frames in `size` bytes. Return
   // false if that is too uncertain to fetch it.
-  bool estimate(int64_t recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
+  bool estimate(const std::string& recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
                 ByteRange* range) const;
 
  private:
   mutable std::mutex mutex_;
-  std::unordered_map<int64_t, std::vector<Landmark>> found_;  // by `first`
-  std::list<int64_t> order_;                                  // recordings, the oldest first
+  std::unordered_map<std::string, std::vector<Landmark>> found_;  // by `first`
+  std::list<std::string> order_;                                  // recordings, the oldest first
   size_t count_ = 0;
   double uneven_ = 0.15;  // error of an interpolated place, beside the distance to the next landmark; is learnt
 };

@@ -83,7 +83,7 @@ int main(int, char** arguments) {
   const LibsndfileFunctions library{no_open, one, no_seek, {no_read, no_read, no_read, no_read}, one,
                                     reason_text, nullptr, refuse};
   headrace::Reader reader({format}, library, headrace::find_instruction_set("portable").resample, SIZE, 0,
-                          {1 << 12, 1, 4 * SIZE, 4 * SIZE}, 2, std::make_shared<headrace::Landmarks>());
+                          {1 << 12, 1, 4 * SIZE, 4 * SIZE}, 2);
 
   headrace::CancelFlag cancel{0};
   std::vector<headrace::Heartbeat> heartbeats(THREADS);
