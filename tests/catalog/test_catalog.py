@@ -351,7 +351,7 @@ class TestWithColumns:
         """The message lists the existing columns."""
         with pytest.raises(
             CatalogError,
-            match=r"no column 'site': there are id, path, .*decoder, offset, version\.",
+            match=r"no column 'site': there are id, path, .*offset, version, pieces\.",
         ):
             catalog.column("site")
 

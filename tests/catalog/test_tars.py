@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,12 +13,14 @@ import pytest
 import headrace
 from headrace import Catalog, load_catalog, scan
 from headrace.catalog import _headers as headers
+from headrace.catalog import _tars as tars
 from headrace.codecs import probe
 from headrace.errors import DamagedWarning, NoRecordingsError
 from headrace.storage import index_text, read_tar
 from tests.support import sounds
 from tests.support.deliveries import delivered_rows
 from tests.support.object_server import ObjectServer
+from tests.support.sparse_tars import write_sparse_tar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +87,66 @@ def test_members_are_the_recordings_of_the_folder(folder: Path, tmp_path: Path) 
     assert scan(shards / "train-*.tar", verify="decode").failures == ()
     window = packed.windows(RATE, 0.1)[2]
     assert np.array_equal(window.audio, plain.windows(RATE, 0.1)[2].audio)
+
+
+def refuse(*_: object, **__: object) -> None:
+    """Stand in for what must not be called."""
+    raise AssertionError
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_members_without_their_holes_are_the_recordings_of_the_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, indexed: bool
+) -> None:
+    """Lengths, sizes and bits are those of the files, when the catalog is loaded again too."""
+    for number, name in enumerate(("c/6.wav", "c/7.aiff")):
+        sound = sounds.medley(30_000, 1, number)
+        sound[5_000 + number :] = 0
+        (folder / "c").mkdir(exist_ok=True)
+        sounds.write(folder / name, sound, RATE, name[-4:].strip(".").upper(), "PCM_16")
+    (folder / "c" / "6.txt").write_bytes(b"a" * 512 + bytes(1_024) + b"z")
+    tar = tmp_path / "x.tar"
+    write_sparse_tar(folder, tar)
+    sounds.write(folder / "z.wav", sounds.noise(4_000), RATE, "WAV", "PCM_16")
+    pack(folder, tmp_path / "plain.tar", ["z.wav"])
+    tar.write_bytes(tar.read_bytes()[:-1_024] + (tmp_path / "plain.tar").read_bytes())
+    if indexed:
+        data = tar.read_bytes()
+        members = list(read_tar(io.BytesIO(data), len(data)))
+        (tmp_path / "x.tar.idx").write_text(index_text(members, len(data)))
+        monkeypatch.setattr(tars, "read_tar", refuse)
+    cache = tmp_path / "catalog.parquet"
+
+    plain, packed = scan(folder), scan(tar, verify="decode", cache=cache)
+
+    assert packed.failures == ()
+    assert [one.id for one in packed] == [f"x.tar/{one.id}" for one in plain]
+    for name in ("frames", "sample_rate", "format", "subtype", "size", "seek_points"):
+        assert packed.to_arrow()[name].equals(plain.to_arrow()[name])
+    assert [one.pieces is None for one in packed] == 8 * [False] + [True]
+    assert list(packed.column("txt"))[6] == "a" * 512 + "\0" * 1_024 + "z"
+    wanted = {(f"x.tar/{id_}", at): audio for (id_, at), audio in audio_of(plain).items()}
+    packed.save(tmp_path / "saved.parquet")
+    (tmp_path / "moved").mkdir()
+    tar.rename(tmp_path / "moved" / "x.tar")
+    moved = load_catalog(tmp_path / "saved.parquet", root=tmp_path / "moved")
+    assert audio_of(moved, workers=2) == wanted
+    assert moved.windows(RATE, 0.1).fingerprint == packed.windows(RATE, 0.1).fingerprint
+
+
+def test_a_cached_scan_keeps_what_it_knows_of_holes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second scan reads no header, and its recordings are those of the first."""
+    tar = tmp_path / "x.tar"
+    write_sparse_tar(folder, tar)
+    first = scan(tar, cache=tmp_path / "cache.parquet")
+    assert first.to_arrow()["pieces"].null_count == 0
+
+    monkeypatch.setattr(headers, "probe", refuse)
+    again = scan(tar, cache=tmp_path / "cache.parquet")
+
+    assert again.to_arrow().equals(first.to_arrow())
 
 
 def test_only_a_pattern_that_names_tars_finds_them(folder: Path) -> None:

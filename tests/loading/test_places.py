@@ -1,4 +1,7 @@
-"""The same archive as folder, tar, bucket, bucket of tars and table of a Parquet file."""
+"""The same archive as folder, tar, bucket, bucket of tars and table of a Parquet file.
+
+Some tars are without the holes of their files: runs of zeros, of which the first recording has one.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import headrace
 from tests.support import ffmpeg_files
 from tests.support.object_server import ObjectServer
 from tests.support.sounds import medley, speechlike, write
+from tests.support.sparse_tars import write_sparse_tar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +36,15 @@ BY_SOUNDFILE = {
     "f.aiff": ("AIFF", "PCM_16"),
 }
 BY_FFMPEG = {"g.m4a": "a.m4a", "h.webm": "opus.webm", "i.wma": "a.wma", "j.mka": "mp3.mka"}
-PLACES = ("folder", "tar", "bucket", "bucket of tars", "table")
+PLACES = (
+    "folder",
+    "tar",
+    "bucket",
+    "bucket of tars",
+    "table",
+    "tar without holes",
+    "bucket of tars without holes",
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +53,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("places") / "archive"
     top.mkdir()
     for number, (name, kind) in enumerate(BY_SOUNDFILE.items()):
-        write(top / name, speechlike(60_000 + 7_001 * number, seed=number), 16_000, *kind)
+        speech = speechlike(60_000 + 7_001 * number, seed=number)
+        if number == 0:
+            speech[20_000:45_000] = 0
+        write(top / name, speech, 16_000, *kind)
     sound = medley(120_000, 1, 5).astype(np.float32).reshape(-1, 1)
     for name, kind_name in BY_FFMPEG.items():
         ffmpeg_files.write(top / name, sound, *ffmpeg_files.KINDS[kind_name], 48_000)
@@ -60,6 +75,11 @@ def server(folder: Path) -> Iterator[ObjectServer]:
     with ObjectServer() as serving:
         serving.add_folder(folder, "archive/")
         serving.objects["shards/shard.tar"] = (folder.parent / "shard.tar").read_bytes()
+        sparse = folder.parent / "sparse" / "shard.tar"
+        sparse.parent.mkdir()
+        write_sparse_tar(folder, sparse)
+        assert sparse.stat().st_size < (folder.parent / "shard.tar").stat().st_size - 45_000
+        serving.objects["sparse/shard.tar"] = sparse.read_bytes()
         yield serving
 
 
@@ -82,6 +102,8 @@ def catalogs(folder: Path, server: ObjectServer) -> dict[str, Catalog]:
         "bucket": headrace.scan("s3://bucket/archive", store=store),
         "bucket of tars": headrace.scan(tars, store=store),
         "table": headrace.from_table(table_of(folder)),
+        "tar without holes": headrace.scan(folder.parent / "sparse/shard.tar"),
+        "bucket of tars without holes": headrace.scan("s3://bucket/sparse/shard.tar", store=store),
     }
 
 
@@ -121,7 +143,7 @@ def test_every_place_gives_what_the_folder_gives(
 
 @pytest.mark.parametrize("shuffled", [False, True])
 @pytest.mark.parametrize(
-    "places", [("folder", "bucket", "table"), ("tar", "bucket of tars")], ids=str
+    "places", [("folder", "bucket", "table"), ("tar", "bucket of tars without holes")], ids=str
 )
 def test_a_run_goes_from_place_to_place(
     catalogs: dict[str, Catalog], places: tuple[str, ...], *, shuffled: bool

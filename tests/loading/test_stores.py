@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 
 import headrace
 from headrace import Catalog, Windows
 from headrace.errors import StoreError
+from tests.support import sparse_tars
 from tests.support.object_server import Fault, ObjectServer, Request, first_times
 from tests.support.processes import interruptible, no_file_beyond
 from tests.support.slow_line import SlowLine
@@ -385,6 +387,47 @@ def test_the_memory_bound_covers_what_is_fetched(bucket: Catalog, local: Catalog
     assert loader.memory_bound <= 128 << 20
     list(loader)
     assert loader.stats().peak_bytes <= loader.memory_bound
+
+
+@pytest.mark.parametrize("format_", sparse_tars.FORMATS)
+def test_only_what_a_tar_stores_of_a_member_is_fetched(tmp_path: Path, format_: str) -> None:
+    """Random windows fetch each piece once; those of a hole need no request."""
+    speech = speechlike(32_000 * 12, seed=1)
+    speech[32_000 * 3 : 32_000 * 9] = 0
+    write(tmp_path / "a.wav", speech, 32_000, "WAV", "PCM_16")
+    content = (tmp_path / "a.wav").read_bytes()
+    pieces = sparse_tars.holes_in(content)
+    assert len(pieces) > 1
+    tar = sparse_tars.sparse_member("a.wav", content, pieces, format_) + bytes(1_024)
+    with ObjectServer({"shard.tar": tar}) as server:
+        catalog = headrace.scan("s3://bucket/*.tar", store=server.options)
+        server.requests.clear()
+        windows = catalog.windows(32_000, 0.5).shuffle(1)
+        loader = windows.loader(batch_size=2, workers=2)
+        for one, other in zip(
+            headrace.scan(tmp_path).windows(32_000, 0.5).shuffle(1).loader(batch_size=2),
+            loader,
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one.audio, other.audio)
+    assert catalog.failures == ()
+    assert 12 <= len(server.requests) <= 14
+    assert sum(one.stop - one.start for one in server.requests) <= 1.1 * len(tar)
+
+
+def test_the_memory_bound_covers_maps_of_holes(local: Catalog) -> None:
+    """Each open decoder has one."""
+    table = local.to_arrow()
+    pieces = [None] * (len(table) - 1) + [bytes(16 * 10_000)]
+    at = table.column_names.index("pieces")
+    with_map = Catalog.from_table(
+        table.set_column(at, "pieces", pa.array(pieces, pa.large_binary()))
+    )
+    bounds = [
+        one.windows(8_000, 0.5).loader(batch_size=4, workers=2).memory_bound
+        for one in (local, with_map)
+    ]
+    assert bounds[1] - bounds[0] >= 4 * 8 * 16 * 10_000
 
 
 def test_random_windows_of_flac_take_about_one_request(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,10 +16,11 @@ from headrace._kernel import testing
 from headrace.catalog._table import from_recordings
 from headrace.codecs import probe
 from headrace.failures import Code, DecodeError
-from headrace.storage import Place
+from headrace.storage import Place, pack_pieces
 from tests.support import ffmpeg_files, sounds
 from tests.support.deliveries import delivered_rows
 from tests.support.mp3_files import layer3
+from tests.support.native_fuzzing import fuzz
 from tests.support.places import KeptStore, places_of, seen_at
 
 if TYPE_CHECKING:
@@ -161,15 +163,19 @@ def test_the_error_of_a_store_is_reported_whoever_reads(tmp_path: Path) -> None:
             assert reads or not rows
 
 
-def test_a_file_that_is_too_short_for_a_part_has_changed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name"), [("part of a file", "larger"), ("pieces of a file", "pieces")]
+)
+def test_a_file_that_is_too_short_for_a_part_has_changed(
+    tmp_path: Path, kind: str, name: str
+) -> None:
     """A tar that was cut short after the scan gives no other audio."""
     path = tmp_path / "a.wav"
     sounds.write(path, sounds.noise(9_000), 16_000, "WAV", "PCM_16")
-    _, (_, place), *_ = places_of(path)
-    found = probe(place, "a")
+    found = probe(dict(places_of(path))[kind], "a")
     assert isinstance(found, Recording)
-    whole = (tmp_path / "larger").read_bytes()
-    (tmp_path / "larger").write_bytes(whole[: -len(whole) // 2])
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: -len(whole) // 2])
 
     windows = Catalog(from_recordings([found])).windows(None, 0.1)
     loader = windows.loader(workers=0, on_error="mask")
@@ -181,6 +187,38 @@ def test_a_file_that_is_too_short_for_a_part_has_changed(tmp_path: Path) -> None
     missing = probe(Place(str(tmp_path / "none"), 5, 10), "a")
     assert isinstance(missing, Failure)
     assert missing.code == "MISSING"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pack_pieces([(0, 100), (99, 1)]),
+        pack_pieces([(50, 1), (0, 1)]),
+        pack_pieces([(0, 101)]),
+        pack_pieces([(-1, 2)]),
+        pack_pieces([(3, -1)]),
+        pack_pieces([(1, 2**63 - 1)]),
+        b"x",
+    ],
+)
+def test_a_damaged_map_of_holes_is_refused(tmp_path: Path, pieces: bytes) -> None:
+    """A catalog is data that may be damaged: nothing is read by pieces that do not fit."""
+    (tmp_path / "a").write_bytes(bytes(1_000))
+    for store in (None, _kernel.MemoryStore({str(tmp_path / "a").encode(): bytes(1_000)})):
+        with pytest.raises(DecodeError, match="map of the file's holes is damaged: scan again"):
+            Place(str(tmp_path / "a"), 3, 100, store, pieces).open()
+    with pytest.raises(ValueError, match="length must be given"):
+        Place(str(tmp_path / "a"), 3, None, None, b"").open()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="parts of files are not read there")
+def test_pieces_are_read_within_their_bounds(tmp_path: Path) -> None:
+    """20,000 maps, a third of them damaged, raise nothing in the sanitizers; no byte is wrong."""
+    count, good = fuzz("fuzz_pieces", tmp_path, 1, 20_000)
+
+    assert count == 20_000
+    assert 13_000 < good < 19_000  # both ways are taken
 
 
 def test_a_place_is_read_like_a_file(tmp_path: Path) -> None:

@@ -215,15 +215,25 @@ class Place:
         Bytes of the recording; -1 if it ends with the file or object.
     store : ByteStore, optional
         Default: a file of the system.
+    pieces : bytes, optional
+        What is stored of the recording from `offset` on, one piece behind the other; the rest is
+        zeros. Of each piece its start in the recording and its size, as 8 bytes each, the lowest
+        first. Default: all is stored.
 
     Raises
     ------
     ValueError
-        A number is out of range.
+        A number is out of range, or there are pieces and no length.
     """
 
     def __init__(
-        self, *, path: bytes, offset: int = 0, length: int = -1, store: ByteStore | None = None
+        self,
+        *,
+        path: bytes,
+        offset: int = 0,
+        length: int = -1,
+        store: ByteStore | None = None,
+        pieces: bytes | None = None,
     ) -> None: ...
     @property
     def path(self) -> bytes: ...

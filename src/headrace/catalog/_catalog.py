@@ -167,6 +167,13 @@ class Catalog(Sequence[Recording]):
         return self._store
 
     @cached_property
+    def largest_map(self) -> int:
+        """Bytes of the largest map of a recording's holes: for headrace itself."""
+        import pyarrow.compute as pc
+
+        return pc.max(pc.binary_length(self._table["pieces"])).as_py() or 0
+
+    @cached_property
     def has_urls(self) -> bool:
         """Whether recordings are objects of a store."""
         import pyarrow.compute as pc

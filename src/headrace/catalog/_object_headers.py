@@ -24,7 +24,7 @@ from headrace._progress import announce, progress_bar
 from headrace.codecs import SMALL_FILE, ends_of, probe
 from headrace.concurrency import Job, Prefetcher, Task
 from headrace.failures import Code, Failure
-from headrace.storage import ObjectInfo, Place, StoreProblem, object_key
+from headrace.storage import ObjectInfo, Place, StoreProblem, object_key, stored_size, stored_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -120,9 +120,23 @@ class _Head:
     version: str | None
     offset: int
     ranges: list[tuple[int, int]]
-    """Bytes of the object that its header is likely to need."""
+    """Bytes of the recording that its header is likely to need."""
+    pieces: bytes | None = None
+    """As in `Recording`."""
     answer: SimpleQueue[ObjectInfo | StoreProblem] = field(default_factory=SimpleQueue)
     """Gets one item where size and version are not known beforehand."""
+
+    @property
+    def key(self) -> str:
+        """The name of the object in a `FetchedStore`."""
+        stored = stored_size(self.size, self.pieces)
+        return object_key(self.url, max(0, self.offset) + stored, self.version)
+
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """Return where bytes of the recording stand in the object."""
+        base = max(0, self.offset)
+        first, end = stored_span(self.pieces, start, stop)
+        return base + first, base + end
 
 
 def read_object_headers(
@@ -236,16 +250,20 @@ class _HeadReader:
         offset = int(self._objects.offsets[row])
         file_id = self._objects.ids[row]
         head = _Head(
-            self._objects.urls[row], file_id, size, version, offset, _ranges(file_id, size)
+            self._objects.urls[row],
+            file_id,
+            size,
+            version,
+            offset,
+            _ranges(file_id, size),
+            self._objects.pieces.get(row),
         )
         if size < 0:
             self._waiting.add(head)
             self._fetcher.expect_head(head.url, SMALL_FILE, head.answer.put)
         elif size > 0:
-            start = max(0, offset)
-            key = object_key(head.url, start + size, version)
             for first, stop in head.ranges:
-                self._fetcher.expect(key, start + first, start + stop)
+                self._fetcher.expect(head.key, *head.span(first, stop))
         return head
 
     def _is_unchanged(self, row: int, size: int, version: str | None) -> bool:
@@ -279,11 +297,9 @@ class _HeadReader:
             head.ranges = [(0, min(SMALL_FILE, head.size))]
         if head.size == 0:
             return Failure(head.file_id, head.url, Code.EMPTY, _EMPTY)
-        start = max(0, head.offset)
-        key = object_key(head.url, start + head.size, head.version)
-        place = Place(key, store=self._fetcher.store)
+        place = Place(head.key, store=self._fetcher.store)
         if head.offset >= 0:
-            place = replace(place, offset=start, length=head.size)
+            place = replace(place, offset=head.offset, length=head.size, pieces=head.pieces)
         try:
             if self._is_unchanged(row, head.size, head.version):
                 return None
@@ -299,7 +315,7 @@ class _HeadReader:
                 self._inspect(place, header)
         finally:
             for first, stop in head.ranges:
-                self._fetcher.release(key, start + first, start + stop)
+                self._fetcher.release(head.key, *head.span(first, stop))
         if isinstance(header, Failure):
             return replace(header, path=head.url)
         defects = tuple(replace(one, path=head.url) for one in header.defects)

@@ -82,6 +82,7 @@ def open_object_tars(objects: ScannedObjects, fetcher: Fetcher) -> ScannedObject
         rows[:, 1].copy(),
         members.failures,
         members.sidecars.in_order(len(plain), order),
+        members.pieces_in_order(order),
     )
 
 

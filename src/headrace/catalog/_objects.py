@@ -43,6 +43,7 @@ def place_in(
             recording.version,
             offset=recording.offset,
             source=source,
+            pieces=recording.pieces,
         )
     return place_of(recording, None if isinstance(store, Stores) else store)
 
@@ -69,6 +70,8 @@ class ScannedObjects:
         What is wrong with tars.
     columns : dict of str to Arrow array
         By id: what sidecars in tars say.
+    pieces : dict of int to bytes
+        By id, of members that are stored without their holes.
     """
 
     root: str
@@ -79,6 +82,7 @@ class ScannedObjects:
     offsets: NDArray[np.int64]
     failures: list[Failure] = field(default_factory=list)
     columns: dict[str, pa.ChunkedArray] = field(default_factory=dict)
+    pieces: dict[int, bytes] = field(default_factory=dict)
 
     def place(self, row: int) -> Place:
         """Return the address of a recording's object; a fetcher knows how to read it."""

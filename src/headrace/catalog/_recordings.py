@@ -148,6 +148,11 @@ class Recordings:
         """Number of frames of the longest recording."""
         return max(int(catalog.frames.max(initial=0)) for catalog in self.catalogs)
 
+    @cached_property
+    def largest_map(self) -> int:
+        """Bytes of the largest map of a recording's holes in a tar: see `Recording.pieces`."""
+        return max(catalog.largest_map for catalog in self.catalogs)
+
     @property
     def frames(self) -> NDArray[np.int64]:
         """Number of frames of each recording: int64, shape ``(len(recordings),)``."""

@@ -81,13 +81,14 @@ BUILT_IN: Final = {
     "decoder": "string",
     "offset": "int64",
     "version": "string",
+    "pieces": "large_binary",
 }
 """Columns that every catalog has, in order, and their Arrow types."""
 
 _FEW: Final = 64
 """Rows that are sooner looked at one by one than grouped by Arrow's threads. A guess."""
 
-_NULLABLE: Final = frozenset({"seek_points", "decoder", "offset", "version"})
+_NULLABLE: Final = frozenset({"seek_points", "decoder", "offset", "version", "pieces"})
 
 ROWS_AT_ONCE: Final = 8192
 """Rows that are Python objects at any one time."""
@@ -320,6 +321,8 @@ def _add_optional(columns: dict[str, Any], rows: int) -> None:
         columns["offset"] = pa.nulls(rows, pa.int64())
     if "version" not in columns:
         columns["version"] = pa.nulls(rows, pa.string())
+    if "pieces" not in columns:
+        columns["pieces"] = pa.nulls(rows, pa.large_binary())
 
 
 def _decoders_of(seek_points: pa.ChunkedArray) -> pa.ChunkedArray:

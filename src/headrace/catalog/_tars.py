@@ -20,7 +20,14 @@ from headrace._paths import join
 from headrace.catalog._table import BUILT_IN
 from headrace.codecs import EXTENSIONS
 from headrace.failures import Code, DecodeError, Failure, describe_os_error
-from headrace.storage import INDEX_ENDING, Place, has_header, parse_index, read_tar
+from headrace.storage import (
+    INDEX_ENDING,
+    Place,
+    has_header,
+    parse_index,
+    read_member,
+    read_tar,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,6 +68,8 @@ class ScannedFiles:
         By id: where the member stands, its size, and the time when its tar was last changed.
     columns : dict of str to Arrow array
         By id: what sidecars say.
+    pieces : dict of int to bytes
+        By id, of members that are stored without their holes.
     """
 
     root: str
@@ -72,6 +81,7 @@ class ScannedFiles:
     sizes: NDArray[np.int64] | None = None
     changed_ns: NDArray[np.int64] | None = None
     columns: dict[str, pa.ChunkedArray] = field(default_factory=dict)
+    pieces: dict[int, bytes] = field(default_factory=dict)
 
     def place(self, row: int) -> Place:
         """Return where the recording with this id is."""
@@ -79,7 +89,12 @@ class ScannedFiles:
             return Place(join(self.root, self.ids[row]))
         assert self.offsets is not None
         assert self.sizes is not None
-        return Place(self.tars[self.tar_of[row]], int(self.offsets[row]), int(self.sizes[row]))
+        return Place(
+            self.tars[self.tar_of[row]],
+            int(self.offsets[row]),
+            int(self.sizes[row]),
+            pieces=self.pieces.get(row),
+        )
 
     def paths(self) -> list[str]:
         """Return the path of each recording's file."""
@@ -136,6 +151,7 @@ def open_tars(files: FoundFiles) -> ScannedFiles:
         sizes.copy(),
         changed.copy(),
         members.sidecars.in_order(len(plain), order),
+        members.pieces_in_order(order),
     )
 
 
@@ -201,6 +217,7 @@ class Members:
         self._plain = plain
         self._ids: list[str] = []
         self._parts: list[tuple[int, int, int, int]] = []
+        self._pieces: dict[int, bytes] = {}
 
     def add(self, tar_id: str, path: str, changed_ns: int, content: TarContent) -> None:
         """Add the members of a tar."""
@@ -214,6 +231,9 @@ class Members:
         self._ids += [f"{tar_id}/{one.name}" for one in content.recordings]
         number = len(self.tars)
         self._parts += [(number, one.offset, one.size, changed_ns) for one in content.recordings]
+        for place, one in enumerate(content.recordings, len(self._ids) - len(content.recordings)):
+            if one.pieces is not None:
+                self._pieces[self._plain + place] = one.pieces
         self.sidecars.add(len(content.recordings), content.columns)
         self.tars.append(path)
 
@@ -229,6 +249,13 @@ class Members:
         rows = np.concatenate([of_files, np.array(self._parts, np.int64).reshape(-1, 4)])
         order = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
         return [ids[row] for row in order], order, rows[order]
+
+    def pieces_in_order(self, order: NDArray[np.int64]) -> dict[int, bytes]:
+        """Return what is stored of members without their holes, by row in the order."""
+        if not self._pieces:
+            return {}
+        row_of = np.argsort(order)
+        return {int(row_of[place]): pieces for place, pieces in self._pieces.items()}
 
 
 def _is_audio(name: str) -> bool:
@@ -267,8 +294,9 @@ def _members(file: BinaryIO, size: int, index: str | None) -> Iterator[TarMember
     """Yield the members that the index lists, or those that the tar's headers name."""
     listed = None if index is None else parse_index(index, size)
     if listed is not None:
-        checked = listed[:: max(1, len(listed) - 1)]  # the first and the last
-        if all(has_header(file, one) for one in checked):
+        plain = [one for one in listed if one.pieces is None]  # else a map may stand before it
+        checked = plain[:: max(1, len(plain) - 1)]  # the first and the last
+        if (checked or not listed) and all(has_header(file, one) for one in checked):
             yield from listed
             return
     yield from read_tar(file, size)
@@ -312,9 +340,8 @@ def _read_sidecars(
             message = f"a sidecar of {one.size} bytes is not read: the most are {_MOST_SIDECAR}"
             bad.append(one._replace(fault=(Code.UNSUPPORTED, message)))
             continue
-        file.seek(one.offset)
         try:
-            values = _parse_sidecar(_sidecar(one.name), file.read(one.size))
+            values = _parse_sidecar(_sidecar(one.name), read_member(file, one))
         except (ValueError, RecursionError) as error:
             message = f"the sidecar cannot be read: {str(error).splitlines()[0]}"
             bad.append(one._replace(fault=(Code.UNSUPPORTED, message)))

@@ -38,7 +38,7 @@ def place_of(recording: Recording, store: Store | None = None) -> Place:
     """Return where the bytes of a recording are: in a file, or in the `store` of its catalog."""
     length = None if recording.offset is None else recording.size
     native = store.native if store is not None and store.has(recording.path) else None
-    return Place(recording.path, recording.offset, length, native)
+    return Place(recording.path, recording.offset, length, native, recording.pieces)
 
 
 def source_format(recording: Recording) -> SourceFormat:

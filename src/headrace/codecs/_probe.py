@@ -118,6 +118,7 @@ def _probe(
         seek_points=header.seek_points,
         decoder=_decoder_name(header),
         offset=place.offset,
+        pieces=place.pieces,
     )
     return replace(recording, defects=found.defects_of(recording))
 

@@ -75,6 +75,9 @@ class Recording:
     version : str or None
         What a store of objects says that identifies the bytes of one, such as its ETag. None for
         files.
+    pieces : bytes or None
+        Of a member that a tar stores without its holes: which pieces stand one behind the other
+        from `offset` on; opaque. None if all of the recording is stored.
     defects : tuple of Failure
         What a scan found to be wrong with a file that can be used all the same; a catalog has them
         among its failures.
@@ -93,6 +96,7 @@ class Recording:
     decoder: str | None = None
     offset: int | None = None
     version: str | None = None
+    pieces: bytes | None = field(default=None, repr=False)
     defects: tuple[Failure, ...] = field(default=(), compare=False, repr=False)
 
     @property

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from headrace.codecs import byte_ranges
 from headrace.dsp import resampler
-from headrace.storage import is_url, object_key
+from headrace.storage import is_url, object_key, stored_size, stored_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,6 @@ class _Search:
     """What is looked for in one recording."""
 
     key: str
-    base: int
     recording: Recording
     number: int
     reading: threading.Lock = field(default_factory=threading.Lock)
@@ -98,6 +97,13 @@ def _spread(number: int) -> float:
         number >>= 1
         weight /= 2
     return share
+
+
+def _span_in(recording: Recording, start: int, stop: int) -> tuple[int, int]:
+    """Return where bytes of a recording stand in its object."""
+    base = recording.offset or 0
+    first, end = stored_span(recording.pieces, start, stop)
+    return base + first, base + end
 
 
 class Announcer:
@@ -157,10 +163,9 @@ class Announcer:
             recording = self._recordings[read.recording]
             if not is_url(recording.path):
                 continue
-            base = recording.offset or 0
             key = object_key(
                 recording.path,
-                base + recording.size,
+                (recording.offset or 0) + stored_size(recording.size, recording.pieces),
                 recording.version,
                 self._recordings.source(read.recording),
             )
@@ -175,9 +180,9 @@ class Announcer:
                     self._fetcher.store.hint(key, run)
                     group.announced.append((key, 0, 0))
             for one in byte_ranges(recording, low, high, found):
-                self._expect(group, key, base + one.start, base + one.stop, keep=one.keep)
+                self._expect(group, key, *_span_in(recording, one.start, one.stop), keep=one.keep)
             if recording.format == "FLAC" and found is None:
-                search = _Search(key, base, recording, read.recording)
+                search = _Search(key, recording, read.recording)
                 self._begin_search(search, _Unplaced(group, low, high))
 
     def _estimate(
@@ -192,6 +197,8 @@ class Announcer:
         )
 
     def _expect(self, group: ReadGroup, key: str, start: int, stop: int, *, keep: bool) -> None:
+        if start == stop:  # a hole of a member of a tar
+            return
         self._fetcher.expect(key, start, stop, keep=keep)
         group.announced.append((key, start, stop))
         self._count(stop - start)
@@ -207,8 +214,7 @@ class Announcer:
             probe = search.next_probe(read.low)
             if probe is not None:
                 search.probes.append(probe)
-                start = search.base + probe
-                self._fetcher.expect(search.key, start, start + _PROBE)
+                self._fetcher.expect(search.key, *_span_in(search.recording, probe, probe + _PROBE))
 
     def look(self, group: ReadGroup, files: dict[int, _kernel.RecordingFile]) -> float:
         """Read the probes of the recordings of a group, and announce what they have placed.
@@ -228,8 +234,9 @@ class Announcer:
                 if probes and read.recording in files:
                     self._reader.look(files[read.recording], probes)
                 for probe in probes:
-                    start = search.base + probe
-                    self._fetcher.release(search.key, start, start + _PROBE)
+                    self._fetcher.release(
+                        search.key, *_span_in(search.recording, probe, probe + _PROBE)
+                    )
                 with self._lock:
                     self._place(search)
                     search.unplaced = [one for one in search.unplaced if one.group is not group]
@@ -255,7 +262,7 @@ class Announcer:
                 continue
             for span in byte_ranges(search.recording, one.low, one.high, found):
                 if not span.keep:  # the head has been announced
-                    start, stop = search.base + span.start, search.base + span.stop
+                    start, stop = _span_in(search.recording, span.start, span.stop)
                     self._expect(one.group, search.key, start, stop, keep=False)
         search.unplaced = unplaced
 

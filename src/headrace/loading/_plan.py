@@ -59,6 +59,8 @@ guess. `memory` may make it less."""
 _CACHE_TABLES = 4 << 20  # checksums of blocks that the kernel keeps (`KNOWN_BLOCKS`), 8 bytes each
 _CACHE_BLOCK = 32 << 10  # the last block of a disk cache that an open file has read
 
+_MAP_COPIES = 8  # an open file has its map of holes packed, in up to 5 descriptions, and unpacked
+
 _LEAST_FETCHED = 1 << 20
 _LEAST_AHEAD, _MOST_AHEAD = 128 << 10, 4 << 20
 
@@ -373,6 +375,7 @@ class Plan:
         """Bytes of the largest decoder and the frames that its stream keeps."""
         planes = self.scratch.planes
         block = _CACHE_BLOCK if self.windows.recordings.has_urls else 0
+        block += _MAP_COPIES * self.windows.recordings.largest_map
         return block + max(  # twice, for the moment in which the kept frames are moved
             decoder_bytes(kind) + 2 * 4 * planes * self.kept_frames(kind) for kind in self.kinds
         )

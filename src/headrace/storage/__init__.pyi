@@ -9,6 +9,9 @@ from ._fetcher import object_key as object_key
 from ._listing import find_object as find_object
 from ._listing import list_folders as list_folders
 from ._listing import list_tree as list_tree
+from ._pieces import pack_pieces as pack_pieces
+from ._pieces import stored_size as stored_size
+from ._pieces import stored_span as stored_span
 from ._places import Place as Place
 from ._places import Store as Store
 from ._places import as_place as as_place
@@ -27,6 +30,7 @@ from ._tar import TarMember as TarMember
 from ._tar import has_header as has_header
 from ._tar import index_text as index_text
 from ._tar import parse_index as parse_index
+from ._tar import read_member as read_member
 from ._tar import read_tar as read_tar
 from ._urls import Url as Url
 from ._urls import check_no_url as check_no_url

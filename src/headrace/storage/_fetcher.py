@@ -40,6 +40,7 @@ from headrace.failures import Code
 from headrace.storage._cache import files_name
 from headrace.storage._errors import StoreProblem, describe_store_error
 from headrace.storage._loop import ClientLoop
+from headrace.storage._pieces import stored_size
 from headrace.storage._places import Place
 from headrace.storage._stores import FetchedBytes, ObjectInfo, Stores, has_changed
 
@@ -231,11 +232,21 @@ class Fetcher:
         return self._core.limit.limit
 
     def place(
-        self, url: str, size: int, version: str | None, *, offset: int | None, source: int = 0
+        self,
+        url: str,
+        size: int,
+        version: str | None,
+        *,
+        offset: int | None,
+        source: int = 0,
+        pieces: bytes | None = None,
     ) -> Place:
-        """Return where a recording is, of which an object from `offset` on holds `size` bytes."""
-        key = object_key(url, (offset or 0) + size, version, source)
-        return Place(key, offset, None if offset is None else size, self.store)
+        """Return where a recording is, of which an object from `offset` on holds `size` bytes.
+
+        With `pieces`, it holds only these of them.
+        """
+        key = object_key(url, (offset or 0) + stored_size(size, pieces), version, source)
+        return Place(key, offset, None if offset is None else size, self.store, pieces)
 
     def expect(self, key: str, start: int, stop: int, *, keep: bool = False) -> None:
         """Announce that the bytes ``[start, stop)`` of an object will be read.

@@ -47,6 +47,8 @@ class Place:
         Bytes of the recording. None if it ends with the file or object.
     store : ByteStore or None
         Where `path` is a key. None for a file of the system.
+    pieces : bytes or None
+        What is stored of the recording, from `offset` on: see `_pieces`. None if all is.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class Place:
     offset: int | None = None
     length: int | None = None
     store: _kernel.ByteStore | None = None
+    pieces: bytes | None = None
 
     def __post_init__(self) -> None:
         if (self.offset or 0) < 0 or (self.length or 0) < 0:
@@ -77,6 +80,7 @@ class Place:
             offset=self.offset or 0,
             length=-1 if self.length is None else self.length,
             store=self.store,
+            pieces=self.pieces,
         )
 
     def open(self) -> BinaryIO:

@@ -1,5 +1,6 @@
 // Binds Place, the stores that need nothing but memory, and reading the bytes of a place.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include <algorithm>
@@ -225,10 +226,13 @@ nb::object watched_error(const PyWatchedStore& self) {
   return nb::make_tuple(error->code, to_str(error->what()));
 }
 
-void make_place(PyPlace* self, const nb::bytes& path, int64_t offset, int64_t length, nb::object store) {
+void make_place(PyPlace* self, const nb::bytes& path, int64_t offset, int64_t length, nb::object store,
+                const std::optional<nb::bytes>& pieces) {
   if (offset < 0 || offset > INT64_MAX / 2 || length < -1 || length > INT64_MAX / 2)
     throw std::invalid_argument("offset must be from 0 on, and length from -1 on");
-  Place plain{std::string(path.c_str(), path.size()), offset, length, nullptr};
+  if (pieces && length < 0) throw std::invalid_argument("with pieces, length must be given");
+  Place plain{std::string(path.c_str(), path.size()), offset, length, nullptr, {}};
+  if (pieces) plain.pieces.emplace(pieces->c_str(), pieces->size());
 #ifdef _WIN32
   if (store.is_none()) plain.path += std::string(2, '\0');  // ends UTF-16
 #endif
@@ -313,7 +317,7 @@ void bind_places(nb::module_& m) {
       .def_prop_ro("error", &watched_error);
   nb::class_<PyPlace>(m, "Place")
       .def("__init__", &make_place, nb::kw_only(), "path"_a, "offset"_a = 0, "length"_a = -1,
-           "store"_a = nb::none())
+           "store"_a = nb::none(), "pieces"_a = nb::none())
       .def_prop_ro("path", &place_path)
       .def_prop_ro("offset", &place_field<&Place::offset>)
       .def_prop_ro("length", &place_field<&Place::length>)

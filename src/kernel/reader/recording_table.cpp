@@ -7,7 +7,7 @@
 namespace headrace {
 namespace {
 
-enum Column { ID, PATH, SAMPLE_RATE, CHANNELS, FRAMES, FORMAT, SUBTYPE, SIZE, SEEK_POINTS, OFFSET };
+enum Column { ID, PATH, SAMPLE_RATE, CHANNELS, FRAMES, FORMAT, SUBTYPE, SIZE, SEEK_POINTS, OFFSET, PIECES };
 
 // One column of a batch of rows. `row` counts from the first row of the batch.
 struct Values {
@@ -52,7 +52,8 @@ void check(int error, ArrowArrayStream* stream) {
 const std::vector<std::pair<std::string, std::string>>& RecordingTable::columns() {
   static const std::vector<std::pair<std::string, std::string>> all{
       {"id", "u"},     {"path", "u"},    {"sample_rate", "i"}, {"channels", "i"},    {"frames", "l"},
-      {"format", "u"}, {"subtype", "u"}, {"size", "l"},        {"seek_points", "Z"}, {"offset", "l"}};
+      {"format", "u"}, {"subtype", "u"}, {"size", "l"},        {"seek_points", "Z"}, {"offset", "l"},
+      {"pieces", "Z"}};
   return all;
 }
 
@@ -114,6 +115,8 @@ RecordingFile RecordingTable::file(int64_t number) const {
   if (!offset.is_null(row)) {
     file.place.offset = offset.number<int64_t>(row);
     file.place.length = file.file_bytes;
+    const Values pieces(rows, PIECES);
+    if (!pieces.is_null(row)) file.place.pieces = pieces.text<int64_t>(row);
   }
   const Values points(rows, SEEK_POINTS);
   if (!points.is_null(row)) file.seek_points = points.text<int64_t>(row);

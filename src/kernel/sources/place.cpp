@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "sources/decode_error.h"
+#include "sources/pieces.h"
 
 namespace headrace {
 namespace {
@@ -67,6 +68,7 @@ class Part : public Bytes {
 };
 
 std::unique_ptr<Bytes> part_of(std::unique_ptr<Bytes> whole, const Place& place) {
+  if (place.pieces) return open_pieces(std::move(whole), place.offset, place.length, *place.pieces);
   if (place.offset == 0 && place.length < 0) return whole;
   return std::make_unique<Part>(std::move(whole), place.offset, place.length);
 }
@@ -82,7 +84,8 @@ std::unique_ptr<Bytes> open_bytes(const Place& place, int64_t least_bytes) {
   const int descriptor = ::open(place.path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) throw_system_error(errno);
   auto file = std::make_unique<File>(descriptor);
-  const int64_t least = place.offset + std::max(place.length, least_bytes);
+  const int64_t stored = place.pieces ? stored_bytes(*place.pieces, place.length) : place.length;
+  const int64_t least = place.offset + (place.pieces ? stored : std::max(stored, least_bytes));
   if (file->shorter_than(least)) throw_shorter(file->size(), least);
   return part_of(std::move(file), place);
 }

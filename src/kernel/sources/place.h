@@ -4,6 +4,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "sources/bytes.h"
@@ -20,14 +21,15 @@ class ByteStore {
   virtual std::unique_ptr<Bytes> open(const std::string& key) = 0;
 };
 
-// A whole file, a part of one, or an object of a store or a part of it.
+// A whole file, a part of one, or an object of a store or a part of it. A part may be stored without its holes.
 struct Place {
   std::string path;    // as the system's open() takes it: bytes, or UTF-16 on Windows; or the key in `store`
   int64_t offset = 0;  // where the recording begins
-  int64_t length = -1;  // -1: to the end
+  int64_t length = -1;  // of the recording; -1: to the end
   std::shared_ptr<ByteStore> store;  // null: a file of the system
+  std::optional<std::string> pieces;  // what is stored of the recording from `offset` on: see pieces.h; none: all
 
-  bool is_whole_file() const { return !store && offset == 0 && length < 0; }
+  bool is_whole_file() const { return !store && offset == 0 && length < 0 && !pieces; }
 };
 
 // Open a place. Throws DecodeError: if it cannot be opened; CHANGED if a file ends before the place does, or the
