@@ -1,5 +1,8 @@
 """An object store on loopback: byte ranges, ETags, If-Match, S3's listing, and faults on request.
 
+Google's store is asked in the same way. Objects are put and deleted, too; conditions are those of a
+put that creates.
+
 As `ObjectServer` it runs in a thread of the test. As a script it runs in a process of its own, for
 benchmarks: ``python -m tests.support.object_server FOLDER --latency 0.05`` prints its port.
 """
@@ -9,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import json
 import sys
 import threading
 from collections import Counter
@@ -25,12 +29,16 @@ if TYPE_CHECKING:
 
 REASONS = {
     200: "OK",
+    201: "Created",
+    202: "Accepted",
+    204: "No Content",
     206: "Partial Content",
     301: "Moved Permanently",
     302: "Found",
     401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
+    409: "Conflict",
     412: "Precondition Failed",
     416: "Range Not Satisfiable",
     429: "Too Many Requests",
@@ -94,9 +102,13 @@ class ObjectServer(LoopbackServer):
     counts: Counter[str] = field(default_factory=Counter)
     stalled: threading.Event = field(default_factory=threading.Event)
     """Set when a request stalls."""
+    status_if_none_matches: int = 404
+    """Of an object that does not exist, and of which a version is asked for."""
+    status_if_it_exists: int = 412
+    status_of_lists: int = 200
 
     def __post_init__(self) -> None:
-        self._known_etags: dict[int, str] = {}
+        self._known_etags: dict[str, tuple[object, str]] = {}
 
     def add(self, objects: Mapping[str, bytes]) -> None:
         self.objects.update(objects)
@@ -110,6 +122,13 @@ class ObjectServer(LoopbackServer):
     def url(self) -> str:
         """Of the bucket, over plain HTTP."""
         return f"{self.endpoint}/{self.bucket}"
+
+    @property
+    def google_options(self) -> dict[str, object]:
+        """What to give as ``store=`` to use ``gs://bucket/...``."""
+        account = {"gcs_base_url": self.endpoint, "disable_oauth": True, "client_email": "me"}
+        keys = {"private_key": "verysecretword", "private_key_id": "AKIASECRETNAME"}
+        return {"service_account_key": json.dumps(account | keys)}
 
     @property
     def options(self) -> dict[str, object]:
@@ -148,11 +167,33 @@ class ObjectServer(LoopbackServer):
         key = unquote(url.path).lstrip("/").removeprefix(self.bucket).lstrip("/")
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
-        if not key and "list-type" in url.query:
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        if method == "GET" and not key and url.query:
             self.counts["LIST"] += 1
-            await self._send(writer, 200, self._listing(parse_qs(url.query)), method, {})
+            status = self.status_of_lists
+            body = self._listing(parse_qs(url.query)) if status == 200 else b"<Error/>"
+            await self._send(writer, status, body, method, {})
+            return True
+        if method in {"PUT", "DELETE", "POST"}:
+            self.counts[method] += 1
+            status, answer, fields = self._change(method, key, headers, body)
+            await self._send(writer, status, answer, method, fields)
             return True
         return await self._object(method, key, url, headers, writer)
+
+    def _change(
+        self, method: str, key: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """Put or delete an object; return status, body and fields of the answer."""
+        if method == "DELETE":
+            self.objects.pop(key, None)
+            return 204, b"", {}
+        creates = headers.get("if-none-match") == "*"
+        creates |= headers.get("x-goog-if-generation-match") == "0"
+        if creates and key in self.objects:
+            return self.status_if_it_exists, b"<Error/>", {}
+        self.objects[key] = body
+        return 201, b"", {"ETag": self._etag(key, memoryview(body))}
 
     async def _object(
         self,
@@ -184,7 +225,8 @@ class ObjectServer(LoopbackServer):
             await self._send(writer, fault.status, fault.body.encode(), method, where)
             return True
         if data is None:
-            await self._send(writer, 404, b"<Error><Code>NoSuchKey</Code></Error>", method, {})
+            status = self.status_if_none_matches if "if-match" in headers else 404
+            await self._send(writer, status, b"<Error><Code>NoSuchKey</Code></Error>", method, {})
             return True
         etag = self._etag(key, data) if not fault.corrupt_etag else '"another"'
         fields = {"Last-Modified": "Sun, 01 Nov 2026 10:00:00 GMT"} if self.dates else {}
@@ -212,10 +254,10 @@ class ObjectServer(LoopbackServer):
         return None if data is None else memoryview(data)
 
     def _etag(self, key: str, data: memoryview) -> str:
-        name = id(self.objects[key])
-        if name not in self._known_etags:
-            self._known_etags[name] = f'"{hashlib.sha1(data).hexdigest()}"'
-        return self._known_etags[name]
+        content = self.objects[key]
+        if key not in self._known_etags or self._known_etags[key][0] is not content:
+            self._known_etags[key] = content, f'"{hashlib.sha1(data).hexdigest()}"'
+        return self._known_etags[key][1]
 
     async def _send(
         self,
@@ -241,11 +283,32 @@ class ObjectServer(LoopbackServer):
         await writer.drain()
 
     def _listing(self, query: Mapping[str, list[str]]) -> bytes:
-        prefix = query.get("prefix", [""])[0]
-        delimiter = query.get("delimiter", [""])[0]
         after = query.get("continuation-token", [""])[0]
         most = int(query.get("max-keys", ["1000"])[0])
-        contents: list[str] = []
+        keys, folders, more = self._keys_in(query, after, most)
+        contents = [
+            f"<Contents><Key>{escape(key)}</Key><Size>{size}</Size>"
+            f"<ETag>{escape(etag)}</ETag>"
+            "<LastModified>2026-11-01T10:00:00.000Z</LastModified></Contents>"
+            for key, size, etag in keys
+        ]
+        tail = f"<NextContinuationToken>{escape(more)}</NextContinuationToken>" if more else ""
+        return (
+            '<?xml version="1.0"?><ListBucketResult>'
+            f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>{tail}"
+            + "".join(contents)
+            + "".join(f"<CommonPrefixes><Prefix>{escape(one)}</Prefix></CommonPrefixes>"
+                      for one in folders)
+            + "</ListBucketResult>"
+        ).encode()  # fmt: skip
+
+    def _keys_in(
+        self, query: Mapping[str, list[str]], after: str, most: int
+    ) -> tuple[list[tuple[str, int, str]], list[str], str]:
+        """Return keys, sizes and ETags; folders; and the last key if there are more."""
+        prefix = query.get("prefix", [""])[0]
+        delimiter = query.get("delimiter", [""])[0]
+        keys: list[tuple[str, int, str]] = []
         folders: list[str] = []
         last = more = ""
         for key in sorted(self.objects):
@@ -257,26 +320,14 @@ class ObjectServer(LoopbackServer):
                 if folder not in folders:
                     folders.append(folder)
                 continue
-            if len(contents) == most:
+            if len(keys) == most:
                 more = last
                 break
             data = self._read(key)
             assert data is not None
-            contents.append(
-                f"<Contents><Key>{escape(key)}</Key><Size>{len(data)}</Size>"
-                f"<ETag>{escape(self._etag(key, data))}</ETag>"
-                "<LastModified>2026-11-01T10:00:00.000Z</LastModified></Contents>"
-            )
+            keys.append((key, len(data), self._etag(key, data)))
             last = key
-        tail = f"<NextContinuationToken>{escape(more)}</NextContinuationToken>" if more else ""
-        return (
-            '<?xml version="1.0"?><ListBucketResult>'
-            f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>{tail}"
-            + "".join(contents)
-            + "".join(f"<CommonPrefixes><Prefix>{escape(one)}</Prefix></CommonPrefixes>"
-                      for one in folders)
-            + "</ListBucketResult>"
-        ).encode()  # fmt: skip
+        return keys, folders, more
 
 
 def first_times(count: int, fault: Fault) -> Callable[[Request], Fault | None]:

@@ -50,7 +50,7 @@ _TIMEOUT: Final = "600 s"
 """For one request to a store. A part of 64 MiB takes 9 minutes at 1 Mbit/s. obstore's default of 30
 s needs 18 Mbit/s."""
 
-_URL_SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl")
+_URL_SCHEMES: Final = ("s3", "gs", "az", "s3a", "gcs", "azure", "abfs", "abfss", "adl")
 
 
 class ResultFolder(ABC):
@@ -234,7 +234,7 @@ class ObjectFolder(ResultFolder):
     store : obstore store
         Its prefix is the folder.
     scheme, name : str
-        The URL's scheme, and the URL without credentials.
+        ``s3``, ``gs`` or ``az``, and the URL without credentials.
     """
 
     def __init__(self, store: Any, scheme: str, name: str) -> None:  # noqa: ANN401  one of obstore's
@@ -351,14 +351,12 @@ def open_folder(output: object) -> ResultFolder:
         scheme, _, path = output.partition("://")
         if scheme.lower() == "file":
             return LocalFolder(path)
-        url = _parse(output)
-        return ObjectFolder(open_bucket(output, {}), url.scheme, url.text.rstrip("/"))
+        url, store = _parse(output), open_bucket(output, {})
+        return ObjectFolder(store, _scheme_of(store), url.text.rstrip("/"))
     if isinstance(output, str | os.PathLike):
         return LocalFolder(output)
     if type(output).__module__.split(".")[0] == "obstore" and hasattr(output, "prefix"):
-        scheme = {"S3Store": "s3", "GCSStore": "gs", "AzureStore": "az"}.get(
-            type(output).__name__, ""
-        )
+        scheme = _scheme_of(output)
         if scheme:
             return ObjectFolder(output, scheme, f"{scheme}://{_bucket_and_prefix(output)}")
     raise ResultsError(
@@ -400,9 +398,15 @@ def _parse(output: str) -> Url:
     if url.scheme not in _URL_SCHEMES:
         raise ResultsError(
             f"results cannot be written to {url.scheme}://: give a folder, or a URL of "
-            f"{', '.join(f'{one}://' for one in _URL_SCHEMES[:4])}."
+            f"{', '.join(f'{one}://' for one in _URL_SCHEMES[:3])}."
         )
     return url
+
+
+def _scheme_of(store: object) -> str:
+    """Return the scheme that obstore and its file system have in common; empty of other stores."""
+    schemes = {"S3Store": "s3", "GCSStore": "gs", "AzureStore": "az"}
+    return schemes.get(type(store).__name__, "")
 
 
 def _bucket_and_prefix(store: Any) -> str:  # noqa: ANN401  one of obstore's

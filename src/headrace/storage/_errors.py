@@ -19,9 +19,10 @@ from headrace.storage._urls import redacted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["StoreProblem", "describe_store_error"]
+__all__ = ["MISSING", "StoreProblem", "describe_store_error"]
 
 _STATUS: Final = re.compile(r"status(?: code)?:?\s*(\d{3})")
+MISSING: Final = "the object does not exist"
 _CHANGED: Final = "the object was replaced after it was scanned: scan again"
 _TIMED_OUT: Final = re.compile(r"(?<!retry_)timed? ?out|deadline", re.IGNORECASE)
 _NO_NAME: Final = re.compile(r"dns error|failed to lookup|name or service|resolve", re.IGNORECASE)
@@ -76,7 +77,7 @@ def describe_store_error(error: BaseException) -> StoreProblem:
     if status == HTTPStatus.PRECONDITION_FAILED or "PreconditionError" in names:
         return StoreProblem(Code.CHANGED, _CHANGED)
     if status == HTTPStatus.NOT_FOUND or "FileNotFoundError" in names:
-        return StoreProblem(Code.MISSING, "the object does not exist")
+        return StoreProblem(Code.MISSING, MISSING)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or names & {
         "PermissionDeniedError",
         "UnauthenticatedError",

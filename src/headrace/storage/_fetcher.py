@@ -38,7 +38,7 @@ from headrace import _kernel
 from headrace.errors import CatalogError, StoreError
 from headrace.failures import Code
 from headrace.storage._cache import files_name
-from headrace.storage._errors import StoreProblem, describe_store_error
+from headrace.storage._errors import MISSING, StoreProblem, describe_store_error
 from headrace.storage._loop import ClientLoop
 from headrace.storage._pieces import stored_size
 from headrace.storage._places import Place
@@ -541,6 +541,18 @@ class _Core:
         self._answers = not problem.temporary
         return problem
 
+    async def _missing_or(
+        self, problem: StoreProblem, client: Client, name: str, deadline: float
+    ) -> StoreProblem:
+        """Return another problem if there is no such object: some stores say 412 of both."""
+        self._counts.requests += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                found = await client.info(name)
+        except Exception:  # noqa: BLE001  of whatever client
+            return problem
+        return StoreProblem(Code.MISSING, MISSING) if found is None else problem
+
     async def _pause(self, wait_s: float) -> None:
         woken = self.loop.create_future()
         timer = self.loop.call_later(wait_s, woken.set_result, None)
@@ -569,7 +581,10 @@ class _Core:
             limit = f"{self._stall_timeout_s:g} s"
             return StoreProblem(Code.STALLED, f"the store did not answer within {limit}")
         except Exception as error:  # noqa: BLE001  of whatever client
-            return describe_store_error(error)
+            problem = describe_store_error(error)
+            if problem.code is Code.CHANGED and version is not None:
+                problem = await self._missing_or(problem, client, name, deadline)
+            return problem
         finally:
             self._counts.in_flight -= 1
         received = len(memoryview(answer.data))

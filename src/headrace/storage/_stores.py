@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
@@ -48,12 +52,28 @@ own, and takes 5 ms to make."""
 _LEFT_BARE: Final = frozenset("!$&'()*+,/:;=@[\\]^|")
 """What obstore's client of web servers does not encode in a name, or may not."""
 
-_ENDPOINT_OPTIONS: Final = frozenset(
-    {"endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url"}
-    | {"azure_endpoint", "azure_storage_endpoint"}
-)
-"""What obstore calls the address of a store. It takes names in upper case, too; others that have
-the word in them, such as ``metadata_endpoint``, are addresses of something else."""
+_ENDPOINTS: Final = {
+    "aws": ("endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url"),
+    "azure": ("endpoint", "azure_endpoint", "azure_storage_endpoint"),
+    "google": ("base_url", "google_base_url"),
+}
+"""What obstore calls the address of a store: as options, and in upper case in the environment. It
+takes options in upper case, too; others that have the word in them, such as ``metadata_endpoint``,
+are addresses of something else."""
+
+_SERVICE_ACCOUNTS: Final[dict[str, tuple[str, ...]]] = {
+    "aws": (),
+    "azure": (),
+    "google": (
+        *("service_account_key", "google_service_account_key"),
+        *("service_account", "google_service_account"),
+        *("service_account_path", "google_service_account_path"),
+    ),
+}
+"""What obstore calls credentials that may have the address, too: JSON, or the file with it."""
+
+_PROVIDERS: Final = {"s3": "aws", "s3a": "aws", "gs": "google", "gcs": "google"}
+"""Of URLs, by scheme; the others that obstore knows are Azure's."""
 
 _ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
 
@@ -192,8 +212,9 @@ class Stores:
                     f"store= must be a store of obstore, a file system of fsspec, or a mapping of "
                     f"options, not a {type(store).__name__}."
                 )
-            bucket = getattr(store, "config", {}).get("bucket")
-            if bucket is not None and bucket != url.host:
+            config = getattr(store, "config", {})
+            bucket = config.get("bucket", config.get("container_name"))
+            if bucket is not None and bucket != url.host.partition("@")[0]:
                 raise StoreError(
                     f"store= is the bucket {bucket!r}, but {url.text!r} is in {url.host!r}: give "
                     "the store of that bucket, or options for any bucket."
@@ -271,6 +292,7 @@ def open_store(
     """Return obstore's store for a URL. What is not in the options is taken from the environment.
 
     An endpoint that begins with ``http://`` is used as it is: obstore asks for leave to do so.
+    ``gcs://`` is ``gs://``.
 
     Raises
     ------
@@ -281,26 +303,51 @@ def open_store(
     """
     import obstore.store
 
-    named = (value for name, value in options.items() if name.lower() in _ENDPOINT_OPTIONS)
-    endpoint = next(named, None)
-    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", ""))
+    scheme, _, rest = url.partition("://")
     client: Any = dict(client_options)
-    if url.startswith("http://") or str(endpoint).startswith("http://"):
+    if scheme == "http" or (
+        scheme != "https" and _endpoint(scheme, options).lower().startswith("http://")
+    ):
         client.setdefault("allow_http", True)
+    if scheme == "gcs":
+        url = f"gs://{rest}"
     config: Any = dict(options) or None
     retry: Any = retry_config
-    if url.partition("://")[0] in HTTP:
+    if scheme in HTTP:
         return obstore.store.HTTPStore(url, client_options=client, retry_config=retry)
     return obstore.store.from_url(url, config=config, client_options=client, retry_config=retry)
 
 
+def _endpoint(scheme: str, options: Mapping[str, object]) -> str:
+    """Return the address of a store that options or the environment give; empty if they do not."""
+    provider = _PROVIDERS.get(scheme, "azure")
+    given = {name.lower(): str(value) for name, value in options.items() if value}
+    for name in (*_ENDPOINTS[provider], *_SERVICE_ACCOUNTS[provider]):
+        if name.startswith(provider) and os.environ.get(name.upper()):
+            given.setdefault(name, os.environ[name.upper()])
+    names = sorted(_ENDPOINTS[provider], key=lambda name: name not in options)
+    found = next((given[name] for name in names if name in given), "")
+    for name in () if found else _SERVICE_ACCOUNTS[provider]:
+        with suppress(OSError, ValueError, AttributeError):  # obstore says what is wrong with it
+            text = given.get(name, "")
+            account = json.loads(text if name.endswith("_key") else Path(text).read_text("utf-8"))
+            found = found or str(account.get("gcs_base_url") or "")
+    return found
+
+
 def has_changed(expected: str | None, info: ObjectInfo) -> bool:
-    """Return whether an object is another one than that of the version `expected`."""
-    return expected is not None and info.version != expected
+    """Return whether an object is another one than that of the version `expected`.
+
+    Some stores list ETags without the quotes that they have in answers to reads.
+    """
+    return expected is not None and (info.version or "").strip('"') != expected.strip('"')
 
 
-def _info_of(meta: Any) -> ObjectInfo:  # noqa: ANN401  a mapping, or obstore's own class
+def _info_of(meta: Any, *, quoted: bool = False) -> ObjectInfo:  # noqa: ANN401  a mapping, or alike
+    """Return what obstore says of an object; `quoted`: put the quotes around its ETag."""
     version, changed = meta.get("e_tag") or None, meta.get("last_modified")
+    if quoted and version is not None and not version.endswith('"'):
+        version = f'"{version}"'
     # Of an answer without a date, obstore says 1970: all versions of such an object would be one.
     if version is None and changed is not None and changed.timestamp() > 0:
         version = f"changed {changed.isoformat()}"
@@ -310,6 +357,9 @@ def _info_of(meta: Any) -> ObjectInfo:  # noqa: ANN401  a mapping, or obstore's 
 class _Obstore:
     def __init__(self, store: Any) -> None:  # noqa: ANN401  one of several classes
         self._store = store
+        # Azure, and an emulator of Google's store, list ETags without quotes. If-Match needs them.
+        is_either = type(store).__name__ in {"AzureStore", "GCSStore"}
+        self._info_of = partial(_info_of, quoted=is_either)
 
     def __repr__(self) -> str:
         return "<client of obstore>"
@@ -319,22 +369,22 @@ class _Obstore:
         if version is not None and version.startswith('"'):  # weak ETags never match
             options["if_match"] = version
         result = await self._store.get_async(key, options=options)
-        info = _info_of(result.meta)
+        info = self._info_of(result.meta)
         return FetchedBytes(await result.bytes_async(), info)
 
     async def info(self, key: str) -> ObjectInfo | None:
         try:
-            return _info_of(await self._store.head_async(key))
+            return self._info_of(await self._store.head_async(key))
         except FileNotFoundError:
             return None
 
     async def list_tree(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
         async for objects in self._store.list(prefix or None, chunk_size=_LIST):
-            yield [_info_of(meta) for meta in objects]
+            yield [self._info_of(meta) for meta in objects]
 
     async def list_folder(self, prefix: str) -> tuple[list[ObjectInfo], list[str]]:
         found = await self._store.list_with_delimiter_async(prefix or None)
-        objects = [_info_of(meta) for meta in found["objects"]]
+        objects = [self._info_of(meta) for meta in found["objects"]]
         return objects, list(found["common_prefixes"])
 
 
