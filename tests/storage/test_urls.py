@@ -42,6 +42,19 @@ def test_question_marks_are_wildcards_in_buckets() -> None:
     assert parse_url("s3://bucket/take?.wav").key == "take?.wav"
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["sv=2024-08-04&se=2026&sig=secret", "X-Goog-Signature=secret", "AWSAccessKeyId=secret&a=1"],
+)
+def test_a_signature_behind_the_url_of_a_bucket_is_refused(query: str) -> None:
+    """It would be taken for a pattern, and shown. The message has the URL without it."""
+    with pytest.raises(CatalogError, match=r"'az://shelf/a\.wav' was given with a query") as told:
+        parse_url(f"az://shelf/a.wav?{query}")
+    assert "secret" not in str(told.value)
+    for pattern in ("?/monkey=1/x.wav", "day=?/x.wav", "??.wav"):
+        assert parse_url(f"s3://bucket/{pattern}").key == pattern
+
+
 def test_every_url_in_a_text_is_redacted() -> None:
     """A message that quotes URLs keeps their hosts and paths only."""
     text = "no https://u:p@h/x.wav?sig=1 and 'gs://b/y.wav#z', but s3://b/k"

@@ -28,6 +28,11 @@ _USER: Final = re.compile(
 
 _SERVER: Final = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d*)?")  # name or address, and port
 
+_SIGNATURE: Final = re.compile(
+    r"\?([^/]*&)?[\w-]*(sig|signature|token|credential|password|secret|key|keyid)=", re.IGNORECASE
+)
+"""What a query with a signature holds. In keys, a ``?`` is a wildcard or a sign like any other."""
+
 HTTP: Final = frozenset({"http", "https"})
 
 
@@ -77,7 +82,8 @@ def parse_url(text: str) -> Url:
     Raises
     ------
     CatalogError
-        The URL names no bucket or server, or has a password that ends it too early.
+        The URL names no bucket or server, or has a password that ends it too early, or a signature
+        that such a URL does not take.
     """
     match = _SCHEME.match(text)
     if match is None:
@@ -86,6 +92,12 @@ def parse_url(text: str) -> Url:
     if scheme in HTTP:
         rest = rest.partition("#")[0]
         rest, _, query = rest.partition("?")
+    elif _SIGNATURE.search(rest):
+        raise CatalogError(
+            f"{redacted(text)!r} was given with a query that looks like a signature, which such a "
+            "URL does not take: leave it out, and give credentials in the environment or as "
+            'store=, such as {"sas_token": ...} for Azure.'
+        )
     host, _, key = rest.partition("/")
     before = host
     host = _USER.sub(r"\1", f"{scheme}://{host}").removeprefix(f"{scheme}://")
