@@ -197,7 +197,7 @@ def test_who_may_not_read_is_told_so(cloud: Cloud, status: int, code: str) -> No
     with pytest.raises(StoreError, match="does not permit it"):
         headrace.scan(f"{cloud.url}/archive/x/*.wav", store=cloud.options)
     cloud.server.status_of_lists = 404
-    with pytest.raises(StoreError, match="there is no such bucket or folder"):
+    with pytest.raises(StoreError, match="no such bucket, container or folder"):
         headrace.scan(f"{cloud.url}/archive/x/*.wav", store=cloud.options)
 
 
