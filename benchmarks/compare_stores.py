@@ -2,6 +2,7 @@
 
     python benchmarks/compare_stores.py FOLDER [--round-s 1.5] [--rounds 3] [--json RESULTS.json]
     python benchmarks/compare_stores.py FOLDER --workers 1 --only order [--json RESULTS.json]
+    python benchmarks/compare_stores.py FOLDER --uneven --only 50 [--json RESULTS.json]
     python benchmarks/compare_stores.py --table RESULTS.json
 
 Writes recordings into FOLDER, unless they are there, and serves them on loopback by nginx, without
@@ -282,7 +283,8 @@ def measure_cache(work: Work, folder: Path, rounds: int) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> None:
     """Print the results as Markdown."""
-    print(f"\n{results['machine']}; {results['packages']}; {results.get('workers', 2)} workers\n")
+    print(f"\n{results['machine']}; {results['packages']}; {results.get('workers', 2)} workers")
+    print("latency is uneven\n" if results.get("uneven") else "")
     by_task = {
         task: {name.partition(", 2 ")[0].partition(", 8 ")[0]: one for name, one in entries.items()}
         for task, entries in results["tasks"].items()
@@ -376,7 +378,7 @@ def make_work(
 def run_tasks(given: argparse.Namespace, results: dict[str, Any]) -> None:
     """Add the figures of each task to the results."""
     for latency_s, at_random in TASKS.items():
-        with nginx.serve(given.folder, latency_s) as server:
+        with nginx.serve(given.folder, latency_s, uneven=given.uneven) as server:
             for order, names in (("in order", IN_ORDER), ("random", at_random)):
                 for name in names:
                     task = f"{name}, {order}, {latency_s * 1e3:.0f} ms"
@@ -404,6 +406,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--round-s", type=float, default=1.0)
     parser.add_argument("--workers", type=int, default=2, help="of headrace")
+    parser.add_argument("--uneven", action="store_true", help="latency: see nginx.serve")
     parser.add_argument("--only", nargs="*", default=[], help="words of tasks, such as FLAC")
     parser.add_argument("--cache-only", action="store_true", help="only epochs with disk caches")
     parser.add_argument("--json", type=Path)
@@ -421,6 +424,7 @@ def main() -> None:
         "machine": corpus.machine(),
         "packages": _packages(),
         "workers": given.workers,
+        "uneven": given.uneven,
         "tasks": {},
         "cache": {},
         "needed": {},

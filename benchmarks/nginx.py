@@ -72,9 +72,18 @@ class Nginx:
         return len(counts), sum(counts)
 
 
+UNEVEN: Final = """local wait = {latency} * (0.6 - 0.4 * math.log(1 - math.random()))
+if math.random() < 0.02 then wait = 6 * {latency} end
+ngx.sleep(wait)"""
+
+
 @contextlib.contextmanager
-def serve(folder: Path, latency_s: float = 0.0) -> Iterator[Nginx]:
-    """Serve a folder as a bucket."""
+def serve(folder: Path, latency_s: float = 0.0, *, uneven: bool = False) -> Iterator[Nginx]:
+    """Serve a folder as a bucket.
+
+    Each request waits for `latency_s` seconds. With `uneven`, that is about the mean: 0.6 of it and
+    a part that is distributed exponentially, and six times as long for one of fifty requests.
+    """
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     if latency_s and not all((MODULES / name).exists() for name in LUA):
         raise SystemExit("Latency needs nginx's Lua module: apt-get install libnginx-mod-http-lua")
@@ -84,13 +93,14 @@ def serve(folder: Path, latency_s: float = 0.0) -> Iterator[Nginx]:
     with tempfile.TemporaryDirectory() as name:
         prefix = Path(name)
         server = Nginx(port, prefix / "access.log")
+        wait = UNEVEN.format(latency=latency_s) if uneven else f"ngx.sleep({latency_s})"
         modules = [f"load_module {MODULES / one};" for one in LUA] if latency_s else []
         text = CONFIGURATION.format(
             modules="\n".join(modules),
             user=os.environ.get("USER", "root"),
             port=port,
             log=server.log,
-            delay=f"access_by_lua_block {{ ngx.sleep({latency_s}) }}" if latency_s else "",
+            delay=f"access_by_lua_block {{ {wait} }}" if latency_s else "",
             folder=folder.resolve(),
         )
         (prefix / "nginx.conf").write_text(text)

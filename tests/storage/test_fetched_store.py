@@ -90,27 +90,6 @@ def test_announced_bytes_are_dropped_with_their_last_use() -> None:
     assert one.held_bytes == 0
 
 
-def test_ranges_that_have_to_be_fetched_are_counted() -> None:
-    """Not those that have arrived, have failed or are no longer needed; but those on demand."""
-    one = store()
-    one.expect(KEY, 0, 4000, 1000)
-    assert one.outstanding == 4
-    one.give(KEY, 0, 1000, DATA[:1000])
-    one.fail(KEY, 1000, "MISSING", "gone")
-    one.fail(KEY, 1000, "MISSING", "gone")
-    assert one.outstanding == 2
-    one.release(KEY, 2000, 1000)
-    assert one.outstanding == 1
-    thread, _ = in_thread(lambda: one.read(KEY, 1 << 19, 5))
-    select.select([one.fileno()], [], [], 30)
-    ((_, offset, count, _),) = one.take()
-    assert one.outstanding == 2
-    one.give(KEY, offset, count, DATA[offset : offset + count])
-    thread.join()
-    one.release(KEY, 0, 4000)
-    assert one.outstanding == 0
-
-
 def test_who_releases_learns_that_a_reader_waits() -> None:
     """A range that is no longer announced, and that a reader waits for, is still to be fetched."""
     one = store()

@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from fsspec.asyn import AsyncFileSystem
 
 from headrace.storage import Fetcher, Stores, _fetcher, object_key
 from headrace.storage._calls import Calls
-from tests.support.object_server import Fault, ObjectServer, first_times
+from tests.support.object_server import Fault, ObjectServer, Request, first_times
 
 DATA = os.urandom(300_000)
 URL = "s3://bucket/a/x.wav"
@@ -491,7 +491,7 @@ def test_one_slow_moment_does_not_lower_the_limit_for_long(monkeypatch: pytest.M
     """Where more requests are faster, the limit is soon as high again as before the moment."""
     now_s = 0.0
     monkeypatch.setattr(_fetcher, "time", SimpleNamespace(monotonic=lambda: now_s))
-    limit = _fetcher._AutoLimit(_began_s=now_s)
+    limit = _fetcher._AutoLimit(_last_s=now_s)
 
     def answers(latency_s: float, *, binding: bool = True) -> None:  # as many as may be in flight
         nonlocal now_s
@@ -503,9 +503,123 @@ def test_one_slow_moment_does_not_lower_the_limit_for_long(monkeypatch: pytest.M
         answers(0.05)
     before = limit.limit
     assert before > 64
-    answers(0.05, binding=False)  # for once, nothing waits for the limit
     answers(0.2)
     assert limit.limit < before
     for _ in range(3):
         answers(0.05)
     assert limit.limit >= before
+
+
+def test_time_in_which_little_is_wanted_does_not_lower_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """How fast answers come then says nothing of the store."""
+    now_s = 0.0
+    monkeypatch.setattr(_fetcher, "time", SimpleNamespace(monotonic=lambda: now_s))
+    limit = _fetcher._AutoLimit(_last_s=now_s)
+    for _ in range(10 * limit.limit):
+        now_s += 0.001
+        limit.count(100_000, binding=True)
+    before = limit.limit
+    for number in range(20 * limit.limit):
+        waits = number % 4 > 0
+        now_s += 0.001 if waits else 0.3
+        limit.count(100_000, binding=waits)
+    assert limit.limit == before
+
+
+def faults_at(start: int, *faults: Fault) -> Callable[[Request], Fault | None]:
+    """Return a function for `ObjectServer.fault`: the first requests of one range fail."""
+    left = iter(faults)
+    return lambda request: next(left, None) if request.start == start else None
+
+
+def read_many(fetcher: Fetcher, name: str) -> None:
+    """Read thirty ranges of 5,000 bytes, so that it is known how long they take."""
+    for start in range(0, 150_000, 5_000):
+        fetcher.expect(name, start, start + 5_000)
+        assert fetcher.store.read(name, start, 5_000) == DATA[start : start + 5_000]
+        fetcher.release(name, start, start + 5_000)
+
+
+def test_a_request_that_takes_unusually_long_is_sent_once_more(server: ObjectServer) -> None:
+    """The first answer is taken. The other request is given up."""
+    server.fault = faults_at(200_000, Fault(stall=True))
+    fetcher = Fetcher(Stores(server.options))
+    name = key(server)
+    read_many(fetcher, name)
+    server.requests.clear()
+    fetcher.expect(name, 200_000, 205_000)
+    assert fetcher.store.read(name, 200_000, 5_000) == DATA[200_000:205_000]
+    assert [(one.start, one.stop) for one in server.requests] == 2 * [(200_000, 205_000)]
+    assert fetcher.counts.repeated == 1
+    fetcher.release(name, 200_000, 205_000)
+    fetcher.close()
+    assert fetcher.counts.in_flight == fetcher.store.held_bytes == 0
+
+
+def test_what_no_reader_waits_for_is_not_sent_once_more(server: ObjectServer) -> None:
+    """However long it takes."""
+    server.fault = faults_at(200_000, Fault(stall=True))
+    fetcher = Fetcher(Stores(server.options))
+    name = key(server)
+    server.stalled.clear()
+    fetcher.expect(name, 200_000, 205_000)
+    assert server.stalled.wait(30)
+    read_many(fetcher, name)
+    assert fetcher.counts.repeated == 0
+    fetcher.close()
+
+
+def test_few_requests_are_sent_once_more(server: ObjectServer) -> None:
+    """Not where one of twenty has been already: so a store that slows down gets little more."""
+    server.fault = faults_at(200_000, Fault(stall=True))
+    fetcher = Fetcher(Stores(server.options), stall_timeout_s=0.5)
+    name = key(server)
+    read_many(fetcher, name)
+    fetcher.counts.repeated = 2
+    fetcher.expect(name, 200_000, 205_000)
+    answer = fetcher.store.read(name, 200_000, 5_000)
+    assert answer == ("STALLED", "the store did not answer within 0.5 s")
+    fetcher.close()
+
+
+def test_the_reason_of_the_second_request_is_believed(server: ObjectServer) -> None:
+    """An object that is gone is gone, though the first request for it has no answer."""
+    server.fault = faults_at(200_000, Fault(stall=True), Fault(status=404))
+    fetcher = Fetcher(Stores(server.options))
+    name = key(server)
+    read_many(fetcher, name)
+    fetcher.expect(name, 200_000, 205_000)
+    assert fetcher.store.read(name, 200_000, 5_000) == ("MISSING", "the object does not exist")
+    fetcher.close()
+
+
+def test_a_second_request_that_fails_leaves_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it fails for a reason that may pass, the slow answer is waited for."""
+    monkeypatch.setattr(_fetcher, "_FEW_TRIES", 1)
+    monkeypatch.setattr(_fetcher, "_MOST_TRIES", 1)
+    failed = threading.Event()
+
+    class Files(HeldFiles):
+        def cat_file(self, key: str, start: int, end: int) -> bytes:
+            if start == 200_000 and self.asked.qsize():
+                failed.set()
+                raise ConnectionResetError
+            if start < 200_000:
+                return DATA[start:end]
+            return super().cat_file(key, start, end)
+
+    files = Files()
+    fetcher = Fetcher(Stores(files))
+    name = object_key("held://shelf/x.wav", len(DATA), "ETag 1")
+    read_many(fetcher, name)
+    fetcher.expect(name, 200_000, 205_000)
+    with ThreadPoolExecutor(1) as reader:
+        answer = reader.submit(fetcher.store.read, name, 200_000, 5_000)
+        assert failed.wait(30)
+        fetcher.run(asyncio.sleep(0))
+        files.gate.set()
+        assert answer.result(30) == DATA[200_000:205_000]
+    assert fetcher.counts.repeated == 1
+    fetcher.close()

@@ -185,9 +185,6 @@ class FetchedStore(ByteStore):
     def read(self, key: str, offset: int, count: int) -> bytes | tuple[str, str]:
         """Read as native readers do; return bytes, or code and message. The GIL is released."""
     @property
-    def outstanding(self) -> int:
-        """Ranges that have to be fetched, and are not there."""
-    @property
     def held_bytes(self) -> int: ...
     @property
     def most_held_bytes(self) -> int:

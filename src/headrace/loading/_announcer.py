@@ -1,7 +1,7 @@
 """`Announcer`: tells a `Fetcher` which bytes a group of reads needs, before a worker reads it.
 
 It is told of work items in the consumer's thread, before the loader takes them: as far ahead as
-requests may be in flight, and bytes may be held. The prefetch alone would be too short where a
+bytes may be held. The prefetch alone would be too short where a
 request takes long.
 
 FLAC has no index. Where too little is known of a recording to tell which bytes a read needs, a
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from headrace.storage import Fetcher
 
 __all__ = ["Announcer"]
-
-_AHEAD: Final = 1.5
-"""A few ranges more than requests, so that these never lack work. A guess."""
 
 _MOST_ITEMS: Final = 64
 """Work items that wait to be taken, at most."""
@@ -135,10 +132,10 @@ class Announcer:
     def announced(self, items: Iterator[WorkItem], *, may_look_ahead: bool) -> Iterator[WorkItem]:
         """Yield work items after they were announced.
 
-        With `may_look_ahead`, those that follow are announced, too, as long as fewer ranges have
-        not arrived than `_AHEAD` times the requests that may be in flight: one more item for each
-        group that has been read, so that the first ones do not share the network with later ones.
-        Ranges that have arrived do not count, so that slow decoding leaves no request unsent.
+        With `may_look_ahead`, those that follow are announced, too, as long as there is memory for
+        their bytes: one more item for each group that has been read, so that the first ones do not
+        share the network with later ones. While the consumer waits for a slow answer, nothing can
+        be announced; what is far ahead is fetched in that time.
         """
         ahead: deque[WorkItem] = deque()
         for item in items:
@@ -150,11 +147,7 @@ class Announcer:
         yield from ahead
 
     def _wants_more(self, items: int) -> bool:
-        return (
-            items < min(_MOST_ITEMS, self._groups_read)
-            and self._fetcher.store.outstanding < _AHEAD * self._fetcher.limit
-            and self._bytes < self._most_bytes
-        )
+        return items < min(_MOST_ITEMS, self._groups_read) and self._bytes < self._most_bytes
 
     def announce(self, group: ReadGroup) -> None:
         """Announce what the reads of a group need. `release` has to follow."""

@@ -52,16 +52,17 @@ cache."""
 _MAX_STAGES = 8
 """The most stages of a resampling filter. Each needs room for its SIMD lanes."""
 
-_FETCHED = 64 << 20
-"""Bytes of object stores that may be in flight or wait to be decoded: at 1 GB/s, those of 64 ms. A
-guess. `memory` may make it less."""
+_FETCHED = 128 << 20
+"""Bytes of object stores that may be in flight or wait to be decoded: at 600 MB/s, those of 0.2 s,
+for which a slow answer stops nothing. With `memory`, they are a quarter of it."""
 
 _CACHE_TABLES = 4 << 20  # checksums of blocks that the kernel keeps (`KNOWN_BLOCKS`), 8 bytes each
 _CACHE_BLOCK = 32 << 10  # the last block of a disk cache that an open file has read
 
 _MAP_COPIES = 8  # an open file has its map of holes packed, in up to 5 descriptions, and unpacked
 
-_LEAST_FETCHED = 1 << 20
+_LEAST_FETCHED, _MOST_FETCHED = 1 << 20, 512 << 20
+_MOST_CACHED = 32 << 20  # bytes that are kept of what was read on demand
 _LEAST_AHEAD, _MOST_AHEAD = 128 << 10, 4 << 20
 
 _AUTO_MEMORY = 1 << 30
@@ -282,7 +283,7 @@ class Plan:
             return None
         planned = _FETCHED
         if self._memory is not None:
-            planned = min(_FETCHED, max(_LEAST_FETCHED, self._memory // 4))
+            planned = min(_MOST_FETCHED, max(_LEAST_FETCHED, self._memory // 4))
         workers = max(1, self.workers)
         ahead = min(_MOST_AHEAD, max(_LEAST_AHEAD, planned // (8 * workers)))
         group = 0
@@ -290,9 +291,13 @@ class Plan:
             converter = resampler(kind.sample_rate, self.windows.spec.sample_rate)
             frames = self._group_rows * -(-self.windows.spec.size * converter.down // converter.up)
             group = max(group, (frames + 2 * converter.reach) * 4 * kind.channels)
-        urgent = workers * (2 * ahead + group)
+        urgent = 2 * workers * (ahead + group)  # twice: a slow request is sent once more
         return FetchMemory(
-            planned, planned // 2, ahead, urgent, _CACHE_TABLES + workers * _CACHE_BLOCK
+            planned=planned,
+            cached=min(planned // 2, _MOST_CACHED),
+            ahead=ahead,
+            urgent=urgent,
+            disk_cache=_CACHE_TABLES + workers * _CACHE_BLOCK,
         )
 
     def nbytes(self, deliveries: int, open_files: int, fetched: int | None = None) -> int:

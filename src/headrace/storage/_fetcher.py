@@ -6,15 +6,16 @@ Guarantees
   and the interpreter's exit close it, too. `interrupt` wakes every reader and never waits. (A file
   system of fsspec without coroutines is called in further threads that nothing waits for.)
 - **Order.** Ranges that were announced are fetched in the order in which they were announced. What
-  a reader is waiting for goes first.
+  a reader is waiting for goes first. If that takes unusually long, it is asked for once more, and
+  the first answer is taken.
 - **Bounds.** At most `planned_bytes` of announced ranges are held or in flight, except for those
-  that a reader is waiting for. Other bytes are bounded by the kernel (`FetchedStore`). At most
-  `fetches` requests are in flight, in addition to those that readers wait for.
+  that a reader is waiting for, and of which one more copy may be in flight. Other bytes are
+  bounded by the kernel (`FetchedStore`). At most `fetches` requests are in flight, in addition to
+  those that readers wait for.
 - **Retries.** A request that fails for a reason that may pass is repeated, each time after twice
   the wait, until `stall_timeout_s` has passed or it has been tried `_MOST_TRIES` times; or
   `_FEW_TRIES` times, if nothing was answered since a request was given up. A reader is woken with
-  the last reason. An answer that is shorter than what was asked for is never passed
-  on.
+  the last reason. An answer that is shorter than what was asked for is never passed on.
 - **Identity.** Bytes of an object whose version is not the one in the key are not passed on.
 - **Forks.** A child process that was forked after a `Fetcher` was started, or was in use, can start
   none: `StoreError`.
@@ -62,6 +63,16 @@ _FIRST_WAIT_S: Final = 0.1
 """Waits of 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4 and 12.8 s: 25 s, in which a network that was lost may
 be back. The first five, 3 s, while nothing says that the server exists. A guess."""
 
+_RECENT: Final = 64
+_LEAST_KNOWN: Final = 16
+_SLOWER: Final = 1.5
+_LEAST_SLOW_S: Final = 0.03
+_MOST_REPEATED: Final = 0.05
+"""A request for which a reader waits is sent once more after 1.5 times what nine of ten of the last
+64 of its size took, 16 at least, and after 30 ms. One of twenty requests, at most, is sent again.
+Stores advise it: a few requests take many times as long as others (Dean and Barroso, The Tail at
+Scale, Communications of the ACM 56:2, 2013, give 5 %). The other numbers are guesses."""
+
 _MOST_BYTES: Final = 8 << 20
 """Of one request: what stores recommend for large objects."""
 
@@ -99,7 +110,9 @@ class FetchCounts:
     on_demand : int
         Requests that nobody had announced.
     retries : int
-        Requests that were repeated.
+        Requests that were repeated because they failed.
+    repeated : int
+        Requests that were sent once more because they took unusually long.
     cached_bytes : int
         Read from the disk cache.
     in_flight, most_in_flight : int
@@ -110,6 +123,7 @@ class FetchCounts:
     bytes: int = 0
     on_demand: int = 0
     retries: int = 0
+    repeated: int = 0
     cached_bytes: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
@@ -117,36 +131,64 @@ class FetchCounts:
 
 @dataclass(slots=True)
 class _AutoLimit:
-    """How many requests may be in flight: more as long as that makes it faster."""
+    """How many requests may be in flight: more as long as that makes it faster.
+
+    Only time during which requests wait for the limit counts. What is fetched in the rest of the
+    time says how much was wanted, not how much the store can give.
+    """
 
     limit: int = _FIRST_FETCHES
     fixed: bool = False
-    _began_s: float = field(default_factory=time.monotonic)
+    _last_s: float = field(default_factory=time.monotonic)
     _done: int = 0
     _bytes: int = 0
+    _seconds: float = 0.0
     _best: float = 0.0
 
     def count(self, count: int, *, binding: bool) -> None:
         """Count an answer of `count` bytes; `binding`: requests wait for the limit."""
+        now = time.monotonic()
+        passed_s, self._last_s = now - self._last_s, now
+        if self.fixed or not binding:
+            return
         self._done += 1
         self._bytes += count + 4096  # small answers count as requests
-        if self.fixed or self._done < self.limit:
+        self._seconds += passed_s
+        if self._done < self.limit:
             return
-        now = time.monotonic()
-        rate = self._bytes / max(1e-6, now - self._began_s)
-        if binding and rate > 1.05 * self._best:
+        rate = self._bytes / max(1e-6, self._seconds)
+        if rate > 1.05 * self._best:
             self.limit = min(_MOST_FETCHES, int(self.limit * _GROWTH))
-        elif binding and rate < 0.8 * self._best:
+        elif rate < 0.8 * self._best:
             self.limit = max(_LEAST_FETCHES, int(self.limit / _GROWTH))
             # Fewer requests may well be slower by that, which must not lower the limit again.
             rate, self._best = rate / _GROWTH, 0.0
         self._best = max(rate, 0.9 * self._best)
-        self._began_s, self._done, self._bytes = now, 0, 0
+        self._done, self._bytes, self._seconds = 0, 0, 0.0
 
     def slow_down(self) -> None:
         """Halve the limit: the store asks for it."""
         if not self.fixed:
             self.limit = max(_LEAST_FETCHES, self.limit // 2)
+
+
+class _Durations:
+    """How long requests take, by the size of what they ask for."""
+
+    def __init__(self) -> None:
+        self._by_size: dict[int, deque[float]] = {}
+
+    def add(self, count: int, seconds: float) -> None:
+        """Count a request of `count` bytes that was answered."""
+        known = self._by_size.setdefault(count.bit_length(), deque(maxlen=_RECENT))
+        known.append(seconds)
+
+    def longest(self, count: int) -> float | None:
+        """Return after how many seconds a request is unusually slow; None if that is not known."""
+        known = self._by_size.get(count.bit_length(), ())
+        if len(known) < _LEAST_KNOWN:
+            return None
+        return max(_LEAST_SLOW_S, _SLOWER * sorted(known)[len(known) * 9 // 10])
 
 
 _used_in: int | None = None
@@ -164,6 +206,12 @@ def _check_not_forked() -> None:
             "A forked process cannot read from a store, because its parent has read from one: "
             'start processes by "spawn" or "forkserver".'
         )
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 class Fetcher:
@@ -328,7 +376,9 @@ class _Core:
         # Only in the loop's thread:
         self._pending: OrderedDict[tuple[str, int], int] = OrderedDict()  # key, offset: bytes
         self._heads: deque[tuple[str, int, Callable[[Any], None]]] = deque()
-        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._tasks: dict[tuple[str, int], list[asyncio.Task[None]]] = {}
+        self._first_tries: dict[asyncio.Task[None], float] = {}  # when they began
+        self._durations = _Durations()
         self._planned_bytes: dict[tuple[str, int], int] = {}  # held or in flight
         self._planned_total = 0
         self._limited = 0  # requests in flight that count towards the limit
@@ -388,13 +438,14 @@ class _Core:
 
     def _on_requests(self) -> None:
         for key, offset, count, planned in self._store.take():
-            name = (key, offset)
+            name = (key, offset)  # for which a reader waits
             if not planned:
                 self._begin(key, offset, count, limited=False)
             elif self._pending.pop(name, None) is not None or (
                 name not in self._tasks and self._store.wants(key, offset)
             ):
                 self._begin(key, offset, count, limited=False, planned=True)
+            self._watch(key, offset, count)
 
     def plan(self, key: str, parts: Iterable[tuple[int, int]]) -> None:
         for offset, count in parts:
@@ -411,8 +462,7 @@ class _Core:
                 continue  # another thread has announced it again since
             if self._pending.pop(name, None) is None:
                 self._planned_total -= self._planned_bytes.pop(name, 0)
-                task = self._tasks.get(name)
-                if task is not None and not awaited:
+                for task in () if awaited else self._tasks.get(name, ()):
                     task.cancel()
             elif awaited:
                 self._begin(key, offset, count, limited=False)
@@ -449,15 +499,36 @@ class _Core:
 
     def _spawn(self, name: tuple[str, int], work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
-        self._tasks[name] = task
+        tasks = self._tasks.setdefault(name, [])
+        tasks.append(task)
+        self._first_tries[task] = self.loop.time()
 
         def ended(done: asyncio.Task[None]) -> None:
-            if self._tasks.get(name) is done:
+            self._first_tries.pop(done, None)
+            tasks.remove(done)
+            if not tasks:
                 del self._tasks[name]
             if not done.cancelled():
                 done.exception()
 
         task.add_done_callback(ended)
+
+    def _watch(self, key: str, offset: int, count: int) -> None:
+        """Send a request once more if it takes unusually long."""
+        longest_s = self._durations.longest(count)
+        if longest_s is None:
+            return
+        for task in self._tasks.get((key, offset), ()):
+            began_s = self._first_tries.get(task)
+            if began_s is not None:
+                self.loop.call_at(began_s + longest_s, self._repeat, key, offset, count, task)
+
+    def _repeat(self, key: str, offset: int, count: int, slow: asyncio.Task[None]) -> None:
+        may_repeat = self._counts.repeated < _MOST_REPEATED * self._counts.requests
+        tasks = self._tasks.get((key, offset), [])
+        if may_repeat and tasks == [slow] and slow in self._first_tries:
+            self._counts.repeated += 1
+            self._spawn((key, offset), self._fetch(key, offset, count, limited=False))
 
     async def _fetch(self, key: str, offset: int, count: int, *, limited: bool) -> None:
         url, size, source, version = _parse_key(key)
@@ -465,17 +536,29 @@ class _Core:
             answer = await self._ask(source, url, offset, count, version, size)
         except Exception as error:
             # A defect of a client: a reader that waits must not wait for ever.
-            reason = f"fetching failed ({type(error).__name__})"
-            self._store.fail(key, offset, Code.IO, reason)
+            if not self._others(key, offset):
+                reason = f"fetching failed ({type(error).__name__})"
+                self._store.fail(key, offset, Code.IO, reason)
             raise
         finally:
             self._end_request(limited=limited)
+        others = self._others(key, offset)
+        if isinstance(answer, StoreProblem) and answer.temporary and others:
+            return  # one of these may get a better answer
+        for other in others:
+            other.cancel()
         if isinstance(answer, StoreProblem):
             self._store.fail(key, offset, answer.code, answer.message)
-        else:
-            if self.cache is not None:
-                self.cache.keep(key, offset, answer.data)
-            self._store.give(key, offset, count, answer.data)
+            return
+        if self.cache is not None:
+            self.cache.keep(key, offset, answer.data)
+        self._store.give(key, offset, count, answer.data)
+
+    def _others(self, key: str, offset: int) -> list[asyncio.Task[None]]:
+        """Return what fetches the same range besides the task that is running."""
+        running = _current_task()
+        tasks = self._tasks.get((key, offset), ())
+        return [task for task in tasks if task is not running and not task.cancelling()]
 
     async def _fetch_head(self, url: str, count: int, use: Callable[[Any], None]) -> None:
         try:
@@ -521,6 +604,7 @@ class _Core:
         problem = StoreProblem(Code.STALLED, "the store did not answer in time", temporary=True)
         for tries in range(_MOST_TRIES):
             if tries:
+                self._first_tries.pop(_current_task(), None)
                 self._counts.retries += 1
                 wait_s = min(_FIRST_WAIT_S * 2 ** (tries - 1), deadline - self.loop.time())
                 if wait_s <= 0:
@@ -574,6 +658,7 @@ class _Core:
         self._counts.requests += 1
         self._counts.in_flight += 1
         self._counts.most_in_flight = max(self._counts.most_in_flight, self._counts.in_flight)
+        began_s = self.loop.time()
         try:
             async with asyncio.timeout_at(deadline):
                 answer = await client.get(name, offset, offset + count, version)
@@ -589,6 +674,7 @@ class _Core:
             self._counts.in_flight -= 1
         received = len(memoryview(answer.data))
         self._counts.bytes += received
+        self._durations.add(received, self.loop.time() - began_s)
         is_full = self._limited >= self.limit.limit
         self.limit.count(received, binding=is_full and bool(self._pending or self._heads))
         info = answer.info

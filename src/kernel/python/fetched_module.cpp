@@ -241,7 +241,6 @@ void bind_fetched(nb::module_& m) {
            })
       .def("fileno", &plain<&FetchedStore::descriptor>)
       .def("close", &plain<&FetchedStore::close>)
-      .def_prop_ro("outstanding", &plain<&FetchedStore::outstanding>)
       .def_prop_ro("held_bytes", &plain<&FetchedStore::held_bytes>)
       .def_prop_ro("most_held_bytes", &plain<&FetchedStore::most_held_bytes>)
       .def("read", &read_some, "key"_a, "offset"_a, "count"_a);

@@ -118,7 +118,6 @@ void FetchedStore::ask(const std::string& key, Extents& extents, int64_t size, i
   Extent extent;
   extent.count = wanted.end - wanted.begin;
   extent.on_demand = extent.urgent = true;
-  ++outstanding_;
   const auto it = extents.emplace_hint(next, wanted.begin, std::move(extent));
   notify(key, it->first, it->second);
 }
@@ -296,7 +295,6 @@ std::vector<FetchedStore::Range> FetchedStore::announce(const std::string& key, 
       Extent extent;
       extent.count = std::min(std::min(free_to, absent.end) - begin, std::max(most, at + 1 - begin));
       extent.keep = keep;
-      ++outstanding_;
       it = extents.emplace_hint(next, begin, std::move(extent));
       wanted.push_back({begin, it->second.count});
     }
@@ -320,10 +318,7 @@ void FetchedStore::erase(const std::string& key, Extents& extents, Extents::iter
     recent_.erase(extent.place);
     recent_bytes_ -= extent.count;
   }
-  if (extent.data)
-    held_ -= extent.count;
-  else if (!extent.failed)
-    --outstanding_;
+  if (extent.data) held_ -= extent.count;
   dropped->push_back(std::move(extent.data));
   extents.erase(it);
   if (extents.empty()) objects_.erase(key);
@@ -381,7 +376,6 @@ void FetchedStore::give(const std::string& key, Range range, Data data) {
   const auto it = object->second.find(range.offset);
   if (it == object->second.end() || it->second.count != range.count || it->second.data) return;
   Extent& extent = it->second;
-  if (!extent.failed) --outstanding_;
   extent.failed = false;
   extent.data = std::move(data);
   held_ += extent.count;
@@ -399,7 +393,6 @@ void FetchedStore::fail(const std::string& key, int64_t offset, const std::strin
   const auto it = object->second.find(offset);
   if (it == object->second.end() || it->second.data) return;
   Extent& extent = it->second;
-  if (!extent.failed) --outstanding_;
   extent.failed = true;
   extent.code = code;
   extent.message = message;
@@ -436,12 +429,7 @@ void FetchedStore::close() {
   if (waits) return;  // readers still refer to what they wait for
   dropped.swap(objects_);
   recent_.clear();
-  recent_bytes_ = held_ = outstanding_ = 0;
-}
-
-int64_t FetchedStore::outstanding() const {
-  const std::lock_guard<std::mutex> guard(mutex_);
-  return outstanding_;
+  recent_bytes_ = held_ = 0;
 }
 
 int64_t FetchedStore::held_bytes() const {

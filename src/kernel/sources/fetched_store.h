@@ -102,7 +102,6 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
 
   void close();
 
-  int64_t outstanding() const;      // ranges that have to be fetched, and are not there
   int64_t held_bytes() const;       // that are planned or on demand
   int64_t most_held_bytes() const;  // the maximum so far
 
@@ -153,7 +152,7 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   std::condition_variable changed_;
   std::unordered_map<std::string, Extents> objects_;
   std::list<std::pair<std::string, int64_t>> recent_;  // on demand and held: the oldest first
-  int64_t recent_bytes_ = 0, held_ = 0, most_held_ = 0, outstanding_ = 0;
+  int64_t recent_bytes_ = 0, held_ = 0, most_held_ = 0;
   std::vector<Request> requests_;
   std::unordered_map<std::string, int64_t> hints_;
   bool closed_ = false;
