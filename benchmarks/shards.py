@@ -55,10 +55,11 @@ def write(folder: Path, recordings: int, seconds: int, kind: str) -> dict[str, C
     }
 
 
-def read(catalog: Catalog, *, shuffled: bool) -> int:
+def read(catalog: Catalog, *, shuffled: bool, memory: str | None) -> int:
     """Read all windows with two workers; return how many there are."""
     windows = catalog.windows(RATE, WINDOW_S)
-    loader = (windows.shuffle(0) if shuffled else windows).loader(batch_size=32, workers=2)
+    windows = windows.shuffle(0) if shuffled else windows
+    loader = windows.loader(batch_size=32, workers=2, memory=memory)
     return sum(len(batch) for batch in loader)
 
 
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--recordings", type=int, default=60)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", help="what loaders may take, such as '512 MiB'")
     parser.add_argument("--kinds", nargs="+", default=["wav", "flac"])
     arguments = parser.parse_args()
     for kind in arguments.kinds:
@@ -111,7 +113,10 @@ def main() -> None:
             for order in ("in order", "shuffled"):
                 for place, catalog in catalogs.items():
                     works[f"{place}, {order}"] = partial(
-                        read, catalog, shuffled=order == "shuffled"
+                        read,
+                        catalog,
+                        shuffled=order == "shuffled",
+                        memory=arguments.memory,
                     )
             if importlib.util.find_spec("webdataset") and importlib.util.find_spec("soxr"):
                 works["webdataset, in order"] = partial(read_webdataset, folder / "all.tar")

@@ -14,11 +14,13 @@ import pytest
 import headrace
 from headrace import Catalog, from_table, load_catalog
 from headrace.errors import CatalogError, DamagedWarning, NoRecordingsError
+from headrace.storage import _tables
 from tests.support import sounds
 from tests.support.deliveries import delivered_rows
 from tests.support.object_server import ObjectServer
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -161,6 +163,44 @@ def test_parquet_files_are_read_by_row_group(folder: Path, tmp_path: Path) -> No
     assert loader.memory_bound > plain.windows(RATE, 0.1).loader().memory_bound + 2 * largest
     catalog.save(tmp_path / "catalog.parquet")
     assert_same(load_catalog(tmp_path / "catalog.parquet"), plain)
+
+
+def test_row_groups_are_kept_in_the_memory_that_is_left(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shuffled windows read each row group once with enough `memory`, and often without."""
+    pq.write_table(table_of(folder), tmp_path / "a.parquet", row_group_size=1)
+    monkeypatch.setattr(_tables, "_LEAST_KEPT", 1)
+    catalog = from_table(tmp_path / "a.parquet")
+    groups = pq.read_metadata(tmp_path / "a.parquet").num_row_groups
+    loads: list[str] = []
+    load = _tables._load_row_group
+
+    def counted(match: re.Match[str]) -> pa.Buffer:
+        loads.append(match["group"])
+        return load(match)
+
+    monkeypatch.setattr(_tables, "_load_row_group", counted)
+    windows = catalog.windows(RATE, 0.1).shuffle(3)
+    plain = windows.loader(batch_size=4, workers=1, prefetch=2)
+    expected = [batch.audio.copy() for batch in plain]
+    assert len(loads) > 2 * groups
+
+    del loads[:]
+    rich = windows.loader(batch_size=4, workers=1, prefetch=2, memory="1 GiB")
+    for one, other in zip(expected, rich, strict=True):
+        np.testing.assert_array_equal(one, other.audio)
+    assert sorted(loads) == sorted(set(loads))
+    total = pq.read_table(tmp_path / "a.parquet").nbytes
+    assert plain.memory_bound < rich.memory_bound <= plain.memory_bound + 2 * total
+    assert rich.memory_bound <= 1 << 30
+
+    del loads[:]
+    least = windows.loader(batch_size=4, workers=1, prefetch=2, memory=plain.memory_bound)
+    assert least.memory_bound == plain.memory_bound
+    for _ in least:
+        pass
+    assert len(loads) > 2 * groups
 
 
 def test_a_catalog_of_parquet_files_moves(folder: Path, tmp_path: Path) -> None:

@@ -265,8 +265,20 @@ def test_objects_are_loaded_once_while_there_is_room() -> None:
     read("c")
     assert loaded == [b"a", b"b", b"c", b"d", b"c"]
     assert Place("e", store=store).size() == 1_000
+    del loaded[:]
+    store.capacity = 5_000
+    for _ in range(2):
+        assert [read(key) for key in "fghi"] == [key * 500 for key in (b"f", b"g", b"h", b"i")]
+    assert loaded == [b"f", b"g", b"h", b"i"]
+    store.capacity = 2_000
+    read("i")
+    assert loaded == [b"f", b"g", b"h", b"i"]
+    read("h")
+    assert loaded == [b"f", b"g", b"h", b"i", b"h"]
     with pytest.raises(ValueError, match="at least largest"):
         _kernel.LoadingStore(load=load, capacity=1, largest=2)
+    with pytest.raises(ValueError, match="at least largest"):
+        store.capacity = 999
 
 
 def test_an_error_while_loading_is_a_reason() -> None:

@@ -76,6 +76,11 @@ class LoadingStore(ByteStore):
     """
 
     def __init__(self, *, load: Callable[[bytes], Buffer], capacity: int, largest: int) -> None: ...
+    @property
+    def capacity(self) -> int:
+        """When it is changed, objects are dropped until there is room for one."""
+    @capacity.setter
+    def capacity(self, value: int) -> None: ...
 
 @final
 class WatchedStore(ByteStore):

@@ -13,7 +13,7 @@ from headrace._validation import arrow_errors_explained
 from headrace.catalog._objects import place_in
 from headrace.catalog._table import check_column
 from headrace.codecs import lacks_index
-from headrace.storage import Stores
+from headrace.storage import ParquetStore, Stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -127,6 +127,23 @@ class Recordings:
             for one in stores.values()
             if one is not None and not isinstance(one, Stores)
         )
+
+    @cached_property
+    def _parquet_stores(self) -> list[ParquetStore]:
+        stores = {id(one.store): one.store for one in self.catalogs}
+        return [one for one in stores.values() if isinstance(one, ParquetStore)]
+
+    @property
+    def useful_bytes(self) -> int:
+        """Bytes beyond `held_bytes` that spare reading again."""
+        return sum(one.useful_bytes for one in self._parquet_stores)
+
+    def keep_more(self, nbytes: int) -> None:
+        """Let stores keep so many bytes beyond `held_bytes`, until another loader begins."""
+        for store in self._parquet_stores:
+            some = min(nbytes, store.useful_bytes)
+            store.keep_more(some)
+            nbytes -= some
 
     def numbers_in(self, other: Recordings, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the numbers that some recordings have in `other`, which has all these catalogs."""

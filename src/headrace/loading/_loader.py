@@ -455,6 +455,7 @@ class Loader(Generic[Item_co]):
         if n == 0:
             return
         plan = self._plan
+        self.windows.recordings.keep_more(plan.kept_bytes)
         iteration.fetcher = fetcher = self._make_fetcher(plan)
         iteration.reader = reader = Reader(plan, fetcher=fetcher)
         self._fetched.begin(fetcher)

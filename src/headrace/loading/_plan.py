@@ -171,6 +171,8 @@ class Plan:
         Rows of a work item, except the last one of an epoch.
     depth : int
         The most work items in flight.
+    kept_bytes : int
+        What is left of `memory`, as far as it can keep row groups of Parquet files.
     """
 
     def __init__(
@@ -196,11 +198,15 @@ class Plan:
         self.last = last
         self.row_bytes = windows.dtype.itemsize * int(np.prod(windows.shape))
         self.audio_bytes = 4 * int(np.prod(windows.audio_shape))
+        self.kept_bytes = 0
         self._group_rows = max(1, _GROUP_SAMPLES * 4 // self.audio_bytes)
         if batch_size is not None:
             share = -(-batch_size // (2 * max(1, workers)))
             self._group_rows = max(self._group_rows, min(share, _LARGE_GROUP * self._group_rows))
         self.prefetch = self._choose_prefetch(prefetch, memory)
+        if memory is not None:  # what is left keeps row groups of Parquet files
+            left = memory - self.bound(self.prefetch)
+            self.kept_bytes = max(0, min(left, windows.recordings.useful_bytes))
         # Single examples are loaded a few at a time, so that a task is worth its overhead, but few
         # enough that the prefetch holds two tasks for every worker.
         self.item_rows = batch_size or max(
@@ -311,6 +317,7 @@ class Plan:
             + open_files * self.stream_bytes
             + self.table_bytes
             + self.windows.recordings.held_bytes
+            + self.kept_bytes
         )
 
     @cached_property

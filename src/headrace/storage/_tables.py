@@ -101,9 +101,23 @@ class ParquetStore:
     parts: frozenset[str]
 
     @cached_property
+    def _sizes(self) -> tuple[int, ...]:
+        return tuple(_part_bytes(self.parts))
+
+    @property
     def largest(self) -> int:
         """Bytes of the largest one's values, at most; 0 where no file can be read."""
-        return max(_part_bytes(self.parts), default=0)
+        return max(self._sizes, default=0)
+
+    @property
+    def useful_bytes(self) -> int:
+        """Bytes beyond `held_bytes` with which all row groups could be kept."""
+        return max(0, sum(self._sizes) + self.largest - self._capacity)
+
+    def keep_more(self, nbytes: int) -> None:
+        """Keep so many bytes of row groups beyond `held_bytes` from now on."""
+        if self.native.capacity != self._capacity + nbytes:  # setting it drops some
+            self.native.capacity = self._capacity + nbytes
 
     @property
     def _capacity(self) -> int:
@@ -115,7 +129,7 @@ class ParquetStore:
         return self._capacity + 2 * self.largest
 
     @cached_property
-    def native(self) -> _kernel.ByteStore:
+    def native(self) -> _kernel.LoadingStore:
         """What the kernel reads from."""
         return _kernel.LoadingStore(
             load=_RowGroups(), capacity=self._capacity, largest=self.largest

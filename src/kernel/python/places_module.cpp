@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -93,10 +94,11 @@ class MemoryStore : public ByteStore, public std::enable_shared_from_this<Memory
 // Guarantees
 // - One object is made at a time; threads that need it, or another one, wait without the GIL.
 // - Before one is made, others are dropped until `capacity - largest` bytes are held: those not read for longest.
+//   The same when the capacity is changed, which may be done at any time.
 class LoadingStore : public ByteStore, public std::enable_shared_from_this<LoadingStore> {
  public:
   LoadingStore(PyObject* load, int64_t capacity, int64_t largest)
-      : load_(load), room_(std::max<int64_t>(0, capacity - largest)) {
+      : load_(load), largest_(largest), capacity_(capacity) {
     Py_INCREF(load_);
   }
   ~LoadingStore() override {
@@ -109,6 +111,13 @@ class LoadingStore : public ByteStore, public std::enable_shared_from_this<Loadi
   }
   LoadingStore(const LoadingStore&) = delete;
   LoadingStore& operator=(const LoadingStore&) = delete;
+
+  int64_t capacity() const { return capacity_; }
+  void set_capacity(int64_t bytes) {
+    if (bytes < largest_) throw std::invalid_argument("capacity must be at least largest");
+    capacity_ = bytes;
+    make_room();
+  }
 
   std::unique_ptr<Bytes> open(const std::string& key) override {
     return std::make_unique<Loaded>(shared_from_this(), key);
@@ -174,7 +183,7 @@ class LoadingStore : public ByteStore, public std::enable_shared_from_this<Loadi
   void make_room() {
     std::list<Kept> dropped;  // freed after the mutex is released: that takes the GIL
     const std::lock_guard<std::mutex> guard(mutex_);
-    while (held_ > room_ && !kept_.empty()) {
+    while (held_ > capacity_ - largest_ && !kept_.empty()) {
       held_ -= kept_.back().object->buffer.len;
       dropped.splice(dropped.begin(), kept_, std::prev(kept_.end()));
     }
@@ -197,7 +206,8 @@ class LoadingStore : public ByteStore, public std::enable_shared_from_this<Loadi
   }
 
   PyObject* const load_;
-  const int64_t room_;
+  const int64_t largest_;
+  std::atomic<int64_t> capacity_;
   std::mutex loading_, mutex_;
   std::list<Kept> kept_;  // most recently read first
   int64_t held_ = 0;
@@ -218,6 +228,14 @@ void make_loading_store(PyLoadingStore* self, nb::handle load, int64_t capacity,
 
 void make_watched_store(PyWatchedStore* self, const PyByteStore& store) {
   new (self) PyWatchedStore{{std::make_shared<WatchedStore>(store.plain)}};
+}
+
+int64_t loading_capacity(const PyLoadingStore& self) {
+  return static_cast<const LoadingStore&>(*self.plain).capacity();
+}
+
+void set_loading_capacity(PyLoadingStore& self, int64_t bytes) {
+  static_cast<LoadingStore&>(*self.plain).set_capacity(bytes);
 }
 
 nb::object watched_error(const PyWatchedStore& self) {
@@ -311,7 +329,8 @@ void bind_places(nb::module_& m) {
   nb::class_<PyByteStore>(m, "ByteStore");
   nb::class_<PyMemoryStore, PyByteStore>(m, "MemoryStore").def("__init__", &make_memory_store, "objects"_a);
   nb::class_<PyLoadingStore, PyByteStore>(m, "LoadingStore")
-      .def("__init__", &make_loading_store, nb::kw_only(), "load"_a, "capacity"_a, "largest"_a);
+      .def("__init__", &make_loading_store, nb::kw_only(), "load"_a, "capacity"_a, "largest"_a)
+      .def_prop_rw("capacity", &loading_capacity, &set_loading_capacity);
   nb::class_<PyWatchedStore, PyByteStore>(m, "WatchedStore")
       .def("__init__", &make_watched_store, "store"_a)
       .def_prop_ro("error", &watched_error);
