@@ -735,8 +735,8 @@ class Windows(Sequence[AudioExample]):
         prefetch : int or "auto"
             Largest number of deliveries (batches or examples) that are ready or in progress.
         memory : str or int, optional
-            Limit on `Loader.memory_bound`, in bytes or as ``"1 GiB"``. It lowers `prefetch`. What is
-            left of it keeps row groups of Parquet files, if there are any.
+            Limit on `Loader.memory_bound`, in bytes or as ``"1 GiB"``. It lowers `prefetch`, and
+            what is left keeps row groups of Parquet files, if there are any.
         last : {"keep", "drop", "pad"}
             What to do with a last batch that is not full: deliver it short, leave it out, or fill
             it up with rows of zeros whose ``valid`` is False.
