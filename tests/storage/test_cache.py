@@ -250,6 +250,27 @@ def test_files_that_cannot_be_opened_are_one_problem_and_no_failure(tmp_path: Pa
     assert "(Is a directory)" in cache.problem
 
 
+def test_what_a_killed_process_had_reserved_is_free_again(tmp_path: Path) -> None:
+    """The next process that opens the cache alone counts what is there, and fills it."""
+    program = """
+import os, sys
+from tests.storage.test_cache import DiskCache, get
+cache = DiskCache(sys.argv[1], 10_000_000)
+get(cache, 0, 100_000)
+while not cache.files.bytes_read:
+    get(cache, 0, 100_000)
+os._exit(9)
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "c"], check=False)
+    assert done.returncode == 9
+    assert int((tmp_path / "c" / "usage").read_text().split()[0]) > 8_000_000
+    for expected in (0, 9 * SIZE):
+        cache = DiskCache(tmp_path / "c", 10_000_000)
+        had = sum(get(cache, 0, SIZE, url=f"s3://b/other{name}")[1] for name in range(9))
+        cache.close()
+        assert had == expected
+
+
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     """Nothing is written among files of the user."""
     (tmp_path / "thesis.txt").write_text("x")

@@ -117,6 +117,7 @@ def test_a_server_that_has_answered_is_asked_for_longer(
             "set the clock",
         ),
         (Fault(corrupt_etag=True), "CHANGED", "scan again"),
+        (Fault(corrupt_etag=True, ignore_match=True), "CHANGED", "scan again"),
         (Fault(ignore_range=True), "UNSUPPORTED", "byte ranges"),
         (Fault(hide_range=True), "UNSUPPORTED", "does not say which bytes"),
         (Fault(status=302, location="?again=secret"), "IO", "redirects without an end"),
@@ -133,6 +134,32 @@ def test_faults_that_stay_have_their_codes(
     assert words in answer[1]
     assert "secret" not in answer[1]
     assert fetcher.counts.retries == 0
+
+
+def test_every_request_asks_for_the_version_of_the_scan(
+    server: ObjectServer, fetcher: Fetcher
+) -> None:
+    """So that a server which knows If-Match sends no byte of another version."""
+    server.requests.clear()
+    fetcher.expect(key(server), 0, 10)
+    fetcher.store.read(key(server), 200_000, 10)
+    fetcher.store.read(key(server), 0, 10)
+    etag = server._etag("a/x.wav", memoryview(DATA))
+    assert [one.if_match for one in server.requests] == [etag, etag]
+
+
+def test_a_store_that_is_busy_gets_fewer_requests(server: ObjectServer, fetcher: Fetcher) -> None:
+    """Each 429 or 503 halves the requests in flight, down to eight; other errors do not."""
+    left: list[int] = []
+    server.fault = lambda _: Fault(status=left.pop()) if left else None
+    for offset, statuses, limit in (
+        (0, [500], 32),
+        (100_000, [429], 16),
+        (200_000, [503, 503, 503], 8),
+    ):
+        left += statuses
+        assert fetcher.store.read(key(server), offset, 10) == DATA[offset : offset + 10]
+        assert fetcher.limit == limit
 
 
 def test_a_server_that_stalls_is_reported(server: ObjectServer) -> None:
@@ -363,6 +390,49 @@ class _Waiting(AsyncFileSystem):  # type: ignore[misc]
         finally:
             self.ended.set()
         raise AssertionError
+
+
+class _Replacing(AbstractFileSystem):  # type: ignore[misc]  # untyped
+    """A file system whose object is replaced while it is read, or whose answers are short."""
+
+    protocol = "replacing"
+    cachable = False
+
+    def __init__(self, short_by: int = 0, size_after: int = 0) -> None:
+        super().__init__()
+        self.short_by = short_by
+        self.size_after = size_after
+        self.changes = 0
+
+    def info(self, path: str, **_: object) -> dict[str, object]:
+        size = self.size_after if self.changes else len(DATA)
+        return {"name": path, "size": size, "type": "file", "mtime": 1 + self.changes}
+
+    def cat_file(self, path: str, start: int, end: int, **_: object) -> bytes:
+        del path
+        if self.size_after:
+            self.changes += 1
+            if end > self.size_after:
+                raise ValueError("no such range")
+        return bytes(end - start - self.short_by)
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        (_Replacing(size_after=len(DATA)), "CHANGED"),
+        (_Replacing(size_after=50_000), "CHANGED"),
+        (_Replacing(short_by=1), "IO"),
+    ],
+)
+def test_fsspec_mixes_no_versions_and_cuts_no_answer(files: _Replacing, code: str) -> None:
+    """Bytes of an object that was replaced between two calls of fsspec are not passed on."""
+    fetcher = Fetcher(Stores(files), stall_timeout_s=1.0)
+    name = object_key("replacing://x.wav", len(DATA), "mtime 1")
+    answer = fetcher.store.read(name, 100_000, 10)
+    fetcher.close()
+    assert isinstance(answer, tuple)
+    assert answer[0] == code
 
 
 @pytest.mark.parametrize("kind", [_Blocking, _Waiting])

@@ -61,6 +61,7 @@ class Request:
     authorization: str = ""
     path: str = ""
     """As it was sent, encoded."""
+    if_match: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class Fault:
     stall: bool = False
     """Answer nothing, until the server ends."""
     corrupt_etag: bool = False
+    ignore_match: bool = False
+    """Answer though the object is not the one that If-Match asks for."""
     ignore_range: bool = False
     location: str = ""
     """With a status that redirects: where to."""
@@ -211,9 +214,8 @@ class ObjectServer(LoopbackServer):
             first, _, last = headers["range"].removeprefix("bytes=").partition("-")
             start = int(first) if first else max(0, stop - int(last))
             stop = min(stop, int(last) + 1) if first and last else stop
-        authorization = headers.get("authorization", "")
-        number = len(self.requests)
-        request = Request(method, key, url.query, start, stop, number, authorization, url.path)
+        said = headers.get("authorization", ""), url.path, headers.get("if-match", "")
+        request = Request(method, key, url.query, start, stop, len(self.requests), *said)
         if self.log:
             self.requests.append(request)
         fault = self.fault(request) or Fault()
@@ -232,7 +234,7 @@ class ObjectServer(LoopbackServer):
         fields = {"Last-Modified": "Sun, 01 Nov 2026 10:00:00 GMT"} if self.dates else {}
         if self.etags:
             fields["ETag"] = etag
-            if headers.get("if-match", etag) != etag:
+            if headers.get("if-match", etag) != etag and not fault.ignore_match:
                 await self._send(writer, 412, b"<Error/>", method, {})
                 return True
         if asked and start >= len(data):

@@ -445,12 +445,22 @@ class _Fsspec:
         return str(self._files._strip_protocol(url.text))  # noqa: SLF001  what fsspec's users call
 
     async def get(self, key: str, start: int, stop: int, version: str | None) -> FetchedBytes:
-        del version  # fsspec cannot ask for one
-        info = self._as_info(await self._ask("info", key))
-        if not info.size:
-            return FetchedBytes(b"", info)
-        end = min(stop, info.size)
-        return FetchedBytes(await self._ask("cat_file", key, start=start, end=end), info)
+        if version is None:
+            info = self._as_info(await self._ask("info", key))
+            stop = min(stop, info.size)
+            data = await self._ask("cat_file", key, start=start, end=stop) if stop > start else b""
+            return FetchedBytes(data, info)
+        # fsspec cannot ask for a version. Asked for after the bytes, it is theirs or a newer one.
+        try:
+            data = await self._ask("cat_file", key, start=start, end=stop)
+        except FileNotFoundError:
+            raise
+        except Exception:
+            info = self._as_info(await self._ask("info", key))
+            if info.version == version:
+                raise
+            return FetchedBytes(b"", info)  # it may have become shorter
+        return FetchedBytes(data, self._as_info(await self._ask("info", key)))
 
     async def _ask(self, name: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         if not self._has_coroutines:
