@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 from typer.testing import CliRunner
 
 import headrace
@@ -277,6 +279,26 @@ def test_a_bucket_that_cannot_be_listed_is_one_sentence(server: ObjectServer) ->
     assert told.value.__cause__ is None
     with pytest.raises(StoreError, match="store= must be a store of obstore"):
         headrace.scan("s3://bucket/x/*", store=7)
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_catalog_sends_no_request_to_where_its_root_does_not_lead(
+    folder: Path, server: ObjectServer, tmp_path: Path, *, is_local: bool
+) -> None:
+    """A row with the URL of another server is refused; with root=, it is a recording below that."""
+    own = str(folder / "2024") if is_local else "s3://bucket/data/2024"
+    headrace.scan(own, store=server.options).save(tmp_path / "catalog.parquet")
+    table = pq.read_table(tmp_path / "catalog.parquet")
+    paths = [f"{server.url}/data/2024/{table['id'][0]}", *table["path"].to_pylist()[1:]]
+    at = table.column_names.index("path")
+    table = table.set_column(at, table.schema.field(at), pa.array(paths, pa.string()))
+    pq.write_table(table, tmp_path / "catalog.parquet")
+    server.requests.clear()
+    with pytest.raises(CatalogError, match=r"names 'http://.*wav', which is not below its root"):
+        headrace.load_catalog(tmp_path / "catalog.parquet", store=server.options)
+    moved = headrace.load_catalog(tmp_path / "catalog.parquet", root=folder / "2024")
+    moved.windows(8_000, 0.1)[0]
+    assert not server.requests
 
 
 def test_a_bucket_that_does_not_exist_is_one_sentence(server: ObjectServer) -> None:

@@ -24,7 +24,15 @@ from headrace.catalog._metadata import MetadataOptions, read_metadata
 from headrace.catalog._table import Row
 from headrace.codecs import Recording
 from headrace.errors import CatalogError
-from headrace.storage import ParquetStore, Stores, TableStore, is_parquet_part, is_url, public_url
+from headrace.storage import (
+    ParquetStore,
+    Stores,
+    TableStore,
+    is_parquet_part,
+    is_url,
+    public_url,
+    redacted,
+)
 
 if TYPE_CHECKING:
     import os
@@ -841,7 +849,7 @@ def load_catalog(
     NoRecordingsError
         There is no such file.
     CatalogError
-        The file is damaged, or is not a catalog.
+        The file is damaged, or is not a catalog, or names objects of another place than its root.
     OSError, MemoryError
         The system cannot read the file, or has no memory for it.
     """
@@ -850,7 +858,30 @@ def load_catalog(
     if "path" not in names and "offset" in names and table["offset"].null_count < len(table):
         table = _parquet.read(file)  # the paths say which files hold the parts
     catalog = Catalog.from_table(table, root)
-    return replace(catalog, _store=Stores(store)) if catalog.has_urls else catalog
+    if not catalog.has_urls:
+        return catalog
+    _check_below_root(catalog)
+    return replace(catalog, _store=Stores(store))
+
+
+def _check_below_root(catalog: Catalog) -> None:
+    """Raise `CatalogError` if a URL is not below the root, unless the root is that of no place.
+
+    A scan makes no such catalog. Whoever changed it would have requests sent where they want.
+    """
+    import pyarrow.compute as pc
+
+    if not catalog.root:
+        return
+    paths = catalog.to_arrow()["path"]
+    below = pc.starts_with(paths, join(catalog.root, ""))
+    urls = pc.match_substring_regex(paths, "^[a-zA-Z][a-zA-Z0-9+.-]+://")
+    strange = paths.filter(pc.and_not(urls, below))
+    if len(strange):
+        raise CatalogError(
+            f"The catalog names {redacted(strange[0].as_py())!r}, which is not below its root "
+            f"{catalog.root!r}: give root=, or scan the recordings again."
+        )
 
 
 def _check_no_secrets(paths: pa.ChunkedArray) -> None:
