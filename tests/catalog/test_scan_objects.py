@@ -3,6 +3,8 @@ import io
 import json
 import re
 import shutil
+import signal
+import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,6 +28,7 @@ from headrace.storage import index_text, read_tar
 from tests.support.bucket import serve_bucket
 from tests.support.ffmpeg_files import write as write_by_ffmpeg
 from tests.support.object_server import Fault, ObjectServer, Request
+from tests.support.processes import interruptible
 from tests.support.sounds import noise, speechlike, write
 
 NAMES = [
@@ -279,6 +282,43 @@ def test_a_bucket_that_cannot_be_listed_is_one_sentence(server: ObjectServer) ->
     assert told.value.__cause__ is None
     with pytest.raises(StoreError, match="store= must be a store of obstore"):
         headrace.scan("s3://bucket/x/*", store=7)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "stalls_at", "verify"),
+    [
+        ("s3://bucket/*.wav", 0, "headers"),
+        ("{url}/a.wav", 0, "headers"),
+        ("s3://bucket/*.wav", 64 << 10, "decode"),
+        ("s3://bucket/*.tar", 0, "headers"),
+        ("{url}/a.tar", 0, "headers"),
+        ("s3://bucket/*.tar", 64 << 10, "headers"),
+    ],
+)
+def test_ctrl_c_ends_a_scan_of_a_server_that_stalls(
+    tmp_path: Path, pattern: str, stalls_at: int, verify: str
+) -> None:
+    """Whatever its threads wait for: heads of objects, of tars, or what stands behind them."""
+    write(tmp_path / "a.wav", speechlike(40_000), 8_000, "WAV", "PCM_16")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(tmp_path / "a.wav", "1.wav")
+        tar.add(tmp_path / "a.wav", "2.wav")
+    with ObjectServer() as server:
+        server.add_folder(tmp_path)
+        server.fault = lambda one: (
+            Fault(stall=True) if one.method == "GET" and one.stop > stalls_at else None
+        )
+        arguments = f"{pattern.format(url=server.url)!r}, verify={verify!r}"
+        if pattern.startswith("s3"):
+            arguments += f", store={server.options}"
+        program = f"import headrace; headrace.scan({arguments})"
+        with subprocess.Popen(
+            interruptible(program), stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        ) as process:
+            assert server.stalled.wait(60)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+    assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("is_local", [True, False])

@@ -28,6 +28,7 @@ _AT_ONCE: Final = 16
 """Tars whose headers are read at the same time: reading waits for the store. A guess."""
 
 _HEAD: Final = 64 << 10  # bytes that are fetched first
+_INTERRUPTED: Final = StoreProblem(Code.IO, "the scan was ended")
 
 
 def open_object_tars(objects: ScannedObjects, fetcher: Fetcher) -> ScannedObjects:
@@ -38,9 +39,10 @@ def open_object_tars(objects: ScannedObjects, fetcher: Fetcher) -> ScannedObject
     plain = [row for row, one in enumerate(objects.ids) if not is_tar(one)]
     members = Members(len(plain), list(objects.failures))
     versions: list[str | None] = []
+    heads = _Heads(fetcher)
 
     def read(row: int) -> tuple[str | None, TarContent | StoreProblem]:
-        return _read(objects.urls[row], fetcher)
+        return _read(objects.urls[row], fetcher, heads)
 
     executor = ThreadPoolExecutor(_AT_ONCE, "headrace-tars")
     try:
@@ -53,7 +55,7 @@ def open_object_tars(objects: ScannedObjects, fetcher: Fetcher) -> ScannedObject
             members.add(objects.ids[row], objects.urls[row], 0, content)
             versions.append(version)
     except BaseException:
-        fetcher.interrupt()  # so that the threads end
+        heads.interrupt()  # so that the threads end
         raise
     finally:
         executor.shutdown(cancel_futures=True)
@@ -86,13 +88,15 @@ def open_object_tars(objects: ScannedObjects, fetcher: Fetcher) -> ScannedObject
     )
 
 
-def _read(url: str, fetcher: Fetcher) -> tuple[str | None, TarContent | StoreProblem]:
+def _read(
+    url: str, fetcher: Fetcher, heads: _Heads
+) -> tuple[str | None, TarContent | StoreProblem]:
     """Return the version of a tar and what is in it, or why it cannot be read."""
-    info = _info(url, fetcher)
+    info = heads.fetch(url)
     if isinstance(info, StoreProblem):
         return None, info
     index = None
-    listed = _info(url + INDEX_ENDING, fetcher)
+    listed = heads.fetch(url + INDEX_ENDING)
     if isinstance(listed, ObjectInfo):
         place = fetcher.place(url + INDEX_ENDING, listed.size, listed.version, offset=None)
         with suppress(OSError, DecodeError, UnicodeDecodeError), place.open() as file:
@@ -110,10 +114,30 @@ def _read(url: str, fetcher: Fetcher) -> tuple[str | None, TarContent | StorePro
         fetcher.release(place.path, 0, min(_HEAD, info.size))
 
 
-def _info(url: str, fetcher: Fetcher) -> ObjectInfo | StoreProblem:
-    answer: SimpleQueue[ObjectInfo | StoreProblem] = SimpleQueue()
-    fetcher.expect_head(url, _HEAD, answer.put)
-    info = answer.get()
-    if isinstance(info, StoreProblem) and info.code is Code.CHANGED:  # HTTP status 416
-        return StoreProblem(Code.EMPTY, "the file has 0 bytes")
-    return info
+class _Heads:
+    """The first bytes of objects, which threads wait for until they are interrupted."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._waiting: set[SimpleQueue[ObjectInfo | StoreProblem]] = set()
+        self._interrupted = False
+
+    def fetch(self, url: str) -> ObjectInfo | StoreProblem:
+        """Fetch those of an object; return what the store says of it."""
+        answer: SimpleQueue[ObjectInfo | StoreProblem] = SimpleQueue()
+        self._waiting.add(answer)
+        if self._interrupted:  # before or after the thread is among those that wait
+            return _INTERRUPTED
+        self._fetcher.expect_head(url, _HEAD, answer.put)
+        info = answer.get()
+        self._waiting.discard(answer)
+        if isinstance(info, StoreProblem) and info.code is Code.CHANGED:  # HTTP status 416
+            return StoreProblem(Code.EMPTY, "the file has 0 bytes")
+        return info
+
+    def interrupt(self) -> None:
+        """Wake all threads, also those that read."""
+        self._interrupted = True
+        self._fetcher.interrupt()
+        for answer in list(self._waiting):
+            answer.put(_INTERRUPTED)
