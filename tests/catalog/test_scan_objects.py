@@ -321,6 +321,27 @@ def test_ctrl_c_ends_a_scan_of_a_server_that_stalls(
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
+def test_a_redirect_takes_no_credentials_to_another_server(folder: Path) -> None:
+    """The other server is asked without the user and the password; the same one, with them."""
+    with ObjectServer() as one, ObjectServer() as other:
+        for server in (one, other):
+            server.add_folder(folder / "2024" / "a")
+        to = {"x.wav": f"{other.url}/x.wav", "moved.wav": f"{one.url}/x.wav?moved"}
+        one.objects["moved.wav"] = b""
+        one.fault = lambda asked: (
+            Fault(status=302, location=to[asked.key])
+            if asked.key in to and asked.query != "moved"
+            else None
+        )
+        begin = one.url.replace("//", "//user:word@")
+        for name in to:
+            headrace.scan(f"{begin}/{name}").windows(8_000, 0.2)[0]
+        sent = "Basic " + base64.b64encode(b"user:word").decode()
+        assert {asked.authorization for asked in one.requests} == {sent}
+        assert {asked.authorization for asked in other.requests} == {""}
+        assert "moved" in {asked.query for asked in one.requests}
+
+
 @pytest.mark.parametrize("is_local", [True, False])
 def test_a_catalog_sends_no_request_to_where_its_root_does_not_lead(
     folder: Path, server: ObjectServer, tmp_path: Path, *, is_local: bool

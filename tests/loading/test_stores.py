@@ -330,7 +330,7 @@ def test_a_second_epoch_comes_from_the_disk_cache(
             np.testing.assert_array_equal(one.audio, other.audio)
         sent.append(loader.stats().store_requests)
         assert loader.stats().peak_bytes <= loader.memory_bound
-    assert sent[1] < sent[0] / 4
+    assert sent[0] > 0 == sent[1]
     assert loader.stats().cache_bytes > 0
 
 
