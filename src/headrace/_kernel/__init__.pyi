@@ -179,6 +179,8 @@ class FetchedStore(ByteStore):
         """Make reads of a range fail that was asked for."""
     def hint(self, key: str, run: int) -> None:
         """Tell about how many bytes a reader will read in a row; 0 to forget that."""
+    def held(self, key: str, offset: int, count: int) -> int:
+        """Return how many of these bytes are there, up to the first one that is not."""
     def wants(self, key: str, offset: int) -> bool:
         """Return whether a range that begins at `offset` was asked for and is not there."""
     def take(self) -> list[tuple[str, int, int, bool]]:
@@ -962,14 +964,44 @@ class Landmarks:
     """
 
     def __init__(self) -> None: ...
-    def estimate(
-        self, *, recording: str, frames: int, size: int, start: int, stop: int
-    ) -> tuple[int, int] | None:
-        """Return about which bytes of a FLAC recording frames ``[start, stop)`` are.
 
-        `frames` and `size` (bytes) are those of the recording. None if too little of it has been
-        read to tell.
-        """
+@final
+class FlacRangeKind(Enum):
+    """What a range of `search_flac` is: not on Windows."""
+
+    EXACT = 0
+    """The bytes that are decoded."""
+    LIKELY = 1
+    """Probably these bytes are decoded."""
+    UNSURE = 2
+    """The same; who waits for other reads of the recording will know better."""
+    PROBE = 3
+    """A frame here tells more."""
+    HEADER = 4
+    """What stands before the first frame."""
+
+def search_flac(
+    recording: RecordingFile,
+    start: int,
+    stop: int,
+    begin: int,
+    end: int,
+    *,
+    steps: int,
+    probed: bool,
+) -> tuple[int, int, FlacRangeKind] | None:
+    """Return what to fetch next to decode frames ``[start, stop)`` of FLAC: begin, end and kind.
+
+    Bytes count from the beginning of the recording, which has `landmarks`. `steps` ranges have been
+    fetched before; of these, ``[begin, end)`` is the last one but headers, and a probe if `probed`.
+    Looks for frames in it without waiting for bytes, and without the GIL; not with 0 `steps`. None
+    if nothing more has to be fetched, or it is not known what.
+
+    Raises
+    ------
+    ValueError
+        There are no such frames, or no landmarks.
+    """
 
 class RecordingFile:
     """The file of a recording that is read.
@@ -1194,11 +1226,6 @@ class Reader:
 
     def close(self) -> None:
         """Close the idle files, and from now on each file when its call is done with it."""
-    def look(self, recording: RecordingFile, offsets: list[int]) -> None:
-        """Read a FLAC recording in a store at these bytes of its file, for `estimate`.
-
-        It does not raise: a read reports what is wrong. Without the GIL.
-        """
     @property
     def most_open(self) -> int:
         """The most files that were open at once."""

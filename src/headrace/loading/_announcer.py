@@ -1,19 +1,21 @@
 """`Announcer`: tells a `Fetcher` which bytes a group of reads needs, before a worker reads it.
 
 It is told of work items in the consumer's thread, before the loader takes them: as far ahead as
-bytes may be held. The prefetch alone would be too short where a
-request takes long.
+bytes may be held. The prefetch alone would be too short where a request takes long.
 
-FLAC has no index. Where too little is known of a recording to tell which bytes a read needs, a
-*probe* is announced instead: a few KiB, in which a frame says where it belongs. Those of all such
-groups are fetched at once. The first worker that comes to the recording reads them, and then the
-other groups are announced.
+FLAC has no index. So bytes are announced where the read probably is, or, if that is too uncertain,
+a *probe*: a few KiB, in which a frame says where it belongs. When they have come, the kernel looks
+into them (`_kernel.search_flac`), and what is still missing is announced. That is done in the
+fetcher's thread, before a worker needs the bytes, so that all reads that are announced are looked
+for at once. It takes about 0.1 ms a step, most of it without the GIL. A worker that comes earlier
+waits for the same bytes and takes the same steps.
 
 Guarantees
 ----------
-- Methods may be called by many threads at once. Only `look` waits for a store, or for another
-  thread that reads the probes of the same recording; closing the fetcher wakes them.
-- What is kept of a recording is dropped when nothing of it is looked for any more.
+- Methods may be called by many threads at once. Only `settle` waits for a store; closing the
+  fetcher wakes it.
+- Whatever a search finds, a reader asks for the bytes that it lacks.
+- Nothing is kept of a group that was released.
 """
 
 from __future__ import annotations
@@ -21,18 +23,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from headrace import _kernel
 from headrace.codecs import byte_ranges
 from headrace.dsp import resampler
 from headrace.storage import is_url, object_key, stored_size, stored_span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from headrace import _kernel
-    from headrace.codecs import Recording
+    from headrace.concurrency import CancellationToken
     from headrace.loading._plan import Plan
     from headrace.loading._work_items import ReadGroup, WorkItem
     from headrace.storage import Fetcher
@@ -42,65 +44,71 @@ __all__ = ["Announcer"]
 _MOST_ITEMS: Final = 64
 """Work items that wait to be taken, at most."""
 
-_PROBE: Final = 32 << 10
-"""Bytes: two frames of 16 bits and two channels, of which one is whole."""
+_NEAR: Final = 24
+"""A read that is not sure of its place waits for bytes of the same recording that are on their way,
+if they are closer than so many times its own. Chosen by counting requests and bytes, as the next
+one."""
 
-_PROBE_SPACING: Final = 2 << 20
-"""Bytes between probes, at least: some seconds to minutes of audio. A guess."""
-
-_AT_THE_PLACE: Final = 2
-"""Probes of a recording that are where the first reads probably are; those that follow are spread
-over the file."""
+_MOST_WAITS: Final = 2
+"""With more, a tenth of the requests is saved where windows are far apart, and the first batch of a
+recording comes half as late again, with 50 ms for each request."""
 
 
-@dataclass(slots=True)
-class _Unplaced:
-    """A read of which it is not known in which bytes it is."""
+class _Arrival(NamedTuple):
+    """The bytes that a search waits for in some step, which will tell others about their place."""
 
-    group: ReadGroup
-    low: int
-    high: int
+    search: _Search
+    steps: int
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether they are still waited for."""
+        return self.search.awaited is not None and self.search.steps == self.steps
 
 
 @dataclass(slots=True, eq=False)
 class _Search:
-    """What is looked for in one recording."""
+    """A read of FLAC whose bytes are looked for.
 
+    Attributes
+    ----------
+    low, high : int
+        Its frames.
+    head : pair of int
+        Bytes of the object that every search looks into.
+    range, kind
+        Bytes of the recording that were announced for it last, and what they are; ``(0, 0)`` and
+        None for none.
+    awaited : pair of int
+        Bytes of the object that have to come before it goes on; None if it waits for another one.
+    waits_for : _Arrival, optional
+        That.
+    steps, waits : int
+        Ranges that were announced so far, and how often it has waited for another one.
+    is_over : bool
+        Whether nothing more will be announced.
+    """
+
+    group: ReadGroup
+    file: _kernel.RecordingFile
     key: str
-    recording: Recording
-    number: int
-    reading: threading.Lock = field(default_factory=threading.Lock)
-    unplaced: list[_Unplaced] = field(default_factory=list)
-    probes: list[int] = field(default_factory=list)  # bytes of the file that are being fetched
-    asked: int = 0
+    base: int
+    low: int
+    high: int
+    head: tuple[int, int]
+    range: tuple[int, int] = (0, 0)
+    kind: _kernel.FlacRangeKind | None = None
+    awaited: tuple[int, int] | None = None
+    waits_for: _Arrival | None = None
+    steps: int = 0
+    waits: int = 0
+    is_over: bool = False
 
-    def next_probe(self, low: int) -> int | None:
-        """Return where to probe for one more read that begins with frame `low`."""
-        size = self.recording.size
-        if self.asked >= max(1, size // _PROBE_SPACING):
-            return None
-        share = low / self.recording.frames
-        if self.asked >= _AT_THE_PLACE:
-            share = _spread(self.asked - _AT_THE_PLACE + 1)
-        self.asked += 1
-        return max(0, min(int(size * share), size - _PROBE))
-
-
-def _spread(number: int) -> float:
-    """Return a term of the sequence 1/2, 1/4, 3/4, 1/8, 5/8 ... (van der Corput's)."""
-    share, weight = 0.0, 0.5
-    while number:
-        share += weight * (number & 1)
-        number >>= 1
-        weight /= 2
-    return share
-
-
-def _span_in(recording: Recording, start: int, stop: int) -> tuple[int, int]:
-    """Return where bytes of a recording stand in its object."""
-    base = recording.offset or 0
-    first, end = stored_span(recording.pieces, start, stop)
-    return base + first, base + end
+    def needs(self, start: int, stop: int) -> bool:
+        """Return whether it waits for some of these bytes of the object."""
+        if self.awaited is None:
+            return False
+        return start < self.head[1] or (start < self.awaited[1] and self.awaited[0] < stop)
 
 
 class Announcer:
@@ -112,12 +120,14 @@ class Announcer:
         Whose groups are announced.
     fetcher : Fetcher
         Which fetches the ranges.
-    reader : _kernel.Reader
-        Which reads probes.
+    file_of : callable
+        Describes a recording, of this number, for the kernel.
     """
 
-    def __init__(self, plan: Plan, fetcher: Fetcher, reader: _kernel.Reader) -> None:
-        self._reader = reader
+    def __init__(
+        self, plan: Plan, fetcher: Fetcher, file_of: Callable[[int], _kernel.RecordingFile]
+    ) -> None:
+        self._file_of = file_of
         self._recordings = plan.windows.recordings
         self._spec = plan.windows.spec
         self._fetcher = fetcher
@@ -127,7 +137,8 @@ class Announcer:
         self._count_lock = threading.Lock()
         self._bytes = 0  # that are announced and not released
         self._groups_read = 0
-        self._searches: dict[int, _Search] = {}
+        self._searches: dict[str, list[_Search]] = {}  # by object
+        fetcher.tell_arrivals(self._go_on)
 
     def announced(self, items: Iterator[WorkItem], *, may_look_ahead: bool) -> Iterator[WorkItem]:
         """Yield work items after they were announced.
@@ -156,9 +167,10 @@ class Announcer:
             recording = self._recordings[read.recording]
             if not is_url(recording.path):
                 continue
+            base = recording.offset or 0
             key = object_key(
                 recording.path,
-                (recording.offset or 0) + stored_size(recording.size, recording.pieces),
+                base + stored_size(recording.size, recording.pieces),
                 recording.version,
                 self._recordings.source(read.recording),
             )
@@ -166,113 +178,176 @@ class Announcer:
             low, high = converter.support(read.starts[0], read.starts[-1] + self._spec.size)
             low, high = max(0, low), min(recording.frames, high)
             found = None
-            if recording.format == "FLAC":
-                found = self._estimate(read.recording, recording, low, high)
-                if found is None:
-                    run = recording.size * (high - low) // recording.frames
-                    self._fetcher.store.hint(key, run)
-                    group.announced.append((key, 0, 0))
-            for one in byte_ranges(recording, low, high, found):
-                self._expect(group, key, *_span_in(recording, one.start, one.stop), keep=one.keep)
-            if recording.format == "FLAC" and found is None:
-                search = _Search(key, recording, read.recording)
-                self._begin_search(search, _Unplaced(group, low, high))
-
-    def _estimate(
-        self, number: int, recording: Recording, low: int, high: int
-    ) -> tuple[int, int] | None:
-        return self._recordings.landmarks(number).estimate(
-            recording=recording.id,
-            frames=recording.frames,
-            size=recording.size,
-            start=low,
-            stop=high,
-        )
+            # Where frames are is not known of a file with holes: its bytes are read on demand.
+            if recording.format == "FLAC" and recording.pieces is None:
+                file = self._file_of(read.recording)
+                found = _kernel.search_flac(file, low, high, 0, 0, steps=0, probed=False)
+            is_exact = found is not None and found[2] is _kernel.FlacRangeKind.EXACT
+            ranges = byte_ranges(recording, low, high, found[:2] if found and is_exact else None)
+            for one in ranges:
+                start, stop = stored_span(recording.pieces, one.start, one.stop)
+                self._expect(group, key, base + start, base + stop, keep=one.keep)
+            if found is not None and not is_exact and ranges[-1].stop < recording.size:
+                head = base, base + ranges[0].stop
+                search = _Search(group, file, key, base, low, high, head)
+                with self._lock:
+                    self._searches.setdefault(key, []).append(search)
+                    self._step(search)
 
     def _expect(self, group: ReadGroup, key: str, start: int, stop: int, *, keep: bool) -> None:
-        if start == stop:  # a hole of a member of a tar
+        if start == stop:  # a hole
             return
         self._fetcher.expect(key, start, stop, keep=keep)
         group.announced.append((key, start, stop))
-        self._count(stop - start)
-
-    def _count(self, nbytes: int) -> None:
         with self._count_lock:
-            self._bytes += nbytes
+            self._bytes += stop - start
 
-    def _begin_search(self, new: _Search, read: _Unplaced) -> None:
-        with self._lock:
-            search = self._searches.setdefault(new.number, new)
-            search.unplaced.append(read)
-            probe = search.next_probe(read.low)
-            if probe is not None:
-                search.probes.append(probe)
-                self._fetcher.expect(search.key, *_span_in(search.recording, probe, probe + _PROBE))
+    def _release(self, key: str, start: int, stop: int) -> None:
+        self._fetcher.release(key, start, stop)
+        with self._count_lock:
+            self._bytes -= stop - start
 
-    def look(self, group: ReadGroup, files: dict[int, _kernel.RecordingFile]) -> float:
-        """Read the probes of the recordings of a group, and announce what they have placed.
+    def _step(self, search: _Search) -> None:
+        """Look into the bytes that have come for a search, and announce what it needs next.
 
-        `files` are descriptions of recordings, by number. To be called before the group is read.
-        Returns how many seconds that took: 0 if there are no probes.
+        It may wait for another search of the recording. To be called with the lock.
         """
-        looked_s = 0.0
-        for read in group.reads:
-            search = self._searches.get(read.recording)
-            if search is None:
-                continue
-            began = time.perf_counter()
-            with search.reading:
-                with self._lock:
-                    probes, search.probes = search.probes, []
-                if probes and read.recording in files:
-                    self._reader.look(files[read.recording], probes)
-                for probe in probes:
-                    self._fetcher.release(
-                        search.key, *_span_in(search.recording, probe, probe + _PROBE)
-                    )
-                with self._lock:
-                    self._place(search)
-                    search.unplaced = [one for one in search.unplaced if one.group is not group]
-                    self._drop_if_ended(search)
-            looked_s += time.perf_counter() - began
-        return looked_s
-
-    def _drop_if_ended(self, search: _Search) -> None:
-        is_over = not search.unplaced and not search.probes
-        # Another thread may have dropped it, and a later group begun the next one.
-        if is_over and self._searches.get(search.number) is search:
-            del self._searches[search.number]
-
-    def _place(self, search: _Search) -> None:
-        """Announce reads of which the place is known by now."""
-        if search.probes:
-            return  # more will be known soon
-        unplaced = []
-        for one in search.unplaced:
-            found = self._estimate(search.number, search.recording, one.low, one.high)
+        kinds = _kernel.FlacRangeKind
+        while not search.is_over:
+            found = _kernel.search_flac(
+                search.file,
+                search.low,
+                search.high,
+                *search.range,
+                steps=search.steps,
+                probed=search.kind is kinds.PROBE,
+            )
             if found is None:
-                unplaced.append(one)
-                continue
-            for span in byte_ranges(search.recording, one.low, one.high, found):
-                if not span.keep:  # the head has been announced
-                    start, stop = _span_in(search.recording, span.start, span.stop)
-                    self._expect(one.group, search.key, start, stop, keep=False)
-        search.unplaced = unplaced
+                self._end(search)
+                return
+            begin, stop, kind = found
+            start, end = search.base + begin, search.base + stop
+            if kind is kinds.HEADER:
+                self._expect(search.group, search.key, start, end, keep=True)
+            else:
+                if search.kind is kinds.PROBE:  # or reading around it would be two requests
+                    self._drop(search)
+                if kind in {kinds.PROBE, kinds.UNSURE} and search.waits < _MOST_WAITS:
+                    search.waits_for = self._find_near(search, begin)
+                    if search.waits_for is not None:
+                        self._drop(search)
+                        search.awaited = None
+                        search.waits += 1
+                        return
+                self._expect(search.group, search.key, start, end, keep=False)
+                self._drop(search)
+                search.range, search.kind = (begin, stop), kind
+            search.awaited = start, end
+            search.steps += 1
+            if not self._has_come(search):
+                return
+
+    def _find_near(self, search: _Search, begin: int) -> _Arrival | None:
+        """Return what will tell about the place of a search, which is about at `begin`."""
+        frames = search.high - search.low
+        reach = _NEAR * search.file.file_bytes * frames // search.file.frames
+        for one in self._searches[search.key]:
+            is_other = one is not search and one.awaited is not None and one.base == search.base
+            if is_other and abs(one.range[0] - begin) < reach:
+                return _Arrival(one, one.steps)
+        return None
+
+    def _has_come(self, search: _Search) -> bool:
+        store = self._fetcher.store
+        return search.awaited is not None and all(
+            store.held(search.key, start, stop - start) == stop - start
+            for start, stop in (search.awaited, search.head)
+        )
+
+    def _drop(self, search: _Search) -> None:
+        """Release what was announced for a search."""
+        (begin, stop), search.range, search.kind = search.range, (0, 0), None
+        if begin < stop:
+            start, stop = search.base + begin, search.base + stop
+            search.group.announced.remove((search.key, start, stop))
+            self._release(search.key, start, stop)
+
+    def _end(self, search: _Search) -> None:
+        search.is_over, search.awaited = True, None
+        rest = self._searches[search.key]
+        rest.remove(search)
+        if not rest:
+            del self._searches[search.key]
+
+    def _go_on(self, key: str, start: int, stop: int) -> None:
+        """Take the next steps of the searches that need bytes which have come."""
+        if key not in self._searches:
+            return
+        with self._lock:
+            for search in tuple(self._searches.get(key, ())):
+                if search.needs(start, stop) and self._has_come(search):
+                    self._step(search)
+            self._wake(key)
+
+    def _wake(self, key: str) -> None:
+        """Take the steps of searches that have waited for others. To be called with the lock."""
+        for search in tuple(self._searches.get(key, ())):
+            if search.awaited is None and not (search.waits_for and search.waits_for.is_on_its_way):
+                self._step(search)
+
+    def settle(self, group: ReadGroup, token: CancellationToken) -> float:
+        """Wait until nothing more is looked for of a group, or `token` is cancelled.
+
+        To be called before the group is read. Returns how many seconds that took.
+        """
+        keys = {one[0] for one in group.announced if one[0] in self._searches}
+        if not keys:
+            return 0.0
+        began = time.perf_counter()
+        with self._lock:
+            own = [one for key in keys for one in self._searches.get(key, ()) if one.group is group]
+        for search in own:
+            while not (search.is_over or token()):
+                self._wait(search)
+                token.beat()
+        return time.perf_counter() - began
+
+    def _wait(self, search: _Search) -> None:
+        """Wait until a search goes on; take its next step if nobody else has."""
+        with self._lock:
+            one = search
+            if one.awaited is None and one.waits_for is not None:
+                one = one.waits_for.search
+            awaited, steps = one.awaited, one.steps
+            if awaited is None:
+                if not search.is_over:
+                    self._step(search)
+                return
+        has_failed = False
+        for start, stop in (one.head, awaited):
+            answer = self._fetcher.store.read(one.key, start, stop - start)
+            has_failed |= isinstance(answer, tuple)
+        with self._lock:
+            if not one.is_over and one.steps == steps:
+                if has_failed or not self._has_come(one):
+                    self._end(one)
+                else:
+                    self._step(one)
+            self._wake(one.key)
 
     def release(self, group: ReadGroup) -> None:
         """Say that a group has been read, successfully or not. May be called again."""
-        announced, group.announced = group.announced, []
+        with self._lock:
+            announced, group.announced = group.announced, []
+            keys = {one[0] for one in announced if one[0] in self._searches}
+            for key in keys:
+                for search in tuple(self._searches[key]):
+                    if search.group is group:
+                        self._end(search)
         with self._count_lock:
             self._groups_read += 1
         for key, start, stop in announced:
-            if start < stop:
-                self._fetcher.release(key, start, stop)
-                self._count(start - stop)
-            else:
-                self._fetcher.store.hint(key, 0)
-        for read in group.reads:  # what it has found may place others
-            search = self._searches.get(read.recording)
-            if search is not None:
-                with self._lock:
-                    self._place(search)
-                    self._drop_if_ended(search)
+            self._release(key, start, stop)
+        with self._lock:
+            for key in keys:  # what it has found may place others
+                self._wake(key)

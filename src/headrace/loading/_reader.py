@@ -150,7 +150,6 @@ class Reader:
             idle_limit=min(plan.open_files - max(1, plan.workers), sys.maxsize),
         )
         self._fetcher = fetcher
-        self._announcer = None if fetcher is None else Announcer(plan, fetcher, self._native)
         self._samples = plan.workers > 0
         self._groups = count()
         self._indexed: set[int] = set()
@@ -158,6 +157,7 @@ class Reader:
         points = max(map(seek_point_bytes, plan.kinds), default=0)
         self._file = lru_cache(maxsize=max(64, _CACHE_BYTES // (512 + points)))(self._file_of)
         self._find = None if self._recordings.are_plain_files else self._file
+        self._announcer = None if fetcher is None else Announcer(plan, fetcher, self._file)
 
     @property
     def most_open(self) -> int:
@@ -233,9 +233,7 @@ class Reader:
         began, cpu_s = time.perf_counter(), time.thread_time()
         try:
             if self._announcer is not None:
-                known = set(recordings.tolist()) - {_kernel.UNREAD}
-                waited_s += self._announcer.look(group, {one: self._file(one) for one in known})
-                token.beat()
+                waited_s += self._announcer.settle(group, token)
             result = self._native.read(
                 recordings,
                 group.rows.start[group.begin : group.stop],

@@ -315,6 +315,13 @@ class Fetcher:
             if ended:
                 self._core.call(self._core.forget, key, ended)
 
+    def tell_arrivals(self, use: Callable[[str, int, int], None]) -> None:
+        """Call a method, in the fetcher's thread, with the key, begin and end of what has come.
+
+        It must not wait. Its object is not kept alive.
+        """
+        self._core.arrived = weakref.WeakMethod(use)
+
     def expect_head(
         self, url: str, count: int, use: Callable[[ObjectInfo | StoreProblem], None]
     ) -> None:
@@ -387,6 +394,7 @@ class _Core:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._process = os.getpid()
+        self.arrived: Callable[[], Callable[[str, int, int], None] | None] = lambda: None
         self.loop: asyncio.AbstractEventLoop
 
     # From any thread
@@ -553,6 +561,8 @@ class _Core:
         if self.cache is not None:
             self.cache.keep(key, offset, answer.data)
         self._store.give(key, offset, count, answer.data)
+        if (use := self.arrived()) is not None:
+            use(key, offset, offset + count)
 
     def _others(self, key: str, offset: int) -> list[asyncio.Task[None]]:
         """Return what fetches the same range besides the task that is running."""

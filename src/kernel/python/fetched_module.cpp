@@ -229,6 +229,12 @@ void bind_fetched(nb::module_& m) {
           "hint", [](const Store& self, const std::string& key, int64_t run) { self.get().hint(key, run); },
           "key"_a, "run"_a)
       .def(
+          "held",
+          [](const Store& self, const std::string& key, int64_t offset, int64_t count) {
+            return self.get().held(key, {offset, count});
+          },
+          "key"_a, "offset"_a, "count"_a)
+      .def(
           "wants",
           [](const Store& self, const std::string& key, int64_t offset) { return self.get().wants(key, offset); },
           "key"_a, "offset"_a)

@@ -22,6 +22,10 @@
 #include "python/without_gil.h"
 #include "reader/reader.h"
 #include "reader/recording_table.h"
+#ifndef _WIN32
+#include "sources/flac_search.h"
+#include "sources/flac_source.h"
+#endif
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -65,13 +69,6 @@ struct PyLandmarks {
   std::shared_ptr<Landmarks> plain = std::make_shared<Landmarks>();
 };
 
-nb::object estimate(const PyLandmarks& self, const std::string& recording, int64_t frames, int64_t size, int64_t start,
-                    int64_t stop) {
-  ByteRange range;
-  if (!self.plain->estimate(recording, frames, size, start, stop, &range)) return nb::none();
-  return nb::make_tuple(range.begin, range.end);
-}
-
 void make_recording(PyRecordingFile* self, int64_t id, int format, int64_t frames, int64_t file_bytes,
                     nb::object place, const std::optional<nb::bytes>& seek_points, const PyLandmarks* landmarks,
                     std::string name) {
@@ -82,6 +79,26 @@ void make_recording(PyRecordingFile* self, int64_t id, int format, int64_t frame
   new (self) PyRecordingFile{std::move(plain), std::move(place)};
   if (seek_points) self->plain.seek_points.assign(seek_points->c_str(), seek_points->size());
 }
+
+#ifndef _WIN32
+nb::object search(const PyRecordingFile& recording, int64_t start, int64_t stop, int64_t begin, int64_t end, int steps,
+                  bool probed) {
+  const RecordingFile& file = recording.plain;
+  if (!file.landmarks) throw std::invalid_argument("the recording has no landmarks");
+  if (start < 0 || start >= stop || stop > file.frames)
+    throw std::invalid_argument("frames must be some of the recording's");
+  std::optional<FlacRange> range;
+  if (steps == 0) {
+    range = file.landmarks->next(file.name, file.frames, file.file_bytes, start, stop, {begin, end}, probed, steps);
+  } else {
+    const WithoutGil released;
+    range = search_flac({file.place, file.file_bytes, file.frames, unpack_flac_end(file.seek_points)}, file.name,
+                        *file.landmarks, start, stop, {begin, end}, probed, steps);
+  }
+  if (!range) return nb::none();
+  return nb::make_tuple(range->begin, range->end, range->kind);
+}
+#endif
 
 template <auto Member>
 auto recording_field(const PyRecordingFile& recording) {
@@ -211,16 +228,6 @@ class PyReader {
     nb::gil_scoped_release release;
     reader_->close();
   }
-  void look(const PyRecordingFile& recording, const std::vector<int64_t>& offsets) {
-    if (recording.plain.format < 0 || recording.plain.format >= format_count_)
-      throw std::invalid_argument("a recording's format is not one of the reader's");
-    const WithoutGil released;
-    try {
-      reader_->look(recording.plain, offsets);
-    } catch (const DecodeError&) {
-      // A read that needs these bytes reports it.
-    }
-  }
   int64_t most_open() const { return reader_->most_open(); }
 
  private:
@@ -267,9 +274,7 @@ void bind_reader(nb::module_& m) {
       .def_prop_ro("output_down", [](const PyRecordingFormat& f) { return f.plain.output_down; })
       .def_prop_ro("chunk", [](const PyRecordingFormat& f) { return f.plain.chunk; })
       .def_prop_ro("history", [](const PyRecordingFormat& f) { return f.plain.history; });
-  nb::class_<PyLandmarks>(m, "Landmarks")
-      .def(nb::init<>())
-      .def("estimate", &estimate, nb::kw_only(), "recording"_a, "frames"_a, "size"_a, "start"_a, "stop"_a);
+  nb::class_<PyLandmarks>(m, "Landmarks").def(nb::init<>());
   nb::class_<PyRecordingFile>(m, "RecordingFile")
       .def("__init__", &make_recording, nb::kw_only(), "id"_a, "format"_a, "frames"_a, "file_bytes"_a,
            "place"_a, "seek_points"_a = nb::none(), "landmarks"_a.none() = nb::none(), "name"_a = "")
@@ -284,6 +289,16 @@ void bind_reader(nb::module_& m) {
       .def("__len__", &RecordingTable::size)
       .def("path", &path_of, "number"_a)
       .def("names", &names, "numbers"_a);
+#ifndef _WIN32
+  nb::enum_<FlacRange::Kind>(m, "FlacRangeKind")
+      .value("EXACT", FlacRange::EXACT)
+      .value("LIKELY", FlacRange::LIKELY)
+      .value("UNSURE", FlacRange::UNSURE)
+      .value("PROBE", FlacRange::PROBE)
+      .value("HEADER", FlacRange::HEADER);
+  m.def("search_flac", &search, "recording"_a, "start"_a, "stop"_a, "begin"_a, "end"_a, nb::kw_only(),
+        "steps"_a, "probed"_a);
+#endif
   m.attr("TABLE_COLUMNS") = table_columns();
   m.def("read_bounds", &read_bounds, "recordings"_a, "starts"_a, "size"_a);
   nb::class_<LostWindow>(m, "LostWindow")
@@ -315,7 +330,6 @@ void bind_reader(nb::module_& m) {
            "scratch"_a, "idle_limit"_a)
       .def("read", &PyReader::read, "recordings"_a, "starts"_a, "rows"_a, "cancel"_a,
            "heartbeat"_a = nb::none(), "find"_a = nb::none())
-      .def("look", &PyReader::look, "recording"_a, "offsets"_a)
       .def("close", &PyReader::close)
       .def_prop_ro("most_open", &PyReader::most_open);
 }

@@ -39,6 +39,10 @@ constexpr int64_t DIRECT = 1 << 12;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }  // a >= 0
 
+void learn_landmarks(const RecordingFile& recording, int64_t input, Source& source) {
+  if (recording.landmarks) source.learn(recording.landmarks->around(recording.name, input));
+}
+
 void note_landmarks(const RecordingFile& recording, const Source& source) {
   if (!recording.landmarks) return;
   std::vector<Landmark> found;
@@ -308,10 +312,10 @@ std::unique_ptr<Reader::OpenFile> Reader::take_file(const RecordingFile& recordi
   if (!recording.place.store) identities_.check(recording.place.path);
 #endif
   const RecordingFormat& format = formats_[static_cast<size_t>(recording.format)];
+  const int64_t input = std::max<int64_t>(0, format.filter->support(start, start + 1).begin);
   {
     const std::lock_guard<std::mutex> guard(mutex_);
     // Prefer the file that is nearest before the first input. Any other has to go back.
-    const int64_t input = std::max<int64_t>(0, format.filter->support(start, start + 1).begin);
     auto best = idle_.end();
     for (auto it = idle_.begin(); it != idle_.end(); ++it) {
       if ((*it)->id != recording.id) continue;
@@ -326,35 +330,19 @@ std::unique_ptr<Reader::OpenFile> Reader::take_file(const RecordingFile& recordi
     if (best != idle_.end()) {
       std::unique_ptr<OpenFile> file = std::move(*best);
       idle_.erase(best);
-      // What has been found since it was opened.
-      if (recording.landmarks) file->source->learn(recording.landmarks->around(recording.name, input));
+      learn_landmarks(recording, input, *file->source);
       return file;
     }
   }
   try {
     auto file = std::make_unique<OpenFile>(*this, recording, format);
-    if (recording.landmarks) file->source->learn(recording.landmarks->of(recording.name));
+    learn_landmarks(recording, input, *file->source);
     return file;
   } catch (...) {
     const std::lock_guard<std::mutex> guard(mutex_);
     --files_in_use_;
     throw;
   }
-}
-
-void Reader::look(const RecordingFile& recording, const std::vector<int64_t>& offsets) {
-  std::unique_ptr<OpenFile> file = take_file(recording, 0);
-  try {
-    for (const int64_t offset : offsets) {
-      file->source->look(offset);
-      note_landmarks(recording, *file->source);
-    }
-  } catch (...) {
-    file.reset();
-    return_file(nullptr);
-    throw;
-  }
-  return_file(std::move(file));
 }
 
 void Reader::return_file(std::unique_ptr<OpenFile> file) {

@@ -116,8 +116,6 @@ class Reader {
   // Close the idle files; from now on close every file when its call is done with it.
   void close();
 
-  // Read a FLAC recording in a store at these bytes of its file, to know where its frames are.
-  void look(const RecordingFile& recording, const std::vector<int64_t>& offsets);
   // The most files that were open at once.
   int64_t most_open() const { return most_open_.load(); }
 

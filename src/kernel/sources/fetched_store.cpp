@@ -227,6 +227,58 @@ void FetchedStore::wait_for(Extent& extent, std::unique_lock<std::mutex>& lock) 
   --extent.waiting;
 }
 
+int64_t FetchedStore::read_held(const std::string& key, Range range, char* to, Stream* stream) {
+  const int64_t size = object_size(key), count = std::min(range.count, size - range.offset);
+  int64_t done = 0;
+  while (range.offset >= 0 && done < count) {
+    const int64_t at = range.offset + done;
+    int64_t some = 0;
+    Data data;
+    const char* from = nullptr;
+    {
+      const std::lock_guard<std::mutex> guard(mutex_);
+      if (closed_) return 0;
+      const auto object = objects_.find(key);
+      if (object != objects_.end()) {
+        const auto it = find(object->second, at);
+        if (it != object->second.end() && it->second.data) {
+          data = it->second.data;
+          from = data.get() + (at - it->first);
+          some = std::min(count - done, it->first + it->second.count - at);
+        }
+      }
+    }
+    if (from && to) std::memcpy(to + done, from, static_cast<size_t>(some));
+    if (!from && files_)
+      some = to ? files_->read(key, size, at, to + done, count - done, &stream->block)
+                : files_->ready(key, size, at, count - done);
+    if (some == 0) break;
+    done += some;
+  }
+  return done;
+}
+
+int64_t FetchedStore::held(const std::string& key, Range range) { return read_held(key, range, nullptr, nullptr); }
+
+class HeldObjects::Object : public Bytes {
+ public:
+  Object(HeldObjects* from, std::string key) : from_(from), key_(std::move(key)) {}
+  int64_t size() const override { return object_size(key_); }
+  int64_t read(int64_t offset, void* to, int64_t count) const override {
+    const int64_t got = from_->store_->read_held(key_, {offset, count}, static_cast<char*>(to), &stream_);
+    if (got < std::min(count, size() - offset) && from_->missed_ < 0) from_->missed_ = offset + got;
+    return got;
+  }
+  int64_t ready(int64_t offset, int64_t count) const override { return from_->store_->held(key_, {offset, count}); }
+
+ private:
+  HeldObjects* const from_;  // which outlives what reads from it
+  const std::string key_;
+  mutable FetchedStore::Stream stream_;
+};
+
+std::unique_ptr<Bytes> HeldObjects::open(const std::string& key) { return std::make_unique<Object>(this, key); }
+
 void FetchedStore::hint(const std::string& key, int64_t run) {
   const std::lock_guard<std::mutex> guard(mutex_);
   if (run > 0)

@@ -93,6 +93,9 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   // Reads of the range throw DecodeError with this code and message.
   void fail(const std::string& key, int64_t offset, const std::string& code, const std::string& message);
 
+  // How many of the bytes from the first one on are there, in memory or in `files`: to read these, nothing is waited for.
+  int64_t held(const std::string& key, Range range);
+
   // Whether a range that begins here was asked for and is not there.
   bool wants(const std::string& key, int64_t offset) const;
 
@@ -107,6 +110,7 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
 
  private:
   friend class FetchedBytes;
+  friend class HeldObjects;
   struct Extent {
     int64_t count = 0;
     Data data;             // null until it is there
@@ -131,6 +135,7 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   };
 
   int64_t ready(const std::string& key, int64_t size, int64_t offset, int64_t count);
+  int64_t read_held(const std::string& key, Range range, char* to, Stream* stream);
   int64_t read(const std::string& key, int64_t size, int64_t offset, char* to, int64_t count, Stream* stream);
   std::vector<Range> announce(const std::string& key, Range range, BlockFiles::Span absent, int64_t most, bool keep);
   Extents::iterator find(Extents& extents, int64_t offset);
@@ -156,6 +161,21 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   std::vector<Request> requests_;
   std::unordered_map<std::string, int64_t> hints_;
   bool closed_ = false;
+};
+
+// The objects of a FetchedStore, as far as they are there. A read asks for nothing and waits for nothing: it ends before
+// the first byte that is not there.
+class HeldObjects : public ByteStore {
+ public:
+  explicit HeldObjects(std::shared_ptr<FetchedStore> store) : store_(std::move(store)) {}
+  std::unique_ptr<Bytes> open(const std::string& key) override;
+  // The first byte of an object that was read and not there; -1 if there was none.
+  int64_t missed() const { return missed_; }
+
+ private:
+  class Object;
+  const std::shared_ptr<FetchedStore> store_;
+  int64_t missed_ = -1;
 };
 
 }  // namespace headrace

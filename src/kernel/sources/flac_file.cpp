@@ -159,14 +159,14 @@ bool FlacFile::find_first(int64_t from, int64_t smallest_frame) {
 // Find out which samples there are, from the last frame.
 bool FlacFile::measure_frames() {
   Place last;
-  if (!find_last(&last)) return false;
+  if (!find_last(start_.offset, size_, &last)) return false;
   if (last.stop - base_ != declared_ || base_ != 0 || is_uneven(last)) {
     // Another stream may follow this one. To find it, the whole file is read.
     const int64_t other = find_stream(start_.offset);
     if (other > 0) {
       end_ = size_ = other;
       begin_ = held_ = 0;
-      if (!find_last(&last)) return false;
+      if (!find_last(start_.offset, size_, &last)) return false;
     }
   }
   if (last.stop <= base_) return false;
@@ -174,12 +174,12 @@ bool FlacFile::measure_frames() {
   return !failed_;
 }
 
-// Find the last frame that can be decoded.
-bool FlacFile::find_last(Place* last) {
+// Find the last frame in bytes [begin, end) that can be decoded.
+bool FlacFile::find_last(int64_t begin, int64_t end, Place* last) {
   std::vector<Place> found;
-  for (int64_t span = most_bytes_, stop = size_; stop > start_.offset; span *= 8) {
+  for (int64_t span = most_bytes_, stop = end; stop > begin; span *= 8) {
     // Candidates are headers; those behind `stop` have been tried.
-    const int64_t from = std::max(start_.offset, size_ - span);
+    const int64_t from = std::max(begin, end - span);
     found.clear();
     Place one;
     for (int64_t at = from; find(at, stop, 0, FLAC_UNKNOWN, false, &one); at = one.offset + 1)
@@ -187,12 +187,12 @@ bool FlacFile::find_last(Place* last) {
     FlacHeader header;
     for (auto it = found.rbegin(); it != found.rend(); ++it) {
       const int64_t bytes = decode_frame(it->offset, &header);
-      if (bytes == 0) continue;
+      if (bytes == 0 || it->offset + bytes > end) continue;
       *last = {header.first, header.first + header.count, it->offset, it->offset + bytes};
       return true;
     }
     stop = std::min(stop, from + FLAC_HEADER_BYTES);
-    if (from == start_.offset) break;
+    if (from == begin) break;
   }
   return false;
 }
@@ -321,11 +321,13 @@ bool FlacFile::reach(int64_t frame) {
   return true;
 }
 
-bool FlacFile::look(int64_t offset) {
-  Place found;
-  const int64_t from = std::max(offset, start_.offset);
-  if (!find(from, std::min(size_, from + verbatim_ + PROBE), base_, stream_.stop, true, &found)) return false;
-  entered_ = found;
+bool FlacFile::look(int64_t from, int64_t to) {
+  Place first, last;
+  to = std::min(to, size_);
+  if (!find(std::max(from, start_.offset), to, base_, stream_.stop, true, &first) || first.end > to) return false;
+  if (!find_last(first.offset, to, &last)) return false;
+  entered_ = first;
+  block_ = last;
   return true;
 }
 

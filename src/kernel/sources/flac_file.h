@@ -51,10 +51,11 @@ class FlacFile {
   // The first PCM frame from `frame` on with which a frame begins that can be decoded; -1 if there is none.
   int64_t next_readable(int64_t frame);
 
-  // Decode the first frame that begins at byte `offset` or a little behind it. Return false if there is none.
-  bool look(int64_t offset);
+  // Find the first and the last frame that stand in bytes [from, to) as a whole, for `tell`. Return false if none does.
+  // Nothing can be read after that.
+  bool look(int64_t from, int64_t to);
   // Know where a frame is that has been decoded before, and call `add` for some that are known: the one that the last
-  // seek led to and the last one decoded. In PCM frames of the file and in bytes.
+  // seek led to and the last one decoded, or the two of `look`. In PCM frames of the file and in bytes.
   void learn(int64_t first, int64_t stop, int64_t offset, int64_t end);
   template <typename Add>
   void tell(const Add& add) const {
@@ -75,7 +76,7 @@ class FlacFile {
   explicit FlacFile(std::unique_ptr<Bytes> bytes);
   bool parse();
   bool find_first(int64_t from, int64_t smallest_frame);
-  bool find_last(Place* last);
+  bool find_last(int64_t begin, int64_t end, Place* last);
   bool measure_frames();
   bool can_hold_declared() const;
   bool is_uneven(const Place& last);

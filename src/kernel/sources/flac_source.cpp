@@ -54,7 +54,6 @@ class FlacSource : public Source {
   void learn(const std::vector<Landmark>& known) override {
     for (const Landmark& one : known) file_->learn(one.first, one.stop, one.offset, one.end);
   }
-  void look(int64_t offset) override { file_->look(offset); }
   void tell(std::vector<Landmark>* found) const override {
     const auto add = [&](int64_t first, int64_t stop, int64_t offset, int64_t end) {
       found->push_back({first, stop, offset, end});

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -20,25 +21,39 @@
 
 namespace headrace {
 
+// What to fetch next for a read of FLAC.
+struct FlacRange {
+  enum Kind {
+    EXACT,   // these bytes are decoded
+    LIKELY,  // these are probably decoded
+    UNSURE,  // the same, but who waits for other reads of the recording knows better
+    PROBE,   // a frame here will tell more
+    HEADER,  // what stands before the first frame
+  };
+  int64_t begin, end;
+  Kind kind;
+};
+
 class Landmarks {
  public:
   static constexpr size_t MOST = 1 << 16;
 
   void note(const std::string& recording, const std::vector<Landmark>& found);
-  std::vector<Landmark> of(const std::string& recording) const;
-  // The last one that begins at `frame` or before it, and the first one behind it.
+  // The first one behind `frame`, and then the last one that begins at `frame` or before it.
   std::vector<Landmark> around(const std::string& recording, int64_t frame) const;
-  // Set `range` to about where frames [start, stop) are, of a recording of `frames` frames in `size` bytes. Return
-  // false if that is too uncertain to fetch it.
-  bool estimate(const std::string& recording, int64_t frames, int64_t size, int64_t start, int64_t stop,
-                ByteRange* range) const;
+  // What to fetch for frames [start, stop) of a recording of `frames` frames in `size` bytes, when `held` has been
+  // fetched, and `steps` ranges before that. Nothing if `held` has all of them.
+  std::optional<FlacRange> next(const std::string& recording, int64_t frames, int64_t size, int64_t start,
+                                int64_t stop, ByteRange held, bool probed, int steps) const;
 
  private:
   mutable std::mutex mutex_;
   std::unordered_map<std::string, std::vector<Landmark>> found_;  // by `first`
   std::list<std::string> order_;                                  // recordings, the oldest first
   size_t count_ = 0;
-  double uneven_ = 0.15;  // error of an interpolated place, beside the distance to the next landmark; is learnt
+  // Errors of interpolated places, beside the distance to the next landmark: half of them are smaller than the first
+  // number, four of five smaller than the second one. Both are learnt.
+  double usual_ = 0.03, large_ = 0.09;
 };
 
 }  // namespace headrace

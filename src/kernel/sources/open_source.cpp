@@ -66,12 +66,6 @@ class WatchedSource : public Source {
   }
   void learn(const std::vector<Landmark>& known) override { source_->learn(known); }
   void tell(std::vector<Landmark>* found) const override { source_->tell(found); }
-  void look(int64_t offset) override {
-    checked([&] {
-      source_->look(offset);
-      return 0;
-    });
-  }
   int64_t resume(int64_t frame) override {
     return checked([&] { return source_->resume(frame); });
   }

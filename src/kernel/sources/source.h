@@ -78,8 +78,6 @@ class Source {
   // this one has found.
   virtual void learn(const std::vector<Landmark>& known) { (void)known; }
   virtual void tell(std::vector<Landmark>* found) const { (void)found; }
-  // Find a landmark at a byte of the file, or a little behind it.
-  virtual void look(int64_t offset) { (void)offset; }
   // What the decoder says about why it ended: " (reason)", or "".
   virtual std::string complaint() = 0;
   // Whether it ended because the system could not read the file.

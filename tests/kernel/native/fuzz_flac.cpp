@@ -117,6 +117,16 @@ int main(int argc, char** argv) {
         all = all && got == some;
       }
       whole += all;
+      // Frames that are found in a part stand there, the first before the last.
+      const int64_t from = static_cast<int64_t>(below(good.size())), to = from + static_cast<int64_t>(below(9000));
+      if (!file->look(from, to)) continue;
+      std::vector<int64_t> offsets;
+      file->tell([&](int64_t first, int64_t stop, int64_t offset, int64_t end) {
+        if (first < 0 || stop > file->frames() || stop <= first || end <= offset) std::abort();
+        offsets.push_back(offset);
+        if (offsets.size() > 1 && (offset < from || end > to)) std::abort();
+      });
+      if (offsets.size() > 2 && offsets[1] > offsets[2]) std::abort();
     }
   }
   std::printf("%ld files %ld understood %ld whole\n", files, understood, whole);

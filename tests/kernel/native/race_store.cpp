@@ -64,6 +64,10 @@ int main() {
         for (const auto& range : wanted)
           if (chance() % 4) give(key, range, chance);  // else it becomes urgent
         if (chance() % 8 == 0) store->hint(key, static_cast<int64_t>(chance() % 50'000));
+        std::vector<char> held(static_cast<size_t>(count));
+        const int64_t there = headrace::HeldObjects(store).open(key)->read(offset, held.data(), count);
+        for (int64_t j = 0; j < there; ++j)
+          if (held[static_cast<size_t>(j)] != byte_at(offset + j)) wrong++;
         try {
           const auto bytes = store->open(key);
           bytes->at_hand(offset, count);
