@@ -275,9 +275,12 @@ def test_what_a_damaged_file_gives_depends_on_nothing_read_before(
 def test_mutated_files_are_read_within_their_bounds(tmp_path: Path) -> None:
     """10,000 mutated files, some with corrected checksums, raise nothing in the sanitizers."""
     paths = []
+    points = [
+        (40 * i).to_bytes(8, "big") + (90 * i).to_bytes(8, "big") + bytes(2) for i in range(5)
+    ]
     for seed in range(20):
         path = tmp_path / f"{seed}.flac"
-        path.write_bytes(random_stream(seed))
+        path.write_bytes(random_stream(seed, metadata=[(3, b"".join(points))]))
         paths.append(path)
 
     count, understood, whole = fuzz("fuzz_flac", tmp_path, 1, 500, *paths)

@@ -160,6 +160,54 @@ def test_false_headers_lead_nowhere(tmp_path: Path) -> None:
     assert search.store.held(search.key, offsets[begin], nbytes) == nbytes
 
 
+def with_seek_table(data: bytes, offsets: list[int], shift: int) -> tuple[bytes, list[int]]:
+    """Return the file with a point for each tenth frame, and where its frames are then."""
+    first = offsets[0]
+    points = b"".join(
+        (frame * BLOCK).to_bytes(8, "big")
+        + (max(0, offsets[frame] - first + shift)).to_bytes(8, "big")
+        + BLOCK.to_bytes(2, "big")
+        for frame in range(0, len(offsets) - 1, 10)
+    )
+    points += 2 * (bytes([255]) * 8 + bytes(10))  # room for more
+    block = bytes([0x80 | 3]) + len(points).to_bytes(3, "big") + points
+    more = 42 + len(block) - first
+    return (
+        data[:4] + bytes([0]) + data[5:42] + block + data[first:],
+        [offset + more for offset in offsets],
+    )
+
+
+def test_a_seek_table_tells_where_frames_are(tmp_path: Path) -> None:
+    """Behind the first search of a recording, a span costs one request and few bytes in vain."""
+    plain = write_uneven(tmp_path / "a.flac", 90, RATE)
+    data, offsets = with_seek_table(plain, frame_offsets(plain), 0)
+    search = Search(data, 90 * RATE)
+    search.run((0, 5_000))
+    for span in (
+        (300 * BLOCK, 330 * BLOCK),
+        (100 * BLOCK + 9, 140 * BLOCK),
+        (200 * BLOCK, 240 * BLOCK),
+    ):
+        search.asked.clear()
+        assert search.run(span) == 1
+        assert search.holds(span)
+        begin, end = search.asked[-1]
+        needed = offsets[(span[1] - 1) // BLOCK + 1] - offsets[span[0] // BLOCK]
+        assert end - begin <= 1.5 * needed
+
+
+@pytest.mark.parametrize("shift", [400_000, -400_000, 1 << 40])
+def test_a_seek_table_that_is_wrong_changes_nothing(tmp_path: Path, shift: int) -> None:
+    """What it claims is compared with the frames that are found."""
+    plain = write_uneven(tmp_path / "a.flac", 90, RATE)
+    data, _ = with_seek_table(plain, frame_offsets(plain), shift)
+    search = Search(data, 90 * RATE)
+    for span in spans_of(90 * RATE, 3 * RATE, 6):
+        assert search.run(span) <= 8
+        assert search.holds(span)
+
+
 @pytest.mark.parametrize(("low", "high"), [(-1, 5), (5, 5), (0, 90 * RATE + 1)])
 def test_frames_that_do_not_exist_are_refused(tmp_path: Path, low: int, high: int) -> None:
     """A span has to be a part of the recording."""

@@ -287,6 +287,7 @@ def random_stream(seed: int, **given: Any) -> bytes:
         counts = rng.integers(16, 600, size=int(rng.integers(1, 12))).tolist()
     frames = [_random_frame(rng, count, channels, bits) for count in counts]
     metadata = [(4, b"\0" * 8), (1, bytes(int(rng.integers(0, 300))))][: int(rng.integers(0, 3))]
+    metadata += given.get("metadata", [])
     return stream(frames, bits=bits, rate=rate, fixed=fixed, metadata=metadata, block=max(counts))
 
 

@@ -15,6 +15,8 @@ constexpr int64_t KNOWN = 256;       // parts of a file, in each of which the pl
 constexpr int MOST_BLOCK = 16384;    // samples in a frame: the most that the format recommends
 constexpr int MOST_METADATA = 1024;  // blocks; a tagged file has a few
 constexpr int INTERPOLATED = 12;     // guesses by the mean bitrate, before bisection
+constexpr int SEEKTABLE = 3;         // the type of its metadata block
+constexpr int64_t POINT = 18;        // bytes of each point in it
 constexpr int LEAST_FRAME = 10;      // bytes: one channel of a constant
 
 // The begin of a FLAC stream, but for whether STREAMINFO is its only metadata.
@@ -113,6 +115,10 @@ bool FlacFile::parse() {
   for (int n = 0; !last; ++n) {
     if (n == MOST_METADATA || fetch(at, 4, PROBE, &p) < 4 || (p[0] & 0x7F) == 0x7F) return false;
     last = p[0] & 0x80;
+    if ((p[0] & 0x7F) == SEEKTABLE) {
+      table_ = at + 4;
+      table_bytes_ = number(p + 1, 3);
+    }
     at += 4 + number(p + 1, 3);
   }
   // No encoder writes frames larger than the samples themselves. If one does, libsndfile is asked.
@@ -329,6 +335,22 @@ bool FlacFile::look(int64_t from, int64_t to) {
   entered_ = first;
   block_ = last;
   return true;
+}
+
+std::vector<std::pair<int64_t, int64_t>> FlacFile::claims() {
+  std::vector<std::pair<int64_t, int64_t>> found;
+  const unsigned char* p;
+  int64_t count = std::min(table_bytes_, READ);
+  count = std::min(count, fetch(table_, ready(table_, count), PROBE, &p));
+  for (int64_t i = 0; i + POINT <= count; i += POINT) {
+    if (p[i] & 0x80) break;  // what follows is room for more
+    const int64_t first = number(p + i, 8), offset = p[i + 8] & 0x80 ? size_ : number(p + i + 8, 8);
+    if (first >= frames() || offset >= size_ - start_.offset) return {};
+    const int64_t place = start_.offset + offset;
+    if (!found.empty() && (first <= found.back().first || place <= found.back().second)) return {};
+    found.emplace_back(first, place);
+  }
+  return found;
 }
 
 void FlacFile::learn(int64_t first, int64_t stop, int64_t offset, int64_t end) {

@@ -11,6 +11,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "sources/bytes.h"
@@ -54,6 +55,8 @@ class FlacFile {
   // Find the first and the last frame that stand in bytes [from, to) as a whole, for `tell`. Return false if none does.
   // Nothing can be read after that.
   bool look(int64_t from, int64_t to);
+  // The places that a SEEKTABLE claims, as far as that can be read at once: PCM frames of the file, and bytes. Both rise.
+  std::vector<std::pair<int64_t, int64_t>> claims();
   // Know where a frame is that has been decoded before, and call `add` for some that are known: the one that the last
   // seek led to and the last one decoded, or the two of `look`. In PCM frames of the file and in bytes.
   void learn(int64_t first, int64_t stop, int64_t offset, int64_t end);
@@ -96,6 +99,7 @@ class FlacFile {
   int64_t size_;
   FlacStream stream_{};
   int64_t declared_ = 0;
+  int64_t table_ = 0, table_bytes_ = 0;  // where the points of a SEEKTABLE stand
   int64_t smallest_ = 0;    // bytes of a frame, as the header says; 0 if it does not
   int64_t base_ = 0;        // the number of the first sample
   int64_t end_ = 0;

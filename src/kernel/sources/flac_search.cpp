@@ -32,8 +32,10 @@ std::optional<FlacRange> search_flac(const FlacPlace& file, const std::string& n
       if (there->missed() < 0 || missed >= size) return std::nullopt;
       return FlacRange{missed, std::min(size, missed + HEADER), FlacRange::HEADER};
     }
-    opened->look(held.begin, held.end);
     std::vector<Landmark> found;
+    if (!landmarks.knows(name))
+      for (const auto& [first, offset] : opened->claims()) found.push_back({first, first, offset, offset});
+    opened->look(held.begin, held.end);
     opened->tell([&](int64_t first, int64_t last, int64_t offset, int64_t end) {
       found.push_back({first, last, offset, end});
     });

@@ -156,6 +156,11 @@ void Landmarks::note(const std::string& recording, const std::vector<Landmark>& 
   }
 }
 
+bool Landmarks::knows(const std::string& recording) const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return found_.count(recording) > 0;
+}
+
 std::vector<Landmark> Landmarks::around(const std::string& recording, int64_t frame) const {
   std::vector<Landmark> found;
   const std::lock_guard<std::mutex> guard(mutex_);

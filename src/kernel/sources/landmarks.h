@@ -38,7 +38,9 @@ class Landmarks {
  public:
   static constexpr size_t MOST = 1 << 16;
 
+  // One that ends where it begins is a claim: it helps to estimate places, and nobody else is told.
   void note(const std::string& recording, const std::vector<Landmark>& found);
+  bool knows(const std::string& recording) const;
   // The first one behind `frame`, and then the last one that begins at `frame` or before it.
   std::vector<Landmark> around(const std::string& recording, int64_t frame) const;
   // What to fetch for frames [start, stop) of a recording of `frames` frames in `size` bytes, when `held` has been

@@ -117,6 +117,8 @@ int main(int argc, char** argv) {
         all = all && got == some;
       }
       whole += all;
+      for (const auto& [first, offset] : file->claims())
+        if (first < 0 || first >= file->frames() || offset < 0) std::abort();
       // Frames that are found in a part stand there, the first before the last.
       const int64_t from = static_cast<int64_t>(below(good.size())), to = from + static_cast<int64_t>(below(9000));
       if (!file->look(from, to)) continue;
