@@ -177,8 +177,6 @@ class FetchedStore(ByteStore):
         """
     def fail(self, key: str, offset: int, code: str, message: str) -> None:
         """Make reads of a range fail that was asked for."""
-    def hint(self, key: str, run: int) -> None:
-        """Tell about how many bytes a reader will read in a row; 0 to forget that."""
     def held(self, key: str, offset: int, count: int) -> int:
         """Return how many of these bytes are there, up to the first one that is not."""
     def wants(self, key: str, offset: int) -> bool:

@@ -226,9 +226,6 @@ void bind_fetched(nb::module_& m) {
              const std::string& message) { self.get().fail(key, offset, code, message); },
           "key"_a, "offset"_a, "code"_a, "message"_a)
       .def(
-          "hint", [](const Store& self, const std::string& key, int64_t run) { self.get().hint(key, run); },
-          "key"_a, "run"_a)
-      .def(
           "held",
           [](const Store& self, const std::string& key, int64_t offset, int64_t count) {
             return self.get().held(key, {offset, count});

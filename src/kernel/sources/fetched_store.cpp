@@ -126,15 +126,8 @@ void FetchedStore::ask(const std::string& key, Extents& extents, int64_t size, i
 void FetchedStore::ask_for_miss(const std::string& key, Extents& extents, int64_t size, int64_t at,
                                 int64_t count, Stream* stream) {
   const bool goes_on = stream->misses > 0 && at >= stream->asked_to && at - stream->asked_to <= FIRST;
-  const auto hint = hints_.find(key);
   stream->misses = goes_on ? stream->misses + 1 : 1;
-  stream->hinted = hint != hints_.end() && stream->misses == 2;
-  if (!goes_on)
-    stream->unit = FIRST;
-  else if (stream->hinted)
-    stream->unit = std::min(std::max(FIRST, hint->second), ahead_);
-  else
-    stream->unit = std::min(stream->unit * GROWTH, ahead_);
+  stream->unit = goes_on ? std::min(stream->unit * GROWTH, ahead_) : FIRST;
   stream->asked_to = std::min(size, at + std::max(count, stream->unit));
   ask(key, extents, size, at, stream->asked_to, goes_on ? 0 : BEFORE);
 }
@@ -173,7 +166,7 @@ int64_t FetchedStore::read(const std::string& key, int64_t size, int64_t offset,
     if (it == extents.end()) {
       ask_for_miss(key, extents, size, at, count - done, stream);
       it = find(extents, at);
-    } else if (it->second.on_demand && stream->misses > 1 && !stream->hinted && it->second.data &&
+    } else if (it->second.on_demand && stream->misses > 1 && it->second.data &&
                at >= stream->asked_to - stream->unit && at < stream->asked_to && stream->asked_to < size) {
       // Within the last part that was asked for: ask for the next one, to be there in time.
       const int64_t from = stream->asked_to;
@@ -278,14 +271,6 @@ class HeldObjects::Object : public Bytes {
 };
 
 std::unique_ptr<Bytes> HeldObjects::open(const std::string& key) { return std::make_unique<Object>(this, key); }
-
-void FetchedStore::hint(const std::string& key, int64_t run) {
-  const std::lock_guard<std::mutex> guard(mutex_);
-  if (run > 0)
-    hints_[key] = run;
-  else
-    hints_.erase(key);
-}
 
 int64_t FetchedStore::ready(const std::string& key, int64_t size, int64_t offset, int64_t count) {
   int64_t at = offset;

@@ -86,8 +86,6 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   void hold(const std::string& key, Range range, const Data& data);
   // End a use of a range. Return the planned parts that nobody uses any more, fetched or not.
   std::vector<Ended> release(const std::string& key, Range range);
-  // About how many bytes a reader will read in a row, once it has found where to begin; 0 to forget that.
-  void hint(const std::string& key, int64_t run);
   // The bytes of a range that was asked for.
   void give(const std::string& key, Range range, Data data);
   // Reads of the range throw DecodeError with this code and message.
@@ -130,7 +128,6 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
     int64_t asked_to = -1;  // the end of what was asked for
     int64_t unit = 0;       // bytes that are asked for at once
     int64_t misses = 0;     // one behind the other
-    bool hinted = false;    // whether `unit` is what a hint says: no more is likely to be needed
     BlockFiles::LastBlock block;
   };
 
@@ -159,7 +156,6 @@ class FetchedStore : public ByteStore, public std::enable_shared_from_this<Fetch
   std::list<std::pair<std::string, int64_t>> recent_;  // on demand and held: the oldest first
   int64_t recent_bytes_ = 0, held_ = 0, most_held_ = 0;
   std::vector<Request> requests_;
-  std::unordered_map<std::string, int64_t> hints_;
   bool closed_ = false;
 };
 

@@ -63,7 +63,6 @@ int main() {
         if (announced) wanted = store->expect(key, {offset, count}, 30'000, chance() % 2);
         for (const auto& range : wanted)
           if (chance() % 4) give(key, range, chance);  // else it becomes urgent
-        if (chance() % 8 == 0) store->hint(key, static_cast<int64_t>(chance() % 50'000));
         std::vector<char> held(static_cast<size_t>(count));
         const int64_t there = headrace::HeldObjects(store).open(key)->read(offset, held.data(), count);
         for (int64_t j = 0; j < there; ++j)
