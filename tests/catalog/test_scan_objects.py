@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -549,6 +550,42 @@ def test_tars_in_a_bucket_are_scanned_and_loaded_like_tars_in_a_folder(
             for _ in range(2)
         ]
         assert again[0].to_arrow().equals(again[1].to_arrow())
+
+
+def test_a_scan_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+    """With `cache`, what was saved before the process was killed is not read again."""
+    write(tmp_path / "x_20240101_120000.wav", speechlike(4_000), 8_000, "WAV", "PCM_16")
+    sound = (tmp_path / "x_20240101_120000.wav").read_bytes()
+    names = [f"{number:02}_20240101_1200{number:02}.wav" for number in range(40)]
+    options = {"cache": "catalog.parquet", "metadata": True, "tz": "UTC"}
+    with ObjectServer(dict.fromkeys(names, sound)) as server:
+        program = f"""
+import headrace
+from headrace.catalog import _scan
+_scan._KEEP_INTERVAL_S, save = 0, _scan._save_part
+def save_and_say(new, *args, **kwargs):
+    save(new, *args, **kwargs)
+    print(len(new), flush=True)
+_scan._save_part = save_and_say
+headrace.scan("s3://bucket", store={server.options}, **{options})
+"""
+        server.fault = lambda one: Fault(stall=True) if one.key == names[-1] else None
+        with subprocess.Popen(
+            interruptible(program), stdout=subprocess.PIPE, text=True, cwd=tmp_path
+        ) as process:
+            assert process.stdout is not None
+            while int(process.stdout.readline()) < 30:
+                pass
+            process.kill()
+        server.fault = lambda _: None
+        server.requests.clear()
+        options["cache"] = str(tmp_path / "catalog.parquet")
+        catalog = headrace.scan("s3://bucket", store=server.options, **options)  # type: ignore[arg-type]
+        assert 0 < len([one for one in server.requests if one.method == "GET"]) <= 10
+        assert catalog.ids.to_pylist() == names
+        assert catalog.to_arrow()["recorded_at"].to_pylist() == [
+            datetime(2024, 1, 1, 12, 0, number, tzinfo=UTC) for number in range(40)
+        ]
 
 
 def test_a_scan_that_is_interrupted_goes_on_where_it_was(

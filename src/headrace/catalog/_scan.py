@@ -6,12 +6,13 @@ change are the same.
 
 from __future__ import annotations
 
+import time
 import warnings
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from headrace.codecs import Recording
 
 __all__ = ["check_metadata_options", "check_scan_options", "read_recordings", "scan"]
+
+_KEEP_INTERVAL_S: Final = 60.0
+"""Between two times that an unfinished scan of a store is saved, as decoding is. A guess."""
 
 
 def scan(
@@ -80,7 +84,8 @@ def scan(
         Parquet file with the catalog of the last scan. Only files that are new, have another size
         or time of change, or could not be used before are read. Files that no longer exist are
         dropped. Your own columns are kept, with null for new files. The cache is replaced as a
-        whole, at the end. A scan of a store that is interrupted keeps what it has read, too.
+        whole, at the end. A scan of a store that is interrupted keeps what it has read, too;
+        of one that is killed, what it had read up to a minute before is kept.
     verify : {"headers", "decode"}
         ``"headers"`` finds what each file holds as far as that takes no decoding. ``"decode"``
         decodes every file: ``frames`` is then the number of frames up to which decoding gets, and
@@ -294,8 +299,8 @@ def read_recordings(
     fetcher : Fetcher, optional
         What fetches objects.
     keep : callable, optional
-        Called if reading is interrupted, by Ctrl-C or an error, with the recordings and the
-        failures that have been found.
+        Called each minute, and if reading is interrupted, by Ctrl-C or an error, with the
+        recordings and the failures that have been found.
     metadata : MetadataReader, optional
         What makes the columns of metadata, if they are wanted.
     with_indexes : bool
@@ -316,6 +321,7 @@ def read_recordings(
     failures = list(files.failures)
     unchanged = np.zeros(len(files.ids), bool)
     usable = np.zeros(len(files.ids), bool)
+    kept_at = time.monotonic()
     headers = _read_headers(
         files,
         earlier,
@@ -340,9 +346,14 @@ def read_recordings(
                     continue
                 failures += header.defects
                 recordings.append(header)
-                if len(recordings) == _table.ROWS_AT_ONCE:
+                is_due = keep is not None and time.monotonic() - kept_at > _KEEP_INTERVAL_S
+                if is_due or len(recordings) == _table.ROWS_AT_ONCE:
                     tables.append(_table_of(recordings, metadata))
                     recordings.clear()
+                if is_due and keep is not None:
+                    with suppress(OSError):  # a disk that is full now may have room at the end
+                        keep(pa.concat_tables(tables), failures)
+                    kept_at = time.monotonic()
     except BaseException:
         if keep is not None:
             keep(pa.concat_tables([*tables, _table_of(recordings, metadata)]), failures)
@@ -417,7 +428,7 @@ def _save_part(
     earlier: pa.Table | None,
     wanted: MetadataOptions | None,
 ) -> None:
-    """Save what a scan that is interrupted has read, beside what the cache had."""
+    """Save what an unfinished scan has read, beside what the cache had."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
