@@ -183,8 +183,8 @@ def _of_memory(
         table, order = _of_dataset(table)
     elif isinstance(table, dict):
         raise CatalogError(
-            f"Give one table, not {len(table)}: for example that of "
-            f"{brief(next(iter(table), None))}."
+            f"A {type(table).__name__} is no table: give one of its tables, for example that of "
+            f"{brief(next(iter(table), None))}; or make one of its columns with pyarrow.table."
         )
     whole = _table.as_table(table)
     others = whole.select(_further(whole.column_names, audio, columns, "The table"))
