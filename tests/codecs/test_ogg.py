@@ -693,7 +693,7 @@ def test_mutated_files_end_in_samples_or_failures(tmp_path: Path, codec: str) ->
     mutate(stored(tmp_path, [one for part in parts for one in part]), 1, 100, 50)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("codec", [VORBIS, OPUS])
 def test_many_mutated_files_end_in_samples_or_failures(tmp_path: Path, codec: str) -> None:
     """The same for more of them."""

@@ -51,8 +51,10 @@ def test_kill_9_at_many_moments(tmp_path: Path, processes: int) -> None:
     _kill(tmp_path, str(tmp_path / "results"), 20, processes)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize(
+    "processes",
+    [pytest.param(n, marks=pytest.mark.slow if n == 2 else pytest.mark.soak) for n in (1, 2, 4)],
+)
 def test_kill_9_at_many_moments_with_a_bucket(tmp_path: Path, processes: int) -> None:
     """The same holds for a bucket."""
     with serve_bucket("results") as environment:
