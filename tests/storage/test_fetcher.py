@@ -136,6 +136,37 @@ def test_faults_that_stay_have_their_codes(
     assert fetcher.counts.retries == 0
 
 
+def test_credentials_may_come_from_a_provider(server: ObjectServer) -> None:
+    """As for keys that stand in a file of AWS: a function of the user is asked for them."""
+    server.fault = lambda _: None
+    named = ("endpoint", "region", "client_options")
+    options = {name: server.options[name] for name in named}
+    given = {"access_key_id": "FROMPROVIDER", "secret_access_key": "x", "expires_at": None}
+    fetcher = Fetcher(Stores({**options, "credential_provider": lambda: given}))
+    assert fetcher.store.read(key(server), 0, 10) == DATA[:10]
+    fetcher.close()
+    assert "Credential=FROMPROVIDER/" in server.requests[-1].authorization
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_machine_without_credentials_is_told_so(
+    server: ObjectServer, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """What the service of a cloud machine answers is not taken for an answer of the store."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    server.fault = lambda _: Fault(status=status)
+    named = ("endpoint", "region", "client_options")
+    options = {name: server.options[name] for name in named}
+    fetcher = Fetcher(Stores({**options, "metadata_endpoint": server.endpoint}))
+    answer = fetcher.store.read(key(server), 0, 10)
+    fetcher.close()
+    assert isinstance(answer, tuple)
+    assert answer[0] == "PERMISSION"
+    assert "no credentials for the store were found" in answer[1]
+
+
 def test_every_request_asks_for_the_version_of_the_scan(
     server: ObjectServer, fetcher: Fetcher
 ) -> None:

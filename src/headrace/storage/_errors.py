@@ -39,9 +39,12 @@ _CLOCK: Final = re.compile(r"RequestTimeTooSkewed|RequestExpired")
 _REGION: Final = re.compile(r"incorrectly configured region|AuthorizationHeaderMalformed")
 _NO_BODY: Final = re.compile("Error performing HEAD")  # so it does not say if it was the clock
 _CREDENTIALS: Final = re.compile(
-    r"credential|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|169\.254\.169\.254",
-    re.IGNORECASE,
+    r"credential|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken", re.IGNORECASE
 )
+_METADATA: Final = re.compile(
+    r"/latest/api/token|/latest/meta-data|computeMetadata|/metadata/identity|169\.254\.1"
+)
+"""Where clients ask a cloud machine for credentials if the environment has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,13 @@ class StoreProblem:
     message: str
     temporary: bool = False
     overloaded: bool = False
+
+
+_NO_CREDENTIALS: Final = StoreProblem(
+    Code.PERMISSION,
+    "no credentials for the store were found: set them in the environment, give "
+    'store={"credential_provider": ...}, or store={"skip_signature": True} for a public bucket',
+)
 
 
 def describe_store_error(error: BaseException) -> StoreProblem:
@@ -103,6 +113,8 @@ def _describe_refusal(names: set[str], text: str) -> StoreProblem | None:
             'store={"region": ...} with the region'
         )
         return StoreProblem(Code.IO, message)
+    if _METADATA.search(text):
+        return _NO_CREDENTIALS
     if "InvalidPathError" in names or text.startswith(_NO_KEY):
         return StoreProblem(Code.UNSUPPORTED, _describe_key(text))
     return None
@@ -148,11 +160,7 @@ def _describe_connection_error(names: set[str], text: str) -> StoreProblem:
         message = "the server redirects without an end, or to no URL: check the URL"
         return StoreProblem(Code.IO, message)
     if _CREDENTIALS.search(text):
-        message = (
-            "no credentials for the store were found: set them in the environment, or give "
-            'store={"skip_signature": True} for a public bucket'
-        )
-        return StoreProblem(Code.PERMISSION, message)
+        return _NO_CREDENTIALS
     if names & {"TimeoutError"} or _TIMED_OUT.search(text):
         return StoreProblem(Code.STALLED, "the store did not answer in time", temporary=True)
     message = "the connection to the store broke, or the answer was not complete"

@@ -137,8 +137,8 @@ class Stores:
     ----------
     store : optional
         A store of obstore, a file system of fsspec, or a mapping with options for obstore's stores
-        (such as ``endpoint``, ``region``, ``skip_signature``). Default: what obstore finds in the
-        environment.
+        (such as ``endpoint``, ``region``, ``skip_signature``, ``credential_provider``). Default:
+        what obstore finds in the environment.
     """
 
     def __init__(self, store: object = None) -> None:
@@ -311,11 +311,15 @@ def open_store(
         client.setdefault("allow_http", True)
     if scheme == "gcs":
         url = f"gs://{rest}"
-    config: Any = dict(options) or None
+    config: Any = dict(options)
+    provider: Any = config.pop("credential_provider", None)  # obstore takes no None for "none"
+    more = {} if provider is None else {"credential_provider": provider}
     retry: Any = retry_config
     if scheme in HTTP:
         return obstore.store.HTTPStore(url, client_options=client, retry_config=retry)
-    return obstore.store.from_url(url, config=config, client_options=client, retry_config=retry)
+    return obstore.store.from_url(
+        url, config=config or None, client_options=client, retry_config=retry, **more
+    )
 
 
 def _endpoint(scheme: str, options: Mapping[str, object]) -> str:
