@@ -116,6 +116,11 @@ def test_a_server_that_has_answered_is_asked_for_longer(
             "PERMISSION",
             "set the clock",
         ),
+        (
+            Fault(status=403, body="<Code>InvalidObjectState</Code>secret"),
+            "UNSUPPORTED",
+            "in cold storage, such as S3 Glacier: restore it",
+        ),
         (Fault(corrupt_etag=True), "CHANGED", "scan again"),
         (Fault(corrupt_etag=True, ignore_match=True), "CHANGED", "scan again"),
         (Fault(ignore_range=True), "UNSUPPORTED", "byte ranges"),

@@ -37,6 +37,7 @@ _CIRCLE: Final = re.compile(r"error following redirect")
 _REFUSED: Final = re.compile(r"connection refused|ConnectionRefused", re.IGNORECASE)
 _CLOCK: Final = re.compile(r"RequestTimeTooSkewed|RequestExpired")
 _REGION: Final = re.compile(r"incorrectly configured region|AuthorizationHeaderMalformed")
+_ARCHIVED: Final = re.compile(r"InvalidObjectState|BlobArchived")
 _NO_BODY: Final = re.compile("Error performing HEAD")  # so it does not say if it was the clock
 _CREDENTIALS: Final = re.compile(
     r"credential|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken", re.IGNORECASE
@@ -113,6 +114,9 @@ def _describe_refusal(names: set[str], text: str) -> StoreProblem | None:
             'store={"region": ...} with the region'
         )
         return StoreProblem(Code.IO, message)
+    if _ARCHIVED.search(text):
+        message = "the object is in cold storage, such as S3 Glacier: restore it, and scan again"
+        return StoreProblem(Code.UNSUPPORTED, message)
     if _METADATA.search(text):
         return _NO_CREDENTIALS
     if "InvalidPathError" in names or text.startswith(_NO_KEY):
