@@ -233,6 +233,14 @@ def test_a_pattern_without_objects_says_what_there_is(server: ObjectServer) -> N
         headrace.scan("s3://bucket/dat/*.wav", store=server.options)
 
 
+def test_a_typo_does_not_list_a_whole_bucket() -> None:
+    """To name some objects, a few pages of a bucket are listed, however many it has."""
+    with ObjectServer({f"a/{number:05}.txt": b"x" for number in range(9_500)}) as server:
+        with pytest.raises(NoRecordingsError, match=r"there are 1,000 objects or more: 'a/00000"):
+            headrace.scan("s3://bucket/*.wav", store=server.options)
+        assert server.counts["LIST"] <= 4
+
+
 def test_unchanged_objects_are_not_read_again(server: ObjectServer, tmp_path: Path) -> None:
     """With `cache`, a second scan lists, and asks for nothing that has its size and version."""
     cache = tmp_path / "catalog.parquet"

@@ -36,6 +36,8 @@ __all__ = ["Addresses", "are_urls", "common_folder", "find_objects"]
 
 _HTTP: Final = frozenset({"http", "https"})
 _MAX_SHOWN: Final = 3  # keys in a message
+_ENOUGH: Final = 1000
+"""Objects that are counted for a message: what a store lists at once."""
 
 
 def are_urls(patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -241,15 +243,17 @@ class _Matcher:
 
 
 async def _describe_no_match(search: Search, client: Client, top: str) -> str:
-    found = await list_tree(client, top, search.folder)
+    found = await list_tree(client, top, search.folder, enough=_ENOUGH)
     begin = f"Nothing matches {search.pattern!r}"
     if not found:
         return f"{begin}: there are no objects below {search.folder!r}. Check the pattern."
     prefix = f"{top}/" if top else ""
     names = ", ".join(repr(info.key.removeprefix(prefix)) for info in found[:_MAX_SHOWN])
+    more = " or more" if len(found) >= _ENOUGH else ""
+    dots = ", ..." if len(found) > _MAX_SHOWN else ""
     return (
-        f"{begin}. Below {search.folder!r} there are {format_count(len(found), 'object')}: "
-        f"{names}{', ...' if len(found) > _MAX_SHOWN else ''}. Check the pattern."
+        f"{begin}. Below {search.folder!r} there are {format_count(len(found), 'object')}{more}: "
+        f"{names}{dots}. Check the pattern."
     )
 
 

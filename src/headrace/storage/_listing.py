@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from headrace.errors import StoreError
@@ -28,8 +29,12 @@ _AT_ONCE: Final = 64
 """Folders that are listed at the same time. A guess."""
 
 
-async def list_tree(client: Client, prefix: str, shown: str) -> list[ObjectInfo]:
+async def list_tree(
+    client: Client, prefix: str, shown: str, *, enough: int | None = None
+) -> list[ObjectInfo]:
     """Return all objects below a folder of which `shown` is the URL.
+
+    With `enough`, listing ends when there are as many.
 
     Raises
     ------
@@ -38,7 +43,13 @@ async def list_tree(client: Client, prefix: str, shown: str) -> list[ObjectInfo]
     """
 
     async def listed() -> list[ObjectInfo]:
-        return [one async for some in client.list_tree(prefix) for one in some]
+        found: list[ObjectInfo] = []
+        async with aclosing(client.list_tree(prefix)) as pages:
+            async for some in pages:
+                found += some
+                if enough is not None and len(found) >= enough:
+                    break
+        return found
 
     return await _with_retries(listed, shown)
 

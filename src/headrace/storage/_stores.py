@@ -30,7 +30,7 @@ from headrace.storage._calls import Calls
 from headrace.storage._urls import HTTP, Url, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 __all__ = ["Client", "FetchedBytes", "ObjectInfo", "Stores", "has_changed", "open_store"]
 
@@ -123,7 +123,7 @@ class Client(Protocol):
     async def info(self, key: str) -> ObjectInfo | None:
         """Return what the store says of an object, or None if there is none."""
 
-    def list_tree(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
+    def list_tree(self, prefix: str) -> AsyncGenerator[list[ObjectInfo]]:
         """Yield all objects below a folder, whose name has no slash at the end."""
 
     async def list_folder(self, prefix: str) -> tuple[list[ObjectInfo], list[str]]:
@@ -382,7 +382,7 @@ class _Obstore:
         except FileNotFoundError:
             return None
 
-    async def list_tree(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
+    async def list_tree(self, prefix: str) -> AsyncGenerator[list[ObjectInfo]]:
         async for objects in self._store.list(prefix or None, chunk_size=_LIST):
             yield [self._info_of(meta) for meta in objects]
 
@@ -492,7 +492,7 @@ class _Fsspec:
         except FileNotFoundError:
             return None
 
-    async def list_tree(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
+    async def list_tree(self, prefix: str) -> AsyncGenerator[list[ObjectInfo]]:
         found = await self._ask("find", prefix, detail=True)
         yield [self._as_info(info) for info in found.values()]
 
