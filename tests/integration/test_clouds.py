@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tarfile
 from dataclasses import dataclass
@@ -327,3 +328,14 @@ def test_credentials_are_nowhere_in_what_is_kept_or_shown(
         ]
     for text in [*shown, *caplog.messages]:
         assert not any(secret in text for secret in secrets)
+
+
+def test_a_container_without_an_account_is_told_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its URL has only the container's name."""
+    for name in os.environ:
+        if name.upper().startswith("AZURE"):
+            monkeypatch.delenv(name)
+    with pytest.raises(StoreError, match=r"needs the name of the account: account_name="):
+        headrace.scan("az://container/*.wav")

@@ -248,7 +248,7 @@ class Stores:
             raise StoreError(
                 f"No client for {base.partition('?')[0]} can be made ({type(error).__name__}): "
                 f"check store= (its options are {', '.join(sorted(options)) or 'none'}) and the "
-                "environment variables of the store."
+                f"environment variables of the store.{_missing_account(base, options)}"
             ) from None
         return _Obstore(store)
 
@@ -320,6 +320,16 @@ def open_store(
     return obstore.store.from_url(
         url, config=config or None, client_options=client, retry_config=retry, **more
     )
+
+
+def _missing_account(url: str, options: Mapping[str, object]) -> str:
+    """Return what to say where a container of Azure has no account."""
+    scheme = url.partition("://")[0]
+    names = {*options, *(name for name in os.environ if name.upper().startswith("AZURE"))}
+    has_account = any("account" in name.lower() for name in names) or "@" in url
+    if scheme in HTTP or scheme in _PROVIDERS or has_account:
+        return ""
+    return " It needs the name of the account: account_name=, or AZURE_STORAGE_ACCOUNT_NAME."
 
 
 def _endpoint(scheme: str, options: Mapping[str, object]) -> str:
