@@ -15,7 +15,7 @@ constexpr double LEAST_ERROR = 0.002, MOST_ERROR = 0.3;
 constexpr double FAR = 48;  // FLAC frames: the sizes of single ones hardly change errors of places that far from others
 
 constexpr double FRAME = 4096;   // PCM frames of a FLAC frame, as encoders make them
-constexpr double MARGIN = 1.25;  // FLAC frames, of which the first sample and the last one are anywhere in one
+constexpr double MARGIN = 2.0;   // FLAC frames: a sample is anywhere in one, and those near it differ in size
 
 // In multiples of the bytes that a read needs. These were chosen by counting requests and bytes of random windows of 5 s
 // of recordings whose loudness changes each minute.
