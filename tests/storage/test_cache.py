@@ -2,6 +2,7 @@ import os
 import random
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -335,3 +336,15 @@ def test_processes_that_are_killed_leave_no_wrong_byte(tmp_path: Path) -> None:
     cache.close()
     assert cached
     assert used(tmp_path) <= 10_000_000 + (16 << 10)
+
+
+def test_what_cannot_be_written_in_time_is_not_kept(tmp_path: Path) -> None:
+    """Loading does not wait for the disk, and what waits to be written is bounded."""
+    for unwritten, expected in ((SIZE - 1, 0), (SIZE, SIZE)):
+        cache = DiskCache(tmp_path, 10_000_000, unwritten)
+        cache.keep(object_key("s3://b/x", SIZE, '"1"'), 0, DATA)
+        cache.close()
+        cache = DiskCache(tmp_path, 10_000_000)
+        assert get(cache, 0, SIZE)[1] == expected
+        cache.close()
+        shutil.rmtree(tmp_path)

@@ -45,7 +45,11 @@ def make_fetcher(
         ahead=memory.ahead,
         # Before the read itself counts as stalled, so that the reason is the store's.
         stall_timeout_s=None if stall_timeout_s is None else 0.9 * stall_timeout_s,
-        cache=None if cache is None or cache_size is None else DiskCache(cache, cache_size),
+        cache=(
+            None
+            if cache is None or cache_size is None
+            else DiskCache(cache, cache_size, memory.unwritten)
+        ),
     )
 
 

@@ -54,7 +54,7 @@ _MAX_STAGES = 8
 
 _FETCHED = 128 << 20
 """Bytes of object stores that may be in flight or wait to be decoded: at 600 MB/s, those of 0.2 s,
-for which a slow answer stops nothing. With `memory`, they are a quarter of it."""
+for which a slow answer stops nothing. With `memory`, they are a fifth of it."""
 
 _CACHE_TABLES = 4 << 20  # checksums of blocks that the kernel keeps (`KNOWN_BLOCKS`), 8 bytes each
 _CACHE_BLOCK = 32 << 10  # the last block of a disk cache that an open file has read
@@ -118,6 +118,8 @@ class FetchMemory:
         Bytes beyond these, of groups that workers are waiting for.
     disk_cache : int
         Bytes of what is known of a disk cache, and of blocks that workers check.
+    unwritten : int
+        Bytes that wait to be written to a disk cache.
     """
 
     planned: int
@@ -125,11 +127,12 @@ class FetchMemory:
     ahead: int
     urgent: int
     disk_cache: int
+    unwritten: int
 
     @property
     def nbytes(self) -> int:
         """Total bytes."""
-        return self.planned + self.cached + self.urgent + self.disk_cache
+        return self.planned + self.cached + self.urgent + self.disk_cache + self.unwritten
 
 
 class Plan:
@@ -289,7 +292,7 @@ class Plan:
             return None
         planned = _FETCHED
         if self._memory is not None:
-            planned = min(_MOST_FETCHED, max(_LEAST_FETCHED, self._memory // 4))
+            planned = min(_MOST_FETCHED, max(_LEAST_FETCHED, self._memory // 5))
         workers = max(1, self.workers)
         ahead = min(_MOST_AHEAD, max(_LEAST_AHEAD, planned // (8 * workers)))
         group = 0
@@ -304,6 +307,7 @@ class Plan:
             ahead=ahead,
             urgent=urgent,
             disk_cache=_CACHE_TABLES + workers * _CACHE_BLOCK,
+            unwritten=planned // 4,
         )
 
     def nbytes(self, deliveries: int, open_files: int, fetched: int | None = None) -> int:

@@ -52,8 +52,7 @@ _OVERHEAD: Final = 8 << 10  # bytes that the two files of an object may take bey
 _LEAST: Final = 1 << 20
 """Bytes. Blocks have 32 KiB, so that less is a mistake, such as a forgotten unit. A guess."""
 _RESERVED_AT_ONCE: Final = 8 << 20
-_MOST_WAITING: Final = 16 << 20
-"""Bytes that may wait to be written. What comes when there are as many is not kept."""
+_UNWRITTEN: Final = 16 << 20  # bytes; a guess
 
 _THREADS: Final = 4
 NO_FILES: Final = "-"
@@ -118,6 +117,8 @@ class DiskCache:
         Is created if it does not exist.
     size : int
         The most bytes that it may hold.
+    unwritten : int
+        The most bytes that may wait to be written. What comes when there are as many is not kept.
 
     Attributes
     ----------
@@ -130,7 +131,9 @@ class DiskCache:
         The folder cannot be used, or holds something else.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], size: int) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], size: int, unwritten: int = _UNWRITTEN
+    ) -> None:
         if is_url(os.fspath(folder)):
             raise StoreError(
                 f"The disk cache {redacted(os.fspath(folder))!r} is a URL: give a folder "
@@ -138,6 +141,7 @@ class DiskCache:
             )
         self._folder = Path(folder)
         self._size = size
+        self._most_waiting_bytes = unwritten
         self._lock = threading.Lock()
         self._left = 0  # reserved and not written
         self._waiting_bytes = 0
@@ -185,7 +189,7 @@ class DiskCache:
         """
         view = memoryview(data)
         waiting = self._waiting_bytes + len(view)
-        if not self.admits or waiting > _MOST_WAITING or _files_of(key) == NO_FILES:
+        if not self.admits or waiting > self._most_waiting_bytes or _files_of(key) == NO_FILES:
             return
         with self._lock:
             self._waiting_bytes += len(view)
