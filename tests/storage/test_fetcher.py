@@ -597,7 +597,7 @@ def test_one_slow_moment_does_not_lower_the_limit_for_long(monkeypatch: pytest.M
     """Where more requests are faster, the limit is soon as high again as before the moment."""
     now_s = 0.0
     monkeypatch.setattr(_fetcher, "time", SimpleNamespace(monotonic=lambda: now_s))
-    limit = _fetcher._AutoLimit(_last_s=now_s)
+    limit = _fetcher._AutoLimit(_began_s=now_s)
 
     def answers(latency_s: float, *, binding: bool = True) -> None:  # as many as may be in flight
         nonlocal now_s
@@ -622,7 +622,7 @@ def test_time_in_which_little_is_wanted_does_not_lower_the_limit(
     """How fast answers come then says nothing of the store."""
     now_s = 0.0
     monkeypatch.setattr(_fetcher, "time", SimpleNamespace(monotonic=lambda: now_s))
-    limit = _fetcher._AutoLimit(_last_s=now_s)
+    limit = _fetcher._AutoLimit(_began_s=now_s)
     for _ in range(10 * limit.limit):
         now_s += 0.001
         limit.count(100_000, binding=True)

@@ -111,7 +111,7 @@ class ObjectServer(LoopbackServer):
     status_of_lists: int = 200
 
     def __post_init__(self) -> None:
-        self._known_etags: dict[str, tuple[object, str]] = {}
+        self._known_etags: dict[int, tuple[object, str]] = {}
 
     def add(self, objects: Mapping[str, bytes]) -> None:
         self.objects.update(objects)
@@ -257,9 +257,10 @@ class ObjectServer(LoopbackServer):
 
     def _etag(self, key: str, data: memoryview) -> str:
         content = self.objects[key]
-        if key not in self._known_etags or self._known_etags[key][0] is not content:
-            self._known_etags[key] = content, f'"{hashlib.sha1(data).hexdigest()}"'
-        return self._known_etags[key][1]
+        name = id(content)  # which is held, so that no other object gets this number
+        if name not in self._known_etags:
+            self._known_etags[name] = content, f'"{hashlib.sha1(data).hexdigest()}"'
+        return self._known_etags[name][1]
 
     async def _send(
         self,

@@ -133,38 +133,35 @@ class FetchCounts:
 class _AutoLimit:
     """How many requests may be in flight: more as long as that makes it faster.
 
-    Only time during which requests wait for the limit counts. What is fetched in the rest of the
-    time says how much was wanted, not how much the store can give.
+    It is lowered only by what happens while requests wait for it. What is fetched in the rest of
+    the time says how much was wanted, not how much the store can give.
     """
 
     limit: int = _FIRST_FETCHES
     fixed: bool = False
-    _last_s: float = field(default_factory=time.monotonic)
+    _began_s: float = field(default_factory=time.monotonic)
     _done: int = 0
     _bytes: int = 0
-    _seconds: float = 0.0
+    _always_binding: bool = True
     _best: float = 0.0
 
     def count(self, count: int, *, binding: bool) -> None:
         """Count an answer of `count` bytes; `binding`: requests wait for the limit."""
-        now = time.monotonic()
-        passed_s, self._last_s = now - self._last_s, now
-        if self.fixed or not binding:
-            return
         self._done += 1
         self._bytes += count + 4096  # small answers count as requests
-        self._seconds += passed_s
-        if self._done < self.limit:
+        self._always_binding &= binding
+        if self.fixed or self._done < self.limit:
             return
-        rate = self._bytes / max(1e-6, self._seconds)
-        if rate > 1.05 * self._best:
+        now = time.monotonic()
+        rate = self._bytes / max(1e-6, now - self._began_s)
+        if binding and rate > 1.05 * self._best:
             self.limit = min(_MOST_FETCHES, int(self.limit * _GROWTH))
-        elif rate < 0.8 * self._best:
+        elif self._always_binding and rate < 0.8 * self._best:
             self.limit = max(_LEAST_FETCHES, int(self.limit / _GROWTH))
             # Fewer requests may well be slower by that, which must not lower the limit again.
             rate, self._best = rate / _GROWTH, 0.0
         self._best = max(rate, 0.9 * self._best)
-        self._done, self._bytes, self._seconds = 0, 0, 0.0
+        self._began_s, self._done, self._bytes, self._always_binding = now, 0, 0, True
 
     def slow_down(self) -> None:
         """Halve the limit: the store asks for it."""
