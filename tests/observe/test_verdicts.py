@@ -107,7 +107,7 @@ def test_a_slow_transform_is_named(pattern: str, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts these waits")
 def test_a_machine_short_of_processors_is_named(pattern: str) -> None:
-    """Four workers on one processor, with a transform without the GIL: no transform is blamed."""
+    """Eight workers on one processor, with a transform without the GIL: no transform is blamed."""
     done = subprocess.run(
         [sys.executable, "-m", slow_runs.__name__, "processors", pattern],
         cwd=ROOT,

@@ -91,9 +91,9 @@ def diagnose(name: str, pattern: str) -> dict[str, Any]:
         windows = windows.map(sleepy)
     if name == "gil":
         windows = windows.map(spin)
-    if name == "processors":  # four workers on one processor
+    if name == "processors":  # eight workers on one processor
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-        windows, how["workers"] = windows.map(parallel), 4
+        windows, how["workers"] = windows.map(parallel), 8
     works: dict[str, Callable[[], None]] = {
         "consumer": partial(time.sleep, 0.02),
         "model": _Model(),
